@@ -1,0 +1,1 @@
+"""Machines to ranked processes. Knows nothing of preferences."""

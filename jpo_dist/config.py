@@ -1,0 +1,219 @@
+"""The typed, closed, frozen settings of the method. Each section is handed only to the code that uses it.
+
+Defaults live here and nowhere else. A string such as `5e-7`, which PyYAML does not take for a number, is read as one.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A closed, frozen group of settings: an unknown key is an error, a value never changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+
+
+class LoraConfig(Section):
+    """Low-rank adapters (peft). The base weights stay frozen."""
+
+    rank: Annotated[int, Field(ge=0)] = 0
+    """Rank of the adapters; 0 trains all weights instead."""
+    alpha: Positive = 16.0
+    """Adapter scale numerator: the update is alpha/rank * B A."""
+    target_modules: list[str] | Literal["all-linear"] = "all-linear"
+    """Names of the layers that get an adapter. The head is never one of them with `all-linear`."""
+    merge_on_export: bool = False
+    """Also export the base model with the adapter merged in."""
+
+
+class ModelConfig(Section):
+    """The policy, and where it starts."""
+
+    path: str = Field(min_length=1)
+    """A Hugging Face folder or hub id, or `package:MODULE[/FILE]` for files that an installed package carries."""
+    revision: str | None = None
+    """Hub revision. A 40-hex commit when trust_remote_code is on."""
+    gguf_file: str | None = None
+    """Name of a GGUF file inside `path`; it is converted once into an ordinary folder in the cache."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Weights and matrix products. auto: bfloat16 where the hardware has it, float32 elsewhere."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more compute."""
+    trust_remote_code: bool = False
+    """Run model code that comes with the weights. Off: a checkpoint is data, not a program."""
+    lora: LoraConfig = LoraConfig()
+
+    @model_validator(mode="after")
+    def _pinned_remote_code(self) -> Self:
+        pinned = self.revision is not None and len(self.revision) == 40
+        if self.trust_remote_code and not pinned:
+            raise ValueError(
+                f"trust_remote_code (true) needs revision (now {self.revision!r}) to be a 40-hex commit; pin it"
+            )
+        return self
+
+
+class DataConfig(Section):
+    """Comparisons, and how an item becomes tokens."""
+
+    train: str | list[str]
+    """Files, folders, globs or hub ids with comparisons, or a ComparisonSet folder. `package:` works as in model.path."""
+    validation: str | list[str] | None = None
+    """Held-out comparisons. None: hold out `validation_fraction` of the training instructions."""
+    validation_fraction: Fraction = 0.05
+    """Share of the instructions held out of `train` when `validation` is None. 0: no validation."""
+    template: str = "chat"
+    """`chat`: the tokenizer's chat template. Otherwise text that contains {instruction}; the response follows it."""
+    max_length: Count = 1024
+    """Most tokens in an item: BOS, instruction, response and EOS."""
+    max_instruction_length: Count = 512
+    """With over_long=truncate: the instruction's most tokens, BOS included, when the whole item is too long."""
+    over_long: Literal["error", "skip", "truncate"] = "skip"
+    """What to do with a comparison that has an item over max_length. Skips and cuts are counted and reported."""
+    on_bad_row: Literal["error", "skip"] = "error"
+    """A row that cannot be read: stop with file, line, field and reason, or count it and go on."""
+
+    @model_validator(mode="after")
+    def _template_and_lengths(self) -> Self:
+        if self.template != "chat" and "{instruction}" not in self.template:
+            raise ValueError(f"template ({self.template!r}) has no {{instruction}}; add it, or say chat")
+        if self.max_instruction_length >= self.max_length and self.over_long == "truncate":
+            raise ValueError(
+                f"max_instruction_length ({self.max_instruction_length}) leaves no room for a response in "
+                f"max_length ({self.max_length}); lower it"
+            )
+        return self
+
+
+class ObjectiveConfig(Section):
+    """The loss. Defaults are the paper's."""
+
+    beta: Positive = 0.1
+    """Strength of the pull to the reference: the loss sees beta * margin."""
+    instruction_weight: NonNegative = 1.0
+    """Lambda: 1 scores instruction tokens too (JPO); 0 scores responses only (DPO on equal instructions)."""
+    loss: Literal["sigmoid", "ipo", "hinge"] = "sigmoid"
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """Probability that a comparison's label is flipped (conservative DPO); sigmoid only."""
+    sft_weight: NonNegative = 0.0
+    """Weight of the mean negative log-likelihood of the winner's response tokens."""
+
+    @model_validator(mode="after")
+    def _smoothing_is_for_sigmoid(self) -> Self:
+        if self.label_smoothing and self.loss != "sigmoid":
+            raise ValueError(f"label_smoothing ({self.label_smoothing}) works with loss=sigmoid, not {self.loss}; use 0")
+        return self
+
+
+class ReferenceConfig(Section):
+    """The frozen model the policy is measured against."""
+
+    mode: Literal["live", "cached", "adapter_off"] = "live"
+    """live: a second engine. cached: score every item once, then free it. adapter_off: the LoRA base in the policy."""
+    path: str | None = None
+    """Where the reference's weights are; None: model.path."""
+    cache_dir: str | None = None
+    """Where cached scores are kept between runs; None: the user cache folder."""
+
+
+class OptimConfig(Section):
+    """AdamW and its schedule."""
+
+    lr: Positive = 5e-7
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Shape after the warm-up; cosine and linear end at zero."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    weight_decay: NonNegative = 0.0
+    grad_clip: Positive = 1.0
+    """Largest global gradient norm."""
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    eps: Positive = 1e-8
+
+
+class TrainConfig(Section):
+    """How much, in what portions, in what order."""
+
+    comparisons_per_step: Count = 32
+    """Comparisons of one optimizer step over all ranks: the global batch, whatever the number of ranks."""
+    max_steps: Count | None = None
+    """Stop after this many optimizer steps; None: after `epochs`."""
+    epochs: Count = 1
+    tokens_per_micro_step: Count = 4096
+    """Most tokens one rank scores in one forward. Changes speed and memory, not the result."""
+    shuffle: bool = True
+    seed: Annotated[int, Field(ge=0)] = 0
+    eval_every: Annotated[int, Field(ge=0)] = 0
+    """Steps between evaluations on held-out comparisons; 0: only before the first and after the last step."""
+    max_nonfinite_steps: Count = 3
+    """Stop after this many steps in a row with a loss or gradient that is not finite; their updates are left out."""
+
+
+class OffloadConfig(Section):
+    """Where ZeRO keeps a partition that is not in use."""
+
+    device: Literal["none", "cpu", "nvme"] = "none"
+    nvme_path: str | None = None
+    pin_memory: bool = False
+
+    @model_validator(mode="after")
+    def _nvme_needs_a_path(self) -> Self:
+        if self.device == "nvme" and self.nvme_path is None:
+            raise ValueError("nvme_path (None) is needed with device=nvme; name a folder on that disk")
+        return self
+
+
+class EngineConfig(Section):
+    """DeepSpeed."""
+
+    zero_stage: Literal[0, 1, 2, 3] = 3
+    offload_optimizer: OffloadConfig = OffloadConfig()
+    offload_params: OffloadConfig = OffloadConfig()
+    """ZeRO-3 only."""
+    param_persistence_threshold: Annotated[int, Field(ge=0)] = 100_000
+    """ZeRO-3 keeps parameters of fewer elements than this on every rank."""
+    max_live_parameters: Count = 1_000_000_000
+    prefetch_bucket_size: Annotated[int, Field(ge=0)] = 50_000_000
+    max_reuse_distance: Annotated[int, Field(ge=0)] = 1_000_000_000
+
+    @model_validator(mode="after")
+    def _offload_needs_partitions(self) -> Self:
+        if self.offload_params.device != "none" and self.zero_stage != 3:
+            raise ValueError(f"offload_params needs zero_stage=3 (now {self.zero_stage}); parameters are whole below it")
+        if self.offload_optimizer.device != "none" and self.zero_stage == 0:
+            raise ValueError("offload_optimizer needs zero_stage 1, 2 or 3 (now 0)")
+        return self
+
+
+class CheckpointConfig(Section):
+    """Commits to `<run.dir>/checkpoints`."""
+
+    every: Annotated[int, Field(ge=0)] = 100
+    """Steps between commits; 0: only after the last step."""
+    keep: Count = 2
+    """Newest commits to keep. Older ones go only after a new one is complete."""
+    resume: Literal["auto", "must", "never"] = "auto"
+    """auto: continue from the newest valid commit, if any. must: fail without one. never: refuse a used run.dir."""
+
+
+class TrackingConfig(Section):
+    """MLflow. A server that is down never stops or slows training."""
+
+    uri: str | None = None
+    """Tracking server or `sqlite:///FILE`; None: `sqlite:///<parent of run.dir>/mlflow.db`; `none`: metrics.jsonl only."""
+    experiment: str = "jpo"
+    log_model: bool = True
+    """Log the exported folder as a model of the run."""
+
+
+class RunSection(Section):
+    """Where a run lives."""
+
+    dir: str
+    """Folder for checkpoints, metrics.jsonl, export and the resolved config; shared by all hosts."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "jpo"

@@ -1,0 +1,73 @@
+"""This process among its peers. Works the same with one process and no process group.
+
+Ranks learn their place from the process group or the environment (RANK, WORLD_SIZE); nothing here starts one.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else int(os.environ.get("RANK", "0"))
+
+
+def num_ranks() -> int:
+    return dist.get_world_size() if dist.is_initialized() else int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def barrier() -> None:
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def broadcast(value: Any) -> Any:
+    """Rank 0's value on every rank (a small picklable object)."""
+    if not dist.is_initialized():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def gather(value: Any) -> list[Any]:
+    """Every rank's value, in rank order, on every rank (small picklable objects)."""
+    if not dist.is_initialized():
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:
+    """Sum over ranks, in place."""
+    if dist.is_initialized():
+        dist.all_reduce(tensor)
+    return tensor
+
+
+class PeerError(RuntimeError):
+    """Another rank failed in a step that all ranks take together; its own log has the traceback."""
+
+
+@contextmanager
+def together(what: str) -> Iterator[None]:
+    """All ranks leave this block well, or all of them raise: one failing rank must not leave the others waiting.
+
+    The failing rank raises its own error, the others PeerError naming the rank and the cause.
+    """
+    error: Exception | None = None
+    try:
+        yield
+    except Exception as caught:
+        error = caught
+    causes = gather(None if error is None else f"{type(error).__name__}: {error}")
+    if error is not None:
+        raise error
+    failed = [f"rank {r}: {cause}" for r, cause in enumerate(causes) if cause is not None]
+    if failed:
+        raise PeerError(f"{what} failed on {'; '.join(failed)}")

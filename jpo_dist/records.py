@@ -1,0 +1,201 @@
+"""Preferences as a graph: items are its nodes, comparisons its edges.
+
+Legend: N items, C comparisons. `winners_C[c]` and `losers_C[c]` are row numbers into the items.
+On disk a ComparisonSet is a folder with `items.parquet`, `comparisons.parquet` and `report.json`.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+CONDITIONAL, JOINT = "conditional", "joint"
+
+_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+ITEM_SCHEMA = pa.schema([("id", pa.string()), ("instruction", _MESSAGES), ("response", pa.string())])
+COMPARISON_SCHEMA = pa.schema(
+    [
+        ("winner", pa.int64()),
+        ("loser", pa.int64()),
+        ("weight", pa.float64()),
+        ("protocol", pa.string()),
+        ("source", pa.string()),
+    ]
+)
+
+
+class Message(NamedTuple):
+    """One turn of an instruction."""
+
+    role: str
+    content: str
+
+
+def digest(value: Any) -> str:
+    """128 bits of SHA-256 over the canonical JSON of `value`, as 32 hex digits: the id of whatever it describes."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An (instruction, response) pair, the thing that is preferred or not.
+
+    >>> Item.of("Name a fruit.", "A pear.").instruction
+    (Message(role='user', content='Name a fruit.'),)
+    """
+
+    instruction: tuple[Message, ...]
+    response: str
+
+    @classmethod
+    def of(cls, instruction: str, response: str) -> "Item":
+        """An item whose instruction is one user message."""
+        return cls((Message("user", instruction),), response)
+
+    @property
+    def id(self) -> str:
+        """Equal text, equal id: repeated items collapse to one."""
+        return digest([self.instruction, self.response])
+
+    @property
+    def instruction_id(self) -> str:
+        """Equal instructions, equal id: decides the protocol of a comparison and its split."""
+        return digest(self.instruction)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`winner` is preferred to `loser`. The protocol follows from the two instructions, so it is not a field."""
+
+    winner: Item
+    loser: Item
+    weight: float = 1.0
+    source: str = ""
+
+    @property
+    def protocol(self) -> str:
+        return CONDITIONAL if self.winner.instruction == self.loser.instruction else JOINT
+
+
+@dataclass(frozen=True)
+class ComparisonSet:
+    """Items and the comparisons among them, in Arrow tables (ITEM_SCHEMA, COMPARISON_SCHEMA)."""
+
+    items: pa.Table
+    comparisons: pa.Table
+
+    @classmethod
+    def build(cls, comparisons: Iterable[Comparison]) -> "ComparisonSet":
+        """Collapse equal items to one row, in order of first appearance; keep every comparison, in order."""
+        rows: dict[str, int] = {}
+        items: list[dict[str, Any]] = []
+
+        def row_of(item: Item) -> int:
+            row = rows.setdefault(item.id, len(items))
+            if row == len(items):
+                messages = [message._asdict() for message in item.instruction]
+                items.append({"id": item.id, "instruction": messages, "response": item.response})
+            return row
+
+        edges = [
+            {"winner": row_of(c.winner), "loser": row_of(c.loser), "weight": c.weight,
+             "protocol": c.protocol, "source": c.source}
+            for c in comparisons
+        ]  # fmt: skip
+        return cls(pa.Table.from_pylist(items, ITEM_SCHEMA), pa.Table.from_pylist(edges, COMPARISON_SCHEMA))
+
+    @property
+    def num_items(self) -> int:
+        return self.items.num_rows
+
+    def __len__(self) -> int:
+        return self.comparisons.num_rows
+
+    @cached_property
+    def winners_C(self) -> np.ndarray:
+        return self.comparisons["winner"].to_numpy()
+
+    @cached_property
+    def losers_C(self) -> np.ndarray:
+        return self.comparisons["loser"].to_numpy()
+
+    @cached_property
+    def weights_C(self) -> np.ndarray:
+        return self.comparisons["weight"].to_numpy()
+
+    @cached_property
+    def is_joint_C(self) -> np.ndarray:
+        return np.array(self.comparisons["protocol"].to_pylist(), dtype=object) == JOINT
+
+    def item(self, row: int) -> Item:
+        record = self.items.slice(row, 1).to_pylist()[0]
+        messages = tuple(Message(m["role"], m["content"]) for m in record["instruction"])
+        return Item(messages, record["response"])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes when any item, comparison, weight or their order changes."""
+        return digest([self.items["id"].to_pylist(), self.comparisons.to_pydict()])
+
+    def subset(self, keep_C: np.ndarray) -> "ComparisonSet":
+        """The comparisons where `keep_C` is true, in order, with only the items they use, in order."""
+        comparisons = self.comparisons.filter(pa.array(keep_C))
+        winners, losers = comparisons["winner"].to_numpy(), comparisons["loser"].to_numpy()
+        used = np.unique(np.concatenate([winners, losers]))
+        for name, old in (("winner", winners), ("loser", losers)):
+            new = pa.array(np.searchsorted(used, old), pa.int64())
+            comparisons = comparisons.set_column(comparisons.schema.get_field_index(name), name, new)
+        return ComparisonSet(self.items.take(pa.array(used)), comparisons)
+
+    def write(self, folder: str | Path, report: dict[str, Any] | None = None) -> None:
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        pq.write_table(self.items, folder / "items.parquet", compression="zstd")
+        pq.write_table(self.comparisons, folder / "comparisons.parquet", compression="zstd")
+        summary = {"fingerprint": self.fingerprint, "items": self.num_items, "comparisons": len(self)}
+        text = json.dumps({**summary, **(report or {})}, indent=1)
+        (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: str | Path) -> "ComparisonSet":
+        """Raises FileNotFoundError, or ValueError when a comparison names an item that is not there."""
+        folder = Path(folder)
+        items = pq.read_table(folder / "items.parquet", schema=ITEM_SCHEMA, memory_map=True)
+        comparisons = pq.read_table(folder / "comparisons.parquet", schema=COMPARISON_SCHEMA, memory_map=True)
+        built = cls(items, comparisons)
+        rows = np.concatenate([built.winners_C, built.losers_C])
+        if len(rows) and not (0 <= rows.min() and rows.max() < items.num_rows):
+            raise ValueError(f"{folder}: comparisons name item {rows.max()}, the set has {items.num_rows}; rebuild it")
+        return built
+
+
+class Split(NamedTuple):
+    train: ComparisonSet
+    held_out: ComparisonSet
+    num_crossing: int
+    """Comparisons between an instruction of one side and one of the other: in neither, counted here."""
+
+
+def split_by_instruction(comparisons: ComparisonSet, fraction: float, seed: int) -> Split:
+    """Hold out about `fraction` of the instructions. Depends on the text and the seed, not on the row order."""
+    ids = [digest(messages) for messages in _message_lists(comparisons.items)]
+    limit = int(fraction * 2**32)
+    held_N = np.array([int(digest([seed, i])[:8], 16) < limit for i in ids], dtype=bool)
+    winner_C, loser_C = held_N[comparisons.winners_C], held_N[comparisons.losers_C]
+    return Split(
+        train=comparisons.subset(~winner_C & ~loser_C),
+        held_out=comparisons.subset(winner_C & loser_C),
+        num_crossing=int((winner_C != loser_C).sum()),
+    )
+
+
+def _message_lists(items: pa.Table) -> list[list[list[str]]]:
+    return [[[m["role"], m["content"]] for m in messages] for messages in items["instruction"].to_pylist()]

@@ -1,0 +1,1 @@
+"""What a person types: the `jpo` command and its run configs."""
