@@ -19,9 +19,9 @@ from jpo_dist.sources import BadRow, BadRowError, read
 
 HELPFUL = Path(__file__).parents[2] / "../shared/data/helpful/val_conditional_pref.jsonl"
 ROWS = [
-    {"i_chosen": "Name a fruit.", "r_chosen": "A pear.", "i_reject": "Name a fruit.", "r_reject": "Mud.", "weight": 1.0},
+    {"i_chosen": "Name a fruit.", "r_chosen": "Pear.", "i_reject": "Name a fruit.", "r_reject": "Mud.", "weight": 1.0},
     {"i_chosen": "Où? 🍐\r\n\"là\", ici", "r_chosen": "NA", "i_reject": "أين؟", "r_reject": "42", "weight": 0.5},
-    {"i_chosen": "Name a fruit.", "r_chosen": "A pear.", "i_reject": "أين؟", "r_reject": "null\u2028x", "weight": 2.0},
+    {"i_chosen": "Name a fruit.", "r_chosen": "Pear.", "i_reject": "أين؟", "r_reject": "null\u2028x", "weight": 2.0},
 ]  # fmt: skip
 GOOD = json.dumps(ROWS[0]).encode()
 
@@ -109,15 +109,15 @@ BAD_LINES = [
     (b'"text"', "", "not an object"),
     (b"null", "", "not an object"),
     (b'{"i_chosen": "\xff\xfe"}', "", "not utf-8"),
-    (GOOD.replace(b"A pear.", "ä".encode("latin-1")), "", "not utf-8"),
+    (GOOD.replace(b"Pear.", "ä".encode("latin-1")), "", "not utf-8"),
     (json.dumps({"i_chosen": "a", "r_chosen": "b", "i_reject": "c"}).encode(), "r_reject", "missing field"),
     (json.dumps(ROWS[0] | {"r_chosen": None}).encode(), "r_chosen", "not a string"),
-    (GOOD.replace(b"A pear.", rb"A pear\ud83c"), "r_chosen", "lone surrogate"),
-    (GOOD.replace(b"A pear.", rb"A pear\u0000"), "r_chosen", "nul character"),
+    (GOOD.replace(b"Pear.", rb"Pear\ud83c"), "r_chosen", "lone surrogate"),
+    (GOOD.replace(b"Pear.", rb"Pear\u0000"), "r_chosen", "nul character"),
     (GOOD.replace(b"1.0", b"NaN"), "weight", "not finite"),
     (GOOD.replace(b"1.0", b"1e999"), "weight", "not finite"),
     (json.dumps({"prompt": "a", "chosen": "b", "rejected": "c"}).encode(), "i_chosen", "missing field"),
-    (json.dumps(ROWS[0] | {"r_reject": "A pear."}).encode(), "r_reject", "winner equals loser"),
+    (json.dumps(ROWS[0] | {"r_reject": "Pear."}).encode(), "r_reject", "winner equals loser"),
 ]  # fmt: skip
 
 
@@ -148,7 +148,7 @@ def test_counts_add_up_whatever_the_lines(tmp_path_factory, lines, newline):
 
 def test_error_names_file_line_field_reason_how_many_others_and_the_fix(tmp_path):
     file = tmp_path / "a.jsonl"
-    file.write_bytes(b"\n".join([GOOD, b"", GOOD.replace(b"A pear.", b" "), GOOD, b"{", b"[]"]))
+    file.write_bytes(b"\n".join([GOOD, b"", GOOD.replace(b"Pear.", b" "), GOOD, b"{", b"[]"]))
     with pytest.raises(BadRowError) as caught:
         read(str(file), on_bad_row="error")
     error = pickle.loads(pickle.dumps(caught.value))
@@ -183,7 +183,7 @@ def test_no_comparison_at_all_is_an_error(tmp_path, data):
 
 
 def test_duplicates_and_contradictions_are_kept_and_reported(tmp_path):
-    swapped = {"i_chosen": "Name a fruit.", "r_chosen": "Mud.", "i_reject": "Name a fruit.", "r_reject": "A pear."}
+    swapped = {"i_chosen": "Name a fruit.", "r_chosen": "Mud.", "i_reject": "Name a fruit.", "r_reject": "Pear."}
     file = write_jsonl(tmp_path / "a.jsonl", [ROWS[0], ROWS[0], swapped, ROWS[1]])
     comparisons, report = read(str(file), on_bad_row="error")
     assert (len(comparisons), comparisons.num_items) == (4, 4)
@@ -195,7 +195,7 @@ def test_json_list_reports_lines_and_reads_up_to_a_defect(tmp_path):
     file = tmp_path / "a.json"
     good = GOOD.decode()
     file.write_bytes(
-        f'\n[\n{good},\n{{"i_chosen":\n1}}, 7,\n{good.replace("pear", "ÿ")}'.encode("latin-1") + b",\n{oops"
+        f'\n[\n{good},\n{{"i_chosen":\n1}}, 7,\n{good.replace("Pear", "ÿ")}'.encode("latin-1") + b",\n{oops"
     )
     comparisons, report = read(str(file), on_bad_row="skip")
     assert len(comparisons) == 1
