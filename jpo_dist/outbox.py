@@ -14,6 +14,7 @@ is never cut on resume; where values differ, the server shows the first version 
 
 import json
 import logging
+import math
 import os
 import threading
 import time
@@ -76,12 +77,15 @@ class Outbox:
                 self._lines.append(entry)
                 self._note(entry)
 
-    def take_spool(self) -> None:
-        """Copy the spool's new lines here."""
+    def take_spool(self, num_rows: float = math.inf) -> None:
+        """Copy new lines of the spool here: all, or until they hold `num_rows` values."""
         with self._lock:
             for line, end in read_lines(self.spool_path, self._spool_offset):
                 self.put_metrics(SPOOL, line["step"], line["ts_ms"], line["metrics"])
                 self._spool_offset = end
+                num_rows -= len(line["metrics"])
+                if num_rows <= 0:
+                    return
 
     def sync(self) -> None:
         """Return when every entry is on the disk: what is sent before that could be forgotten and sent otherwise."""
@@ -170,10 +174,12 @@ class Courier:
     def carry(self, deadline: float) -> None:
         """Send what there is, or what can be until `deadline` (time.monotonic). Raises whatever stopped it."""
         try:
-            self.outbox.take_spool()
             link = self.link = self.link or self._connect()
+            # A little at a time, and only with a server there: what is queued is fixed, and what was not sent yet
+            # should rather be fixed by the attempt that counts.
+            self.outbox.take_spool(ROWS_PER_BATCH)
             while self._carry_next(link) and time.monotonic() < deadline:
-                pass
+                self.outbox.take_spool(ROWS_PER_BATCH)
         except BaseException:
             self.link = None  # look again next time: the server may have lost its data and need all of it
             raise

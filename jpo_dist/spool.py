@@ -18,8 +18,10 @@ NONFINITE = "train/nonfinite_metrics"
 """How many of a step's values were left out because they were not finite; present only where there are any."""
 
 
-def read_lines(path: Path, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
+def read_lines(path: Path, offset: int = 0, start: bytes = b"{") -> Iterator[tuple[dict[str, Any], int]]:
     """The JSON objects of `path` from byte `offset`, each with the offset behind it. A missing file has none.
+
+    `start`: only lines that begin so; the others are not even parsed.
 
     A last line without its newline is still being written, or was torn by a kill: it is not there yet. A damaged line
     is skipped.
@@ -32,7 +34,7 @@ def read_lines(path: Path, offset: int = 0) -> Iterator[tuple[dict[str, Any], in
             if not line.endswith(b"\n"):
                 return
             offset += len(line)
-            value = _parse(line)
+            value = _parse(line) if line.startswith(start) else None
             if value is not None:
                 yield value, offset
 

@@ -217,7 +217,7 @@ def _send_artifact(server: _Server, entry: Mapping[str, Any]) -> None:
 
 def _send_checkpoint(server: _Server, entry: Mapping[str, Any]) -> None:
     """The newest checkpoint as tags, all of them as one table."""
-    made = [e for e, _ in read_lines(server.run_dir / OUTBOX) if e["op"] == "checkpoint"]
+    made = (e for e, _ in read_lines(server.run_dir / OUTBOX, start=b'{"op":"checkpoint"'))
     table = {e["step"]: {key: e[key] for key in ("step", "path", "bytes", "seconds", "ts_ms")} for e in made}
     server.client.log_text(server.run_id, json.dumps(list(table.values()), indent=1), "checkpoints.json")
     server.client.set_tag(server.run_id, "jpo.checkpoint.step", str(entry["step"]))
