@@ -10,8 +10,8 @@ class ClusterConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    workers: Annotated[int, Field(ge=1)] = 1
-    """Training processes, one rank each."""
+    workers: Annotated[int, Field(ge=0)] = 1
+    """Training processes, one rank each. 0: train in this very process, without Ray."""
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1.0
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
     """GPUs each worker reserves; a worker with a GPU trains on it."""

@@ -1,0 +1,117 @@
+"""The environment of the workers and of Ray itself: what is set, what is passed on, what each host finds out alone."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import torch
+
+from cluster.config import ClusterConfig
+
+# A worker does not inherit the driver's shell. This list is closed because the runtime environment is readable by
+# anyone who can reach the cluster's job API: no tokens, no keys. Interface names are missing on purpose: they
+# differ between hosts, and each host finds its own.
+FORWARDED = (
+    "DS_ACCELERATOR", "HF_DATASETS_OFFLINE", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_OFFLINE",
+    "OMP_NUM_THREADS", "PYTORCH_ALLOC_CONF", "TOKENIZERS_PARALLELISM", "TORCH_EXTENSIONS_DIR", "TRANSFORMERS_OFFLINE",
+)  # fmt: skip
+FORWARDED_PREFIXES = ("NCCL_",)
+
+
+def worker_env(config: ClusterConfig, driver: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
+    """Variables of every worker: computed ones, then the driver's listed ones, then cluster.env, then `extra`."""
+    computed = {"OMP_NUM_THREADS": str(threads(config)), "TOKENIZERS_PARALLELISM": "false"}
+    if not config.gpus_per_worker:
+        computed["DS_ACCELERATOR"] = "cpu"
+    listed = {
+        key: value
+        for key, value in driver.items()
+        if (key in FORWARDED or key.startswith(FORWARDED_PREFIXES)) and not key.endswith("_SOCKET_IFNAME")
+    }
+    return {**computed, **listed, **config.env, **extra}
+
+
+def threads(config: ClusterConfig) -> int:
+    """Threads of one worker's matrix products: a fixed number, since another one changes the last bits of sums."""
+    return max(1, int(config.cpus_per_worker))
+
+
+def ray_settings(config: ClusterConfig) -> dict[str, str]:
+    """Settings that Ray reads from the driver's environment, at start and on every worker group.
+
+    Ray's own limits are 600 s for a frozen worker and none for a rank that skips a report.
+    """
+    return {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_TRAIN_V2_ENABLED": "1",
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",  # otherwise relative paths of the person mean another folder in the workers
+        "RAY_TRAIN_METRICS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": f"{config.health_timeout_s:g}",
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": f"{config.start_timeout_s:g}",
+        "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": f"{config.collective_timeout_s:g}",
+        # A report returns at the controller's next look, and so does the end of a run: 2 s each by default.
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": os.environ.get("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5"),
+    }
+
+
+@contextmanager
+def environment(settings: Mapping[str, str]) -> Iterator[None]:
+    """`settings` in os.environ, and as it was afterwards."""
+    before = {key: os.environ.get(key) for key in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+
+def interface_of(ip: str) -> str | None:
+    """Name of this host's network interface that carries `ip`; None when there is none."""
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(address.address.split("%")[0] == ip for address in addresses):
+            return str(name)
+    return None
+
+
+def prepare_host(ip: str, num_threads: int) -> None:
+    """Make this worker process ready for its process group; runs before the group is made.
+
+    Without an interface name, gloo takes the one the host name resolves to: loopback on many hosts, and then no
+    other host can connect. gloo wants the exact name, NCCL a prefix unless it starts with `=`.
+    """
+    interface = interface_of(ip)
+    if interface is not None:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", f"={interface}")
+    # DeepSpeed builds its operators with ninja, which a virtual environment keeps beside its python.
+    beside_python = str(Path(sys.executable).parent)
+    if beside_python not in os.environ.get("PATH", "").split(os.pathsep):
+        os.environ["PATH"] = os.pathsep.join([beside_python, os.environ.get("PATH", os.defpath)])
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", num_threads)))
+
+
+def private_token() -> None:
+    """Make sure a Ray token exists and only its owner can read it. Ray itself would write it for all to read."""
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return
+    path = Path.home() / ".ray" / "auth_token"
+    aside = path.with_name(f"auth_token.{os.getpid()}")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        aside.touch(mode=0o600)
+        aside.write_text(os.urandom(32).hex(), encoding="ascii")
+        with suppress(FileExistsError):
+            os.link(aside, path)  # all of the token or nothing of it, also when two runs start at once
+        aside.unlink()
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+    except OSError:  # no home folder to write to: the processes started from here inherit it instead
+        os.environ["RAY_AUTH_TOKEN"] = os.urandom(32).hex()

@@ -1,0 +1,69 @@
+"""What went wrong, said so that a person can act on it. Plain data: every error here survives pickling."""
+
+import re
+import time
+import traceback
+from collections.abc import Mapping
+
+
+class ClusterError(RuntimeError):
+    """The machines, not the training code, are the problem."""
+
+
+class ResourceError(ClusterError):
+    """The cluster does not have what the run asks for."""
+
+
+class WorkerError(ClusterError):
+    """The root cause of a failed run: one rank's own error, or the loss of its process.
+
+    `rank` is the global rank, `kind` the name of the exception's type (`WorkerLost` when the process vanished), `log`
+    the last lines of the traceback, `when` the time in seconds since 1970 (infinity where only the loss is known).
+    """
+
+    def __init__(self, rank: int, kind: str, message: str, log: str = "", when: float = float("inf")) -> None:
+        super().__init__(rank, kind, message, log, when)
+        self.rank, self.kind, self.message, self.log, self.when = rank, kind, message, log, when
+
+    def __str__(self) -> str:
+        text = f"rank {self.rank}: {self.kind}: {self.message}"
+        return f"{text}\n{self.log}" if self.log else text
+
+    @classmethod
+    def of(cls, rank: int, error: BaseException, max_lines: int = 25) -> "WorkerError":
+        """`error` as strings. The exception object itself may not pickle, or not import where it is unpickled."""
+        lines = "".join(traceback.format_exception(error)).splitlines()
+        return cls(rank, type(error).__name__, str(error), "\n".join(lines[-max_lines:]), time.time())
+
+
+# What a healthy rank says when another one is gone: true, but never the cause.
+_ECHO = re.compile(
+    r"closed by peer|reset by peer|broken pipe|connection refused|nccl|gloo|timed out|socket", re.IGNORECASE
+)
+
+
+def is_echo(error: WorkerError) -> bool:
+    """Whether `error` only says that some other rank failed."""
+    if error.kind == "PeerError":
+        return True
+    return error.kind in ("RuntimeError", "DistBackendError", "DistNetworkError") and bool(_ECHO.search(error.message))
+
+
+def root_cause(failures: Mapping[int, BaseException], num_workers: int) -> WorkerError:
+    """The error to show, of all that the ranks raised: a rank's own error, else a lost process, else an echo.
+
+    Among equals the earliest wins. When there are only echoes, the ranks that said nothing are named: one of them
+    is stuck or gone.
+    """
+    errors = [e if isinstance(e, WorkerError) else _lost(rank, e) for rank, e in sorted(failures.items())]
+    cause = min(errors, key=lambda e: (2 if is_echo(e) else 1 if e.kind == "WorkerLost" else 0, e.when, e.rank))
+    silent = sorted(set(range(num_workers)) - set(failures))
+    if is_echo(cause) and silent:
+        hint = f"{cause.message} (no error from rank {', '.join(map(str, silent))}: stuck or slow there)"
+        return WorkerError(cause.rank, cause.kind, hint, cause.log, cause.when)
+    return cause
+
+
+def _lost(rank: int, error: BaseException) -> WorkerError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return WorkerError(rank, "WorkerLost", " ".join(lines[:12]) or type(error).__name__)

@@ -1,0 +1,347 @@
+"""Machines to ranked processes, by Ray Train: the only module that imports ray.
+
+The training code runs inside as it would under torchrun: RANK, WORLD_SIZE and a process group are there when it
+starts. No batch and no checkpoint passes through Ray.
+"""
+
+import importlib
+import json
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import ray
+import ray.train
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+from ray._private.state import available_resources_per_node
+from ray.exceptions import RayError
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.placement_group import placement_group, remove_placement_group
+
+from cluster import environment, resources
+from cluster.config import ClusterConfig
+from cluster.errors import ClusterError, ResourceError, WorkerError, root_cause
+
+SETUP_ATTEMPTS = 3
+"""Tries at making the process group. Ray does not repeat this step, and its choice of a free port is a race."""
+
+OBJECT_STORE_BYTES = 128 * 2**20
+"""Of a local Ray. Only the code of a run passes through it; Ray would reserve 30 % of the memory."""
+
+
+def launch(
+    entry: Callable[[dict[str, Any]], None],
+    payload: dict[str, Any],
+    config: ClusterConfig,
+    *,
+    run_name: str,
+    storage: str,
+    env: Mapping[str, str],
+) -> dict[str, Any]:
+    """Run `entry(payload)` in `config.workers` ranked processes and wait for the end.
+
+    `entry` is a top-level function of a module that every node can import. `storage` is a folder for Ray's own small
+    files and `cluster.jsonl` (one line for each commit and each loss of the workers); nothing is ever resumed from
+    it. `env` adds variables to the workers.
+
+    Returns `{"attempts": times the workers were started, "metrics": what commit_reporter() got last, or None}`.
+    Raises ResourceError before anything loads when the cluster lacks something, WorkerError with the root cause when
+    the workers fail more than `config.max_failures` times, ClusterError when Ray cannot be reached or the process
+    group cannot be made. The signal handler that Ray installs for Ctrl-C is gone afterwards.
+    """
+    name = _importable_name(entry)
+    storage = str(Path(storage).absolute()) if "://" not in storage else storage
+    with environment.environment(environment.ray_settings(config)), _connected(config) as is_local:
+        _wait_for_resources(config, may_grow=not is_local)
+        worker_env = environment.worker_env(config, os.environ, env)
+        diary = _Diary(f"{storage}/cluster.jsonl", config.workers)
+        for attempt in range(1, SETUP_ATTEMPTS + 1):
+            unique_name = f"{run_name}-{time.time_ns():x}"
+            run = _trainer(name, payload, config, unique_name, storage, worker_env, diary)
+            try:
+                _fit(run)
+            except ray.train.WorkerGroupError as error:
+                raise root_cause(error.worker_failures, config.workers) from None
+            except ray.train.ControllerError as error:
+                if attempt == SETUP_ATTEMPTS or not isinstance(error.controller_failure, RayError):
+                    raise ClusterError(_setup_message(error.controller_failure, attempt)) from None
+                time.sleep(attempt)
+                continue
+            commits = diary.events(unique_name, "commit")
+            losses = len(diary.events(unique_name, "failure"))
+            return {"attempts": attempt + losses, "metrics": commits[-1]["metrics"] if commits else None}
+    raise AssertionError("unreachable")
+
+
+def commit_reporter() -> Callable[[int, dict[str, Any]], None]:
+    """A function `(step, metrics)` for the training code to call on **every** rank after each commit.
+
+    It tells Ray that the run is alive and where it is. All ranks wait for each other and for the controller
+    in it, so it is for commits, not for steps.
+    """
+
+    def report(step: int, metrics: dict[str, Any]) -> None:
+        ray.train.report({"step": step, **metrics})
+
+    return report
+
+
+def describe(address: str | None = None) -> dict[str, Any]:
+    """What `doctor` shows: Ray's version, the cluster a run would join, whether it answers, and its nodes.
+
+    Starts nothing. `address` is that of ClusterConfig.
+    """
+    address = address or os.environ.get("RAY_ADDRESS")
+    facts: dict[str, Any] = {"ray": ray.__version__, "address": address, "reachable": False, "nodes": [], "error": None}
+    if address is None:
+        return facts
+    try:
+        with environment.environment({"RAY_USAGE_STATS_ENABLED": "0"}), _joined(address):
+            facts.update(reachable=True, nodes=[node._asdict() for node in _nodes()])
+    except ClusterError as error:
+        facts["error"] = str(error)
+    return facts
+
+
+# ---- connecting
+
+
+@contextmanager
+def _connected(config: ClusterConfig) -> Iterator[bool]:
+    """Inside: this process drives a Ray cluster. The value: whether the cluster was started here."""
+    address = config.address or os.environ.get("RAY_ADDRESS")
+    if ray.is_initialized():
+        yield False
+    elif address and address != "local":
+        with _joined(address):
+            yield False
+    else:
+        with _local(config):
+            yield True
+
+
+@contextmanager
+def _joined(address: str) -> Iterator[None]:
+    """Inside: this process is a driver of the running cluster at `address`. Raises ClusterError when it is not one."""
+    rule = f"cluster.address ({address}) must be `auto` or HOST:PORT of a running Ray cluster that has this host in it"
+    if "://" in address:
+        raise ClusterError(f"{rule}; from outside use `ray job submit --address ... -- <the same command>`")
+    host, _, port = address.rpartition(":")
+    if address != "auto":
+        try:  # Ray itself would try for a minute and say less
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+        except (OSError, ValueError) as error:
+            raise ClusterError(f"{rule}: {error}; start it with `ray start --head`, or correct the address") from None
+    # `ray start --head` demands a token as soon as one exists; a driver with an explicit address sends none by itself.
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    except (RayError, ConnectionError, RuntimeError, ValueError) as error:
+        raise ClusterError(f"{rule}: {type(error).__name__}: {error}") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _local(config: ClusterConfig) -> Iterator[None]:
+    """Inside: a Ray cluster of this machine alone. No process of it is left afterwards."""
+    if os.environ.get("RAY_AUTH_MODE", "token") == "token":
+        environment.private_token()
+    before = set(psutil.Process().children())
+    try:
+        # No dashboard: it costs a few hundred MB and nobody looks at a cluster that ends with the command.
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+        yield
+    finally:
+        started = [child for child in psutil.Process().children() if child not in before and _is_ray(child)]
+        family = started + [child for parent in started for child in _children(parent)]
+        ray.shutdown()
+        _, left = psutil.wait_procs(family, timeout=10)
+        for process in left:
+            process.kill()
+        psutil.wait_procs(left, timeout=5)
+
+
+def _is_ray(process: psutil.Process) -> bool:
+    """Whether a child of this process is one of Ray's. Others may have been started by other threads meanwhile."""
+    try:
+        return any("/ray/" in part or part.startswith("ray::") for part in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return list(process.children(recursive=True))
+    except psutil.Error:
+        return []
+
+
+# ---- resources
+
+
+def _nodes() -> list[resources.Node]:
+    return resources.nodes_of(ray.nodes(), available_resources_per_node())
+
+
+def _wait_for_resources(config: ClusterConfig, *, may_grow: bool) -> None:
+    """Return when the cluster can hold all workers now. Raises ResourceError.
+
+    Ray Train would wait silently, and for ever by default. The wait is by a placement group as Ray Train will ask
+    for it: polling alone would not make an autoscaler add nodes.
+    """
+    start = time.monotonic()
+    if not may_grow and resources.capacity(_nodes(), config) < config.workers:
+        raise ResourceError(resources.shortage(_nodes(), config, 0.0))
+    group = placement_group([resources.bundle(config)] * config.workers, strategy=config.placement)
+    try:
+        if not group.wait(config.start_timeout_s):
+            raise ResourceError(resources.shortage(_nodes(), config, time.monotonic() - start))
+    finally:
+        remove_placement_group(group)
+
+
+# ---- running
+
+
+def _trainer(
+    name: str,
+    payload: dict[str, Any],
+    config: ClusterConfig,
+    run_name: str,
+    storage: str,
+    worker_env: dict[str, str],
+    diary: "_Diary",
+) -> TorchTrainer:
+    """`run_name` is new for every attempt: with an old one Ray would resume from its own snapshot file."""
+    return TorchTrainer(
+        _work,
+        train_loop_config={"entry": name, "payload": payload},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=config.workers,
+            use_gpu=config.gpus_per_worker > 0,
+            resources_per_worker=resources.bundle(config),
+            placement_strategy=config.placement,
+        ),
+        torch_config=_HostAwareTorchConfig(
+            backend="nccl" if config.gpus_per_worker else "gloo",
+            timeout_s=max(1, round(config.collective_timeout_s)),
+            num_threads=environment.threads(config),
+        ),
+        run_config=ray.train.RunConfig(
+            name=run_name,
+            storage_path=storage,
+            failure_config=ray.train.FailureConfig(max_failures=config.max_failures, controller_failure_limit=10),
+            callbacks=[diary],
+            worker_runtime_env={"env_vars": worker_env},
+        ),
+    )
+
+
+def _fit(trainer: TorchTrainer) -> None:
+    """trainer.fit(), with Ctrl-C as KeyboardInterrupt: Ray's handler would end the process with status 0."""
+    is_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if is_main else None
+    try:
+        trainer.fit()
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        if is_main:
+            signal.signal(signal.SIGINT, handler)
+
+
+def _work(config: dict[str, Any]) -> None:
+    """One rank, inside its worker."""
+    try:
+        module, _, function = config["entry"].partition(":")
+        getattr(importlib.import_module(module), function)(config["payload"])
+    except BaseException as error:
+        error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next  # without this function
+        raise WorkerError.of(ray.train.get_context().get_world_rank(), error) from None
+
+
+def _importable_name(entry: Callable[..., Any]) -> str:
+    """`module:function`. By name, so that a worker imports the function and nothing else of the driver's memory."""
+    if entry.__module__ == "__main__" or "." in entry.__qualname__:
+        raise ValueError(f"entry ({entry.__module__}:{entry.__qualname__}) must be a top-level function of a module")
+    return f"{entry.__module__}:{entry.__qualname__}"
+
+
+def _setup_message(failure: BaseException, attempts: int) -> str:
+    cause = getattr(failure, "cause", None) or failure
+    lines = [line for line in str(cause).splitlines() if line.strip()]
+    return (
+        f"the workers could not be connected to each other ({attempts} attempts): {type(cause).__name__}: "
+        f"{lines[-1] if lines else ''}. Fix: let the nodes reach each other on all ports, and if a node has several "
+        "networks name the right one in cluster.env.GLOO_SOCKET_IFNAME and cluster.env.NCCL_SOCKET_IFNAME"
+    )
+
+
+class _HostAwareTorchConfig(TorchConfig):
+    """TorchConfig that lets every host find its own network interface before the process group is made."""
+
+    def __init__(self, backend: str, timeout_s: int, num_threads: int) -> None:
+        super().__init__(backend=backend, timeout_s=timeout_s)
+        self.num_threads = num_threads
+
+    @property
+    def backend_cls(self) -> type:
+        return _HostAwareBackend
+
+
+class _HostAwareBackend(TorchConfig().backend_cls):  # type: ignore[misc]
+    def on_start(self, worker_group: Any, backend_config: _HostAwareTorchConfig) -> None:
+        worker_group.execute(_prepare_worker, backend_config.num_threads)
+        super().on_start(worker_group, backend_config)
+
+
+def _prepare_worker(num_threads: int) -> None:
+    environment.prepare_host(ray.util.get_node_ip_address(), num_threads)
+
+
+class _Diary(ray.train.UserCallback):
+    """`cluster.jsonl`: a line for each commit reported and each loss of the worker group.
+
+    Written by Ray's controller, on the driver's host. Ray keeps metrics only for reports that carry a checkpoint.
+    """
+
+    def __init__(self, path: str, num_workers: int) -> None:
+        self.path, self.num_workers = path, num_workers
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: object) -> None:
+        self._write(run_context, {"event": "commit", "metrics": metrics[0]})
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        cause = root_cause(worker_exceptions, self.num_workers)
+        self._write(run_context, {"event": "failure", "rank": cause.rank, "kind": cause.kind, "message": cause.message})
+
+    def _write(self, run_context: Any, event: dict[str, Any]) -> None:
+        line = {"ts_ms": time.time_ns() // 10**6, "run": run_context.run_config.name, **event}
+        Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line, default=str) + "\n")
+
+    def events(self, run: str, kind: str) -> list[dict[str, Any]]:
+        """The lines of one kind that the Ray run of that name wrote."""
+        try:
+            lines = [json.loads(line) for line in Path(self.path).read_text(encoding="utf-8").splitlines()]
+        except FileNotFoundError:
+            return []
+        return [line for line in lines if line["run"] == run and line["event"] == kind]

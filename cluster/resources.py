@@ -1,0 +1,92 @@
+"""Whether a cluster can hold the workers asked for, and what to say when it cannot. Pure functions of plain data."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from cluster.config import ClusterConfig
+
+
+class Node(NamedTuple):
+    """A live machine of the cluster: what it has, and what of that nobody uses now."""
+
+    ip: str
+    cpus: float
+    gpus: float
+    free_cpus: float
+    free_gpus: float
+
+
+def bundle(config: ClusterConfig) -> dict[str, float]:
+    """The resources of one worker, in Ray's words."""
+    gpus = {"GPU": config.gpus_per_worker} if config.gpus_per_worker else {}
+    return {"CPU": config.cpus_per_worker, **gpus}
+
+
+def capacity(nodes: Sequence[Node], config: ClusterConfig) -> int:
+    """How many of the workers these nodes could hold under the placement rule if nobody else used them."""
+    counts = [_fits(node.cpus, config.cpus_per_worker, node.gpus, config.gpus_per_worker) for node in nodes]
+    match config.placement:
+        case "STRICT_SPREAD":
+            return sum(count > 0 for count in counts)
+        case "STRICT_PACK":
+            return max(counts, default=0)
+        case _:
+            return sum(counts)
+
+
+def _fits(cpus: float, cpus_each: float, gpus: float, gpus_each: float) -> int:
+    by_cpu = math.floor(cpus / cpus_each + 1e-9)
+    return min(by_cpu, math.floor(gpus / gpus_each + 1e-9)) if gpus_each else by_cpu
+
+
+def shortage(nodes: Sequence[Node], config: ClusterConfig, waited_s: float) -> str:
+    """The message of a ResourceError: what was asked, what each node has, what to change."""
+    each = f"{config.cpus_per_worker:g} CPU"
+    if config.gpus_per_worker:
+        each += f" + {config.gpus_per_worker:g} GPU"
+    asked = f"cluster.workers={config.workers} x {each}, placement {config.placement}"
+    have = "; ".join(_describe(node, config) for node in nodes) or "no live node"
+    possible = capacity(nodes, config)
+    verdict = (
+        f"room for {possible} of {config.workers} workers even when nothing else runs"
+        if possible < config.workers
+        else "enough in total, but in use by others"
+    )
+    waited = f" after {waited_s:.0f} s" if waited_s >= 1 else ""
+    return f"asked: {asked}; {len(nodes)} node(s): {have}; {verdict}{waited}. Fix: {_fix(nodes, config, possible)}"
+
+
+def _describe(node: Node, config: ClusterConfig) -> str:
+    text = f"{node.ip} has {node.cpus:g} CPU ({node.free_cpus:g} free)"
+    return text + (f", {node.gpus:g} GPU ({node.free_gpus:g} free)" if config.gpus_per_worker or node.gpus else "")
+
+
+def _fix(nodes: Sequence[Node], config: ClusterConfig, possible: int) -> str:
+    if possible >= config.workers:
+        return "end what holds them (`ray status` lists it), or raise cluster.start_timeout_s"
+    if config.placement == "STRICT_SPREAD" and possible == len(nodes):
+        return f"join {config.workers - possible} more node(s), or use cluster.placement=SPREAD"
+    if config.gpus_per_worker and not any(node.gpus for node in nodes):
+        return "use cluster.gpus_per_worker=0 to train on CPUs, or join nodes with GPUs"
+    return f"use cluster.workers={possible or 1}, a smaller cluster.cpus_per_worker, or join more nodes"
+
+
+def nodes_of(records: Sequence[Mapping[str, object]], free: Mapping[str, Mapping[str, float]]) -> list[Node]:
+    """Nodes from Ray's node table and its free resources by node id; dead nodes are left out."""
+    nodes = []
+    for record in records:
+        if not record["Alive"]:
+            continue
+        total, unused = record["Resources"], free.get(str(record["NodeID"]), {})
+        assert isinstance(total, Mapping)
+        nodes.append(
+            Node(
+                ip=str(record["NodeManagerAddress"]),
+                cpus=total.get("CPU", 0.0),
+                gpus=total.get("GPU", 0.0),
+                free_cpus=unused.get("CPU", 0.0),
+                free_gpus=unused.get("GPU", 0.0),
+            )
+        )
+    return nodes
