@@ -122,7 +122,6 @@ def _arrow(file: Path) -> Rows:
             reader = pa.ipc.open_file(source)
             batches: Iterable[pa.RecordBatch] = (reader.get_batch(n) for n in range(reader.num_record_batches))
         except pa.ArrowInvalid:
-            source.seek(0)
             batches = pa.ipc.open_stream(source)
         yield from _table_rows(batches)
 
