@@ -142,8 +142,16 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Replace a small file: readers see the old object or the new one."""
     aside = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    aside.write_text(json.dumps(value, indent=1) + "\n")
+    with aside.open("w") as file:
+        file.write(json.dumps(value, indent=1) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     aside.replace(path)
+
+
+def brief(error: Exception) -> str:
+    """An error in one short line for the log, without secrets: HTTP errors carry the address, and pages of causes."""
+    return str(redact(str(error)))[:300]
 
 
 class Link(Protocol):
@@ -210,7 +218,7 @@ class Courier:
         self._refused = (end, times)
         if times < _TRIES:
             raise error
-        log.warning("the tracking server does not take this %s, left out: %s", op, redact(str(error)))
+        log.warning("the tracking server does not take this %s, left out: %s", op, brief(error))
 
 
 class CourierThread:
@@ -247,7 +255,7 @@ class CourierThread:
             except Exception as error:
                 failures += 1
                 if failures == 1:
-                    log.warning("no tracking now, trying on beside training: %s", redact(str(error)))
+                    log.warning("no tracking now, trying on beside training: %s", brief(error))
             if last_round and (failures == 0 or time.monotonic() > self._deadline):
                 return
             self._pause(failures)

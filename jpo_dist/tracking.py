@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from jpo_dist.config import RunSection, TrackingConfig
-from jpo_dist.outbox import ROWS_PER_BATCH, Courier, CourierThread, Outbox, read_json, write_json
+from jpo_dist.outbox import ROWS_PER_BATCH, Courier, CourierThread, Outbox, brief, read_json, write_json
 from jpo_dist.redact import redact
 from jpo_dist.spool import OUTBOX, read_lines
 
@@ -308,7 +308,7 @@ def start_run(
     try:
         courier.carry(time.monotonic() + 5)
     except Exception as error:
-        log.warning("no tracking now, the run goes on and sends later: %s", redact(str(error)))
+        log.warning("no tracking now, the run goes on and sends later: %s", brief(error))
     outbox.close()
     return read_json(Path(run.dir) / RUN_FILE)["mlflow"].get("run_id") if courier.link is not None else None
 

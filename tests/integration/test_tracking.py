@@ -163,6 +163,19 @@ def test_a_server_killed_and_back_again_has_every_step_once(up: Server, tmp_path
     assert writer.close(30) == 0
     assert rows(config, run) == spooled(run)
     assert the_run(config, run).info.status == "RUNNING"
+    (tmp_path / "run/tracking.ack.json").unlink()  # as if every answer had been lost
+    assert replay(config, run) == 0
+    assert rows(config, run) == spooled(run)
+
+
+def test_a_server_that_never_answers_holds_up_the_start_for_seconds_only(tmp_path: Path) -> None:
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        config = TrackingConfig(uri=f"http://ann:canary-secret@127.0.0.1:{mute.getsockname()[1]}")
+        start = time.monotonic()
+        assert start_run(config, RunSection(dir=str(tmp_path / "run")), PARAMS) is None
+        assert time.monotonic() - start < 15
 
 
 CHILD = """
