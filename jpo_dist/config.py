@@ -217,3 +217,30 @@ class RunSection(Section):
     dir: str
     """Folder for checkpoints, metrics.jsonl, export and the resolved config; shared by all hosts."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "jpo"
+
+
+class JpoConfig(Section):
+    """Everything the method needs to know for one run."""
+
+    model: ModelConfig
+    data: DataConfig
+    objective: ObjectiveConfig = ObjectiveConfig()
+    reference: ReferenceConfig = ReferenceConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    engine: EngineConfig = EngineConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    run: RunSection
+
+    @model_validator(mode="after")
+    def _reference_fits_the_policy(self) -> Self:
+        if self.reference.mode == "adapter_off" and not self.model.lora.rank:
+            raise ValueError(
+                "reference.mode (adapter_off) needs an adapter to switch off; set model.lora.rank, or use live or cached"
+            )
+        if self.reference.mode == "adapter_off" and self.reference.path not in (None, self.model.path):
+            raise ValueError(
+                f"reference.path ({self.reference.path}) must be model.path with reference.mode=adapter_off; leave it out"
+            )
+        return self

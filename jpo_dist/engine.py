@@ -1,0 +1,222 @@
+"""DeepSpeed, and nothing of preferences. Only importer of deepspeed.
+
+The configuration is built in one place from typed fields: DeepSpeed accepts unknown top-level keys in silence.
+"""
+
+import logging
+import os
+import socket
+import warnings
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.setdefault("DS_ACCELERATOR", "cuda" if os.path.exists("/dev/nvidia0") else "cpu")
+
+import deepspeed
+import torch
+from torch import nn
+from transformers.integrations.deepspeed import HfDeepSpeedConfig
+
+from jpo_dist.config import EngineConfig, OffloadConfig, OptimConfig
+
+TAG = "engine"  # the folder of DeepSpeed's shards inside one of our commits
+
+
+def connect(timeout_s: float = 600.0) -> None:
+    """Join the process group that the environment describes; alone, be a group of one.
+
+    Ray Train has made the group already and DeepSpeed adopts it, which keeps DeepSpeed from creating its own: there it
+    passes a device id and can hang. Its own log is silenced below warnings.
+    """
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    # DeepSpeed 0.19.8 calls collectives by names that torch 2.13 has renamed: a line of warning each time.
+    warnings.filterwarnings("ignore", message=r"`torch\.distributed\.", category=FutureWarning)
+    if not torch.distributed.is_initialized():
+        if "RANK" not in os.environ:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = str(probe.getsockname()[1])
+            alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            os.environ.update(alone)
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        if backend == "nccl":
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.distributed.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+    deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
+
+
+def deepspeed_config(engine: EngineConfig, optim: OptimConfig, dtype: torch.dtype, *, trains: bool) -> dict[str, Any]:
+    """DeepSpeed's settings for the policy, or (`trains=False`) for a frozen reference."""
+    stage = engine.zero_stage if trains or engine.zero_stage == 3 else 0
+    zero: dict[str, Any] = {"stage": stage, "overlap_comm": torch.cuda.is_available() and stage > 0}
+    if stage == 3:
+        zero |= {
+            "stage3_param_persistence_threshold": engine.param_persistence_threshold,
+            "stage3_max_live_parameters": engine.max_live_parameters,
+            "stage3_prefetch_bucket_size": engine.prefetch_bucket_size,
+            "stage3_max_reuse_distance": engine.max_reuse_distance,
+            "offload_param": _offload(engine.offload_params),
+        }
+    if stage > 0 and trains:
+        zero["offload_optimizer"] = _offload(engine.offload_optimizer)
+    return {
+        # Batches are ours (plan.py): DeepSpeed only needs numbers that agree with each other.
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": optim.grad_clip if trains else 0.0,
+        "bf16": {"enabled": dtype == torch.bfloat16},
+        "zero_optimization": zero,
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": None,
+        "checkpoint": {"tag_validation": "Fail"},
+    }
+
+
+def _offload(config: OffloadConfig) -> dict[str, Any] | None:
+    if config.device == "none":
+        return None
+    path = {"nvme_path": config.nvme_path} if config.nvme_path else {}
+    return {"device": config.device, "pin_memory": config.pin_memory, **path}
+
+
+@contextmanager
+def _hf_partitioned(settings: dict[str, Any]) -> Any:
+    # transformers looks for the newest living HfDeepSpeedConfig; it must not outlive the load, or every later
+    # `from_pretrained` in this process would be partitioned too.
+    keep_alive = HfDeepSpeedConfig(settings)
+    try:
+        yield
+    finally:
+        del keep_alive
+
+
+def partitioned(settings: dict[str, Any]) -> AbstractContextManager[Any]:
+    """Context for `policy.load_model`: under ZeRO-3 weights are split as they are read, below it nothing happens."""
+    return _hf_partitioned(settings) if settings["zero_optimization"]["stage"] == 3 else nullcontext()
+
+
+class StepOutcome(NamedTuple):
+    applied: bool
+    """False: the gradient was not finite and the weights are as before."""
+    grad_norm: float
+    """Global norm before clipping."""
+
+
+class Engine:
+    """A module under DeepSpeed. Gradients add up over `backward` calls until `step`."""
+
+    def __init__(self, module: nn.Module, engine: EngineConfig, optim: OptimConfig, dtype: torch.dtype) -> None:
+        settings = deepspeed_config(engine, optim, dtype, trains=True)
+        self.zero_stage: int = settings["zero_optimization"]["stage"]
+        self._clip = optim.grad_clip
+        optimizer = torch.optim.AdamW(
+            _parameter_groups(module, optim.weight_decay), lr=optim.lr, betas=optim.betas, eps=optim.eps
+        )
+        self._engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=settings)
+        self.module = module
+        self._plain = not hasattr(self._engine.optimizer, "overflow")
+
+    def __call__(self, batch: Any) -> torch.Tensor:
+        scores: torch.Tensor = self._engine(batch)
+        return scores
+
+    def backward(self, loss: torch.Tensor, *, last: bool) -> None:
+        """`last` ends the accumulation. It has to be said: left to count, ZeRO-2 keeps the last micro-step only."""
+        self._engine.set_gradient_accumulation_boundary(last)
+        self._engine.backward(loss, scale_wrt_gas=False)
+
+    def step(self, lr: float) -> StepOutcome:
+        """Clip and update, unless the gradient is not finite on any rank: then nothing changes, on every rank."""
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = lr
+        if self._plain and not self._grads_finite():  # ZeRO checks this itself; plain AdamW would spread the NaN
+            self._engine.zero_grad()
+            return StepOutcome(False, float("inf"))
+        skipped = self._engine.skipped_steps
+        self._engine.step()
+        norm = self._engine.get_global_grad_norm()
+        return StepOutcome(self._engine.skipped_steps == skipped, float("nan") if norm is None else float(norm))
+
+    def _grads_finite(self) -> bool:
+        # After the all-reduce every rank holds the same gradients, so every rank decides the same.
+        grads = [p.grad for p in self.module.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(grads)
+        self._engine._global_grad_norm = norm
+        return bool(torch.isfinite(norm))
+
+    def save(self, folder: Path, state: dict[str, Any]) -> None:
+        """This rank's shards and `state` (this rank's own under ZeRO-3). All ranks call it."""
+        # One key of our own: DeepSpeed merges client state over its own and "module" would overwrite the weights.
+        self._engine.save_checkpoint(
+            str(folder), tag=TAG, client_state={"jpo": state}, save_latest=False, exclude_frozen_parameters=True
+        )
+
+    def load(self, folder: Path) -> dict[str, Any]:
+        """Weights, optimizer and the saved state. The folder must have been verified: it is unpickled."""
+        path, client = self._engine.load_checkpoint(str(folder), tag=TAG, load_module_strict=False)
+        if path is None:
+            raise FileNotFoundError(f"{folder} holds no DeepSpeed shards under {TAG!r}")
+        state: dict[str, Any] = client["jpo"]
+        return state
+
+    def whole_parameters(self, *, trainable_only: bool = False) -> Iterable[tuple[str, torch.Tensor]]:
+        """Every parameter, put together from its shards one at a time, on the CPU. All ranks iterate in step."""
+        return whole_parameters(self.module, self.zero_stage, trainable_only=trainable_only)
+
+
+def whole_parameters(
+    module: nn.Module, zero_stage: int, *, trainable_only: bool = False
+) -> Iterable[tuple[str, torch.Tensor]]:
+    for name, parameter in module.named_parameters():
+        if trainable_only and not parameter.requires_grad:
+            continue
+        gathered = deepspeed.zero.GatheredParameters([parameter]) if zero_stage == 3 else nullcontext()
+        with gathered:
+            yield name, parameter.detach().cpu().clone()
+
+
+def _parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay, vectors (norms, biases) do not. Never an empty group: torch 2.13 fails on one."""
+    trainable = [p for p in module.parameters() if p.requires_grad]
+    if not weight_decay:
+        return [{"params": trainable, "weight_decay": 0.0}]
+    is_matrix = [len(getattr(p, "ds_shape", p.shape)) > 1 for p in trainable]
+    groups = [
+        {"params": [p for p, m in zip(trainable, is_matrix, strict=True) if m], "weight_decay": weight_decay},
+        {"params": [p for p, m in zip(trainable, is_matrix, strict=True) if not m], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def freeze(module: nn.Module, engine: EngineConfig, optim: OptimConfig, dtype: torch.dtype) -> nn.Module:
+    """A reference: never trained, partitioned when the policy is. Its forward is called by all ranks together."""
+    settings = deepspeed_config(engine, optim, dtype, trains=False)
+    if settings["zero_optimization"]["stage"] == 3:
+        module = deepspeed.initialize(model=module, config=settings)[0]
+    module.eval()
+    module.requires_grad_(False)
+    return module
+
+
+def release(module: nn.Module) -> None:
+    """Give back what a frozen reference holds."""
+    if hasattr(module, "destroy"):
+        module.destroy()
+    for parameter in module.parameters():
+        parameter.data = torch.empty(0)
+
+
+def communication_is_built() -> bool:
+    """False when DeepSpeed will compile its CPU communication op on first use (about half a minute)."""
+    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or Path.home() / ".cache" / "torch_extensions")
+    return any(root.glob("**/deepspeed_shm_comm/*.so"))
+
+
+def build_ops() -> None:
+    """Compile the op now, at set-up, so that no first training step and no test waits for it."""
+    from deepspeed.comm.torch import build_shm_op
+
+    build_shm_op()

@@ -1,0 +1,149 @@
+"""Models from disk: where the weights are, in what dtype, with which adapter. Only importer of peft."""
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+from filelock import FileLock
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+from jpo_dist.attention import SEGMENTS
+from jpo_dist.config import LoraConfig, ModelConfig
+from jpo_dist.paths import resolve
+
+logger = logging.getLogger(__name__)
+
+
+def cache_folder(kind: str) -> Path:
+    """Where this user keeps what can be made again: $JPO_CACHE or ~/.cache/jpo-dist."""
+    root = Path(os.environ.get("JPO_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "jpo-dist")
+    folder = root.expanduser() / kind
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def device() -> torch.device:
+    """This process's accelerator, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    return torch.device("cpu")
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """`auto` is bfloat16 where products of bfloat16 run in hardware, float32 elsewhere."""
+    if name != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    in_hardware = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if in_hardware else torch.float32
+
+
+def model_folder(config: ModelConfig) -> str:
+    """A folder or hub id that transformers loads: `package:` resolved, a GGUF file converted once into the cache."""
+    where = resolve(config.path)
+    if config.gguf_file is None:
+        return where
+    source = Path(where) / config.gguf_file
+    if not source.is_file():
+        raise FileNotFoundError(f"model.gguf_file ({config.gguf_file}) is not in model.path ({where}); check both")
+    stat = source.stat()
+    key = hashlib.sha256(f"{source.name} {stat.st_size} {torch_dtype(config.dtype)}".encode()).hexdigest()[:16]
+    folder = cache_folder("models") / f"{source.stem}-{key}"
+    with FileLock(f"{folder}.lock"):  # the ranks of one host: the first converts, the others wait and find it
+        if not folder.is_dir():
+            _convert_gguf(source, folder, torch_dtype(config.dtype))
+    return str(folder)
+
+
+def _convert_gguf(source: Path, folder: Path, dtype: torch.dtype) -> None:
+    logger.info("converting %s to %s, once", source.name, folder)
+    aside = Path(tempfile.mkdtemp(dir=folder.parent))
+    try:
+        plain = GgufConfig(dequantize=True)  # otherwise the weights stay packed, and a packed model cannot be saved
+        model = AutoModelForCausalLM.from_pretrained(
+            source.parent, gguf_file=source.name, dtype=dtype, quantization_config=plain
+        )
+        model.save_pretrained(aside)
+        AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(aside)
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def load_tokenizer(config: ModelConfig) -> Any:
+    return AutoTokenizer.from_pretrained(
+        model_folder(config), revision=config.revision, trust_remote_code=config.trust_remote_code
+    )
+
+
+def load_model(config: ModelConfig, *, partitioned: Any = None, trainable: bool = True) -> nn.Module:
+    """Weights with packed attention, no dropout, and adapters where they are asked for.
+
+    `partitioned` is a context in which loaded weights are split over the ranks as they arrive (ZeRO-3): the whole
+    model then never exists in one process. A reference is always loaded from its path, since a partitioned model
+    cannot be copied.
+    """
+    with partitioned or nullcontext():
+        model = AutoModelForCausalLM.from_pretrained(
+            model_folder(config),
+            revision=config.revision,
+            trust_remote_code=config.trust_remote_code,
+            dtype=torch_dtype(config.dtype),
+            attn_implementation=SEGMENTS,
+        )
+    model.config.use_cache = False
+    silence_dropout(model)
+    if config.gradient_checkpointing and trainable:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if config.lora.rank and trainable:
+        model = add_adapter(model, config.lora)
+    return model.train(trainable)
+
+
+def silence_dropout(model: nn.Module) -> None:
+    """Scores must be repeatable: with dropout even step 0 would see policy and reference differ."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+
+
+def add_adapter(model: nn.Module, config: LoraConfig) -> nn.Module:
+    """LoRA layers in the dtype of the base, which ZeRO-3 needs; B starts at zero, so step 0 equals the base."""
+    dtype = next(model.parameters()).dtype
+    settings = peft.LoraConfig(
+        r=config.rank, lora_alpha=config.alpha, target_modules=config.target_modules, task_type="CAUSAL_LM"
+    )
+    adapted = peft.get_peft_model(model, settings, autocast_adapter_dtype=False)
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
+    return adapted
+
+
+@contextmanager
+def adapter_off(model: nn.Module) -> Iterator[None]:
+    """The base model for the length of the block."""
+    with model.disable_adapter():  # type: ignore[operator]
+        yield
+
+
+def base_config(model: nn.Module) -> Any:
+    """The transformers config under an adapter or without one."""
+    return (model.get_base_model() if hasattr(model, "get_base_model") else model).config
+
+
+def merge_adapter(base_folder: str, adapter_folder: Path, target: Path) -> None:
+    """Write `base` with the adapter's update added to its weights: an ordinary folder that needs no peft."""
+    base = AutoModelForCausalLM.from_pretrained(base_folder, dtype="auto")
+    merged = peft.PeftModel.from_pretrained(base, adapter_folder).merge_and_unload()
+    merged.save_pretrained(target)

@@ -1,0 +1,99 @@
+"""Items to scores: one packed engine forward, then a float64 sum per item.
+
+Legend: n items on this rank, T their tokens end to end, R rows that predict a token (T - n).
+A score is two numbers, the log-probs of the instruction's and of the response's tokens: `scores_n2[i, INSTRUCTION]`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from jpo_dist.attention import SEGMENTS
+from jpo_dist.head import replace_head_forward
+from jpo_dist.tokenize import TokenizedItems
+
+INSTRUCTION, RESPONSE = 0, 1
+
+
+@dataclass(frozen=True)
+class Packed:
+    """n items end to end in one row, ready for a forward. n = 0 is the filler of a rank that has no item."""
+
+    ids_1T: torch.Tensor
+    positions_1T: torch.Tensor
+    rows_R: torch.Tensor
+    """Positions that predict a token of their own item: all but the last of each segment."""
+    targets_R: torch.Tensor
+    slots_R: torch.Tensor
+    """2 * item + part: where the log-prob of each row is added up."""
+    segment_lengths: tuple[int, ...]
+    num_items: int
+
+
+def pack(tokens: TokenizedItems, items_n: np.ndarray, device: torch.device) -> Packed:
+    """No padding anywhere. An empty `items_n` gives two tokens that count for nothing: under ZeRO-3 every rank has to
+    take part in every forward, or all ranks wait for ever."""
+    pieces = [tokens.ids(int(item)) for item in items_n] or [np.zeros(2, dtype=np.int32)]
+    lengths = np.array([len(piece) for piece in pieces])
+    ids = np.concatenate(pieces).astype(np.int64)
+    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    positions = np.arange(len(ids)) - starts
+    segment = np.repeat(np.arange(len(pieces)), lengths)
+    rows = np.flatnonzero(positions < lengths[segment] - 1)
+    # Target t of row t - 1 belongs to the response from the boundary on; EOS, the last target, is part of it.
+    boundary = tokens.instruction_lengths_N[items_n][segment] if len(items_n) else np.zeros(len(ids), dtype=np.int64)
+    part = np.where(positions + 1 >= boundary, RESPONSE, INSTRUCTION)
+    move = lambda array: torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)  # noqa: E731
+    return Packed(
+        ids_1T=move(ids)[None],
+        positions_1T=move(positions)[None],
+        rows_R=move(rows),
+        targets_R=move(ids[rows + 1]),
+        slots_R=move((2 * segment + part)[rows]),
+        segment_lengths=tuple(int(n) for n in lengths),
+        num_items=len(items_n),
+    )
+
+
+class Scorer(nn.Module):
+    """A causal language model whose forward gives the log-prob of every predicted token of packed items.
+
+    Raises ValueError for a model whose attention cannot be kept inside the items.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        core: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+        if not core._supports_attention_backend or core.config._attn_implementation != SEGMENTS:
+            raise ValueError(
+                f"model type {core.config.model_type!r} does not take an attention function, so packed items would see "
+                "each other; use a model type that supports transformers' AttentionInterface"
+            )
+        self.model = model
+        self._decoder = (core.base_model,)  # in tuples: nn.Module would register them, and save them, a second time
+        self._head = (core.get_output_embeddings(),)
+        config = core.config.get_text_config()
+        scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
+        replace_head_forward(self._head[0], scale, getattr(config, "final_logit_softcapping", None))
+
+    def forward(self, batch: Packed) -> torch.Tensor:
+        """Log-probs of the R targets, float32 or better."""
+        hidden_1TD = self._decoder[0](
+            input_ids=batch.ids_1T,
+            position_ids=batch.positions_1T,
+            segment_lengths=batch.segment_lengths,
+            use_cache=False,
+        ).last_hidden_state
+        logps_R: torch.Tensor = self._head[0](hidden_1TD[0].index_select(0, batch.rows_R), batch.targets_R)
+        return logps_R
+
+
+def item_scores(logps_R: torch.Tensor, batch: Packed) -> torch.Tensor:
+    """Sums per item and part, (n, 2) in float64: joint log-probs are O(1e3) and margins their differences."""
+    sums = torch.zeros(2 * batch.num_items, dtype=torch.float64, device=logps_R.device)
+    if batch.num_items == 0:
+        return sums.view(0, 2)
+    return sums.index_add(0, batch.slots_R, logps_R.double()).view(-1, 2)

@@ -1,0 +1,70 @@
+"""One optimizer step, and scoring without one. This is the method; everything else feeds it or keeps its results."""
+
+import math
+
+import numpy as np
+import torch
+
+from jpo_dist import margins, metrics, objective, ranks
+from jpo_dist.config import JpoConfig, ObjectiveConfig, OptimConfig
+from jpo_dist.engine import StepOutcome
+from jpo_dist.margins import Policy, Scores
+from jpo_dist.plan import Step, evaluation_plan
+from jpo_dist.policy import device
+from jpo_dist.reference import Reference
+from jpo_dist.setup import Setup
+from jpo_dist.tokenize import Prepared
+
+
+def train_step(setup: Setup, step: Step) -> tuple[StepOutcome, metrics.Meter]:
+    """One optimizer step over the global batch, whatever the number of ranks and micro-steps."""
+    config, policy, rank = setup.config, setup.policy, ranks.rank()
+    meter = metrics.Meter()
+    for micro in step.micro_steps:
+        scores, logps_R = margins.score(policy, setup.reference, setup.dataset, micro, rank, setup.device)
+        losses_C = losses(scores, config.objective)
+        if config.objective.sft_weight:
+            lengths_N = margins.response_lengths(setup.dataset, micro, setup.device)
+            sft_C = objective.sft_losses(scores.policy_N2, lengths_N, scores.winners_C)
+            losses_C = losses_C + config.objective.sft_weight * sft_C
+        weights_C = torch.from_numpy(setup.plan.weights_C[micro.comparisons_C]).to(setup.device)
+        loss = (weights_C * losses_C).sum() / step.total_weight
+        if not len(micro.items_by_rank[rank]):
+            loss = loss + 0.0 * logps_R.sum()  # a rank without items still takes part in every backward
+        # Each rank carries the gradient of its own items and DeepSpeed averages over ranks: times W makes it the sum.
+        policy.backward(loss * ranks.num_ranks(), last=micro is step.micro_steps[-1])
+        meter.add(metrics.comparison_columns(scores, losses_C, config.objective), micro.comparisons_C)
+    return policy.step(learning_rate(config.optim, step.index, setup.plan.num_steps)), meter
+
+
+def losses(scores: Scores, config: ObjectiveConfig) -> torch.Tensor:
+    """Preference loss of each comparison of a micro-step, (C,)."""
+    z_C = objective.total_margin(scores.margins_C2, config.instruction_weight)
+    return objective.comparison_losses(z_C, config.beta, config.loss, config.label_smoothing)
+
+
+def learning_rate(optim: OptimConfig, index: int, num_steps: int) -> float:
+    """Rate of step `index` (from 0). A function of the step alone: a skipped update cannot make the schedule lag."""
+    if index < optim.warmup_steps:
+        return optim.lr * (index + 1) / optim.warmup_steps
+    progress = (index - optim.warmup_steps) / max(1, num_steps - optim.warmup_steps)
+    if optim.schedule == "cosine":
+        return optim.lr * 0.5 * (1 + math.cos(math.pi * progress))
+    return optim.lr * (1 - progress) if optim.schedule == "linear" else optim.lr
+
+
+def score_comparisons(
+    policy: Policy, reference: Reference, dataset: Prepared, config: JpoConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """(comparison numbers, metric columns) of every comparison in `dataset`, equal on all ranks. No gradient."""
+    plan = evaluation_plan(dataset.comparisons, dataset.tokens.lengths_N, config.train, ranks.num_ranks())
+    meter = metrics.Meter()
+    with torch.no_grad():
+        for step in plan.steps():
+            for micro in step.micro_steps:
+                scores, _ = margins.score(policy, reference, dataset, micro, ranks.rank(), device())
+                meter.add(
+                    metrics.comparison_columns(scores, losses(scores, config.objective), config.objective),
+                    micro.comparisons_C,
+                )
+    return meter.table()

@@ -1,0 +1,5 @@
+"""`python -m launcher` is `jpo`."""
+
+from launcher.cli import main
+
+main()

@@ -1,0 +1,150 @@
+"""Run configs: a YAML file plus dotted overrides, into one closed, frozen, checked object.
+
+    load("configs/demo.yaml", ["objective.beta=0.2", "cluster.workers=4"])
+"""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, Field, ValidationError
+
+from cluster.config import ClusterConfig
+from jpo_dist.config import JpoConfig, Section
+
+_SECRET = re.compile(r"token$|secret|password|api_?key", re.IGNORECASE)
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used: key, value, rule, fix."""
+
+
+class EvaluateConfig(Section):
+    """What `jpo evaluate` looks at, beside the held-out comparisons of the data section."""
+
+    policy: str | None = None
+    """The model to evaluate; None: `<run.dir>/export`."""
+    instructions: str | None = None
+    """JSONL of {"instruction", "constraints"}: answers are generated and checked by program. None: no generation."""
+    max_new_tokens: Annotated[int, Field(ge=1)] = 64
+    """Length of an answer; one that is cut off here is checked as it is."""
+
+
+class RunConfig(JpoConfig):
+    """Everything one `jpo` command needs."""
+
+    cluster: ClusterConfig = ClusterConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+
+def load(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
+    """Read, override, check. Relative paths stay relative to where the command runs. Raises ConfigError."""
+    path = Path(path)
+    if not path.is_file():
+        near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        raise ConfigError(f"{path}: no such config; {'beside it: ' + ', '.join(near) if near else 'check the path'}")
+    for item in overrides or []:
+        if "=" not in item:
+            raise ConfigError(f"override {item!r} is not key=value; write for example objective.beta=0.2")
+    try:
+        merged = OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides or [])))
+        values = OmegaConf.to_container(merged, resolve=True)
+    except (OmegaConfBaseException, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: a config is a mapping of sections, this is a {type(values).__name__}")
+    return parse({str(key): value for key, value in values.items()}, source=str(path))
+
+
+def parse(values: dict[str, Any], source: str = "config") -> RunConfig:
+    """Check a plain mapping. Raises ConfigError naming every bad key."""
+    secrets = [key for key in flatten(values) if _SECRET.search(key)]
+    if secrets:
+        raise ConfigError(f"{source}: {secrets[0]} looks like a secret; configs are logged: use an environment variable")
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        lines = [explain(problem, values) for problem in error.errors()]
+        raise ConfigError(f"{source}: " + f"\n{source}: ".join(lines)) from None
+
+
+def explain(problem: Any, values: dict[str, Any]) -> str:
+    """pydantic's report of one problem as key, value, rule, fix."""
+    location = [str(part) for part in problem["loc"] if not str(part).startswith(("list[", "literal[", "function-"))]
+    key, rule = ".".join(location), problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "missing":
+        return f"{key} is required; add it"
+    if problem["type"] == "extra_forbidden":
+        known = sorted(known_keys(RunConfig))
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+        same_section = [name for name in known if name.rsplit(".", 1)[0] == ".".join(location[:-1])]
+        hint = f"did you mean {near[0]}?" if near else f"known there: {', '.join(same_section) or ', '.join(known)}"
+        return f"{key} is not a setting; {hint}"
+    if problem["type"] == "value_error":
+        return f"{key + '.' if key else ''}{rule}"
+    return f"{key} ({problem['input']!r}): {rule[0].lower()}{rule[1:]}"
+
+
+def known_keys(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
+    """Every dotted key with its documentation."""
+    keys: dict[str, str] = {}
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            keys |= known_keys(kind, f"{prefix}{name}.")
+        else:
+            keys[prefix + name] = field.description or ""
+    return keys
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} to {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def write(config: RunConfig, path: Path) -> None:
+    """The resolved config: the same run again with `jpo train <path>`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json"))), encoding="utf-8")
+
+
+def absolute(config: RunConfig) -> RunConfig:
+    """Local paths made absolute: Ray workers do not start in the driver's folder. Hub ids and URIs stay as they are."""
+
+    def fix(where: Any) -> Any:
+        if isinstance(where, list):
+            return [fix(one) for one in where]
+        if where is None or ":" in where.split("/")[0]:
+            return where
+        is_local = Path(where).exists() or any(c in where for c in "*?[") or where.startswith((".", "~"))
+        return str(Path(where).expanduser().absolute()) if is_local else where
+
+    run_dir = str(Path(config.run.dir).expanduser().absolute())
+    tracking = config.tracking.uri
+    if tracking and tracking.startswith("sqlite:///") and not tracking.startswith("sqlite:////"):
+        tracking = f"sqlite:///{Path(tracking.removeprefix('sqlite:///')).absolute()}"
+    return config.model_copy(
+        update={
+            "run": config.run.model_copy(update={"dir": run_dir}),
+            "model": config.model.model_copy(update={"path": fix(config.model.path)}),
+            "data": config.data.model_copy(
+                update={"train": fix(config.data.train), "validation": fix(config.data.validation)}
+            ),
+            "reference": config.reference.model_copy(
+                update={"path": fix(config.reference.path), "cache_dir": fix(config.reference.cache_dir)}
+            ),
+            "evaluate": config.evaluate.model_copy(
+                update={"policy": fix(config.evaluate.policy), "instructions": fix(config.evaluate.instructions)}
+            ),
+            "tracking": config.tracking.model_copy(update={"uri": tracking}),
+        }
+    )

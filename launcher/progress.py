@@ -1,0 +1,97 @@
+"""Progress of a run, read from its files: training is in other processes, perhaps on other machines."""
+
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+POLL_S = 0.5
+
+
+class Tail:
+    """Whole lines of metrics.jsonl that are newer than the last look. A file that shrinks is read from the start."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.offset = path, 0
+
+    def lines(self) -> list[dict[str, Any]]:
+        if not self.path.exists():
+            return []
+        if self.path.stat().st_size < self.offset:
+            self.offset = 0
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self.offset += len(whole)
+        return [json.loads(line) for line in whole.splitlines()]
+
+
+@contextmanager
+def progress_of(run_dir: Path) -> Iterator[None]:
+    """A bar on a terminal, else a line a step: logs of jobs are line-based."""
+    console = Console(file=sys.stderr)
+    stop = threading.Event()
+    show = _bar if console.is_terminal else _log_lines
+    tail = Tail(run_dir / "metrics.jsonl")
+    if tail.path.exists():
+        tail.offset = tail.path.stat().st_size
+    thread = threading.Thread(target=show, args=(console, run_dir, tail, stop), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=5)
+
+
+def describe(line: dict[str, Any]) -> str:
+    """One step in a few words."""
+    m = line["metrics"]
+    if "loss" not in m:
+        return f"held out: accuracy {m['eval/rewards/accuracies']:.3f}" if "eval/rewards/accuracies" in m else "ready"
+    text = (
+        f"loss {m['loss']:.4f}  accuracy {m['rewards/accuracies']:.2f}  margin {m['rewards/margins']:+.3f}  "
+        f"{m['perf/tokens_per_second']:.0f} tok/s"
+    )
+    held_out = f"  held out {m['eval/rewards/accuracies']:.3f}" if "eval/rewards/accuracies" in m else ""
+    return text + held_out
+
+
+def _num_steps(run_dir: Path) -> int | None:
+    try:
+        return int(json.loads((run_dir / "plan.json").read_text())["num_steps"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _log_lines(console: Console, run_dir: Path, tail: Tail, stop: threading.Event) -> None:
+    done = False
+    while not done:
+        done = stop.wait(POLL_S)
+        for line in tail.lines():
+            console.print(f"step {line['step']}/{_num_steps(run_dir)}  {describe(line)}", highlight=False)
+
+
+def _bar(console: Console, run_dir: Path, tail: Tail, stop: threading.Event) -> None:
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[status]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("train", total=None, status="starting workers, loading the model")
+        done = False
+        while not done:
+            done = stop.wait(POLL_S)
+            for line in tail.lines():
+                progress.update(task, completed=line["step"], total=_num_steps(run_dir), status=describe(line))

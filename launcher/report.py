@@ -1,0 +1,72 @@
+"""Results for people: tables of an evaluation, and of a model before and after."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+ROWS = (
+    ("accuracy", "rewards/accuracies", "{:.3f}"),
+    ("loss", "loss", "{:.4f}"),
+    ("margin (beta z)", "rewards/margins", "{:+.3f}"),
+    ("margin, instruction part (nats)", "margin/instruction", "{:+.3f}"),
+    ("margin, response part (nats)", "margin/response", "{:+.3f}"),
+)
+
+
+def evaluation_table(path: Path) -> Table:
+    """The file that `jpo evaluate` writes, with 95 % intervals."""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    table = Table(title=f"held-out comparisons, {Path(result['policy']).name}", caption="brackets: 95 % bootstrap interval")
+    table.add_column("")
+    for name, values in result["comparisons"].items():
+        table.add_column(f"{name} ({values['comparisons']})", justify="right")
+    for label, metric, form in ROWS:
+        cells = [_with_interval(values[metric], form) for values in result["comparisons"].values()]
+        table.add_row(label, *cells)
+    if "pass_rate" in result:
+        rate = result["pass_rate"]
+        table.add_section()
+        table.add_row(f"constraint pass-rate ({rate['answers']} answers)", _with_interval(rate["rate"], "{:.3f}"))
+    return table
+
+
+def _with_interval(values: list[float], form: str) -> str:
+    mean, low, high = (form.format(value) for value in values)
+    return f"{mean} [{low}, {high}]"
+
+
+def before_after_table(before: dict[str, float], after: dict[str, float], rates: tuple[Any, Any]) -> Table:
+    """First and last `eval/` metrics of a run, and the pass-rates of generations."""
+    table = Table(title="held-out, before -> after")
+    table.add_column("")
+    protocols = [name for name in ("conditional", "joint") if f"eval/{name}/loss" in after]
+    for name in protocols:
+        table.add_column(name, justify="right")
+    for label, metric, form in ROWS:
+        keys = [f"eval/{name}/{metric}" for name in protocols]
+        table.add_row(label, *(f"{form.format(before[key])} -> {form.format(after[key])}" for key in keys))
+    table.add_section()
+    old, new = rates
+    table.add_row(
+        f"constraint pass-rate, {new['answers']} answers", f"{old['rate'][0]:.3f} -> {new['rate'][0]:.3f}", style="bold"
+    )
+    return table
+
+
+def side_by_side(before: dict[str, Any], after: dict[str, Any], count: int = 3) -> Table:
+    """Answers before and after: first those that now pass, then the others, different constraints first."""
+    pairs = list(zip(before["checked"], after["checked"], strict=True))
+    changed = sorted(pairs, key=lambda p: (not (p[1]["passed"] and not p[0]["passed"]), p[0]["answer"] == p[1]["answer"]))
+    table = Table(title="answers to held-out instructions", show_lines=True)
+    for name in ("instruction", "before", "after"):
+        table.add_column(name, ratio=1, overflow="fold")
+    for old, new in changed[:count]:
+        table.add_row(old["instruction"], _verdict(old), _verdict(new))
+    return table
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    mark = "[green]meets the constraint[/]" if row["passed"] else "[red]does not meet it[/]"
+    return f"{row['answer'].replace('[', chr(92) + '[')}\n{mark}"
