@@ -42,7 +42,7 @@ class Outcome:
 
 
 class RankError(AssertionError):
-    """A rank failed; the message carries the traceback of the first one that did."""
+    """Ranks failed. The message: the traceback of the first one that did, then a line for each of the others."""
 
 
 def run_ranks(
@@ -58,7 +58,7 @@ def run_ranks(
 
     RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT are set as torchrun does, then `env`.
     With `group`, torch.distributed is initialised (gloo); without, `fn` may do it through the same variables.
-    `timeout` seconds bound everything, every collective included: what still runs then is killed, by its pid.
+    `timeout` seconds bound everything: what still runs then is killed, by its pid. Collectives get 0.8 of it.
     Raises RankError with the traceback of the first rank that failed; with check=False returns a list of Outcome.
     """
     context = multiprocessing.get_context("forkserver")
@@ -84,7 +84,8 @@ def run_ranks(
     in_order = [done[rank] for rank in outcomes] + [o for o in done if o.rank not in outcomes]
     failed = sorted((o for o in in_order if o.error), key=lambda o: o.exception == "PeerError")  # the cause first
     if failed:
-        raise RankError(f"rank {failed[0].rank} of {num_ranks} failed:\n{failed[0].error}")
+        others = [f"rank {o.rank}: {str(o.error).strip().splitlines()[-1]}" for o in failed[1:]]
+        raise RankError("\n".join([f"rank {failed[0].rank} of {num_ranks} failed:\n{failed[0].error}", *others]))
     return [outcome.value for outcome in done]
 
 
@@ -120,7 +121,8 @@ def _main(
 
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
         if group:
-            dist.init_process_group("gloo", timeout=timedelta(seconds=timeout))
+            # Sooner than the limit: who waits for a stuck rank can still say where.
+            dist.init_process_group("gloo", timeout=timedelta(seconds=0.8 * timeout))
         message = pickle.dumps((fn(*args), None, None))
     except BaseException as error:
         message = pickle.dumps((None, traceback.format_exc(), type(error).__name__))

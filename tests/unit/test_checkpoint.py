@@ -7,7 +7,6 @@ import logging
 import os
 import random
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import FrozenInstanceError
 from pathlib import Path
@@ -31,6 +30,7 @@ from jpo_dist.checkpoint import (
     rng_state,
 )
 from jpo_dist.faults import fault_point
+from tests.support.disk import small_disk
 
 SHARDS = {"shards/rank0.pt": b"0" * 3000, "shards/rank1.pt": bytes(range(256)) * 8, "empty": b""}
 
@@ -352,42 +352,34 @@ def test_a_full_disk_is_recognised_behind_other_errors(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """8 MiB of tmpfs."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], capture_output=True, text=True
-    )
-    if made.returncode:
-        pytest.skip(f"a tmpfs cannot be mounted here: {made.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # a failed writer may still be in memory
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk") as folder:
+        yield folder
 
 
 def _save_tensors(mib: float) -> Callable[[Path], None]:
     return lambda folder: torch.save(torch.ones(int(mib * 2**18)), folder / "weights.pt")
 
 
-def test_a_disk_that_fills_up_in_the_first_save_is_named_and_the_stage_is_gone(small_disk: Path) -> None:
+def test_a_disk_that_fills_up_in_the_first_save_is_named_and_the_stage_is_gone(disk: Path) -> None:
     """torch reports it as a RuntimeError about positions, without an errno."""
-    attempt = open_attempt(small_disk)
+    attempt = open_attempt(disk)
     with pytest.raises(DiskFullError, match=r"needs more than .* MiB, 0.0 MiB are free with .* Free space"):
-        commit(small_disk, 1, attempt, _save_tensors(12), facts={}, keep=1)
-    assert names(small_disk) == []
-    assert commit(small_disk, 2, attempt, _save_tensors(2), facts={}, keep=1).step == 2
+        commit(disk, 1, attempt, _save_tensors(12), facts={}, keep=1)
+    assert names(disk) == []
+    assert commit(disk, 2, attempt, _save_tensors(2), facts={}, keep=1).step == 2
 
 
-def test_a_disk_that_fills_up_later_leaves_the_previous_commit_valid(small_disk: Path) -> None:
-    attempt = open_attempt(small_disk)
-    commit(small_disk, 1, attempt, _save_tensors(3), facts={}, keep=1)
+def test_a_disk_that_fills_up_later_leaves_the_previous_commit_valid(disk: Path) -> None:
+    attempt = open_attempt(disk)
+    commit(disk, 1, attempt, _save_tensors(3), facts={}, keep=1)
     with pytest.raises(DiskFullError, match="step-00000001 is intact"):
-        commit(small_disk, 2, attempt, _save_tensors(6), facts={}, keep=1)
-    assert names(small_disk) == ["step-00000001"]
-    (small_disk / "other").write_bytes(b"x" * (3 << 20))
+        commit(disk, 2, attempt, _save_tensors(6), facts={}, keep=1)
+    assert names(disk) == ["step-00000001"]
+    (disk / "other").write_bytes(b"x" * (3 << 20))
     with pytest.raises(DiskFullError, match=r"needs about 3.6 MiB \(1.2 x the last commit\), 2.0 MiB are free;"):
-        commit(small_disk, 2, attempt, lambda folder: pytest.fail("known beforehand"), facts={}, keep=1)
-    found = newest_valid(small_disk)
+        commit(disk, 2, attempt, lambda folder: pytest.fail("known beforehand"), facts={}, keep=1)
+    found = newest_valid(disk)
     assert found is not None
     assert found.step == 1
 
