@@ -63,7 +63,7 @@ class DataConfig(Section):
     """Comparisons, and how an item becomes tokens."""
 
     train: str | list[str]
-    """Files, folders, globs or hub ids with comparisons, or a ComparisonSet folder. `package:` works as in model.path."""
+    """Files, folders, globs or hub ids with comparisons, or a ComparisonSet folder; `package:` as in model.path."""
     validation: str | list[str] | None = None
     """Held-out comparisons. None: hold out `validation_fraction` of the training instructions."""
     validation_fraction: Fraction = 0.05
@@ -107,7 +107,9 @@ class ObjectiveConfig(Section):
     @model_validator(mode="after")
     def _smoothing_is_for_sigmoid(self) -> Self:
         if self.label_smoothing and self.loss != "sigmoid":
-            raise ValueError(f"label_smoothing ({self.label_smoothing}) works with loss=sigmoid, not {self.loss}; use 0")
+            raise ValueError(
+                f"label_smoothing ({self.label_smoothing}) works with loss=sigmoid, not {self.loss}; use 0"
+            )
         return self
 
 
@@ -184,7 +186,9 @@ class EngineConfig(Section):
     @model_validator(mode="after")
     def _offload_needs_partitions(self) -> Self:
         if self.offload_params.device != "none" and self.zero_stage != 3:
-            raise ValueError(f"offload_params needs zero_stage=3 (now {self.zero_stage}); parameters are whole below it")
+            raise ValueError(
+                f"offload_params needs zero_stage=3 (now {self.zero_stage}); parameters are whole below it"
+            )
         if self.offload_optimizer.device != "none" and self.zero_stage == 0:
             raise ValueError("offload_optimizer needs zero_stage 1, 2 or 3 (now 0)")
         return self
@@ -205,7 +209,7 @@ class TrackingConfig(Section):
     """MLflow. A server that is down never stops or slows training."""
 
     uri: str | None = None
-    """Tracking server or `sqlite:///FILE`; None: `sqlite:///<parent of run.dir>/mlflow.db`; `none`: metrics.jsonl only."""
+    """Server or `sqlite:///FILE`. None: `sqlite:///<parent of run.dir>/mlflow.db`. `none`: metrics.jsonl only."""
     experiment: str = "jpo"
     log_model: bool = True
     """Log the exported folder as a model of the run."""
@@ -237,10 +241,10 @@ class JpoConfig(Section):
     def _reference_fits_the_policy(self) -> Self:
         if self.reference.mode == "adapter_off" and not self.model.lora.rank:
             raise ValueError(
-                "reference.mode (adapter_off) needs an adapter to switch off; set model.lora.rank, or use live or cached"
+                "reference.mode (adapter_off) needs an adapter to switch off; set model.lora.rank, or use live"
             )
         if self.reference.mode == "adapter_off" and self.reference.path not in (None, self.model.path):
             raise ValueError(
-                f"reference.path ({self.reference.path}) must be model.path with reference.mode=adapter_off; leave it out"
+                f"reference.path ({self.reference.path}) must be model.path with reference.mode=adapter_off; drop it"
             )
         return self

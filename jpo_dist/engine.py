@@ -201,12 +201,14 @@ def freeze(module: nn.Module, engine: EngineConfig, optim: OptimConfig, dtype: t
     return module
 
 
-def release(module: nn.Module) -> None:
-    """Give back what a frozen reference holds."""
+def release(module: Any) -> None:
+    """Give back what a frozen reference holds, whoever still refers to it (DeepSpeed's hooks do)."""
     if hasattr(module, "destroy"):
         module.destroy()
     for parameter in module.parameters():
-        parameter.data = torch.empty(0)
+        parameter.data = torch.empty(0, dtype=parameter.dtype)
+        if hasattr(parameter, "ds_tensor"):
+            parameter.ds_tensor.data = torch.empty(0, dtype=parameter.dtype)
 
 
 def communication_is_built() -> bool:

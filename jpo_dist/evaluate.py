@@ -15,9 +15,9 @@ from jpo_dist.generate import generate
 from jpo_dist.paths import resolve
 from jpo_dist.policy import load_tokenizer, torch_dtype
 from jpo_dist.reference import cached, live, load_frozen
-from jpo_dist.tokenize import Prepared
 from jpo_dist.setup import load_data
 from jpo_dist.step import score_comparisons
+from jpo_dist.tokenize import Prepared
 from jpo_dist.verifiable import Constraint, passes
 
 INTERVALS = ("loss", "rewards/accuracies", "rewards/margins", "margin/instruction", "margin/response")
@@ -32,7 +32,7 @@ def evaluate_policy(
     high]}}, "pass_rate": {...}}, intervals by bootstrap (95 %). Raises ValueError without held-out comparisons.
     """
     connect(timeout_s)
-    _, held_out = load_data(config, load_tokenizer(config.model))
+    _, held_out, _ = load_data(config, load_tokenizer(config.model))
     if held_out is None:
         raise ValueError("nothing is held out: set data.validation, or data.validation_fraction above 0")
     reference = cached(config, held_out) if config.reference.mode == "cached" else live(config)

@@ -35,12 +35,13 @@ def export(policy: Engine, tokenizer: Any, config: JpoConfig, facts: dict[str, f
     return target
 
 
-def _write(model: Any, tokenizer: Any, weights: dict[str, Any], target: Path, config: JpoConfig, facts: dict[str, float]) -> None:  # fmt: skip
+def _write(
+    model: Any, tokenizer: Any, weights: dict[str, Any], target: Path, config: JpoConfig, facts: dict[str, float]
+) -> None:
     aside = target.with_name(".export")
     shutil.rmtree(aside, ignore_errors=True)
     settings = base_config(model)
     used_cache, settings.use_cache = settings.use_cache, True
-    # Only the shards' names say whose weights they are; the attention function is how we score, not what the model is.
     model.save_pretrained(aside, state_dict=weights, max_shard_size=SHARD_SIZE)
     settings.use_cache = used_cache
     tokenizer.save_pretrained(aside)

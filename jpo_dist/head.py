@@ -16,18 +16,18 @@ from torch import nn
 ROWS_PER_CHUNK = 256  # fewer costs time (a weight pass a chunk), more costs memory (rows x vocabulary in float32)
 
 
-def replace_head_forward(head: nn.Module, logit_scale: float = 1.0, softcap: float | None = None) -> None:
+def replace_head_forward(head: Any, logit_scale: float = 1.0, softcap: float | None = None) -> None:
     """Make `head(hidden_RD, targets_R)` return log-probs in float32 (float64 for a float64 model)."""
     head.forward = partial(_head_forward, head, logit_scale, softcap)
 
 
 def _head_forward(
-    head: nn.Module, logit_scale: float, softcap: float | None, hidden_RD: torch.Tensor, targets_R: torch.Tensor
+    head: Any, logit_scale: float, softcap: float | None, hidden_RD: torch.Tensor, targets_R: torch.Tensor
 ) -> torch.Tensor:
     return target_logps(hidden_RD, head.weight, getattr(head, "bias", None), targets_R, logit_scale, softcap)
 
 
-def target_logps(  # noqa: PLR0913 (tensors and the two shapes a model may give its logits)
+def target_logps(
     hidden_RD: torch.Tensor,
     weight_VD: torch.Tensor,
     bias_V: torch.Tensor | None,
@@ -61,7 +61,7 @@ class _TargetLogps(torch.autograd.Function):
     """Backward recomputes each chunk's logits instead of keeping them; gradients accumulate in float32 over chunks."""
 
     @staticmethod
-    def forward(  # noqa: PLR0913
+    def forward(
         ctx: Any,
         hidden_RD: torch.Tensor,
         weight_VD: torch.Tensor,
@@ -97,7 +97,9 @@ class _TargetLogps(torch.autograd.Function):
             # d logp / d logits = onehot(target) - softmax
             d_logits = torch.exp(logits.sub_(lse_R[part, None])).mul_(-grad_R[part, None])
             d_logits.scatter_add_(-1, targets_R[part, None], grad_R[part, None].to(d_logits.dtype))
-            d_logits = (d_logits if slope is None else d_logits * slope) * scale if softcap or scale != 1.0 else d_logits
+            d_logits = (
+                (d_logits if slope is None else d_logits * slope) * scale if softcap or scale != 1.0 else d_logits
+            )
             if d_bias is not None:
                 d_bias += d_logits.sum(0)
             d_logits = d_logits.to(weight_VD.dtype)

@@ -131,13 +131,13 @@ def add_adapter(model: nn.Module, config: LoraConfig) -> nn.Module:
 
 
 @contextmanager
-def adapter_off(model: nn.Module) -> Iterator[None]:
+def adapter_off(model: Any) -> Iterator[None]:
     """The base model for the length of the block."""
-    with model.disable_adapter():  # type: ignore[operator]
+    with model.disable_adapter():
         yield
 
 
-def base_config(model: nn.Module) -> Any:
+def base_config(model: Any) -> Any:
     """The transformers config under an adapter or without one."""
     return (model.get_base_model() if hasattr(model, "get_base_model") else model).config
 

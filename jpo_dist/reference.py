@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from jpo_dist import ranks
-from jpo_dist.engine import Engine, deepspeed_config, freeze, partitioned, release
 from jpo_dist.config import JpoConfig, ModelConfig
+from jpo_dist.engine import Engine, deepspeed_config, freeze, partitioned, release
 from jpo_dist.policy import adapter_off, cache_folder, device, load_model, model_folder, torch_dtype
 from jpo_dist.score import Packed, Scorer, item_scores, pack
 from jpo_dist.tokenize import Prepared, TokenizedItems
@@ -122,7 +122,9 @@ def weights_digest(folder: str, facts: list[str]) -> str:
         path = Path(snapshot_download(folder, local_files_only=True))
     files = sorted(f for f in path.iterdir() if f.suffix in (".safetensors", ".bin") or f.name == "config.json")
     if not any(f.suffix in (".safetensors", ".bin") for f in files):
-        raise FileNotFoundError(f"{path} has no .safetensors weights; reference.mode=cached needs them to name its cache")
+        raise FileNotFoundError(
+            f"{path} has no .safetensors weights; reference.mode=cached needs them to name its cache"
+        )
     total = hashlib.sha256(json.dumps(facts).encode())
     for file in files:
         with file.open("rb") as stream:

@@ -64,7 +64,7 @@ class Scorer(nn.Module):
     Raises ValueError for a model whose attention cannot be kept inside the items.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         core: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
         if not core._supports_attention_backend or core.config._attn_implementation != SEGMENTS:

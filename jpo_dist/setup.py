@@ -1,6 +1,5 @@
 """From a config to everything a step uses: data, plan, reference, policy."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +16,6 @@ from jpo_dist.reference import Reference, cached, live, switched_off
 from jpo_dist.score import Scorer
 from jpo_dist.tokenize import Prepared, prepare
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Setup:
@@ -32,19 +29,22 @@ class Setup:
     reference: Reference
     tokenizer: Any
     device: torch.device
+    data_notes: list[str]
+    """What was read, held out, skipped and cut, for people."""
 
 
 def set_up(config: JpoConfig) -> Setup:
     """The reference comes before the policy: a cached one has done its work and is gone when the policy loads."""
     tokenizer = load_tokenizer(config.model)
-    dataset, held_out = load_data(config, tokenizer)
+    dataset, held_out, notes = load_data(config, tokenizer)
     plan = make_plan(dataset.comparisons, dataset.tokens.lengths_N, config.train, ranks.num_ranks())
     known = [dataset] if held_out is None else [dataset, held_out]
     torch.manual_seed(config.train.seed)
     early: dict[str, Callable[[], Reference]] = {"live": lambda: live(config), "cached": lambda: cached(config, *known)}
     reference = early[config.reference.mode]() if config.reference.mode in early else None
     policy = build_policy(config)
-    return Setup(config, dataset, held_out, plan, policy, reference or switched_off(policy), tokenizer, device())
+    reference = reference or switched_off(policy)
+    return Setup(config, dataset, held_out, plan, policy, reference, tokenizer, device(), notes)
 
 
 def build_policy(config: JpoConfig) -> Engine:
@@ -54,18 +54,18 @@ def build_policy(config: JpoConfig) -> Engine:
     return Engine(scorer, config.engine, config.optim, dtype)
 
 
-def load_data(config: JpoConfig, tokenizer: Any) -> tuple[Prepared, Prepared | None]:
-    """Training and held-out comparisons, tokenized; rank 0 says what was left out."""
+def load_data(config: JpoConfig, tokenizer: Any) -> tuple[Prepared, Prepared | None, list[str]]:
+    """Training and held-out comparisons, tokenized, and notes on what was read and left out."""
     comparisons, report = sources.read(config.data.train, on_bad_row=config.data.on_bad_row)
-    said = [f"data.train: {line}" for line in report.lines()]
+    notes = [f"data.train: {line}" for line in report.lines()]
     held: ComparisonSet | None = None
     if config.data.validation is not None:
         held, held_report = sources.read(config.data.validation, on_bad_row=config.data.on_bad_row)
-        said += [f"data.validation: {line}" for line in held_report.lines()]
+        notes += [f"data.validation: {line}" for line in held_report.lines()]
     elif config.data.validation_fraction:
         split = split_by_instruction(comparisons, config.data.validation_fraction, config.train.seed)
         comparisons, held = split.train, split.held_out
-        said.append(
+        notes.append(
             f"held out {len(held)} comparisons by instruction, {len(comparisons)} are left to train on; "
             f"{split.num_crossing} join an instruction of each side and are in neither"
         )
@@ -73,10 +73,10 @@ def load_data(config: JpoConfig, tokenizer: Any) -> tuple[Prepared, Prepared | N
     held_out = prepare(tokenizer, held, config.data) if held is not None and len(held) else None
     for name, part in (("data.train", prepared), ("held out", held_out)):
         if part and (part.skipped["over-long"] or part.tokens.truncated):
-            said.append(f"{name}: {part.skipped['over-long']} over-long comparisons skipped, {part.tokens.truncated} items cut")
-    if ranks.rank() == 0:
-        for line in said:
-            logger.info("%s", line)
-        if held_out is None:
-            logger.warning("nothing is held out: no eval/ metrics; set data.validation to see whether the run learns")
-    return prepared, held_out
+            counts = f"{part.skipped['over-long']} over-long comparisons skipped, {part.tokens.truncated} items cut"
+            notes.append(f"{name}: {counts}")
+    if held_out is None:
+        notes.append(
+            "nothing is held out, so there are no eval/ metrics; set data.validation to see whether the run learns"
+        )
+    return prepared, held_out, notes

@@ -81,7 +81,7 @@ def run(config: JpoConfig, on_commit: OnCommit | None = None, timeout_s: float =
                 on_commit(state.step, last)
     folder = export(setup.policy, setup.tokenizer, config, last)
     if diary:
-        diary.close(folder)
+        diary.close(folder if config.tracking.log_model else None)
     return last
 
 
@@ -158,7 +158,8 @@ class Diary:
             "tokens": int(setup.dataset.tokens.lengths_N.sum()),
             "dataset": setup.dataset.comparisons.fingerprint,
         }
-        (run_dir / "plan.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        plan = json.dumps({**facts, "data": setup.data_notes}, indent=1)
+        (run_dir / "plan.json").write_text(plan + "\n", encoding="utf-8")
         writer = Writer(setup.config.tracking, setup.config.run)
         for name, value in facts.items():
             writer.set_tag(f"jpo.{name}", str(value))
@@ -166,9 +167,10 @@ class Diary:
             writer.set_tag("jpo.resumed_from", str(resumed.step))
         return cls(spool, writer)
 
-    def close(self, folder: Path) -> None:
+    def close(self, exported: Path | None) -> None:
         self.spool.sync()
-        self.writer.log_model(folder)
+        if exported is not None:
+            self.writer.log_model(exported)
         self.writer.close(CLOSE_TIMEOUT_S)
         self.spool.close()
 

@@ -115,7 +115,8 @@ def _fail(cause: str, code: int) -> None:
 
 
 def main() -> None:
-    logging.basicConfig(level=os.environ.get("JPO_LOG", "INFO"), format="%(levelname).1s %(name)s: %(message)s", stream=sys.stderr)  # fmt: skip
+    level = os.environ.get("JPO_LOG", "INFO")
+    logging.basicConfig(level=level, format="%(levelname).1s %(name)s: %(message)s", stream=sys.stderr)
     for noisy in ("httpx", "urllib3", "alembic", "filelock", "datasets", "fsspec"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

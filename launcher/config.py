@@ -1,6 +1,6 @@
 """Run configs: a YAML file plus dotted overrides, into one closed, frozen, checked object.
 
-    load("configs/demo.yaml", ["objective.beta=0.2", "cluster.workers=4"])
+load("configs/demo.yaml", ["objective.beta=0.2", "cluster.workers=4"])
 """
 
 import difflib
@@ -63,7 +63,9 @@ def parse(values: dict[str, Any], source: str = "config") -> RunConfig:
     """Check a plain mapping. Raises ConfigError naming every bad key."""
     secrets = [key for key in flatten(values) if _SECRET.search(key)]
     if secrets:
-        raise ConfigError(f"{source}: {secrets[0]} looks like a secret; configs are logged: use an environment variable")
+        raise ConfigError(
+            f"{source}: {secrets[0]} looks like a secret; configs are logged: use an environment variable"
+        )
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:

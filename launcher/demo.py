@@ -49,4 +49,5 @@ def _first_and_last(path: Path) -> tuple[dict[str, float], dict[str, float]]:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, format="%(levelname).1s %(name)s: %(message)s")
-    demo(absolute(load(CONFIG, sys.argv[1:])), Console())
+    fresh = f"run.dir=runs/demo-{time.strftime('%Y%m%d-%H%M%S')}"  # first, so that the command line can say otherwise
+    demo(absolute(load(CONFIG, [fresh, *sys.argv[1:]])), Console())

@@ -81,7 +81,9 @@ def devices() -> Iterator[Finding]:
         yield Finding("GPU", "note", "none: training runs on the CPU", "fine for the demo and tests")
     dtype = str(torch_dtype("auto")).removeprefix("torch.")
     slow = dtype == "float32"
-    yield Finding("model.dtype=auto", "note" if slow else "ok", dtype, "no bfloat16 here: about 5x slower" if slow else "")
+    yield Finding(
+        "model.dtype=auto", "note" if slow else "ok", dtype, "no bfloat16 here: about 5x slower" if slow else ""
+    )
 
 
 def operators(build: bool) -> Iterator[Finding]:
@@ -106,7 +108,9 @@ def ray_cluster() -> Iterator[Finding]:
     elif facts["reachable"]:
         yield Finding("ray cluster", "ok", f"{facts['address']}, {len(facts['nodes'])} nodes")
     else:
-        yield Finding("ray cluster", "missing", f"{facts['address']}: {facts['error']}", "start it, or unset RAY_ADDRESS")
+        yield Finding(
+            "ray cluster", "missing", f"{facts['address']}: {facts['error']}", "start it, or unset RAY_ADDRESS"
+        )
 
 
 def tracking() -> Iterator[Finding]:
@@ -123,4 +127,6 @@ def room() -> Iterator[Finding]:
     yield Finding("cache", "ok" if free > 2 else "note", f"{folder}, {free:.0f} GiB free", "JPO_CACHE moves it")
     shared = shutil.disk_usage("/dev/shm").total / 2**30 if os.path.isdir("/dev/shm") else 0.0
     if shared < 1:
-        yield Finding("/dev/shm", "note", f"{shared:.1f} GiB", "containers: give it 2 GiB or more, Ray keeps objects there")
+        yield Finding(
+            "/dev/shm", "note", f"{shared:.1f} GiB", "containers: give it 2 GiB or more, Ray keeps objects there"
+        )

@@ -64,19 +64,25 @@ def describe(line: dict[str, Any]) -> str:
     return text + held_out
 
 
-def _num_steps(run_dir: Path) -> int | None:
-    try:
-        return int(json.loads((run_dir / "plan.json").read_text())["num_steps"])
-    except (OSError, ValueError, KeyError):
-        return None
+def _plan(run_dir: Path) -> dict[str, Any]:
+    """What rank 0 wrote of its plan. It is there before the first line of metrics."""
+    return dict(json.loads((run_dir / "plan.json").read_text(encoding="utf-8")))
 
 
 def _log_lines(console: Console, run_dir: Path, tail: Tail, stop: threading.Event) -> None:
-    done = False
+    done, plan = False, None
     while not done:
         done = stop.wait(POLL_S)
         for line in tail.lines():
-            console.print(f"step {line['step']}/{_num_steps(run_dir)}  {describe(line)}", highlight=False)
+            plan = plan or _told(console, run_dir)
+            console.print(f"step {line['step']}/{plan['num_steps']}  {describe(line)}", highlight=False)
+
+
+def _told(console: Console, run_dir: Path) -> dict[str, Any]:
+    plan = _plan(run_dir)
+    for note in plan["data"]:
+        console.print(note, highlight=False, markup=False)
+    return plan
 
 
 def _bar(console: Console, run_dir: Path, tail: Tail, stop: threading.Event) -> None:
@@ -90,8 +96,9 @@ def _bar(console: Console, run_dir: Path, tail: Tail, stop: threading.Event) -> 
     )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("train", total=None, status="starting workers, loading the model")
-        done = False
+        done, plan = False, None
         while not done:
             done = stop.wait(POLL_S)
             for line in tail.lines():
-                progress.update(task, completed=line["step"], total=_num_steps(run_dir), status=describe(line))
+                plan = plan or _told(progress.console, run_dir)
+                progress.update(task, completed=line["step"], total=plan["num_steps"], status=describe(line))

@@ -18,7 +18,9 @@ ROWS = (
 def evaluation_table(path: Path) -> Table:
     """The file that `jpo evaluate` writes, with 95 % intervals."""
     result = json.loads(path.read_text(encoding="utf-8"))
-    table = Table(title=f"held-out comparisons, {Path(result['policy']).name}", caption="brackets: 95 % bootstrap interval")
+    table = Table(
+        title=f"held-out comparisons, {Path(result['policy']).name}", caption="brackets: 95 % bootstrap interval"
+    )
     table.add_column("")
     for name, values in result["comparisons"].items():
         table.add_column(f"{name} ({values['comparisons']})", justify="right")
@@ -58,7 +60,9 @@ def before_after_table(before: dict[str, float], after: dict[str, float], rates:
 def side_by_side(before: dict[str, Any], after: dict[str, Any], count: int = 3) -> Table:
     """Answers before and after: first those that now pass, then the others, different constraints first."""
     pairs = list(zip(before["checked"], after["checked"], strict=True))
-    changed = sorted(pairs, key=lambda p: (not (p[1]["passed"] and not p[0]["passed"]), p[0]["answer"] == p[1]["answer"]))
+    changed = sorted(
+        pairs, key=lambda p: (not (p[1]["passed"] and not p[0]["passed"]), p[0]["answer"] == p[1]["answer"])
+    )
     table = Table(title="answers to held-out instructions", show_lines=True)
     for name in ("instruction", "before", "after"):
         table.add_column(name, ratio=1, overflow="fold")

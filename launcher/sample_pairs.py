@@ -3,6 +3,7 @@
 Legend: A answers (one response to one instruction), F features, K candidates of one choice.
 """
 
+import math
 import random
 import re
 from collections.abc import Iterable, Sequence
@@ -72,6 +73,8 @@ def pair(pool: Sequence[Answer], num_conditional: int, num_joint: int, seed: int
     features) nearest to zero, so every prefix is balanced: in the words of the instruction, in its kinds, in single
     instructions, and in the length of the response, where joint pairs make up for what conditional ones must show.
     """
+    if not pool:
+        return []
     state = _Balance(pool, seed)
     left = {False: num_conditional, True: num_joint}
     pairs: list[Pair] = []
@@ -157,7 +160,7 @@ class _Balance:
         """
         kinds = {answer.kind for answer in self.pool}
         left = {k: min(len(self.by_kind.get((k, passed), [])) for passed in (True, False)) for k in sorted(kinds)}
-        weights = [count**0.5 for count in left.values()]
+        weights = [math.sqrt(count) for count in left.values()]
         if not any(weights):
             return []
         losers = self.by_kind[self.random.choices(list(left), weights)[0], False]
@@ -173,7 +176,10 @@ def bag(instruction: str) -> set[str]:
 
 
 def _features(pool: Sequence[Answer]) -> np.ndarray:
-    """(A, F): instruction words, kind (weighty), the instruction itself, standardised response length."""
+    """(A, F): instruction words, kind (weighty), the instruction itself, length of the response (in 8 words).
+
+    All are multiples of 1/4, so that sums are exact and every machine chooses the same pairs.
+    """
     named = [
         {**dict.fromkeys(bag(a.instruction), 1.0), f"kind {a.kind}": 2.0, f"instruction {a.instruction}": 1.0}
         for a in pool
@@ -182,8 +188,7 @@ def _features(pool: Sequence[Answer]) -> np.ndarray:
     features_AF = np.zeros((len(pool), len(columns) + 1))
     for a, row in enumerate(named):
         features_AF[a, [columns[name] for name in row]] = list(row.values())
-    length_A = np.array([len(words(a.text)) for a in pool], dtype=float)
-    features_AF[:, -1] = (length_A - length_A.mean()) / (length_A.std() + 1e-9)
+        features_AF[a, -1] = len(words(pool[a].text)) // 2 / 4
     return features_AF
 
 

