@@ -39,7 +39,8 @@ instruction, 12 where the kind is rarely obeyed, 2 in the evaluation split. Samp
 versions gives other responses; pairing again (leave out `--model`) gives these files, byte for byte.
 
 A response without an end-of-text token is unfinished: it counts as failing in the rates below, and stands in no
-comparison, because ending in mid-sentence would give the loser away.
+comparison, because ending in mid-sentence would give the loser away. Responses with made-up addresses (web, mail,
+@name) or one of a few unpleasant words are in `samples.jsonl` only.
 
 ## How often the model obeys
 

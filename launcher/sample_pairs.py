@@ -22,6 +22,11 @@ INSTRUCTIONS = 12
 BLOCK = 8
 """Conditional and joint comparisons come in blocks of this many each, shuffled within: any prefix is half and half."""
 
+_UNWANTED = re.compile(
+    r"https?:|www\.|@\w|\b(sex|porn|murder|kill|suicid|racis|nazi|hitler|terroris|drugs?\b|bomb)", re.IGNORECASE
+)
+"""Made-up addresses and words nobody wants to meet in a demonstration."""
+
 
 class Answer(NamedTuple):
     instruction: str
@@ -53,14 +58,14 @@ class Pair(NamedTuple):
 def answers(rows: Iterable[dict[str, Any]]) -> list[Answer]:
     """Rows of samples.jsonl -> responses with at least one word, each once for an instruction, and the verdict.
 
-    A response cut off at the token limit is left out: as a loser it would teach that a text without an end is bad,
-    and ending there again would be the easiest thing to unlearn.
+    Made-up addresses and some unpleasant words are left out, and so are responses cut off at the token limit: as
+    losers they would teach that a text without an end is bad, the easiest thing to learn and of no use.
     """
     found: dict[tuple[str, str], Answer] = {}
     for row in rows:
         kind = "+".join(constraint["kind"] for constraint in row["constraints"])
         for text in row["responses"]:
-            if words(text):
+            if words(text) and not _UNWANTED.search(text):
                 passed = passes(row["constraints"], text)
                 found[row["instruction"], text] = Answer(row["instruction"], row["topic"], kind, text, passed)
     return list(found.values())

@@ -1,0 +1,293 @@
+"""The shipped sample set obeys what its card claims, and the generator makes it again from the sampled responses."""
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+import jpo_dist
+from jpo_dist.verifiable import KINDS, Constraint, constraints_of, passes, words
+from launcher import sample as generator
+from launcher.sample_card import CARD
+from launcher.sample_pairs import (
+    BLOCK,
+    MOST_USES,
+    Answer,
+    Pair,
+    answers,
+    instruction_only_accuracy,
+    longer_wins,
+    pair,
+    random_pairs,
+    shortcut_accuracy,
+)
+
+FOLDER = Path(jpo_dist.__file__).parent / "sample"
+SPLITS = ("train", "validation")
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict]:
+    return generator.read_rows(FOLDER / "samples.jsonl")
+
+
+@pytest.fixture(scope="module")
+def pools(rows: list[dict]) -> dict[str, list[Answer]]:
+    return {split: answers(row for row in rows if row["split"] == split) for split in SPLITS}
+
+
+@pytest.fixture(scope="module")
+def pairs(pools: dict[str, list[Answer]]) -> dict[str, list[Pair]]:
+    """The comparisons on disk, each side found again among the sampled answers of its own split."""
+    found = {}
+    for split in SPLITS:
+        known = {(answer.instruction, answer.text): answer for answer in pools[split]}
+        found[split] = [
+            Pair(known[row["i_chosen"], row["r_chosen"]], known[row["i_reject"], row["r_reject"]])
+            for row in generator.read_rows(FOLDER / f"{split}.jsonl")
+        ]
+    return found
+
+
+def _instructions(split: str) -> set[str]:
+    sides = ("i_chosen", "i_reject") if split in SPLITS else ("instruction",)
+    return {row[side] for row in generator.read_rows(FOLDER / f"{split}.jsonl") for side in sides}
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_every_winner_obeys_its_instruction_and_every_loser_breaks_its_own(split: str) -> None:
+    for row in generator.read_rows(FOLDER / f"{split}.jsonl"):
+        assert list(row) == ["i_chosen", "r_chosen", "i_reject", "r_reject"]
+        assert constraints_of(row["i_chosen"])
+        assert constraints_of(row["i_reject"])
+        assert passes(constraints_of(row["i_chosen"]), row["r_chosen"]), row
+        assert not passes(constraints_of(row["i_reject"]), row["r_reject"]), row
+        assert words(row["r_reject"]), row
+
+
+def test_the_constraints_kept_beside_an_instruction_are_those_it_states(rows: list[dict]) -> None:
+    for row in [*rows, *generator.read_rows(FOLDER / "evaluation.jsonl")]:
+        assert [constraint.as_json() for constraint in constraints_of(row["instruction"])] == row["constraints"]
+
+
+def test_splits_share_no_instruction_and_no_topic(rows: list[dict]) -> None:
+    for name in ("instruction", "topic"):
+        in_split = {split: {row[name] for row in rows if row["split"] == split} for split in (*SPLITS, "evaluation")}
+        assert sum(map(len, in_split.values())) == len(set.union(*in_split.values())) > 20
+    topics = {row["instruction"]: row["topic"] for row in rows}
+    held_out = {topics[instruction] for instruction in _instructions("validation") | _instructions("evaluation")}
+    for instruction in _instructions("train"):
+        assert not any(re.search(rf"\b{topic}\b", instruction, re.IGNORECASE) for topic in held_out), instruction
+
+
+def test_no_comparison_and_no_instruction_is_repeated(pairs: dict[str, list[Pair]], rows: list[dict]) -> None:
+    assert len({row["instruction"] for row in rows}) == len(rows) == 754
+    for split in SPLITS:
+        assert len(set(pairs[split])) == len(pairs[split])
+        for joint in (False, True):
+            sides = [side for pair in pairs[split] if pair.joint == joint for side in pair]
+            assert max(Counter(sides).values()) <= MOST_USES
+
+
+def test_the_evaluation_split_asks_for_every_kind(rows: list[dict]) -> None:
+    kinds = Counter(c.kind for i in _instructions("evaluation") for c in constraints_of(i))
+    assert set(kinds) == set(KINDS)
+    assert min(kinds.values()) >= 8
+    assert {row["instruction"] for row in rows if row["split"] == "evaluation"} == _instructions("evaluation")
+
+
+def test_the_card_counts_the_files(pairs: dict[str, list[Pair]], rows: list[dict]) -> None:
+    card = (FOLDER / "CARD.md").read_text(encoding="utf-8")
+    table = {
+        name: list(map(int, re.findall(r"\d+", rest))) for name, rest in re.findall(r"\| `(\w+).jsonl` (.*)", card)
+    }
+    for split in SPLITS:
+        joint = sum(pair.joint for pair in pairs[split])
+        topics = {side.topic for pair in pairs[split] for side in pair}
+        assert table[split] == [
+            len(pairs[split]),
+            len(pairs[split]) - joint,
+            joint,
+            len(_instructions(split)),
+            len(topics),
+        ]
+        assert (len(pairs[split]) - joint, joint) == generator.SIZES[split]
+    assert table["evaluation"][:2] == [len(_instructions("evaluation"))] * 2
+    assert table["samples"][:2] == [len(rows)] * 2
+
+
+def test_every_prefix_of_blocks_is_half_joint(pairs: dict[str, list[Pair]]) -> None:
+    for found in pairs.values():
+        for start in range(0, len(found) // (2 * BLOCK) * 2 * BLOCK, 2 * BLOCK):
+            assert sum(pair.joint for pair in found[start : start + 2 * BLOCK]) == BLOCK
+
+
+@pytest.mark.parametrize("size", [400, None])
+def test_every_kind_wins_as_often_as_it_loses(pairs: dict[str, list[Pair]], size: int | None) -> None:
+    part = pairs["train"][:size]
+    wins, losses = (Counter(pair[side].kind for pair in part) for side in (0, 1))
+    for kind in {*wins, *losses}:
+        assert abs(wins[kind] - losses[kind]) <= 3 + 0.05 * (wins[kind] + losses[kind]), kind
+    assert {part for kind in wins for part in kind.split("+")} == set(KINDS)
+
+
+def test_joint_comparisons_use_instructions_that_conditional_ones_cannot(
+    pools: dict[str, list[Answer]], pairs: dict[str, list[Pair]]
+) -> None:
+    verdicts: dict[str, set[bool]] = {}
+    for answer in pools["train"]:
+        verdicts.setdefault(answer.instruction, set()).add(answer.passed)
+    joint = [pair for pair in pairs["train"] if pair.joint]
+    one_sided = sum(any(len(verdicts[side.instruction]) == 1 for side in pair) for pair in joint)
+    assert one_sided > 0.25 * len(joint)
+
+
+@pytest.mark.slow
+def test_the_instruction_alone_does_not_tell_the_winner(
+    pools: dict[str, list[Answer]], pairs: dict[str, list[Pair]]
+) -> None:
+    fit, test = ([pair for pair in pairs[split] if pair.joint] for split in SPLITS)
+    assert 0.4 <= shortcut_accuracy(pairs["train"], seed=0) <= 0.6
+    assert 0.4 <= instruction_only_accuracy(fit, test) <= 0.6
+    random_fit, random_test = (random_pairs(pools[split], 400, seed=0) for split in SPLITS)
+    assert instruction_only_accuracy(random_fit, random_test) > 0.65  # the classifier sees a shortcut that is there
+
+
+@pytest.mark.slow
+def test_the_shortcut_classifier_agrees_with_scikit_learn(pools: dict[str, list[Answer]]) -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model", reason="scikit-learn is not installed")
+    text = pytest.importorskip("sklearn.feature_extraction.text")
+    fit, test = (random_pairs(pools[split], 400, seed=1) for split in SPLITS)
+    bags = text.CountVectorizer(binary=True, token_pattern=r"\w+", ngram_range=(1, 2))
+    bags.fit([side.instruction for pair in fit for side in pair])
+    fit_x, test_x = (
+        (
+            bags.transform([p.winner.instruction for p in part]) - bags.transform([p.loser.instruction for p in part])
+        ).toarray()
+        for part in (fit, test)
+    )
+    model = linear_model.LogisticRegression(C=1.0, fit_intercept=False, max_iter=1000)
+    signs = torch.arange(len(fit)) % 2 * 2 - 1
+    model.fit(fit_x * signs[:, None].numpy(), signs.numpy())
+    margins = test_x @ model.coef_[0]
+    expected = float((margins > 1e-9).mean() + (abs(margins) <= 1e-9).mean() / 2)
+    assert instruction_only_accuracy(fit, test) == pytest.approx(expected, abs=0.01)
+
+
+def test_response_length_does_not_tell_the_winner(pairs: dict[str, list[Pair]]) -> None:
+    for found in pairs.values():
+        assert 0.45 <= longer_wins(found) <= 0.55
+
+
+def test_items_are_short_and_the_files_small() -> None:
+    for split in SPLITS:
+        for row in generator.read_rows(FOLDER / f"{split}.jsonl"):
+            assert all(len(row[side].split()) <= generator.MAX_NEW_TOKENS for side in row)
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 2.5e6
+
+
+def _without_accuracies(text: str) -> str:
+    return re.sub(r"^\| (balanced|random) .*", "", text, flags=re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_the_generator_makes_the_shipped_files_again(rows: list[dict], tmp_path: Path) -> None:
+    generator.write_set(rows, tmp_path, seed=0)
+    for path in tmp_path.iterdir():
+        made, shipped = (p.read_text(encoding="utf-8") for p in (path, FOLDER / path.name))
+        # The classifier's accuracy comes from linear algebra that may round otherwise elsewhere.
+        assert _without_accuracies(made) == _without_accuracies(shipped), path.name
+    assert {path.name for path in FOLDER.iterdir()} - {path.name for path in tmp_path.iterdir()} == {"samples.jsonl"}
+
+
+def test_instructions_are_composed_from_the_seed_alone(rows: list[dict]) -> None:
+    composed = generator.compose(0)
+    assert composed == generator.compose(0) != generator.compose(1)
+    assert {(i.split, i.topic, i.text) for i in composed} == {(r["split"], r["topic"], r["instruction"]) for r in rows}
+    for instruction in composed:
+        assert constraints_of(instruction.text) == instruction.constraints
+    sampled = {row["instruction"]: len(row["responses"]) + row["unfinished"] for row in rows}
+    assert all(sampled[instruction.text] == instruction.copies for instruction in composed)
+
+
+def test_pairing_depends_on_answers_and_seed_only(pools: dict[str, list[Answer]]) -> None:
+    pool = pools["validation"]
+    assert pair(pool, 40, 40, seed=3) == pair(pool[::-1], 40, 40, seed=3) != pair(pool, 40, 40, seed=4)
+
+
+def test_pairing_ends_when_nothing_is_left() -> None:
+    pool = [Answer(f"i{i}", "t", "k", f"r{i}{passed}", passed) for i in range(3) for passed in (False, True)]
+    made = pair(pool, 100, 100, seed=0)
+    assert {p for p in made if not p.joint} == {Pair(pool[2 * i + 1], pool[2 * i]) for i in range(3)}
+    assert {p for p in made if p.joint} == {
+        Pair(w, lo) for w in pool for lo in pool if w.passed > lo.passed and w.instruction != lo.instruction
+    }
+    assert pair([], 5, 5, seed=0) == []
+    assert pair(pool[1::2], 5, 5, seed=0) == []
+
+
+def test_unfinished_and_wordless_responses_stand_in_no_comparison() -> None:
+    row = {"instruction": "i", "topic": "t", "constraints": [Constraint("lower_case").as_json()], "unfinished": 2}
+    assert answers([{**row, "responses": ["yes", "No", "...", "", "yes", "see www.example.com"]}]) == [
+        Answer("i", "t", "lower_case", "yes", True),
+        Answer("i", "t", "lower_case", "No", False),
+    ]
+
+
+def _tiny() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    names = ["<unk>", "<eos>", *(f"w{i}" for i in range(30))]
+    words_only = Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token="<unk>"))
+    words_only.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words_only, eos_token="<eos>", pad_token="<eos>")
+    tokenizer.chat_template = "{{ messages[0]['content'] }} w0"
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=32, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, eos_token_id=1, pad_token_id=1, initializer_range=0.5,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).eval(), tokenizer
+
+
+def test_batched_sampling_continues_each_prompt_as_it_would_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the draw made greedy: padding, the cache and leaving the batch change nothing."""
+    model, tokenizer = _tiny()
+    monkeypatch.setattr(generator, "_draw", lambda logits, _: logits.argmax(-1, keepdim=True))
+    prompts = [" ".join(f"w{(7 * i + j) % 30}" for j in range(1 + i % 5)) for i in range(24)]
+    with torch.inference_mode():
+        found = generator.sample(model, tokenizer, prompts, copies=2, seed=0)
+        expected = []
+        for prompt in prompts:
+            ids = tokenizer(f"{prompt} w0", return_tensors="pt").input_ids
+            new = model.generate(ids, do_sample=False, max_new_tokens=generator.MAX_NEW_TOKENS)[0, ids.shape[1] :]
+            text = tokenizer.decode(new, skip_special_tokens=True)
+            expected.append([text if int(new[-1]) == tokenizer.eos_token_id else None] * 2)
+    assert found == expected
+    assert {text is None for texts in expected for text in texts} == {True, False}
+
+
+def test_tokens_are_drawn_with_their_probability() -> None:
+    logits = torch.tensor([[2.0, 0.0, -30.0, 1.0]]).repeat(20_000, 1)
+    drawn = generator._draw(logits, torch.Generator().manual_seed(0))
+    shares = torch.bincount(drawn[:, 0], minlength=4) / len(drawn)
+    torch.testing.assert_close(shares, logits[0].softmax(-1), atol=0.012, rtol=0)
+
+
+def test_the_card_says_how_to_make_the_set_again_and_under_which_licence() -> None:
+    card = (FOLDER / "CARD.md").read_text(encoding="utf-8")
+    assert "python -m launcher.sample --model FOLDER --seed 0" in card
+    assert "MIT" in card
+    assert "Apache-2.0" in card
+    assert "{" not in re.sub(r"`.*?`", "", card)
+    assert len(card) > len(CARD)
+
+
+def test_evaluation_rows_are_plain_json() -> None:
+    for line in (FOLDER / "evaluation.jsonl").read_text(encoding="utf-8").split("\n")[:-1]:
+        row = json.loads(line)
+        assert list(row) == ["instruction", "constraints"]
+        assert [Constraint.of(value).as_json() for value in row["constraints"]] == row["constraints"]
