@@ -1,0 +1,159 @@
+"""The chunked log-prob head equals a plain log-softmax, in value and gradient, and never holds rows x vocabulary."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from jpo_dist.head import ROWS_PER_CHUNK, replace_head_forward, target_logps
+
+ROWS, VOCABULARY, HIDDEN = 13, 29, 7
+SHAPES = [(1.0, None), (0.25, None), (1.0, 3.0), (0.5, 2.0)]
+
+
+def problem(bias: bool = True, dtype: torch.dtype = torch.float64) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(0)
+    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)  # noqa: E731
+    return {
+        "hidden": draw(ROWS, HIDDEN).requires_grad_(),
+        "weight": draw(VOCABULARY, HIDDEN).requires_grad_(),
+        "bias": draw(VOCABULARY).requires_grad_() if bias else None,
+        "targets": torch.randint(VOCABULARY, (ROWS,), generator=generator),
+        "upstream": draw(ROWS),
+    }
+
+
+def naive(p: dict[str, Any], scale: float = 1.0, softcap: float | None = None) -> torch.Tensor:
+    logits = (p["hidden"] @ p["weight"].T + (0 if p["bias"] is None else p["bias"])) * scale
+    logits = logits if softcap is None else softcap * torch.tanh(logits / softcap)
+    return torch.log_softmax(logits, -1)[torch.arange(ROWS), p["targets"]]
+
+
+def chunked(p: dict[str, Any], *shape: Any) -> torch.Tensor:
+    return target_logps(p["hidden"], p["weight"], p["bias"], p["targets"], *shape)
+
+
+def gradients(p: dict[str, Any], value: torch.Tensor) -> list[torch.Tensor]:
+    wanted = [p[name] for name in ("hidden", "weight", "bias") if p[name] is not None and p[name].requires_grad]
+    return list(torch.autograd.grad((value * p["upstream"].to(value.dtype)).sum(), wanted))
+
+
+@pytest.mark.parametrize("rows_per_chunk", [1, 5, ROWS, 100])
+@pytest.mark.parametrize(("scale", "softcap"), SHAPES)
+@pytest.mark.parametrize("bias", [True, False])
+def test_values_and_gradients_equal_log_softmax(
+    rows_per_chunk: int, scale: float, softcap: float | None, bias: bool
+) -> None:
+    p = problem(bias)
+    ours, plain = chunked(p, scale, softcap, rows_per_chunk), naive(p, scale, softcap)
+    torch.testing.assert_close(ours, plain, rtol=0, atol=1e-12)
+    for mine, theirs in zip(gradients(p, ours), gradients(p, plain), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("scale", "softcap"), SHAPES)
+def test_gradients_equal_finite_differences(scale: float, softcap: float | None) -> None:
+    p = problem()
+    function = lambda h, w, b: target_logps(h, w, b, p["targets"], scale, softcap, 4)  # noqa: E731
+    assert torch.autograd.gradcheck(function, (p["hidden"], p["weight"], p["bias"]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_log_softmax_of_narrow_weights_is_float32(dtype: torch.dtype) -> None:
+    """Against the float64 log-softmax of the very logits that the narrow product gives: only the rest is ours."""
+    p = problem(bias=False, dtype=dtype)
+    ours = chunked(p, 1.0, None, 4)
+    logits = torch.nn.functional.linear(p["hidden"], p["weight"]).double()
+    assert ours.dtype == torch.float32
+    expected = torch.log_softmax(logits, -1)[torch.arange(ROWS), p["targets"]]
+    torch.testing.assert_close(ours.double(), expected, rtol=0, atol=2e-6)
+    assert [grad.dtype for grad in gradients(p, ours)] == [dtype, dtype]
+
+
+def test_narrow_weight_gradient_adds_up_in_float32() -> None:
+    """512 equal rows, each a chunk, of gradient 1/2: added up in bfloat16 the sum would stop growing at 128."""
+    hidden = torch.ones(512, 1, dtype=torch.bfloat16)
+    weight = torch.zeros(2, 1, dtype=torch.bfloat16, requires_grad=True)
+    logps = target_logps(hidden, weight, None, torch.zeros(512, dtype=torch.long), rows_per_chunk=1)
+    (grad,) = torch.autograd.grad(logps.sum(), weight)
+    assert grad.flatten().tolist() == [256.0, -256.0]
+
+
+def test_no_rows_give_no_log_probs_and_zero_gradients() -> None:
+    p = problem()
+    logps = target_logps(p["hidden"][:0], p["weight"], p["bias"], p["targets"][:0])
+    assert logps.shape == (0,)
+    logps.sum().backward()
+    assert p["weight"].grad.abs().max() == 0
+    assert p["bias"].grad.abs().max() == 0
+
+
+def test_replaced_forward_of_a_module_equals_the_function() -> None:
+    p = problem()
+    head = torch.nn.Linear(HIDDEN, VOCABULARY, dtype=torch.float64)
+    head.load_state_dict({"weight": p["weight"].detach(), "bias": p["bias"].detach()})
+    replace_head_forward(head, 0.5, 2.0)
+    torch.testing.assert_close(head(p["hidden"], p["targets"]), naive(p, 0.5, 2.0), rtol=0, atol=1e-12)
+    assert sorted(head.state_dict()) == ["bias", "weight"]
+
+
+class Sizes(TorchDispatchMode):
+    """Element counts of the tensors that any operation gives, those of the backward pass included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[tuple[int, ...]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.shapes += [tuple(leaf.shape) for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
+        return out
+
+    @property
+    def largest(self) -> int:
+        return max(torch.Size(shape).numel() for shape in self.shapes)
+
+
+def test_rows_times_vocabulary_never_exists() -> None:
+    """1,000 rows of a vocabulary of 3,000: the largest tensor is a chunk, forward and backward."""
+    hidden, weight = torch.randn(1000, 8, requires_grad=True), torch.randn(3000, 8, requires_grad=True)
+    targets = torch.randint(3000, (1000,))
+    with Sizes() as ours:
+        target_logps(hidden, weight, None, targets).sum().backward()
+    assert ours.largest <= ROWS_PER_CHUNK * 3000
+    with Sizes() as plain:
+        torch.log_softmax(hidden @ weight.T, -1).gather(-1, targets[:, None]).sum().backward()
+    assert plain.largest == 1000 * 3000, "the counter itself must see what it forbids"
+
+
+def test_frozen_weight_has_no_gradient_and_no_buffer() -> None:
+    p = problem(bias=False)
+    p["weight"].requires_grad_(False)
+    with Sizes() as seen:
+        chunked(p, 1.0, None, 4).sum().backward()
+    assert p["weight"].grad is None
+    p["weight"].requires_grad_(True)
+    with Sizes() as trained:
+        chunked(p, 1.0, None, 4).sum().backward()
+    buffers = lambda sizes: sizes.shapes.count((VOCABULARY, HIDDEN))  # noqa: E731
+    assert buffers(seen) == 0 < buffers(trained)
+
+
+def test_nothing_is_kept_for_the_backward_pass_but_inputs_and_one_number_a_row() -> None:
+    kept: list[int] = []
+    p = problem(bias=False)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+        chunked(p, 1.0, None, 4)
+    assert sorted(kept) == sorted([ROWS * HIDDEN, ROWS, ROWS])
+
+
+def test_a_second_backward_gives_the_same_gradient() -> None:
+    """Logits are reused in place inside a chunk; nothing that lives longer may be."""
+    p = problem()
+    value = chunked(p, 0.5, 2.0, 4)
+    first = torch.autograd.grad(value.sum(), [p["hidden"], p["weight"], p["bias"]], retain_graph=True)
+    second = torch.autograd.grad(value.sum(), [p["hidden"], p["weight"], p["bias"]])
+    for a, b in zip(first, second, strict=True):
+        assert torch.equal(a, b)

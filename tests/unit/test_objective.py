@@ -1,0 +1,140 @@
+"""Losses against hand-derived values, derivatives against their formulas, and what holds for any margin."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jpo_dist.objective import comparison_losses, margins, sft_losses, total_margin
+
+KINDS = ["sigmoid", "ipo", "hinge"]
+finite = st.floats(-50, 50)
+betas = st.floats(0.01, 1.0)
+
+
+def loss(z: float, beta: float = 0.1, kind: str = "sigmoid", smoothing: float = 0.0) -> float:
+    return comparison_losses(torch.tensor([z], dtype=torch.float64), beta, kind, smoothing).item()  # type: ignore[arg-type]
+
+
+def slope(z: float, beta: float, kind: str = "sigmoid", smoothing: float = 0.0) -> float:
+    at = torch.tensor([z], dtype=torch.float64, requires_grad=True)
+    comparison_losses(at, beta, kind, smoothing).sum().backward()  # type: ignore[arg-type]
+    return at.grad.item()
+
+
+@pytest.mark.parametrize(
+    ("kind", "z", "beta", "smoothing", "expected"),
+    [
+        ("sigmoid", 0.0, 0.1, 0.0, math.log(2)),
+        ("sigmoid", 10.0, 0.1, 0.0, math.log(1 + math.exp(-1))),
+        ("sigmoid", -10.0, 0.1, 0.0, 1 + math.log(1 + math.exp(-1))),
+        # (1 - s) x + s (x + beta z) with x = log(1 + e^-1), beta z = 1: smoothing adds s * beta z
+        ("sigmoid", 10.0, 0.1, 0.2, 0.2 + math.log(1 + math.exp(-1))),
+        ("sigmoid", 0.0, 0.7, 0.4, math.log(2)),
+        ("ipo", 0.0, 0.1, 0.0, 25.0),  # target 1 / (2 beta) = 5
+        ("ipo", 5.0, 0.1, 0.0, 0.0),
+        ("ipo", 7.0, 0.1, 0.0, 4.0),
+        ("hinge", 0.0, 0.1, 0.0, 1.0),
+        ("hinge", 4.0, 0.1, 0.0, 0.6),
+        ("hinge", 10.0, 0.1, 0.0, 0.0),
+        ("hinge", 12.0, 0.1, 0.0, 0.0),
+        ("hinge", -10.0, 0.1, 0.0, 2.0),
+    ],
+)
+def test_losses_equal_values_worked_out_by_hand(
+    kind: str, z: float, beta: float, smoothing: float, expected: float
+) -> None:
+    assert loss(z, beta, kind, smoothing) == pytest.approx(expected, rel=1e-14, abs=1e-14)
+
+
+@given(finite, betas, st.floats(0, 0.49))
+def test_sigmoid_slope_is_minus_beta_times_what_is_left_to_learn(z: float, beta: float, s: float) -> None:
+    """dL/dz = -beta (sigmoid(-beta z) - s): zero where the model is as sure as the labels are."""
+    expected = -beta * (1 / (1 + math.exp(beta * z)) - s)
+    assert slope(z, beta, "sigmoid", s) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@given(finite, betas)
+def test_ipo_and_hinge_slopes(z: float, beta: float) -> None:
+    assert slope(z, beta, "ipo") == pytest.approx(2 * (z - 1 / (2 * beta)), rel=1e-9, abs=1e-9)
+    assert slope(z, beta, "hinge") == (-beta if beta * z < 1 else 0.0)
+
+
+def test_slope_at_equal_models_is_half_of_beta() -> None:
+    """Loss ln 2 is not a resting point: the first step must move."""
+    assert slope(0.0, 0.1) == pytest.approx(-0.05, abs=1e-15)
+
+
+@given(finite, betas)
+def test_exchanging_winner_and_loser_costs_beta_z(z: float, beta: float) -> None:
+    assert loss(-z, beta) - loss(z, beta) == pytest.approx(beta * z, rel=1e-12, abs=1e-12)
+
+
+@given(finite, finite, betas, st.floats(0, 0.49))
+def test_sigmoid_loss_is_convex_in_the_margin(a: float, b: float, beta: float, s: float) -> None:
+    middle, ends = (
+        loss((a + b) / 2, beta, "sigmoid", s),
+        (loss(a, beta, "sigmoid", s) + loss(b, beta, "sigmoid", s)) / 2,
+    )
+    assert middle <= ends + 1e-12
+
+
+@given(finite, betas)
+def test_a_larger_margin_never_costs_more(z: float, beta: float) -> None:
+    assert loss(z + 1, beta) < loss(z, beta)
+    assert loss(z + 1, beta, "hinge") <= loss(z, beta, "hinge")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("z", [-1e6, 1e6])
+def test_extreme_margins_stay_finite(kind: str, z: float) -> None:
+    assert math.isfinite(loss(z, 0.1, kind))
+    assert math.isfinite(slope(z, 0.1, kind))
+
+
+def test_margins_are_rewards_of_winner_minus_loser_by_part() -> None:
+    policy = torch.tensor([[-10.0, -20.0], [-11.0, -25.0], [-7.0, -1.0]])
+    reference = torch.tensor([[-12.0, -19.0], [-11.5, -20.0], [-7.0, -3.0]])
+    # rewards (2, -1), (0.5, -5), (0, 2)
+    found = margins(policy, reference, torch.tensor([0, 2, 0]), torch.tensor([1, 0, 0]))
+    assert found.tolist() == [[1.5, 4.0], [-2.0, 3.0], [0.0, 0.0]]
+    assert total_margin(found, 1.0).tolist() == [5.5, 1.0, 0.0]
+    assert total_margin(found, 0.0).tolist() == [4.0, 3.0, 0.0]
+    assert total_margin(found, 0.5).tolist() == [4.75, 2.0, 0.0]
+
+
+def test_scores_of_unlike_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"policy \(3, 2\) and reference \(2, 2\)"):
+        margins(torch.zeros(3, 2), torch.zeros(2, 2), torch.tensor([0]), torch.tensor([1]))
+
+
+@given(st.lists(st.tuples(finite, finite, finite, finite), min_size=2, max_size=6), st.floats(0, 2))
+def test_margin_is_antisymmetric_and_additive(rows: list[tuple[float, ...]], weight: float) -> None:
+    """z(a,b) = -z(b,a) and z(a,c) = z(a,b) + z(b,c): scores belong to items, so items are scored once."""
+    policy, reference = (torch.tensor(np.array(rows)[:, part]) for part in (slice(0, 2), slice(2, 4)))
+    last = len(rows) - 1
+    winners, losers = torch.tensor([0, last, 0, 1, 1]), torch.tensor([last, 0, 1, 0, last])
+    ab, ba, first, back, rest = total_margin(margins(policy, reference, winners, losers), weight).tolist()
+    assert ab == pytest.approx(-ba, abs=1e-9)
+    assert ab == pytest.approx(first + rest, abs=1e-9)
+    assert first == pytest.approx(-back, abs=1e-9)
+
+
+@given(st.floats(0, 2), st.floats(-5, 5))
+def test_equal_shifts_of_both_instructions_change_nothing(weight: float, shift: float) -> None:
+    policy = torch.tensor([[-10.0, -20.0], [-10.0, -25.0]], dtype=torch.float64)
+    moved = policy + torch.tensor([shift, 0.0], dtype=torch.float64)
+    edge = torch.tensor([0]), torch.tensor([1])
+    before, after = (total_margin(margins(p, torch.zeros_like(p), *edge), weight).item() for p in (policy, moved))
+    assert before == pytest.approx(after, abs=1e-12)
+
+
+def test_sft_loss_is_nats_a_response_token_of_the_winner() -> None:
+    policy = torch.tensor([[-100.0, -12.0], [-3.0, -8.0]], requires_grad=True)
+    found = sft_losses(policy, torch.tensor([4, 2]), torch.tensor([1, 0, 1]))
+    assert found.tolist() == [4.0, 3.0, 4.0]
+    found.sum().backward()
+    assert policy.grad.tolist() == [[0.0, -0.25], [0.0, -1.0]]
