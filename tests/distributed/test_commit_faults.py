@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -212,8 +213,10 @@ def _fails_beside_a_collective(run_dir: Path) -> None:
 
 
 def test_a_rank_that_fails_while_others_wait_inside_the_save_ends_and_frees_them(run_dir: Path) -> None:
+    started = time.monotonic()
     with pytest.raises(RankError, match=r"(?s)rank 1 of 2 failed:.*ValueError: bad tensor"):
         run_ranks(_fails_beside_a_collective, 2, run_dir)
+    assert time.monotonic() - started < 40, "they waited for the time limit of the collective (48 s)"
     outcomes = run_ranks(_fails_beside_a_collective, 2, run_dir, check=False)
     assert all(outcome.exit_code == 0 and outcome.exception for outcome in outcomes), outcomes
     assert run_ranks(run, 2, run_dir) == [(20, []), (20, [])]
