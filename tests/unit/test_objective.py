@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jpo_dist.objective import comparison_losses, margins, sft_losses, total_margin
@@ -50,6 +50,7 @@ def test_losses_equal_values_worked_out_by_hand(
     assert loss(z, beta, kind, smoothing) == pytest.approx(expected, rel=1e-14, abs=1e-14)
 
 
+@settings(deadline=None)
 @given(finite, betas, st.floats(0, 0.49))
 def test_sigmoid_slope_is_minus_beta_times_what_is_left_to_learn(z: float, beta: float, s: float) -> None:
     """dL/dz = -beta (sigmoid(-beta z) - s): zero where the model is as sure as the labels are."""
@@ -57,6 +58,7 @@ def test_sigmoid_slope_is_minus_beta_times_what_is_left_to_learn(z: float, beta:
     assert slope(z, beta, "sigmoid", s) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(finite, betas)
 def test_ipo_and_hinge_slopes(z: float, beta: float) -> None:
     assert slope(z, beta, "ipo") == pytest.approx(2 * (z - 1 / (2 * beta)), rel=1e-9, abs=1e-9)
@@ -68,11 +70,13 @@ def test_slope_at_equal_models_is_half_of_beta() -> None:
     assert slope(0.0, 0.1) == pytest.approx(-0.05, abs=1e-15)
 
 
+@settings(deadline=None)
 @given(finite, betas)
 def test_exchanging_winner_and_loser_costs_beta_z(z: float, beta: float) -> None:
     assert loss(-z, beta) - loss(z, beta) == pytest.approx(beta * z, rel=1e-12, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(finite, finite, betas, st.floats(0, 0.49))
 def test_sigmoid_loss_is_convex_in_the_margin(a: float, b: float, beta: float, s: float) -> None:
     middle, ends = (
@@ -82,6 +86,7 @@ def test_sigmoid_loss_is_convex_in_the_margin(a: float, b: float, beta: float, s
     assert middle <= ends + 1e-12
 
 
+@settings(deadline=None)
 @given(finite, betas)
 def test_a_larger_margin_never_costs_more(z: float, beta: float) -> None:
     assert loss(z + 1, beta) < loss(z, beta)
@@ -111,6 +116,7 @@ def test_scores_of_unlike_shape_are_refused() -> None:
         margins(torch.zeros(3, 2), torch.zeros(2, 2), torch.tensor([0]), torch.tensor([1]))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(finite, finite, finite, finite), min_size=2, max_size=6), st.floats(0, 2))
 def test_margin_is_antisymmetric_and_additive(rows: list[tuple[float, ...]], weight: float) -> None:
     """z(a,b) = -z(b,a) and z(a,c) = z(a,b) + z(b,c): scores belong to items, so items are scored once."""
@@ -123,6 +129,7 @@ def test_margin_is_antisymmetric_and_additive(rows: list[tuple[float, ...]], wei
     assert first == pytest.approx(-back, abs=1e-9)
 
 
+@settings(deadline=None)
 @given(st.floats(0, 2), st.floats(-5, 5))
 def test_equal_shifts_of_both_instructions_change_nothing(weight: float, shift: float) -> None:
     policy = torch.tensor([[-10.0, -20.0], [-10.0, -25.0]], dtype=torch.float64)
