@@ -32,8 +32,9 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-PEERS_LEAVE_S = 30.0
-"""How long a rank whose save failed waits for the others to come out of theirs."""
+PEERS_LEAVE_S = 5.0
+"""How long a rank whose save failed waits for the others to come out of theirs. Short: where they have died, or will not
+come out before this rank ends, it is only a delay; where they come out later, they see a closed connection."""
 _saves = itertools.count()
 
 

@@ -172,7 +172,7 @@ class ComparisonSet:
         comparisons = pq.read_table(folder / "comparisons.parquet", schema=COMPARISON_SCHEMA, memory_map=True)
         built = cls(items, comparisons)
         rows = np.concatenate([built.winners_C, built.losers_C])
-        if len(rows) and not (0 <= rows.min() and rows.max() < items.num_rows):
+        if len(rows) and not (rows.min() >= 0 and rows.max() < items.num_rows):
             raise ValueError(f"{folder}: comparisons name item {rows.max()}, the set has {items.num_rows}; rebuild it")
         return built
 

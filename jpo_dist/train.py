@@ -1,53 +1,33 @@
 """The training loop. Runs alone, under torchrun, or in a Ray worker, and cannot tell which."""
 
-import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jpo_dist import metrics, ranks
-from jpo_dist.checkpoint import Commit, commit, open_attempt, restore_rng, resume_point, rng_state
+from jpo_dist.checkpoint import open_attempt, resume_point
 from jpo_dist.config import JpoConfig
-from jpo_dist.engine import Engine, StepOutcome, connect
+from jpo_dist.diary import Diary, write_down
+from jpo_dist.engine import StepOutcome, connect
 from jpo_dist.export import export
 from jpo_dist.faults import fault_point
 from jpo_dist.plan import Step
-from jpo_dist.policy import load_tokenizer
-from jpo_dist.records import digest
-from jpo_dist.setup import Setup, build_policy, set_up
-from jpo_dist.spool import Spool
+from jpo_dist.resume import TrainState, restore, save
+from jpo_dist.setup import Setup, set_up
 from jpo_dist.step import learning_rate, score_comparisons, train_step
-from jpo_dist.tracking import Writer
 
 logger = logging.getLogger(__name__)
 
 OnCommit = Callable[[int, dict[str, Any]], None]
 
-CLOSE_TIMEOUT_S = 30.0  # for the last metrics to reach MLflow; what is left then, the driver sends
-
 
 class NonFiniteError(RuntimeError):
     """Too many steps in a row had a loss or gradient that is not finite."""
-
-
-class ResumeError(ValueError):
-    """The run folder holds a run that this configuration does not continue."""
-
-
-@dataclass(frozen=True)
-class TrainState:
-    """What a resumed run needs beside weights and optimizer. `step` steps are done; the next is `plan.step(step)`."""
-
-    step: int = 0
-    nonfinite_steps: int = 0
-    nonfinite_in_a_row: int = 0
-    plan: str = ""
-    """Identity of the comparisons and their order: not equal, and the run is another one."""
 
 
 def run(config: JpoConfig, on_commit: OnCommit | None = None, timeout_s: float = 600.0) -> dict[str, float]:
@@ -61,7 +41,8 @@ def run(config: JpoConfig, on_commit: OnCommit | None = None, timeout_s: float =
     resumed = resume_point(run_dir, config.checkpoint.resume)
     setup = set_up(config)
     state = restore(setup, resumed)
-    diary = Diary.open(setup, resumed) if ranks.rank() == 0 else None
+    hosts = ranks.gather(ranks.address())
+    diary = Diary.open(setup, resumed, hosts) if ranks.rank() == 0 else None
     last: dict[str, float] = {}
     if not resumed:
         last = evaluate(setup)
@@ -134,110 +115,3 @@ def evaluate(setup: Setup) -> dict[str, float]:
         return {}
     _, rows_CK = score_comparisons(setup.policy, setup.reference, setup.held_out, setup.config)
     return metrics.by_protocol(rows_CK, setup.held_out.comparisons.is_joint_C, "eval/")
-
-
-@dataclass(frozen=True)
-class Diary:
-    """What rank 0 writes: one line a step into metrics.jsonl, which a thread carries on to MLflow."""
-
-    spool: Spool
-    writer: Writer
-
-    @classmethod
-    def open(cls, setup: Setup, resumed: Commit | None) -> "Diary":
-        """Cut the lines of steps that will be done again, before the writer looks at them."""
-        run_dir = Path(setup.config.run.dir)
-        spool = Spool(run_dir / "metrics.jsonl")
-        spool.truncate_after(resumed.step if resumed else -1)
-        facts = {
-            "num_steps": setup.plan.num_steps,
-            "steps_per_epoch": setup.plan.steps_per_epoch,
-            "num_ranks": setup.plan.num_ranks,
-            "comparisons": len(setup.dataset.comparisons),
-            "items": setup.dataset.comparisons.num_items,
-            "tokens": int(setup.dataset.tokens.lengths_N.sum()),
-            "dataset": setup.dataset.comparisons.fingerprint,
-        }
-        plan = json.dumps({**facts, "data": setup.data_notes}, indent=1)
-        (run_dir / "plan.json").write_text(plan + "\n", encoding="utf-8")
-        writer = Writer(setup.config.tracking, setup.config.run)
-        for name, value in facts.items():
-            writer.set_tag(f"jpo.{name}", str(value))
-        if resumed:
-            writer.set_tag("jpo.resumed_from", str(resumed.step))
-        return cls(spool, writer)
-
-    def close(self, exported: Path | None) -> None:
-        self.spool.sync()
-        if exported is not None:
-            self.writer.log_model(exported)
-        self.writer.close(CLOSE_TIMEOUT_S)
-        self.spool.close()
-
-
-def write_down(diary: Diary | None, step: int, values: dict[str, float]) -> None:
-    if diary:
-        diary.spool.append(step, values)
-
-
-def plan_identity(setup: Setup) -> str:
-    """Equal for runs that see the same comparisons, as the same tokens, in the same order."""
-    train = setup.config.train
-    order = [train.comparisons_per_step, train.shuffle, train.seed, setup.plan.num_steps]
-    lengths = digest(setup.dataset.tokens.lengths_N.tolist())
-    return digest([setup.dataset.comparisons.fingerprint, lengths, order])
-
-
-def restore(setup: Setup, resumed: Commit | None) -> TrainState:
-    """State and weights of `resumed`, or a fresh state. Raises ResumeError when it is a commit of another run."""
-    identity = plan_identity(setup)
-    if resumed is None:
-        return TrainState(plan=identity)
-    state = TrainState(**resumed.facts["state"])
-    if state.plan != identity:
-        raise ResumeError(
-            f"run.dir ({setup.config.run.dir}) holds a run at step {state.step} over other data, template, seed, batch "
-            "or number of steps; use another run.dir, or the settings in its config.yaml"
-        )
-    load_commit(setup.policy, resumed, setup.config)
-    if ranks.rank() == 0:
-        logger.info("resumed at step %d from %s", state.step, resumed.path)
-    return state
-
-
-def load_commit(policy: Engine, resumed: Commit, config: JpoConfig) -> None:
-    """Weights, optimizer and this rank's random state. Raises ResumeError for another number of ranks."""
-    saved_ranks = int(resumed.facts["num_ranks"])
-    if saved_ranks != ranks.num_ranks():
-        raise ResumeError(
-            f"the commit of step {resumed.step} in run.dir ({config.run.dir}) was written by {saved_ranks} ranks, now "
-            f"there are {ranks.num_ranks()}; set cluster.workers={saved_ranks}"
-        )
-    restore_rng(policy.load(resumed.path)["rng"])
-
-
-def save(setup: Setup, state: TrainState, attempt: int, diary: Diary | None) -> None:
-    if diary:
-        diary.spool.sync()  # a commit must not outlive the lines of the steps it contains
-    facts = {"state": asdict(state), "num_ranks": ranks.num_ranks(), "zero_stage": setup.policy.zero_stage}
-    done = commit(
-        Path(setup.config.run.dir),
-        state.step,
-        attempt,
-        lambda folder: setup.policy.save(folder, {"rng": rng_state()}),
-        facts=facts,
-        keep=setup.config.checkpoint.keep,
-    )
-    if diary:
-        logger.info("committed step %d: %.0f MB in %.1f s", done.step, done.bytes / 1e6, done.seconds)
-        diary.writer.log_checkpoint(done.step, done.path, done.bytes, done.seconds)
-
-
-def export_commit(config: JpoConfig, timeout_s: float = 600.0) -> Path:
-    """Write the export of the newest valid commit, without training. All ranks call it."""
-    connect(timeout_s)
-    resumed = resume_point(Path(config.run.dir), "must")
-    assert resumed is not None
-    policy = build_policy(config)
-    load_commit(policy, resumed, config)
-    return export(policy, load_tokenizer(config.model), config, {})

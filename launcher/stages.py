@@ -67,7 +67,7 @@ def evaluate_worker(payload: dict[str, Any]) -> None:
 
 
 def export_worker(payload: dict[str, Any]) -> None:
-    from jpo_dist.train import export_commit
+    from jpo_dist.resume import export_commit
 
     config = parse(payload["config"])
     export_commit(config, config.cluster.collective_timeout_s)

@@ -1,0 +1,57 @@
+"""What rank 0 writes down: one line a step into metrics.jsonl, which a thread carries on to MLflow."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from jpo_dist.checkpoint import Commit
+from jpo_dist.setup import Setup
+from jpo_dist.spool import Spool
+from jpo_dist.tracking import Writer
+
+CLOSE_TIMEOUT_S = 30.0  # for the last metrics to reach MLflow; what is left then, the driver sends
+
+
+@dataclass(frozen=True)
+class Diary:
+    """What rank 0 writes: one line a step into metrics.jsonl, which a thread carries on to MLflow."""
+
+    spool: Spool
+    writer: Writer
+
+    @classmethod
+    def open(cls, setup: Setup, resumed: Commit | None, hosts: list[str]) -> "Diary":
+        """Cut the lines of steps that will be done again, before the writer looks at them."""
+        run_dir = Path(setup.config.run.dir)
+        spool = Spool(run_dir / "metrics.jsonl")
+        spool.truncate_after(resumed.step if resumed else -1)
+        facts = {
+            "num_steps": setup.plan.num_steps,
+            "steps_per_epoch": setup.plan.steps_per_epoch,
+            "num_ranks": setup.plan.num_ranks,
+            "hosts": hosts,
+            "comparisons": len(setup.dataset.comparisons),
+            "items": setup.dataset.comparisons.num_items,
+            "tokens": int(setup.dataset.tokens.lengths_N.sum()),
+            "dataset": setup.dataset.comparisons.fingerprint,
+        }
+        plan = json.dumps({**facts, "data": setup.data_notes}, indent=1)
+        (run_dir / "plan.json").write_text(plan + "\n", encoding="utf-8")
+        writer = Writer(setup.config.tracking, setup.config.run)
+        for name, value in facts.items():
+            writer.set_tag(f"jpo.{name}", str(value))
+        if resumed:
+            writer.set_tag("jpo.resumed_from", str(resumed.step))
+        return cls(spool, writer)
+
+    def close(self, exported: Path | None) -> None:
+        self.spool.sync()
+        if exported is not None:
+            self.writer.log_model(exported)
+        self.writer.close(CLOSE_TIMEOUT_S)
+        self.spool.close()
+
+
+def write_down(diary: Diary | None, step: int, values: dict[str, float]) -> None:
+    if diary:
+        diary.spool.append(step, values)

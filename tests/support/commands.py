@@ -1,0 +1,202 @@
+"""The real command line for tests: `jpo` as a process, or forked from one that has its imports done; and what a run
+left behind.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.support.tiny import PLAIN, comparisons, save_tiny, write_jsonl
+
+ROOT = Path(__file__).parents[2]
+MEASURED = "perf/", "ckpt/"
+"""Metrics that are times: never the same twice."""
+
+_SERVER = """
+import json, os, sys
+import launcher.cli, launcher.stages, jpo_dist.train, jpo_dist.evaluate
+for line in sys.stdin:
+    order = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        for number, name in ((0, os.devnull), (1, order["stdout"]), (2, order["stderr"])):
+            file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+            os.dup2(file, number)
+        os.setsid()
+        os.environ.update(order["env"])
+        sys.argv = ["jpo", *order["arguments"]]
+        code = 70
+        try:
+            launcher.cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+            code = 1
+        finally:
+            sys.stdout.flush(), sys.stderr.flush()
+            os._exit(code)
+    print(pid, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+
+
+class Done(NamedTuple):
+    """A command that has ended. `code` is negative for a signal."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    @property
+    def said(self) -> str:
+        """All output with its line breaks undone: messages are wrapped where they meet the edge."""
+        return " ".join((self.out + " " + self.err).split())
+
+    def check(self, code: int = 0) -> "Done":
+        assert self.code == code, f"exit code {self.code}, not {code}\n{self.out[-3000:]}\n{self.err[-6000:]}"
+        return self
+
+
+def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's environment with one thread a process, for `python -m launcher` outside its own folder too."""
+    own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, **own, **(env or {})}
+
+
+def command(
+    words: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path = ROOT, timeout: float = 280
+) -> Done:
+    """Run to the end, or kill it with all its children. Raises subprocess.TimeoutExpired."""
+    started = time.monotonic()
+    # A session of its own: on timeout its whole process group, which nobody else is in, can be ended.
+    process = subprocess.Popen(
+        list(words), env=environment(env), cwd=cwd, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate()
+        raise AssertionError(f"no end within {timeout:g} s: {' '.join(words)}\n{out[-2000:]}\n{err[-4000:]}") from None
+    return Done(process.returncode, out, err, time.monotonic() - started)
+
+
+def jpo(*arguments: str, **options: Any) -> Done:
+    """`python -m launcher ...`, a process of its own from the first import on."""
+    return command([sys.executable, "-m", "launcher", *arguments], **options)
+
+
+def torchrun(*arguments: str, ranks: int = 2, **options: Any) -> Done:
+    """`torchrun --nproc-per-node 2 -m launcher ...` with a rendezvous on a free port."""
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    return command([*start, "-m", "launcher", *arguments], **options)
+
+
+class Warm:
+    """`jpo` forked from a process that has imported everything but ray: seconds less for each command.
+
+    The same entry, arguments and exit code as a fresh process; only the imports are shared.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._count = folder, 0
+        self._server = subprocess.Popen(
+            [sys.executable, "-c", _SERVER], env=environment({"MLFLOW_DISABLE_TELEMETRY": "true"}), cwd=ROOT,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def __call__(self, *arguments: str, env: Mapping[str, str] | None = None) -> Done:
+        self._count += 1
+        files = {name: str(self._folder / f"{self._count}.{name}") for name in ("stdout", "stderr")}
+        started = time.monotonic()
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        self._server.stdin.write(json.dumps({"arguments": arguments, "env": dict(env or {}), **files}) + "\n")
+        self._server.stdin.flush()
+        self._server.stdout.readline()
+        code = int(self._server.stdout.readline())
+        out, err = (Path(files[name]).read_text(encoding="utf-8") for name in ("stdout", "stderr"))
+        return Done(code, out, err, time.monotonic() - started)
+
+    def close(self) -> None:
+        assert self._server.stdin is not None
+        self._server.stdin.close()
+        self._server.wait(timeout=30)
+
+
+@contextmanager
+def warm_commands(folder: Path) -> Iterator[Warm]:
+    warm = Warm(folder)
+    try:
+        yield warm
+    finally:
+        warm.close()
+
+
+# ---- what a run starts from
+
+
+class Files(NamedTuple):
+    """A tiny model, comparisons, and a config over them; `config` has no run.dir."""
+
+    folder: Path
+    config: str
+    model: str
+    train: str
+    validation: str
+
+
+def tiny_files(folder: Path) -> Files:
+    """Six steps of 8 comparisons, two micro-steps each; commits every two steps, evaluations every three."""
+    model = save_tiny(folder / "model")
+    train = write_jsonl(folder / "train.jsonl", comparisons(40))
+    validation = write_jsonl(folder / "validation.jsonl", comparisons(12))
+    settings = {
+        "model": {"path": model, "dtype": "float32"},
+        "data": {"train": train, "validation": validation, "template": PLAIN},
+        "optim": {"lr": 1e-3},
+        "train": {"comparisons_per_step": 8, "tokens_per_micro_step": 256, "max_steps": 6, "eval_every": 3},
+        # Thresholds so low that ZeRO-3 really partitions and gathers a tiny model.
+        "engine": {"zero_stage": 3, "param_persistence_threshold": 0, "max_live_parameters": 5000,
+                   "max_reuse_distance": 1, "prefetch_bucket_size": 1000},
+        "checkpoint": {"every": 2},
+        "run": {"dir": str(folder / "run"), "name": "tiny"},
+    }  # fmt: skip
+    config = folder / "tiny.yaml"
+    config.write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML
+    return Files(folder, str(config), model, train, validation)
+
+
+# ---- what a run leaves
+
+
+def lines_of(run_dir: Path) -> list[dict[str, Any]]:
+    """metrics.jsonl."""
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def numbers(run_dir: Path) -> list[tuple[int, dict[str, str]]]:
+    """(step, every metric that is not a time as its JSON text) of each line: equal means byte for byte."""
+    return [
+        (line["step"], {name: json.dumps(v) for name, v in line["metrics"].items() if not name.startswith(MEASURED)})
+        for line in lines_of(run_dir)
+    ]
+
+
+def losses(run_dir: Path) -> list[float]:
+    return [line["metrics"]["loss"] for line in lines_of(run_dir) if line["step"] > 0]
+
+
+def commits(run_dir: Path) -> list[str]:
+    return sorted(path.name for path in (run_dir / "checkpoints").iterdir())
