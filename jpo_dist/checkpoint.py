@@ -33,7 +33,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 PEERS_LEAVE_S = 5.0
-"""How long a rank whose save failed waits for the others to come out of theirs. Short: where they have died, or will not
+"""How long a rank whose save failed waits for the others to come out of theirs. Short: where they have died, or cannot
 come out before this rank ends, it is only a delay; where they come out later, they see a closed connection."""
 _saves = itertools.count()
 
