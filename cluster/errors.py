@@ -41,6 +41,8 @@ _ECHO = re.compile(
     r"closed by peer|reset by peer|broken pipe|connection refused|nccl|gloo|timed out|socket", re.IGNORECASE
 )
 
+_INTERNAL = re.compile(r"\s*(class_name|actor_id|namespace|pid|ip|name):")
+
 
 def is_echo(error: WorkerError) -> bool:
     """Whether `error` only says that some other rank failed."""
@@ -65,5 +67,7 @@ def root_cause(failures: Mapping[int, BaseException], num_workers: int) -> Worke
 
 
 def _lost(rank: int, error: BaseException) -> WorkerError:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return WorkerError(rank, "WorkerLost", " ".join(lines[:12]) or type(error).__name__)
+    """From Ray's report of a worker that stopped answering, without its list of internal ids."""
+    report = str(getattr(error, "health_check_failure", error))
+    kept = [line.strip() for line in report.splitlines() if line.strip() and not _INTERNAL.match(line)]
+    return WorkerError(rank, "WorkerLost", " ".join(kept)[:1500] or type(error).__name__)

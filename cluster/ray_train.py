@@ -7,7 +7,9 @@ starts. No batch and no checkpoint passes through Ray.
 import importlib
 import json
 import logging
+import math
 import os
+import re
 import signal
 import socket
 import threading
@@ -20,9 +22,12 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import ray
 import ray.train
+import torch
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+from ray._private.ray_logging import stdout_deduplicator
 from ray._private.state import available_resources_per_node
-from ray.exceptions import RayError
+from ray._private.utils import get_num_cpus
+from ray.exceptions import RayActorError, RayError
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.placement_group import placement_group, remove_placement_group
 
@@ -35,6 +40,10 @@ SETUP_ATTEMPTS = 3
 
 OBJECT_STORE_BYTES = 128 * 2**20
 """Of a local Ray. Only the code of a run passes through it; Ray would reserve 30 % of the memory."""
+
+# Ray prints this on the driver's standard output, in the middle of a progress bar. The loss is in cluster.jsonl, and
+# in the WorkerError when it ends the run.
+stdout_deduplicator.skip_re = re.compile("A worker died or was killed while executing a task")
 
 
 def launch(
@@ -59,26 +68,26 @@ def launch(
     """
     name = _importable_name(entry)
     storage = str(Path(storage).absolute()) if "://" not in storage else storage
-    with environment.environment(environment.ray_settings(config)), _connected(config) as is_local:
-        _wait_for_resources(config, may_grow=not is_local)
-        worker_env = environment.worker_env(config, os.environ, env)
-        diary = _Diary(f"{storage}/cluster.jsonl", config.workers)
-        for attempt in range(1, SETUP_ATTEMPTS + 1):
-            unique_name = f"{run_name}-{time.time_ns():x}"
-            run = _trainer(name, payload, config, unique_name, storage, worker_env, diary)
-            try:
-                _fit(run)
-            except ray.train.WorkerGroupError as error:
-                raise root_cause(error.worker_failures, config.workers) from None
-            except ray.train.ControllerError as error:
-                if attempt == SETUP_ATTEMPTS or not isinstance(error.controller_failure, RayError):
-                    raise ClusterError(_setup_message(error.controller_failure, attempt)) from None
-                time.sleep(attempt)
-                continue
-            commits = diary.events(unique_name, "commit")
-            losses = len(diary.events(unique_name, "failure"))
-            return {"attempts": attempt + losses, "metrics": commits[-1]["metrics"] if commits else None}
-    raise AssertionError("unreachable")
+    worker_env = environment.worker_env(config, os.environ, env)
+    unique_name = f"{run_name}-{time.time_ns():x}"
+    diary = _Diary(f"{storage}/cluster.jsonl", config.workers)
+    for attempt in range(1, SETUP_ATTEMPTS + 1):
+        try:
+            # A connection for each attempt: Ray keeps the reservation of workers that failed to start until the
+            # driver that asked for them is gone, and the next attempt would wait for it.
+            with environment.environment(environment.ray_settings(config)), _connected(config):
+                _wait_for_resources(config)
+                _fit(_trainer(name, payload, config, f"{unique_name}-{attempt}", storage, worker_env, diary))
+            break
+        except ray.train.WorkerGroupError as error:
+            raise root_cause(error.worker_failures, config.workers) from None
+        except ray.train.ControllerError as error:
+            if attempt == SETUP_ATTEMPTS or not isinstance(error.controller_failure, RayError):
+                raise ClusterError(_setup_message(error.controller_failure, attempt)) from None
+            time.sleep(attempt)
+    commits = diary.events(unique_name, "commit")
+    losses = len(diary.events(unique_name, "failure"))
+    return {"attempts": attempt + losses, "metrics": commits[-1]["metrics"] if commits else None}
 
 
 def commit_reporter() -> Callable[[int, dict[str, Any]], None]:
@@ -115,17 +124,17 @@ def describe(address: str | None = None) -> dict[str, Any]:
 
 
 @contextmanager
-def _connected(config: ClusterConfig) -> Iterator[bool]:
-    """Inside: this process drives a Ray cluster. The value: whether the cluster was started here."""
+def _connected(config: ClusterConfig) -> Iterator[None]:
+    """Inside: this process drives a Ray cluster."""
     address = config.address or os.environ.get("RAY_ADDRESS")
     if ray.is_initialized():
-        yield False
+        yield
     elif address and address != "local":
         with _joined(address):
-            yield False
+            yield
     else:
         with _local(config):
-            yield True
+            yield
 
 
 @contextmanager
@@ -154,7 +163,14 @@ def _joined(address: str) -> Iterator[None]:
 
 @contextmanager
 def _local(config: ClusterConfig) -> Iterator[None]:
-    """Inside: a Ray cluster of this machine alone. No process of it is left afterwards."""
+    """Inside: a Ray cluster of this machine alone, as large as the run. No process of it is left afterwards.
+
+    Raises ResourceError at once when the machine is too small: nothing will ever join this cluster.
+    """
+    cpus, gpus = float(get_num_cpus()), float(torch.cuda.device_count())
+    machine = resources.Node("this machine", cpus, gpus, free_cpus=cpus, free_gpus=gpus)
+    if resources.capacity([machine], config) < config.workers:
+        raise ResourceError(resources.shortage([machine], config, waited_s=0.0))
     if os.environ.get("RAY_AUTH_MODE", "token") == "token":
         environment.private_token()
     before = set(psutil.Process().children())
@@ -162,6 +178,8 @@ def _local(config: ClusterConfig) -> Iterator[None]:
         # No dashboard: it costs a few hundred MB and nobody looks at a cluster that ends with the command.
         ray.init(
             address="local",
+            num_cpus=math.ceil(config.workers * config.cpus_per_worker),
+            num_gpus=math.ceil(config.workers * config.gpus_per_worker),
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
             log_to_driver=False,
@@ -200,15 +218,13 @@ def _nodes() -> list[resources.Node]:
     return resources.nodes_of(ray.nodes(), available_resources_per_node())
 
 
-def _wait_for_resources(config: ClusterConfig, *, may_grow: bool) -> None:
+def _wait_for_resources(config: ClusterConfig) -> None:
     """Return when the cluster can hold all workers now. Raises ResourceError.
 
     Ray Train would wait silently, and for ever by default. The wait is by a placement group as Ray Train will ask
     for it: polling alone would not make an autoscaler add nodes.
     """
     start = time.monotonic()
-    if not may_grow and resources.capacity(_nodes(), config) < config.workers:
-        raise ResourceError(resources.shortage(_nodes(), config, 0.0))
     group = placement_group([resources.bundle(config)] * config.workers, strategy=config.placement)
     try:
         if not group.wait(config.start_timeout_s):
@@ -286,11 +302,13 @@ def _importable_name(entry: Callable[..., Any]) -> str:
 
 def _setup_message(failure: BaseException, attempts: int) -> str:
     cause = getattr(failure, "cause", None) or failure
-    lines = [line for line in str(cause).splitlines() if line.strip()]
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or [""]
+    if isinstance(failure, RayActorError):
+        return f"a worker process died while the workers started ({attempts} attempts): {' '.join(lines)[:1000]}"
     return (
         f"the workers could not be connected to each other ({attempts} attempts): {type(cause).__name__}: "
-        f"{lines[-1] if lines else ''}. Fix: let the nodes reach each other on all ports, and if a node has several "
-        "networks name the right one in cluster.env.GLOO_SOCKET_IFNAME and cluster.env.NCCL_SOCKET_IFNAME"
+        f"{lines[-1]}. Fix: let the nodes reach each other on all ports, and if a node has several networks name the "
+        "right one in cluster.env.GLOO_SOCKET_IFNAME and cluster.env.NCCL_SOCKET_IFNAME"
     )
 
 
@@ -339,9 +357,9 @@ class _Diary(ray.train.UserCallback):
             file.write(json.dumps(line, default=str) + "\n")
 
     def events(self, run: str, kind: str) -> list[dict[str, Any]]:
-        """The lines of one kind that the Ray run of that name wrote."""
+        """The lines of one kind that the Ray runs whose name starts so have written."""
         try:
             lines = [json.loads(line) for line in Path(self.path).read_text(encoding="utf-8").splitlines()]
         except FileNotFoundError:
             return []
-        return [line for line in lines if line["run"] == run and line["event"] == kind]
+        return [line for line in lines if line["run"].startswith(run) and line["event"] == kind]

@@ -1,0 +1,317 @@
+"""Machines to ranked processes: what a run needs of them, what goes wrong with them, what is left of them."""
+
+import json
+import os
+import pickle
+import stat
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+import torch.distributed as dist
+
+from cluster import environment, ray_train, resources
+from cluster.config import ClusterConfig
+from cluster.errors import ClusterError, ResourceError, WorkerError, is_echo, root_cause
+from cluster.resources import Node
+
+ROOT = Path(__file__).parents[2]
+IMPORTABLE = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(ROOT)])}
+QUICK = {"health_timeout_s": 30, "collective_timeout_s": 60, "start_timeout_s": 60, "cpus_per_worker": 0.5}
+
+
+# ---- what the workers of these tests run
+
+
+def tell_environment(payload):
+    """Each rank writes what it sees; rank 0 also lists every process that belongs to the driver."""
+    total = torch.tensor([dist.get_rank() + 1.0])
+    dist.all_reduce(total)
+    driver = psutil.Process(payload["driver"])
+    family = [[p.pid, p.create_time()] for p in driver.children(recursive=True)]
+    facts = {"env": dict(os.environ), "sum": total.item(), "family": family, "threads": torch.get_num_threads()}
+    facts |= {"cwd": os.getcwd(), "backend": dist.get_backend()}
+    Path(payload["out"], f"rank{dist.get_rank()}.json").write_text(json.dumps(facts))
+    report = ray_train.commit_reporter()
+    for step in (1, 2):
+        report(step, {"loss": 1.0 / step})
+
+
+class Unpicklable(ValueError):
+    def __reduce__(self):
+        raise TypeError("this exception cannot leave its process")
+
+
+def fail_on_rank_1(payload):
+    if dist.get_rank() == 1:
+        raise Unpicklable("comparison 17 has no winner")
+    dist.barrier()
+
+
+def die_once_on_rank_1(payload):
+    dist.barrier()
+    flag = Path(payload["out"], "died")
+    if dist.get_rank() == 1 and not flag.exists():
+        flag.touch()
+        os._exit(7)
+    dist.barrier()
+
+
+def do_nothing(payload):
+    pass
+
+
+# ---- resources
+
+
+def node(cpus, gpus=0.0, free=None):
+    return Node("10.0.0.1", cpus, gpus, cpus if free is None else free, gpus)
+
+
+@pytest.mark.parametrize(
+    ("placement", "expected"), [("PACK", 5), ("SPREAD", 5), ("STRICT_PACK", 4), ("STRICT_SPREAD", 2)]
+)
+def test_capacity_follows_the_placement_rule(placement, expected):
+    config = ClusterConfig(workers=2, cpus_per_worker=2, placement=placement)
+    assert resources.capacity([node(8.5), node(3), node(1.9)], config) == expected
+
+
+def test_capacity_is_bounded_by_the_scarcer_of_cpus_and_gpus():
+    config = ClusterConfig(workers=2, cpus_per_worker=1, gpus_per_worker=0.5)
+    assert resources.capacity([node(3, gpus=8), node(64, gpus=1), node(64)], config) == 3 + 2 + 0
+
+
+def test_many_small_shares_of_a_cpu_are_not_lost_to_rounding():
+    assert resources.capacity([node(0.3)], ClusterConfig(workers=3, cpus_per_worker=0.1)) == 3
+
+
+def test_a_shortage_names_what_was_asked_what_each_node_has_and_the_fix():
+    config = ClusterConfig(workers=3, placement="STRICT_SPREAD")
+    text = resources.shortage([node(4), node(8, free=2)], config, waited_s=12)
+    for part in ("cluster.workers=3", "STRICT_SPREAD", "4 CPU (4 free)", "8 CPU (2 free)", "room for 2 of 3", "12 s"):
+        assert part in text
+    assert "join 1 more node(s), or use cluster.placement=SPREAD" in text
+
+
+def test_a_shortage_by_other_users_is_told_from_a_too_small_cluster():
+    text = resources.shortage([node(4, free=0)], ClusterConfig(workers=2), waited_s=0)
+    assert "in use by others" in text
+    assert "cluster.start_timeout_s" in text
+
+
+def test_dead_nodes_do_not_count():
+    records = [
+        {"Alive": True, "NodeID": "a", "NodeManagerAddress": "10.0.0.1", "Resources": {"CPU": 4.0}},
+        {"Alive": False, "NodeID": "b", "NodeManagerAddress": "10.0.0.2", "Resources": {"CPU": 4.0}},
+    ]
+    assert resources.nodes_of(records, {"a": {"CPU": 1.0}}) == [Node("10.0.0.1", 4.0, 0.0, 1.0, 0.0)]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"workers": 4097, "cpus_per_worker": 1},
+        {"workers": 2, "cpus_per_worker": 0.25, "placement": "STRICT_SPREAD"},
+        {"workers": 4097, "cpus_per_worker": 0.001, "gpus_per_worker": 1},
+    ],
+)
+def test_what_this_machine_can_never_hold_is_refused_before_ray_starts(asked, tmp_path):
+    children, start = psutil.Process().children(), time.monotonic()
+    with pytest.raises(
+        ResourceError, match=rf"cluster\.workers={asked['workers']}.*room for \d+ of {asked['workers']}"
+    ):
+        ray_train.launch(do_nothing, {}, ClusterConfig(**asked), run_name="r", storage=str(tmp_path), env={})
+    assert time.monotonic() - start < 5
+    assert psutil.Process().children() == children
+
+
+# ---- errors
+
+
+def test_the_root_cause_is_a_ranks_own_error_not_the_echoes_of_it():
+    echo = WorkerError(0, "RuntimeError", "[gloo] Connection closed by peer [10.0.0.2]", when=1.0)
+    peer = WorkerError(2, "PeerError", "reading failed on rank 1: ValueError: no", when=2.0)
+    own = WorkerError(1, "ValueError", "no", when=3.0)
+    assert root_cause({0: echo, 1: own, 2: peer}, 3) is own
+
+
+def test_the_earliest_of_several_own_errors_is_the_root_cause():
+    first, second = WorkerError(1, "ValueError", "a", when=1.0), WorkerError(0, "KeyError", "b", when=2.0)
+    assert root_cause({0: second, 1: first}, 2) is first
+
+
+def test_a_lost_process_explains_the_echoes_of_the_others():
+    echo = WorkerError(0, "RuntimeError", "Connection reset by peer", when=1.0)
+    lost = RuntimeError("The actor died.\n\tactor_id: 0a1b\n\tpid: 12\nexit detail: code 137")
+    cause = root_cause({0: echo, 1: lost}, 2)
+    assert (cause.rank, cause.kind, cause.message) == (1, "WorkerLost", "The actor died. exit detail: code 137")
+
+
+def test_with_nothing_but_echoes_the_silent_ranks_are_named():
+    echo = WorkerError(0, "RuntimeError", "[gloo] Timed out waiting 60000ms for recv", when=1.0)
+    assert "rank 1, 3" in root_cause({0: echo, 2: echo}, 4).message
+
+
+def test_an_ordinary_runtime_error_is_not_an_echo():
+    assert not is_echo(WorkerError(0, "RuntimeError", "shape (3, 4) does not match"))
+    assert not is_echo(WorkerError(0, "OSError", "Connection refused"))
+
+
+def test_a_worker_error_survives_pickling_with_its_traceback():
+    try:
+        raise Unpicklable("inner")
+    except Unpicklable as error:
+        before = WorkerError.of(3, error)
+    after = pickle.loads(pickle.dumps(before))
+    assert (after.rank, after.kind, after.message, after.when) == (3, "Unpicklable", "inner", before.when)
+    assert 'raise Unpicklable("inner")' in str(after)
+
+
+def test_an_entry_that_workers_cannot_import_is_refused():
+    with pytest.raises(ValueError, match="top-level function"):
+        ray_train.launch(lambda payload: None, {}, ClusterConfig(), run_name="r", storage="s", env={})
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:10001", "nonsense"])
+def test_an_address_without_a_cluster_fails_at_once_and_says_what_is_expected(address, tmp_path):
+    start = time.monotonic()
+    with pytest.raises(ClusterError, match=r"cluster\.address .*HOST:PORT"):
+        ray_train.launch(
+            do_nothing, {}, ClusterConfig(address=address), run_name="r", storage=str(tmp_path), env={}
+        )  # fmt: skip
+    assert time.monotonic() - start < 10
+
+
+def test_describe_starts_nothing(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    children = psutil.Process().children()
+    assert ray_train.describe()["address"] is None
+    assert "refused" in ray_train.describe("127.0.0.1:1")["error"]
+    assert psutil.Process().children() == children
+
+
+# ---- environment
+
+
+def test_workers_get_a_closed_list_of_the_drivers_variables_and_no_secrets():
+    driver = {
+        "HF_HUB_OFFLINE": "1",
+        "NCCL_DEBUG": "INFO",
+        "HF_TOKEN": "canary",
+        "OPENAI_API_KEY": "canary",
+        "NCCL_SOCKET_IFNAME": "eth9",
+    }
+    env = environment.worker_env(ClusterConfig(cpus_per_worker=3.5), driver, {})
+    assert env == {
+        "OMP_NUM_THREADS": "3",
+        "TOKENIZERS_PARALLELISM": "false",
+        "DS_ACCELERATOR": "cpu",
+        "HF_HUB_OFFLINE": "1",
+        "NCCL_DEBUG": "INFO",
+    }
+
+
+def test_the_later_source_of_a_variable_wins():
+    config = ClusterConfig(env={"OMP_NUM_THREADS": "5", "HF_HOME": "/config"}, gpus_per_worker=1)
+    env = environment.worker_env(config, {"OMP_NUM_THREADS": "4", "HF_HOME": "/shell"}, {"HF_HOME": "/caller"})
+    assert (env["OMP_NUM_THREADS"], env["HF_HOME"]) == ("5", "/caller")
+    assert "DS_ACCELERATOR" not in env
+
+
+def test_environment_is_as_before_afterwards(monkeypatch):
+    monkeypatch.setenv("JPO_A", "old")
+    monkeypatch.delenv("JPO_B", raising=False)
+    with suppress(KeyError), environment.environment({"JPO_A": "new", "JPO_B": "new"}):
+        assert (os.environ["JPO_A"], os.environ["JPO_B"]) == ("new", "new")
+        raise KeyError
+    assert os.environ["JPO_A"] == "old"
+    assert "JPO_B" not in os.environ
+
+
+def test_the_interface_of_an_address_is_found():
+    assert environment.interface_of("127.0.0.1") == "lo"
+    assert environment.interface_of("203.0.113.77") is None
+
+
+def test_the_limits_of_the_config_become_rays():
+    settings = environment.ray_settings(ClusterConfig(health_timeout_s=7, start_timeout_s=8, collective_timeout_s=9))
+    assert settings["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] == "7"
+    assert settings["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] == "8"
+    assert settings["RAY_TRAIN_COLLECTIVE_TIMEOUT_S"] == "9"
+
+
+def test_the_ray_token_is_made_once_and_only_its_owner_can_read_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    environment.private_token()
+    path = tmp_path / ".ray" / "auth_token"
+    token = path.read_text()
+    path.chmod(0o644)  # as Ray itself would have written it
+    environment.private_token()
+    assert path.read_text() == token
+    assert len(token) == 64
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(path.parent.iterdir()) == [path]
+
+
+# ---- real workers
+
+
+@pytest.mark.slow
+def test_two_workers_form_a_group_report_their_commits_and_leave_no_process(tmp_path, capfd):
+    payload = {"out": str(tmp_path), "driver": os.getpid()}
+    config = ClusterConfig(workers=2, **QUICK)
+    result = ray_train.launch(
+        tell_environment, payload, config, run_name="r", storage=str(tmp_path / "ray"), env={**IMPORTABLE, "A": "b"}
+    )
+    assert result == {"attempts": 1, "metrics": {"step": 2, "loss": 0.5}}
+    assert capfd.readouterr().out == ""
+
+    ranks = [json.loads((tmp_path / f"rank{r}.json").read_text()) for r in range(2)]
+    for r, facts in enumerate(ranks):
+        env = facts["env"]
+        assert (env["RANK"], env["WORLD_SIZE"], env["LOCAL_RANK"], env["A"]) == (str(r), "2", str(r), "b")
+        assert (env["DS_ACCELERATOR"], env["TOKENIZERS_PARALLELISM"]) == ("cpu", "false")
+        assert (facts["sum"], facts["backend"], facts["threads"]) == (3.0, "gloo", 1)
+        assert facts["cwd"] == os.getcwd()
+        assert env["GLOO_SOCKET_IFNAME"] in psutil.net_if_addrs()
+    alive = {(p.pid, p.create_time()) for p in psutil.process_iter()}
+    family = {(pid, created) for facts in ranks for pid, created in facts["family"]}
+    assert len(family) >= 4
+    assert not family & alive
+
+
+@pytest.mark.slow
+def test_the_error_of_a_rank_reaches_the_driver_with_its_traceback(tmp_path):
+    config = ClusterConfig(workers=2, max_failures=0, **QUICK)
+    with pytest.raises(WorkerError) as caught:
+        ray_train.launch(fail_on_rank_1, {}, config, run_name="r", storage=str(tmp_path), env=IMPORTABLE)
+    error = caught.value
+    assert (error.rank, error.kind, error.message) == (1, "Unpicklable", "comparison 17 has no winner")
+    assert "in fail_on_rank_1" in error.log
+    assert pickle.loads(pickle.dumps(error)).log == error.log
+
+
+@pytest.mark.slow
+def test_a_lost_worker_is_replaced_and_the_loss_recorded(tmp_path, capfd):
+    config = ClusterConfig(workers=2, max_failures=1, **QUICK)
+    payload = {"out": str(tmp_path)}
+    result = ray_train.launch(
+        die_once_on_rank_1, payload, config, run_name="r", storage=str(tmp_path), env=IMPORTABLE
+    )  # fmt: skip
+    assert result["attempts"] == 2
+    assert (tmp_path / "died").exists()
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.slow
+def test_workers_that_cannot_connect_are_tried_again_and_then_explained(tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_train, "SETUP_ATTEMPTS", 2)
+    env = {**IMPORTABLE, "GLOO_SOCKET_IFNAME": "nosuch0"}
+    config = ClusterConfig(workers=2, max_failures=0, **QUICK)
+    with pytest.raises(ClusterError, match=r"\(2 attempts\).*nosuch0.*GLOO_SOCKET_IFNAME"):
+        ray_train.launch(do_nothing, {}, config, run_name="r", storage=str(tmp_path), env=env)
