@@ -115,7 +115,7 @@ class _Balance:
         self.kind_of = {answer.instruction: answer.kind for answer in self.pool}
 
     def choose(self, joint: bool) -> Pair | None:
-        """The best of the candidates, or None when no pair of this protocol is left."""
+        """The best of the candidates, or None when there is no new one."""
         fresh = [
             (winner, loser)
             for winner, loser in dict.fromkeys(self._joint_candidates() if joint else self._conditional_candidates())
