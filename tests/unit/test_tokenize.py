@@ -1,0 +1,349 @@
+"""Text to tokens: one BOS, one end, a boundary that equal instructions share, and cuts that look at one item only."""
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from jpo_dist.config import DataConfig
+from jpo_dist.records import Comparison, ComparisonSet, Item, Message
+from jpo_dist.tokenize import OverLongError, TokenizedItems, make_template, prepare, tokenize
+from tests.support.tiny import CHAT_TEMPLATE, PLAIN, byte_tokenizer
+
+BOS, EOS = 0, 1
+TURNS = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}<|end|>\n{% endfor %}"
+PROMPT = "{% if add_generation_prompt %}<assistant>{% endif %}"
+
+
+def with_template(template: str | None, *specials: str, bos: bool = True, named: bool = True) -> Any:
+    """The byte tokenizer with a chat template and special tokens of its own, `named` in its configuration or not."""
+    tokenizer = copy.deepcopy(byte_tokenizer(bos))
+    tokenizer.chat_template = template
+    if named:
+        tokenizer.add_special_tokens({"additional_special_tokens": list(specials)})
+    else:
+        tokenizer.add_tokens([AddedToken(s, special=True, normalized=False) for s in specials], special_tokens=True)
+    return tokenizer
+
+
+def data(template: str = PLAIN, **settings: Any) -> DataConfig:
+    return DataConfig.model_validate({"train": "unused", "template": template, **settings})
+
+
+def one(tokenizer: Any, item: Item, config: DataConfig) -> tuple[list[int], int]:
+    tokens = tokenize(tokenizer, [item], config)
+    return tokens.ids(0).tolist(), int(tokens.instruction_lengths_N[0])
+
+
+def text_of(tokenizer: Any, ids: list[int]) -> str:
+    return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+ITEM = Item.of("Name a fruit.", "A pear.")
+
+
+def test_plain_template_is_bos_instruction_response_eos() -> None:
+    ids, boundary = one(byte_tokenizer(), ITEM, data())
+    assert text_of(byte_tokenizer(), ids) == "<s>### Instructions: Name a fruit.\n\n### Response:A pear.</s>"
+    assert text_of(byte_tokenizer(), ids[boundary:]) == "A pear.</s>"
+    assert (ids.count(BOS), ids.count(EOS)) == (1, 1)
+
+
+def test_a_tokenizer_without_bos_gets_none() -> None:
+    ids, boundary = one(byte_tokenizer(False), ITEM, data())
+    assert text_of(byte_tokenizer(False), ids) == "### Instructions: Name a fruit.\n\n### Response:A pear.</s>"
+    assert boundary == len(ids) - len("A pear.") - 1
+
+
+def test_a_tokenizer_that_adds_its_own_bos_and_eos_is_not_asked_to() -> None:
+    """Llama's post-processor puts BOS before every encoded text, so before the response too if it were let."""
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = copy.deepcopy(byte_tokenizer())
+    specials = [("<s>", BOS), ("</s>", EOS)]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=specials)
+    assert tokenizer.encode("a")[0] == BOS
+    assert one(tokenizer, ITEM, data()) == one(byte_tokenizer(), ITEM, data())
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+@settings(deadline=None)
+def test_any_text_comes_back_with_one_bos_and_one_eos(instruction: str, response: str) -> None:
+    ids, boundary = one(byte_tokenizer(), Item.of(instruction, response), data())
+    assert bytes_of(ids[1:boundary]) == PLAIN.replace("{instruction}", instruction).encode()
+    assert bytes_of(ids[boundary:-1]) == response.encode()
+    assert (ids[0], ids[-1], ids.count(BOS), ids.count(EOS)) == (BOS, EOS, 1, 1)
+
+
+def bytes_of(ids: list[int]) -> bytes:
+    """What byte tokens stand for, also where they are no valid text by themselves."""
+    return b"".join(BYTES[i] for i in ids)
+
+
+def _byte_table() -> dict[int, bytes]:
+    table = {}
+    for character, number in byte_tokenizer().get_vocab().items():
+        if len(character) == 1:
+            point = ord(character)
+            printable = 33 <= point <= 126 or 161 <= point <= 172 or 174 <= point <= 255
+            table[number] = bytes([point]) if printable else b""
+    hidden = [b for b in range(256) if not (33 <= b <= 126 or 161 <= b <= 172 or 174 <= b <= 255)]
+    for n, b in enumerate(hidden):
+        table[byte_tokenizer().convert_tokens_to_ids(chr(256 + n))] = bytes([b])
+    return table
+
+
+BYTES = _byte_table()
+
+
+def test_a_merge_over_the_boundary_does_not_happen() -> None:
+    """BPE that knows `:*` as one token, as real ones know `:"`: the header stays whole, equal tokens for both sides."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {t: i for i, t in enumerate(["<s>", "</s>", *alphabet, ":*"])}
+    backend = Tokenizer(models.BPE(vocabulary, [(":", "*")]))
+    merging = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>")
+    assert len(merging.encode("Response:*a", add_special_tokens=False)) == len("Response:*a") - 1, "it does merge"
+    config = data("Response{instruction}:")
+    star, plain = (tokenize(merging, [Item.of("x", r)], config) for r in ("*a", "ba"))
+    n = int(star.instruction_lengths_N[0])
+    assert n == int(plain.instruction_lengths_N[0])
+    assert star.ids(0)[:n].tolist() == plain.ids(0)[:n].tolist()
+    assert star.ids(0)[n:].tolist() == merging.convert_tokens_to_ids(["*", "a", "</s>"])
+
+
+def test_a_trained_bpe_gives_equal_instructions_equal_tokens() -> None:
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    special = ["<s>", "</s>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator([f"### Response:{c}word {i}" for i in range(50) for c in '*" a'], trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>")
+    tokens = tokenize(
+        tokenizer, [Item.of("Same.", r) for r in ('"quoted"', "*starred*", "plain", " spaced", "")], data()
+    )
+    heads = {tuple(tokens.ids(i)[: tokens.instruction_lengths_N[i]].tolist()) for i in range(len(tokens))}
+    assert len(heads) == 1
+
+
+CHATS: list[tuple[str, Any, str]] = [
+    ("BOS in the template", with_template(CHAT_TEMPLATE), "<s><user>Name a fruit.</s><assistant>|A pear.</s>"),
+    (
+        "no BOS in the template",
+        with_template(CHAT_TEMPLATE.replace("{{ bos_token }}", "")),
+        "<s><user>Name a fruit.</s><assistant>|A pear.</s>",
+    ),
+    (
+        "no BOS in the tokenizer",
+        with_template(TURNS + PROMPT, "<|end|>", bos=False),
+        "<user>Name a fruit.<|end|>\n<assistant>|A pear.<|end|>",
+    ),
+    (
+        "end of turn is not EOS, a newline follows",
+        with_template("{{ bos_token }}" + TURNS + PROMPT, "<|end|>"),
+        "<s><user>Name a fruit.<|end|>\n<assistant>|A pear.<|end|>",
+    ),
+    (
+        "EOS after the end of turn",
+        with_template(
+            TURNS + "{% if add_generation_prompt %}<assistant>{% else %}{{ eos_token }}{% endif %}", "<|end|>"
+        ),
+        "<s><user>Name a fruit.<|end|>\n<assistant>|A pear.<|end|>",
+    ),
+    (
+        "no end written",
+        with_template("{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}" + PROMPT),
+        "<s><user>Name a fruit.<assistant>|A pear.</s>",
+    ),
+    (
+        "a newline before the end",
+        with_template("{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}\n</s>{% endfor %}" + PROMPT),
+        "<s>[user]Name a fruit.\n</s><assistant>|A pear.</s>",
+    ),
+    (
+        "content is trimmed",
+        with_template(TURNS.replace("m['content']", "m['content'] | trim") + PROMPT, "<|end|>"),
+        "<s><user>Name a fruit.<|end|>\n<assistant>|A pear.<|end|>",
+    ),
+]
+
+
+@pytest.mark.parametrize(("tokenizer", "expected"), [c[1:] for c in CHATS], ids=[c[0] for c in CHATS])
+def test_chat_templates_end_with_what_the_model_emits_and_have_one_bos(tokenizer: Any, expected: str) -> None:
+    head, tail = expected.split("|A pear.")
+    ids, boundary = one(tokenizer, ITEM, data("chat"))
+    assert text_of(tokenizer, ids[:boundary]) == head
+    assert text_of(tokenizer, ids[boundary:]) == "A pear." + tail
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="make_template asks all_special_ids, which lists only tokens that have a role in the configuration",
+)
+@pytest.mark.parametrize("closing", ["", "{{ eos_token }}"])
+def test_an_end_of_turn_token_without_a_role_is_found(closing: str) -> None:
+    """Phi-3's <|end|> is an added special token that no field of its tokenizer's configuration names."""
+    template = TURNS + "{% if add_generation_prompt %}<assistant>{% else %}" + closing + "{% endif %}"
+    tokenizer = with_template(template, "<|end|>", named=False)
+    assert text_of(tokenizer, list(make_template(tokenizer, "chat").end_ids)) == "<|end|>"
+
+
+def test_conversations_keep_their_turns() -> None:
+    turns = (
+        Message("system", "Be brief."),
+        Message("user", "Hi."),
+        Message("assistant", "Yes?"),
+        Message("user", "Go."),
+    )
+    item = Item(turns, "Gone.")
+    tokenizer = with_template(CHAT_TEMPLATE)
+    ids, boundary = one(tokenizer, item, data("chat"))
+    chat = "<s><system>Be brief.</s><user>Hi.</s><assistant>Yes?</s><user>Go.</s><assistant>"
+    assert text_of(tokenizer, ids[:boundary]) == chat
+    ids, boundary = one(tokenizer, item, data("{instruction}\nAnswer:"))
+    expected = "<s>System: Be brief.\n\nUser: Hi.\n\nAssistant: Yes?\n\nUser: Go.\nAnswer:"
+    assert text_of(tokenizer, ids[:boundary]) == expected
+
+
+def test_braces_in_an_instruction_are_text() -> None:
+    ids, boundary = one(byte_tokenizer(), Item.of("{instruction} {x} %s", "y"), data("<{instruction}>"))
+    assert text_of(byte_tokenizer(), ids[1:boundary]) == "<{instruction} {x} %s>"
+
+
+def test_chat_without_a_chat_template_and_missing_eos_say_what_to_do() -> None:
+    with pytest.raises(ValueError, match="needs a tokenizer with a chat template; give a plain template"):
+        tokenize(with_template(None), [ITEM], data("chat"))
+    endless = copy.deepcopy(byte_tokenizer())
+    endless.eos_token = None
+    with pytest.raises(ValueError, match="no EOS token; set one"):
+        tokenize(endless, [ITEM], data())
+
+
+def test_no_items_give_no_tokens() -> None:
+    tokens = tokenize(byte_tokenizer(), [], data())
+    assert (len(tokens), len(tokens.ids_T)) == (0, 0)
+
+
+def test_digest_tells_boundaries_and_ids_apart() -> None:
+    ids, offsets = np.array([0, 5, 6, 1, 0, 5, 6, 1, 0, 5, 7, 1], np.int32), np.array([0, 4, 8, 12])
+    tokens = TokenizedItems(ids, offsets, np.array([2, 3, 2]))
+    assert len({tokens.digest(row) for row in range(3)}) == 3
+    assert tokens.digest(0) == TokenizedItems(ids[:4], offsets[:2], np.array([2])).digest(0)
+
+
+# ---- over-long items
+
+SHORT = {"max_length": 40, "max_instruction_length": 30}
+
+
+def cut(tokenizer: Any, *items: Item) -> TokenizedItems:
+    return tokenize(tokenizer, list(items), data("{instruction}\n=>", over_long="truncate", **SHORT))
+
+
+def test_truncation_keeps_bos_header_and_eos() -> None:
+    tokens = cut(byte_tokenizer(), Item.of("i" * 50, "abcdefghijklmnop" * 4))
+    n = int(tokens.instruction_lengths_N[0])
+    assert text_of(byte_tokenizer(), tokens.ids(0)[:n].tolist()) == "<s>" + "i" * 26 + "\n=>"
+    assert text_of(byte_tokenizer(), tokens.ids(0)[n:].tolist()) == "abcdefghi</s>"
+    assert (n, tokens.lengths_N[0], tokens.truncated) == (30, 40, 1)
+
+
+def test_truncation_without_bos_keeps_the_last_instruction_tokens() -> None:
+    tokens = cut(byte_tokenizer(False), Item.of("i" * 50, "r" * 50))
+    n = int(tokens.instruction_lengths_N[0])
+    assert text_of(byte_tokenizer(False), tokens.ids(0)[:n].tolist()) == "i" * 27 + "\n=>"
+    assert int(tokens.lengths_N[0]) == 40
+
+
+def test_a_short_instruction_leaves_its_room_to_the_response() -> None:
+    tokens = cut(byte_tokenizer(), Item.of("i", "r" * 100))
+    assert text_of(byte_tokenizer(), tokens.ids(0).tolist()) == "<s>i\n=>" + "r" * (40 - 6) + "</s>"
+
+
+def test_a_long_instruction_is_whole_when_the_item_fits() -> None:
+    tokens = cut(byte_tokenizer(), Item.of("i" * 34, "r"))
+    assert (int(tokens.lengths_N[0]), int(tokens.instruction_lengths_N[0]), tokens.truncated) == (40, 38, 0)
+
+
+def test_a_loser_much_longer_than_its_winner_is_cut_by_its_own_length() -> None:
+    """The first public JPO code cut the loser by the winner's length."""
+    winner, loser = Item.of("q", "yes"), Item.of("q", "no " * 100)
+    together = cut(byte_tokenizer(), winner, loser)
+    assert together.ids(0).tolist() == cut(byte_tokenizer(), winner).ids(0).tolist()
+    assert together.ids(1).tolist() == cut(byte_tokenizer(), loser).ids(0).tolist()
+    assert together.lengths_N.tolist() == [len("q\n=>yes") + 2, 40]
+
+
+texts = st.text(alphabet="ab \n", max_size=60)
+
+
+@given(st.lists(st.tuples(texts, texts), min_size=1, max_size=5), st.booleans())
+@settings(deadline=None)
+def test_truncation_of_an_item_depends_on_that_item_only(pairs: list[tuple[str, str]], bos: bool) -> None:
+    tokenizer = byte_tokenizer(bos)
+    items = [Item.of(*pair) for pair in pairs]
+    tokens = cut(tokenizer, *items)
+    for row, item in enumerate(items):
+        alone = cut(tokenizer, item)
+        assert tokens.digest(row) == alone.digest(0)
+        assert tokens.lengths_N[row] <= 40
+        assert tokens.ids(row)[-1] == EOS
+        assert not bos or tokens.ids(row)[0] == BOS
+    assert tokens.truncated == sum(cut(tokenizer, item).truncated for item in items)
+
+
+@pytest.mark.xfail(
+    strict=True, reason="the room for the response becomes negative, and a negative slice keeps nearly all"
+)
+def test_truncation_holds_when_the_end_of_turn_has_several_tokens() -> None:
+    """A template may end the turn with text and then EOS: `\\n### End</s>` is 8 tokens here."""
+    template = "{% for m in messages %}{{ m['content'] }}### End</s>{% endfor %}"
+    config = data("chat", over_long="truncate", max_length=40, max_instruction_length=36)
+    tokens = tokenize(with_template(template), [Item.of("i" * 50, "r" * 50)], config)
+    assert tokens.lengths_N[0] <= 40
+
+
+def over_long_set() -> ComparisonSet:
+    good, other, long = Item.of("q", "yes"), Item.of("q", "no"), Item.of("q", "r" * 100)
+    return ComparisonSet.build(
+        [Comparison(good, other), Comparison(good, long), Comparison(long, other), Comparison(other, good)]
+    )
+
+
+def test_over_long_comparisons_are_skipped_and_counted() -> None:
+    prepared = prepare(byte_tokenizer(), over_long_set(), data("{instruction}:", **SHORT))
+    assert prepared.skipped == {"over-long": 2}
+    assert len(prepared.comparisons) == 2
+    assert len(prepared.tokens) == prepared.comparisons.num_items == 2
+    assert [prepared.comparisons.item(row).response for row in range(2)] == ["yes", "no"]
+    assert text_of(byte_tokenizer(), prepared.tokens.ids(1).tolist()) == "<s>q:no</s>"
+
+
+def test_over_long_comparisons_are_an_error_where_asked() -> None:
+    with pytest.raises(
+        OverLongError, match=r"data.max_length \(40\) is less than 1 items.* 104 tokens .*'q'.*raise it"
+    ):
+        prepare(byte_tokenizer(), over_long_set(), data("{instruction}:", over_long="error", **SHORT))
+
+
+def test_over_long_items_are_cut_and_counted_and_no_comparison_is_lost() -> None:
+    prepared = prepare(byte_tokenizer(), over_long_set(), data("{instruction}:", over_long="truncate", **SHORT))
+    assert (prepared.skipped["over-long"], prepared.tokens.truncated, len(prepared.comparisons)) == (0, 1, 4)
+    assert prepared.tokens.lengths_N.max() == 40
+
+
+@pytest.mark.parametrize("how", ["error", "skip", "truncate"])
+def test_an_item_of_exactly_the_limit_is_whole(how: str) -> None:
+    exact = ComparisonSet.build([Comparison(Item.of("q", "r" * 36), Item.of("q", "no"))])
+    prepared = prepare(byte_tokenizer(), exact, data("{instruction}:", over_long=how, **SHORT))
+    assert prepared.tokens.lengths_N.tolist() == [40, 6]
+    assert (prepared.skipped["over-long"], prepared.tokens.truncated) == (0, 0)
