@@ -194,6 +194,9 @@ def _connect(switch: str, hosts: Sequence[VirtualHost]) -> None:
 
 def _end_processes(host: VirtualHost) -> None:
     """Kill what runs on the host, by pid, until nothing does: a dying raylet may still have started a worker."""
+    for process in host.popens:
+        process.kill()
+        process.wait(timeout=10)
     for _ in range(20):
         try:
             pids = host.pids()
@@ -207,8 +210,6 @@ def _end_processes(host: VirtualHost) -> None:
             except ProcessLookupError:
                 continue
         psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=1)
-    for process in host.popens:
-        process.wait(timeout=10)
 
 
 def _inside(name: str) -> list[str]:
