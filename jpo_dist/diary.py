@@ -35,7 +35,11 @@ class Diary:
             "tokens": int(setup.dataset.tokens.lengths_N.sum()),
             "dataset": setup.dataset.comparisons.fingerprint,
         }
-        plan = json.dumps({**facts, "data": setup.data_notes}, indent=1)
+        notes = [f"resumed at step {resumed.step} from {resumed.path}"] if resumed else []
+        # Set aside now or by an earlier attempt: either way a person should look.
+        bad = sorted(path.name for path in (run_dir / "checkpoints").glob("bad-step-*"))
+        notes += [f"did not verify and is set aside: checkpoints/{name}" for name in bad]
+        plan = json.dumps({**facts, "notes": [*setup.data_notes, *notes]}, indent=1)
         (run_dir / "plan.json").write_text(plan + "\n", encoding="utf-8")
         writer = Writer(setup.config.tracking, setup.config.run)
         for name, value in facts.items():

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cluster.errors import ClusterError
+from cluster.errors import WorkerError
 from launcher.config import RunConfig, absolute, load
 
 app = typer.Typer(
@@ -23,6 +23,8 @@ ConfigPath = Annotated[Path, typer.Argument(help="A YAML file, for example confi
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings to change: objective.beta=0.2 …")]
 
 USAGE, FAILURE = 2, 1
+INPUT_ERRORS = {"ValueError", "FileNotFoundError", "BadRowError", "OverLongError", "ResumeError", "ConfigError"}
+"""Kinds of a worker's error that say: not the run, but what it was given is wrong."""
 
 
 @app.command()
@@ -100,12 +102,21 @@ def explained() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         _fail("interrupted", 130)
-    except (ValueError, FileNotFoundError) as error:
-        if os.environ.get("JPO_TRACEBACK"):
+    except Exception as error:
+        code = exit_code(error)
+        if code is None or os.environ.get("JPO_TRACEBACK"):
             raise
-        _fail(f"{type(error).__name__}: {error}", USAGE)
-    except ClusterError as error:
-        _fail(f"{type(error).__name__}: {error}", FAILURE)
+        _fail(f"{type(error).__name__}: {error}", code)
+
+
+def exit_code(error: Exception) -> int | None:
+    """None for an error that nobody wrote for people: those keep their traceback."""
+    if isinstance(error, WorkerError):
+        return USAGE if error.kind in INPUT_ERRORS else FAILURE
+    if isinstance(error, (ValueError, FileNotFoundError)):
+        return USAGE
+    ours = type(error).__module__.split(".")[0] in ("jpo_dist", "cluster", "launcher")
+    return FAILURE if ours else None
 
 
 def _fail(cause: str, code: int) -> None:

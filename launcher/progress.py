@@ -80,7 +80,7 @@ def _log_lines(console: Console, run_dir: Path, tail: Tail, stop: threading.Even
 
 def _told(console: Console, run_dir: Path) -> dict[str, Any]:
     plan = _plan(run_dir)
-    for note in plan["data"]:
+    for note in plan["notes"]:
         console.print(note, highlight=False, markup=False)
     return plan
 
