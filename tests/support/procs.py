@@ -23,7 +23,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-_GRACE_S = 5.0
+_GRACE_S = 10.0
 """After the first failure the other ranks get this long to end by themselves, then they are killed."""
 
 
