@@ -5,13 +5,11 @@ import hashlib
 import json
 import logging
 import os
-import random
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -25,9 +23,7 @@ from jpo_dist.checkpoint import (
     find_valid,
     newest_valid,
     open_attempt,
-    restore_rng,
     resume_point,
-    rng_state,
 )
 from jpo_dist.faults import fault_point
 from tests.support.disk import small_disk
@@ -382,29 +378,6 @@ def test_a_disk_that_fills_up_later_leaves_the_previous_commit_valid(disk: Path)
     found = newest_valid(disk)
     assert found is not None
     assert found.step == 1
-
-
-def test_every_random_generator_continues_where_it_was() -> None:
-    def draw() -> list[float]:
-        normal = torch.randn(5).tolist()
-        dropped = torch.nn.functional.dropout(torch.ones(20), 0.5).tolist()
-        return [random.random(), random.gauss(0, 1), *np.random.rand(3), np.random.randn(), *normal, *dropped]
-
-    random.seed(1), np.random.seed(2), torch.manual_seed(3)
-    draw()
-    state = json.loads(json.dumps(rng_state() | {"torch": None, "cuda": None})) | {"torch": rng_state()["torch"]}
-    before = draw()
-    assert draw() != before
-    restore_rng({"cuda": None} | state)
-    assert draw() == before
-
-
-def test_a_random_state_survives_the_pickle_that_loads_no_classes(tmp_path: Path) -> None:
-    torch.save(rng_state(), tmp_path / "rng.pt")
-    state = torch.load(tmp_path / "rng.pt", weights_only=True)
-    expected = torch.rand(3)
-    restore_rng(state)
-    assert torch.equal(torch.rand(3), expected)
 
 
 def test_a_fault_that_could_never_fire_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
