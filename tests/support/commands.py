@@ -74,7 +74,7 @@ def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def command(
-    words: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path = ROOT, timeout: float = 280
+    words: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path = ROOT, timeout: float = 400
 ) -> Done:
     """Run to the end, or kill it with all its children. Raises subprocess.TimeoutExpired."""
     started = time.monotonic()
@@ -124,8 +124,12 @@ class Warm:
         assert self._server.stdout is not None
         self._server.stdin.write(json.dumps({"arguments": arguments, "env": dict(env or {}), **files}) + "\n")
         self._server.stdin.flush()
-        self._server.stdout.readline()
-        code = int(self._server.stdout.readline())
+        pid = int(self._server.stdout.readline())
+        try:
+            code = int(self._server.stdout.readline())
+        except BaseException:  # the test's time is over
+            os.killpg(pid, signal.SIGKILL)
+            raise
         out, err = (Path(files[name]).read_text(encoding="utf-8") for name in ("stdout", "stderr"))
         return Done(code, out, err, time.monotonic() - started)
 
