@@ -71,7 +71,10 @@ def with_intervals(rows_CK: np.ndarray, held_out: Prepared) -> dict[str, dict[st
 
 
 def pass_rate(config: JpoConfig, folder: str, instructions: str, max_new_tokens: int) -> dict[str, Any]:
-    """Share of generated answers that meet their instruction's constraints: overall, by kind, and the answers."""
+    """Share of generated answers that meet their instruction's constraints: overall, by kind, and the answers.
+
+    An answer that is cut off at `max_new_tokens` fails, as in the sample data: it is not what the model would say.
+    """
     lines = Path(resolve(instructions)).read_text(encoding="utf-8").splitlines()
     tasks = [json.loads(line) for line in lines if line.strip()]
     texts = [task["instruction"] for task in tasks]
@@ -80,14 +83,16 @@ def pass_rate(config: JpoConfig, folder: str, instructions: str, max_new_tokens:
     checked = []
     for task, answer in zip(tasks, answers, strict=True):
         constraints = [Constraint.of(value) for value in task["constraints"]]
-        passed = passes(constraints, answer)
-        checked.append({"instruction": task["instruction"], "answer": answer, "passed": passed})
+        passed = answer.finished and passes(constraints, answer.text)
+        row = {"instruction": task["instruction"], "answer": answer.text, "finished": answer.finished}
+        checked.append({**row, "passed": passed})
         for constraint in constraints:
             by_kind[constraint.kind].append(passed)
     verdicts = np.array([row["passed"] for row in checked], dtype=float)
     return {
         "rate": [float(verdicts.mean()), *metrics.bootstrap_interval(verdicts)],
         "answers": len(checked),
+        "finished": float(np.mean([row["finished"] for row in checked])),
         "by_kind": {kind: float(np.mean(v)) for kind, v in sorted(by_kind.items())},
         "checked": checked,
     }

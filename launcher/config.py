@@ -30,7 +30,7 @@ class EvaluateConfig(Section):
     instructions: str | None = None
     """JSONL of {"instruction", "constraints"}: answers are generated and checked by program. None: no generation."""
     max_new_tokens: Annotated[int, Field(ge=1)] = 64
-    """Length of an answer; one that is cut off here is checked as it is."""
+    """Length of an answer; one that is cut off here fails its constraints."""
 
 
 class RunConfig(JpoConfig):

@@ -31,6 +31,7 @@ def evaluation_table(path: Path) -> Table:
         rate = result["pass_rate"]
         table.add_section()
         table.add_row(f"constraint pass-rate ({rate['answers']} answers)", _with_interval(rate["rate"], "{:.3f}"))
+        table.add_row("answers that come to an end", f"{rate['finished']:.3f}")
     return table
 
 
@@ -54,6 +55,7 @@ def before_after_table(before: dict[str, float], after: dict[str, float], rates:
     table.add_row(
         f"constraint pass-rate, {new['answers']} answers", f"{old['rate'][0]:.3f} -> {new['rate'][0]:.3f}", style="bold"
     )
+    table.add_row("answers that come to an end", f"{old['finished']:.3f} -> {new['finished']:.3f}")
     return table
 
 
