@@ -1,19 +1,37 @@
 """Attention over packed items: each segment of a packed row attends to itself alone.
 
-Legend: H query heads, K key heads, T tokens of all segments end to end, D head size.
+Legend: H query heads, K key heads, T tokens of all segments end to end, D head size; a block is n segments of at most
+L tokens.
 
 A model is loaded with `attn_implementation=SEGMENTS`; its forward is then called with `segment_lengths`, a tuple of
 ints that sums to T. They travel as an argument, not as a global, because a checkpointed layer runs its forward again
 in the backward pass, when another batch may have been set in between.
 """
 
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 SEGMENTS = "jpo_segments"
+
+# On the CPU, the backward pass of a fused attention call costs about four times its products for short segments, and a
+# packed row is many short segments: those of like length are one product of a block. Longer ones gain nothing from it.
+LONGEST_IN_BLOCK = 256
+SHORTEST_SHARE = 0.7
+"""A segment joins a block if it is at least this share of the block's longest: the rest is computed for nothing."""
+
+
+class Block(NamedTuple):
+    rows: torch.Tensor
+    """Where the tokens of its segments are in the packed row."""
+    cells: torch.Tensor
+    """Where they are in the block, (n * L)."""
+    num_segments: int
+    length: int
 
 
 def segment_attention(  # noqa: PLR0913 (the signature is transformers' attention interface)
@@ -26,19 +44,27 @@ def segment_attention(  # noqa: PLR0913 (the signature is transformers' attentio
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Causal attention inside each segment, as (1, T, H, D). Dropout is never applied: scores must be repeatable.
 
-    Raises ValueError without segment lengths or with a mask: both mean that a caller has not packed its items.
+    Raises ValueError without segment lengths or with a mask: both mean that a caller has not packed its items. Also
+    for attention sinks, which would be left out in silence.
     """
+    if s_aux is not None:
+        raise ValueError(f"{type(module).__name__} uses attention sinks, which packed scoring does not know")
     if segment_lengths is None or attention_mask is not None:
         raise ValueError(f"{SEGMENTS} attention scores packed items only; generate with another attn_implementation")
     groups = query_1HTD.shape[1] // key_1KTD.shape[1]
     if groups > 1:
         key_1KTD, value_1KTD = (t.repeat_interleave(groups, dim=1) for t in (key_1KTD, value_1KTD))
+    scale = scaling if scaling is not None else query_1HTD.shape[-1] ** -0.5
+    short = max(segment_lengths) <= min(LONGEST_IN_BLOCK, sliding_window or LONGEST_IN_BLOCK)
+    if query_1HTD.device.type == "cpu" and short and softcap is None:
+        return _attend_in_blocks(query_1HTD, key_1KTD, value_1KTD, segment_lengths, scale), None
     pieces = [t.split(segment_lengths, dim=2) for t in (query_1HTD, key_1KTD, value_1KTD)]
-    attended = [_attend(q, k, v, scaling, sliding_window, softcap) for q, k, v in zip(*pieces, strict=True)]
+    attended = [_attend(q, k, v, scale, sliding_window, softcap) for q, k, v in zip(*pieces, strict=True)]
     return torch.cat(attended, dim=2).transpose(1, 2), None
 
 
@@ -46,23 +72,74 @@ def _attend(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    scaling: float | None,
+    scale: float,
     window: int | None,
     softcap: float | None,
 ) -> torch.Tensor:
+    """One segment, by the fused kernel where it can express the model's attention."""
     length = query.shape[2]
     windowed = window is not None and length > window
     if softcap is None and not windowed:
-        return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
+        return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
     position = torch.arange(length, device=query.device)
     behind = position[:, None] - position[None, :]
     visible = (behind >= 0) & (behind < (window if window is not None else length))
     if softcap is None:
-        return scaled_dot_product_attention(query, key, value, attn_mask=visible, scale=scaling)
-    logits = query @ key.transpose(-1, -2) * (scaling if scaling is not None else query.shape[-1] ** -0.5)
+        return scaled_dot_product_attention(query, key, value, attn_mask=visible, scale=scale)
+    logits = query @ key.transpose(-1, -2) * scale
     logits = torch.tanh(logits / softcap) * softcap
-    weights = logits.masked_fill(~visible, float("-inf")).float().softmax(-1).to(query.dtype)
-    return weights @ value
+    # float32 whatever the model's dtype: transformers' own attention for these models does the same.
+    return logits.masked_fill(~visible, float("-inf")).softmax(-1, dtype=torch.float32).to(value.dtype) @ value
+
+
+def _attend_in_blocks(
+    query_1HTD: torch.Tensor, key_1KTD: torch.Tensor, value_1KTD: torch.Tensor, lengths: tuple[int, ...], scale: float
+) -> torch.Tensor:
+    tokens_THD = [t[0].transpose(0, 1) for t in (query_1HTD, key_1KTD, value_1KTD)]
+    blocks, order = make_blocks(lengths)
+    attended = []
+    for block in blocks:
+        query, key, value = (_into_block(t, block) for t in tokens_THD)
+        hidden = torch.ones(block.length, block.length, dtype=torch.bool).triu(1)
+        out_nHLD = _weights((query @ key.transpose(-1, -2)) * scale, hidden) @ value
+        attended.append(out_nHLD.transpose(1, 2).flatten(0, 1).index_select(0, block.cells))
+    return torch.cat(attended).index_select(0, order)[None]
+
+
+def _into_block(tokens_THD: torch.Tensor, block: Block) -> torch.Tensor:
+    """(n, H, L, D), zero behind the end of a segment: no earlier token sees those, so they change nothing."""
+    _, heads, size = tokens_THD.shape
+    cells = tokens_THD.new_zeros(block.num_segments * block.length, heads, size)
+    cells = cells.index_copy(0, block.cells, tokens_THD.index_select(0, block.rows))
+    return cells.view(block.num_segments, block.length, heads, size).transpose(1, 2)
+
+
+def _weights(logits: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    """Softmax in float32 or better, in the dtype of the logits again."""
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    return logits.masked_fill(hidden, float("-inf")).softmax(-1, dtype=wide).to(logits.dtype)
+
+
+@lru_cache(maxsize=64)
+def make_blocks(lengths: tuple[int, ...]) -> tuple[list[Block], torch.Tensor]:
+    """Segments by length, cut where one is much shorter than the longest of its block, and the way back to the row."""
+    starts = np.cumsum([0, *lengths[:-1]])
+    blocks: list[Block] = []
+    members: list[int] = []
+    for segment in sorted(range(len(lengths)), key=lambda s: -lengths[s]):
+        if members and lengths[segment] < SHORTEST_SHARE * lengths[members[0]]:
+            blocks.append(_block(members, lengths, starts))
+            members = []
+        members.append(segment)
+    blocks.append(_block(members, lengths, starts))
+    return blocks, torch.argsort(torch.cat([block.rows for block in blocks]))
+
+
+def _block(members: list[int], lengths: tuple[int, ...], starts: np.ndarray) -> Block:
+    length = lengths[members[0]]
+    rows = np.concatenate([starts[s] + np.arange(lengths[s]) for s in members])
+    cells = np.concatenate([i * length + np.arange(lengths[s]) for i, s in enumerate(members)])
+    return Block(torch.from_numpy(rows), torch.from_numpy(cells), len(members), length)
 
 
 AttentionInterface.register(SEGMENTS, segment_attention)

@@ -16,6 +16,7 @@ from jpo_dist.head import replace_head_forward
 from jpo_dist.tokenize import TokenizedItems
 
 INSTRUCTION, RESPONSE = 0, 1
+ATTENTION_KINDS = {"full_attention", "sliding_attention"}
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,12 @@ class Scorer(nn.Module):
             raise ValueError(
                 f"model type {core.config.model_type!r} does not take an attention function, so packed items would see "
                 "each other; use a model type that supports transformers' AttentionInterface"
+            )
+        kinds = set(getattr(core.config.get_text_config(), "layer_types", None) or ()) - ATTENTION_KINDS
+        if kinds:
+            raise ValueError(
+                f"model type {core.config.model_type!r} has layers of kind {', '.join(sorted(kinds))}, which mix packed items; "
+                f"only {' and '.join(sorted(ATTENTION_KINDS))} layers keep them apart"
             )
         self.model = model
         self._decoder = (core.base_model,)  # in tuples: nn.Module would register them, and save them, a second time

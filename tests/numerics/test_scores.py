@@ -236,14 +236,10 @@ def refused_or_right(config: Any, dtype: torch.dtype) -> None:
     torch.testing.assert_close(found, naive(plain, tokens), rtol=0, atol=1e-3)
 
 
-@pytest.mark.xfail(strict=True, reason="a convolution layer mixes the items of a pack: the model must be refused")
 def test_models_with_layers_other_than_attention_are_refused() -> None:
     refused_or_right(hf.Lfm2Config(**GROUPED, layer_types=["conv", "full_attention"]), torch.float32)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="attention sinks arrive as an argument that is dropped: the model must be refused"
-)
 def test_attention_with_sinks_is_refused() -> None:
     config = hf.GptOssConfig(**GROUPED, num_local_experts=2, num_experts_per_tok=1, head_dim=8)
     refused_or_right(config, torch.float32)
