@@ -76,7 +76,7 @@ class Scorer(nn.Module):
         kinds = set(getattr(core.config.get_text_config(), "layer_types", None) or ()) - ATTENTION_KINDS
         if kinds:
             raise ValueError(
-                f"model type {core.config.model_type!r} has layers of kind {', '.join(sorted(kinds))}, which mix packed items; "
+                f"model type {core.config.model_type!r} has {', '.join(sorted(kinds))} layers, which mix packed items; "
                 f"only {' and '.join(sorted(ATTENTION_KINDS))} layers keep them apart"
             )
         self.model = model
