@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -64,7 +65,7 @@ def launch(
     Returns `{"attempts": times the workers were started, "metrics": what commit_reporter() got last, or None}`.
     Raises ResourceError before anything loads when the cluster lacks something, WorkerError with the root cause when
     the workers fail more than `config.max_failures` times, ClusterError when Ray cannot be reached or the process
-    group cannot be made. The signal handler that Ray installs for Ctrl-C is gone afterwards.
+    group cannot be made.
     """
     name = _importable_name(entry)
     storage = str(Path(storage).absolute()) if "://" not in storage else storage
@@ -271,16 +272,30 @@ def _trainer(
 
 
 def _fit(trainer: TorchTrainer) -> None:
-    """trainer.fit(), with Ctrl-C as KeyboardInterrupt: Ray's handler would end the process with status 0."""
-    is_main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT) if is_main else None
+    """trainer.fit(), ended by Ctrl-C or SIGTERM as any Python code: by an exception, so that callers can tidy up.
+
+    Ray's own handlers would end the process with status 0 for the first and abort it for the second.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        trainer.fit()
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    terminated = []
+
+    def on_sigterm(number: int, frame: object) -> None:
+        terminated.append(number)
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, on_sigterm)
     try:
         trainer.fit()
-    except SystemExit:
+    except SystemExit:  # on its way through Ray its code becomes 1
+        if terminated:
+            raise SystemExit(128 + terminated[0]) from None
         raise KeyboardInterrupt from None
     finally:
-        if is_main:
-            signal.signal(signal.SIGINT, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _work(config: dict[str, Any]) -> None:

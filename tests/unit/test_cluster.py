@@ -3,7 +3,11 @@
 import json
 import os
 import pickle
+import signal
 import stat
+import subprocess
+import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -58,6 +62,16 @@ def die_once_on_rank_1(payload):
         flag.touch()
         os._exit(7)
     dist.barrier()
+
+
+def wait_for_ever(payload):
+    driver = psutil.Process(payload["driver"])
+    family = [[p.pid, p.create_time()] for p in driver.children(recursive=True)]
+    dist.barrier()
+    here = Path(payload["out"], f"rank{dist.get_rank()}")
+    here.with_suffix(".new").write_text(json.dumps(family))
+    here.with_suffix(".new").rename(here)
+    threading.Event().wait()
 
 
 def do_nothing(payload):
@@ -315,3 +329,37 @@ def test_workers_that_cannot_connect_are_tried_again_and_then_explained(tmp_path
     config = ClusterConfig(workers=2, max_failures=0, **QUICK)
     with pytest.raises(ClusterError, match=r"\(2 attempts\).*nosuch0.*GLOO_SOCKET_IFNAME"):
         ray_train.launch(do_nothing, {}, config, run_name="r", storage=str(tmp_path), env=env)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
+def test_a_stopped_driver_unwinds_and_leaves_no_process(tmp_path, number, status):
+    code = (
+        "import os, test_cluster as t\n"
+        f"payload = {{'out': {str(tmp_path)!r}, 'driver': os.getpid()}}\n"
+        "config = t.ClusterConfig(workers=2, **t.QUICK)\n"
+        "try:\n"
+        "    t.ray_train.launch(t.wait_for_ever, payload, config, run_name='r', storage=payload['out'], env={})\n"
+        "finally:\n"
+        "    open(payload['out'] + '/unwound', 'w').close()\n"
+    )
+    driver = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **IMPORTABLE}, stderr=subprocess.PIPE)
+    try:
+        wait_until(lambda: (tmp_path / "rank1").exists() and (tmp_path / "rank0").exists(), 120)
+        family = json.loads((tmp_path / "rank0").read_text())
+        driver.send_signal(number)
+        driver.communicate(timeout=60)
+    finally:
+        driver.kill()
+    assert driver.returncode == status
+    assert (tmp_path / "unwound").exists()
+    alive = {(p.pid, p.create_time()) for p in psutil.process_iter()}
+    assert len(family) >= 4
+    assert not {(pid, created) for pid, created in family} & alive
+
+
+def wait_until(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened in time"
+        time.sleep(0.1)
