@@ -122,7 +122,7 @@ def test_rows_times_vocabulary_never_exists() -> None:
     targets = torch.randint(3000, (1000,))
     with Sizes() as ours:
         target_logps(hidden, weight, None, targets).sum().backward()
-    assert ours.largest <= ROWS_PER_CHUNK * 3000
+    assert ours.largest == ROWS_PER_CHUNK * 3000 < 1000 * 3000 / 3
     with Sizes() as plain:
         torch.log_softmax(hidden @ weight.T, -1).gather(-1, targets[:, None]).sum().backward()
     assert plain.largest == 1000 * 3000, "the counter itself must see what it forbids"
@@ -143,8 +143,13 @@ def test_frozen_weight_has_no_gradient_and_no_buffer() -> None:
 
 def test_nothing_is_kept_for_the_backward_pass_but_inputs_and_one_number_a_row() -> None:
     kept: list[int] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor.numel())
+        return tensor
+
     p = problem(bias=False)
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
         chunked(p, 1.0, None, 4)
     assert sorted(kept) == sorted([ROWS * HIDDEN, ROWS, ROWS])
 

@@ -111,6 +111,21 @@ def test_packed_scores_and_gradients_equal_the_float64_oracle(family: str) -> No
     assert_gradients_close(ours, gradients(plain, (expected * COEFFICIENTS).sum()), 1e-6)
 
 
+@pytest.mark.parametrize("family", ["llama", "qwen2, window", "gpt2"])
+def test_long_items_beside_short_ones_equal_the_float64_oracle(family: str) -> None:
+    """On the CPU a pack of short items attends in blocks, one with an item of over 256 tokens item by item."""
+    config = FAMILIES[family]()
+    config.max_position_embeddings = 512
+    tokens = encode([*ITEMS[:2], Item.of("tell me", "a long story " * 24)])
+    assert tokens.lengths_N.max() > 256
+    plain, scorer = build(config, "sdpa"), Scorer(build(config, SEGMENTS))
+    expected, found = naive(plain, tokens), score(scorer, tokens, [0, 1, 2])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(score(scorer, tokens, [0, 1]), expected[:2], rtol=0, atol=1e-9)
+    ours = gradients(scorer.model, (found * COEFFICIENTS[:3]).sum())
+    assert_gradients_close(ours, gradients(plain, (expected * COEFFICIENTS[:3]).sum()), 1e-6)
+
+
 def test_a_model_that_is_float64_throughout_agrees_to_1e_12() -> None:
     """GPT-2's norms keep the dtype, so nothing hides behind float32."""
     tokens, plain, packed = encode(), build(FAMILIES["gpt2"](), "sdpa"), build(FAMILIES["gpt2"](), SEGMENTS)
@@ -148,7 +163,8 @@ def test_a_batch_mate_gets_no_gradient_from_an_item(windowed: Scorer) -> None:
     """Embeddings of bytes that only item 1 has stay untouched by item 0's score."""
     tokens = encode([Item.of("aa", "bb"), Item.of("cc", "dd")])
     scores = score(windowed, tokens, [1, 0, 1])
-    embedding = windowed.model.get_input_embeddings().weight
+    core: Any = windowed.model
+    embedding = core.get_input_embeddings().weight
     (grad,) = torch.autograd.grad(scores[1].sum(), embedding)
     touched = {int(i) for i in grad.abs().sum(1).nonzero().flatten()}
     assert touched == {*tokens.ids(0)[:-1].tolist()}
@@ -208,7 +224,8 @@ def test_sums_are_float64() -> None:
 def test_checkpointed_layers_see_their_own_segments() -> None:
     """The recomputation runs after another batch has gone through: lengths must travel with the call."""
     tokens, model, plain = encode(), build(FAMILIES["llama"](), SEGMENTS), build(FAMILIES["llama"](), SEGMENTS)
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    core: Any = model
+    core.gradient_checkpointing_enable({"use_reentrant": False})
     scorer, expected = Scorer(model.train()), Scorer(plain)
     first, second = (score(scorer, tokens, rows) for rows in ([0, 1], [3, 2]))
     ours = gradients(model, first.sum() + second.sum())

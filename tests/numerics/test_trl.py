@@ -45,7 +45,7 @@ def joint_rows() -> list[dict[str, str]]:
 def trl_losses(rows: list[dict[str, str]], folder: Path) -> tuple[list[float], list[list[int]]]:
     """Losses of the first steps, and the chosen and rejected ids that TRL made."""
     from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
+    from trl import DPOConfig, DPOTrainer  # type: ignore[attr-defined]
 
     whole = lambda row, side, role: (  # noqa: E731
         "<s>" + PLAIN.replace("{instruction}", row[f"i_{side}"]) + row[f"r_{role}"] + "</s>"

@@ -22,6 +22,7 @@ def loss(z: float, beta: float = 0.1, kind: str = "sigmoid", smoothing: float = 
 def slope(z: float, beta: float, kind: str = "sigmoid", smoothing: float = 0.0) -> float:
     at = torch.tensor([z], dtype=torch.float64, requires_grad=True)
     comparison_losses(at, beta, kind, smoothing).sum().backward()  # type: ignore[arg-type]
+    assert at.grad is not None
     return at.grad.item()
 
 
@@ -144,4 +145,5 @@ def test_sft_loss_is_nats_a_response_token_of_the_winner() -> None:
     found = sft_losses(policy, torch.tensor([4, 2]), torch.tensor([1, 0, 1]))
     assert found.tolist() == [4.0, 3.0, 4.0]
     found.sum().backward()
+    assert policy.grad is not None
     assert policy.grad.tolist() == [[0.0, -0.25], [0.0, -1.0]]

@@ -26,8 +26,11 @@ def plan_of(edges: list[tuple[int, int]], lengths: dict[int, int], ranks: int = 
     return make_plan(made, np.array([lengths[n] for n in numbers]), TrainConfig.model_validate(train), ranks)
 
 
+Problem = tuple[list[tuple[int, int]], dict[int, int], dict[str, int]]
+
+
 @st.composite
-def problems(draw: st.DrawFn) -> tuple[list[tuple[int, int]], dict[int, int], dict[str, int]]:
+def problems(draw: st.DrawFn) -> Problem:
     """Random graphs, some with hubs; budgets from one comparison at a time to everything at once."""
     items = draw(st.integers(2, 14))
     node = st.integers(0, items - 1)
@@ -36,7 +39,7 @@ def problems(draw: st.DrawFn) -> tuple[list[tuple[int, int]], dict[int, int], di
     longest = max(lengths[w] + lengths[loser] for w, loser in edges)
     train = {
         "comparisons_per_step": draw(st.integers(1, 8)),
-        "tokens_per_micro_step": longest + draw(st.integers(0, 300)),
+        "tokens_per_micro_step": longest + draw(st.integers(0, 40) | st.integers(0, 300)),
         "epochs": draw(st.integers(1, 3)),
         "seed": draw(st.integers(0, 3)),
     }
@@ -53,7 +56,7 @@ def fields(step: Step) -> object:
 
 @settings(deadline=None)
 @given(problems(), st.integers(1, 9))
-def test_every_comparison_once_an_epoch_and_nothing_over_the_budget(problem: tuple, ranks: int) -> None:
+def test_every_comparison_once_an_epoch_and_nothing_over_the_budget(problem: Problem, ranks: int) -> None:
     edges, lengths, train = problem
     plan = plan_of(edges, lengths, ranks, **train)
     seen: dict[int, list[int]] = {}
@@ -74,7 +77,7 @@ def test_every_comparison_once_an_epoch_and_nothing_over_the_budget(problem: tup
 
 @settings(deadline=None)
 @given(problems(), st.integers(2, 9), st.integers(0, 500))
-def test_comparisons_of_a_step_do_not_depend_on_ranks_or_budget(problem: tuple, ranks: int, more: int) -> None:
+def test_comparisons_of_a_step_do_not_depend_on_ranks_or_budget(problem: Problem, ranks: int, more: int) -> None:
     edges, lengths, train = problem
     wider = train | {"tokens_per_micro_step": train["tokens_per_micro_step"] + more}
     for a, b in zip(
@@ -86,7 +89,7 @@ def test_comparisons_of_a_step_do_not_depend_on_ranks_or_budget(problem: tuple, 
 
 @settings(deadline=None)
 @given(problems(), st.integers(1, 4), st.data())
-def test_a_step_is_the_same_reached_by_iteration_or_directly(problem: tuple, ranks: int, data: st.DataObject) -> None:
+def test_a_step_is_the_same_reached_by_iteration_or_directly(problem: Problem, ranks: int, data: st.DataObject) -> None:
     """Resuming is starting at another step: in another process, with nothing remembered."""
     edges, lengths, train = problem
     whole = [fields(step) for step in plan_of(edges, lengths, ranks, **train).steps()]
@@ -98,7 +101,7 @@ def test_a_step_is_the_same_reached_by_iteration_or_directly(problem: tuple, ran
 
 @settings(deadline=None)
 @given(problems(), st.integers(1, 4))
-def test_connected_comparisons_that_fit_score_each_item_once(problem: tuple, ranks: int) -> None:
+def test_connected_comparisons_that_fit_score_each_item_once(problem: Problem, ranks: int) -> None:
     """With room for the whole step, engine forwards score every item of the step exactly once."""
     edges, lengths, train = problem
     roomy = train | {"tokens_per_micro_step": sum(lengths.values()) * 2}
@@ -108,12 +111,24 @@ def test_connected_comparisons_that_fit_score_each_item_once(problem: tuple, ran
         assert len(step.micro_steps[0].items_N) == len({item for edge in ends for item in edge})
 
 
-def test_a_group_that_fits_is_not_torn_apart_by_its_neighbours() -> None:
-    """Three stars of 3 comparisons around a shared winner, budget for one star at a time: no winner scored twice."""
-    edges = [(star, 10 * (star + 1) + leaf) for leaf in range(3) for star in range(3)]
+@pytest.mark.parametrize(
+    "links",
+    [[(0, 1), (0, 2), (0, 3)], [(1, 0), (2, 0), (3, 0)], [(0, 1), (1, 2), (2, 3)], [(0, 1), (2, 3), (2, 1)]],
+    ids=["shared winner", "shared loser", "chain", "joined last"],
+)
+def test_a_group_that_fits_is_not_torn_apart_by_its_neighbours(links: list[tuple[int, int]]) -> None:
+    """Three groups of 4 items, their comparisons interleaved, budget for one group at a time: no item scored twice."""
+    edges = [(10 * group + w, 10 * group + loser) for w, loser in links for group in range(3)]
     lengths = {n: 10 for edge in edges for n in edge}
     (step,) = plan_of(edges, lengths, 1, comparisons_per_step=9, tokens_per_micro_step=45, shuffle=False).steps()
     assert sorted(len(micro.items_N) for micro in step.micro_steps) == [4, 4, 4]
+
+
+def test_room_on_all_ranks_together_is_not_room_on_each() -> None:
+    """Five items of 50 tokens fit into 2 x 130 by their sum, but one rank would get three of them."""
+    edges, lengths = [(0, leaf) for leaf in range(1, 5)], dict.fromkeys(range(5), 50)
+    (step,) = plan_of(edges, lengths, 2, comparisons_per_step=4, tokens_per_micro_step=130, shuffle=False).steps()
+    assert [[len(mine) for mine in micro.items_by_rank] for micro in step.micro_steps] == [[2, 2], [1, 1]]
 
 
 def test_a_group_too_large_is_cut_and_its_shared_item_scored_in_each_part() -> None:
