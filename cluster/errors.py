@@ -19,21 +19,28 @@ class WorkerError(ClusterError):
 
     `rank` is the global rank, `kind` the name of the exception's type (`WorkerLost` when the process vanished), `log`
     the last lines of the traceback, `when` the time in seconds since 1970 (infinity where only the loss is known).
+    `is_input`: what the run was given is wrong (a ValueError, a missing file), so that trying again cannot help.
     """
 
-    def __init__(self, rank: int, kind: str, message: str, log: str = "", when: float = float("inf")) -> None:
-        super().__init__(rank, kind, message, log, when)
+    def __init__(
+        self, rank: int, kind: str, message: str, log: str = "", when: float = float("inf"), is_input: bool = False
+    ) -> None:
+        super().__init__(rank, kind, message, log, when, is_input)
         self.rank, self.kind, self.message, self.log, self.when = rank, kind, message, log, when
+        self.is_input = is_input
 
     def __str__(self) -> str:
         text = f"rank {self.rank}: {self.kind}: {self.message}"
+        if self.is_input:  # where in the code it was noticed is of no use to the person who mends the input
+            return text
         return f"{text}\n{self.log}" if self.log else text
 
     @classmethod
     def of(cls, rank: int, error: BaseException, max_lines: int = 25) -> "WorkerError":
         """`error` as strings. The exception object itself may not pickle, or not import where it is unpickled."""
         lines = "".join(traceback.format_exception(error)).splitlines()
-        return cls(rank, type(error).__name__, str(error), "\n".join(lines[-max_lines:]), time.time())
+        is_input = isinstance(error, (ValueError, FileNotFoundError))
+        return cls(rank, type(error).__name__, str(error), "\n".join(lines[-max_lines:]), time.time(), is_input)
 
 
 # What a healthy rank says when another one is gone: true, but never the cause.

@@ -34,7 +34,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from cluster import environment, resources
 from cluster.config import ClusterConfig
-from cluster.errors import ClusterError, ResourceError, WorkerError, root_cause
+from cluster.errors import ClusterError, ResourceError, WorkerError, is_echo, root_cause
 
 SETUP_ATTEMPTS = 3
 """Tries at making the process group. Ray does not repeat this step, and its choice of a free port is a race."""
@@ -264,7 +264,7 @@ def _trainer(
         run_config=ray.train.RunConfig(
             name=run_name,
             storage_path=storage,
-            failure_config=ray.train.FailureConfig(max_failures=config.max_failures, controller_failure_limit=10),
+            failure_config=_Patience(max_failures=config.max_failures, controller_failure_limit=10),
             callbacks=[diary],
             worker_runtime_env={"env_vars": worker_env},
         ),
@@ -349,6 +349,18 @@ def _prepare_worker(num_threads: int) -> None:
     environment.prepare_host(ray.util.get_node_ip_address(), num_threads)
 
 
+class _Patience(ray.train.FailureConfig):
+    """`max_failures`, but none once `_Diary` has seen an error that another try cannot mend.
+
+    Ray asks this object after each loss, in the process of its controller, where the diary is written too.
+    """
+
+    is_hopeless = False
+
+    def __getattribute__(self, name: str) -> Any:
+        return 0 if name == "max_failures" and _Patience.is_hopeless else super().__getattribute__(name)
+
+
 class _Diary(ray.train.UserCallback):
     """`cluster.jsonl`: a line for each commit reported and each loss of the worker group.
 
@@ -363,6 +375,9 @@ class _Diary(ray.train.UserCallback):
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         cause = root_cause(worker_exceptions, self.num_workers)
+        before = self.events(run_context.run_config.name, "failure")[-1:]
+        repeats = [(e["kind"], e["message"]) for e in before] == [(cause.kind, cause.message)]
+        _Patience.is_hopeless = cause.is_input or (repeats and cause.kind != "WorkerLost" and not is_echo(cause))
         self._write(run_context, {"event": "failure", "rank": cause.rank, "kind": cause.kind, "message": cause.message})
 
     def _write(self, run_context: Any, event: dict[str, Any]) -> None:

@@ -23,8 +23,6 @@ ConfigPath = Annotated[Path, typer.Argument(help="A YAML file, for example confi
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings to change: objective.beta=0.2 …")]
 
 USAGE, FAILURE = 2, 1
-INPUT_ERRORS = {"ValueError", "FileNotFoundError", "BadRowError", "OverLongError", "ResumeError", "ConfigError"}
-"""Kinds of a worker's error that say: not the run, but what it was given is wrong."""
 
 
 @app.command()
@@ -112,7 +110,7 @@ def explained() -> Iterator[None]:
 def exit_code(error: Exception) -> int | None:
     """None for an error that nobody wrote for people: those keep their traceback."""
     if isinstance(error, WorkerError):
-        return USAGE if error.kind in INPUT_ERRORS else FAILURE
+        return USAGE if error.is_input else FAILURE
     if isinstance(error, (ValueError, FileNotFoundError)):
         return USAGE
     ours = type(error).__module__.split(".")[0] in ("jpo_dist", "cluster", "launcher")

@@ -74,6 +74,18 @@ def wait_for_ever(payload):
     threading.Event().wait()
 
 
+def wrong_input(payload):
+    with open(payload["log"], "a") as file:
+        file.write("start\n")
+    raise ValueError("data.train is wrong")
+
+
+def always_failing(payload):
+    with open(payload["log"], "a") as file:
+        file.write("start\n")
+    raise RuntimeError("the same thing again")
+
+
 def do_nothing(payload):
     pass
 
@@ -363,3 +375,16 @@ def wait_until(condition, seconds):
     while not condition():
         assert time.monotonic() < deadline, "nothing happened in time"
         time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("entry", "starts"), [(wrong_input, 1), (always_failing, 2)])
+def test_an_error_that_another_try_cannot_mend_is_not_tried_again(entry, starts, tmp_path):
+    """Wrong input at once, any other error when it comes back word for word; three more starts were allowed."""
+    config = ClusterConfig(workers=1, max_failures=3, **QUICK)
+    with pytest.raises(WorkerError) as caught:
+        ray_train.launch(
+            entry, {"log": str(tmp_path / "starts")}, config, run_name="hopeless", storage=str(tmp_path), env=IMPORTABLE
+        )
+    assert caught.value.is_input == (starts == 1)
+    assert len((tmp_path / "starts").read_text().splitlines()) == starts
