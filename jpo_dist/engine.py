@@ -7,6 +7,7 @@ import ctypes
 import logging
 import os
 import socket
+import sys
 import warnings
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -15,6 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 os.environ.setdefault("DS_ACCELERATOR", "cuda" if os.path.exists("/dev/nvidia0") else "cpu")
+# DeepSpeed compiles with the first ninja on the PATH, and two versions of ninja do not believe each other's logs: with
+# the system's in one process and this environment's in the next, each start would compile for half a minute again.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 import deepspeed
 import torch
