@@ -108,8 +108,8 @@ def test_interval_agrees_with_normal_theory() -> None:
     values = np.random.default_rng(0).exponential(2.0, 2000)
     low, high = bootstrap_interval(values)
     half = 1.96 * values.std() / math.sqrt(len(values))
-    assert low == pytest.approx(values.mean() - half, abs=0.2 * half)
-    assert high == pytest.approx(values.mean() + half, abs=0.2 * half)
+    assert low == pytest.approx(values.mean() - half, abs=0.1 * half)
+    assert high == pytest.approx(values.mean() + half, abs=0.1 * half)
 
 
 def test_interval_covers_the_truth_about_19_times_of_20() -> None:
