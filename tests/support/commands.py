@@ -70,7 +70,10 @@ class Done(NamedTuple):
 def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment with one thread a process, for `python -m launcher` outside its own folder too."""
     own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
-    return {**os.environ, **own, **(env or {})}
+    # As in an activated environment. A system ninja of another version would compile DeepSpeed's operator anew, and the
+    # next Ray worker, which has this path, once more: both keep it in the same folder.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {**os.environ, **own, "PATH": path, **(env or {})}
 
 
 def command(

@@ -1,0 +1,224 @@
+"""Runs that are killed with SIGKILL and go on: the same losses byte for byte, the same MLflow run, each step once."""
+
+import json
+import shutil
+import signal
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from tests.support.commands import (
+    Done,
+    Files,
+    Warm,
+    commits,
+    jpo,
+    lines_of,
+    numbers,
+    tiny_files,
+    torchrun,
+    warm_commands,
+)
+from tests.support.tiny import comparisons, write_jsonl
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return tiny_files(tmp_path_factory.mktemp("resume"))
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    with warm_commands(tmp_path_factory.mktemp("warm")) as commands:
+        yield commands
+
+
+@pytest.fixture(scope="module")
+def alone(tiny: Files, warm: Warm) -> Path:
+    """The uninterrupted run of one process."""
+    return train_alone(tiny, warm, tiny.folder / "alone" / "run")
+
+
+@pytest.fixture(scope="module")
+def pair(tiny: Files) -> Path:
+    """The uninterrupted run of two ranks."""
+    run_dir = tiny.folder / "pair" / "run"
+    torchrun("train", tiny.config, f"run.dir={run_dir}").check()
+    return run_dir
+
+
+def train_alone(tiny: Files, warm: Warm, run_dir: Path, *more: str) -> Path:
+    warm("train", tiny.config, f"run.dir={run_dir}", "cluster.workers=0", "tracking.uri=none", *more).check()
+    return run_dir
+
+
+def copy_of(run_dir: Path, target: Path) -> Path:
+    shutil.copytree(run_dir, target)
+    return target
+
+
+def tracked(run_dir: Path) -> tuple[str, str]:
+    """(id, status) of the one run in the MLflow file beside `run_dir`, whose metrics all have one row a step."""
+    with sqlite3.connect(run_dir.parent / "mlflow.db") as database:
+        ((run_id, status),) = database.execute("select run_uuid, status from runs").fetchall()
+        rows = Counter(database.execute("select key, step from metrics").fetchall())
+    assert set(rows.values()) <= {1}
+    of_lines = {(name, line["step"]) for line in lines_of(run_dir) for name in line["metrics"]}
+    assert of_lines <= set(rows), "steps are missing in MLflow"
+    assert {key.partition("/")[0] for key, _ in set(rows) - of_lines} <= {"ckpt"}
+    return run_id, status
+
+
+def assert_same_run(run_dir: Path, uninterrupted: Path) -> None:
+    assert numbers(run_dir) == numbers(uninterrupted)
+    ours, theirs = (load_file(folder / "export" / "model.safetensors") for folder in (run_dir, uninterrupted))
+    assert all(ours[name].equal(theirs[name]) for name in theirs)
+
+
+def test_ray_replaces_a_killed_worker_and_the_run_finishes_by_itself(tiny: Files, pair: Path, tmp_path: Path) -> None:
+    run_dir, once = tmp_path / "run", tmp_path / "fired"
+    fault = ["cluster.env.JPO_FAULT=train:step@1@4", f"cluster.env.JPO_FAULT_ONCE={once}"]
+    jpo("train", tiny.config, f"run.dir={run_dir}", "cluster.workers=2", "cluster.max_failures=1", *fault).check()
+    assert once.exists(), "nobody was killed"
+    events = [json.loads(line) for line in (run_dir / "ray" / "cluster.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events].count("failure") == 1
+    assert len(list((run_dir / "attempts").iterdir())) == 2
+    assert_same_run(run_dir, pair)
+    assert tracked(run_dir)[1] == "FINISHED"
+
+
+def test_torchrun_killed_inside_a_commit_goes_on_by_the_same_command(tiny: Files, pair: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    words = ["train", tiny.config, f"run.dir={run_dir}"]
+    killed = torchrun(*words, env={"JPO_FAULT": "commit:after-manifest@0@4"})
+    assert killed.code != 0
+    assert "step-00000004" not in commits(run_dir)
+    assert lines_of(run_dir)[-1]["step"] == 4, "the lines of a commit are on disk before the commit"
+    before = tracked_id(run_dir)
+    again = torchrun(*words).check()
+    assert "resumed at step 2" in again.said
+    assert_same_run(run_dir, pair)
+    assert tracked(run_dir) == (before, "FINISHED")
+
+
+def tracked_id(run_dir: Path) -> str:
+    return str(json.loads((run_dir / "run.json").read_text())["mlflow"]["run_id"])
+
+
+@pytest.mark.parametrize(
+    ("fault", "goes_on_at"),
+    [("train:step@0@2", 0), ("train:step@0@6", 4), ("commit:mid-shard@0@4", 2), ("commit:after-rename@0@4", 4)],
+)
+def test_one_process_killed_goes_on_by_the_same_command(
+    tiny: Files, warm: Warm, alone: Path, tmp_path: Path, fault: str, goes_on_at: int
+) -> None:
+    run_dir = tmp_path / "run"
+    words = ["train", tiny.config, f"run.dir={run_dir}", "cluster.workers=0"]
+    assert warm(*words, env={"JPO_FAULT": fault}).code == -signal.SIGKILL
+    before = tracked_id(run_dir)
+    again = warm(*words).check()
+    assert (f"resumed at step {goes_on_at}" in again.said) == (goes_on_at > 0)
+    assert_same_run(run_dir, alone)
+    assert tracked(run_dir) == (before, "FINISHED")
+
+
+def test_a_finished_run_started_again_trains_no_step(tiny: Files, warm: Warm, alone: Path, tmp_path: Path) -> None:
+    run_dir = copy_of(alone, tmp_path / "run")
+    (run_dir / "export" / "model.safetensors").unlink()
+    times = [line["ts_ms"] for line in lines_of(run_dir)]
+    train_alone(tiny, warm, run_dir)
+    assert [line["ts_ms"] for line in lines_of(run_dir)] == times
+    assert_same_run(run_dir, alone)
+
+
+def test_a_flipped_bit_in_the_newest_commit_is_found_and_the_one_before_is_used(
+    tiny: Files, warm: Warm, alone: Path, tmp_path: Path
+) -> None:
+    run_dir = copy_of(alone, tmp_path / "run")
+    shard = max((run_dir / "checkpoints" / "step-00000006" / "engine").glob("*optim_states.pt"))
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    done = warm("train", tiny.config, f"run.dir={run_dir}", "cluster.workers=0", "tracking.uri=none").check()
+    assert "step-00000006 does not verify and is set aside" in done.said
+    assert shard.name in done.said
+    assert "resumed at step 4" in done.said
+    assert "bad-step-00000006-1" in commits(run_dir)
+    assert_same_run(run_dir, alone)
+
+
+# ---- what is refused
+
+
+def refused(done: Done, *said: str, code: int = 2) -> None:
+    """One message, without a traceback."""
+    done.check(code)
+    for words in said:
+        assert words in done.said
+    assert "Traceback" not in done.said
+
+
+def test_must_without_a_commit_says_so(tiny: Files, warm: Warm, tmp_path: Path) -> None:
+    done = warm(
+        "train", tiny.config, f"run.dir={tmp_path / 'run'}", "cluster.workers=0", "tracking.uri=none",
+        "checkpoint.resume=must",
+    )  # fmt: skip
+    refused(done, "checkpoint.resume (must) found no valid commit in", "use checkpoint.resume=auto", code=done.code)
+
+
+def test_never_refuses_a_used_run_dir_and_leaves_it_alone(tiny: Files, warm: Warm, alone: Path, tmp_path: Path) -> None:
+    run_dir = copy_of(alone, tmp_path / "run")
+    done = warm(
+        "train", tiny.config, f"run.dir={run_dir}", "cluster.workers=0", "tracking.uri=none", "checkpoint.resume=never"
+    )
+    refused(
+        done, f"checkpoint.resume (never) needs a run.dir without commits, {run_dir} has step-00000006", code=done.code
+    )
+    assert_same_run(run_dir, alone)
+
+
+@pytest.mark.xfail(strict=True, reason="a resume that the settings forbid is a CheckpointError and exits with 1")
+@pytest.mark.parametrize("resume", ["must", "never"])
+def test_a_resume_that_the_settings_forbid_exits_like_other_wrong_settings(
+    tiny: Files, warm: Warm, alone: Path, tmp_path: Path, resume: str
+) -> None:
+    run_dir = tmp_path / "run" if resume == "must" else copy_of(alone, tmp_path / "run")
+    words = [f"run.dir={run_dir}", "cluster.workers=0", "tracking.uri=none", f"checkpoint.resume={resume}"]
+    warm("train", tiny.config, *words).check(2)
+
+
+def test_another_number_of_ranks_is_refused(tiny: Files, warm: Warm, pair: Path, tmp_path: Path) -> None:
+    run_dir = copy_of(pair, tmp_path / "run")
+    done = warm("train", tiny.config, f"run.dir={run_dir}", "cluster.workers=0", "tracking.uri=none")
+    refused(done, "was written by 2 ranks, now there are 1", "set cluster.workers=2")
+    assert_same_run(run_dir, pair)
+
+
+@pytest.mark.parametrize("change", ["data", "batch", "steps"])
+def test_another_plan_is_refused(tiny: Files, warm: Warm, alone: Path, tmp_path: Path, change: str) -> None:
+    run_dir = copy_of(alone, tmp_path / "run")
+    other = write_jsonl(tmp_path / "other.jsonl", comparisons(41))
+    setting = {"data": f"data.train={other}", "batch": "train.comparisons_per_step=4", "steps": "train.max_steps=9"}
+    done = warm("train", tiny.config, f"run.dir={run_dir}", "cluster.workers=0", "tracking.uri=none", setting[change])
+    refused(done, f"run.dir ({run_dir}) holds a run at step 6 over other data", "use another run.dir")
+    assert_same_run(run_dir, alone)
+
+
+@pytest.mark.xfail(strict=True, reason="config.yaml is written, and the MLflow run opened, before resume is decided")
+def test_a_refused_start_leaves_the_finished_run_as_it_was(tiny: Files, warm: Warm, pair: Path, tmp_path: Path) -> None:
+    """Its message points to the settings in config.yaml."""
+    folder = copy_of(pair.parent, tmp_path / "both")
+    run_dir, database = folder / "run", f"sqlite:///{folder / 'mlflow.db'}"
+    before = (run_dir / "config.yaml").read_text()
+    words = ["train", tiny.config, f"run.dir={run_dir}", f"tracking.uri={database}", "cluster.workers=0"]
+    assert warm(*words, "checkpoint.resume=never").code == 2
+    assert warm(*words, "train.comparisons_per_step=4").code == 2
+    assert yaml.safe_load((run_dir / "config.yaml").read_text()) == yaml.safe_load(before)
+    assert tracked(run_dir)[1] == "FINISHED"
