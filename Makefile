@@ -3,7 +3,8 @@
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# One ninja for every process (see jpo_dist/engine.py), one thread a rank: tests run two ranks on two cores.
+PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .PHONY: setup demo ui test quick lint types format lock clean
 

@@ -17,6 +17,10 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 SEGMENTS = "jpo_segments"
+NO_ATTENTION_FUNCTION = (
+    "this model type does not take an attention function, so packed items would see each other; use a model type that "
+    "supports transformers' AttentionInterface"
+)
 
 # On the CPU, the backward pass of a fused attention call costs about four times its products for short segments, and a
 # packed row is many short segments: those of like length are one product of a block. Longer ones gain nothing from it.
@@ -60,8 +64,7 @@ def segment_attention(  # noqa: PLR0913 (the signature is transformers' attentio
     if groups > 1:
         key_1KTD, value_1KTD = (t.repeat_interleave(groups, dim=1) for t in (key_1KTD, value_1KTD))
     scale = scaling if scaling is not None else query_1HTD.shape[-1] ** -0.5
-    short = max(segment_lengths) <= min(LONGEST_IN_BLOCK, sliding_window or LONGEST_IN_BLOCK)
-    if query_1HTD.device.type == "cpu" and short and softcap is None:
+    if query_1HTD.device.type == "cpu" and softcap is None and (sliding_window or LONGEST_IN_BLOCK) >= LONGEST_IN_BLOCK:
         return _attend_in_blocks(query_1HTD, key_1KTD, value_1KTD, segment_lengths, scale), None
     pieces = [t.split(segment_lengths, dim=2) for t in (query_1HTD, key_1KTD, value_1KTD)]
     attended = [_attend(q, k, v, scale, sliding_window, softcap) for q, k, v in zip(*pieces, strict=True)]
@@ -100,8 +103,14 @@ def _attend_in_blocks(
     attended = []
     for block in blocks:
         query, key, value = (_into_block(t, block) for t in tokens_THD)
-        hidden = torch.ones(block.length, block.length, dtype=torch.bool).triu(1)
-        out_nHLD = _weights((query @ key.transpose(-1, -2)) * scale, hidden) @ value
+        if block.length > LONGEST_IN_BLOCK:
+            out_nHLD = scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
+        else:
+            # Logits in float32, as the fused kernel has them: rounded to bfloat16 they cost a score half a nat.
+            wide = torch.promote_types(query.dtype, torch.float32)
+            logits = query.to(wide) @ key.to(wide).transpose(-1, -2) * scale
+            hidden = torch.ones(block.length, block.length, dtype=torch.bool).triu(1)
+            out_nHLD = logits.masked_fill(hidden, float("-inf")).softmax(-1).to(value.dtype) @ value
         attended.append(out_nHLD.transpose(1, 2).flatten(0, 1).index_select(0, block.cells))
     return torch.cat(attended).index_select(0, order)[None]
 
@@ -114,12 +123,6 @@ def _into_block(tokens_THD: torch.Tensor, block: Block) -> torch.Tensor:
     return cells.view(block.num_segments, block.length, heads, size).transpose(1, 2)
 
 
-def _weights(logits: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-    """Softmax in float32 or better, in the dtype of the logits again."""
-    wide = torch.promote_types(logits.dtype, torch.float32)
-    return logits.masked_fill(hidden, float("-inf")).softmax(-1, dtype=wide).to(logits.dtype)
-
-
 @lru_cache(maxsize=64)
 def make_blocks(lengths: tuple[int, ...]) -> tuple[list[Block], torch.Tensor]:
     """Segments by length, cut where one is much shorter than the longest of its block, and the way back to the row."""
@@ -127,7 +130,10 @@ def make_blocks(lengths: tuple[int, ...]) -> tuple[list[Block], torch.Tensor]:
     blocks: list[Block] = []
     members: list[int] = []
     for segment in sorted(range(len(lengths)), key=lambda s: -lengths[s]):
-        if members and lengths[segment] < SHORTEST_SHARE * lengths[members[0]]:
+        # A long segment is a block of its own, so that an item is scored the same way whatever it is packed with.
+        if members and (
+            lengths[segment] < SHORTEST_SHARE * lengths[members[0]] or lengths[members[0]] > LONGEST_IN_BLOCK
+        ):
             blocks.append(_block(members, lengths, starts))
             members = []
         members.append(segment)

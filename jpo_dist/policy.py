@@ -16,7 +16,7 @@ from filelock import FileLock
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-from jpo_dist.attention import SEGMENTS
+from jpo_dist.attention import NO_ATTENTION_FUNCTION, SEGMENTS
 from jpo_dist.config import LoraConfig, ModelConfig
 from jpo_dist.paths import resolve
 
@@ -93,14 +93,19 @@ def load_model(config: ModelConfig, *, partitioned: Any = None, trainable: bool 
     model then never exists in one process. A reference is always loaded from its path, since a partitioned model
     cannot be copied.
     """
-    with partitioned or nullcontext():
-        model = AutoModelForCausalLM.from_pretrained(
-            model_folder(config),
-            revision=config.revision,
-            trust_remote_code=config.trust_remote_code,
-            dtype=torch_dtype(config.dtype),
-            attn_implementation=SEGMENTS,
-        )
+    try:
+        with partitioned or nullcontext():
+            model = AutoModelForCausalLM.from_pretrained(
+                model_folder(config),
+                revision=config.revision,
+                trust_remote_code=config.trust_remote_code,
+                dtype=torch_dtype(config.dtype),
+                attn_implementation=SEGMENTS,
+            )
+    except KeyError as error:
+        if SEGMENTS not in str(error):
+            raise
+        raise ValueError(f"model.path ({config.path}): {NO_ATTENTION_FUNCTION}") from None
     model.config.use_cache = False
     silence_dropout(model)
     if config.gradient_checkpointing and trainable:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from jpo_dist.attention import SEGMENTS
+from jpo_dist.attention import NO_ATTENTION_FUNCTION, SEGMENTS
 from jpo_dist.head import replace_head_forward
 from jpo_dist.tokenize import TokenizedItems
 
@@ -69,10 +69,7 @@ class Scorer(nn.Module):
         super().__init__()
         core: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
         if not core._supports_attention_backend or core.config._attn_implementation != SEGMENTS:
-            raise ValueError(
-                f"model type {core.config.model_type!r} does not take an attention function, so packed items would see "
-                "each other; use a model type that supports transformers' AttentionInterface"
-            )
+            raise ValueError(f"model type {core.config.model_type!r}: {NO_ATTENTION_FUNCTION}")
         kinds = set(getattr(core.config.get_text_config(), "layer_types", None) or ()) - ATTENTION_KINDS
         if kinds:
             raise ValueError(

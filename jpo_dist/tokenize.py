@@ -69,7 +69,7 @@ def make_template(tokenizer: Any, text: str) -> Template:
     turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": _SENTINEL}]
     rendered = tokenizer.apply_chat_template(turns, tokenize=False)
     after = tokenizer.encode(rendered.split(_SENTINEL, 1)[1].lstrip(), add_special_tokens=False)
-    special = set(tokenizer.all_special_ids)
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     ends = [i for i, token in enumerate(after) if token in special]
     # A template may end the turn with a token of its own (Gemma's <end_of_turn>) and go on with a newline. What the
     # model must learn to emit is the turn's end; nothing after it is ever sampled.
@@ -124,7 +124,7 @@ def tokenize(tokenizer: Any, items: list[Item], data: DataConfig) -> TokenizedIt
         end = list(template.end_ids)
         if data.over_long == "truncate" and len(instruction) + len(response) + len(end) > data.max_length:
             has_bos = instruction[:1] == [tokenizer.bos_token_id]
-            instruction = _keep_end(instruction, data.max_instruction_length, has_bos)
+            instruction = _keep_end(instruction, min(data.max_instruction_length, data.max_length - len(end)), has_bos)
             response = response[: data.max_length - len(instruction) - len(end)]
             truncated += 1
         pieces.append(instruction + response + end)

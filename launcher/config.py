@@ -4,10 +4,12 @@ load("configs/demo.yaml", ["objective.beta=0.2", "cluster.workers=4"])
 """
 
 import difflib
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Any
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, Field, ValidationError
@@ -50,13 +52,35 @@ def load(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
         if "=" not in item:
             raise ConfigError(f"override {item!r} is not key=value; write for example objective.beta=0.2")
     try:
-        merged = OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides or [])))
+        merged = OmegaConf.merge(
+            OmegaConf.load(path), OmegaConf.from_dotlist([_quoted(item) for item in overrides or []])
+        )
         values = OmegaConf.to_container(merged, resolve=True)
-    except (OmegaConfBaseException, ValueError) as error:
+    except (OmegaConfBaseException, yaml.YAMLError, OSError, TypeError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: a config is a mapping of sections, this is a {type(values).__name__}")
     return parse({str(key): value for key, value in values.items()}, source=str(path))
+
+
+def _quoted(override: str) -> str:
+    """Text settings taken as typed: as YAML, `#` would start a comment, `{` a mapping, and 7 be a number."""
+    key, _, value = override.partition("=")
+    is_text = key.startswith("cluster.env.") or key in _text_keys(RunConfig)
+    if not is_text or value in ("", "null") or value[:1] in ("'", '"'):
+        return override
+    return f"{key}={json.dumps(value, ensure_ascii=False)}"  # a JSON string is a YAML string
+
+
+def _text_keys(model: type[BaseModel], prefix: str = "") -> set[str]:
+    keys: set[str] = set()
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            keys |= _text_keys(kind, f"{prefix}{name}.")
+        elif kind in (str, str | None):
+            keys.add(prefix + name)
+    return keys
 
 
 def parse(values: dict[str, Any], source: str = "config") -> RunConfig:
@@ -76,11 +100,13 @@ def parse(values: dict[str, Any], source: str = "config") -> RunConfig:
 def explain(problem: Any, values: dict[str, Any]) -> str:
     """pydantic's report of one problem as key, value, rule, fix."""
     location = [str(part) for part in problem["loc"] if not str(part).startswith(("list[", "literal[", "function-"))]
+    if location[-1:] == ["str"]:  # pydantic's name for a branch of `str | list[str]`
+        location.pop()
     key, rule = ".".join(location), problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing":
         return f"{key} is required; add it"
     if problem["type"] == "extra_forbidden":
-        known = sorted(known_keys(RunConfig))
+        known = sorted(known_keys(RunConfig)) if len(location) > 1 else sorted(RunConfig.model_fields)
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
         same_section = [name for name in known if name.rsplit(".", 1)[0] == ".".join(location[:-1])]
         hint = f"did you mean {near[0]}?" if near else f"known there: {', '.join(same_section) or ', '.join(known)}"

@@ -73,7 +73,6 @@ def test_an_unknown_key_is_named_with_its_nearest_neighbour(sections: dict[str, 
     assert refusal(**sections) == f"a.yaml: {wrong} is not a setting; did you mean {right}?"
 
 
-@pytest.mark.xfail(strict=True, reason="names of sections are not among the names that are compared")
 def test_an_unknown_section_is_named_with_its_nearest_neighbour() -> None:
     assert refusal(objectve={"beta": 0.1}).endswith("objectve is not a setting; did you mean objective?")
 
@@ -99,7 +98,6 @@ def test_a_bad_value_is_shown_with_its_key_and_rule(sections: dict[str, Any], ke
     assert rule in message
 
 
-@pytest.mark.xfail(strict=True, reason="the tag pydantic gives a branch of a union is shown as if it were a key")
 def test_a_bad_value_of_two_permitted_kinds_is_shown_under_its_own_key() -> None:
     message = refusal(data={"train": 5})
     assert "data.train (5)" in message
@@ -210,7 +208,6 @@ def test_an_override_that_is_no_assignment_or_unknown_is_refused(file: Path) -> 
         load(file, ["objective.bta=1"])
 
 
-@pytest.mark.xfail(strict=True, reason="overrides are parsed as YAML whatever the setting's type: `#` starts a comment")
 @pytest.mark.parametrize(
     "text", ["### Instructions: {instruction}\n\n### Response:", "Q: {instruction} A:", "{instruction}"]
 )
@@ -232,7 +229,6 @@ def test_a_file_without_sections_is_refused(tmp_path: Path, text: str) -> None:
         load(path)
 
 
-@pytest.mark.xfail(strict=True, reason="errors of the YAML reader are not turned into ConfigError")
 @pytest.mark.parametrize("text", ["model: {path: a\n", "a: [", "- 1\n- 2\n", "a: 1\na: 2\n", "3"])
 def test_a_file_that_is_no_mapping_of_yaml_is_refused_by_name(tmp_path: Path, text: str) -> None:
     path = tmp_path / "run.yaml"

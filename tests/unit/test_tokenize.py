@@ -185,10 +185,6 @@ def test_chat_templates_end_with_what_the_model_emits_and_have_one_bos(tokenizer
     assert text_of(tokenizer, ids[boundary:]) == "A pear." + tail
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="make_template asks all_special_ids, which lists only tokens that have a role in the configuration",
-)
 @pytest.mark.parametrize("closing", ["", "{{ eos_token }}"])
 def test_an_end_of_turn_token_without_a_role_is_found(closing: str) -> None:
     """Phi-3's <|end|> is an added special token that no field of its tokenizer's configuration names."""
@@ -301,9 +297,6 @@ def test_truncation_of_an_item_depends_on_that_item_only(pairs: list[tuple[str, 
     assert tokens.truncated == sum(cut(tokenizer, item).truncated for item in items)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the room for the response becomes negative, and a negative slice keeps nearly all"
-)
 def test_truncation_holds_when_the_end_of_turn_has_several_tokens() -> None:
     """A template may end the turn with text and then EOS: `\\n### End</s>` is 8 tokens here."""
     template = "{% for m in messages %}{{ m['content'] }}### End</s>{% endfor %}"
