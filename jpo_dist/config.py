@@ -182,6 +182,10 @@ class EngineConfig(Section):
     max_live_parameters: Count = 1_000_000_000
     prefetch_bucket_size: Annotated[int, Field(ge=0)] = 50_000_000
     max_reuse_distance: Annotated[int, Field(ge=0)] = 1_000_000_000
+    reduce_bucket_size: Count = 50_000_000
+    """Elements of gradient that are reduced at a time: a buffer of this size on every rank."""
+    sub_group_size: Count = 100_000_000
+    """ZeRO-3 updates this many parameters at a time: a copy of their gradients in float32."""
 
     @model_validator(mode="after")
     def _offload_needs_partitions(self) -> Self:

@@ -63,20 +63,27 @@ def keep_freed_memory() -> None:
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
         mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
-        libc.mallopt(mmap_threshold, 2**30)
-        libc.mallopt(trim_threshold, 2**31 - 1)
+        libc.mallopt(
+            mmap_threshold, 2**26
+        )  # a tile of the head is 50 MB; larger ones leave holes that are never filled
+        libc.mallopt(trim_threshold, 2**29)
 
 
 def deepspeed_config(engine: EngineConfig, optim: OptimConfig, dtype: torch.dtype, *, trains: bool) -> dict[str, Any]:
     """DeepSpeed's settings for the policy, or (`trains=False`) for a frozen reference."""
     stage = engine.zero_stage if trains or engine.zero_stage == 3 else 0
-    zero: dict[str, Any] = {"stage": stage, "overlap_comm": torch.cuda.is_available() and stage > 0}
+    zero: dict[str, Any] = {
+        "stage": stage,
+        "overlap_comm": torch.cuda.is_available() and stage > 0,
+        "reduce_bucket_size": engine.reduce_bucket_size,
+    }
     if stage == 3:
         zero |= {
             "stage3_param_persistence_threshold": engine.param_persistence_threshold,
             "stage3_max_live_parameters": engine.max_live_parameters,
             "stage3_prefetch_bucket_size": engine.prefetch_bucket_size,
             "stage3_max_reuse_distance": engine.max_reuse_distance,
+            "sub_group_size": engine.sub_group_size,
             "offload_param": _offload(engine.offload_params),
         }
     if stage > 0 and trains:
@@ -132,8 +139,8 @@ class Engine:
         self.zero_stage: int = settings["zero_optimization"]["stage"]
         self._clip = optim.grad_clip
         optimizer = torch.optim.AdamW(
-            _parameter_groups(module, optim.weight_decay), lr=optim.lr, betas=optim.betas, eps=optim.eps
-        )
+            _parameter_groups(module, optim.weight_decay), lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=True
+        )  # fused: one pass over the state, and no temporaries of its size
         self._engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=settings)
         self.module = module
         self._plain = not hasattr(self._engine.optimizer, "overflow")
