@@ -39,8 +39,13 @@ class WorkerError(ClusterError):
     def of(cls, rank: int, error: BaseException, max_lines: int = 25) -> "WorkerError":
         """`error` as strings. The exception object itself may not pickle, or not import where it is unpickled."""
         lines = "".join(traceback.format_exception(error)).splitlines()
-        is_input = isinstance(error, (ValueError, FileNotFoundError))
-        return cls(rank, type(error).__name__, str(error), "\n".join(lines[-max_lines:]), time.time(), is_input)
+        wrong_input = isinstance(error, Exception) and is_input(error)
+        return cls(rank, type(error).__name__, str(error), "\n".join(lines[-max_lines:]), time.time(), wrong_input)
+
+
+def is_input(error: Exception) -> bool:
+    """Whether not the run but what it was given is wrong: then trying again cannot help, here or in a worker."""
+    return error.is_input if isinstance(error, WorkerError) else isinstance(error, ValueError | FileNotFoundError)
 
 
 # What a healthy rank says when another one is gone: true, but never the cause.

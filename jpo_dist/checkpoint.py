@@ -46,6 +46,10 @@ class FencedError(CheckpointError):
     """A newer attempt of this run has started: this one must end, it can never commit again."""
 
 
+class ResumeRefused(CheckpointError, ValueError):
+    """checkpoint.resume says must or never, and the folder is not so."""
+
+
 class DiskFullError(CheckpointError):
     """The file system of run.dir has no room for a commit."""
 
@@ -170,7 +174,7 @@ def find_valid(run_dir: Path) -> Found:
 def resume_point(run_dir: Path, policy: Literal["auto", "must", "never"]) -> Commit | None:
     """Where to go on, or None for a start from nothing, as `checkpoint.resume` says.
 
-    Raises CheckpointError: must, and no commit verifies; never, and the folder has commits.
+    Raises ResumeRefused: must, and no commit verifies; never, and the folder has commits.
     """
     if policy == "never":
         names: list[str] = []
@@ -179,7 +183,7 @@ def resume_point(run_dir: Path, policy: Literal["auto", "must", "never"]) -> Com
                 names = sorted(path.name for path, _ in run_folder.commits(run_dir))
         names = ranks.broadcast(names)
         if names:
-            raise CheckpointError(
+            raise ResumeRefused(
                 f"checkpoint.resume (never) needs a run.dir without commits, {run_dir} has {names[-1]}; "
                 "use another run.dir, or checkpoint.resume=auto to continue that run"
             )
@@ -187,7 +191,7 @@ def resume_point(run_dir: Path, policy: Literal["auto", "must", "never"]) -> Com
     found = find_valid(run_dir)
     if found.commit is None and policy == "must":
         bad = ranks.broadcast(sorted(path.name for path in (run_dir / "checkpoints").glob("bad-step-*")))
-        raise CheckpointError(
+        raise ResumeRefused(
             f"checkpoint.resume (must) found no valid commit in {run_dir / 'checkpoints'}: "
             f"{'; '.join(found.set_aside) or 'there is none'} (set aside so far: {', '.join(bad) or 'none'}). "
             "Restore one, or use checkpoint.resume=auto to start from nothing"

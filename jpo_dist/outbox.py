@@ -28,6 +28,7 @@ from jpo_dist.spool import OUTBOX, SPOOL, JsonLines, read_lines
 ACK_FILE = "tracking.ack.json"
 ROWS_PER_BATCH = 1000
 _TRIES = 3
+_GIVE_UP_S = 5.0
 _LONGEST_WAIT_S = 10.0
 
 log = logging.getLogger(__name__)
@@ -226,14 +227,18 @@ class CourierThread:
 
     def __init__(self, courier: Courier, interval_s: float) -> None:
         self._courier, self._interval_s = courier, interval_s
-        self._deadline = float("inf")
+        self._deadline = self._gives_up = float("inf")
+        self._unsent = 0
         self._closing, self._closed = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
         self._thread.start()
 
     def close(self, timeout_s: float) -> int:
-        """Send the rest, for at most `timeout_s`. Returns the number of steps left unsent."""
+        """Send the rest, for at most `timeout_s`; a server that takes nothing at all gets a few seconds. Returns the
+        number of steps left unsent.
+        """
         self._deadline = time.monotonic() + timeout_s
+        self._gives_up = time.monotonic() + _GIVE_UP_S
         self._closing.set()
         self._thread.join(timeout_s)
         self._closed.set()
@@ -254,11 +259,18 @@ class CourierThread:
                 return
             except Exception as error:
                 failures += 1
+                if failures == 1 or self._progressed():
+                    self._gives_up = time.monotonic() + _GIVE_UP_S if last_round else self._gives_up
                 if failures == 1:
                     log.warning("no tracking now, trying on beside training: %s", brief(error))
-            if last_round and (failures == 0 or time.monotonic() > self._deadline):
+            if last_round and (failures == 0 or time.monotonic() > min(self._deadline, self._gives_up)):
                 return
             self._pause(failures)
+
+    def _progressed(self) -> bool:
+        """Whether the server has taken anything since this was last asked."""
+        before, self._unsent = self._unsent, self._courier.outbox.count_unsent()
+        return self._unsent < before
 
     def _pause(self, failures: int) -> None:
         if self._closing.is_set():

@@ -51,6 +51,8 @@ def torch_dtype(name: str) -> torch.dtype:
 def model_folder(config: ModelConfig) -> str:
     """A folder or hub id that transformers loads: `package:` resolved, a GGUF file converted once into the cache."""
     where = resolve(config.path)
+    if where.startswith(("/", ".")) and not Path(where).is_dir():  # transformers would take it for a hub id
+        raise FileNotFoundError(f"{where}: no such model folder; correct the path, or train and export it first")
     if config.gguf_file is None:
         return where
     source = Path(where) / config.gguf_file

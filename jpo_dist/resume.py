@@ -13,6 +13,7 @@ from jpo_dist.export import export
 from jpo_dist.policy import load_tokenizer
 from jpo_dist.records import digest
 from jpo_dist.setup import Setup, build_policy
+from jpo_dist.spool import read_lines
 
 logger = logging.getLogger(__name__)
 
@@ -92,4 +93,10 @@ def export_commit(config: JpoConfig, timeout_s: float = 600.0) -> Path:
     assert resumed is not None
     policy = build_policy(config)
     load_commit(policy, resumed, config)
-    return export(policy, load_tokenizer(config.model), config, {})
+    return export(policy, load_tokenizer(config.model), config, metrics_at(Path(config.run.dir), resumed.step))
+
+
+def metrics_at(run_dir: Path, step: int) -> dict[str, float]:
+    """What metrics.jsonl says of `step`; {} where it says nothing."""
+    lines = (line for line, _ in read_lines(run_dir / "metrics.jsonl"))
+    return next((dict(line["metrics"]) for line in lines if line.get("step") == step), {})

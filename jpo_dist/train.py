@@ -17,7 +17,7 @@ from jpo_dist.engine import StepOutcome, connect
 from jpo_dist.export import export
 from jpo_dist.faults import fault_point
 from jpo_dist.plan import Step
-from jpo_dist.resume import TrainState, restore, save
+from jpo_dist.resume import TrainState, metrics_at, restore, save
 from jpo_dist.setup import Setup, set_up
 from jpo_dist.step import learning_rate, score_comparisons, train_step
 
@@ -43,8 +43,9 @@ def run(config: JpoConfig, on_commit: OnCommit | None = None, timeout_s: float =
     state = restore(setup, resumed)
     hosts = ranks.gather(ranks.address())
     diary = Diary.open(setup, resumed, hosts) if ranks.rank() == 0 else None
-    last: dict[str, float] = {}
-    if not resumed:
+    if resumed:
+        last = metrics_at(run_dir, state.step)
+    else:
         last = evaluate(setup)
         write_down(diary, 0, last)
     for step in setup.plan.steps(start=state.step):

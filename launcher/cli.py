@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cluster.errors import WorkerError
+from cluster.errors import is_input
 from launcher.config import RunConfig, absolute, load
 
 app = typer.Typer(
@@ -109,9 +109,7 @@ def explained() -> Iterator[None]:
 
 def exit_code(error: Exception) -> int | None:
     """None for an error that nobody wrote for people: those keep their traceback."""
-    if isinstance(error, WorkerError):
-        return USAGE if error.is_input else FAILURE
-    if isinstance(error, (ValueError, FileNotFoundError)):
+    if is_input(error):
         return USAGE
     ours = type(error).__module__.split(".")[0] in ("jpo_dist", "cluster", "launcher")
     return FAILURE if ours else None

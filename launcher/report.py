@@ -49,7 +49,9 @@ def before_after_table(before: dict[str, float], after: dict[str, float], rates:
         table.add_column(name, justify="right")
     for label, metric, form in ROWS:
         keys = [f"eval/{name}/{metric}" for name in protocols]
-        table.add_row(label, *(f"{form.format(before[key])} -> {form.format(after[key])}" for key in keys))
+        untrained = metric == "rewards/accuracies" and not any(before[f"eval/{n}/rewards/margins"] for n in protocols)
+        first = "all ties" if untrained else None  # policy and reference are the same model: z is 0 everywhere
+        table.add_row(label, *(f"{first or form.format(before[key])} -> {form.format(after[key])}" for key in keys))
     table.add_section()
     old, new = rates
     table.add_row(

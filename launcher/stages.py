@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jpo_dist.tracking import replay, start_run
+from cluster.errors import is_input
+from jpo_dist.tracking import Status, replay, start_run
 from launcher.config import ConfigError, RunConfig, flatten, parse, write
 from launcher.progress import progress_of
 
@@ -26,15 +27,22 @@ def train(config: RunConfig) -> Path:
     if not is_driver():
         run_ranked(train_worker, config)
         return run_dir / "export"
-    write(config, run_dir / "config.yaml")
+    resolved = run_dir / "config.yaml"
+    before = resolved.read_text(encoding="utf-8") if resolved.exists() else None
+    write(config, resolved)
     start_run(config.tracking, config.run, flatten(config.model_dump(mode="json")), run_tags())
-    status = "FAILED"
+    status: Status = "FAILED"
     try:
         with progress_of(run_dir):
             run_ranked(train_worker, config)
         status = "FINISHED"
+    except Exception as error:
+        if before is not None and is_input(error):  # a start that was refused leaves the run that is there as it was
+            resolved.write_text(before, encoding="utf-8")
+            status = "FINISHED" if (run_dir / "export").exists() else "FAILED"
+        raise
     finally:
-        replay(config.tracking, config.run, status)  # type: ignore[arg-type]
+        replay(config.tracking, config.run, status)
     return run_dir / "export"
 
 

@@ -184,7 +184,6 @@ def test_never_refuses_a_used_run_dir_and_leaves_it_alone(tiny: Files, warm: War
     assert_same_run(run_dir, alone)
 
 
-@pytest.mark.xfail(strict=True, reason="a resume that the settings forbid is a CheckpointError and exits with 1")
 @pytest.mark.parametrize("resume", ["must", "never"])
 def test_a_resume_that_the_settings_forbid_exits_like_other_wrong_settings(
     tiny: Files, warm: Warm, alone: Path, tmp_path: Path, resume: str
@@ -211,7 +210,6 @@ def test_another_plan_is_refused(tiny: Files, warm: Warm, alone: Path, tmp_path:
     assert_same_run(run_dir, alone)
 
 
-@pytest.mark.xfail(strict=True, reason="config.yaml is written, and the MLflow run opened, before resume is decided")
 def test_a_refused_start_leaves_the_finished_run_as_it_was(tiny: Files, warm: Warm, pair: Path, tmp_path: Path) -> None:
     """Its message points to the settings in config.yaml."""
     folder = copy_of(pair.parent, tmp_path / "both")

@@ -161,7 +161,6 @@ def test_mlflow_has_params_config_tags_checkpoints_and_the_model(by_ray: Path, t
     assert model.tags["jpo.path"] == str(by_ray / "export")
 
 
-@pytest.mark.xfail(strict=True, reason="redact masks evaluate.max_new_tokens, a number: its name ends in `tokens`")
 def test_mlflow_shows_the_config_as_it_is(by_ray: Path, tracked: Any) -> None:
     from mlflow.artifacts import download_artifacts
 
