@@ -15,6 +15,9 @@ from jpo_dist.config import TrainConfig
 from jpo_dist.records import ComparisonSet
 
 
+EVALUATED_AT_A_TIME = 512
+
+
 @dataclass(frozen=True)
 class MicroStep:
     """One engine forward on every rank. `winners_C[c]` and `losers_C[c]` index the items of all ranks end to end."""
@@ -86,7 +89,18 @@ class Plan:
                     break
             else:
                 bins.append(group)
-        return bins
+        return self._even(groups, len(bins)) or bins
+
+    def _even(self, groups: list[np.ndarray], count: int) -> list[np.ndarray] | None:
+        """The same groups in as many micro-steps of like size, if they fit: memory must hold the fullest one."""
+        loads = [0] * count
+        bins: list[list[np.ndarray]] = [[] for _ in range(count)]
+        for group in groups:
+            least = loads.index(min(loads))
+            bins[least].append(group)
+            loads[least] += int(self.lengths_N[self._items(group)].sum())
+        even = [np.concatenate(held) for held in bins]
+        return even if all(self._fits(held) for held in even) else None
 
     def _connected(self, chosen: np.ndarray) -> list[np.ndarray]:
         """Comparisons that share an item go together, so that the item is scored once."""
@@ -178,6 +192,8 @@ def make_plan(comparisons: ComparisonSet, lengths_N: np.ndarray, train: TrainCon
 
 
 def evaluation_plan(comparisons: ComparisonSet, lengths_N: np.ndarray, train: TrainConfig, num_ranks: int) -> Plan:
-    """Every comparison once, in order."""
-    once = train.model_copy(update={"shuffle": False, "max_steps": None, "epochs": 1})
+    """Every comparison once, in order, many at a time: an item that several of them share is scored once."""
+    many = max(train.comparisons_per_step, EVALUATED_AT_A_TIME)
+    changes = {"shuffle": False, "max_steps": None, "epochs": 1, "comparisons_per_step": many}
+    once = train.model_copy(update=changes)
     return make_plan(comparisons, lengths_N, once, num_ranks)
