@@ -14,7 +14,6 @@ import numpy as np
 from jpo_dist.config import TrainConfig
 from jpo_dist.records import ComparisonSet
 
-
 EVALUATED_AT_A_TIME = 512
 
 
