@@ -19,8 +19,8 @@ def redact(value: Any, key: str = "") -> Any:
     """
     if isinstance(value, Mapping):
         return {name: redact(inner, str(name)) for name, inner in value.items()}
-    is_text = not (value is None or isinstance(value, bool | int | float))  # max_new_tokens is a count, not a secret
-    if is_text and _SECRET_KEY.search(key):
+    is_count = isinstance(value, bool | int | float) and key.lower().endswith("tokens")  # max_new_tokens: no secret
+    if value is not None and not is_count and _SECRET_KEY.search(key):
         return "***"
     if isinstance(value, list | tuple):
         return [redact(inner) for inner in value]
