@@ -19,7 +19,7 @@ def redact(value: Any, key: str = "") -> Any:
     """
     if isinstance(value, Mapping):
         return {name: redact(inner, str(name)) for name, inner in value.items()}
-    is_count = isinstance(value, bool | int | float) and key.lower().endswith("tokens")  # max_new_tokens: no secret
+    is_count = key.lower().endswith("tokens") and str(value).isdigit()  # max_new_tokens is no secret
     if value is not None and not is_count and _SECRET_KEY.search(key):
         return "***"
     if isinstance(value, list | tuple):
