@@ -297,3 +297,10 @@ def test_paths_become_absolute_and_hub_ids_do_not(tmp_path: Path, monkeypatch: p
     assert (config.model.path, config.run.dir) == ("owner/model", at("runs/a"))
     assert config.tracking.uri == f"sqlite:///{at('mlflow.db')}"
     assert absolute(config) == config
+
+
+def test_the_page_of_settings_is_the_one_the_code_writes() -> None:
+    """docs/config.md is made by `python -m launcher.reference_page`."""
+    from launcher.reference_page import page
+
+    assert (ROOT / "docs" / "config.md").read_text(encoding="utf-8") == page() + "\n"
