@@ -55,6 +55,13 @@ def connect(timeout_s: float = 600.0) -> None:
     deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
 
 
+def disconnect() -> None:
+    """Leave the process group together, as the last thing: a rank that exits alone can abort in its peers' closing."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
 def keep_freed_memory() -> None:
     """Have glibc keep freed tensors for the next ones instead of giving every page back and faulting it in again.
 

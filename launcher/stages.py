@@ -98,6 +98,10 @@ def run_ranked(entry: Entry, config: RunConfig) -> None:
     payload: dict[str, Any] = {"config": config.model_dump(mode="json"), "under_ray": False}
     if under_torchrun() or config.cluster.workers == 0:
         entry(payload)
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            from jpo_dist.engine import disconnect
+
+            disconnect()
         return
     if importlib.util.find_spec("ray") is None:
         raise ConfigError(
