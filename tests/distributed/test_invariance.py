@@ -117,3 +117,12 @@ def test_adapter_off_equals_cached_and_live_with_lora(files: dict[str, str], tmp
     assert abs(np.mean(runs["adapter_off"]["steps"][-1]["loss"]) - oracle.LN2) > 1e-4, "the adapter did not learn"
     assert_same(runs["adapter_off"], runs["cached"])
     assert_same(runs["adapter_off"], runs["live"])
+
+
+def test_the_sft_term_is_the_same_on_two_ranks_and_changes_the_training(
+    files: dict[str, str], alone: dict[str, Any]
+) -> None:
+    objective = {"sft_weight": 0.5}
+    one = run(files, 1, engine={"zero_stage": 0}, objective=objective)
+    assert_same(one, run(files, 2, objective=objective, train={"tokens_per_micro_step": 140}))
+    assert min(one["steps"][0]["loss"]) > max(alone["steps"][0]["loss"]), "the term is a positive loss on top of ln 2"
