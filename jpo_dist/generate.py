@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from jpo_dist.policy import device
 from jpo_dist.records import Message
-from jpo_dist.tokenize import instruction_text, make_template
+from jpo_dist.template import instruction_text, make_template
 
 BATCH = 64
 

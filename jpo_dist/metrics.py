@@ -17,6 +17,7 @@ import torch
 from jpo_dist import objective
 from jpo_dist.config import ObjectiveConfig
 from jpo_dist.margins import Scores
+from jpo_dist.plan import Step
 from jpo_dist.score import INSTRUCTION, RESPONSE
 
 _COLUMNS = (
@@ -81,6 +82,19 @@ def means(rows_CK: np.ndarray, prefix: str = "") -> dict[str, float]:
     if not len(rows_CK):
         return {}
     return {prefix + name: float(value) for name, value in zip(_COLUMNS, rows_CK.mean(0), strict=True)}
+
+
+def throughput(step: Step, lengths_N: np.ndarray, seconds: float) -> dict[str, float]:
+    """`perf/...` of one step. `padding_share`: share of the computed tokens that belong to no item."""
+    tokens = int(lengths_N[np.concatenate([micro.items_N for micro in step.micro_steps])].sum())
+    fillers = sum(2 for micro in step.micro_steps for mine in micro.items_by_rank if not len(mine))
+    return {
+        "perf/step_seconds": seconds,
+        "perf/tokens_per_second": tokens / seconds,
+        "perf/comparisons_per_second": len(step.comparisons_C) / seconds,
+        "perf/padding_share": fillers / (tokens + fillers),
+        "perf/micro_steps": float(len(step.micro_steps)),
+    }
 
 
 def column(rows_CK: np.ndarray, name: str) -> np.ndarray:

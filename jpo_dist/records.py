@@ -135,10 +135,10 @@ class ComparisonSet:
     def is_joint_C(self) -> np.ndarray:
         return np.array(self.comparisons["protocol"].to_pylist(), dtype=object) == JOINT
 
-    def item(self, row: int) -> Item:
-        record = self.items.slice(row, 1).to_pylist()[0]
-        messages = tuple(Message(m["role"], m["content"]) for m in record["instruction"])
-        return Item(messages, record["response"])
+    def all_items(self) -> list[Item]:
+        """In row order. Row by row, slicing the table would cost a hundred times as much."""
+        records = self.items.select(["instruction", "response"]).to_pylist()
+        return [Item(tuple(Message(**turn) for turn in r["instruction"]), r["response"]) for r in records]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -175,27 +175,3 @@ class ComparisonSet:
         if len(rows) and not (rows.min() >= 0 and rows.max() < items.num_rows):
             raise ValueError(f"{folder}: comparisons name item {rows.max()}, the set has {items.num_rows}; rebuild it")
         return built
-
-
-class Split(NamedTuple):
-    train: ComparisonSet
-    held_out: ComparisonSet
-    num_crossing: int
-    """Comparisons between an instruction of one side and one of the other: in neither, counted here."""
-
-
-def split_by_instruction(comparisons: ComparisonSet, fraction: float, seed: int) -> Split:
-    """Hold out about `fraction` of the instructions. Depends on the text and the seed, not on the row order."""
-    ids = [digest(messages) for messages in _message_lists(comparisons.items)]
-    limit = int(fraction * 2**32)
-    held_N = np.array([int(digest([seed, i])[:8], 16) < limit for i in ids], dtype=bool)
-    winner_C, loser_C = held_N[comparisons.winners_C], held_N[comparisons.losers_C]
-    return Split(
-        train=comparisons.subset(~winner_C & ~loser_C),
-        held_out=comparisons.subset(winner_C & loser_C),
-        num_crossing=int((winner_C != loser_C).sum()),
-    )
-
-
-def _message_lists(items: pa.Table) -> list[list[list[str]]]:
-    return [[[m["role"], m["content"]] for m in messages] for messages in items["instruction"].to_pylist()]

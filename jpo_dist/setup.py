@@ -11,9 +11,10 @@ from jpo_dist.config import JpoConfig
 from jpo_dist.engine import Engine, deepspeed_config, partitioned
 from jpo_dist.plan import Plan, make_plan
 from jpo_dist.policy import device, load_model, load_tokenizer, torch_dtype
-from jpo_dist.records import ComparisonSet, split_by_instruction
+from jpo_dist.records import ComparisonSet
 from jpo_dist.reference import Reference, cached, live, switched_off
 from jpo_dist.score import Scorer
+from jpo_dist.split import split_by_instruction
 from jpo_dist.tokenize import Prepared, prepare
 
 

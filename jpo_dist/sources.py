@@ -18,7 +18,7 @@ import numpy as np
 from jpo_dist.formats import FORMATS, LINE_FORMATS, Rows, rows_of
 from jpo_dist.layouts import LAYOUTS, BadField, Layout, comparison, layout_of
 from jpo_dist.paths import resolve
-from jpo_dist.records import Comparison, ComparisonSet, Item, Message
+from jpo_dist.records import Comparison, ComparisonSet
 
 OnBadRow = Literal["error", "skip"]
 
@@ -184,8 +184,7 @@ def _detect(table: Table) -> Layout | None:
 
 
 def _comparisons_of(comparisons: ComparisonSet) -> Iterator[Comparison]:
-    records = comparisons.items.to_pylist()
-    items = [Item(tuple(Message(**turn) for turn in r["instruction"]), r["response"]) for r in records]
+    items = comparisons.all_items()
     for edge in comparisons.comparisons.to_pylist():
         yield Comparison(items[edge["winner"]], items[edge["loser"]], edge["weight"], edge["source"])
 

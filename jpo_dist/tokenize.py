@@ -18,17 +18,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from jpo_dist.config import DataConfig
-from jpo_dist.records import ComparisonSet, Item, Message, digest
-
-CHAT = "chat"
-_SENTINEL = "\u241fRESPONSE\u241f"  # stands for the response while we find what a chat template puts after it
-
-
-class Template(NamedTuple):
-    """How this tokenizer writes an item: the text of an instruction, and the ids that end a response."""
-
-    text: str
-    end_ids: tuple[int, ...]
+from jpo_dist.records import ComparisonSet, Item, digest
+from jpo_dist.template import Template, instruction_text, make_template
 
 
 class OverLongError(ValueError):
@@ -58,38 +49,6 @@ class TokenizedItems:
     def digest(self, row: int) -> str:
         """Identifies the scores of this item under a given model: its ids and its boundary."""
         return digest([int(self.instruction_lengths_N[row]), self.ids(row).tolist()])
-
-
-def make_template(tokenizer: Any, text: str) -> Template:
-    """Raises ValueError when `text` is "chat" and the tokenizer has no chat template, or when there is no end id."""
-    if text != CHAT:
-        return Template(text, _eos(tokenizer))
-    if not tokenizer.chat_template:
-        raise ValueError("data.template (chat) needs a tokenizer with a chat template; give a plain template instead")
-    turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": _SENTINEL}]
-    rendered = tokenizer.apply_chat_template(turns, tokenize=False)
-    after = tokenizer.encode(rendered.split(_SENTINEL, 1)[1].lstrip(), add_special_tokens=False)
-    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-    ends = [i for i, token in enumerate(after) if token in special]
-    # A template may end the turn with a token of its own (Gemma's <end_of_turn>) and go on with a newline. What the
-    # model must learn to emit is the turn's end; nothing after it is ever sampled.
-    return Template(CHAT, tuple(after[: ends[0] + 1]) if ends else _eos(tokenizer))
-
-
-def _eos(tokenizer: Any) -> tuple[int, ...]:
-    if tokenizer.eos_token_id is None:
-        raise ValueError("the tokenizer has no EOS token; set one in its tokenizer_config.json (eos_token)")
-    return (tokenizer.eos_token_id,)
-
-
-def instruction_text(tokenizer: Any, template: Template, instruction: tuple[Message, ...]) -> str:
-    """The text up to the first character of the response."""
-    if template.text == CHAT:
-        turns = [message._asdict() for message in instruction]
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-    single = len(instruction) == 1 and instruction[0].role == "user"
-    plain = instruction[0].content if single else "\n\n".join(f"{m.role.title()}: {m.content}" for m in instruction)
-    return template.text.replace("{instruction}", plain)
 
 
 def encode_instructions(tokenizer: Any, template: Template, items: Iterable[Item]) -> list[list[int]]:
@@ -151,18 +110,19 @@ class Prepared(NamedTuple):
 
 def prepare(tokenizer: Any, comparisons: ComparisonSet, data: DataConfig) -> Prepared:
     """Tokenize every item; drop the comparisons that have an over-long one and count them, or raise OverLongError."""
-    tokens = tokenize(tokenizer, [comparisons.item(row) for row in range(comparisons.num_items)], data)
+    items = comparisons.all_items()
+    tokens = tokenize(tokenizer, items, data)
     too_long_N = tokens.lengths_N > data.max_length
     bad_C = too_long_N[comparisons.winners_C] | too_long_N[comparisons.losers_C]
     if not bad_C.any():
         return Prepared(comparisons, tokens, {"over-long": 0})
     if data.over_long == "error":
         row = int(np.flatnonzero(too_long_N)[0])
-        text = comparisons.item(row).instruction[-1].content[:60]
+        text = items[row].instruction[-1].content[:60]
         raise OverLongError(
             f"data.max_length ({data.max_length}) is less than {int(too_long_N.sum())} items, the first of "
             f"{tokens.lengths_N[row]} tokens ({text!r}); raise it, or set data.over_long to skip or truncate"
         )
     kept = comparisons.subset(~bad_C)
-    again = tokenize(tokenizer, [kept.item(row) for row in range(kept.num_items)], data)
+    again = tokenize(tokenizer, kept.all_items(), data)
     return Prepared(kept, again, {"over-long": int(bad_C.sum())})

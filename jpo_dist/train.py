@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from jpo_dist import metrics, ranks
 from jpo_dist.checkpoint import open_attempt, resume_point
 from jpo_dist.config import JpoConfig
@@ -91,22 +89,15 @@ def advance(state: TrainState, step: Step, outcome: StepOutcome, most: int) -> T
 def step_metrics(
     setup: Setup, step: Step, state: TrainState, outcome: StepOutcome, meter: metrics.Meter, seconds: float
 ) -> dict[str, float]:
-    """One line of metrics.jsonl. `perf/padding_share`: share of computed tokens that belong to no item."""
+    """One line of metrics.jsonl."""
     _, rows_CK = meter.table()
-    items = np.concatenate([micro.items_N for micro in step.micro_steps])
-    tokens = int(setup.plan.lengths_N[items].sum())
-    fillers = sum(2 for micro in step.micro_steps for mine in micro.items_by_rank if not len(mine))
     return {
         **metrics.means(rows_CK),
         "grad_norm": outcome.grad_norm,
         "learning_rate": learning_rate(setup.config.optim, step.index, setup.plan.num_steps),
         "epoch": state.step / setup.plan.steps_per_epoch,
         "nonfinite_steps": float(state.nonfinite_steps),
-        "perf/step_seconds": seconds,
-        "perf/tokens_per_second": tokens / seconds,
-        "perf/comparisons_per_second": len(step.comparisons_C) / seconds,
-        "perf/padding_share": fillers / (tokens + fillers),
-        "perf/micro_steps": float(len(step.micro_steps)),
+        **metrics.throughput(step, setup.plan.lengths_N, seconds),
     }
 
 

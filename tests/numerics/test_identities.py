@@ -92,7 +92,7 @@ def problem(source: str = "made", rotated: bool = False, same_model: bool = Fals
         Comparison(Item.of(i, winner), Item.of(j, loser), 1.0 + n % 3)
         for n, ((i, winner, _), (j, _, loser)) in enumerate(zip(rows, losers, strict=True))
     )
-    items = [made.item(row) for row in range(made.num_items)]
+    items = made.all_items()
     tokens = tokenize(merging_tokenizer(), items, DataConfig(train="unused", template=PLAIN))
     policy, reference = scorer(0), scorer(0 if same_model else 1)
     with torch.no_grad():
@@ -204,6 +204,7 @@ def alone(model: torch.nn.Module, p: Problem, row: int) -> torch.Tensor:
 def test_joint_log_prob_is_that_of_the_instruction_plus_that_of_the_response_given_it() -> None:
     p = problem(rotated=True)
     found = scores(p.policy, p.tokens)
+    items = p.comparisons.all_items()
     for row in range(len(p.tokens)):
         assert abs(found[row, INSTRUCTION].item() - alone(plain_model(0), p, row).item()) < 1e-9
         ids = torch.tensor(p.tokens.ids(row).tolist())
@@ -295,8 +296,9 @@ def test_scored_tokens_are_instruction_response_and_end(source: str) -> None:
     p = problem(source)
     batch = pack(p.tokens, np.arange(len(p.tokens)), torch.device("cpu"))
     counts = torch.bincount(batch.slots_R, minlength=2 * len(p.tokens)).view(-1, 2)
+    items = p.comparisons.all_items()
     for row in range(len(p.tokens)):
-        item = p.comparisons.item(row)
+        item = items[row]
         encode = lambda text: len(merging_tokenizer().encode(text, add_special_tokens=False))  # noqa: E731
         instruction = encode(PLAIN.replace("{instruction}", item.instruction[0].content))
         assert counts[row].tolist() == [instruction, encode(item.response) + 1]

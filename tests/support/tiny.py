@@ -61,9 +61,10 @@ def comparisons(count: int = 12, joint: bool = True) -> ComparisonSet:
 
 def write_jsonl(path: Path, comparisons: ComparisonSet) -> str:
     """In the paper's layout, weights included. Returns the path."""
+    items = comparisons.all_items()
     with path.open("w", encoding="utf-8") as file:
         for w, l, weight in zip(comparisons.winners_C, comparisons.losers_C, comparisons.weights_C, strict=True):  # noqa: E741
-            winner, loser = comparisons.item(int(w)), comparisons.item(int(l))
+            winner, loser = items[int(w)], items[int(l)]
             row = {
                 "i_chosen": winner.instruction[0].content,
                 "r_chosen": winner.response,

@@ -17,7 +17,7 @@ def graph(edges: list[tuple[int, int]], weights: list[float] | None = None) -> t
     weights = weights or [1.0] * len(edges)
     item = lambda n: Item.of(f"instruction {n}", f"response {n}")  # noqa: E731
     made = ComparisonSet.build(Comparison(item(w), item(l), x) for (w, l), x in zip(edges, weights, strict=True))  # noqa: E741
-    numbers = [int(made.item(row).response.split()[1]) for row in range(made.num_items)]
+    numbers = [int(item.response.split()[1]) for item in made.all_items()]
     return made, numbers
 
 

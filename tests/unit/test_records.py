@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jpo_dist.records import Comparison, ComparisonSet, Item, Message, digest, split_by_instruction
+from jpo_dist.records import Comparison, ComparisonSet, Item, Message, digest
+from jpo_dist.split import split_by_instruction
 
 PEAR, BRICK = Item.of("Name a fruit.", "A pear."), Item.of("Name a fruit.", "A brick.")
 BLUE, RED = Item.of("Name a color.", "Blue."), Item.of("Name a color.", "Red.")
@@ -24,11 +25,12 @@ def content(comparisons: ComparisonSet) -> list[Comparison]:
     """The comparisons as they were before they became tables."""
     sources = comparisons.comparisons["source"].to_pylist()
     rows = zip(comparisons.winners_C, comparisons.losers_C, comparisons.weights_C, sources, strict=True)
-    return [Comparison(comparisons.item(w), comparisons.item(v), weight, source) for w, v, weight, source in rows]
+    items = comparisons.all_items()
+    return [Comparison(items[w], items[v], weight, source) for w, v, weight, source in rows]
 
 
 def instructions(comparisons: ComparisonSet) -> set[str]:
-    return {comparisons.item(row).instruction_id for row in range(comparisons.num_items)}
+    return {item.instruction_id for item in comparisons.all_items()}
 
 
 def test_digest_is_the_first_half_of_sha256_over_canonical_json():
@@ -61,7 +63,7 @@ def test_protocol_follows_from_the_instructions():
 
 def test_repeated_items_are_one_row_and_repeated_comparisons_stay():
     built = ComparisonSet.build([Comparison(PEAR, BRICK), Comparison(BLUE, BRICK, 2.0, "b"), Comparison(PEAR, BRICK)])
-    assert [built.item(row) for row in range(built.num_items)] == [PEAR, BRICK, BLUE]
+    assert built.all_items() == [PEAR, BRICK, BLUE]
     assert (built.winners_C.tolist(), built.losers_C.tolist()) == ([0, 2, 0], [1, 1, 1])
     assert built.weights_C.tolist() == [1.0, 2.0, 1.0]
     assert built.is_joint_C.tolist() == [False, True, False]

@@ -32,7 +32,8 @@ def expected(rows: list[dict] = ROWS) -> list[tuple[Item, Item, float]]:
 
 def content(comparisons: ComparisonSet) -> list[tuple[Item, Item, float]]:
     sides = zip(comparisons.winners_C, comparisons.losers_C, comparisons.weights_C, strict=True)
-    return [(comparisons.item(w), comparisons.item(v), weight) for w, v, weight in sides]
+    items = comparisons.all_items()
+    return [(items[w], items[v], weight) for w, v, weight in sides]
 
 
 def write_jsonl(path: Path, rows: list[dict] = ROWS) -> Path:
@@ -269,7 +270,7 @@ def test_chat_messages_through_parquet(tmp_path):
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
     comparisons, report = read(str(tmp_path / "a.parquet"), on_bad_row="error")
     assert (report.joint, report.items) == (0, 3)
-    assert comparisons.item(0) == Item.of("2+2?", "4")
+    assert comparisons.all_items()[0] == Item.of("2+2?", "4")
 
 
 def test_folders_globs_and_lists_in_order_with_a_layout_for_each_file(tmp_path):
@@ -381,5 +382,5 @@ def test_report_for_people_names_twenty_rows_and_counts_the_rest(tmp_path):
 def test_text_that_is_python_is_data(tmp_path):
     row = ROWS[0] | {"r_chosen": f"__import__('pathlib').Path({str(tmp_path / 'run')!r}).touch()"}
     comparisons, _ = read(str(write_jsonl(tmp_path / "a.jsonl", [row])), on_bad_row="error")
-    assert comparisons.item(0).response == row["r_chosen"]
+    assert comparisons.all_items()[0].response == row["r_chosen"]
     assert not (tmp_path / "run").exists()

@@ -12,7 +12,8 @@ from transformers import PreTrainedTokenizerFast
 
 from jpo_dist.config import DataConfig
 from jpo_dist.records import Comparison, ComparisonSet, Item, Message
-from jpo_dist.tokenize import OverLongError, TokenizedItems, make_template, prepare, tokenize
+from jpo_dist.template import make_template
+from jpo_dist.tokenize import OverLongError, TokenizedItems, prepare, tokenize
 from tests.support.tiny import CHAT_TEMPLATE, PLAIN, byte_tokenizer
 
 BOS, EOS = 0, 1
@@ -317,7 +318,7 @@ def test_over_long_comparisons_are_skipped_and_counted() -> None:
     assert prepared.skipped == {"over-long": 2}
     assert len(prepared.comparisons) == 2
     assert len(prepared.tokens) == prepared.comparisons.num_items == 2
-    assert [prepared.comparisons.item(row).response for row in range(2)] == ["yes", "no"]
+    assert [prepared.comparisons.all_items()[row].response for row in range(2)] == ["yes", "no"]
     assert text_of(byte_tokenizer(), prepared.tokens.ids(1).tolist()) == "<s>q:no</s>"
 
 
