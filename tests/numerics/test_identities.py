@@ -204,7 +204,6 @@ def alone(model: torch.nn.Module, p: Problem, row: int) -> torch.Tensor:
 def test_joint_log_prob_is_that_of_the_instruction_plus_that_of_the_response_given_it() -> None:
     p = problem(rotated=True)
     found = scores(p.policy, p.tokens)
-    items = p.comparisons.all_items()
     for row in range(len(p.tokens)):
         assert abs(found[row, INSTRUCTION].item() - alone(plain_model(0), p, row).item()) < 1e-9
         ids = torch.tensor(p.tokens.ids(row).tolist())
