@@ -10,16 +10,30 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 CONDITIONAL, JOINT = "conditional", "joint"
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+
+Origin = Literal["stated", "scored", "assumed", "judged"]
+"""How a preference is known: the source says so, both items have scores on one scale, it is inferred from wins within
+other instructions (an assumption, see pairing), or a judge was asked."""
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-ITEM_SCHEMA = pa.schema([("id", pa.string()), ("instruction", _MESSAGES), ("response", pa.string())])
+ITEM_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("instruction", _MESSAGES),
+        ("response", pa.string()),
+        ("score", pa.float64()),
+        ("scale", pa.string()),
+    ]
+)
 COMPARISON_SCHEMA = pa.schema(
     [
         ("winner", pa.int64()),
@@ -27,6 +41,11 @@ COMPARISON_SCHEMA = pa.schema(
         ("weight", pa.float64()),
         ("protocol", pa.string()),
         ("source", pa.string()),
+        ("tie", pa.bool_()),
+        ("confidence", pa.float64()),
+        ("origin", pa.string()),
+        ("annotator", pa.string()),
+        ("split", pa.string()),
     ]
 )
 
@@ -79,10 +98,25 @@ class Comparison:
     loser: Item
     weight: float = 1.0
     source: str = ""
+    tie: bool = False
+    """Neither is better; `winner` is then just the first of the two."""
+    confidence: float | None = None
+    """Of whoever judged, above 0 and at most 1, where the source tells."""
+    origin: Origin = "stated"
+    annotator: str | None = None
 
     @property
     def protocol(self) -> str:
         return CONDITIONAL if self.winner.instruction == self.loser.instruction else JOINT
+
+
+class Rating(NamedTuple):
+    """A score of one item, higher is better. Only scores of one `scale` (a source, usually) may be compared."""
+
+    item: Item
+    score: float
+    scale: str
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,24 +127,29 @@ class ComparisonSet:
     comparisons: pa.Table
 
     @classmethod
-    def build(cls, comparisons: Iterable[Comparison]) -> "ComparisonSet":
-        """Collapse equal items to one row, in order of first appearance; keep every comparison, in order."""
-        rows: dict[str, int] = {}
-        items: list[dict[str, Any]] = []
+    def build(cls, comparisons: Iterable[Comparison], ratings: Iterable[Rating] = ()) -> "ComparisonSet":
+        """Collapse equal items to one row, in order of first appearance; keep every comparison, in order.
 
-        def row_of(item: Item) -> int:
-            row = rows.setdefault(item.id, len(items))
-            if row == len(items):
-                messages = [message._asdict() for message in item.instruction]
-                items.append({"id": item.id, "instruction": messages, "response": item.response})
-            return row
-
-        edges = [
-            {"winner": row_of(c.winner), "loser": row_of(c.loser), "weight": c.weight,
-             "protocol": c.protocol, "source": c.source}
-            for c in comparisons
-        ]  # fmt: skip
-        return cls(pa.Table.from_pylist(items, ITEM_SCHEMA), pa.Table.from_pylist(edges, COMPARISON_SCHEMA))
+        `ratings` gives items their score and adds items that no comparison uses; there is one of each item.
+        """
+        rows: dict[Item, int] = {}
+        edges = []
+        for c in comparisons:
+            winner, loser = rows.setdefault(c.winner, len(rows)), rows.setdefault(c.loser, len(rows))
+            edges.append((winner, loser, c.weight, c.protocol, c.source, c.tie, c.confidence, c.origin, c.annotator))
+        scores = {rows.setdefault(rating.item, len(rows)): (rating.score, rating.scale) for rating in ratings}
+        scored = [scores.get(row, (None, None)) for row in range(len(rows))]
+        columns = {
+            "id": [item.id for item in rows],
+            "instruction": [[turn._asdict() for turn in item.instruction] for item in rows],
+            "response": [item.response for item in rows],
+            "score": [score for score, _ in scored],
+            "scale": [scale for _, scale in scored],
+        }
+        names = COMPARISON_SCHEMA.names
+        table = dict(zip(names, zip(*edges, strict=True), strict=False)) if edges else {}
+        comparison_columns = {name: table.get(name, [None] * len(edges)) for name in names}
+        return cls(pa.table(columns, ITEM_SCHEMA), pa.table(comparison_columns, COMPARISON_SCHEMA))
 
     @property
     def num_items(self) -> int:
@@ -133,7 +172,21 @@ class ComparisonSet:
 
     @cached_property
     def is_joint_C(self) -> np.ndarray:
-        return np.array(self.comparisons["protocol"].to_pylist(), dtype=object) == JOINT
+        return pc.equal(self.comparisons["protocol"], JOINT).to_numpy()
+
+    @cached_property
+    def is_tie_C(self) -> np.ndarray:
+        return self.comparisons["tie"].to_numpy()
+
+    @cached_property
+    def scores_N(self) -> np.ndarray:
+        """NaN for an item without a score."""
+        return self.items["score"].to_numpy()
+
+    @property
+    def splits(self) -> list[str]:
+        """Names of the splits; none in a set that was never split."""
+        return [name for name in (TRAIN, VALIDATION, TEST) if pc.any(pc.equal(self.comparisons["split"], name)).as_py()]
 
     def all_items(self) -> list[Item]:
         """In row order. Row by row, slicing the table would cost a hundred times as much."""
@@ -144,6 +197,12 @@ class ComparisonSet:
     def fingerprint(self) -> str:
         """Changes when any item, comparison, weight or their order changes."""
         return digest([self.items["id"].to_pylist(), self.comparisons.to_pydict()])
+
+    def split(self, name: str) -> "ComparisonSet":
+        """The comparisons of one split. Raises KeyError when there are none."""
+        if name not in self.splits:
+            raise KeyError(f"no split {name!r}; there are: {', '.join(self.splits) or 'none'}")
+        return self.subset(pc.fill_null(pc.equal(self.comparisons["split"], name), False).to_numpy())
 
     def subset(self, keep_C: np.ndarray) -> "ComparisonSet":
         """The comparisons where `keep_C` is true, in order, with only the items they use, in order."""
