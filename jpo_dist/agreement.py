@@ -79,7 +79,7 @@ def cohen_kappa(first: list[str], second: list[str]) -> dict[str, Any]:
     if len({*first, *second}) == 1:
         return {"kappa": None, "why": ONE_ANSWER}
     try:
-        from sklearn.metrics import cohen_kappa_score
+        from sklearn.metrics import cohen_kappa_score  # type: ignore[import-untyped]
     except ImportError as error:
         raise ValueError("agreement needs scikit-learn; pip install 'jpo-dist[data]'") from error
     return {"kappa": float(cohen_kappa_score(first, second))}
@@ -102,7 +102,7 @@ def fleiss_kappa(counts_UK: np.ndarray) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():  # some of its other modules warn about pandas when imported
             warnings.simplefilter("ignore")
-            from statsmodels.stats import inter_rater
+            from statsmodels.stats import inter_rater  # type: ignore[import-untyped]
     except ImportError as error:
         raise ValueError("agreement needs statsmodels; pip install 'jpo-dist[data]'") from error
     return {"kappa": float(inter_rater.fleiss_kappa(counts_UK, method="fleiss"))}
