@@ -1,0 +1,158 @@
+"""The limits every policy obeys, in one place: what a policy offers is taken or counted under the limit it met.
+
+Legend: N items, K offered pairs, C pairs taken.
+"""
+
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+
+REASONS = ("", "tie", "instruction", "split or scale")
+"""Why a pair can never be taken; equal instructions where they must differ, or the other way about."""
+_TIE, _INSTRUCTION, _CELL = 1, 2, 3
+
+
+class Limits(NamedTuple):
+    """What a pair is held against. The arrays have one entry for each item."""
+
+    cell_N: np.ndarray
+    """Split and scale, as one number; -1: never paired."""
+    instruction_N: np.ndarray
+    scores_N: np.ndarray | None
+    """None: nobody has compared the items yet, so nothing is a tie or a win."""
+    joint: bool
+    """Instructions must differ; otherwise they must be equal."""
+    gap: float
+    keep_ties: bool
+    max_per_item: int
+    max_imbalance: int | None
+    two_sided_N: np.ndarray
+    """Items that `max_imbalance` holds for."""
+    budget: int | None
+
+
+class Ledger:
+    """Pairs taken so far and what is left of every limit."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        num_items = len(limits.cell_N)
+        self.uses: list[int] = [0] * num_items
+        self.balance: list[int] = [0] * num_items
+        self.taken: set[int] = set()
+        self.winners: list[int] = []
+        self.losers: list[int] = []
+        self.ties: list[bool] = []
+        self.offered = 0
+        self.left_out: Counter[str] = Counter()
+
+    @property
+    def full(self) -> bool:
+        return self.limits.budget is not None and len(self.winners) >= self.limits.budget
+
+    def open_N(self) -> np.ndarray:
+        """(N,) whether an item may stand in one more pair."""
+        return (np.array(self.uses) < self.limits.max_per_item) & (self.limits.cell_N >= 0)
+
+    def offer(self, first_K: np.ndarray, second_K: np.ndarray, together: int = 1) -> int:
+        """Take what the limits allow, in order; `together` pairs in a row all or none. Returns how many were taken."""
+        before = len(self.winners)
+        self.offered += len(first_K)
+        first_K, second_K, reason_K, tie_K = self._judged(first_K, second_K)
+        columns = (first_K.tolist(), second_K.tolist(), reason_K.tolist(), tie_K.tolist())
+        for at in range(0, len(first_K), together):
+            self._take([column[at : at + together] for column in columns])
+        return len(self.winners) - before
+
+    def _judged(self, first_K: np.ndarray, second_K: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The pairs with the higher score first, the number of the reason for leaving one out, which are ties."""
+        limits = self.limits
+        reason_K = np.zeros(len(first_K), np.int8)
+        tie_K = np.zeros(len(first_K), dtype=bool)
+        if limits.scores_N is not None:
+            step_K = limits.scores_N[first_K] - limits.scores_N[second_K]
+            swap_K = step_K < 0
+            first_K, second_K = np.where(swap_K, second_K, first_K), np.where(swap_K, first_K, second_K)
+            tie_K = ~(np.abs(step_K) > limits.gap)
+            if not limits.keep_ties:
+                reason_K[tie_K] = _TIE
+        same_K = limits.instruction_N[first_K] == limits.instruction_N[second_K]
+        reason_K[same_K == limits.joint] = _INSTRUCTION
+        reason_K[limits.cell_N[first_K] != limits.cell_N[second_K]] = _CELL
+        return first_K, second_K, reason_K, tie_K
+
+    def _take(self, pairs: list[list]) -> None:
+        firsts, seconds, reasons, ties = pairs
+        found = REASONS[max(reasons)] or self._met(firsts, seconds, ties)
+        if found:
+            self.left_out[found] += len(firsts)
+            return
+        for first, second, tie in zip(firsts, seconds, ties, strict=True):
+            self.taken.add(self._key(first, second))
+            self.uses[first] += 1
+            self.uses[second] += 1
+            self.balance[first] += not tie
+            self.balance[second] -= not tie
+        self.winners += firsts
+        self.losers += seconds
+        self.ties += ties
+
+    def _met(self, firsts: list[int], seconds: list[int], ties: list[bool]) -> str:
+        """The limit that keeps these pairs out; empty when there is none."""
+        limits = self.limits
+        if limits.budget is not None and len(self.winners) + len(firsts) > limits.budget:
+            return "budget"
+        keys = [self._key(first, second) for first, second in zip(firsts, seconds, strict=True)]
+        if any(key in self.taken for key in keys) or len(set(keys)) < len(keys):
+            return "repeated"
+        step = Counter(firsts + seconds) if len(firsts) > 1 else dict.fromkeys(firsts + seconds, 1)
+        if any(self.uses[item] + more > limits.max_per_item for item, more in step.items()):
+            return "max_per_item"
+        most = limits.max_imbalance
+        if most is not None and limits.scores_N is not None:
+            for first, second, tie in zip(firsts, seconds, ties, strict=True):
+                if not tie and (self._tips(first, 1, most) or self._tips(second, -1, most)):
+                    return "max_imbalance"
+        return ""
+
+    def _tips(self, item: int, step: int, most: int) -> bool:
+        return bool(self.limits.two_sided_N[item]) and abs(self.balance[item] + step) > most
+
+    def _key(self, first: int, second: int) -> int:
+        return min(first, second) * len(self.uses) + max(first, second)
+
+
+def two_sided(
+    scores_N: np.ndarray, cell_N: np.ndarray, instruction_N: np.ndarray, gap: float, joint: bool
+) -> np.ndarray:
+    """(N,) items with some item that scores higher by more than `gap` and some that scores lower, in their cell and of
+    another instruction (joint) or of their own."""
+    if not joint:
+        _, group_N = np.unique(np.stack([cell_N, instruction_N]), axis=1, return_inverse=True)
+        highest_N, lowest_N = _extremes(scores_N, group_N)
+    else:
+        highest_N = _highest_of_others(scores_N, cell_N, instruction_N)
+        lowest_N = -_highest_of_others(-scores_N, cell_N, instruction_N)
+    return (highest_N - scores_N > gap) & (scores_N - lowest_N > gap) & (cell_N >= 0)
+
+
+def _extremes(scores_N: np.ndarray, group_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    high_G, low_G = np.full(len(scores_N), -np.inf), np.full(len(scores_N), np.inf)
+    group_N = group_N.reshape(-1)
+    np.fmax.at(high_G, group_N, scores_N)
+    np.fmin.at(low_G, group_N, scores_N)
+    return high_G[group_N], low_G[group_N]
+
+
+def _highest_of_others(scores_N: np.ndarray, cell_N: np.ndarray, instruction_N: np.ndarray) -> np.ndarray:
+    """(N,) highest score in an item's cell among other instructions; -inf where there is none."""
+    best_N = np.full(len(scores_N), -np.inf)
+    for cell in np.unique(cell_N[cell_N >= 0]):
+        rows = np.flatnonzero(cell_N == cell)
+        down = rows[np.argsort(-scores_N[rows], kind="stable")]
+        leader = instruction_N[down[0]]
+        others = down[instruction_N[down] != leader]
+        best_N[rows] = scores_N[down[0]]
+        best_N[rows[instruction_N[rows] == leader]] = scores_N[others[0]] if len(others) else -np.inf
+    return best_N
