@@ -104,9 +104,7 @@ def _units(winner_W: np.ndarray, loser_L: np.ndarray, node_N: np.ndarray) -> tup
     winner_W, winner_rank_W = _ranked(winner_W, node_N)
     loser_L, loser_rank_L = _ranked(loser_L, node_N)
     num_nodes = int(node_N.max(initial=-1)) + 1
-    most = np.minimum(
-        np.bincount(node_N[winner_W], minlength=num_nodes), np.bincount(node_N[loser_L], minlength=num_nodes)
-    )
+    most = np.minimum(*(np.bincount(node_N[rows], minlength=num_nodes) for rows in (winner_W, loser_L)))
     keep_W, keep_L = winner_rank_W < most[node_N[winner_W]], loser_rank_L < most[node_N[loser_L]]
     return winner_W[keep_W], loser_L[keep_L], winner_rank_W[keep_W]
 

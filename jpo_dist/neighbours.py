@@ -1,4 +1,7 @@
-"""Which instructions are near each other, and which form a cluster. Legend: Q instructions, D features, K neighbours."""
+"""Which instructions are near each other, and which form a cluster.
+
+Legend: Q instructions, D features, K neighbours.
+"""
 
 import numpy as np
 
@@ -15,11 +18,10 @@ def nearest(vectors_QD: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     among those the search found. The same on any number of threads for vectors on the grid of `embed`.
     """
     found_QK = np.full((len(vectors_QD), count), -1, np.int64)
-    num_blocks = -(-len(vectors_QD) // BLOCK)
-    shuffled = (
-        np.random.default_rng(seed).permutation(len(vectors_QD)) if num_blocks > 1 else np.arange(len(vectors_QD))
-    )
-    for block in np.array_split(shuffled, num_blocks) if num_blocks else []:
+    if not len(vectors_QD):
+        return found_QK
+    shuffled = np.random.default_rng(seed).permutation(len(vectors_QD))
+    for block in np.array_split(shuffled, -(-len(vectors_QD) // BLOCK)):
         rows = np.sort(block)
         local_QK = _search(np.ascontiguousarray(vectors_QD[rows]), count)
         found_QK[rows] = np.where(local_QK >= 0, rows[local_QK], -1)

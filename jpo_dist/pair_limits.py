@@ -4,7 +4,7 @@ Legend: N items, K offered pairs, C pairs taken.
 """
 
 from collections import Counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -82,7 +82,7 @@ class Ledger:
         reason_K[limits.cell_N[first_K] != limits.cell_N[second_K]] = _CELL
         return first_K, second_K, reason_K, tie_K
 
-    def _take(self, pairs: list[list]) -> None:
+    def _take(self, pairs: list[list[Any]]) -> None:
         firsts, seconds, reasons, ties = pairs
         found = REASONS[max(reasons)] or self._met(firsts, seconds, ties)
         if found:

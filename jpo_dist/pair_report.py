@@ -1,4 +1,4 @@
-"""What a pairing policy made: counts that add up, degrees, balance, likeness, and how far the instruction gives it away.
+"""What a pairing policy made: counts that add up, degrees, balance, likeness, and what the instruction gives away.
 
 Legend: N items, C comparisons, Q instructions.
 """
@@ -25,7 +25,7 @@ def pair_report(
     lengths_N: np.ndarray | None,
     seed: int,
 ) -> dict[str, Any]:
-    """JSON-able. considered = made + the sum of left_out. `texts`: texts_Q and each item's instruction as a row of it."""
+    """JSON-able; considered = made + the sum of left_out. `texts`: texts_Q, and each item's row in it."""
     texts_Q, instruction_N = texts
     winner_C, loser_C = np.array(ledger.winners, np.int64), np.array(ledger.losers, np.int64)
     tie_C = np.array(ledger.ties, bool)
