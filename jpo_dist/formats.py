@@ -11,21 +11,30 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jpo_dist.layouts import COLUMNS, WEIGHT, BadField, is_encodable, layout_of
+from jpo_dist.fields import BadField, is_encodable
 
 Rows = Iterator[tuple[int, dict[str, Any] | BadField]]
+
+
+class Columns(NamedTuple):
+    """What is asked of a table: the columns that are wanted, and which of them hold numbers."""
+
+    wanted: frozenset[str] | None
+    """None: all."""
+    numbers: frozenset[str]
+
 
 _BOM = b"\xef\xbb\xbf"
 _GAP = re.compile(r"[\s,]*")
 _NOT_JSON, _NOT_UTF8 = BadField("", "not json"), BadField("", "not utf-8")
 
 
-def _json_lines(file: Path) -> Rows:
+def _json_lines(file: Path, columns: Columns) -> Rows:
     """One object a line. A blank line is no row, but it counts as a line."""
     with file.open("rb") as stream:  # as text, U+2028 or a bare CR inside a string would end the line
         for line, raw in enumerate(stream, 1):
@@ -47,11 +56,11 @@ def _object(value: Any) -> dict[str, Any] | BadField:
     return value if isinstance(value, dict) else BadField("", "not an object")
 
 
-def _json(file: Path) -> Rows:
+def _json(file: Path, columns: Columns) -> Rows:
     """A list of objects, read one at a time so that every row before a defect is known; else JSON lines."""
     text = file.read_bytes().removeprefix(_BOM).decode("utf-8", "surrogateescape")
     if not text.lstrip().startswith("["):
-        yield from _json_lines(file)
+        yield from _json_lines(file, columns)
         return
     decoder, start = json.JSONDecoder(), text.index("[") + 1
     line, counted = 1, 0
@@ -74,8 +83,8 @@ def _end_of(match: re.Match[str] | None) -> int:
     return match.end()
 
 
-def _csv(file: Path) -> Rows:
-    """A header line, then rows. All cells are text, `weight` aside. A row's line is the one it starts on."""
+def _csv(file: Path, columns: Columns) -> Rows:
+    """A header line, then rows. All cells are text, those of number columns aside. A row's line is where it starts."""
     csv.field_size_limit(2**31 - 1)  # the default makes an error of a cell over 128 KiB
     with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
         reader = csv.reader(stream, strict=True)
@@ -92,30 +101,36 @@ def _csv(file: Path) -> Rows:
                 yield line, BadField("", "not csv")
                 continue
             if cells:
-                yield line, _csv_row(header, cells)
+                yield line, _csv_row(header, cells, columns.numbers)
 
 
-def _csv_row(header: list[str], cells: list[str]) -> dict[str, Any] | BadField:
+def _csv_row(header: list[str], cells: list[str], numbers: frozenset[str]) -> dict[str, Any] | BadField:
     if len(cells) > len(header):
         return BadField("", "more cells than columns")
     row: dict[str, Any] = dict(zip(header, cells, strict=False))  # a short row: the layout names the missing field
     for name, cell in row.items():
         if not is_encodable(cell):
             return BadField(name, "not utf-8")
-    if WEIGHT in row:
-        with suppress(ValueError):  # what is not a number stays text, which is a bad weight
-            row[WEIGHT] = float(row[WEIGHT])
-    return row
+    return {name: _number(cell) if name in numbers else cell for name, cell in row.items()}
 
 
-def _parquet(file: Path) -> Rows:
+def _number(cell: str) -> Any:
+    """A number, true or false; what is none of these stays text, which the layout then refuses."""
+    if cell.lower() in ("true", "false"):
+        return cell.lower() == "true"
+    with suppress(ValueError):
+        return float(cell)
+    return cell
+
+
+def _parquet(file: Path, columns: Columns) -> Rows:
     with pq.ParquetFile(file, memory_map=True) as table:
-        names = table.schema_arrow.names
-        known = [name for name in names if name in COLUMNS] if layout_of(names) else None
+        wanted = columns.wanted
+        known = None if wanted is None else [name for name in table.schema_arrow.names if name in wanted]
         yield from _table_rows(table.iter_batches(batch_size=1000, columns=known))
 
 
-def _arrow(file: Path) -> Rows:
+def _arrow(file: Path, columns: Columns) -> Rows:
     """The IPC file format (Feather) or the IPC stream that `datasets` keeps its tables in."""
     with pa.memory_map(str(file)) as source:
         try:
@@ -146,7 +161,7 @@ def _table_row(batch: pa.RecordBatch) -> dict[str, Any] | BadField:
         return _NOT_UTF8
 
 
-FORMATS: dict[str, Callable[[Path], Rows]] = {
+FORMATS: dict[str, Callable[[Path, Columns], Rows]] = {
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".json": _json,
@@ -157,10 +172,10 @@ FORMATS: dict[str, Callable[[Path], Rows]] = {
 LINE_FORMATS = (".jsonl", ".ndjson", ".json", ".csv")
 
 
-def rows_of(file: Path) -> Rows:
+def rows_of(file: Path, columns: Columns) -> Rows:
     """The rows of a file with one of the extensions of FORMATS. Raises ValueError when it is not such a file at all."""
     try:
-        yield from FORMATS[file.suffix.lower()](file)
+        yield from FORMATS[file.suffix.lower()](file, columns)
     except (pa.ArrowException, csv.Error, ValueError) as error:
         kind = file.suffix.lower().lstrip(".")
         raise ValueError(f"{file}: cannot be read as {kind}: {error}; mend the file or its extension") from error

@@ -1,189 +1,228 @@
-"""Public data layouts: each is the columns it needs and one function from a row to its winner and loser.
+"""Public data layouts: each is the columns it needs and one function from a row to what the row says.
 
-A layout is found by column names alone. A row that does not fit raises BadField, which names the field and, in a few
-stable words, the reason; text is never changed, guessed or evaluated.
+A layout is found by column names alone, or named. Three kinds of row: **pairs** give one comparison, **responses** give
+items with scores (ratings, thumbs, rankings), **candidates** give two items that nobody has compared yet.
 """
 
-import math
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
-from jpo_dist.records import Comparison, Item, Message
+from jpo_dist import fields
+from jpo_dist.fields import BadField, Row
+from jpo_dist.records import Comparison, Item, Message, Rating
+from jpo_dist.transcripts import two_texts
 
-Row = Mapping[str, Any]
-WEIGHT = "weight"
+Kind = Literal["pairs", "responses", "candidates"]
+FIRST, SECOND, TIE = 0, 1, 2
+SCORE_FIELDS = ("fine-grained_score", "overall_score", "score")
+"""Where the score of one of several completions is looked for, in this order."""
 
 
-class BadField(ValueError):
-    """Why a row cannot be read. `field` is empty when the row as a whole is at fault."""
+class Names(NamedTuple):
+    """What is to be known of a row beside its text: where it stands, its scale, and which of several scores counts."""
 
-    def __init__(self, field: str, reason: str) -> None:
-        super().__init__(field, reason)
-        self.field, self.reason = field, reason
+    source: str
+    scale: str
+    score: tuple[str, ...] = ()
+    """Keys of a completion whose mean is its score; none: the first there is of SCORE_FIELDS."""
 
-    def __str__(self) -> str:
-        return f"{self.field}: {self.reason}" if self.field else self.reason
+
+class Reading(NamedTuple):
+    """What one row says. In layouts of responses, `ratings` + `bad` are all its responses."""
+
+    comparison: Comparison | None = None
+    ratings: tuple[Rating, ...] = ()
+    bad: tuple[BadField, ...] = ()
 
 
 class Layout(NamedTuple):
-    """The columns a row must have, the loser's response last, and how to read them."""
+    """`columns` must all be there for the layout to be found."""
 
+    name: str
+    kind: Kind
     columns: tuple[str, ...]
-    sides: Callable[[Row], tuple[Item, Item]]
+    read: Callable[[Row, Names], Reading]
 
 
-def _paper(row: Row) -> tuple[Item, Item]:
+def _pair(row: Row, names: Names, winner: Item, loser: Item, last: str, tie: bool = False) -> Reading:
+    if winner == loser:
+        raise BadField(last, "winner equals loser")
+    made = Comparison(winner, loser, fields.weight(row), names.source, tie, fields.confidence(row))
+    return Reading(made)
+
+
+def _paper(row: Row, names: Names) -> Reading:
     """Two whole items; the instructions are equal (conditional) or differ (joint)."""
-    return (
-        Item.of(_text(row["i_chosen"], "i_chosen"), _text(row["r_chosen"], "r_chosen")),
-        Item.of(_text(row["i_reject"], "i_reject"), _text(row["r_reject"], "r_reject")),
-    )
+    winner, loser = (_item(row, f"i_{side}", f"r_{side}") for side in ("chosen", "reject"))
+    return _pair(row, names, winner, loser, "r_reject")
 
 
-def _explicit(row: Row) -> tuple[Item, Item]:
+def _item(row: Row, instruction: str, response: str) -> Item:
+    return fields.response(fields.prompt(row[instruction], instruction), row[response], response)
+
+
+def _judged(row: Row, names: Names, instructions: tuple[str, str]) -> Reading:
+    """The paper's verdicts: 0 the first is better, 1 the second, 2 neither."""
+    first, second = _two_items(row, instructions)
+    feedback = row["feedback"]
+    if isinstance(feedback, bool) or feedback not in (FIRST, SECOND, TIE):
+        raise BadField("feedback", "not 0, 1 or 2")
+    winner, loser = (second, first) if feedback == SECOND else (first, second)
+    return _pair(row, names, winner, loser, "response_1", tie=feedback == TIE)
+
+
+def _candidate(row: Row, names: Names, instructions: tuple[str, str]) -> Reading:
+    first, second = _two_items(row, instructions)
+    return _pair(row, names, first, second, "response_1", tie=True)
+
+
+def _two_items(row: Row, instructions: tuple[str, str]) -> tuple[Item, Item]:
+    return _item(row, instructions[0], "response_0"), _item(row, instructions[1], "response_1")
+
+
+def _explicit(row: Row, names: Names) -> Reading:
     """One prompt, two responses. Each of the three is a string or a list of messages."""
-    value = row["prompt"]
-    prompt = _messages(value, "prompt") if isinstance(value, list) else (Message("user", _text(value, "prompt")),)
-
-    def side(field: str) -> Item:
-        if isinstance(row[field], list):
-            return _conversation(_after_prompt(prompt, _messages(row[field], field), field), field)
-        return Item(prompt, _text(row[field], field))
-
-    return side("chosen"), side("rejected")
+    winner, loser = (_item(row, "prompt", side) for side in ("chosen", "rejected"))
+    return _pair(row, names, winner, loser, "rejected")
 
 
-def _implicit(row: Row) -> tuple[Item, Item]:
-    """Two whole conversations, or two texts that begin with the same instruction."""
+def _implicit(row: Row, names: Names) -> Reading:
+    """Two whole conversations, transcripts, or texts that begin with the same instruction."""
+    return _pair(row, names, *_two_conversations(row), "rejected")
+
+
+def _two_conversations(row: Row) -> tuple[Item, Item]:
     chosen, rejected = row["chosen"], row["rejected"]
     if isinstance(chosen, list):
         # Each side is whole in itself: equal turns before the last make it conditional, different ones joint.
-        winner, loser = (_conversation(_messages(row[f], f), f) for f in ("chosen", "rejected"))
+        winner, loser = (fields.conversation(fields.messages(row[f], f), f) for f in ("chosen", "rejected"))
         return winner, loser
-    chosen, rejected = _text(chosen, "chosen"), _text(rejected, "rejected")
-    if chosen == rejected:
-        raise BadField("rejected", "winner equals loser")
-    cut = _end_of_instruction(chosen, rejected)
-    return Item.of(chosen[:cut], chosen[cut:]), Item.of(rejected[:cut], rejected[cut:])
+    return two_texts(fields.text(chosen, "chosen"), fields.text(rejected, "rejected"))
 
 
-# The layout with more of its columns in a row comes first: `prompt` must not be overlooked.
-LAYOUTS = (
-    Layout(("i_chosen", "r_chosen", "i_reject", "r_reject"), _paper),
-    Layout(("prompt", "chosen", "rejected"), _explicit),
-    Layout(("chosen", "rejected"), _implicit),
-)
-COLUMNS = frozenset(column for layout in LAYOUTS for column in layout.columns) | {WEIGHT}
+def _scored_pair(row: Row, names: Names) -> Reading:
+    """A pair and both scores: equal ones are a tie, and both items are rated too."""
+    pair = _explicit(row, names) if "prompt" in row else _implicit(row, names)
+    assert pair.comparison is not None
+    high, low = (fields.number(row[field], field) for field in ("score_chosen", "score_rejected"))
+    if high < low:
+        raise BadField("score_chosen", "less than score_rejected")
+    winner, loser = pair.comparison.winner, pair.comparison.loser
+    made = Comparison(winner, loser, pair.comparison.weight, names.source, high == low, pair.comparison.confidence)
+    sides = ((winner, high), (loser, low))
+    return Reading(made, tuple(Rating(item, score, names.scale, names.source) for item, score in sides))
 
 
-def layout_of(columns: Collection[str]) -> Layout | None:
-    """The layout whose columns are all there."""
-    return next((layout for layout in LAYOUTS if set(layout.columns) <= set(columns)), None)
+def _rating(row: Row, names: Names, instruction: str, response: str, score: str) -> Reading:
+    item, value = _item(row, instruction, response), fields.number(row[score], score)
+    return Reading(ratings=(Rating(item, value, names.scale, names.source),))
 
 
-def comparison(layout: Layout, row: Row, source: str) -> Comparison:
-    """Read one row. Columns that the layout does not know, `weight` aside, are ignored. Raises BadField."""
+def _thumb(row: Row, names: Names) -> Reading:
+    """One response, liked or not."""
+    item, value = _item(row, "prompt", "completion"), fields.thumb(row["label"], "label")
+    return Reading(ratings=(Rating(item, value, names.scale, names.source),))
+
+
+def mean_score(row: Row, columns: tuple[str, ...], prefix: str = "") -> float:
+    for column in columns:
+        if column not in row:
+            raise BadField(prefix + column, "missing field")
+    return sum(fields.number(row[column], prefix + column) for column in columns) / len(columns)
+
+
+def _several(row: Row, names: Names, instruction: str, responses: str, scores: str | None) -> Reading:
+    """One instruction and a list of responses: with a list of scores beside it, or objects that carry their own, or (a
+    ranking) neither, best first. One bad response does not hide the others."""
+    found = fields.sequence(row[responses], responses)
+    values: list[Any] = found
+    if scores is not None:
+        values = fields.sequence(row[scores], scores)
+        if len(values) != len(found):
+            raise BadField(scores, "not as many as responses")
+    turns = fields.prompt(row[instruction], instruction)
+    # A place in a ranking compares with places in the same ranking and nothing else: a scale for each row.
+    is_ranking = scores is None and not isinstance(found[0], dict)
+    scale = names.source if is_ranking else names.scale
+    ratings: list[Rating] = []
+    bad: list[BadField] = []
+    for n, value in enumerate(found):
+        at = f"{responses}[{n}]"
+        try:
+            if scores is not None:
+                item, score = fields.response(turns, value, at), fields.number(values[n], f"{scores}[{n}]")
+            elif is_ranking:
+                item, score = fields.response(turns, value, at), float(-n)
+            else:
+                item, score = _completion(turns, value, names, at)
+            ratings.append(Rating(item, score, scale, names.source))
+        except BadField as error:
+            bad.append(error)
+    return Reading(ratings=tuple(ratings), bad=tuple(bad))
+
+
+def _completion(turns: tuple[Message, ...], value: Any, names: Names, at: str) -> tuple[Item, float]:
+    """An object with `response` and a score, as in UltraFeedback."""
+    if not isinstance(value, dict):
+        raise BadField(at, "not an object")
+    if "response" not in value:
+        raise BadField(f"{at}.response", "missing field")
+    own = next((name for name in SCORE_FIELDS if name in value), SCORE_FIELDS[-1])
+    item = fields.response(turns, value["response"], f"{at}.response")
+    return item, mean_score(value, names.score or (own,), f"{at}.")
+
+
+def _layouts() -> tuple[Layout, ...]:
+    """Of two layouts that fit a row, the one with more columns comes first: `prompt` must not be overlooked."""
+    pairs = ("chosen", "rejected")
+    of_two, of_one = ("instruction_0", "instruction_1"), ("instruction", "instruction")
+    judged, one = ("instruction_0", "response_0", "instruction_1", "response_1"), ("response_0", "response_1")
+    found = [
+        Layout("paper", "pairs", ("i_chosen", "r_chosen", "i_reject", "r_reject"), _paper),
+        Layout("judged-joint", "pairs", (*judged, "feedback"), partial(_judged, instructions=of_two)),
+        Layout("judged", "pairs", ("instruction", *one, "feedback"), partial(_judged, instructions=of_one)),
+        Layout("scored-pair", "pairs", (*pairs, "score_chosen", "score_rejected"), _scored_pair),
+        Layout("explicit", "pairs", ("prompt", *pairs), _explicit),
+        Layout("implicit", "pairs", pairs, _implicit),
+        Layout("thumbs", "responses", ("prompt", "completion", "label"), _thumb),
+    ]
+    for prompt in ("prompt", "instruction"):
+        for response in ("completion", "response"):
+            for score in ("score", "helpfulness"):
+                read = partial(_rating, instruction=prompt, response=response, score=score)
+                found.append(Layout("rating", "responses", (prompt, response, score), read))
+        for responses in ("responses", "completions"):
+            listed = partial(_several, instruction=prompt, responses=responses, scores="scores")
+            found.append(Layout("responses", "responses", (prompt, responses, "scores"), listed))
+            bare = partial(_several, instruction=prompt, responses=responses, scores=None)
+            found.append(Layout("responses", "responses", (prompt, responses), bare))
+    candidates = [
+        Layout("candidates-joint", "candidates", judged, partial(_candidate, instructions=of_two)),
+        Layout("candidates", "candidates", ("instruction", *one), partial(_candidate, instructions=of_one)),
+    ]
+    return (*found, *candidates)
+
+
+LAYOUTS = _layouts()
+COLUMNS = frozenset(column for layout in LAYOUTS for column in layout.columns) | fields.NUMBERS
+NAMES = tuple(dict.fromkeys(layout.name for layout in LAYOUTS))
+
+
+def layout_of(columns: Collection[str], name: str | None = None) -> Layout | None:
+    """The first layout (of that name) whose columns are all there."""
+    known = (layout for layout in LAYOUTS if name in (None, layout.name))
+    return next((layout for layout in known if set(layout.columns) <= set(columns)), None)
+
+
+def read_row(layout: Layout, row: Row, names: Names, named: bool = False) -> Reading:
+    """Read one row. Columns that the layout does not know, `weight` and `confidence` aside, are ignored.
+
+    Raises BadField. A row whose columns are of another layout is bad, unless the layout was `named`.
+    """
     for column in layout.columns:
         if column not in row:
             raise BadField(column, "missing field")
-    if layout_of(row.keys()) is not layout:
+    if not named and layout_of(row.keys()) is not layout:
         raise BadField("", "another layout")
-    winner, loser = layout.sides(row)
-    if winner == loser:
-        raise BadField(layout.columns[-1], "winner equals loser")
-    return Comparison(winner, loser, _weight(row), source)
-
-
-def _weight(row: Row) -> float:
-    weight = row.get(WEIGHT, 1.0)
-    if isinstance(weight, bool) or not isinstance(weight, int | float):  # True is an int to Python
-        raise BadField(WEIGHT, "bad weight")
-    try:
-        weight = float(weight)
-    except OverflowError:
-        weight = math.inf
-    if not math.isfinite(weight):
-        raise BadField(WEIGHT, "not finite")
-    if weight <= 0:
-        raise BadField(WEIGHT, "bad weight")
-    return weight
-
-
-def _text(value: Any, field: str) -> str:
-    if not isinstance(value, str):
-        raise BadField(field, "not a string")
-    if not value.strip():
-        raise BadField(field, "empty")
-    if "\0" in value:
-        raise BadField(field, "nul character")
-    if not is_encodable(value):
-        raise BadField(field, "lone surrogate")
-    return value
-
-
-def is_encodable(text: str) -> bool:
-    """False for half of a UTF-16 pair: JSON can spell it (`\\ud83d`), UTF-8, Arrow and tokenizers cannot."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _messages(value: Any, field: str) -> tuple[Message, ...]:
-    if not isinstance(value, list):
-        raise BadField(field, "not a list of messages")
-    if not value:
-        raise BadField(field, "empty")
-    return tuple(_message(turn, f"{field}[{number}]") for number, turn in enumerate(value))
-
-
-def _message(turn: Any, field: str) -> Message:
-    if not isinstance(turn, dict):
-        raise BadField(field, "not a message")
-    for key in ("role", "content"):
-        if key not in turn:
-            raise BadField(f"{field}.{key}", "missing field")
-    return Message(_text(turn["role"], f"{field}.role"), _text(turn["content"], f"{field}.content"))
-
-
-def _conversation(turns: tuple[Message, ...], field: str) -> Item:
-    """The last turn is the response, all before it the instruction."""
-    *instruction, last = turns
-    if last.role != "assistant":
-        raise BadField(f"{field}[{len(turns) - 1}].role", "last turn not assistant")
-    if not instruction:
-        raise BadField(field, "no instruction")
-    return Item(tuple(instruction), last.content)
-
-
-def _after_prompt(prompt: tuple[Message, ...], turns: tuple[Message, ...], field: str) -> tuple[Message, ...]:
-    """Prompt and turns as one conversation. Some data sets repeat the prompt in `chosen` and `rejected`, perhaps below
-    a system turn: adding it again would ask the question twice."""
-    if turns[0].role == "assistant":
-        return prompt + turns
-    start = int(turns[0].role == "system" and prompt[0].role != "system")
-    if turns[start : start + len(prompt)] != prompt:
-        raise BadField(field, "does not start with the prompt")
-    return turns
-
-
-# Where a word ends in scripts that put no space between words.
-_STOPS = "。！？：；，、．…"
-
-
-def _end_of_instruction(chosen: str, rejected: str) -> int:
-    """Where two different texts with a common beginning part: TRL's rule, moved back so that no word is cut.
-
-    The longest common prefix alone would give "… A: Ap" + "ple" and "… A: Ap" + "ricot". As in TRL one space before
-    the response belongs to the response. Instruction + response is exactly the text.
-    """
-    pairs = enumerate(zip(chosen, rejected, strict=False))
-    common = next((at for at, (a, b) in pairs if a != b), min(len(chosen), len(rejected)))
-    for cut in range(common, 0, -1):
-        rests = chosen[cut:], rejected[cut:]
-        before_space = all(rest[:1].isspace() for rest in rests)
-        after_stop = chosen[cut - 1] in _STOPS or (chosen[cut - 1].isspace() and chosen[cut - 1] != " ")
-        if (before_space or after_stop) and all(rest.strip() for rest in rests) and chosen[:cut].strip():
-            return cut
-    raise BadField("chosen", "no common instruction")
+    return layout.read(row, names)

@@ -54,3 +54,7 @@ class PairConfig(Section):
         if self.keep_ties and self.policy == "assumed_wins":
             raise ValueError("keep_ties (true) would assume ties, not wins, with policy=assumed_wins; use false")
         return self
+
+
+WITHIN = PairConfig(policy="conditional", keep_ties=True, max_per_item=32)
+"""What scores say without being asked: every pair within an instruction, equal scores as ties."""

@@ -44,6 +44,7 @@ COMPARISON_SCHEMA = pa.schema(
         ("tie", pa.bool_()),
         ("confidence", pa.float64()),
         ("origin", pa.string()),
+        ("pairing", pa.string()),
         ("annotator", pa.string()),
         ("split", pa.string()),
     ]
@@ -103,6 +104,8 @@ class Comparison:
     confidence: float | None = None
     """Of whoever judged, above 0 and at most 1, where the source tells."""
     origin: Origin = "stated"
+    pairing: str | None = None
+    """The pairing policy that brought the two items together, where none of the sources did."""
     annotator: str | None = None
 
     @property
@@ -130,14 +133,17 @@ class ComparisonSet:
     def build(cls, comparisons: Iterable[Comparison], ratings: Iterable[Rating] = ()) -> "ComparisonSet":
         """Collapse equal items to one row, in order of first appearance; keep every comparison, in order.
 
-        `ratings` gives items their score and adds items that no comparison uses; there is one of each item.
+        `ratings` gives items their score (the first one counts) and adds items that no comparison uses.
         """
         rows: dict[Item, int] = {}
         edges = []
         for c in comparisons:
             winner, loser = rows.setdefault(c.winner, len(rows)), rows.setdefault(c.loser, len(rows))
-            edges.append((winner, loser, c.weight, c.protocol, c.source, c.tie, c.confidence, c.origin, c.annotator))
-        scores = {rows.setdefault(rating.item, len(rows)): (rating.score, rating.scale) for rating in ratings}
+            how = (c.source, c.tie, c.confidence, c.origin, c.pairing, c.annotator)
+            edges.append((winner, loser, c.weight, c.protocol, *how))
+        scores: dict[int, tuple[float, str]] = {}
+        for rating in ratings:
+            scores.setdefault(rows.setdefault(rating.item, len(rows)), (rating.score, rating.scale))
         scored = [scores.get(row, (None, None)) for row in range(len(rows))]
         columns = {
             "id": [item.id for item in rows],

@@ -77,10 +77,24 @@ def cached(config: JpoConfig, *datasets: Prepared) -> Reference:
     Scores are kept on disk under a key made of the weight files, the dtype and NUMERICS, each under its token ids:
     another beta, another epoch, another data set with the same items, another run finds them.
     """
+    known = score_once(config, [dataset.tokens for dataset in datasets])
+    tables: dict[int, torch.Tensor] = {}
+    for dataset in datasets:
+        rows = [known[dataset.tokens.digest(row)] for row in range(len(dataset.tokens))]
+        tables[id(dataset.tokens)] = torch.tensor(rows, dtype=torch.float64, device=device()).view(-1, 2)
+    ranks.barrier()
+
+    def score(dataset: Prepared, items_n: np.ndarray, batch: Packed) -> torch.Tensor:
+        return tables[id(dataset.tokens)][torch.from_numpy(items_n).to(device())]
+
+    return score
+
+
+def score_once(config: JpoConfig, sets: list[TokenizedItems]) -> dict[str, tuple[float, float]]:
+    """Scores of every item of `sets` by `TokenizedItems.digest`, from disk where they are known. All ranks call it."""
     folder = cache_path(config)
     known = ranks.broadcast(_read_cache(folder) if ranks.rank() == 0 else None)
-    tables: dict[int, torch.Tensor] = {}
-    missing = _missing(known, datasets)
+    missing = _missing(known, sets)
     if ranks.rank() == 0:
         logger.info("reference cache %s: %d items found, %d to score", folder, len(known), len(missing))
     if missing:
@@ -92,15 +106,7 @@ def cached(config: JpoConfig, *datasets: Prepared) -> Reference:
             if ranks.rank() == 0:
                 _append(folder, scored)
         release(module)
-    for dataset in datasets:
-        rows = [known[dataset.tokens.digest(row)] for row in range(len(dataset.tokens))]
-        tables[id(dataset.tokens)] = torch.tensor(rows, dtype=torch.float64, device=device()).view(-1, 2)
-    ranks.barrier()
-
-    def score(dataset: Prepared, items_n: np.ndarray, batch: Packed) -> torch.Tensor:
-        return tables[id(dataset.tokens)][torch.from_numpy(items_n).to(device())]
-
-    return score
+    return known
 
 
 def cache_path(config: JpoConfig) -> Path:
@@ -132,14 +138,14 @@ def weights_digest(folder: str, facts: list[str]) -> str:
     return total.hexdigest()[:32]
 
 
-def _missing(known: dict[str, Any], datasets: tuple[Prepared, ...]) -> dict[str, tuple[TokenizedItems, int]]:
+def _missing(known: dict[str, Any], sets: list[TokenizedItems]) -> dict[str, tuple[TokenizedItems, int]]:
     """Items with no score yet, by digest: the same item in two data sets is scored once."""
     found: dict[str, tuple[TokenizedItems, int]] = {}
-    for dataset in datasets:
-        for row in range(len(dataset.tokens)):
-            key = dataset.tokens.digest(row)
+    for tokens in sets:
+        for row in range(len(tokens)):
+            key = tokens.digest(row)
             if key not in known:
-                found.setdefault(key, (dataset.tokens, row))
+                found.setdefault(key, (tokens, row))
     return found
 
 

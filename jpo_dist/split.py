@@ -1,11 +1,15 @@
-"""Holding out whole instructions: a split by comparison would train on the instructions it is judged by."""
+"""Splits by whole instructions: one by comparison would train on the instructions it is judged by.
+
+Which split an instruction is in depends on its text and the seed alone, never on the other rows or their order: data
+that grows keeps its splits.
+"""
 
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from jpo_dist.records import ComparisonSet, digest
+from jpo_dist.records import TEST, TRAIN, VALIDATION, ComparisonSet, digest
 
 
 class Split(NamedTuple):
@@ -15,11 +19,22 @@ class Split(NamedTuple):
     """Comparisons between an instruction of one side and one of the other: in neither, counted here."""
 
 
+def split_of(instruction_id: str, validation: float, test: float, seed: int) -> str:
+    """Where an instruction belongs, given the two shares."""
+    point = int(digest([seed, instruction_id])[:8], 16) / 2**32
+    if point < validation:
+        return VALIDATION
+    return TEST if point < validation + test else TRAIN
+
+
+def splits_of(built: ComparisonSet, validation: float, test: float, seed: int) -> np.ndarray:
+    """The split of each item of a set, (N,)."""
+    return np.array([split_of(i, validation, test, seed) for i in instruction_ids(built)], dtype=object)
+
+
 def split_by_instruction(comparisons: ComparisonSet, fraction: float, seed: int) -> Split:
-    """Hold out about `fraction` of the instructions. Depends on the text and the seed, not on the row order."""
-    ids = [digest(messages) for messages in _message_lists(comparisons.items)]
-    limit = int(fraction * 2**32)
-    held_N = np.array([int(digest([seed, i])[:8], 16) < limit for i in ids], dtype=bool)
+    """Hold out about `fraction` of the instructions."""
+    held_N = splits_of(comparisons, fraction, 0.0, seed) == VALIDATION
     winner_C, loser_C = held_N[comparisons.winners_C], held_N[comparisons.losers_C]
     return Split(
         train=comparisons.subset(~winner_C & ~loser_C),
@@ -28,5 +43,16 @@ def split_by_instruction(comparisons: ComparisonSet, fraction: float, seed: int)
     )
 
 
-def _message_lists(items: pa.Table) -> list[list[list[str]]]:
-    return [[[m["role"], m["content"]] for m in messages] for messages in items["instruction"].to_pylist()]
+def with_splits(built: ComparisonSet, splits_N: np.ndarray) -> tuple[ComparisonSet, int]:
+    """The set with its `split` column, without the comparisons that cross two splits; and how many those were."""
+    inside_C = splits_N[built.winners_C] == splits_N[built.losers_C]
+    column = pa.array(splits_N[built.winners_C][inside_C].tolist(), pa.string())
+    comparisons = built.comparisons.filter(pa.array(inside_C))
+    at = comparisons.schema.get_field_index("split")
+    return ComparisonSet(built.items, comparisons.set_column(at, "split", column)), int((~inside_C).sum())
+
+
+def instruction_ids(built: ComparisonSet) -> list[str]:
+    """Of each item; equal for equal instructions."""
+    messages = built.items["instruction"].to_pylist()
+    return [digest([[m["role"], m["content"]] for m in turns]) for turns in messages]

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jpo_dist.layouts import BadField, comparison, layout_of
+from jpo_dist.fields import BadField
+from jpo_dist.layouts import Names, layout_of, read_row
 from jpo_dist.records import Comparison, Item, Message
 
 
@@ -17,7 +18,9 @@ def turns(*contents: str, first: str = "user") -> list[dict[str, str]]:
 def compile_row(row: dict) -> Comparison:
     layout = layout_of(row.keys())
     assert layout is not None
-    return comparison(layout, row, "here")
+    found = read_row(layout, row, Names("here", "here")).comparison
+    assert found is not None
+    return found
 
 
 def bad(row: dict) -> tuple[str, str]:
@@ -156,7 +159,7 @@ def test_any_two_strings_are_split_without_loss_or_named_bad(chosen, rejected):
         ({"i_chosen": None}, ("i_chosen", "not a string")),
         ({"r_reject": True}, ("r_reject", "not a string")),
         ({"r_reject": 42}, ("r_reject", "not a string")),
-        ({"r_reject": ["x"]}, ("r_reject", "not a string")),
+        ({"r_reject": ["x"]}, ("r_reject[0]", "not a message")),
         ({"i_reject": "a\0b"}, ("i_reject", "nul character")),
         ({"i_reject": "half a pear \ud83c"}, ("i_reject", "lone surrogate")),
         ({"r_reject": "A pear."}, ("r_reject", "winner equals loser")),

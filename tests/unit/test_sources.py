@@ -143,7 +143,7 @@ def test_counts_add_up_whatever_the_lines(tmp_path_factory, lines, newline):
     assert report.rows == report.comparisons + sum(report.skipped.values()) == good + len(reasons)
     assert report.skipped == {reason: reasons.count(reason) for reason in reasons}
     assert len(comparisons) == report.comparisons == good
-    assert report.duplicates == good - 1
+    assert report.repeated == good - 1
     assert [bad.reason for bad in report.bad_rows] == reasons[:20]
 
 
@@ -188,7 +188,7 @@ def test_duplicates_and_contradictions_are_kept_and_reported(tmp_path):
     file = write_jsonl(tmp_path / "a.jsonl", [ROWS[0], ROWS[0], swapped, ROWS[1]])
     comparisons, report = read(str(file), on_bad_row="error")
     assert (len(comparisons), comparisons.num_items) == (4, 4)
-    assert (report.duplicates, report.contradictions) == (1, 3)
+    assert (report.repeated, report.contradictions) == (1, 3)
     assert "1 comparisons repeat an earlier one" in "\n".join(report.lines())
 
 
@@ -302,7 +302,7 @@ def test_a_comparison_set_folder_reads_as_it_was_written_alone_and_beside_others
     assert (again.fingerprint, report.rows, report.joint) == (first.fingerprint, 3, 2)
     both, report = read([str(tmp_path / "set"), str(tmp_path / "a.jsonl")], on_bad_row="error")
     assert content(both) == expected() * 2
-    assert (report.rows, report.items, report.duplicates) == (6, 5, 3)
+    assert (report.rows, report.items, report.repeated) == (6, 5, 3)
     assert content(read(str(tmp_path / "s*"), on_bad_row="error")[0]) == expected()
 
 
@@ -351,7 +351,7 @@ def test_the_helpful_validation_file_is_363_conditional_comparisons_of_726_items
         pytest.skip(f"{HELPFUL} is not here")
     comparisons, report = read(str(HELPFUL), on_bad_row="error")
     assert (report.rows, report.comparisons, report.joint, report.items, report.skipped) == (363, 363, 0, 726, {})
-    assert (report.duplicates, report.contradictions) == (0, 0)
+    assert (report.repeated, report.contradictions) == (0, 0)
     raw = [json.loads(line) for line in HELPFUL.read_text(encoding="utf-8").splitlines()]
     assert content(comparisons) == expected([row | {"weight": 1.0} for row in raw])
 

@@ -1,0 +1,32 @@
+"""Log-probs of items under a model that is not trained, in one process: what the pairing policy `hard` goes by."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jpo_dist.build_config import ReferenceScoresConfig
+from jpo_dist.config import DataConfig, JpoConfig, ReferenceConfig, RunSection
+from jpo_dist.engine import connect
+from jpo_dist.policy import load_tokenizer
+from jpo_dist.records import Item
+from jpo_dist.reference import score_once
+from jpo_dist.tokenize import tokenize
+
+
+def reference_logps(items: Sequence[Item], settings: ReferenceScoresConfig) -> np.ndarray:
+    """log p(I, R) in nats of each item, (N,); NaN for items over max_length. Kept in the reference cache, as
+    reference.mode=cached keeps its scores: training against the same reference finds them again."""
+    config = JpoConfig(
+        model=settings.model,
+        data=DataConfig(train="none", template=settings.template, max_length=settings.max_length),
+        reference=ReferenceConfig(mode="cached"),
+        run=RunSection(dir="none"),
+    )
+    connect()
+    tokenizer = load_tokenizer(settings.model)
+    fits_N = tokenize(tokenizer, list(items), config.data).lengths_N <= settings.max_length
+    kept = tokenize(tokenizer, [item for item, fits in zip(items, fits_N, strict=True) if fits], config.data)
+    scores = score_once(config, [kept])
+    logps_N = np.full(len(items), np.nan)
+    logps_N[fits_N] = [sum(scores[kept.digest(row)]) for row in range(len(kept))]
+    return logps_N

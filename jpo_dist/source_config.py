@@ -1,0 +1,30 @@
+"""Settings of one source of preferences."""
+
+from typing import Literal
+
+from jpo_dist.config import Positive, Section
+
+LayoutName = Literal[
+    "auto", "paper", "judged-joint", "judged", "scored-pair", "explicit", "implicit", "thumbs", "rating", "responses"
+]
+
+
+class SourceConfig(Section):
+    """Where preferences are and how to read them."""
+
+    path: str | list[str]
+    """Files, folders, globs, ComparisonSet folders or hub ids, as in data.train."""
+    name: str | None = None
+    """Stands for the file's name in `source`, and is the scale of its scores: sources that share a name share it."""
+    layout: LayoutName = "auto"
+    """auto: found by the columns."""
+    columns: dict[str, str] = {}
+    """Columns under other names: {prompt: question} reads the column `question` as `prompt`."""
+    score: str | list[str] | None = None
+    """Column, or key of each completion, that holds the score; of several the mean. None: the layout's own."""
+    weight: Positive | None = None
+    """Share of this source in the mixture, relative to the other sources'; None (in all of them): take everything."""
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        return () if self.score is None else (self.score,) if isinstance(self.score, str) else tuple(self.score)
