@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Any
 
-from jpo_dist.budget import Budget, Spent, largest_of, left_of, spent_on
+from jpo_dist.budget import Budget, Spent, largest_of, left_of, reached, spent_on
 from jpo_dist.judge_config import BudgetConfig, EndpointConfig, JudgeConfig
 from jpo_dist.questions import letter_in, read_prompts, request_of
 from jpo_dist.verdicts import Answer, Answers
@@ -48,6 +48,7 @@ class Asked:
     """Reason by prompt."""
     tries: Counter[str] = field(default_factory=Counter)
     exhausted: str | None = None
+    """The limit that left questions unasked."""
 
 
 def ask_all(
@@ -205,16 +206,19 @@ def ask(prompts: Sequence[str], config: JudgeConfig, folder: Path, spread: Sprea
             for prompt in prompts
             if prompt not in total.failed and letter_of(prompt, answers, config.endpoint, again) == NOT_ASKED
         ]
+        if not left:
+            total.exhausted = None
         if not left or len(answers) == before:
             return total
         before = len(answers)
         each = [spent_on([answer], config.endpoint) for answer in answers.all()]
-        limits = left_of(config.budget, spent_on(answers.all(), config.endpoint))
+        spent = spent_on(answers.all(), config.endpoint)
+        limits = left_of(config.budget, spent)
         log.info(
             "%d questions, %d of them answered before, %d to ask", len(prompts), len(prompts) - len(left), len(left)
         )
         if limits is None:
-            total.exhausted = "budget"
+            total.exhausted = total.exhausted or reached(config.budget, spent)
             return total
         for result in _round(left, config, folder, limits, largest_of(Spent(1, 0, 0.0), *each), (spread, tasks)):
             total.failed |= result["failed"]

@@ -31,6 +31,12 @@ def largest_of(*each: Spent) -> Spent:
     return Spent(1, max(one.tokens for one in each), max(one.cost for one in each))
 
 
+def reached(limits: BudgetConfig, spent: Spent) -> str | None:
+    """Name of a limit that nothing is left of."""
+    pairs = zip(limits.model_dump().items(), spent, strict=True)
+    return next((f"budget.{name}" for (name, limit), used in pairs if limit is not None and used >= limit), None)
+
+
 def left_of(limits: BudgetConfig, spent: Spent) -> BudgetConfig | None:
     """None: nothing is left."""
     rest = {
@@ -60,7 +66,7 @@ class Budget:
         names = ("max_requests", "max_tokens", "max_cost")
         for name, limit, spent, each in zip(names, limits, self.spent, self._largest, strict=True):
             if limit is not None and (spent + (self._under_way + 1) * each > limit or spent >= limit):
-                return f"budget.{name} ({limit:g})"
+                return f"budget.{name}"
         return None
 
     def begin(self) -> bool:

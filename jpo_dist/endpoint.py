@@ -147,7 +147,9 @@ class Endpoint:
         asked = state.outcome.exception().wait_s if state.outcome else None  # type: ignore[union-attr]
         if asked is not None:
             return float(asked)
-        jittered = tenacity.wait_exponential_jitter(_FIRST_WAIT_S, self.config.max_wait_s, jitter=_FIRST_WAIT_S)
+        jittered = tenacity.wait_exponential_jitter(
+            multiplier=_FIRST_WAIT_S, max=self.config.max_wait_s, jitter=_FIRST_WAIT_S
+        )
         return float(jittered(state))
 
     def _sleep(self, seconds: float) -> None:

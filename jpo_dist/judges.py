@@ -161,9 +161,17 @@ def _load(what: str, config: RewardModelConfig) -> Any:
         if what == "tokenizer":
             return AutoTokenizer.from_pretrained(resolve(config.path))
         dtype = "auto" if config.dtype == "auto" else getattr(torch, config.dtype)
-        model = AutoModelForSequenceClassification.from_pretrained(resolve(config.path), dtype=dtype)
+        model, found = AutoModelForSequenceClassification.from_pretrained(
+            resolve(config.path), dtype=dtype, output_loading_info=True
+        )
     except (OSError, ValueError) as error:
-        raise JudgeError(f"reward_model.path ({config.path}): {error}; name a sequence-classification folder") from None
+        said = " ".join(str(error).split())[:300]
+        raise JudgeError(f"reward_model.path ({config.path}): {said}; name a sequence-classification folder") from None
+    if found["missing_keys"]:  # a language model loads too: with a head of random numbers
+        missing = ", ".join(sorted(found["missing_keys"])[:3])
+        raise JudgeError(
+            f"reward_model.path ({config.path}) has no weights for {missing}; name a sequence-classification folder"
+        )
     if model.config.num_labels != 1:
         raise JudgeError(
             f"reward_model.path ({config.path}) has {model.config.num_labels} outputs; a reward model has one"

@@ -57,6 +57,14 @@ def answers_in(prompt: str) -> tuple[str, str]:
     return found[1], found[2]
 
 
+class _QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, *_: object) -> None:
+        """A client that went away, killed or out of patience, is no error here."""
+
+
 class OpenAIServer:
     def __init__(self, judge: Judge, faults: Mapping[int, Fault] | Callable[[int, str], Fault | None]) -> None:
         self.judge = judge
@@ -82,8 +90,7 @@ class OpenAIServer:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
+        self.http = _QuietServer(("127.0.0.1", 0), Handler)
 
     @property
     def url(self) -> str:
@@ -104,6 +111,7 @@ class OpenAIServer:
             self.bodies.append(body)
             self.keys.add(http.headers.get("Authorization", ""))
             self.under_way += 1
+            self.changed.notify_all()
             self.most_under_way = max(self.most_under_way, self.under_way)
             held = self.hold_after is not None and self.answered.total() >= self.hold_after
         try:

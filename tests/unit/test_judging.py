@@ -270,7 +270,7 @@ def test_a_budget_waits_for_those_under_way_and_then_stops():
     budget.end(answer_of(30))
     assert not budget.begin()  # 70 spent, 110 > 100
     assert budget.spent == Spent(3, 70, pytest.approx(70e-6))
-    assert budget.exhausted == "budget.max_tokens (100)"
+    assert budget.exhausted == "budget.max_tokens"
 
 
 def answer_of(tokens: int, key: str = "k") -> Answer:
