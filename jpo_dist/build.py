@@ -15,9 +15,9 @@ import numpy as np
 from jpo_dist import pairing
 from jpo_dist.build_config import BuildConfig, SplitConfig
 from jpo_dist.pair_config import PairConfig
-from jpo_dist.records import CONDITIONAL, TEST, TRAIN, VALIDATION, Comparison, ComparisonSet, Item, Rating
+from jpo_dist.records import CONDITIONAL, SPLITS, Comparison, ComparisonSet, Item, Rating
 from jpo_dist.scored import Made, from_scores, make_pool, to_comparisons
-from jpo_dist.sources import Preferences, read_source, report_of
+from jpo_dist.sources import Preferences, merged, read_source, report_of
 from jpo_dist.split import split_of, splits_of, with_splits
 
 WITHOUT_SCORES = ("assumed_wins",)
@@ -33,8 +33,8 @@ def build(config: BuildConfig) -> Built:
     """Read, pair, mix, split. A pure function of the sources' text and the config. Raises what reading raises, and
     ValueError when nothing can be compared."""
     parts = [read_source(source, config.on_bad_row) for source in config.sources]
-    everything = merged(parts)
-    ratings = everything.merged_ratings()
+    everything = joined(parts)
+    ratings = everything.scores()
     made: list[Comparison] = []
     report: dict[str, Any] = {"pairs": []}
     for number, pairs in enumerate(config.pairs):
@@ -60,7 +60,7 @@ def build(config: BuildConfig) -> Built:
     return Built(built, report, offered)
 
 
-def merged(parts: Sequence[Preferences]) -> Preferences:
+def joined(parts: Sequence[Preferences]) -> Preferences:
     """All sources as one, in order."""
     whole = Preferences()
     for part in parts:
@@ -89,7 +89,7 @@ def wins_as_ratings(everything: Preferences) -> list[Rating]:
     """1 for an item that wins within its own instruction and 0 for one that loses, all on one scale: that these
     compare across instructions is the assumption. Items that do both say nothing and are left out by pairing."""
     stated = [c for c in everything.comparisons if c.protocol == CONDITIONAL and not c.tie]
-    within = ComparisonSet.build([*stated, *(c for c in from_scores(everything.ratings) if not c.tie)])
+    within = ComparisonSet.build([*stated, *(c for c in from_scores(merged(everything.ratings)) if not c.tie)])
     scores_N, _ = pairing.assumed_scores(within.winners_C, within.losers_C, within.num_items)
     first: dict[int, str] = {}
     sources = within.comparisons["source"].to_pylist()
@@ -155,7 +155,7 @@ def item_splits(items: Sequence[Item], split: SplitConfig) -> list[str]:
 
 def split_report(built: ComparisonSet, crossing: int) -> dict[str, Any]:
     counts = Counter(built.comparisons["split"].to_pylist())
-    return {**{name: counts.get(name, 0) for name in (TRAIN, VALIDATION, TEST)}, "crossing_left_out": crossing}
+    return {**{name: counts.get(name, 0) for name in SPLITS}, "crossing_left_out": crossing}
 
 
 def offer(
@@ -170,6 +170,32 @@ def offer(
     pool = make_pool([Rating(item, float("nan"), "") for item in items], item_splits(items, config.split))
     firsts, seconds, report = pairing.candidates(pool, config.candidates, config.seed)
     return [(items[a], items[b]) for a, b in zip(firsts.tolist(), seconds.tolist(), strict=True)], report
+
+
+def lines(report: dict[str, Any]) -> list[str]:
+    """The report for people."""
+    read, splits = report["read"], report["splits"]
+    rows = f"{read['rows']} rows" + (f" with {read['responses']} responses" if read["responses"] else "")
+    found = [
+        f"read: {rows}: {read['comparisons']} comparisons and {read['ties']} ties stated, {read['items']} items, "
+        f"{read['duplicates']} repeated responses, {sum(read['skipped'].values())} skipped"
+    ]
+    found += [f"  {count} x {reason}" for reason, count in read["skipped"].items()]
+    for made in report["pairs"]:
+        accuracy = made["instruction_only_accuracy"]
+        known = accuracy["accuracy"] is not None
+        told = f"{accuracy['accuracy']:.2f} +- {accuracy['standard_error']:.2f}" if known else "too few to say"
+        found.append(
+            f"pairs, {made['policy']}: {made['kept']} kept of {made['made']} made, {made['ties']} ties; "
+            f"the instruction alone predicts the winner: {told} (chance 0.50)"
+        )
+    left = [f"{row['left_out']} of {row['source']}" for row in report["mixture"] if row["left_out"]]
+    found += [f"mixture: left out {', '.join(left)}"] if left else []
+    counts = ", ".join(f"{splits[name]} {name}" for name in SPLITS)
+    found.append(f"splits: {counts}; {splits['crossing_left_out']} between two splits left out")
+    if report["candidates"]:
+        found.append(f"candidates for a judge: {report['candidates']['made']}")
+    return found
 
 
 def write(built: Built, folder: Path) -> None:

@@ -63,9 +63,10 @@ class DataConfig(Section):
     """Comparisons, and how an item becomes tokens."""
 
     train: str | list[str]
-    """Files, folders, globs or hub ids with comparisons, or a ComparisonSet folder; `package:` as in model.path."""
+    """Files, folders, globs or hub ids with comparisons, or FOLDER[:SPLIT] of a set; `package:` as in model.path."""
     validation: str | list[str] | None = None
-    """Held-out comparisons. None: hold out `validation_fraction` of the training instructions."""
+    """Held-out comparisons. None: the validation split of the set in `train`, if that is one, or else
+    `validation_fraction` of the training instructions."""
     validation_fraction: Fraction = 0.05
     """Share of the instructions held out of `train` when `validation` is None. 0: no validation."""
     template: str = "chat"

@@ -31,7 +31,7 @@ def open_place(where: str, ignored: list[str]) -> list[Table | ComparisonSet]:
     if path.is_file():
         return [_open_file(path)]
     folder, _, split = where.rpartition(":")
-    if split in (TRAIN, VALIDATION, TEST, ALL) and _is_set(Path(resolve(folder))):
+    if split in (TRAIN, VALIDATION, TEST, ALL) and is_set(Path(resolve(folder))):
         return [_open_set(Path(resolve(folder)), split)]
     if re.search(r"[*?\[]", where):
         return _open_glob(str(path), ignored)
@@ -49,7 +49,7 @@ def _open_file(path: Path) -> Table:
 
 
 def _open_folder(folder: Path, ignored: list[str]) -> list[Table | ComparisonSet]:
-    if _is_set(folder):
+    if is_set(folder):
         return [_open_set(folder, None)]
     data = _data_files([path for path in sorted(folder.iterdir()) if not path.name.startswith(".")], ignored)
     if not data:
@@ -57,7 +57,8 @@ def _open_folder(folder: Path, ignored: list[str]) -> list[Table | ComparisonSet
     return [_open_file(path) for path in data]
 
 
-def _is_set(folder: Path) -> bool:
+def is_set(folder: Path) -> bool:
+    """Is this a ComparisonSet folder?"""
     return all((folder / name).is_file() for name in ("items.parquet", "comparisons.parquet"))
 
 
@@ -78,7 +79,7 @@ def validation_of(where: str | list[str]) -> str | None:
         return None
     folder = where.removesuffix(f":{TRAIN}")
     path = Path(resolve(folder))
-    return f"{folder}:{VALIDATION}" if _is_set(path) and VALIDATION in ComparisonSet.read(path).splits else None
+    return f"{folder}:{VALIDATION}" if is_set(path) and VALIDATION in ComparisonSet.read(path).splits else None
 
 
 def _open_glob(pattern: str, ignored: list[str]) -> list[Table | ComparisonSet]:

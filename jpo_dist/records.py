@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 CONDITIONAL, JOINT = "conditional", "joint"
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
+SPLITS = TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
 Origin = Literal["stated", "scored", "assumed", "judged"]
 """How a preference is known: the source says so, both items have scores on one scale, it is inferred from wins within
@@ -192,7 +192,7 @@ class ComparisonSet:
     @property
     def splits(self) -> list[str]:
         """Names of the splits; none in a set that was never split."""
-        return [name for name in (TRAIN, VALIDATION, TEST) if pc.any(pc.equal(self.comparisons["split"], name)).as_py()]
+        return [name for name in SPLITS if pc.any(pc.equal(self.comparisons["split"], name)).as_py()]
 
     def all_items(self) -> list[Item]:
         """In row order. Row by row, slicing the table would cost a hundred times as much."""

@@ -9,6 +9,7 @@ import torch
 from jpo_dist import ranks, sources
 from jpo_dist.config import JpoConfig
 from jpo_dist.engine import Engine, deepspeed_config, partitioned
+from jpo_dist.places import validation_of
 from jpo_dist.plan import Plan, make_plan
 from jpo_dist.policy import device, load_model, load_tokenizer, torch_dtype
 from jpo_dist.records import ComparisonSet
@@ -60,8 +61,9 @@ def load_data(config: JpoConfig, tokenizer: Any) -> tuple[Prepared, Prepared | N
     comparisons, report = sources.read(config.data.train, on_bad_row=config.data.on_bad_row)
     notes = [f"data.train: {line}" for line in report.lines()]
     held: ComparisonSet | None = None
-    if config.data.validation is not None:
-        held, held_report = sources.read(config.data.validation, on_bad_row=config.data.on_bad_row)
+    validation = config.data.validation or validation_of(config.data.train)
+    if validation is not None:
+        held, held_report = sources.read(validation, on_bad_row=config.data.on_bad_row)
         notes += [f"data.validation: {line}" for line in held_report.lines()]
     elif config.data.validation_fraction:
         split = split_by_instruction(comparisons, config.data.validation_fraction, config.train.seed)
@@ -73,9 +75,9 @@ def load_data(config: JpoConfig, tokenizer: Any) -> tuple[Prepared, Prepared | N
     prepared = prepare(tokenizer, comparisons, config.data)
     held_out = prepare(tokenizer, held, config.data) if held is not None and len(held) else None
     for name, part in (("data.train", prepared), ("held out", held_out)):
-        if part and (part.skipped["over-long"] or part.tokens.truncated):
-            counts = f"{part.skipped['over-long']} over-long comparisons skipped, {part.tokens.truncated} items cut"
-            notes.append(f"{name}: {counts}")
+        if part and (part.skipped["tie"] or part.skipped["over-long"] or part.tokens.truncated):
+            skipped = f"{part.skipped['tie']} ties and {part.skipped['over-long']} over-long comparisons skipped"
+            notes.append(f"{name}: {skipped}, {part.tokens.truncated} items cut")
     if held_out is None:
         notes.append(
             "nothing is held out, so there are no eval/ metrics; set data.validation to see whether the run learns"

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from jpo_dist.config import Positive, Section
 
 LayoutName = Literal[
@@ -18,7 +20,7 @@ class SourceConfig(Section):
     """Stands for the file's name in `source`, and is the scale of its scores: sources that share a name share it."""
     layout: LayoutName = "auto"
     """auto: found by the columns."""
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field(default_factory=dict)
     """Columns under other names: {prompt: question} reads the column `question` as `prompt`."""
     score: str | list[str] | None = None
     """Column, or key of each completion, that holds the score; of several the mean. None: the layout's own."""

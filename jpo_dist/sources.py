@@ -135,12 +135,17 @@ class Preferences:
     """Scores that came with a comparison of the same items."""
     tally: Tally = field(default_factory=Tally)
 
-    def merged_ratings(self) -> list[Rating]:
-        """One for each item and scale: the mean, at the place of the first."""
-        found: dict[tuple[Item, str], list[Rating]] = {}
-        for rating in [*self.ratings, *self.pair_scores]:
-            found.setdefault((rating.item, rating.scale), []).append(rating)
-        return [same[0]._replace(score=sum(r.score for r in same) / len(same)) for same in found.values()]
+    def scores(self) -> list[Rating]:
+        """Everything known of single items."""
+        return merged([*self.ratings, *self.pair_scores])
+
+
+def merged(ratings: list[Rating]) -> list[Rating]:
+    """One for each item and scale: the mean, at the place of the first."""
+    found: dict[tuple[Item, str], list[Rating]] = {}
+    for rating in ratings:
+        found.setdefault((rating.item, rating.scale), []).append(rating)
+    return [same[0]._replace(score=sum(r.score for r in same) / len(same)) for same in found.values()]
 
 
 def read(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[ComparisonSet, ReadReport]:
@@ -152,6 +157,16 @@ def read(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[ComparisonSet
     list of such. Raises BadRowError (with on_bad_row="error"), FileNotFoundError, and ValueError for files without a
     known layout or when there is no comparison at all.
     """
+    built, report = scan(where, on_bad_row=on_bad_row)
+    if not len(built):
+        advice = "; ratings of different instructions compare only with a pairing policy: jpo data build"
+        head = f"{where}: no comparisons{advice if report.items else '; name data that has some'}"
+        raise ValueError("\n".join([head, *report.lines()]))
+    return built, report
+
+
+def scan(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[ComparisonSet, ReadReport]:
+    """As `read`, and content with items that nobody has compared."""
     preferences = Preferences()
     places = [(place, text) for text in _listed(where) for place in open_place(text, preferences.tally.ignored)]
     if len(places) == 1 and isinstance(places[0][0], ComparisonSet):  # keeps its memory map
@@ -161,16 +176,11 @@ def read(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[ComparisonSet
         for place, text in places:
             collect(place, SourceConfig(path=text), on_bad_row, preferences)
         built = compile_set(preferences)
-    report = report_of(built, preferences)
-    if not len(built):
-        advice = "; ratings of different instructions compare only with a pairing policy: jpo data build"
-        head = f"{where}: no comparisons{advice if report.items else '; name data that has some'}"
-        raise ValueError("\n".join([head, *report.lines()]))
-    return built, report
+    return built, report_of(built, preferences)
 
 
 def read_candidates(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[list[tuple[Item, Item, str]], ReadReport]:
-    """Pairs for a judge: (first, second, source). Rows without a verdict, or any comparison with its verdict put aside."""
+    """Pairs for a judge: (first, second, source). Rows without a verdict, or comparisons with theirs put aside."""
     preferences = Preferences()
     for text in _listed(where):
         for place in open_place(text, preferences.tally.ignored):
@@ -315,9 +325,8 @@ def _ratings_of(built: ComparisonSet) -> Iterator[Rating]:
 
 def compile_set(preferences: Preferences) -> ComparisonSet:
     """One set: what is stated, then what scores say within one instruction, equal scores as ties."""
-    return ComparisonSet.build(
-        [*preferences.comparisons, *from_scores(preferences.ratings)], preferences.merged_ratings()
-    )
+    scored = from_scores(merged(preferences.ratings))
+    return ComparisonSet.build([*preferences.comparisons, *scored], preferences.scores())
 
 
 def report_of(built: ComparisonSet, preferences: Preferences) -> ReadReport:

@@ -105,17 +105,20 @@ class Prepared(NamedTuple):
 
     comparisons: ComparisonSet
     tokens: TokenizedItems
-    skipped: dict[Literal["over-long"], int]
+    skipped: dict[Literal["tie", "over-long"], int]
 
 
-def prepare(tokenizer: Any, comparisons: ComparisonSet, data: DataConfig) -> Prepared:
-    """Tokenize every item; drop the comparisons that have an over-long one and count them, or raise OverLongError."""
+def prepare(tokenizer: Any, everything: ComparisonSet, data: DataConfig) -> Prepared:
+    """Drop ties, which none of the losses can use, and tokenize; drop the comparisons that have an over-long item and
+    count them, or raise OverLongError."""
+    ties = int(everything.is_tie_C.sum())
+    comparisons = everything.subset(~everything.is_tie_C) if ties else everything
     items = comparisons.all_items()
     tokens = tokenize(tokenizer, items, data)
     too_long_N = tokens.lengths_N > data.max_length
     bad_C = too_long_N[comparisons.winners_C] | too_long_N[comparisons.losers_C]
     if not bad_C.any():
-        return Prepared(comparisons, tokens, {"over-long": 0})
+        return Prepared(comparisons, tokens, {"tie": ties, "over-long": 0})
     if data.over_long == "error":
         row = int(np.flatnonzero(too_long_N)[0])
         text = items[row].instruction[-1].content[:60]
@@ -125,4 +128,4 @@ def prepare(tokenizer: Any, comparisons: ComparisonSet, data: DataConfig) -> Pre
         )
     kept = comparisons.subset(~bad_C)
     again = tokenize(tokenizer, kept.all_items(), data)
-    return Prepared(kept, again, {"over-long": int(bad_C.sum())})
+    return Prepared(kept, again, {"tie": ties, "over-long": int(bad_C.sum())})

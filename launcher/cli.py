@@ -3,26 +3,22 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from cluster.errors import is_input
+from launcher import data_cli
 from launcher.config import RunConfig, absolute, load
+from launcher.console import FAILURE, explained, out
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown"
 )
-out, err = Console(), Console(stderr=True)
+app.add_typer(data_cli.app, name="data")
 
 ConfigPath = Annotated[Path, typer.Argument(help="A YAML file, for example configs/demo.yaml.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings to change: objective.beta=0.2 …")]
-
-USAGE, FAILURE = 2, 1
 
 
 @app.command()
@@ -74,6 +70,19 @@ def check(config: ConfigPath, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def judge(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Label candidate comparisons with a judge: an LLM, a program that checks, or a reward model."""
+    with explained():
+        from launcher.config import load_as
+        from launcher.judge import JudgeRunConfig, run
+
+        settings = load_as(JudgeRunConfig, config, overrides)
+        outcomes = run(settings)["outcomes"]
+        out.print(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()), highlight=False)
+        out.print(f"comparisons, report.html: {settings.output}", soft_wrap=True, highlight=False)
+
+
+@app.command()
 def doctor(
     build: Annotated[bool, typer.Option(help="Also compile what would otherwise be compiled at first use.")] = False,
 ) -> None:
@@ -87,38 +96,6 @@ def doctor(
 
 def _load(config: Path, overrides: list[str] | None) -> RunConfig:
     return absolute(load(config, overrides))
-
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """Errors a person can act on end in one sentence and an exit code, others with their traceback.
-
-    Exit code 2: the command or config is wrong. 1: the run failed. `ray job submit` turns both into 1, so the last
-    line of the log says which it was.
-    """
-    try:
-        yield
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)
-    except Exception as error:
-        code = exit_code(error)
-        if code is None or os.environ.get("JPO_TRACEBACK"):
-            raise
-        _fail(f"{type(error).__name__}: {error}", code)
-
-
-def exit_code(error: Exception) -> int | None:
-    """None for an error that nobody wrote for people: those keep their traceback."""
-    if is_input(error):
-        return USAGE
-    ours = type(error).__module__.split(".")[0] in ("jpo_dist", "cluster", "launcher")
-    return FAILURE if ours else None
-
-
-def _fail(cause: str, code: int) -> None:
-    err.print(f"[bold red]error[/] (exit {code})", highlight=False)
-    err.print(cause, markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(code)
 
 
 def main() -> None:

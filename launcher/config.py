@@ -7,7 +7,7 @@ import difflib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from omegaconf import OmegaConf
@@ -16,6 +16,9 @@ from pydantic import BaseModel, Field, ValidationError
 
 from cluster.config import ClusterConfig
 from jpo_dist.config import JpoConfig, Section
+from jpo_dist.records import SPLITS
+
+Config = TypeVar("Config", bound=BaseModel)
 
 _SECRET = re.compile(r"token$|secret|password|api_?key", re.IGNORECASE)
 
@@ -44,6 +47,11 @@ class RunConfig(JpoConfig):
 
 def load(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
     """Read, override, check. Relative paths stay relative to where the command runs. Raises ConfigError."""
+    return load_as(RunConfig, path, overrides)
+
+
+def load_as(kind: type[Config], path: str | Path, overrides: list[str] | None = None) -> Config:
+    """As `load`, for another kind of config."""
     path = Path(path)
     if not path.is_file():
         near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
@@ -52,21 +60,23 @@ def load(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
         if "=" not in item:
             raise ConfigError(f"override {item!r} is not key=value; write for example objective.beta=0.2")
     try:
-        merged = OmegaConf.merge(
-            OmegaConf.load(path), OmegaConf.from_dotlist([_quoted(item) for item in overrides or []])
-        )
+        merged = OmegaConf.load(path)
+        for item in overrides or []:
+            key, _, value = _quoted(item, kind).partition("=")
+            # One key at a time: merged as a mapping, `sources.0.path` would not find its place in a list.
+            OmegaConf.update(merged, key, OmegaConf.from_dotlist([f"value={value}"])["value"], merge=True)
         values = OmegaConf.to_container(merged, resolve=True)
     except (OmegaConfBaseException, yaml.YAMLError, OSError, TypeError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: a config is a mapping of sections, this is a {type(values).__name__}")
-    return parse({str(key): value for key, value in values.items()}, source=str(path))
+    return parse_as(kind, {str(key): value for key, value in values.items()}, str(path))
 
 
-def _quoted(override: str) -> str:
+def _quoted(override: str, kind: type[BaseModel]) -> str:
     """Text settings taken as typed: as YAML, `#` would start a comment, `{` a mapping, and 7 be a number."""
     key, _, value = override.partition("=")
-    is_text = key.startswith("cluster.env.") or key in _text_keys(RunConfig)
+    is_text = key.startswith("cluster.env.") or key in _text_keys(kind)
     if not is_text or value in ("", "null") or value[:1] in ("'", '"'):
         return override
     return f"{key}={json.dumps(value, ensure_ascii=False)}"  # a JSON string is a YAML string
@@ -85,19 +95,24 @@ def _text_keys(model: type[BaseModel], prefix: str = "") -> set[str]:
 
 def parse(values: dict[str, Any], source: str = "config") -> RunConfig:
     """Check a plain mapping. Raises ConfigError naming every bad key."""
+    return parse_as(RunConfig, values, source)
+
+
+def parse_as(kind: type[Config], values: dict[str, Any], source: str) -> Config:
+    """As `parse`, for another kind of config."""
     secrets = [key for key in flatten(values) if _SECRET.search(key)]
     if secrets:
         raise ConfigError(
             f"{source}: {secrets[0]} looks like a secret; configs are logged: use an environment variable"
         )
     try:
-        return RunConfig.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        lines = [explain(problem, values) for problem in error.errors()]
+        lines = [explain(problem, kind) for problem in error.errors()]
         raise ConfigError(f"{source}: " + f"\n{source}: ".join(lines)) from None
 
 
-def explain(problem: Any, values: dict[str, Any]) -> str:
+def explain(problem: Any, kind: type[BaseModel] = RunConfig) -> str:
     """pydantic's report of one problem as key, value, rule, fix."""
     location = [str(part) for part in problem["loc"] if not str(part).startswith(("list[", "literal[", "function-"))]
     if location[-1:] == ["str"]:  # pydantic's name for a branch of `str | list[str]`
@@ -106,7 +121,7 @@ def explain(problem: Any, values: dict[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"{key} is required; add it"
     if problem["type"] == "extra_forbidden":
-        known = sorted(known_keys(RunConfig)) if len(location) > 1 else sorted(RunConfig.model_fields)
+        known = sorted(known_keys(kind)) if len(location) > 1 else sorted(kind.model_fields)
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
         same_section = [name for name in known if name.rsplit(".", 1)[0] == ".".join(location[:-1])]
         hint = f"did you mean {near[0]}?" if near else f"known there: {', '.join(same_section) or ', '.join(known)}"
@@ -151,6 +166,9 @@ def absolute(config: RunConfig) -> RunConfig:
     def fix(where: Any) -> Any:
         if isinstance(where, list):
             return [fix(one) for one in where]
+        folder, _, split = (where or "").rpartition(":")
+        if folder and split in SPLITS:
+            return f"{fix(folder)}:{split}"
         if where is None or ":" in where.split("/")[0]:
             return where
         is_local = Path(where).exists() or any(c in where for c in "*?[") or where.startswith((".", "~"))

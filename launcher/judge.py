@@ -90,11 +90,11 @@ def _alone_in(folder: Path) -> Any:
 def _track(config: JudgeRunConfig, report: dict[str, Any], folder: Path) -> None:
     if config.tracking.uri in (None, "none"):
         return
-    from jpo_dist.tracking import log_report  # type: ignore[attr-defined]
+    from jpo_dist.report_run import log_report
 
     params = flatten(config.model_dump(mode="json"))
     files = [folder / "report.html", folder / "report.json"]
-    log_report(config.tracking, config.name, params, judge_report.metrics(report), files)
+    log_report(config.tracking, folder / "mlflow", config.name, params, judge_report.metrics(report), files)
 
 
 def _say_what_is_left(config: JudgeRunConfig, judged: list[Judged]) -> None:

@@ -6,7 +6,9 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from jpo_dist.build_config import BuildConfig
 from launcher.config import RunConfig
+from launcher.judge import JudgeRunConfig
 
 HEADER = """# Settings
 
@@ -16,25 +18,53 @@ This page is written from the code (`python -m launcher.reference_page`).
 """
 
 
+BUILD = """
+# Settings of `jpo data build`
+
+`jpo data build FILE [key=value …]`; of a list, entries are counted from 0: `pairs.0.budget=500`.
+"""
+JUDGE = """
+# Settings of `jpo judge`
+
+`jpo judge FILE [key=value …]`
+"""
+
+
 def page() -> str:
-    return "\n".join([HEADER, *_section(RunConfig, "")])
+    build = [BUILD, *_section(BuildConfig, "")]
+    return "\n".join([HEADER, *_section(RunConfig, ""), *build, JUDGE, *_section(JudgeRunConfig, "")])
 
 
 def _section(model: type[BaseModel], prefix: str) -> list[str]:
     lines: list[str] = []
     rows: list[str] = []
     for name, field in model.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            about = (kind.__doc__ or "").strip().split("\n\n")[0]
-            lines += (
-                ["", f"## {prefix}{name}", "", about, ""] if not prefix else ["", f"### {prefix}{name}", "", about, ""]
-            )
-            lines += _section(kind, f"{prefix}{name}.")
+        kind, many = _model_in(field.annotation)
+        if kind is not None:
+            about = " ".join(part for part in (_first(kind.__doc__), _words(field)) if part)
+            place = f"{prefix}{name}{'.N' if many else ''}"
+            lines += ["", f"{'###' if prefix else '##'} {place}", "", about, "", *_section(kind, f"{place}.")]
         else:
-            rows.append(f"| `{prefix}{name}` | {_kind(kind)} | {_default(field)} | {_words(field)} |")
+            rows.append(f"| `{prefix}{name}` | {_kind(field.annotation)} | {_default(field)} | {_words(field)} |")
     table = ["| key | values | default | |", "| --- | --- | --- | --- |", *rows] if rows else []
     return table + lines
+
+
+def _model_in(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
+    """The section behind an annotation, also behind `list[…]` and `… | None`; and whether there may be several."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation, False
+    if "Literal" in str(get_origin(annotation)):
+        return None, False
+    for part in get_args(annotation):
+        kind, many = _model_in(part)
+        if kind is not None:
+            return kind, many or get_origin(annotation) is list
+    return None, False
+
+
+def _first(text: str | None) -> str:
+    return " ".join((text or "").strip().split("\n\n")[0].split())
 
 
 def _words(field: FieldInfo) -> str:
@@ -42,6 +72,8 @@ def _words(field: FieldInfo) -> str:
 
 
 def _default(field: FieldInfo) -> str:
+    if field.default_factory is not None:
+        return f"`{field.default_factory()!r}`".replace("|", "\\|")  # type: ignore[call-arg]
     return "required" if field.is_required() else f"`{field.default!r}`".replace("|", "\\|")
 
 

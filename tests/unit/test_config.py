@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from jpo_dist.build_config import BuildConfig
 from jpo_dist.config import JpoConfig
-from launcher.config import ConfigError, RunConfig, absolute, flatten, known_keys, load, parse, write
+from launcher.config import ConfigError, RunConfig, absolute, flatten, known_keys, load, load_as, parse, write
+from launcher.judge import JudgeRunConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAST: dict[str, Any] = {"model": {"path": "m"}, "data": {"train": "d"}, "run": {"dir": "r"}}
@@ -31,12 +33,15 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+COMMANDS = {"jpo train": RunConfig, "make": RunConfig, "jpo data build": BuildConfig, "jpo judge": JudgeRunConfig}
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
 def test_every_recipe_loads_and_says_in_its_first_line_how_to_run_it(path: Path) -> None:
-    config = load(path)
-    assert config.run.name == path.stem
     first = path.read_text(encoding="utf-8").splitlines()[0]
-    assert first.startswith(("# jpo train ", "# make "))
+    config = load_as(next(kind for command, kind in COMMANDS.items() if first.startswith(f"# {command} ")), path)
+    if isinstance(config, RunConfig):
+        assert config.run.name == path.stem
 
 
 def test_the_paper_recipes_have_the_paper_hyperparameters() -> None:

@@ -315,7 +315,7 @@ def over_long_set() -> ComparisonSet:
 
 def test_over_long_comparisons_are_skipped_and_counted() -> None:
     prepared = prepare(byte_tokenizer(), over_long_set(), data("{instruction}:", **SHORT))
-    assert prepared.skipped == {"over-long": 2}
+    assert prepared.skipped == {"tie": 0, "over-long": 2}
     assert len(prepared.comparisons) == 2
     assert len(prepared.tokens) == prepared.comparisons.num_items == 2
     assert [prepared.comparisons.all_items()[row].response for row in range(2)] == ["yes", "no"]

@@ -1,0 +1,101 @@
+"""`jpo data …`: build a set of comparisons, look into one, send one to people and read their answers."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from launcher.console import explained, out
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="markdown", help="Comparisons: build, inspect, export, import."
+)
+
+Overrides = Annotated[list[str] | None, typer.Argument(help="Settings to change: seed=1 pairs.0.budget=500 …")]
+Tokenizer = Annotated[str | None, typer.Option(help="Model folder or hub id: lengths in tokens, not characters.")]
+Where = Annotated[str, typer.Argument(help="A file, folder, glob, hub id, or FOLDER:SPLIT of a built set.")]
+
+
+@app.command()
+def build(
+    config: Annotated[Path, typer.Argument(help="A YAML file, for example configs/data.yaml.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Settings to change: seed=1 pairs.0.budget=500 …")
+    ] = None,
+) -> None:
+    """Sources to one set: read, pair, mix, split by instruction. Leaves the set and its report in `output`."""
+    with explained():
+        from jpo_dist.build import build as build_set
+        from jpo_dist.build import lines, write
+        from jpo_dist.build_config import BuildConfig
+        from launcher.config import load_as
+
+        settings = load_as(BuildConfig, config, overrides)
+        built = build_set(settings)
+        write(built, Path(settings.output))
+        out.print("\n".join(lines(built.report)), markup=False, highlight=False, soft_wrap=True)
+        out.print(f"written: {settings.output}; look at it: jpo data inspect {settings.output}", soft_wrap=True)
+
+
+@app.command()
+def inspect(
+    where: Where,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Also write a self-contained page with plots.")] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Model folder or hub id: lengths in tokens, not characters.")
+    ] = None,
+    on_bad_row: Annotated[str, typer.Option(help="skip: count bad rows; error: stop at them.")] = "skip",
+    seed: Annotated[int, typer.Option(help="Which comparisons are shown.")] = 0,
+    examples: Annotated[int, typer.Option(help="How many.")] = 3,
+) -> None:
+    """What is in a set of comparisons, whatever its layout."""
+    with explained():
+        from launcher.inspect_command import look
+
+        found = look(where, tokenizer, on_bad_row, seed, examples)
+        if html is not None:
+            from launcher.inspect_page import page
+
+            html.write_text(page(found), encoding="utf-8")
+        if as_json:
+            sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+            return
+        from launcher.inspect_tables import tables
+
+        for table in tables(found):
+            out.print(table)
+        if html is not None:
+            out.print(f"page: {html}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def export(
+    where: Where,
+    folder: Annotated[Path, typer.Argument(help="Where to write tasks and labelling configs.")],
+    to: Annotated[str, typer.Option(help="label-studio")] = "label-studio",
+    on_bad_row: Annotated[str, typer.Option(help="error or skip")] = "error",
+) -> None:
+    """Pairs as annotation tasks: one task file and one labelling config for each protocol."""
+    with explained():
+        from launcher.annotation import export_tasks
+
+        for line in export_tasks(where, folder, to, on_bad_row):
+            out.print(line, soft_wrap=True, highlight=False)
+
+
+@app.command("import")
+def import_(
+    export_file: Annotated[Path, typer.Argument(help="The JSON that the annotation tool exported.")],
+    folder: Annotated[Path, typer.Argument(help="The set to write.")],
+    from_: Annotated[str, typer.Option("--from", help="label-studio")] = "label-studio",
+) -> None:
+    """Annotations back as comparisons, with annotators and their agreement."""
+    with explained():
+        from launcher.annotation import import_annotations
+
+        report: dict[str, Any] = import_annotations(export_file, folder, from_)
+        out.print_json(json.dumps(report))
+        out.print(f"written: {folder}", soft_wrap=True, highlight=False)

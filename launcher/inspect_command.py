@@ -1,0 +1,36 @@
+"""`jpo data inspect`: from a place to the numbers about it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jpo_dist import places, sources
+from jpo_dist.inspection import inspect
+from jpo_dist.paths import resolve
+from jpo_dist.records import ComparisonSet
+
+
+def look(where: str, tokenizer: str | None, on_bad_row: str, seed: int, examples: int) -> dict[str, Any]:
+    """Read `where` and inspect it. A built set comes with all its splits and with what was read for it."""
+    if on_bad_row not in ("skip", "error"):
+        raise ValueError(f"on_bad_row ({on_bad_row}) is skip or error")
+    loaded = None
+    if tokenizer is not None:
+        from transformers import AutoTokenizer
+
+        loaded = AutoTokenizer.from_pretrained(resolve(tokenizer))
+    folder = Path(resolve(where))
+    if places.is_set(folder):
+        built = ComparisonSet.read(folder)
+        return inspect(built, reading_of(folder), loaded, seed, examples)
+    built, report = sources.scan(where, on_bad_row=on_bad_row)  # type: ignore[arg-type]
+    return inspect(built, report.as_dict(), loaded, seed, examples)
+
+
+def reading_of(folder: Path) -> dict[str, Any]:
+    """What was read when the set was made, as far as its report tells."""
+    report = folder / "report.json"
+    if not report.is_file():
+        return {}
+    found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+    return dict(found.get("read") or found.get("reading") or (found if "rows" in found else {}))
