@@ -15,9 +15,10 @@ import numpy as np
 from jpo_dist import pairing
 from jpo_dist.build_config import BuildConfig, SplitConfig
 from jpo_dist.pair_config import PairConfig
+from jpo_dist.preferences import Preferences, merged, report_of
 from jpo_dist.records import CONDITIONAL, SPLITS, Comparison, ComparisonSet, Item, Rating
 from jpo_dist.scored import Made, from_scores, make_pool, to_comparisons
-from jpo_dist.sources import Preferences, merged, read_source, report_of
+from jpo_dist.sources import read_source
 from jpo_dist.split import split_of, splits_of, with_splits
 
 WITHOUT_SCORES = ("assumed_wins",)

@@ -6,6 +6,7 @@ On disk a ComparisonSet is a folder with `items.parquet`, `comparisons.parquet` 
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -144,12 +145,12 @@ class ComparisonSet:
         scores: dict[int, tuple[float, str]] = {}
         for rating in ratings:
             scores.setdefault(rows.setdefault(rating.item, len(rows)), (rating.score, rating.scale))
-        scored = [scores.get(row, (None, None)) for row in range(len(rows))]
+        scored = [scores.get(row, (math.nan, None)) for row in range(len(rows))]
         columns = {
             "id": [item.id for item in rows],
             "instruction": [[turn._asdict() for turn in item.instruction] for item in rows],
             "response": [item.response for item in rows],
-            "score": [score for score, _ in scored],
+            "score": [None if math.isnan(score) else score for score, _ in scored],
             "scale": [scale for _, scale in scored],
         }
         names = COMPARISON_SCHEMA.names

@@ -24,6 +24,9 @@ class SourceConfig(Section):
     """Columns under other names: {prompt: question} reads the column `question` as `prompt`."""
     score: str | list[str] | None = None
     """Column, or key of each completion, that holds the score; of several the mean. None: the layout's own."""
+    checker: str | None = None
+    """`module:function` that is called with each Item of this source and returns its score, or None where it cannot
+    tell; in place of scores that the source has."""
     weight: Positive | None = None
     """Share of this source in the mixture, relative to the other sources'; None (in all of them): take everything."""
 

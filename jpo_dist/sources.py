@@ -4,148 +4,34 @@ A bad row never ends the reading of a file and is never dropped in silence: it s
 and reason, or it is counted and named in the report.
 """
 
+import math
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import replace
 from itertools import islice
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
-
-import numpy as np
+from typing import Any, Literal
 
 from jpo_dist.fields import NUMBERS, BadField
-from jpo_dist.formats import LINE_FORMATS, Columns
+from jpo_dist.formats import Columns
+from jpo_dist.judges import checker_scores
 from jpo_dist.layouts import COLUMNS, LAYOUTS, Layout, Names, Reading, layout_of, mean_score, read_row
 from jpo_dist.places import Table, open_place
-from jpo_dist.records import Comparison, ComparisonSet, Item, Rating
-from jpo_dist.scored import from_scores
+from jpo_dist.preferences import (
+    BAD_ROWS_TO_KEEP,
+    BadRow,
+    BadRowError,
+    Preferences,
+    ReadReport,
+    comparisons_of,
+    compile_set,
+    ratings_of,
+    report_of,
+)
+from jpo_dist.records import ComparisonSet, Item, Rating
 from jpo_dist.source_config import SourceConfig
 
 OnBadRow = Literal["error", "skip"]
 
 _ROWS_TO_DETECT = 1000
-_BAD_ROWS_TO_KEEP = 20
-
-
-class BadRow(NamedTuple):
-    """One row that could not be read. `line` counts from 1; in Parquet, Arrow and hub data it counts rows."""
-
-    file: str
-    line: int
-    field: str
-    reason: str
-
-    def __str__(self) -> str:
-        unit = "line" if Path(self.file).suffix.lower() in LINE_FORMATS else "row"
-        return f"{self.file}, {unit} {self.line}: {self.field + ': ' if self.field else ''}{self.reason}"
-
-
-class BadRowError(ValueError):
-    """The first bad row of a file, and how many others the same file has."""
-
-    def __init__(self, file: str, line: int, field: str, reason: str, others: int) -> None:
-        super().__init__(file, line, field, reason, others)  # all of them, so that it can be pickled
-        self.file, self.line, self.field, self.reason, self.others = file, line, field, reason, others
-
-    def __str__(self) -> str:
-        return (
-            f"{BadRow(self.file, self.line, self.field, self.reason)} ({self.others} more bad rows in this file). "
-            "Correct the rows, or set data.on_bad_row=skip (now error) to count them and go on."
-        )
-
-
-@dataclass(frozen=True)
-class ReadReport:
-    """What became of everything that was read.
-
-    Rows of pairs: rows == comparisons + ties + skipped. Responses (ratings, thumbs, rankings): responses == items +
-    duplicates + skipped, and the comparisons and ties are those that their scores make.
-    """
-
-    rows: int
-    comparisons: int
-    """Decided ones."""
-    ties: int
-    responses: int
-    duplicates: int
-    """Responses of an item that had been read before; its score is their mean."""
-    skipped: dict[str, int]
-    """Bad rows, and bad responses, by reason."""
-    bad_rows: tuple[BadRow, ...]
-    """The first 20 of them."""
-    items: int
-    joint: int
-    """Of the decided comparisons."""
-    repeated: int
-    """Comparisons of the same winner and loser as an earlier one; they are kept and count again."""
-    contradictions: int
-    """Comparisons that another one states the other way round; they are kept too."""
-    ignored: tuple[str, ...]
-    """Files in folders and globs that are not data files."""
-
-    def lines(self) -> list[str]:
-        """For people."""
-        rows = f"{self.rows} rows" + (f" with {self.responses} responses" if self.responses else "")
-        bad = "bad responses or rows" if self.responses else "bad rows"
-        ties = f"{self.ties} ties, " if self.ties else ""
-        lines = [
-            f"{rows}: {self.comparisons} comparisons ({self.comparisons - self.joint} conditional, "
-            f"{self.joint} joint) of {self.items} items, {ties}{sum(self.skipped.values())} {bad} skipped"
-        ]
-        lines += [f"  {count} x {reason}" for reason, count in sorted(self.skipped.items(), key=lambda kv: -kv[1])]
-        lines += [f"    {bad_row}" for bad_row in self.bad_rows]
-        unnamed = sum(self.skipped.values()) - len(self.bad_rows)
-        lines += [f"    and {unnamed} more"] if unnamed else []
-        lines += [f"  {self.duplicates} responses repeat an item"] if self.duplicates else []
-        lines += [f"  {self.repeated} comparisons repeat an earlier one"] if self.repeated else []
-        lines += [f"  {self.contradictions} comparisons are stated both ways"] if self.contradictions else []
-        lines += [f"  not read: {name}" for name in self.ignored]
-        return lines
-
-    def as_dict(self) -> dict[str, Any]:
-        """For report.json."""
-        return {**asdict(self), "bad_rows": [bad._asdict() for bad in self.bad_rows]}
-
-
-@dataclass
-class Tally:
-    """Counts that grow while reading."""
-
-    rows: int = 0
-    responses: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    bad_rows: list[BadRow] = field(default_factory=list)
-    ignored: list[str] = field(default_factory=list)
-
-    def add(self, other: "Tally") -> None:
-        self.rows, self.responses = self.rows + other.rows, self.responses + other.responses
-        self.skipped += other.skipped
-        self.bad_rows = [*self.bad_rows, *other.bad_rows][:_BAD_ROWS_TO_KEEP]
-        self.ignored += other.ignored
-
-
-@dataclass
-class Preferences:
-    """All that sources say, before scores become comparisons."""
-
-    comparisons: list[Comparison] = field(default_factory=list)
-    ratings: list[Rating] = field(default_factory=list)
-    """Of rows of responses: nobody has compared these items yet."""
-    pair_scores: list[Rating] = field(default_factory=list)
-    """Scores that came with a comparison of the same items."""
-    tally: Tally = field(default_factory=Tally)
-
-    def scores(self) -> list[Rating]:
-        """Everything known of single items."""
-        return merged([*self.ratings, *self.pair_scores])
-
-
-def merged(ratings: list[Rating]) -> list[Rating]:
-    """One for each item and scale: the mean, at the place of the first."""
-    found: dict[tuple[Item, str], list[Rating]] = {}
-    for rating in ratings:
-        found.setdefault((rating.item, rating.scale), []).append(rating)
-    return [same[0]._replace(score=sum(r.score for r in same) / len(same)) for same in found.values()]
 
 
 def read(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[ComparisonSet, ReadReport]:
@@ -197,7 +83,26 @@ def read_source(source: SourceConfig, on_bad_row: OnBadRow) -> Preferences:
     for text in _listed(source.path):
         for place in open_place(text, preferences.tally.ignored):
             collect(place, source, on_bad_row, preferences)
-    return preferences
+    return preferences if source.checker is None else _checked(preferences, source, source.checker)
+
+
+def _checked(preferences: Preferences, source: SourceConfig, checker: str) -> Preferences:
+    """Every item rated by the checker; one that it cannot tell has no score, which pairing counts."""
+    first: dict[Item, str] = {r.item: r.source for r in reversed([*preferences.ratings, *preferences.pair_scores])}
+    for c in preferences.comparisons:
+        first.setdefault(c.winner, c.source)
+        first.setdefault(c.loser, c.source)
+    scores = checker_scores(list(first), checker)
+    scale = source.name or str(source.path)
+    rated = {
+        item: Rating(item, math.nan if score is None else score, scale, first[item])
+        for item, score in zip(first, scores, strict=True)
+    }
+    ratings = [rated[r.item] for r in preferences.ratings]
+    read_as_ratings = {r.item for r in ratings}
+    return replace(
+        preferences, ratings=ratings, pair_scores=[r for r in rated.values() if r.item not in read_as_ratings]
+    )
 
 
 def _listed(where: str | list[str]) -> list[str]:
@@ -215,7 +120,7 @@ def collect(
     if isinstance(place, ComparisonSet):
         into.tally.rows += len(place)
         into.comparisons.extend(comparisons_of(place))
-        into.pair_scores.extend(_ratings_of(place))
+        into.pair_scores.extend(ratings_of(place))
         return
     layout = _detect(place, source, candidates)
     bad_here: list[BadRow] = []
@@ -232,7 +137,7 @@ def collect(
     into.tally.skipped.update(bad.reason for bad in bad_here)
     if bad_here and on_bad_row == "error":  # only now: people want to mend a file once
         raise BadRowError(*bad_here[0], others=len(bad_here) - 1)
-    into.tally.bad_rows.extend(bad_here[: _BAD_ROWS_TO_KEEP - len(into.tally.bad_rows)])
+    into.tally.bad_rows.extend(bad_here[: BAD_ROWS_TO_KEEP - len(into.tally.bad_rows)])
 
 
 def _add(reading: Reading, layout: Layout | None, into: Preferences) -> None:
@@ -305,45 +210,3 @@ def _column_names(row: dict[str, Any], source: SourceConfig) -> list[str]:
         return list(_renamed(row, source))
     except BadField:
         return [*_renamed({**row, **dict.fromkeys(source.scores, 0.0)}, source)]
-
-
-def comparisons_of(built: ComparisonSet) -> Iterator[Comparison]:
-    """The comparisons as they were before they became tables."""
-    items = built.all_items()
-    for e in built.comparisons.to_pylist():
-        winner, loser = items[e["winner"]], items[e["loser"]]
-        how = {name: e[name] for name in ("weight", "source", "tie", "confidence", "origin", "pairing", "annotator")}
-        yield Comparison(winner, loser, **how)
-
-
-def _ratings_of(built: ComparisonSet) -> Iterator[Rating]:
-    scored = built.items.select(["score", "scale"]).to_pylist()
-    for item, row in zip(built.all_items(), scored, strict=True):
-        if row["score"] is not None:
-            yield Rating(item, row["score"], row["scale"])
-
-
-def compile_set(preferences: Preferences) -> ComparisonSet:
-    """One set: what is stated, then what scores say within one instruction, equal scores as ties."""
-    scored = from_scores(merged(preferences.ratings))
-    return ComparisonSet.build([*preferences.comparisons, *scored], preferences.scores())
-
-
-def report_of(built: ComparisonSet, preferences: Preferences) -> ReadReport:
-    tally, decided_C = preferences.tally, ~built.is_tie_C
-    winners, losers = built.winners_C[decided_C], built.losers_C[decided_C]
-    forward, backward = winners * built.num_items + losers, losers * built.num_items + winners
-    return ReadReport(
-        rows=tally.rows,
-        comparisons=int(decided_C.sum()),
-        ties=int(built.is_tie_C.sum()),
-        responses=tally.responses,
-        duplicates=len(preferences.ratings) - len({rating.item for rating in preferences.ratings}),
-        skipped=dict(tally.skipped),
-        bad_rows=tuple(tally.bad_rows),
-        items=built.num_items,
-        joint=int((built.is_joint_C & decided_C).sum()),
-        repeated=len(forward) - len(np.unique(forward)),
-        contradictions=int(np.isin(forward, backward).sum()),
-        ignored=tuple(tally.ignored),
-    )

@@ -1,6 +1,7 @@
 """`jpo data build`: pairs, mixture, splits, candidates, and the same bytes each time."""
 
 import json
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from pydantic import ValidationError
 from jpo_dist.build import Built, build, lines, write
 from jpo_dist.build_config import BuildConfig
 from jpo_dist.places import validation_of
+from jpo_dist.preferences import comparisons_of
 from jpo_dist.records import ComparisonSet
-from jpo_dist.sources import comparisons_of, read, read_candidates
+from jpo_dist.sources import read, read_candidates
 from jpo_dist.split import instruction_ids, split_of
 
 HELPFUL = Path(__file__).resolve().parents[3] / "shared/data/helpful/val_conditional_pref.jsonl"
@@ -53,7 +55,7 @@ def test_splits_are_by_instruction_and_nothing_crosses_them(tmp_path: Path):
         assert {split_of(ids[w], 0.25, 0.25, 3), split_of(ids[v], 0.25, 0.25, 3)} == {name}
     assert made.report["splits"]["crossing_left_out"] == 0, "pairing knew the splits"
     found = [set(instruction_ids(built.split(name))) for name in built.splits]
-    assert not (found[0] & found[1] or found[0] & found[2] or found[1] & found[2])
+    assert [a & b for a, b in combinations(found, 2)] == [set()] * 3
     counts = made.report["splits"]
     assert sum(counts[name] for name in built.splits) == len(built)
 
@@ -188,3 +190,22 @@ def test_the_papers_validation_file_has_363_conditional_comparisons_of_726_items
     assert not made.comparisons.is_joint_C.any()
     write(made, tmp_path / "set")
     assert ComparisonSet.read(tmp_path / "set").fingerprint == made.comparisons.fingerprint
+
+
+def test_a_checker_scores_the_items_of_a_source(tmp_path: Path):
+    rows = [
+        {
+            "prompt": f"Say {n}. Use at most {2 + n % 2} words.",
+            "responses": ["one two three", "one two", "one two three four"],
+        }
+        for n in range(12)
+    ]
+    source = {"path": write_rows(tmp_path / "r.jsonl", rows), "checker": "jpo_dist.judges:constraints_held"}
+    made = build(config([source], tmp_path, pairs=[{"policy": "conditional"}, {"policy": "random"}]))
+    assert made.report["read"]["responses"] == 36
+    found = list(comparisons_of(made.comparisons))
+    assert {c.protocol for c in found} == {"conditional", "joint"}
+    for c in found:
+        limit = int(c.winner.instruction[0].content.split()[-2])
+        assert len(c.winner.response.split()) <= limit
+        assert len(c.loser.response.split()) > int(c.loser.instruction[0].content.split()[-2])

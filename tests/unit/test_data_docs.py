@@ -1,11 +1,18 @@
 """The examples and the output shown in docs/data.md are real."""
 
+import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
+import yaml
 
-from jpo_dist.sources import BadRowError, read
+from jpo_dist.build_config import BuildConfig
+from jpo_dist.layouts import LAYOUTS, layout_of
+from jpo_dist.pair_config import Policy
+from jpo_dist.preferences import BadRowError
+from jpo_dist.sources import read
 
 PAGE = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
 FRUIT = """\
@@ -27,10 +34,29 @@ def blocks(language: str) -> list[str]:
 @pytest.mark.parametrize("example", blocks("json"))
 def test_each_layout_example_is_read(tmp_path, example):
     (tmp_path / "a.jsonl").write_text(example, encoding="utf-8")
-    comparisons, _ = read(str(tmp_path / "a.jsonl"), on_bad_row="error")
-    assert len(comparisons) == len(example.splitlines())
-    joint = "Name a color." in example
-    assert comparisons.is_joint_C[-1] == joint
+    comparisons, report = read(str(tmp_path / "a.jsonl"), on_bad_row="error")
+    assert report.rows == len(example.splitlines())
+    if report.responses:
+        assert (report.items, report.comparisons) == ((3, 3) if "apple-like" in example else (2, 1))
+    else:
+        assert report.comparisons + report.ties == report.rows
+    winner, loser = (comparisons.all_items()[c[-1]].response for c in (comparisons.winners_C, comparisons.losers_C))
+    assert "pear" in winner or "Apple" in winner or "brick" in loser, "the good one wins"
+    assert comparisons.is_joint_C[-1] == ("Name a color." in example)
+
+
+def test_every_layout_has_an_example(tmp_path):
+    found = {layout_of(json.loads(example.splitlines()[0]).keys()).name for example in blocks("json")}
+    assert found == {layout.name for layout in LAYOUTS if layout.kind != "candidates"}
+
+
+def test_the_build_example_is_a_config():
+    settings = BuildConfig.model_validate(yaml.safe_load(blocks("yaml")[0]))
+    assert [p.policy for p in settings.pairs] == ["conditional", "balanced"]
+
+
+def test_every_policy_is_explained():
+    assert all(f"| `{policy}` |" in PAGE for policy in get_args(Policy))
 
 
 def test_the_output_shown_is_the_output(tmp_path, monkeypatch):

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from jpo_dist.fields import BadField
 from jpo_dist.layouts import LAYOUTS, Names, Reading, layout_of, read_row
+from jpo_dist.preferences import ReadReport, comparisons_of
 from jpo_dist.records import Comparison, Item, Message, Rating
 from jpo_dist.source_config import SourceConfig
-from jpo_dist.sources import ReadReport, comparisons_of, read, read_candidates, read_source, scan
+from jpo_dist.sources import read, read_candidates, read_source, scan
 
 HERE = Names("a.jsonl:7", "a")
 

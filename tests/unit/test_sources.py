@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jpo_dist.preferences import BadRow, BadRowError
 from jpo_dist.records import ComparisonSet, Item
-from jpo_dist.sources import BadRow, BadRowError, read
+from jpo_dist.sources import read
 
 HELPFUL = Path(__file__).parents[2] / "../shared/data/helpful/val_conditional_pref.jsonl"
 ROWS = [
