@@ -13,7 +13,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForSequenceClassification
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+    LlamaConfig,
+    LlamaForSequenceClassification,
+)
 
 from jpo_dist.judge_config import JudgeConfig
 from jpo_dist.judging import Candidate, judge
@@ -234,13 +240,16 @@ def test_the_recipe_is_a_valid_config():
 # ---- reward models
 
 
-def save_reward_model(folder: Path, outputs: int = 1) -> str:
+def save_reward_model(folder: Path, outputs: int = 1, family: str = "llama") -> str:
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
-    model = LlamaForSequenceClassification(
-        LlamaConfig(**sizes, vocab_size=258, pad_token_id=1, initializer_range=0.3, num_labels=outputs)
-    )
-    model.save_pretrained(folder)
+    settings = {**sizes, "vocab_size": 258, "pad_token_id": 1, "initializer_range": 0.3, "num_labels": outputs}
+    classes = {
+        "llama": (LlamaForSequenceClassification, LlamaConfig),
+        "bert": (BertForSequenceClassification, BertConfig),
+    }
+    model_class, config_class = classes[family]
+    model_class(config_class(**settings)).save_pretrained(folder)
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = CHAT_TEMPLATE
     tokenizer.save_pretrained(folder)
@@ -260,8 +269,9 @@ PAIRS = [
 ]
 
 
-def test_a_reward_model_gives_what_the_model_says_of_each_item_alone(tmp_path):
-    path = save_reward_model(tmp_path / "model")
+@pytest.mark.parametrize("family", ["llama", "bert"])  # bert looks both ways: padding must be masked
+def test_a_reward_model_gives_what_the_model_says_of_each_item_alone(tmp_path, family):
+    path = save_reward_model(tmp_path / "model", family=family)
     judged, _ = judge(PAIRS, reward_config(path), tmp_path / "a")
     model, tokenizer = AutoModelForSequenceClassification.from_pretrained(path).eval(), byte_tokenizer()
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -74,6 +75,8 @@ class OpenAIServer:
         self.asked: Counter[str] = Counter()
         self.bodies: list[dict[str, Any]] = []
         self.keys: set[str] = set()
+        self.times: list[float] = []
+        """When each request came (time.monotonic)."""
         self.under_way = self.most_under_way = 0
         self.hold_after: int | None = None
         """From this many answers on, requests hang until `let_go` is set."""
@@ -83,6 +86,7 @@ class OpenAIServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # head and body are two writes: the second would wait 40 ms
 
             def do_POST(self) -> None:
                 outer._handle(self)
@@ -109,6 +113,7 @@ class OpenAIServer:
             number = self.requests
             self.asked[question] += 1
             self.bodies.append(body)
+            self.times.append(time.monotonic())
             self.keys.add(http.headers.get("Authorization", ""))
             self.under_way += 1
             self.changed.notify_all()

@@ -311,11 +311,17 @@ def test_answers_survive_a_torn_line_and_two_writers(tmp_path):
 
 def test_an_answer_is_on_the_disk_before_it_is_known(tmp_path, monkeypatch):
     answers = Answers(tmp_path)
-    synced = []
-    monkeypatch.setattr("os.fsync", lambda fd: synced.append(answers.get("k1")))
     answers.add(answer_of(1, "k1"))
-    assert synced
-    assert synced[-1] is None  # at the last flush nobody could have seen it
+    seen = []
+
+    def flush(_: int) -> None:
+        written = "".join(path.read_text() for path in tmp_path.glob("*.jsonl"))
+        seen.append(("k2" in written, answers.get("k2")))
+
+    monkeypatch.setattr("os.fsync", flush)
+    answers.add(answer_of(1, "k2"))
+    assert seen == [(True, None)]  # in the file when it is flushed, and not yet to be seen by anybody
+    assert answers.get("k2") == answer_of(1, "k2")
 
 
 # ---- the report
