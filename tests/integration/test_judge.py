@@ -31,9 +31,6 @@ from tests.support.tiny import CHAT_TEMPLATE, byte_tokenizer, save_tiny
 ROOT = Path(__file__).parents[2]
 OUTPUT = ("items.parquet", "comparisons.parquet", "report.json", "judged.jsonl", "report.html")
 KEY = "sk-PLANTED-19c"
-_PROCESS = (
-    "import json, sys; from launcher.judge import JudgeRunConfig, run; run(JudgeRunConfig(**json.loads(sys.argv[1])))"
-)
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +59,9 @@ def settings(server: OpenAIServer, pairs: str, output: Path, **changes: Any) -> 
 def process(config: dict[str, Any]):
     """A judge in a process of its own; killed at the end if it still runs."""
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", _PROCESS, json.dumps(config)]
+    path = Path(config["output"]).with_suffix(".yaml")
+    path.write_text(json.dumps(config))  # JSON is YAML
+    command = [sys.executable, "-m", "launcher", "judge", str(path)]
     started = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         yield started
@@ -207,10 +206,16 @@ def test_labels_in_the_input_change_nothing(tmp_path):
     assert found["one"] == found["other"]
 
 
+@pytest.mark.slow
 def test_a_used_up_budget_is_an_error_that_says_how_to_go_on(tmp_path):
     pairs = write_pairs(tmp_path / "pairs.jsonl", 6)
     with openai_server(by_hash) as server:
         config = settings(server, pairs, tmp_path / "out", budget={"max_requests": 5})
+        with process(config) as judge_process:
+            text, _ = judge_process.communicate(timeout=120)
+        assert judge_process.returncode == 1
+        assert "Traceback" not in text
+        assert "To go on, raise the limit" in text
         with pytest.raises(Incomplete, match=r"of 7 candidates are not asked.*budget.max_requests=5.*same command"):
             run(JudgeRunConfig(**config))
         assert len(ComparisonSet.read(tmp_path / "out")) == 2
