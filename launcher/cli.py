@@ -73,12 +73,14 @@ def check(config: ConfigPath, overrides: Overrides = None) -> None:
 def judge(config: ConfigPath, overrides: Overrides = None) -> None:
     """Label candidate comparisons with a judge: an LLM, a program that checks, or a reward model."""
     with explained():
+        from jpo_dist.judge_report import OUTCOMES
         from launcher.config import load_as
         from launcher.judge import JudgeRunConfig, run
 
         settings = load_as(JudgeRunConfig, config, overrides)
-        outcomes = run(settings)["outcomes"]
-        out.print(", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()), highlight=False)
+        found = run(settings)["outcomes"]
+        told = [f"{found[outcome]} {outcome}" for outcome in OUTCOMES if found.get(outcome)]
+        out.print(", ".join(told), highlight=False)
         out.print(f"comparisons, report.html: {settings.output}", soft_wrap=True, highlight=False)
 
 

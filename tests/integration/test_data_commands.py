@@ -26,7 +26,8 @@ def ratings(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for a in range(3)
     ]
     file = tmp_path_factory.mktemp("data") / "ratings.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in [*rows, rows[0], {"prompt": "say", "completion": "", "score": 1}]))
+    rows += [rows[0], {"prompt": "say", "completion": "", "score": 1}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
 
 
