@@ -51,12 +51,13 @@ p { margin: .25rem 0; color: var(--faint); }
 .facts dd { margin: 0; font-size: 1.3rem; font-variant-numeric: tabular-nums; }
 .bad { color: var(--bad); }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
-caption, figcaption { text-align: left; font-weight: 600; padding-bottom: .4rem; }
+caption, figcaption { text-align: left; font-weight: 600; font-size: .9rem; padding-bottom: .4rem; }
 th, td { padding: .25rem .75rem .25rem 0; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line);
-         font-variant-numeric: tabular-nums; }
+         font-variant-numeric: tabular-nums; white-space: nowrap; }
 th { color: var(--faint); font-weight: 500; }
-th:first-child, td:first-child, .words td, .words th { text-align: left; overflow-wrap: anywhere; }
-td:first-child { min-width: 7rem; }
+th:first-child, td:first-child, .words td, .words th { text-align: left; }
+td:first-child { min-width: 6rem; white-space: normal; overflow-wrap: anywhere; }
+tr > :last-child { padding-right: 0; } tbody tr:last-child td { border-bottom: 0; }
 svg { width: 100%; height: auto; display: block; } svg text { font-family: inherit !important; }
 .example { margin-bottom: 1rem; } .sides { display: grid; gap: 1.25rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 18rem), 1fr)); }
@@ -148,22 +149,19 @@ def _counted(inspection: Mapping[str, Any]) -> list[str]:
 
 
 def _lengths(inspection: Mapping[str, Any]) -> str:
-    lengths = inspection["lengths"]
-    rows = []
-    for part in ("instruction", "response"):
-        values = lengths[part]
-        rows.append((part, *(count(round(values[at])) if values["count"] else "–" for at in QUANTILES)))
-    return _table(f"{lengths['unit'].capitalize()} in an item", ("", *QUANTILES), rows)
+    lengths, parts = inspection["lengths"], ("instruction", "response")
+    rows = [(at, *(count(round(lengths[p][at])) if lengths[p]["count"] else "–" for p in parts)) for at in QUANTILES]
+    return _table(f"{lengths['unit'].capitalize()} in an item", ("", *parts), rows)
 
 
 def _bias(inspection: Mapping[str, Any]) -> str:
-    rows = [
-        (name, count(bias["decided"]), *(share(bias[kind]) for kind in ("longer", "equal", "shorter")),
-         interval(bias["longer_of_unequal"]))
-        for name, bias in inspection["length_bias"].items()
-    ]  # fmt: skip
-    header = ("", "decided", "longer", "equal", "shorter", "longer of unequal")
-    return _table("The winner's response is … than the loser's", header, rows)
+    parts = inspection["length_bias"]
+    rows = [("decided", *(count(bias["decided"]) for bias in parts.values()))]
+    rows += [(kind, *(share(bias[kind]) for bias in parts.values())) for kind in ("longer", "equal", "shorter")]
+    intervals = [bias["longer_of_unequal"] for bias in parts.values()]
+    for at, name in enumerate(("longer of unequal", "95 % from", "95 % to")):  # one line would not fit a phone
+        rows.append((name, *(share(found and found[at]) for found in intervals)))
+    return _table("The winner's response, against the loser's", ("", *parts), rows)
 
 
 def _bias_plot(inspection: Mapping[str, Any]) -> str:
@@ -218,8 +216,8 @@ def _figure(title: str, description: str, draw: Any) -> str:
     except ImportError as error:
         raise ValueError("plots need matplotlib; pip install 'jpo-dist[data]'") from error
     # hashsalt: element ids are otherwise random; with a salt for each plot they are also unique in the page.
-    with matplotlib.rc_context({"svg.hashsalt": title, "svg.fonttype": "none", "font.size": 9}):
-        figure = Figure(figsize=(5, 2.5), layout="constrained")
+    with matplotlib.rc_context({"svg.hashsalt": title, "svg.fonttype": "none", "font.size": 10}):
+        figure = Figure(figsize=(4.2, 2.3), layout="constrained")
         axes = figure.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(_FAINT)
@@ -231,7 +229,8 @@ def _figure(title: str, description: str, draw: Any) -> str:
         nothing = {"Creator": None, "Date": None, "Format": None, "Type": None}
         figure.savefig(out, format="svg", transparent=True, metadata=nothing)
     svg = out.getvalue()
-    svg = re.sub("#0([1-4])0\\10\\1", lambda found: _PAINT[found.group()], svg[svg.index("<svg") :].strip())
+    svg = re.sub("|".join(_PAINT), lambda found: _PAINT[found.group()], svg[svg.index("<svg") :].strip())
+    svg = re.sub('<g id="[^"]*">', "<g>", svg)  # "axes_1" would stand in the page once for each plot
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{_words(description)}" ', 1)
     return f"<figure><figcaption>{_words(title)}</figcaption>{svg}</figure>"
 

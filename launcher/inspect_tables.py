@@ -66,7 +66,7 @@ def facts(inspection: Mapping[str, Any]) -> list[tuple[str, str]]:
         if inspection[key]["count"] and inspection[key]["min"] != inspection[key]["max"]:
             values = inspection[key]
             lines.append(
-                (f"{key}: least, median, most", " ".join(f"{values[at]:.3g}" for at in ("min", "median", "max")))
+                (f"{key}: least, median, most", " · ".join(f"{values[at]:.3g}" for at in ("min", "median", "max")))
             )
     return lines
 

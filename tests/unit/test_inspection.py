@@ -205,6 +205,27 @@ def test_examples_are_seeded_and_whole():
     assert len(inspect(built, examples=99)["examples"]) == 50
 
 
+def test_a_text_that_looks_like_a_turn_border_is_none():
+    two = Item((Message("user", "a"), Message("user", "b")), "x")
+    for text in ("a user b", "a 4 1 user b", "4 1 user a 4 1 user b"):
+        built = ComparisonSet.build([Comparison(two, Item.of(text, "x"))])
+        assert instruction_rows(built.items).tolist() == [0, 1]
+
+
+def test_unused_items_and_items_that_only_tie_are_not_mixed_up():
+    built = ComparisonSet.build([Comparison(PEAR, BRICK, tie=True)], [Rating(BLUE, 1.0, "s")])
+    degree = inspect(built)["degree"]
+    assert (degree["only_ties"], degree["unused"], degree["both"]) == (2, 1, 0)
+
+
+def test_bias_leaves_out_comparisons_of_equal_length():
+    lengths = [("aaa", "b"), ("aa", "bb"), ("aa", "cc"), ("a", "bb"), ("aaa", "bb")]
+    built = ComparisonSet.build([Comparison(Item.of("q", a), Item.of("q", b)) for a, b in lengths])
+    bias = inspect(built)["length_bias"]["all"]
+    assert (bias["longer"], bias["equal"], bias["shorter"]) == (2 / 5, 2 / 5, 1 / 5)
+    assert bias["longer_of_unequal"] == wilson(2, 3)
+
+
 @pytest.mark.slow
 def test_a_million_comparisons_take_seconds():
     """About 5 s of processor time on one core; the bound is wide because machines differ."""
