@@ -80,6 +80,7 @@ def test_nearest_is_what_brute_force_finds(rows, count, dimensions, seed):
     product_QQ = vectors_QD @ vectors_QD.T
     np.fill_diagonal(product_QQ, -np.inf)
     found_QK = nearest(vectors_QD, count)
+    assert (nearest(vectors_QD, count, seed) == found_QK).all()  # the seed deals blocks, and there is one
     assert (found_QK.shape, (found_QK >= 0).sum(1).tolist()) == ((rows, count), [min(count, rows - 1)] * rows)
     for row, found in enumerate(found_QK):
         found = found[found >= 0]

@@ -174,11 +174,12 @@ def test_hard_takes_the_smallest_differences_of_the_reference_first():
     assert np.abs(pool.reference_N[pairs.winners_C] - pool.reference_N[pairs.losers_C]).tolist() == gaps[:50]
 
 
-def test_hard_finds_the_nearest_even_behind_many_own_responses_and_ties():
-    scores, codes = [0.0] * 50 + [0.0] * 200 + [1.0], [0] * 50 + list(range(1, 201)) + [0]
-    reference = np.array([*np.linspace(-10.4, -10.1, 50), *np.linspace(-60, -30, 200), -10.0])
+def test_hard_looks_past_own_responses_to_the_nearest_other_instruction():
+    """The winner (last) lies among 50 losers of its own instruction; the next loser has nearer winners than it."""
+    codes, scores = [0] * 50 + [1, 2, 3, 0], [0.0] * 51 + [1.0] * 3
+    reference = np.array([*np.linspace(-10.4, -10.1, 50), -30.0, -29.0, -31.0, -10.0])
     pairs = pair(make_pool(codes, scores, reference_N=reference), settings_of("hard", neighbours=1), 0)
-    assert (pairs.winners_C.tolist(), pairs.losers_C[:1].tolist()) == ([250] * 4, [249])
+    assert pairs.losers_C[pairs.winners_C == 53].tolist() == [50]
 
 
 def test_hard_leaves_out_items_without_a_reference_and_a_pool_without_any_is_refused():
@@ -332,9 +333,10 @@ def test_candidates_need_no_scores_and_obey_the_limits(pool, policy, keys, seed)
 
 
 def test_candidates_come_in_random_order_and_policies_that_need_scores_are_refused():
-    pool = make_pool(np.arange(400), np.full(400, np.nan))
-    firsts, seconds, _ = candidates(pool, settings_of("similar", neighbours=2), 0)
-    assert 0.4 < (firsts < seconds).mean() < 0.6
+    for policy, codes in (("similar", np.arange(400)), ("conditional", np.arange(400) // 4)):
+        pool = make_pool(codes, np.full(400, np.nan))
+        firsts, seconds, _ = candidates(pool, settings_of(policy, neighbours=2), 0)
+        assert 0.4 < (firsts < seconds).mean() < 0.6
     for policy in ("hard", "balanced", "assumed_wins"):
         with pytest.raises(ValueError, match=rf"policy \({policy}\) picks by scores"):
             candidates(pool, settings_of(policy), 0)
