@@ -33,9 +33,11 @@ def instruction_only_accuracy(
     random = np.random.default_rng([seed, 0x5C])
     joint_C = np.flatnonzero(winner_C != loser_C)
     chosen = np.sort(random.permutation(joint_C)[:MOST_COMPARISONS])
+    if len(chosen) < _FEWEST_TESTED:
+        return found
     used, codes = np.unique(np.concatenate([winner_C[chosen], loser_C[chosen]]), return_inverse=True)
     features_QV = _words([texts_Q[row] for row in used])
-    if len(chosen) < _FEWEST_TESTED or features_QV is None:
+    if features_QV is None:
         return found
     winner_C, loser_C = np.split(codes, 2)
     fold_Q = random.permutation(len(used)) % FOLDS

@@ -378,3 +378,9 @@ def test_a_missing_extra_is_named_with_the_fix(monkeypatch, module, policy):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ModuleNotFoundError, match=r"pairing needs .*pip install 'jpo-dist\[data\]'"):
         pair(topical_pool(2, 40), settings_of(policy), 0)
+
+
+def test_conditional_pairs_need_no_extra(monkeypatch):
+    for module in ("faiss", "sklearn", "sklearn.feature_extraction.text", "sklearn.linear_model"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert len(pair(make_pool(np.arange(200) // 4, np.arange(200)), settings_of("conditional"), 0).winners_C) == 300
