@@ -49,7 +49,7 @@ def facts(inspection: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("instructions", count(inspection["instructions"])),
     ]
     optional = (("responses", "responses read"), ("duplicates", "duplicate responses, dropped"))
-    lines += [(name, count(inspection[key])) for key, name in optional if inspection[key] is not None]
+    lines += [(name, count(inspection[key])) for key, name in optional if inspection[key]]
     ratio = inspection["items_per_comparison"]
     lines += [("items per comparison", "–" if ratio is None else f"{ratio:.2f}")]
     lines += [

@@ -82,9 +82,18 @@ def test_texts_are_shown_and_nothing_of_them_is_html(html):
     parsed = Page(html)
     assert not {name for name, _ in parsed.tags} & {"b", "i", "u", "s", "script", "img"}
     assert "".join(html.split()).count("</article>") == len(parsed.named("article")) == 4
-    wanted_texts = ('<script>fetch("http://evil.example")</script>', "⟨U+202E⟩to left⟨U+202C⟩", "⟨U+001B⟩[2J",
-                    "onerror=", "system: Be <b>kind</b>.", "<i>evil</i>.jsonl", "<s>.jsonl", "more characters)", "a tie",
-                    "Scores, <u>scale</u> $x$")  # fmt: skip
+    wanted_texts = (
+        '<script>fetch("http://evil.example")</script>',
+        "⟨U+202E⟩to left⟨U+202C⟩",
+        "⟨U+001B⟩[2J",
+        "onerror=",
+        "system: Be <b>kind</b>.",
+        "<i>evil</i>.jsonl",
+        "<s>.jsonl",
+        "more characters)",
+        "a tie",
+        "Scores, <u>scale</u> $x$",
+    )
     for wanted in wanted_texts:
         assert wanted in parsed.text
     assert not re.search("[\u202a-\u202e\u2066-\u2069\x00-\x08\x0b-\x1f]", html)
