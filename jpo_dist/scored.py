@@ -41,6 +41,7 @@ def make_pool(
         scales_N=codes([rating.scale for rating in ratings]),
         splits_N=codes(splits) if splits is not None else np.zeros(len(ratings), dtype=np.int64),
         reference_N=reference_N,
+        lengths_N=np.array([len(rating.item.response) for rating in ratings], dtype=np.int64),
     )
 
 
