@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from launcher import data_cli
-from launcher.config import RunConfig, absolute, load
+from launcher.config import RunConfig, absolute, load, load_as
 from launcher.console import FAILURE, explained, out
 
 app = typer.Typer(
@@ -61,11 +61,13 @@ def export(config: ConfigPath, overrides: Overrides = None) -> None:
 
 @app.command()
 def check(config: ConfigPath, overrides: Overrides = None) -> None:
-    """Read a config, apply the overrides, check every rule, print the result. Starts nothing."""
+    """Read a config of any command, apply the overrides, check every rule, print the result. Starts nothing."""
     with explained():
         from omegaconf import OmegaConf
 
-        resolved = load(config, overrides)
+        from launcher.kinds import kind_of
+
+        resolved = load_as(kind_of(config), config, overrides)
         out.print(OmegaConf.to_yaml(OmegaConf.create(resolved.model_dump(mode="json"))), markup=False, highlight=False)
 
 
@@ -74,7 +76,6 @@ def judge(config: ConfigPath, overrides: Overrides = None) -> None:
     """Label candidate comparisons with a judge: an LLM, a program that checks, or a reward model."""
     with explained():
         from jpo_dist.judge_report import OUTCOMES
-        from launcher.config import load_as
         from launcher.judge import JudgeRunConfig, run
 
         settings = load_as(JudgeRunConfig, config, overrides)

@@ -10,6 +10,7 @@ from jpo_dist.build_config import BuildConfig
 from jpo_dist.config import JpoConfig
 from launcher.config import ConfigError, RunConfig, absolute, flatten, known_keys, load, load_as, parse, write
 from launcher.judge import JudgeRunConfig
+from launcher.kinds import kind_of
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAST: dict[str, Any] = {"model": {"path": "m"}, "data": {"train": "d"}, "run": {"dir": "r"}}
@@ -39,7 +40,9 @@ COMMANDS = {"jpo train": RunConfig, "make": RunConfig, "jpo data build": BuildCo
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
 def test_every_recipe_loads_and_says_in_its_first_line_how_to_run_it(path: Path) -> None:
     first = path.read_text(encoding="utf-8").splitlines()[0]
-    config = load_as(next(kind for command, kind in COMMANDS.items() if first.startswith(f"# {command} ")), path)
+    kind = next(kind for command, kind in COMMANDS.items() if first.startswith(f"# {command} "))
+    assert kind_of(path) is kind
+    config = load_as(kind, path)
     if isinstance(config, RunConfig):
         assert config.run.name == path.stem
 
