@@ -12,9 +12,8 @@ import torch.distributed as dist
 
 from jpo_dist import objective
 from jpo_dist.plan import MicroStep
-from jpo_dist.reference import Reference
-from jpo_dist.score import Packed, item_scores, pack
-from jpo_dist.tokenize import Prepared
+from jpo_dist.score import Packed, item_scores
+from jpo_dist.tokenize import TokenizedItems
 
 Policy = Callable[[Packed], torch.Tensor]
 """Packed items to the log-probs of their tokens: an engine, or a module."""
@@ -49,26 +48,23 @@ def gather_scores(local_nK: torch.Tensor, counts: list[int], rank: int) -> torch
 
 
 def score(
-    policy: Policy, reference: Reference, dataset: Prepared, micro: MicroStep, rank: int, device: torch.device
+    policy: Policy, reference_n2: torch.Tensor, batch: Packed, micro: MicroStep, rank: int
 ) -> tuple[Scores, torch.Tensor]:
     """One engine forward here, one gather of a few floats, all margins everywhere.
 
     Also returns this rank's token log-probs, for the filler's empty gradient.
     """
-    items_n = micro.items_by_rank[rank]
-    batch: Packed = pack(dataset.tokens, items_n, device)
-    reference_n2 = reference(dataset, items_n, batch)
     logps_R: torch.Tensor = policy(batch)
     local_n4 = torch.cat([item_scores(logps_R, batch), reference_n2], dim=1)
     all_N4 = gather_scores(local_n4, [len(items) for items in micro.items_by_rank], rank)
     policy_N2, reference_N2 = all_N4[:, :2], all_N4[:, 2:].detach()
-    winners_C, losers_C = (torch.from_numpy(a).to(device) for a in (micro.winners_C, micro.losers_C))
+    winners_C, losers_C = (torch.from_numpy(a).to(logps_R.device) for a in (micro.winners_C, micro.losers_C))
     margins_C2 = objective.margins(policy_N2, reference_N2, winners_C, losers_C)
     return Scores(policy_N2, reference_N2, winners_C, losers_C, margins_C2), logps_R
 
 
-def response_lengths(dataset: Prepared, micro: MicroStep, device: torch.device) -> torch.Tensor:
+def response_lengths(tokens: TokenizedItems, micro: MicroStep) -> torch.Tensor:
     """Response tokens of the micro-step's items, EOS included, (N,)."""
     items_N = micro.items_N
-    lengths: np.ndarray = dataset.tokens.lengths_N[items_N] - dataset.tokens.instruction_lengths_N[items_N]
-    return torch.from_numpy(lengths).to(device)
+    lengths: np.ndarray = tokens.lengths_N[items_N] - tokens.instruction_lengths_N[items_N]
+    return torch.from_numpy(lengths)

@@ -1,6 +1,7 @@
 """The frozen reference in three ways that agree: live, cached, adapter_off.
 
-Each is a function (dataset, items_n, batch) -> this rank's reference scores, (n, 2) in float64, without gradient.
+Each is a function (dataset, micro-steps of one step) -> this rank's reference scores of each micro-step, (n, 2) in
+float64, without gradient. All ranks call it together.
 """
 
 import hashlib
@@ -8,7 +9,7 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,20 @@ from torch import nn
 from jpo_dist import ranks
 from jpo_dist.config import JpoConfig, ModelConfig
 from jpo_dist.engine import Engine, deepspeed_config, freeze, partitioned, release
+from jpo_dist.plan import MicroStep
 from jpo_dist.policy import adapter_off, cache_folder, device, load_model, model_folder, torch_dtype
 from jpo_dist.score import Packed, Scorer, item_scores, pack
 from jpo_dist.tokenize import Prepared, TokenizedItems
 
 logger = logging.getLogger(__name__)
 
-Reference = Callable[[Prepared, np.ndarray, Packed], torch.Tensor]
+Reference = Callable[[Prepared, Sequence[MicroStep]], list[torch.Tensor]]
 
 NUMERICS = "packed-sdpa, float32 log-softmax, float64 sums, 2"  # change it when scores of the same weights change
 ITEMS_PER_PART = 8192
+FUSED = 8
+"""A forward without gradient keeps one layer's activations, not all of them: it takes as many micro-steps at once.
+Under ZeRO-3 each forward gathers all parameters, so fewer forwards are fewer bytes."""
 _SCHEMA = pa.schema([("item", pa.string()), ("instruction", pa.float64()), ("response", pa.float64())])
 
 
@@ -54,21 +59,52 @@ def live(config: JpoConfig) -> Reference:
     """Score with a second model, beside the policy, each time."""
     module = load_frozen(config)
 
-    def score(_: Prepared, __: np.ndarray, batch: Packed) -> torch.Tensor:
+    def forward(batch: Packed) -> torch.Tensor:
         with torch.no_grad():
             return item_scores(module(batch), batch)
 
-    return score
+    return _fused(forward, FUSED * config.train.tokens_per_micro_step)
 
 
-def switched_off(policy: Engine) -> Reference:
+def switched_off(policy: Engine, config: JpoConfig) -> Reference:
     """Score with the policy's own base weights: no second model at all."""
 
-    def score(_: Prepared, __: np.ndarray, batch: Packed) -> torch.Tensor:
+    def forward(batch: Packed) -> torch.Tensor:
         with torch.no_grad(), adapter_off(policy.module.model):
             return item_scores(policy(batch), batch)
 
+    return _fused(forward, FUSED * config.train.tokens_per_micro_step)
+
+
+def _fused(forward: Callable[[Packed], torch.Tensor], budget: int) -> Reference:
+    """Each item of a step scored once, in as few forwards as `budget` tokens on the fullest rank allow."""
+
+    def score(dataset: Prepared, micro_steps: Sequence[MicroStep]) -> list[torch.Tensor]:
+        found: list[torch.Tensor] = []
+        for group in groups(micro_steps, dataset.tokens.lengths_N, budget):
+            mine = [micro.items_by_rank[ranks.rank()] for micro in group]
+            items_n, places = np.unique(np.concatenate(mine), return_inverse=True)
+            scores_n2 = forward(pack(dataset.tokens, items_n, device()))
+            ends = np.cumsum([len(items) for items in mine])[:-1]
+            found += [scores_n2[torch.from_numpy(rows).to(device())] for rows in np.split(places, ends)]
+        return found
+
     return score
+
+
+def groups(micro_steps: Sequence[MicroStep], lengths_N: np.ndarray, budget: int) -> list[list[MicroStep]]:
+    """Consecutive micro-steps that go into one forward: the same on every rank, since all ranks' items count."""
+    found: list[list[MicroStep]] = []
+    loads = np.zeros(0)
+    for micro in micro_steps:
+        more = np.array([lengths_N[items].sum() for items in micro.items_by_rank])
+        if found and (loads + more).max() <= budget:
+            found[-1].append(micro)
+            loads = loads + more
+        else:
+            found.append([micro])
+            loads = more
+    return found
 
 
 def cached(config: JpoConfig, *datasets: Prepared) -> Reference:
@@ -84,8 +120,9 @@ def cached(config: JpoConfig, *datasets: Prepared) -> Reference:
         tables[id(dataset.tokens)] = torch.tensor(rows, dtype=torch.float64, device=device()).view(-1, 2)
     ranks.barrier()
 
-    def score(dataset: Prepared, items_n: np.ndarray, batch: Packed) -> torch.Tensor:
-        return tables[id(dataset.tokens)][torch.from_numpy(items_n).to(device())]
+    def score(dataset: Prepared, micro_steps: Sequence[MicroStep]) -> list[torch.Tensor]:
+        mine = [torch.from_numpy(micro.items_by_rank[ranks.rank()]).to(device()) for micro in micro_steps]
+        return [tables[id(dataset.tokens)][items_n] for items_n in mine]
 
     return score
 

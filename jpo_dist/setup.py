@@ -45,7 +45,7 @@ def set_up(config: JpoConfig) -> Setup:
     early: dict[str, Callable[[], Reference]] = {"live": lambda: live(config), "cached": lambda: cached(config, *known)}
     reference = early[config.reference.mode]() if config.reference.mode in early else None
     policy = build_policy(config)
-    reference = reference or switched_off(policy)
+    reference = reference or switched_off(policy, config)
     return Setup(config, dataset, held_out, plan, policy, reference, tokenizer, device(), notes)
 
 

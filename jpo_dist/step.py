@@ -1,30 +1,35 @@
 """One optimizer step, and scoring without one. This is the method; everything else feeds it or keeps its results."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 
 from jpo_dist import margins, metrics, objective, ranks
+from jpo_dist.ahead import ahead
 from jpo_dist.config import JpoConfig, ObjectiveConfig, OptimConfig
 from jpo_dist.engine import StepOutcome
 from jpo_dist.margins import Policy, Scores
 from jpo_dist.plan import Step, evaluation_plan
 from jpo_dist.policy import device
 from jpo_dist.reference import Reference
+from jpo_dist.score import Packed, pack
 from jpo_dist.setup import Setup
-from jpo_dist.tokenize import Prepared
+from jpo_dist.tokenize import Prepared, TokenizedItems
 
 
 def train_step(setup: Setup, step: Step) -> tuple[StepOutcome, metrics.Meter]:
     """One optimizer step over the global batch, whatever the number of ranks and micro-steps."""
     config, policy, rank = setup.config, setup.policy, ranks.rank()
     meter = metrics.Meter()
-    for micro in step.micro_steps:
-        scores, logps_R = margins.score(policy, setup.reference, setup.dataset, micro, rank, setup.device)
+    references = setup.reference(setup.dataset, step.micro_steps)
+    batches = packed(setup.dataset.tokens, step, rank)
+    for micro, reference_n2, batch in zip(step.micro_steps, references, batches, strict=True):
+        scores, logps_R = margins.score(policy, reference_n2, batch, micro, rank)
         losses_C = losses(scores, config.objective)
         if config.objective.sft_weight:
-            lengths_N = margins.response_lengths(setup.dataset, micro, setup.device)
+            lengths_N = margins.response_lengths(setup.dataset.tokens, micro).to(setup.device)
             sft_C = objective.sft_losses(scores.policy_N2, lengths_N, scores.winners_C)
             losses_C = losses_C + config.objective.sft_weight * sft_C
         weights_C = torch.from_numpy(setup.plan.weights_C[micro.comparisons_C]).to(setup.device)
@@ -35,6 +40,12 @@ def train_step(setup: Setup, step: Step) -> tuple[StepOutcome, metrics.Meter]:
         policy.backward(loss * ranks.num_ranks(), last=micro is step.micro_steps[-1])
         meter.add(metrics.comparison_columns(scores, losses_C, config.objective), micro.comparisons_C)
     return policy.step(learning_rate(config.optim, step.index, setup.plan.num_steps)), meter
+
+
+def packed(tokens: TokenizedItems, step: Step, rank: int) -> Iterator[Packed]:
+    """This rank's items of each micro-step, the next one packed while this one computes."""
+    where = device()
+    return ahead(lambda micro: pack(tokens, micro.items_by_rank[rank], where), step.micro_steps)
 
 
 def losses(scores: Scores, config: ObjectiveConfig) -> torch.Tensor:
@@ -61,8 +72,10 @@ def score_comparisons(
     meter = metrics.Meter()
     with torch.no_grad():
         for step in plan.steps():
-            for micro in step.micro_steps:
-                scores, _ = margins.score(policy, reference, dataset, micro, ranks.rank(), device())
+            references = reference(dataset, step.micro_steps)
+            batches = packed(dataset.tokens, step, ranks.rank())
+            for micro, reference_n2, batch in zip(step.micro_steps, references, batches, strict=True):
+                scores, _ = margins.score(policy, reference_n2, batch, micro, ranks.rank())
                 meter.add(
                     metrics.comparison_columns(scores, losses(scores, config.objective), config.objective),
                     micro.comparisons_C,

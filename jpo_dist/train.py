@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jpo_dist import metrics, ranks
+from jpo_dist.ahead import ahead
 from jpo_dist.checkpoint import open_attempt, resume_point
 from jpo_dist.config import JpoConfig
 from jpo_dist.diary import Diary, write_down
@@ -46,7 +47,7 @@ def run(config: JpoConfig, on_commit: OnCommit | None = None, timeout_s: float =
     else:
         last = evaluate(setup)
         write_down(diary, 0, last)
-    for step in setup.plan.steps(start=state.step):
+    for step in ahead(setup.plan.step, range(state.step, setup.plan.num_steps)):
         started = time.perf_counter()
         fault_point("train:step", step.index + 1)
         outcome, meter = train_step(setup, step)
