@@ -252,7 +252,13 @@ def release(module: Any) -> None:
 
 
 def communication_is_built() -> bool:
-    """False when DeepSpeed will compile its CPU communication op on first use (about half a minute)."""
+    """False when DeepSpeed will compile its CPU communication op on first use (about half a minute).
+
+    An image installs DeepSpeed with the op in it: such a one needs no compiler, for the accelerator it was built for.
+    """
+    installed = deepspeed.git_version_info
+    if installed.accelerator_name == os.environ["DS_ACCELERATOR"] and installed.installed_ops.get("deepspeed_shm_comm"):
+        return True
     root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or Path.home() / ".cache" / "torch_extensions")
     return any(root.glob("**/deepspeed_shm_comm/*.so"))
 

@@ -55,6 +55,11 @@ def machine() -> Iterator[Finding]:
     compiler = next((c for c in (os.environ.get("CXX"), "g++", "clang++", "c++") if c and shutil.which(c)), None)
     if compiler:
         yield Finding("C++ compiler", "ok", str(shutil.which(compiler)))
+        return
+    from jpo_dist.engine import communication_is_built
+
+    if communication_is_built():
+        yield Finding("C++ compiler", "note", "none", "nothing is left to compile, but for offload to NVMe")
     else:
         yield Finding("C++ compiler", "missing", "none", "install g++: DeepSpeed compiles its CPU operator")
 
@@ -120,7 +125,7 @@ def tracking() -> Iterator[Finding]:
 
 
 def room() -> Iterator[Finding]:
-    from jpo_dist.policy import cache_folder
+    from jpo_dist.paths import cache_folder
 
     folder = cache_folder("models")
     free = shutil.disk_usage(folder).free / 2**30
