@@ -4,6 +4,7 @@ Legend: N items, C comparisons.
 """
 
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -15,9 +16,10 @@ import numpy as np
 from jpo_dist import pairing
 from jpo_dist.build_config import BuildConfig, SplitConfig
 from jpo_dist.pair_config import PairConfig
-from jpo_dist.preferences import Preferences, merged, report_of
+from jpo_dist.preferences import Preferences, compile_set, merged, report_of
 from jpo_dist.records import CONDITIONAL, SPLITS, Comparison, ComparisonSet, Item, Rating
 from jpo_dist.scored import Made, from_scores, make_pool, to_comparisons
+from jpo_dist.set_folder import write_set
 from jpo_dist.sources import read_source
 from jpo_dist.split import split_of, splits_of, with_splits
 
@@ -35,6 +37,10 @@ def build(config: BuildConfig) -> Built:
     ValueError when nothing can be compared."""
     parts = [read_source(source, config.on_bad_row) for source in config.sources]
     everything = joined(parts)
+    if not (everything.comparisons or everything.ratings):
+        paths = ", ".join(str(source.path) for source in config.sources)
+        told = report_of(compile_set(everything), everything).lines()
+        raise ValueError("\n".join([f"{paths}: nothing there that can be compared", *told]))
     ratings = everything.scores()
     made: list[Comparison] = []
     report: dict[str, Any] = {"pairs": []}
@@ -50,15 +56,16 @@ def build(config: BuildConfig) -> Built:
     whole = ComparisonSet.build(mixed, ratings)
     splits_N = splits_of(whole, config.split.validation, config.split.test, config.split.seed)
     built, crossing = with_splits(whole, splits_N)
-    if not len(built):
+    offered, offer_report = offer(ratings, everything, config)
+    if not len(built) and not offered:
         raise ValueError(
-            f"{config.output}: no comparisons: {len(everything.comparisons)} stated, {len(ratings)} items with scores; "
-            "add a source with comparisons, or a pairing policy to pairs that fits these scores"
+            f"{config.output}: no comparisons: {len(everything.comparisons)} stated, "
+            f"{sum(math.isfinite(rating.score) for rating in ratings)} items with scores of {whole.num_items}; add a "
+            "source with comparisons, a checker to a source, or a pairing policy to pairs that fits these scores"
         )
     stated = ComparisonSet.build(everything.comparisons, ratings)
     report = {"read": report_of(stated, everything).as_dict(), **report, "splits": split_report(built, crossing)}
-    offered, report["candidates"] = offer(ratings, everything, config)
-    return Built(built, report, offered)
+    return Built(built, {**report, "candidates": offer_report}, offered)
 
 
 def joined(parts: Sequence[Preferences]) -> Preferences:
@@ -186,9 +193,10 @@ def lines(report: dict[str, Any]) -> list[str]:
         accuracy = made["instruction_only_accuracy"]
         known = accuracy["accuracy"] is not None
         told = f"{accuracy['accuracy']:.2f} +- {accuracy['standard_error']:.2f}" if known else "too few to say"
+        alone = f"; the instruction alone predicts the winner: {told} (chance 0.50)"
         found.append(
-            f"pairs, {made['policy']}: {made['kept']} kept of {made['made']} made, {made['ties']} ties; "
-            f"the instruction alone predicts the winner: {told} (chance 0.50)"
+            f"pairs, {made['policy']}: {made['kept']} kept of {made['made']} made, {made['ties']} ties"
+            f"{'' if made['policy'] == 'conditional' else alone}"
         )
     left = [f"{row['left_out']} of {row['source']}" for row in report["mixture"] if row["left_out"]]
     found += [f"mixture: left out {', '.join(left)}"] if left else []
@@ -201,7 +209,7 @@ def lines(report: dict[str, Any]) -> list[str]:
 
 def write(built: Built, folder: Path) -> None:
     """items.parquet, comparisons.parquet, report.json, and candidates.jsonl when there are candidates."""
-    built.comparisons.write(folder, built.report)
+    write_set(built.comparisons, folder, built.report)
     if built.candidates:
         aside = folder / ".candidates.jsonl"
         with aside.open("w", encoding="utf-8") as file:

@@ -6,12 +6,15 @@ and keep a second copy of everything in a cache.
 """
 
 import csv
+import gzip
+import io
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,6 +32,7 @@ class Columns(NamedTuple):
     numbers: frozenset[str]
 
 
+_GZIP = ".gz"
 _BOM = b"\xef\xbb\xbf"
 _GAP = re.compile(r"[\s,]*")
 _NOT_JSON, _NOT_UTF8 = BadField("", "not json"), BadField("", "not utf-8")
@@ -36,11 +40,17 @@ _NOT_JSON, _NOT_UTF8 = BadField("", "not json"), BadField("", "not utf-8")
 
 def _json_lines(file: Path, columns: Columns) -> Rows:
     """One object a line. A blank line is no row, but it counts as a line."""
-    with file.open("rb") as stream:  # as text, U+2028 or a bare CR inside a string would end the line
+    with _open(file) as stream:  # as text, U+2028 or a bare CR inside a string would end the line
         for line, raw in enumerate(stream, 1):
             raw = raw.removeprefix(_BOM) if line == 1 else raw
             if raw.strip():
                 yield line, _json_row(raw)
+
+
+def _open(file: Path) -> BinaryIO:
+    """Its bytes, unpacked when the name ends in .gz."""
+    stream = gzip.open(file) if file.suffix.lower() == _GZIP else file.open("rb")
+    return cast(BinaryIO, stream)
 
 
 def _json_row(raw: bytes) -> dict[str, Any] | BadField:
@@ -58,7 +68,8 @@ def _object(value: Any) -> dict[str, Any] | BadField:
 
 def _json(file: Path, columns: Columns) -> Rows:
     """A list of objects, read one at a time so that every row before a defect is known; else JSON lines."""
-    text = file.read_bytes().removeprefix(_BOM).decode("utf-8", "surrogateescape")
+    with _open(file) as stream:
+        text = stream.read().removeprefix(_BOM).decode("utf-8", "surrogateescape")
     if not text.lstrip().startswith("["):
         yield from _json_lines(file, columns)
         return
@@ -86,7 +97,7 @@ def _end_of(match: re.Match[str] | None) -> int:
 def _csv(file: Path, columns: Columns) -> Rows:
     """A header line, then rows. All cells are text, those of number columns aside. A row's line is where it starts."""
     csv.field_size_limit(2**31 - 1)  # the default makes an error of a cell over 128 KiB
-    with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+    with io.TextIOWrapper(_open(file), encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
         reader = csv.reader(stream, strict=True)
         header = next(reader, [])
         if len(set(header)) < len(header):
@@ -172,10 +183,18 @@ FORMATS: dict[str, Callable[[Path, Columns], Rows]] = {
 LINE_FORMATS = (".jsonl", ".ndjson", ".json", ".csv")
 
 
+def format_of(file: Path) -> str | None:
+    """Its extension among FORMATS; of `pairs.jsonl.gz`, `.jsonl`. None: a file of another kind."""
+    name = file.name.lower()
+    plain = Path(name.removesuffix(_GZIP)).suffix
+    return plain if plain in (LINE_FORMATS if name.endswith(_GZIP) else FORMATS) else None
+
+
 def rows_of(file: Path, columns: Columns) -> Rows:
-    """The rows of a file with one of the extensions of FORMATS. Raises ValueError when it is not such a file at all."""
+    """The rows of a file that has a format. Raises ValueError when it is not such a file at all."""
+    kind = format_of(file)
+    assert kind is not None, "whoever opens a file asks for its format first"
     try:
-        yield from FORMATS[file.suffix.lower()](file, columns)
-    except (pa.ArrowException, csv.Error, ValueError) as error:
-        kind = file.suffix.lower().lstrip(".")
-        raise ValueError(f"{file}: cannot be read as {kind}: {error}; mend the file or its extension") from error
+        yield from FORMATS[kind](file, columns)
+    except (pa.ArrowException, csv.Error, ValueError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{file}: cannot be read as {kind[1:]}: {error}; mend the file or its extension") from error

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jpo_dist.records import ComparisonSet
+from jpo_dist.split import splits_in
 
 _SCALES_SHOWN = 20
 _TEXTS_AT_ONCE = 4096
@@ -195,7 +196,7 @@ def _split_overlap(comparisons: ComparisonSet, instructions_N: np.ndarray) -> di
     """For each two splits, how many instructions stand in both. Anything but 0 makes held-out numbers too good."""
     split_C = pc.fill_null(comparisons.comparisons["split"], "").to_numpy(zero_copy_only=False)
     used = {}
-    for name in comparisons.splits:
+    for name in splits_in(comparisons):
         here = split_C == name
         rows = np.concatenate([comparisons.winners_C[here], comparisons.losers_C[here]])
         used[name] = np.unique(instructions_N[rows])

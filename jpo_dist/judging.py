@@ -20,6 +20,7 @@ from jpo_dist.judges import checker_scores, confidence, reward_scores
 from jpo_dist.outbox import write_json
 from jpo_dist.questions import Prompts, in_shown_order, prompt_of, read_prompts, request_of
 from jpo_dist.records import Comparison, ComparisonSet, Item
+from jpo_dist.set_folder import write_set
 from jpo_dist.verdicts import Answer, Answers
 
 Outcome = Literal["decided", "tie", "unparsable", "failed", "not asked"]
@@ -190,7 +191,7 @@ def _by_scores(
 def write(judged: Sequence[Judged], report: dict[str, Any], folder: Path) -> ComparisonSet:
     """The decided comparisons and the ties as a ComparisonSet in `folder`, and `judged.jsonl`: a line a candidate."""
     kept = ComparisonSet.build(one.comparison for one in judged if one.comparison is not None)
-    kept.write(folder, {"judge": report})
+    write_set(kept, folder, {"judge": report})
     aside = folder / "judged.jsonl.tmp"
     with aside.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(_line(one)) + "\n" for one in judged)

@@ -1,9 +1,10 @@
 """Public data layouts: each is the columns it needs and one function from a row to what the row says.
 
 A layout is found by column names alone, or named. Three kinds of row: **pairs** give one comparison, **responses** give
-items with scores (ratings, thumbs, rankings), **candidates** give two items that nobody has compared yet.
+items, mostly with scores (ratings, thumbs, rankings), **candidates** give two items that nobody has compared yet.
 """
 
+import math
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -119,6 +120,11 @@ def _rating(row: Row, names: Names, instruction: str, response: str, score: str)
     return Reading(ratings=(Rating(item, value, names.scale, names.source),))
 
 
+def _unscored(row: Row, names: Names, instruction: str, response: str) -> Reading:
+    """A response that nobody has rated: for a checker, or to be paired for a judge."""
+    return Reading(ratings=(Rating(_item(row, instruction, response), math.nan, "", names.source),))
+
+
 def _thumb(row: Row, names: Names) -> Reading:
     """One response, liked or not."""
     item, value = _item(row, "prompt", "completion"), fields.thumb(row["label"], "label")
@@ -197,6 +203,10 @@ def _layouts() -> tuple[Layout, ...]:
             found.append(Layout("responses", "responses", (prompt, responses, "scores"), listed))
             bare = partial(_several, instruction=prompt, responses=responses, scores=None)
             found.append(Layout("responses", "responses", (prompt, responses), bare))
+    for prompt in ("prompt", "instruction"):
+        for response in ("completion", "response"):
+            read = partial(_unscored, instruction=prompt, response=response)
+            found.append(Layout("unscored", "responses", (prompt, response), read))
     candidates = [
         Layout("candidates-joint", "candidates", judged, partial(_candidate, instructions=of_two)),
         Layout("candidates", "candidates", ("instruction", *one), partial(_candidate, instructions=of_one)),

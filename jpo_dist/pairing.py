@@ -239,13 +239,11 @@ def _check_scores(pool: Pool, config: PairConfig) -> None:
                 "policy (assumed_wins) takes wins and losses, scores 1 and 0, and this pool has others; real scores "
                 "need no assumption: use random, similar, dissimilar, bucketed, hard or balanced"
             )
-    elif not len(scored):
-        fix = (
-            "rate some items"
-            if config.policy == "conditional"
-            else "with rankings or conditional wins use policy=assumed_wins, or have candidates judged"
+    elif not len(scored) and config.policy != "conditional":  # which is the default, and then has nothing to add
+        raise ValueError(
+            f"policy ({config.policy}) needs scored items, and no item of this pool has a score; with rankings or "
+            "conditional wins use policy=assumed_wins, or have candidates judged"
         )
-        raise ValueError(f"policy ({config.policy}) needs scored items, and no item of this pool has a score; {fix}")
 
 
 def _reference(pool: Pool) -> np.ndarray:

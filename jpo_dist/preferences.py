@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jpo_dist.formats import LINE_FORMATS
+from jpo_dist.formats import LINE_FORMATS, format_of
 from jpo_dist.records import Comparison, ComparisonSet, Item, Rating
 from jpo_dist.scored import from_scores
 
@@ -24,7 +24,7 @@ class BadRow(NamedTuple):
     reason: str
 
     def __str__(self) -> str:
-        unit = "line" if Path(self.file).suffix.lower() in LINE_FORMATS else "row"
+        unit = "line" if format_of(Path(self.file)) in LINE_FORMATS else "row"
         return f"{self.file}, {unit} {self.line}: {self.field + ': ' if self.field else ''}{self.reason}"
 
 

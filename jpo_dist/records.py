@@ -1,7 +1,7 @@
 """Preferences as a graph: items are its nodes, comparisons its edges.
 
 Legend: N items, C comparisons. `winners_C[c]` and `losers_C[c]` are row numbers into the items.
-On disk a ComparisonSet is a folder with `items.parquet`, `comparisons.parquet` and `report.json`.
+How a ComparisonSet is kept in a folder: jpo_dist.set_folder.
 """
 
 import hashlib
@@ -10,13 +10,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 CONDITIONAL, JOINT = "conditional", "joint"
 SPLITS = TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -27,29 +25,13 @@ other instructions (an assumption, see pairing), or a judge was asked."""
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 ITEM_SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("instruction", _MESSAGES),
-        ("response", pa.string()),
-        ("score", pa.float64()),
-        ("scale", pa.string()),
-    ]
+    {"id": pa.string(), "instruction": _MESSAGES, "response": pa.string(), "score": pa.float64(), "scale": pa.string()}
 )
 COMPARISON_SCHEMA = pa.schema(
-    [
-        ("winner", pa.int64()),
-        ("loser", pa.int64()),
-        ("weight", pa.float64()),
-        ("protocol", pa.string()),
-        ("source", pa.string()),
-        ("tie", pa.bool_()),
-        ("confidence", pa.float64()),
-        ("origin", pa.string()),
-        ("pairing", pa.string()),
-        ("annotator", pa.string()),
-        ("split", pa.string()),
-    ]
-)
+    {"winner": pa.int64(), "loser": pa.int64(), "weight": pa.float64(), "protocol": pa.string(),
+     "source": pa.string(), "tie": pa.bool_(), "confidence": pa.float64(), "origin": pa.string(),
+     "pairing": pa.string(), "annotator": pa.string(), "split": pa.string()}
+)  # fmt: skip
 
 
 class Message(NamedTuple):
@@ -115,7 +97,7 @@ class Comparison:
 
 
 class Rating(NamedTuple):
-    """A score of one item, higher is better. Only scores of one `scale` (a source, usually) may be compared."""
+    """A score of one item, higher is better, NaN: not known. Only scores of one `scale` (a source) may be compared."""
 
     item: Item
     score: float
@@ -137,26 +119,26 @@ class ComparisonSet:
         `ratings` gives items their score (the first one counts) and adds items that no comparison uses.
         """
         rows: dict[Item, int] = {}
-        edges = []
-        for c in comparisons:
-            winner, loser = rows.setdefault(c.winner, len(rows)), rows.setdefault(c.loser, len(rows))
-            how = (c.source, c.tie, c.confidence, c.origin, c.pairing, c.annotator)
-            edges.append((winner, loser, c.weight, c.protocol, *how))
+        comparisons = list(comparisons)
+        ends = [(rows.setdefault(c.winner, len(rows)), rows.setdefault(c.loser, len(rows))) for c in comparisons]
         scores: dict[int, tuple[float, str]] = {}
-        for rating in ratings:
-            scores.setdefault(rows.setdefault(rating.item, len(rows)), (rating.score, rating.scale))
-        scored = [scores.get(row, (math.nan, None)) for row in range(len(rows))]
-        columns = {
+        for item, score, scale, _ in ratings:
+            row = rows.setdefault(item, len(rows))
+            if not math.isnan(score):
+                scores.setdefault(row, (score, scale))
+        scored = [scores.get(row, (None, None)) for row in range(len(rows))]
+        items = {
             "id": [item.id for item in rows],
             "instruction": [[turn._asdict() for turn in item.instruction] for item in rows],
             "response": [item.response for item in rows],
-            "score": [None if math.isnan(score) else score for score, _ in scored],
+            "score": [score for score, _ in scored],
             "scale": [scale for _, scale in scored],
         }
-        names = COMPARISON_SCHEMA.names
-        table = dict(zip(names, zip(*edges, strict=True), strict=False)) if edges else {}
-        comparison_columns = {name: table.get(name, [None] * len(edges)) for name in names}
-        return cls(pa.table(columns, ITEM_SCHEMA), pa.table(comparison_columns, COMPARISON_SCHEMA))
+        edges: dict[str, list[Any]] = {"winner": [w for w, _ in ends], "loser": [v for _, v in ends]}
+        for name in COMPARISON_SCHEMA.names[2:-1]:
+            edges[name] = [getattr(c, name) for c in comparisons]
+        edges["split"] = [None] * len(ends)
+        return cls(pa.table(items, ITEM_SCHEMA), pa.table(edges, COMPARISON_SCHEMA))
 
     @property
     def num_items(self) -> int:
@@ -185,16 +167,6 @@ class ComparisonSet:
     def is_tie_C(self) -> np.ndarray:
         return self.comparisons["tie"].to_numpy()
 
-    @cached_property
-    def scores_N(self) -> np.ndarray:
-        """NaN for an item without a score."""
-        return self.items["score"].to_numpy()
-
-    @property
-    def splits(self) -> list[str]:
-        """Names of the splits; none in a set that was never split."""
-        return [name for name in SPLITS if pc.any(pc.equal(self.comparisons["split"], name)).as_py()]
-
     def all_items(self) -> list[Item]:
         """In row order. Row by row, slicing the table would cost a hundred times as much."""
         records = self.items.select(["instruction", "response"]).to_pylist()
@@ -205,12 +177,6 @@ class ComparisonSet:
         """Changes when any item, comparison, weight or their order changes."""
         return digest([self.items["id"].to_pylist(), self.comparisons.to_pydict()])
 
-    def split(self, name: str) -> "ComparisonSet":
-        """The comparisons of one split. Raises KeyError when there are none."""
-        if name not in self.splits:
-            raise KeyError(f"no split {name!r}; there are: {', '.join(self.splits) or 'none'}")
-        return self.subset(pc.fill_null(pc.equal(self.comparisons["split"], name), False).to_numpy())
-
     def subset(self, keep_C: np.ndarray) -> "ComparisonSet":
         """The comparisons where `keep_C` is true, in order, with only the items they use, in order."""
         comparisons = self.comparisons.filter(pa.array(keep_C))
@@ -220,24 +186,3 @@ class ComparisonSet:
             new = pa.array(np.searchsorted(used, old), pa.int64())
             comparisons = comparisons.set_column(comparisons.schema.get_field_index(name), name, new)
         return ComparisonSet(self.items.take(pa.array(used)), comparisons)
-
-    def write(self, folder: str | Path, report: dict[str, Any] | None = None) -> None:
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        pq.write_table(self.items, folder / "items.parquet", compression="zstd")
-        pq.write_table(self.comparisons, folder / "comparisons.parquet", compression="zstd")
-        summary = {"fingerprint": self.fingerprint, "items": self.num_items, "comparisons": len(self)}
-        text = json.dumps({**summary, **(report or {})}, indent=1)
-        (folder / "report.json").write_text(text + "\n", encoding="utf-8")
-
-    @classmethod
-    def read(cls, folder: str | Path) -> "ComparisonSet":
-        """Raises FileNotFoundError, or ValueError when a comparison names an item that is not there."""
-        folder = Path(folder)
-        items = pq.read_table(folder / "items.parquet", schema=ITEM_SCHEMA, memory_map=True)
-        comparisons = pq.read_table(folder / "comparisons.parquet", schema=COMPARISON_SCHEMA, memory_map=True)
-        built = cls(items, comparisons)
-        rows = np.concatenate([built.winners_C, built.losers_C])
-        if len(rows) and not (rows.min() >= 0 and rows.max() < items.num_rows):
-            raise ValueError(f"{folder}: comparisons name item {rows.max()}, the set has {items.num_rows}; rebuild it")
-        return built

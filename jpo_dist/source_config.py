@@ -7,7 +7,17 @@ from pydantic import Field
 from jpo_dist.config import Positive, Section
 
 LayoutName = Literal[
-    "auto", "paper", "judged-joint", "judged", "scored-pair", "explicit", "implicit", "thumbs", "rating", "responses"
+    "auto",
+    "paper",
+    "judged-joint",
+    "judged",
+    "scored-pair",
+    "explicit",
+    "implicit",
+    "thumbs",
+    "rating",
+    "responses",
+    "unscored",
 ]
 
 

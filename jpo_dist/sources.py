@@ -45,10 +45,16 @@ def read(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[ComparisonSet
     """
     built, report = scan(where, on_bad_row=on_bad_row)
     if not len(built):
-        advice = "; ratings of different instructions compare only with a pairing policy: jpo data build"
-        head = f"{where}: no comparisons{advice if report.items else '; name data that has some'}"
-        raise ValueError("\n".join([head, *report.lines()]))
+        raise ValueError("\n".join([f"{where}: no comparisons; {_advice(built)}", *report.lines()]))
     return built, report
+
+
+def _advice(built: ComparisonSet) -> str:
+    if not built.num_items:
+        return "name data that has some"
+    if built.items["score"].null_count == built.num_items:
+        return "no response has a score; a checker (jpo data build) or a judge (jpo judge) may compare them"
+    return "ratings of different instructions compare only with a pairing policy: jpo data build"
 
 
 def scan(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[ComparisonSet, ReadReport]:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from jpo_dist.records import TEST, TRAIN, VALIDATION, ComparisonSet, digest
+from jpo_dist.records import SPLITS, TEST, TRAIN, VALIDATION, ComparisonSet, digest
 
 
 class Split(NamedTuple):
@@ -50,6 +51,19 @@ def with_splits(built: ComparisonSet, splits_N: np.ndarray) -> tuple[ComparisonS
     comparisons = built.comparisons.filter(pa.array(inside_C))
     at = comparisons.schema.get_field_index("split")
     return ComparisonSet(built.items, comparisons.set_column(at, "split", column)), int((~inside_C).sum())
+
+
+def splits_in(built: ComparisonSet) -> list[str]:
+    """Names of the splits of a set; none where it was never split."""
+    return [name for name in SPLITS if pc.any(pc.equal(built.comparisons["split"], name)).as_py()]
+
+
+def part_of(built: ComparisonSet, name: str) -> ComparisonSet:
+    """The comparisons of one split. Raises KeyError when there are none."""
+    found = splits_in(built)
+    if name not in found:
+        raise KeyError(f"no split {name!r}; there are: {', '.join(found) or 'none'}")
+    return built.subset(pc.fill_null(pc.equal(built.comparisons["split"], name), False).to_numpy())
 
 
 def instruction_ids(built: ComparisonSet) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from jpo_dist import label_studio, sources
 from jpo_dist.records import CONDITIONAL, JOINT, ComparisonSet
+from jpo_dist.set_folder import write_set
 
 TOOLS = ("label-studio",)
 
@@ -41,7 +42,7 @@ def import_annotations(export_file: Path, folder: Path, tool: str) -> dict[str, 
     comparisons, report = label_studio.read(exported)
     if not comparisons:
         raise ValueError(f"{export_file}: no usable annotation: {json.dumps(report)}")
-    ComparisonSet.build(comparisons).write(folder, {"read": {"rows": report["annotations"], **report}})
+    write_set(ComparisonSet.build(comparisons), folder, {"read": {"rows": report["annotations"], **report}})
     return report
 
 

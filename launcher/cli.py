@@ -104,7 +104,7 @@ def _load(config: Path, overrides: list[str] | None) -> RunConfig:
 def main() -> None:
     level = os.environ.get("JPO_LOG", "INFO")
     logging.basicConfig(level=level, format="%(levelname).1s %(name)s: %(message)s", stream=sys.stderr)
-    for noisy in ("httpx", "urllib3", "alembic", "filelock", "datasets", "fsspec"):
+    for noisy in ("httpx", "urllib3", "alembic", "filelock", "datasets", "fsspec", "faiss"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -21,9 +21,7 @@ Where = Annotated[str, typer.Argument(help="A file, folder, glob, hub id, or FOL
 @app.command()
 def build(
     config: Annotated[Path, typer.Argument(help="A YAML file, for example configs/data.yaml.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="Settings to change: seed=1 pairs.0.budget=500 …")
-    ] = None,
+    overrides: Overrides = None,
 ) -> None:
     """Sources to one set: read, pair, mix, split by instruction. Leaves the set and its report in `output`."""
     with explained():
@@ -36,6 +34,9 @@ def build(
         built = build_set(settings)
         write(built, Path(settings.output))
         out.print("\n".join(lines(built.report)), markup=False, highlight=False, soft_wrap=True)
+        if built.candidates:
+            there = f"{settings.output}/candidates.jsonl"
+            out.print(f"have them judged: jpo judge configs/judge.yaml candidates={there}", soft_wrap=True)
         out.print(f"written: {settings.output}; look at it: jpo data inspect {settings.output}", soft_wrap=True)
 
 
@@ -44,9 +45,7 @@ def inspect(
     where: Where,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
     html: Annotated[Path | None, typer.Option(help="Also write a self-contained page with plots.")] = None,
-    tokenizer: Annotated[
-        str | None, typer.Option(help="Model folder or hub id: lengths in tokens, not characters.")
-    ] = None,
+    tokenizer: Tokenizer = None,
     on_bad_row: Annotated[str, typer.Option(help="skip: count bad rows; error: stop at them.")] = "skip",
     seed: Annotated[int, typer.Option(help="Which comparisons are shown.")] = 0,
     examples: Annotated[int, typer.Option(help="How many.")] = 3,

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jpo_dist import places, sources
+from jpo_dist import sources
 from jpo_dist.inspection import inspect
 from jpo_dist.paths import resolve
-from jpo_dist.records import ComparisonSet
+from jpo_dist.set_folder import is_set, read_set
 
 
 def look(where: str, tokenizer: str | None, on_bad_row: str, seed: int, examples: int) -> dict[str, Any]:
@@ -20,8 +20,8 @@ def look(where: str, tokenizer: str | None, on_bad_row: str, seed: int, examples
 
         loaded = AutoTokenizer.from_pretrained(resolve(tokenizer))
     folder = Path(resolve(where))
-    if places.is_set(folder):
-        built = ComparisonSet.read(folder)
+    if is_set(folder):
+        built = read_set(folder)
         return inspect(built, reading_of(folder), loaded, seed, examples)
     built, report = sources.scan(where, on_bad_row=on_bad_row)  # type: ignore[arg-type]
     return inspect(built, report.as_dict(), loaded, seed, examples)

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from jpo_dist.records import ComparisonSet
+from jpo_dist.set_folder import read_set
 from jpo_dist.sources import read
 from tests.support.commands import Files, Warm, lines_of
 from tests.support.tiny import PLAIN
@@ -65,7 +65,7 @@ def test_a_built_set_trains_on_one_split_and_evaluates_on_another(built: Path, t
 
 def test_inspect_for_programs_tells_what_was_read_and_what_is_there(built: Path, ratings: Path, warm: Warm):
     found = json.loads(warm("data", "inspect", str(built), "--json").check().out)
-    whole = ComparisonSet.read(built)
+    whole = read_set(built)
     decided = ~whole.is_tie_C
     joint = int((whole.is_joint_C & decided).sum())
     assert found["comparisons"] == {"conditional": int(decided.sum()) - joint, "joint": joint}
@@ -119,11 +119,11 @@ def test_hard_pairs_are_those_the_reference_finds_as_likely(tiny: Files, ratings
             tmp_path / "h.yaml", source, tmp_path / policy, pairs=pairs, reference=reference, split=split
         )
         warm("data", "build", config, env=env).check()
-        gaps[policy] = np.median(reference_gaps(ComparisonSet.read(tmp_path / policy), tiny.model))
+        gaps[policy] = np.median(reference_gaps(read_set(tmp_path / policy), tiny.model))
     assert gaps["hard"] < 0.3 * gaps["random"]
 
 
-def reference_gaps(built: ComparisonSet, folder: str) -> np.ndarray:
+def reference_gaps(built: Any, folder: str) -> np.ndarray:
     """|log p(I,R) of the winner - of the loser| by transformers alone, item by item."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

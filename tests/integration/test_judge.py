@@ -23,7 +23,8 @@ from transformers import (
 
 from jpo_dist.judge_config import JudgeConfig
 from jpo_dist.judging import Candidate, judge
-from jpo_dist.records import ComparisonSet, Item
+from jpo_dist.records import Item
+from jpo_dist.set_folder import read_set
 from launcher.judge import Incomplete, InUse, JudgeRunConfig, run
 from tests.support.openai_server import Fault, OpenAIServer, by_hash, openai_server
 from tests.support.tiny import CHAT_TEMPLATE, byte_tokenizer, save_tiny
@@ -176,7 +177,7 @@ def test_the_output_is_a_comparison_set_that_reads_back(tmp_path):
     pairs = write_pairs(tmp_path / "pairs.jsonl", 12)
     with openai_server(by_hash) as server:
         report = run(JudgeRunConfig(**settings(server, pairs, tmp_path / "out")))
-    built = ComparisonSet.read(tmp_path / "out")
+    built = read_set(tmp_path / "out")
     outcomes = report["outcomes"]
     assert len(built) == outcomes["decided"] + outcomes["tie"] == report["candidates"] == 13
     assert int(built.is_tie_C.sum()) == outcomes["tie"] > 0
@@ -199,7 +200,7 @@ def test_labels_in_the_input_change_nothing(tmp_path):
             config = settings(server, str(tmp_path / f"{name}.jsonl"), tmp_path / name)
             config["endpoint"]["concurrency"] = 1
             run(JudgeRunConfig(**config))
-        built = ComparisonSet.read(tmp_path / name)
+        built = read_set(tmp_path / name)
         items = built.all_items()
         edges = [(items[w].response, items[v].response) for w, v in zip(built.winners_C, built.losers_C, strict=True)]
         found[name] = edges, [body["messages"] for body in server.bodies]
@@ -218,7 +219,7 @@ def test_a_used_up_budget_is_an_error_that_says_how_to_go_on(tmp_path):
         assert "To go on, raise the limit" in text
         with pytest.raises(Incomplete, match=r"of 7 candidates are not asked.*budget.max_requests=5.*same command"):
             run(JudgeRunConfig(**config))
-        assert len(ComparisonSet.read(tmp_path / "out")) == 2
+        assert len(read_set(tmp_path / "out")) == 2
         run(JudgeRunConfig(**{**config, "budget": {}}))
     assert set(server.answered.values()) == {1}
 

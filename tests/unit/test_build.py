@@ -5,7 +5,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -13,9 +12,9 @@ from jpo_dist.build import Built, build, lines, write
 from jpo_dist.build_config import BuildConfig
 from jpo_dist.places import validation_of
 from jpo_dist.preferences import comparisons_of
-from jpo_dist.records import ComparisonSet
+from jpo_dist.set_folder import read_set
 from jpo_dist.sources import read, read_candidates
-from jpo_dist.split import instruction_ids, split_of
+from jpo_dist.split import instruction_ids, part_of, split_of, splits_in
 
 HELPFUL = Path(__file__).resolve().parents[3] / "shared/data/helpful/val_conditional_pref.jsonl"
 
@@ -50,14 +49,14 @@ def test_splits_are_by_instruction_and_nothing_crosses_them(tmp_path: Path):
     made = build(config([{"path": ratings(tmp_path / "r.jsonl", 60)}], tmp_path, pairs=pairs, split=split))
     built, ids = made.comparisons, instruction_ids(made.comparisons)
     splits = built.comparisons["split"].to_pylist()
-    assert built.splits == ["train", "validation", "test"]
+    assert splits_in(built) == ["train", "validation", "test"]
     for w, v, name in zip(built.winners_C, built.losers_C, splits, strict=True):
         assert {split_of(ids[w], 0.25, 0.25, 3), split_of(ids[v], 0.25, 0.25, 3)} == {name}
     assert made.report["splits"]["crossing_left_out"] == 0, "pairing knew the splits"
-    found = [set(instruction_ids(built.split(name))) for name in built.splits]
+    found = [set(instruction_ids(part_of(built, name))) for name in splits_in(built)]
     assert [a & b for a, b in combinations(found, 2)] == [set()] * 3
     counts = made.report["splits"]
-    assert sum(counts[name] for name in built.splits) == len(built)
+    assert sum(counts[name] for name in splits_in(built)) == len(built)
 
 
 def test_stated_comparisons_between_two_splits_are_left_out_and_counted(tmp_path: Path):
@@ -73,7 +72,7 @@ def test_stated_comparisons_between_two_splits_are_left_out_and_counted(tmp_path
 def test_scores_decide_and_scales_are_kept_apart(tmp_path: Path):
     sources = [{"path": ratings(tmp_path / f"{name}.jsonl", 20, salt=name)} for name in "ab"]
     made = build(config(sources, tmp_path, pairs=[{"policy": "random", "min_score_gap": 2.0}]))
-    scores, scales = made.comparisons.scores_N, made.comparisons.items["scale"].to_pylist()
+    scores, scales = made.comparisons.items["score"].to_numpy(), made.comparisons.items["scale"].to_pylist()
     w, v = made.comparisons.winners_C, made.comparisons.losers_C
     assert len(w) > 50
     assert (scores[w] > scores[v] + 2.0).all()
@@ -152,7 +151,7 @@ def test_a_written_set_reads_back_whole_and_trains_on_its_training_split(tmp_pat
     made = build(config([{"path": ratings(tmp_path / "r.jsonl", 50)}], tmp_path, split=split))
     folder = tmp_path / "set"
     write(made, folder)
-    back = ComparisonSet.read(folder)
+    back = read_set(folder)
     assert back.fingerprint == made.comparisons.fingerprint
     assert back.items.equals(made.comparisons.items)
     assert [i["id"] for i in back.items.to_pylist()] == [item.id for item in back.all_items()]
@@ -176,9 +175,9 @@ def test_an_unknown_split_is_named(tmp_path: Path):
 def test_a_set_is_a_source_again(tmp_path: Path):
     write(build(config([{"path": ratings(tmp_path / "r.jsonl", 30)}], tmp_path)), tmp_path / "set")
     again = build(config([{"path": str(tmp_path / "set")}], tmp_path, pairs=[{"policy": "random"}]))
-    before = ComparisonSet.read(tmp_path / "set")
+    before = read_set(tmp_path / "set")
     assert again.report["read"]["comparisons"] == int((~before.is_tie_C).sum())
-    assert np.isnan(again.comparisons.scores_N).sum() == 0, "scores came with the items"
+    assert again.comparisons.items["score"].null_count == 0, "scores came with the items"
     assert any(c.protocol == "joint" for c in comparisons_of(again.comparisons))
 
 
@@ -189,7 +188,53 @@ def test_the_papers_validation_file_has_363_conditional_comparisons_of_726_items
     assert (len(made.comparisons), made.comparisons.num_items) == (363, 726)
     assert not made.comparisons.is_joint_C.any()
     write(made, tmp_path / "set")
-    assert ComparisonSet.read(tmp_path / "set").fingerprint == made.comparisons.fingerprint
+    assert read_set(tmp_path / "set").fingerprint == made.comparisons.fingerprint
+
+
+def test_pairs_alone_need_no_pairing_policy(tmp_path: Path):
+    rows = [{"prompt": f"Question {n}?", "chosen": "good", "rejected": "bad"} for n in range(5)]
+    made = build(config([write_source(tmp_path, rows)], tmp_path))
+    assert [c.origin for c in comparisons_of(made.comparisons)] == ["stated"] * 5
+
+
+def test_responses_without_a_score_become_candidates(tmp_path: Path):
+    """What `jpo judge` starts from, when all there is are answers."""
+    rows = [{"instruction": f"Question {n}?", "response": f"Answer {n}."} for n in range(12)]
+    source = write_source(tmp_path, rows)
+    made = build(config([source], tmp_path, candidates={"policy": "random", "budget": 6}))
+    write(made, tmp_path / "set")
+    pairs, report = read_candidates(str(tmp_path / "set/candidates.jsonl"), on_bad_row="error")
+    assert (len(pairs), report.rows, len(made.comparisons), made.comparisons.num_items) == (6, 6, 0, 12)
+    assert made.comparisons.items["score"].null_count == 12
+    with pytest.raises(ValueError, match="0 stated, 0 items with scores of 12; add"):
+        build(config([source], tmp_path))
+    with pytest.raises(ValueError, match=r"no comparisons; no response has a score.*jpo judge"):
+        read(source["path"], on_bad_row="error")
+
+
+def test_a_checker_scores_responses_without_a_score_and_the_score_of_another_source_stays(tmp_path: Path):
+    asked = "Say it. Do not use any commas."
+    bare = [{"prompt": asked, "completion": text} for text in ("one, two", "one two")]
+    rated = [{"prompt": "Rated?", "completion": text, "score": score} for text, score in (("a", 1), ("b", 2))]
+    (tmp_path / "bare").mkdir()
+    checked = {**write_source(tmp_path / "bare", bare), "checker": "jpo_dist.judges:constraints_held"}
+    again = [{"prompt": "Rated?", "completion": "a"}]  # nobody's score takes no score away
+    (tmp_path / "again").mkdir()
+    sources = [write_source(tmp_path / "again", again), checked, write_source(tmp_path, rated)]
+    made = build(config(sources, tmp_path))
+    found = [(c.winner.response, c.loser.response) for c in comparisons_of(made.comparisons)]
+    assert sorted(found) == [("b", "a"), ("one two", "one, two")]
+    assert made.comparisons.items["score"].null_count == 0
+
+
+def test_nothing_to_compare_is_said_with_what_was_read(tmp_path: Path):
+    (tmp_path / "rows.jsonl").write_text("{\n")
+    with pytest.raises(ValueError, match=r"rows\.jsonl: nothing there that can be compared\n1 rows.*\n  1 x not json"):
+        build(config([{"path": str(tmp_path / "rows.jsonl")}], tmp_path, on_bad_row="skip"))
+
+
+def write_source(folder: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"path": write_rows(folder / "rows.jsonl", rows)}
 
 
 def test_a_checker_scores_the_items_of_a_source(tmp_path: Path):

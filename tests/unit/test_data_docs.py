@@ -12,7 +12,7 @@ from jpo_dist.build_config import BuildConfig
 from jpo_dist.layouts import LAYOUTS, layout_of
 from jpo_dist.pair_config import Policy
 from jpo_dist.preferences import BadRowError
-from jpo_dist.sources import read
+from jpo_dist.sources import read, scan
 
 PAGE = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
 FRUIT = """\
@@ -34,8 +34,11 @@ def blocks(language: str) -> list[str]:
 @pytest.mark.parametrize("example", blocks("json"))
 def test_each_layout_example_is_read(tmp_path, example):
     (tmp_path / "a.jsonl").write_text(example, encoding="utf-8")
-    comparisons, report = read(str(tmp_path / "a.jsonl"), on_bad_row="error")
+    comparisons, report = scan(str(tmp_path / "a.jsonl"), on_bad_row="error")
     assert report.rows == len(example.splitlines())
+    if "unrated" in example:
+        assert (report.responses, report.items, len(comparisons)) == (2, 2, 0)
+        return
     if report.responses:
         assert (report.items, report.comparisons) == ((3, 3) if "apple-like" in example else (2, 1))
     else:

@@ -18,7 +18,8 @@ from jpo_dist.judge_config import BudgetConfig, EndpointConfig, JudgeConfig, Pro
 from jpo_dist.judges import JudgeError, batches_of, constraints_held
 from jpo_dist.judging import Candidate, Judged, judge, outcome_of, write
 from jpo_dist.questions import fill, in_shown_order, letter_in, prompt_of, read_prompts, request_of
-from jpo_dist.records import Comparison, ComparisonSet, Item, Message
+from jpo_dist.records import Comparison, Item, Message
+from jpo_dist.set_folder import read_set
 from jpo_dist.verdicts import Answer, Answers
 from tests.support.openai_server import answers_in
 
@@ -218,7 +219,7 @@ def test_a_checker_decides_ties_and_cannot_tell(tmp_path):
     assert judged[1].comparison is not None
     assert (judged[1].comparison.tie, judged[1].comparison.winner) == (True, in_shown_order(r[0], r[2])[0])
     write(judged, report, tmp_path)
-    built = ComparisonSet.read(tmp_path)
+    built = read_set(tmp_path)
     assert built.is_tie_C.tolist() == [False, True]
     assert built.comparisons["origin"].to_pylist() == ["judged", "judged"]
     lines = [json.loads(line) for line in (tmp_path / "judged.jsonl").read_text().splitlines()]

@@ -1,6 +1,7 @@
 """Reading files: what counts as a row, how bad ones are named and counted, and that every format gives the same set."""
 
 import csv
+import gzip
 import json
 import os
 import pickle
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from jpo_dist.preferences import BadRow, BadRowError
 from jpo_dist.records import ComparisonSet, Item
+from jpo_dist.set_folder import write_set
 from jpo_dist.sources import read
 
 HELPFUL = Path(__file__).parents[2] / "../shared/data/helpful/val_conditional_pref.jsonl"
@@ -257,7 +260,7 @@ def test_parquet_bad_rows_are_counted_by_row(tmp_path):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a.jsonl.gz", "a.csv.gz"])
 def test_a_file_that_is_not_what_its_name_says_is_named(tmp_path, name):
     (tmp_path / name).write_bytes(GOOD)
     with pytest.raises(ValueError, match=rf"{name}: cannot be read as"):
@@ -272,6 +275,44 @@ def test_chat_messages_through_parquet(tmp_path):
     comparisons, report = read(str(tmp_path / "a.parquet"), on_bad_row="error")
     assert (report.joint, report.items) == (0, 3)
     assert comparisons.all_items()[0] == Item.of("2+2?", "4")
+
+
+@pytest.mark.parametrize(
+    ("name", "write"), [("a.jsonl.gz", write_jsonl), ("a.json.gz", write_json), ("a.csv.gz", write_csv)]
+)
+def test_packed_files_are_read_as_what_is_in_them(tmp_path, name, write):
+    plain = write(tmp_path / "plain")
+    (tmp_path / name).write_bytes(gzip.compress(plain.read_bytes() + b"{" * name.startswith("a.jsonl")))
+    comparisons, report = read(str(tmp_path / name), on_bad_row="skip")
+    assert content(comparisons) == expected()
+    assert [str(bad) for bad in report.bad_rows] == [f"{tmp_path / name}, line 4: not json"] * (name == "a.jsonl.gz")
+
+
+def test_what_save_to_disk_writes_is_read_split_by_split(tmp_path):
+    whole = datasets.Dataset.from_list(ROWS)
+    whole.save_to_disk(tmp_path / "one")
+    parts = datasets.DatasetDict(train=whole.shuffle(seed=1).select([0, 1]), test=whole.select([2]))
+    parts.save_to_disk(tmp_path / "several")
+    assert content(read(str(tmp_path / "one"), on_bad_row="error")[0]) == expected()
+    train = content(read(str(tmp_path / "several"), on_bad_row="error")[0])
+    assert train == expected([dict(row) for row in parts["train"]])
+    assert content(read(f"{tmp_path / 'several'}:test", on_bad_row="error")[0]) == expected(ROWS[2:])
+    with pytest.raises(FileNotFoundError, match="no split 'dev'; there are: train, test"):
+        read(f"{tmp_path / 'several'}:dev", on_bad_row="error")
+
+
+def test_a_copy_of_a_hub_data_set_is_read_split_by_split_and_row_by_row(tmp_path):
+    (tmp_path / "copy/data").mkdir(parents=True)
+    write_jsonl(tmp_path / "copy/data/train-00000-of-00001.jsonl")
+    write_csv(tmp_path / "copy/data/other.csv")
+    (tmp_path / "copy/data/test-00000-of-00001.jsonl").write_bytes(GOOD + b"\n{\n")
+    (tmp_path / "copy/README.md").write_text("---\nlicense: mit\n---\n")
+    found, report = read(str(tmp_path / "copy"), on_bad_row="error")
+    assert content(found) == expected()
+    assert [Path(name).name for name in report.ignored] == ["README.md", "other.csv"]
+    held, report = read(f"{tmp_path / 'copy'}:test", on_bad_row="skip")
+    assert content(held) == expected(ROWS[:1])
+    assert report.skipped == {"not json": 1}, "one bad line does not hide the good one"
 
 
 def test_folders_globs_and_lists_in_order_with_a_layout_for_each_file(tmp_path):
@@ -297,7 +338,7 @@ def test_moving_the_folder_does_not_change_the_fingerprint(tmp_path):
 
 def test_a_comparison_set_folder_reads_as_it_was_written_alone_and_beside_others(tmp_path):
     first, report = read(str(write_jsonl(tmp_path / "a.jsonl")), on_bad_row="error")
-    first.write(tmp_path / "set", report.as_dict())
+    write_set(first, tmp_path / "set", report.as_dict())
     again, report = read(str(tmp_path / "set"), on_bad_row="error")
     assert (again.items.equals(first.items), again.comparisons.equals(first.comparisons)) == (True, True)
     assert (again.fingerprint, report.rows, report.joint) == (first.fingerprint, 3, 2)
@@ -315,6 +356,7 @@ def test_a_comparison_set_folder_reads_as_it_was_written_alone_and_beside_others
         ("./owner/name", FileNotFoundError, "no such file or folder"),
         ("*.jsonl", FileNotFoundError, "no data file matches"),
         ("empty", FileNotFoundError, "files in this folder"),
+        ("empty/name", FileNotFoundError, "no such file or folder"),
         ("notes.txt", ValueError, "extension '.txt'"),
         ("package:no_such_module/a.jsonl", FileNotFoundError, "no module 'no_such_module'"),
     ],
@@ -328,13 +370,15 @@ def test_what_cannot_be_found_is_said(tmp_path, monkeypatch, where, error, text)
 
 
 def test_hub_id_goes_through_datasets_and_an_unknown_one_says_so(tmp_path):
-    """`datasets` takes a folder OWNER/NAME for the hub's: the real loader, without a network."""
+    """`datasets` takes a folder OWNER/NAME for the hub's: the real loader, without a network. Its rows are asked for
+    directly, since a folder of that name would be read here."""
     (tmp_path / "owner/name").mkdir(parents=True)
     write_jsonl(tmp_path / "owner/name/test.jsonl")
     code = """if True:
+        from jpo_dist.places import _hub_rows
         from jpo_dist.sources import read
-        found, report = read("owner/name:test", on_bad_row="error")
-        print(len(found), report.items, found.comparisons["source"][2])
+        rows = list(_hub_rows("owner/name:test"))
+        print(len(rows), rows[2][0], rows[2][1]["r_reject"] == "null\\u2028x")
         try:
             read("nobody/nothing", on_bad_row="error")
         except FileNotFoundError as error:
@@ -344,7 +388,7 @@ def test_hub_id_goes_through_datasets_and_an_unknown_one_says_so(tmp_path):
     env = os.environ | offline | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
-    assert done.stdout.startswith("3 5 owner/name:test:3\nnobody/nothing: neither here"), done.stderr
+    assert done.stdout.startswith("3 3 True\nnobody/nothing: neither here"), done.stderr
 
 
 def test_the_helpful_validation_file_is_363_conditional_comparisons_of_726_items():
