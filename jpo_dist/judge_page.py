@@ -100,6 +100,14 @@ def write_page(report: dict[str, Any], path: Path) -> None:
     path.write_text(page(report), encoding="utf-8")
 
 
+def write_figures(report: dict[str, Any], folder: Path) -> list[Path]:
+    """NAME.png for each figure, for MLflow, which shows images by themselves."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures(report).items():
+        (folder / f"{name}.png").write_bytes(_png(figure))
+    return sorted(folder.glob("*.png"))
+
+
 def _usage(report: dict[str, Any]) -> list[str]:
     if "usage" not in report:
         return []
@@ -120,6 +128,10 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def _image(figure: Any, name: str) -> str:
+    return f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(_png(figure)).decode()}">'
+
+
+def _png(figure: Any) -> bytes:
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=110, metadata={"Software": None})  # no version: equal reports, equal bytes
-    return f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}">'
+    return data.getvalue()

@@ -93,7 +93,8 @@ def _track(config: JudgeRunConfig, report: dict[str, Any], folder: Path) -> None
     from jpo_dist.report_run import log_report
 
     params = flatten(config.model_dump(mode="json"))
-    files = [folder / "report.html", folder / "report.json"]
+    figures = judge_page.write_figures(report, folder / "mlflow" / "figures")
+    files = [folder / "report.html", folder / "report.json", *figures]
     log_report(config.tracking, folder / "mlflow", config.name, params, judge_report.metrics(report), files)
 
 
