@@ -149,12 +149,26 @@ class TrainConfig(Section):
     epochs: Count = 1
     tokens_per_micro_step: Count = 4096
     """Most tokens one rank scores in one forward. Changes speed and memory, not the result."""
+    squares_per_micro_step: Count | None = None
+    """Most sum of squared item lengths one rank scores in one forward, where attention needs a limit of its own."""
+    score_shared_prefix: bool = False
+    """Score also the instruction tokens that both items of a comparison begin with. They cancel in every margin; left
+    out, `logps/` and `rewards/` of an item count from where the items of its comparisons part, as TRL's do."""
+    sample_by: Literal["comparison", "group"] = "comparison"
+    """group: comparisons that share items come one after another, so that a step scores fewer items. It is another
+    sampling distribution: the comparisons of a step are then no longer independent draws."""
     shuffle: bool = True
     seed: Annotated[int, Field(ge=0)] = 0
     eval_every: Annotated[int, Field(ge=0)] = 0
     """Steps between evaluations on held-out comparisons; 0: only before the first and after the last step."""
     max_nonfinite_steps: Count = 3
     """Stop after this many steps in a row with a loss or gradient that is not finite; their updates are left out."""
+
+    @model_validator(mode="after")
+    def _groups_need_a_shuffle(self) -> Self:
+        if self.sample_by == "group" and not self.shuffle:
+            raise ValueError("sample_by (group) orders what shuffle (false) leaves in the order of the data; drop one")
+        return self
 
 
 class OffloadConfig(Section):

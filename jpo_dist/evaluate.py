@@ -14,10 +14,10 @@ from jpo_dist.engine import connect
 from jpo_dist.generate import generate
 from jpo_dist.paths import resolve
 from jpo_dist.policy import load_tokenizer, torch_dtype
+from jpo_dist.prepare import Prepared
 from jpo_dist.reference import cached, live, load_frozen
 from jpo_dist.setup import load_data
 from jpo_dist.step import score_comparisons
-from jpo_dist.tokenize import Prepared
 from jpo_dist.verifiable import Constraint, passes
 
 INTERVALS = ("loss", "rewards/accuracies", "rewards/margins", "margin/instruction", "margin/response")

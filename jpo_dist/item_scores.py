@@ -24,9 +24,10 @@ def reference_logps(items: Sequence[Item], settings: ReferenceScoresConfig) -> n
     )
     connect()
     tokenizer = load_tokenizer(settings.model)
-    fits_N = tokenize(tokenizer, list(items), config.data).lengths_N <= settings.max_length
-    kept = tokenize(tokenizer, [item for item, fits in zip(items, fits_N, strict=True) if fits], config.data)
-    scores = score_once(config, [kept])
+    tokens = tokenize(tokenizer, list(items), config.data)
+    fits_N = tokens.lengths_N <= settings.max_length
+    kept = tokens.take(np.flatnonzero(fits_N))
+    (logps_T,) = score_once(config, [kept])
     logps_N = np.full(len(items), np.nan)
-    logps_N[fits_N] = [sum(scores[kept.digest(row)]) for row in range(len(kept))]
+    logps_N[fits_N] = np.add.reduceat(logps_T.astype(float), kept.offsets[:-1]) if len(kept) else []
     return logps_N

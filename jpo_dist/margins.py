@@ -6,14 +6,13 @@ Legend: n items on this rank, N on all ranks (rank 0's first), C comparisons.
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.distributed as dist
 
 from jpo_dist import objective
 from jpo_dist.plan import MicroStep
-from jpo_dist.score import Packed, item_scores
-from jpo_dist.tokenize import TokenizedItems
+from jpo_dist.prepare import Prepared
+from jpo_dist.score import Packed, item_scores, pack
 
 Policy = Callable[[Packed], torch.Tensor]
 """Packed items to the log-probs of their tokens: an engine, or a module."""
@@ -29,8 +28,27 @@ class Scores(NamedTuple):
     margins_C2: torch.Tensor
 
 
+class Share(NamedTuple):
+    """What this rank needs of one micro-step, on its device: its items, and which of all items are compared."""
+
+    batch: Packed
+    winners_C: torch.Tensor
+    losers_C: torch.Tensor
+    weights_C: torch.Tensor
+    response_lengths_N: torch.Tensor
+
+
+def share_of(dataset: Prepared, micro: MicroStep, rank: int, device: torch.device) -> Share:
+    """Touches no GPU stream but to copy: it runs in a thread while the micro-step before is computed."""
+    tokens, items_N = dataset.tokens, micro.items_N
+    lengths_N = tokens.lengths_N[items_N] - tokens.instruction_lengths_N[items_N]
+    small = (micro.winners_C, micro.losers_C, dataset.comparisons.weights_C[micro.comparisons_C], lengths_N)
+    batch = pack(tokens, micro.items_by_rank[rank], device, micro.skips_by_rank[rank])
+    return Share(batch, *(torch.from_numpy(array).to(device) for array in small))
+
+
 def gather_scores(local_nK: torch.Tensor, counts: list[int], rank: int) -> torch.Tensor:
-    """Scores of all ranks' items, (N, K). `counts` comes from the plan, so no sizes are exchanged.
+    """Scores of all ranks' items, (N, K).
 
     Gathered copies carry no gradient. This rank's own rows are put back in with theirs: each rank then holds the
     gradient of the whole loss with respect to its own items, and the sum over ranks is the gradient.
@@ -48,23 +66,15 @@ def gather_scores(local_nK: torch.Tensor, counts: list[int], rank: int) -> torch
 
 
 def score(
-    policy: Policy, reference_n2: torch.Tensor, batch: Packed, micro: MicroStep, rank: int
+    policy: Policy, reference_n2: torch.Tensor, share: Share, counts: list[int], rank: int
 ) -> tuple[Scores, torch.Tensor]:
     """One engine forward here, one gather of a few floats, all margins everywhere.
 
-    Also returns this rank's token log-probs, for the filler's empty gradient.
+    `counts`: items on each rank. Also returns this rank's token log-probs, for the filler's empty gradient.
     """
-    logps_R: torch.Tensor = policy(batch)
-    local_n4 = torch.cat([item_scores(logps_R, batch), reference_n2], dim=1)
-    all_N4 = gather_scores(local_n4, [len(items) for items in micro.items_by_rank], rank)
+    logps_R: torch.Tensor = policy(share.batch)
+    local_n4 = torch.cat([item_scores(logps_R, share.batch), reference_n2], dim=1)
+    all_N4 = gather_scores(local_n4, counts, rank)
     policy_N2, reference_N2 = all_N4[:, :2], all_N4[:, 2:].detach()
-    winners_C, losers_C = (torch.from_numpy(a).to(logps_R.device) for a in (micro.winners_C, micro.losers_C))
-    margins_C2 = objective.margins(policy_N2, reference_N2, winners_C, losers_C)
-    return Scores(policy_N2, reference_N2, winners_C, losers_C, margins_C2), logps_R
-
-
-def response_lengths(tokens: TokenizedItems, micro: MicroStep) -> torch.Tensor:
-    """Response tokens of the micro-step's items, EOS included, (N,)."""
-    items_N = micro.items_N
-    lengths: np.ndarray = tokens.lengths_N[items_N] - tokens.instruction_lengths_N[items_N]
-    return torch.from_numpy(lengths)
+    margins_C2 = objective.margins(policy_N2, reference_N2, share.winners_C, share.losers_C)
+    return Scores(policy_N2, reference_N2, share.winners_C, share.losers_C, margins_C2), logps_R

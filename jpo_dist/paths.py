@@ -1,6 +1,7 @@
 """Where files are: `package:MODULE[/FILE]` names what an installed package carries, anything else is left as it is."""
 
 import importlib.util
+import os
 from pathlib import Path
 
 PACKAGE = "package:"
@@ -25,6 +26,14 @@ def resolve(text: str) -> str:
         there = ", ".join(sorted(p.name for p in folder.iterdir() if not p.name.startswith("_"))[:10])
         raise FileNotFoundError(f"{text}: no {inside!r} in {folder} (it has: {there}); correct the name")
     return str(path)
+
+
+def cache_folder(kind: str) -> Path:
+    """Where this user keeps what can be made again: $JPO_CACHE or ~/.cache/jpo-dist."""
+    root = Path(os.environ.get("JPO_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "jpo-dist")
+    folder = root.expanduser() / kind
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _folder(module: str, text: str) -> Path:

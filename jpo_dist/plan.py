@@ -1,20 +1,23 @@
 """Which comparisons make a step, and which rank scores which item in which micro-step.
 
-Legend: C comparisons, N items, W ranks. A pure function of (comparisons, lengths, seed, budget, ranks): no state, no
-communication, the same on every rank. The comparisons of a step and their order do not depend on W or the budget;
-only how their items are spread does, and that changes speed and memory, never the gradient.
+Legend: C comparisons, N items, W ranks, U items of one step. A pure function of (comparisons, lengths, seed, budget,
+ranks): no state, no communication, the same on every rank. The comparisons of a step and their order do not depend on
+W or the budget; only how their items are spread does, and that changes speed and memory, never the gradient.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 
 from jpo_dist.config import TrainConfig
+from jpo_dist.order import epoch_order, groups
+from jpo_dist.packing import Room, connected, micro_steps, spread
 from jpo_dist.records import ComparisonSet
 
 EVALUATED_AT_A_TIME = 512
+NO_LIMIT = 2**62
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class MicroStep:
     """One engine forward on every rank. `winners_C[c]` and `losers_C[c]` index the items of all ranks end to end."""
 
     items_by_rank: tuple[np.ndarray, ...]
+    skips_by_rank: tuple[np.ndarray, ...]
+    """Leading tokens of each item that are not scored: every comparison of the item has them on both sides."""
     comparisons_C: np.ndarray
     winners_C: np.ndarray
     losers_C: np.ndarray
@@ -30,6 +35,11 @@ class MicroStep:
     def items_N(self) -> np.ndarray:
         """Items of all ranks, in the order in which gathered scores arrive."""
         return np.concatenate(self.items_by_rank)
+
+    @property
+    def counts(self) -> list[int]:
+        """Items on each rank: known from the plan, so that no sizes are exchanged."""
+        return [len(mine) for mine in self.items_by_rank]
 
 
 @dataclass(frozen=True)
@@ -50,12 +60,18 @@ class Plan:
     winners_C: np.ndarray
     losers_C: np.ndarray
     weights_C: np.ndarray
+    shared_C: np.ndarray
+    """Tokens of instruction that both items of a comparison begin with; zeros score everything."""
     lengths_N: np.ndarray
-    num_ranks: int
-    budget: int
+    order_of: Callable[[int], np.ndarray]
+    """Epoch to the order of its comparisons."""
+    room: Room
     comparisons_per_step: int
     num_steps: int
-    seed: int | None
+
+    @property
+    def num_ranks(self) -> int:
+        return self.room.ranks
 
     @property
     def steps_per_epoch(self) -> int:
@@ -63,136 +79,93 @@ class Plan:
 
     def step(self, index: int) -> Step:
         epoch, position = divmod(index, self.steps_per_epoch)
-        order_C = _order(len(self.winners_C), self.seed, epoch)
-        chosen = order_C[position * self.comparisons_per_step : (position + 1) * self.comparisons_per_step]
-        micro_steps = tuple(self._micro_step(group) for group in self._pack(chosen))
-        return Step(index, epoch, chosen, float(self.weights_C[chosen].sum()), micro_steps)
+        start = position * self.comparisons_per_step
+        chosen_C = self.order_of(epoch)[start : start + self.comparisons_per_step]
+        items_U, ends = np.unique([self.winners_C[chosen_C], self.losers_C[chosen_C]], return_inverse=True)
+        winners, losers = ends.reshape(2, -1).tolist()
+        lengths = self.lengths_N[items_U].tolist()
+        skips_U = _skips(winners, losers, self.shared_C[chosen_C], len(items_U))
+        micros = []
+        for places in micro_steps(winners, losers, lengths, self.room):
+            by_rank = spread({end for p in places for end in (winners[p], losers[p])}, lengths, self.room)
+            assert by_rank is not None, "micro_steps returned one that does not fit"
+            row = {item: i for i, item in enumerate(item for mine in by_rank for item in mine)}
+            micros.append(
+                MicroStep(
+                    tuple(items_U[mine] for mine in by_rank),
+                    tuple(skips_U[mine] for mine in by_rank),
+                    chosen_C[places],
+                    np.array([row[winners[p]] for p in places]),
+                    np.array([row[losers[p]] for p in places]),
+                )
+            )
+        return Step(index, epoch, chosen_C, float(self.weights_C[chosen_C].sum()), tuple(micros))
 
     def steps(self, start: int = 0) -> Iterator[Step]:
         for index in range(start, self.num_steps):
             yield self.step(index)
 
-    def _items(self, comparisons_C: np.ndarray) -> np.ndarray:
-        return np.unique(np.concatenate([self.winners_C[comparisons_C], self.losers_C[comparisons_C]]))
 
-    def _pack(self, chosen: np.ndarray) -> list[np.ndarray]:
-        """Comparisons into micro-steps: big groups first, each into the first micro-step that still has room."""
-        groups = [part for group in self._connected(chosen) for part in self._split(group)]
-        groups.sort(key=lambda group: -int(self.lengths_N[self._items(group)].sum()))
-        bins: list[np.ndarray] = []
-        for group in groups:
-            for i, held in enumerate(bins):
-                joined = np.concatenate([held, group])
-                if self._fits(joined):
-                    bins[i] = joined
-                    break
-            else:
-                bins.append(group)
-        return self._even(groups, len(bins)) or bins
-
-    def _even(self, groups: list[np.ndarray], count: int) -> list[np.ndarray] | None:
-        """The same groups in as many micro-steps of like size, if they fit: memory must hold the fullest one."""
-        loads = [0] * count
-        bins: list[list[np.ndarray]] = [[] for _ in range(count)]
-        for group in groups:
-            least = loads.index(min(loads))
-            bins[least].append(group)
-            loads[least] += int(self.lengths_N[self._items(group)].sum())
-        even = [np.concatenate(held) for held in bins]
-        return even if all(self._fits(held) for held in even) else None
-
-    def _connected(self, chosen: np.ndarray) -> list[np.ndarray]:
-        """Comparisons that share an item go together, so that the item is scored once."""
-        root: dict[int, int] = {}
-
-        def find(item: int) -> int:
-            while root.setdefault(item, item) != item:
-                root[item] = root[root[item]]
-                item = root[item]
-            return item
-
-        for c in chosen:
-            root[find(int(self.winners_C[c]))] = find(int(self.losers_C[c]))
-        groups: dict[int, list[int]] = {}
-        for c in chosen:
-            groups.setdefault(find(int(self.winners_C[c])), []).append(int(c))
-        return [np.array(group) for group in groups.values()]
-
-    def _split(self, group: np.ndarray) -> list[np.ndarray]:
-        """A group too large for one micro-step is cut between comparisons; an item on both sides is scored twice."""
-        parts: list[np.ndarray] = []
-        held = group[:1]
-        for c in group[1:]:
-            joined = np.append(held, c)
-            if self._fits(joined):
-                held = joined
-            else:
-                parts.append(held)
-                held = np.array([c])
-        return [*parts, held]
-
-    def _fits(self, comparisons_C: np.ndarray) -> bool:
-        items = self._items(comparisons_C)
-        if self.lengths_N[items].sum() > self.num_ranks * self.budget:
-            return False
-        return max(self._spread(items)[1]) <= self.budget
-
-    def _spread(self, items: np.ndarray) -> tuple[list[list[int]], list[int]]:
-        """Longest first, each to the rank with the least so far: (items by rank, tokens by rank)."""
-        by_rank: list[list[int]] = [[] for _ in range(self.num_ranks)]
-        loads = [0] * self.num_ranks
-        for item in items[np.argsort(-self.lengths_N[items], kind="stable")]:
-            rank = loads.index(min(loads))
-            by_rank[rank].append(int(item))
-            loads[rank] += int(self.lengths_N[item])
-        return by_rank, loads
-
-    def _micro_step(self, comparisons_C: np.ndarray) -> MicroStep:
-        by_rank, _ = self._spread(self._items(comparisons_C))
-        place = {item: i for i, item in enumerate(item for mine in by_rank for item in mine)}
-        return MicroStep(
-            tuple(np.array(mine, dtype=np.int64) for mine in by_rank),
-            comparisons_C,
-            np.array([place[int(i)] for i in self.winners_C[comparisons_C]], dtype=np.int64),
-            np.array([place[int(i)] for i in self.losers_C[comparisons_C]], dtype=np.int64),
-        )
+def _skips(winners: list[int], losers: list[int], shared_C: np.ndarray, count: int) -> np.ndarray:
+    """(U,) tokens that need no score. One number for all items that hang together: a token must be left out on both
+    sides of a comparison or on none, and each item has one score for all its comparisons."""
+    skips_U = np.zeros(count, dtype=np.int64)
+    for places in connected(winners, losers):
+        least = shared_C[places].min()
+        skips_U[[winners[p] for p in places]] = least
+        skips_U[[losers[p] for p in places]] = least
+    return skips_U
 
 
-@lru_cache(maxsize=2)
-def _order(count: int, seed: int | None, epoch: int) -> np.ndarray:
-    """The order of the comparisons in one epoch; None keeps the order of the data."""
-    if seed is None:
-        return np.arange(count)
-    return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(count)
+def make_plan(
+    comparisons: ComparisonSet,
+    lengths_N: np.ndarray,
+    train: TrainConfig,
+    num_ranks: int,
+    shared_C: np.ndarray | None = None,
+    quadratic: float = 0.0,
+) -> Plan:
+    """Raises ValueError when there is nothing to train on or a limit cannot hold the longest comparison.
 
-
-def make_plan(comparisons: ComparisonSet, lengths_N: np.ndarray, train: TrainConfig, num_ranks: int) -> Plan:
-    """Raises ValueError when there is nothing to train on or the budget cannot hold the longest comparison."""
+    `shared_C`: see Plan; None scores every token. `quadratic`: see Room.
+    """
     if not len(comparisons):
         raise ValueError("data.train has no comparisons left to train on; see the counts of skipped rows above")
-    longest = int((lengths_N[comparisons.winners_C] + lengths_N[comparisons.losers_C]).max())
-    if longest > train.tokens_per_micro_step:
-        raise ValueError(
-            f"train.tokens_per_micro_step ({train.tokens_per_micro_step}) is less than the longest comparison "
-            f"({longest} tokens in its two items); raise it, or lower data.max_length"
-        )
+    winners_C, losers_C = comparisons.winners_C, comparisons.losers_C
+    room = Room(num_ranks, train.tokens_per_micro_step, train.squares_per_micro_step or NO_LIMIT, quadratic)
+    for key, limit, power in (("tokens", room.tokens, 1), ("squares", room.squares, 2)):
+        longest = int((lengths_N[winners_C] ** power + lengths_N[losers_C] ** power).max())
+        if longest > limit:
+            raise ValueError(
+                f"train.{key}_per_micro_step ({limit}) is less than the longest comparison ({longest} {key} in its "
+                "two items); raise it, or lower data.max_length"
+            )
     per_epoch = -(-len(comparisons) // train.comparisons_per_step)
+    seed = train.seed if train.shuffle else None
+    group_C = groups(winners_C, losers_C) if train.sample_by == "group" else None
     return Plan(
-        winners_C=comparisons.winners_C,
-        losers_C=comparisons.losers_C,
+        winners_C=winners_C,
+        losers_C=losers_C,
         weights_C=comparisons.weights_C,
+        shared_C=np.zeros(len(comparisons), dtype=np.int64) if shared_C is None else shared_C,
         lengths_N=lengths_N,
-        num_ranks=num_ranks,
-        budget=train.tokens_per_micro_step,
+        order_of=lru_cache(maxsize=2)(partial(epoch_order, len(comparisons), seed, group_C)),
+        room=room,
         comparisons_per_step=train.comparisons_per_step,
         num_steps=train.max_steps or per_epoch * train.epochs,
-        seed=train.seed if train.shuffle else None,
     )
 
 
-def evaluation_plan(comparisons: ComparisonSet, lengths_N: np.ndarray, train: TrainConfig, num_ranks: int) -> Plan:
+def evaluation_plan(
+    comparisons: ComparisonSet,
+    lengths_N: np.ndarray,
+    train: TrainConfig,
+    num_ranks: int,
+    shared_C: np.ndarray | None = None,
+    quadratic: float = 0.0,
+) -> Plan:
     """Every comparison once, in order, many at a time: an item that several of them share is scored once."""
     many = max(train.comparisons_per_step, EVALUATED_AT_A_TIME)
-    changes = {"shuffle": False, "max_steps": None, "epochs": 1, "comparisons_per_step": many}
-    once = train.model_copy(update=changes)
-    return make_plan(comparisons, lengths_N, once, num_ranks)
+    changes = {"shuffle": False, "sample_by": "comparison", "max_steps": None, "epochs": 1}
+    once = train.model_copy(update={**changes, "comparisons_per_step": many})
+    return make_plan(comparisons, lengths_N, once, num_ranks, shared_C, quadratic)

@@ -14,21 +14,13 @@ import peft
 import torch
 from filelock import FileLock
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from jpo_dist.attention import NO_ATTENTION_FUNCTION, SEGMENTS
 from jpo_dist.config import LoraConfig, ModelConfig
-from jpo_dist.paths import resolve
+from jpo_dist.paths import cache_folder, resolve
 
 logger = logging.getLogger(__name__)
-
-
-def cache_folder(kind: str) -> Path:
-    """Where this user keeps what can be made again: $JPO_CACHE or ~/.cache/jpo-dist."""
-    root = Path(os.environ.get("JPO_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "jpo-dist")
-    folder = root.expanduser() / kind
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def device() -> torch.device:
@@ -80,6 +72,25 @@ def _convert_gguf(source: Path, folder: Path, dtype: torch.dtype) -> None:
         aside.rename(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def attention_share(config: ModelConfig) -> float:
+    """What attention adds to the cost of a token, for each token of its item, as a share of the cost of its products.
+
+    Products cost 2 P a token and causal attention 2 L D for each token before it (half of them, twice): L D / P, with P
+    the parameters that take part in products (not the embedding table), L layers and D the model's width. Read off the
+    model's configuration; no weights are loaded.
+    """
+    settings = AutoConfig.from_pretrained(
+        model_folder(config), revision=config.revision, trust_remote_code=config.trust_remote_code
+    )
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(settings, trust_remote_code=config.trust_remote_code)
+    text = settings.get_text_config()
+    in_products = sum(p.numel() for p in model.parameters()) - model.get_input_embeddings().weight.numel()
+    if text.tie_word_embeddings:
+        in_products += model.get_input_embeddings().weight.numel()  # the table is the head as well
+    return float(text.num_hidden_layers * text.hidden_size / in_products)
 
 
 def load_tokenizer(config: ModelConfig) -> Any:

@@ -5,12 +5,19 @@ Ranks learn their place from the process group or the environment (RANK, WORLD_S
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
+
+T = TypeVar("T")
+
+MEET_S = 5.0
+"""How often ranks in `unhurried` meet: well within the time limit of a collective."""
 
 
 def rank() -> int:
@@ -40,6 +47,15 @@ def broadcast(value: Any) -> Any:
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def broadcast_array(array: np.ndarray, device: torch.device) -> np.ndarray:
+    """Rank 0's numbers on every rank; shapes and dtypes are equal already. `device` is where collectives run."""
+    if not dist.is_initialized():
+        return array
+    carried = torch.from_numpy(array).to(device)
+    dist.broadcast(carried, src=0)
+    return carried.cpu().numpy()
 
 
 def gather(value: Any) -> list[Any]:
@@ -79,3 +95,20 @@ def together(what: str) -> Iterator[None]:
     failed = [f"rank {r}: {cause}" for r, cause in enumerate(causes) if cause is not None]
     if failed:
         raise PeerError(f"{what} failed on {'; '.join(failed)}")
+
+
+def unhurried(what: str, work: Callable[[], T]) -> T:
+    """`work()` on every rank, however long one of them takes: none waits for another in a collective that times out.
+
+    `work` runs in a thread and may use no collective. All raise when one fails, as in `together`.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work)
+        while not all(gather(_is_done(future))):
+            pass
+    with together(what):
+        return future.result()
+
+
+def _is_done(future: "Future[Any]") -> bool:
+    return bool(wait([future], MEET_S).done)

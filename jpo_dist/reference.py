@@ -9,9 +9,8 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,21 +21,23 @@ from torch import nn
 from jpo_dist import ranks
 from jpo_dist.config import JpoConfig, ModelConfig
 from jpo_dist.engine import Engine, deepspeed_config, freeze, partitioned, release
+from jpo_dist.paths import cache_folder
 from jpo_dist.plan import MicroStep
-from jpo_dist.policy import adapter_off, cache_folder, device, load_model, model_folder, torch_dtype
+from jpo_dist.policy import adapter_off, device, load_model, model_folder, torch_dtype
+from jpo_dist.prepare import Prepared
 from jpo_dist.score import Packed, Scorer, item_scores, pack
-from jpo_dist.tokenize import Prepared, TokenizedItems
+from jpo_dist.tokenize import TokenizedItems
 
 logger = logging.getLogger(__name__)
 
 Reference = Callable[[Prepared, Sequence[MicroStep]], list[torch.Tensor]]
 
-NUMERICS = "packed-sdpa, float32 log-softmax, float64 sums, 2"  # change it when scores of the same weights change
+NUMERICS = "packed-sdpa, float32 log-softmax, by token, 3"  # change it when scores of the same weights change
 ITEMS_PER_PART = 8192
 FUSED = 8
 """A forward without gradient keeps one layer's activations, not all of them: it takes as many micro-steps at once.
 Under ZeRO-3 each forward gathers all parameters, so fewer forwards are fewer bytes."""
-_SCHEMA = pa.schema([("item", pa.string()), ("instruction", pa.float64()), ("response", pa.float64())])
+_SCHEMA = pa.schema([("item", pa.string()), ("logps", pa.list_(pa.float32()))])
 
 
 def reference_model(config: JpoConfig) -> ModelConfig:
@@ -81,12 +82,14 @@ def _fused(forward: Callable[[Packed], torch.Tensor], budget: int) -> Reference:
 
     def score(dataset: Prepared, micro_steps: Sequence[MicroStep]) -> list[torch.Tensor]:
         found: list[torch.Tensor] = []
+        rank, where = ranks.rank(), device()
         for group in groups(micro_steps, dataset.tokens.lengths_N, budget):
-            mine = [micro.items_by_rank[ranks.rank()] for micro in group]
-            items_n, places = np.unique(np.concatenate(mine), return_inverse=True)
-            scores_n2 = forward(pack(dataset.tokens, items_n, device()))
+            mine = [micro.items_by_rank[rank] for micro in group]
+            items_n, first, places = np.unique(np.concatenate(mine), return_index=True, return_inverse=True)
+            skips_n = np.concatenate([micro.skips_by_rank[rank] for micro in group])[first]
+            scores_n2 = forward(pack(dataset.tokens, items_n, where, skips_n))
             ends = np.cumsum([len(items) for items in mine])[:-1]
-            found += [scores_n2[torch.from_numpy(rows).to(device())] for rows in np.split(places, ends)]
+            found += [scores_n2[torch.from_numpy(rows).to(where)] for rows in np.split(places, ends)]
         return found
 
     return score
@@ -110,40 +113,82 @@ def groups(micro_steps: Sequence[MicroStep], lengths_N: np.ndarray, budget: int)
 def cached(config: JpoConfig, *datasets: Prepared) -> Reference:
     """Score each item once, before the policy is loaded, free the model, and look scores up from then on.
 
-    Scores are kept on disk under a key made of the weight files, the dtype and NUMERICS, each under its token ids:
-    another beta, another epoch, another data set with the same items, another run finds them.
+    Log-probs of tokens are kept on disk under a key made of the weight files, the dtype and NUMERICS, each item's under
+    its token ids: another beta, epoch, template boundary, set of partners or data set finds them.
     """
-    known = score_once(config, [dataset.tokens for dataset in datasets])
-    tables: dict[int, torch.Tensor] = {}
-    for dataset in datasets:
-        rows = [known[dataset.tokens.digest(row)] for row in range(len(dataset.tokens))]
-        tables[id(dataset.tokens)] = torch.tensor(rows, dtype=torch.float64, device=device()).view(-1, 2)
-    ranks.barrier()
+    sets = [dataset.tokens for dataset in datasets]
+    tables = {id(tokens): logps_T for tokens, logps_T in zip(sets, score_once(config, sets), strict=True)}
 
     def score(dataset: Prepared, micro_steps: Sequence[MicroStep]) -> list[torch.Tensor]:
-        mine = [torch.from_numpy(micro.items_by_rank[ranks.rank()]).to(device()) for micro in micro_steps]
-        return [tables[id(dataset.tokens)][items_n] for items_n in mine]
+        rank, logps_T = ranks.rank(), tables[id(dataset.tokens)]
+        mine = [(micro.items_by_rank[rank], micro.skips_by_rank[rank]) for micro in micro_steps]
+        found = [_sums(dataset.tokens, logps_T, items_n, skips_n) for items_n, skips_n in mine]
+        return [torch.from_numpy(scores_n2).to(device()) for scores_n2 in found]
 
     return score
 
 
-def score_once(config: JpoConfig, sets: list[TokenizedItems]) -> dict[str, tuple[float, float]]:
-    """Scores of every item of `sets` by `TokenizedItems.digest`, from disk where they are known. All ranks call it."""
-    folder = cache_path(config)
-    known = ranks.broadcast(_read_cache(folder) if ranks.rank() == 0 else None)
-    missing = _missing(known, sets)
+def _sums(tokens: TokenizedItems, logps_T: np.ndarray, items_n: np.ndarray, skips_n: np.ndarray) -> np.ndarray:
+    """(n, 2) as `item_scores` has them."""
+    scores_n2 = np.zeros((len(items_n), 2))
+    for i, (item, skip) in enumerate(zip(items_n, skips_n, strict=True)):
+        logps = logps_T[tokens.offsets[item] : tokens.offsets[item + 1]]
+        boundary = max(1, int(tokens.instruction_lengths_N[item]))  # nothing predicts the first token
+        scores_n2[i] = logps[max(1, skip) : boundary].sum(dtype=float), logps[boundary:].sum(dtype=float)
+    return scores_n2
+
+
+def score_once(config: JpoConfig, sets: list[TokenizedItems]) -> list[np.ndarray]:
+    """Log-probs of all tokens of each set, (T,) in float32, from disk where they are known. All ranks call it.
+
+    The first token of an item has none and is 0.
+    """
+    folder, tables = cache_path(config), _Tables(sets)
     if ranks.rank() == 0:
-        logger.info("reference cache %s: %d items found, %d to score", folder, len(known), len(missing))
+        tables.fill(_read_cache(folder, tables.rows))
+    tables.logps_T = [ranks.broadcast_array(logps_T, device()) for logps_T in tables.logps_T]
+    missing = tables.missing()
+    if ranks.rank() == 0:
+        found = len(tables.rows) - len(missing)
+        logger.info("reference cache %s: %d items found, %d to score", folder, found, len(missing))
     if missing:
         module = load_frozen(config)
         for start in range(0, len(missing), ITEMS_PER_PART):
             part = dict(list(missing.items())[start : start + ITEMS_PER_PART])
-            scored = _score_items(module, part, config.train.tokens_per_micro_step)
-            known |= scored
+            scored = _score_items(module, part, FUSED * config.train.tokens_per_micro_step)
             if ranks.rank() == 0:
                 _append(folder, scored)
+            tables.fill(scored.items())
         release(module)
-    return known
+    ranks.barrier()
+    return tables.logps_T
+
+
+class _Tables:
+    """Log-probs beside the tokens of several sets, NaN where they are not known. An item is known by its ids."""
+
+    def __init__(self, sets: list[TokenizedItems]) -> None:
+        self.sets = sets
+        self.logps_T = [np.full(len(tokens.ids_T), np.nan, dtype=np.float32) for tokens in sets]
+        self.rows: dict[str, list[tuple[int, int]]] = {}
+        """(set, row) of each item: the same item in two sets is scored once."""
+        for number, tokens in enumerate(sets):
+            for row in range(len(tokens)):
+                self.rows.setdefault(tokens.digest(row), []).append((number, row))
+
+    def fill(self, known: Iterable[tuple[str, np.ndarray]]) -> None:
+        for key, logps in known:
+            for number, row in self.rows[key]:
+                start, end = self.sets[number].offsets[row : row + 2]
+                self.logps_T[number][start:end] = logps
+
+    def missing(self) -> dict[str, tuple[TokenizedItems, int]]:
+        first = {key: places[0] for key, places in self.rows.items()}
+        return {
+            key: (self.sets[number], row)
+            for key, (number, row) in first.items()
+            if np.isnan(self.logps_T[number][self.sets[number].offsets[row]])
+        }
 
 
 def cache_path(config: JpoConfig) -> Path:
@@ -175,33 +220,21 @@ def weights_digest(folder: str, facts: list[str]) -> str:
     return total.hexdigest()[:32]
 
 
-def _missing(known: dict[str, Any], sets: list[TokenizedItems]) -> dict[str, tuple[TokenizedItems, int]]:
-    """Items with no score yet, by digest: the same item in two data sets is scored once."""
-    found: dict[str, tuple[TokenizedItems, int]] = {}
-    for tokens in sets:
-        for row in range(len(tokens)):
-            key = tokens.digest(row)
-            if key not in known:
-                found.setdefault(key, (tokens, row))
-    return found
-
-
-def _score_items(
-    module: nn.Module, items: dict[str, tuple[TokenizedItems, int]], budget: int
-) -> dict[str, tuple[float, float]]:
-    """Longest first, dealt to the ranks in turn, cut into forwards by the token budget; every rank makes as many."""
+def _score_items(module: nn.Module, items: dict[str, tuple[TokenizedItems, int]], budget: int) -> dict[str, np.ndarray]:
+    """Log-probs of the tokens of each item. Longest first, dealt to the ranks in turn, cut into forwards by the token
+    budget; every rank makes as many."""
     keys = sorted(items, key=lambda k: -int(items[k][0].lengths_N[items[k][1]]))
     batches = [_batches(keys[r :: ranks.num_ranks()], items, budget) for r in range(ranks.num_ranks())]
     mine, count = batches[ranks.rank()], max(len(b) for b in batches)
-    scored: dict[str, tuple[float, float]] = {}
+    scored: dict[str, np.ndarray] = {}
     for i in range(count):
         chosen = mine[i] if i < len(mine) else []
         merged = _join([items[key] for key in chosen])
-        batch = pack(merged, np.arange(len(merged)), device())
         with torch.no_grad():
-            scores = item_scores(module(batch), batch).tolist()
-        scored |= {key: (row[0], row[1]) for key, row in zip(chosen, scores, strict=True)}
-    return {key: row for part in ranks.gather(scored) for key, row in part.items()}
+            logps_R = module(pack(merged, np.arange(len(merged)), device())).float().cpu().numpy()
+        pieces = np.split(logps_R, np.cumsum(merged.lengths_N - 1)[:-1]) if chosen else []  # else: filler
+        scored |= {key: np.append(np.float32(0), piece) for key, piece in zip(chosen, pieces, strict=True)}
+    return {key: logps for part in ranks.gather(scored) for key, logps in part.items()}
 
 
 def _batches(keys: list[str], items: dict[str, tuple[TokenizedItems, int]], budget: int) -> list[list[str]]:
@@ -225,18 +258,20 @@ def _join(rows: list[tuple[TokenizedItems, int]]) -> TokenizedItems:
     return TokenizedItems(np.concatenate(ids) if ids else np.zeros(0, np.int32), offsets, boundaries)
 
 
-def _read_cache(folder: Path) -> dict[str, tuple[float, float]]:
-    known: dict[str, tuple[float, float]] = {}
+def _read_cache(folder: Path, wanted: Container[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """What the cache knows of the items in `wanted`."""
     for part in sorted(folder.glob("part-*.parquet")):
-        columns = pq.read_table(part, schema=_SCHEMA).to_pydict()
-        known |= dict(zip(columns["item"], zip(columns["instruction"], columns["response"], strict=True), strict=True))
-    return known
+        table = pq.read_table(part, schema=_SCHEMA).combine_chunks()
+        ends = table["logps"].chunk(0).offsets.to_numpy() if table.num_rows else np.zeros(1)
+        values = table["logps"].chunk(0).values.to_numpy() if table.num_rows else np.zeros(0)
+        for i, key in enumerate(table["item"].to_pylist()):
+            if key in wanted:
+                yield key, values[ends[i] : ends[i + 1]]
 
 
-def _append(folder: Path, scored: dict[str, tuple[float, float]]) -> None:
+def _append(folder: Path, scored: dict[str, np.ndarray]) -> None:
     """A part is written aside and renamed: a killed run leaves whole parts only, and the next goes on from them."""
     folder.mkdir(parents=True, exist_ok=True)
-    columns = [list(scored), [s[0] for s in scored.values()], [s[1] for s in scored.values()]]
     aside = folder / f".{uuid.uuid4().hex}"
-    pq.write_table(pa.table(columns, schema=_SCHEMA), aside)
+    pq.write_table(pa.table([list(scored), list(scored.values())], schema=_SCHEMA), aside)
     os.replace(aside, folder / f"part-{uuid.uuid4().hex}.parquet")

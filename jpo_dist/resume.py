@@ -36,7 +36,7 @@ class TrainState:
 def plan_identity(setup: Setup) -> str:
     """Equal for runs that see the same comparisons, as the same tokens, in the same order."""
     train = setup.config.train
-    order = [train.comparisons_per_step, train.shuffle, train.seed, setup.plan.num_steps]
+    order = [train.comparisons_per_step, train.shuffle, train.sample_by, train.seed, setup.plan.num_steps]
     lengths = digest(setup.dataset.tokens.lengths_N.tolist())
     return digest([setup.dataset.comparisons.fingerprint, lengths, order])
 

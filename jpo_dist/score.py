@@ -1,6 +1,6 @@
 """Items to scores: one packed engine forward, then a float64 sum per item.
 
-Legend: n items on this rank, T their tokens end to end, R rows that predict a token (T - n).
+Legend: n items on this rank, T their tokens end to end, R rows that predict a scored token (T - n without skips).
 A score is two numbers, the log-probs of the instruction's and of the response's tokens: `scores_n2[i, INSTRUCTION]`.
 """
 
@@ -26,7 +26,7 @@ class Packed:
     ids_1T: torch.Tensor
     positions_1T: torch.Tensor
     rows_R: torch.Tensor
-    """Positions that predict a token of their own item: all but the last of each segment."""
+    """Positions that predict a scored token of their own item: never the last of a segment."""
     targets_R: torch.Tensor
     slots_R: torch.Tensor
     """2 * item + part: where the log-prob of each row is added up."""
@@ -34,16 +34,22 @@ class Packed:
     num_items: int
 
 
-def pack(tokens: TokenizedItems, items_n: np.ndarray, device: torch.device) -> Packed:
-    """No padding anywhere. An empty `items_n` gives two tokens that count for nothing: under ZeRO-3 every rank has to
-    take part in every forward, or all ranks wait for ever."""
+def pack(
+    tokens: TokenizedItems, items_n: np.ndarray, device: torch.device, skips_n: np.ndarray | None = None
+) -> Packed:
+    """No padding anywhere; the first `skips_n` tokens of an item are computed and not scored. An empty `items_n` gives
+    two tokens that count for nothing: under ZeRO-3 every rank has to take part in every forward, or all ranks wait for
+    ever."""
     pieces = [tokens.ids(int(item)) for item in items_n] or [np.zeros(2, dtype=np.int32)]
     lengths = np.array([len(piece) for piece in pieces])
     ids = np.concatenate(pieces).astype(np.int64)
     starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
     positions = np.arange(len(ids)) - starts
     segment = np.repeat(np.arange(len(pieces)), lengths)
-    rows = np.flatnonzero(positions < lengths[segment] - 1)
+    scored = positions < lengths[segment] - 1
+    if skips_n is not None and len(items_n):
+        scored &= positions + 1 >= skips_n[segment]
+    rows = np.flatnonzero(scored)
     # Target t of row t - 1 belongs to the response from the boundary on; EOS, the last target, is part of it.
     boundary = tokens.instruction_lengths_N[items_n][segment] if len(items_n) else np.zeros(len(ids), dtype=np.int64)
     part = np.where(positions + 1 >= boundary, RESPONSE, INSTRUCTION)

@@ -11,12 +11,12 @@ from jpo_dist.config import JpoConfig
 from jpo_dist.engine import Engine, deepspeed_config, partitioned
 from jpo_dist.places import validation_of
 from jpo_dist.plan import Plan, make_plan
-from jpo_dist.policy import device, load_model, load_tokenizer, torch_dtype
+from jpo_dist.policy import attention_share, device, load_model, load_tokenizer, torch_dtype
+from jpo_dist.prepare import Prepared, prepare
 from jpo_dist.records import ComparisonSet
 from jpo_dist.reference import Reference, cached, live, switched_off
 from jpo_dist.score import Scorer
 from jpo_dist.split import split_by_instruction
-from jpo_dist.tokenize import Prepared, prepare
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ def set_up(config: JpoConfig) -> Setup:
     """The reference comes before the policy: a cached one has done its work and is gone when the policy loads."""
     tokenizer = load_tokenizer(config.model)
     dataset, held_out, notes = load_data(config, tokenizer)
-    plan = make_plan(dataset.comparisons, dataset.tokens.lengths_N, config.train, ranks.num_ranks())
+    share = attention_share(config.model)
+    lengths_N, num_ranks = dataset.tokens.lengths_N, ranks.num_ranks()
+    plan = make_plan(dataset.comparisons, lengths_N, config.train, num_ranks, dataset.shared_C, share)
     known = [dataset] if held_out is None else [dataset, held_out]
     torch.manual_seed(config.train.seed)
     early: dict[str, Callable[[], Reference]] = {"live": lambda: live(config), "cached": lambda: cached(config, *known)}
@@ -72,8 +74,11 @@ def load_data(config: JpoConfig, tokenizer: Any) -> tuple[Prepared, Prepared | N
             f"held out {len(held)} comparisons by instruction, {len(comparisons)} are left to train on; "
             f"{split.num_crossing} join an instruction of each side and are in neither"
         )
-    prepared = prepare(tokenizer, comparisons, config.data)
-    held_out = prepare(tokenizer, held, config.data) if held is not None and len(held) else None
+    whole = config.train.score_shared_prefix
+    prepared = prepare(tokenizer, comparisons, config.data, score_shared_prefix=whole)
+    held_out = (
+        prepare(tokenizer, held, config.data, score_shared_prefix=whole) if held is not None and len(held) else None
+    )
     for name, part in (("data.train", prepared), ("held out", held_out)):
         if part and (part.skipped["tie"] or part.skipped["over-long"] or part.tokens.truncated):
             skipped = f"{part.skipped['tie']} ties and {part.skipped['over-long']} over-long comparisons skipped"

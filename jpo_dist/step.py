@@ -13,10 +13,9 @@ from jpo_dist.engine import StepOutcome
 from jpo_dist.margins import Policy, Scores
 from jpo_dist.plan import Step, evaluation_plan
 from jpo_dist.policy import device
+from jpo_dist.prepare import Prepared
 from jpo_dist.reference import Reference
-from jpo_dist.score import Packed, pack
 from jpo_dist.setup import Setup
-from jpo_dist.tokenize import Prepared, TokenizedItems
 
 
 def train_step(setup: Setup, step: Step) -> tuple[StepOutcome, metrics.Meter]:
@@ -24,17 +23,14 @@ def train_step(setup: Setup, step: Step) -> tuple[StepOutcome, metrics.Meter]:
     config, policy, rank = setup.config, setup.policy, ranks.rank()
     meter = metrics.Meter()
     references = setup.reference(setup.dataset, step.micro_steps)
-    batches = packed(setup.dataset.tokens, step, rank)
-    for micro, reference_n2, batch in zip(step.micro_steps, references, batches, strict=True):
-        scores, logps_R = margins.score(policy, reference_n2, batch, micro, rank)
+    for micro, reference_n2, share in zip(step.micro_steps, references, shares(setup.dataset, step), strict=True):
+        scores, logps_R = margins.score(policy, reference_n2, share, micro.counts, rank)
         losses_C = losses(scores, config.objective)
         if config.objective.sft_weight:
-            lengths_N = margins.response_lengths(setup.dataset.tokens, micro).to(setup.device)
-            sft_C = objective.sft_losses(scores.policy_N2, lengths_N, scores.winners_C)
+            sft_C = objective.sft_losses(scores.policy_N2, share.response_lengths_N, scores.winners_C)
             losses_C = losses_C + config.objective.sft_weight * sft_C
-        weights_C = torch.from_numpy(setup.plan.weights_C[micro.comparisons_C]).to(setup.device)
-        loss = (weights_C * losses_C).sum() / step.total_weight
-        if not len(micro.items_by_rank[rank]):
+        loss = (share.weights_C * losses_C).sum() / step.total_weight
+        if not share.batch.num_items:
             loss = loss + 0.0 * logps_R.sum()  # a rank without items still takes part in every backward
         # Each rank carries the gradient of its own items and DeepSpeed averages over ranks: times W makes it the sum.
         policy.backward(loss * ranks.num_ranks(), last=micro is step.micro_steps[-1])
@@ -42,10 +38,10 @@ def train_step(setup: Setup, step: Step) -> tuple[StepOutcome, metrics.Meter]:
     return policy.step(learning_rate(config.optim, step.index, setup.plan.num_steps)), meter
 
 
-def packed(tokens: TokenizedItems, step: Step, rank: int) -> Iterator[Packed]:
-    """This rank's items of each micro-step, the next one packed while this one computes."""
-    where = device()
-    return ahead(lambda micro: pack(tokens, micro.items_by_rank[rank], where), step.micro_steps)
+def shares(dataset: Prepared, step: Step) -> Iterator[margins.Share]:
+    """This rank's part of each micro-step, the next one made ready while this one computes."""
+    rank, where = ranks.rank(), device()
+    return ahead(lambda micro: margins.share_of(dataset, micro, rank, where), step.micro_steps)
 
 
 def losses(scores: Scores, config: ObjectiveConfig) -> torch.Tensor:
@@ -68,16 +64,14 @@ def score_comparisons(
     policy: Policy, reference: Reference, dataset: Prepared, config: JpoConfig
 ) -> tuple[np.ndarray, np.ndarray]:
     """(comparison numbers, metric columns) of every comparison in `dataset`, equal on all ranks. No gradient."""
-    plan = evaluation_plan(dataset.comparisons, dataset.tokens.lengths_N, config.train, ranks.num_ranks())
+    tokens, compared = dataset.tokens, dataset.comparisons
+    plan = evaluation_plan(compared, tokens.lengths_N, config.train, ranks.num_ranks(), dataset.shared_C)
     meter = metrics.Meter()
     with torch.no_grad():
         for step in plan.steps():
             references = reference(dataset, step.micro_steps)
-            batches = packed(dataset.tokens, step, ranks.rank())
-            for micro, reference_n2, batch in zip(step.micro_steps, references, batches, strict=True):
-                scores, _ = margins.score(policy, reference_n2, batch, micro, ranks.rank())
-                meter.add(
-                    metrics.comparison_columns(scores, losses(scores, config.objective), config.objective),
-                    micro.comparisons_C,
-                )
+            for micro, reference_n2, share in zip(step.micro_steps, references, shares(dataset, step), strict=True):
+                scores, _ = margins.score(policy, reference_n2, share, micro.counts, ranks.rank())
+                losses_C = losses(scores, config.objective)
+                meter.add(metrics.comparison_columns(scores, losses_C, config.objective), micro.comparisons_C)
     return meter.table()

@@ -10,20 +10,17 @@ Instruction and response are encoded apart. Encoded together, BPE merges across 
 token), equal instructions stop having equal tokens, and JPO stops being DPO where it must be.
 """
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from jpo_dist.config import DataConfig
-from jpo_dist.records import ComparisonSet, Item, digest
+from jpo_dist.records import Item
 from jpo_dist.template import Template, instruction_text, make_template
-
-
-class OverLongError(ValueError):
-    """An item has more tokens than data.max_length allows."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +43,16 @@ class TokenizedItems:
     def ids(self, row: int) -> np.ndarray:
         return self.ids_T[self.offsets[row] : self.offsets[row + 1]]
 
+    def take(self, rows: np.ndarray) -> "TokenizedItems":
+        """The items `rows`, in that order."""
+        lengths = self.lengths_N[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        places = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
+        return TokenizedItems(self.ids_T[places], offsets, self.instruction_lengths_N[rows], self.truncated)
+
     def digest(self, row: int) -> str:
-        """Identifies the scores of this item under a given model: its ids and its boundary."""
-        return digest([int(self.instruction_lengths_N[row]), self.ids(row).tolist()])
+        """Of its ids: identifies the log-probs of this item's tokens under a given model."""
+        return hashlib.sha256(self.ids(row).astype("<i4").tobytes()).hexdigest()[:32]
 
 
 def encode_instructions(tokenizer: Any, template: Template, items: Iterable[Item]) -> list[list[int]]:
@@ -98,34 +102,3 @@ def _keep_end(instruction: list[int], most: int, has_bos: bool) -> list[int]:
     if len(instruction) <= most:
         return instruction
     return [instruction[0], *instruction[len(instruction) - most + 1 :]] if has_bos else instruction[-most:]
-
-
-class Prepared(NamedTuple):
-    """A comparison set that is ready to be planned, and what was left out of it."""
-
-    comparisons: ComparisonSet
-    tokens: TokenizedItems
-    skipped: dict[Literal["tie", "over-long"], int]
-
-
-def prepare(tokenizer: Any, everything: ComparisonSet, data: DataConfig) -> Prepared:
-    """Drop ties, which none of the losses can use, and tokenize; drop the comparisons that have an over-long item and
-    count them, or raise OverLongError."""
-    ties = int(everything.is_tie_C.sum())
-    comparisons = everything.subset(~everything.is_tie_C) if ties else everything
-    items = comparisons.all_items()
-    tokens = tokenize(tokenizer, items, data)
-    too_long_N = tokens.lengths_N > data.max_length
-    bad_C = too_long_N[comparisons.winners_C] | too_long_N[comparisons.losers_C]
-    if not bad_C.any():
-        return Prepared(comparisons, tokens, {"tie": ties, "over-long": 0})
-    if data.over_long == "error":
-        row = int(np.flatnonzero(too_long_N)[0])
-        text = items[row].instruction[-1].content[:60]
-        raise OverLongError(
-            f"data.max_length ({data.max_length}) is less than {int(too_long_N.sum())} items, the first of "
-            f"{tokens.lengths_N[row]} tokens ({text!r}); raise it, or set data.over_long to skip or truncate"
-        )
-    kept = comparisons.subset(~bad_C)
-    again = tokenize(tokenizer, kept.all_items(), data)
-    return Prepared(kept, again, {"tie": ties, "over-long": int(bad_C.sum())})

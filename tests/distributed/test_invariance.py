@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from jpo_dist.tokenize import prepare
+from jpo_dist.prepare import prepare
 from tests.support import oracle
 from tests.support.procs import run_ranks
 from tests.support.runs import config_for, trajectory
@@ -79,6 +79,12 @@ def test_two_ranks_and_many_micro_steps_equal_one_rank_and_one(
     split = run(files, 2, engine={"zero_stage": stage}, train={"tokens_per_micro_step": 140})
     assert all(step["micro_steps"] > 1 for step in split["steps"][:2])
     assert_same(alone, split)
+
+
+def test_scoring_what_both_items_begin_with_changes_nothing(files: dict[str, str], alone: dict[str, Any]) -> None:
+    """By default the shared prefix is not scored. Here it is, and many items have several comparisons."""
+    whole = run(files, 2, train={"score_shared_prefix": True, "tokens_per_micro_step": 140})
+    assert_same(alone, whole)
 
 
 def test_four_ranks_some_without_items_equal_one(files: dict[str, str], alone: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from jpo_dist import sources
-from jpo_dist.tokenize import prepare
+from jpo_dist.prepare import prepare
 from tests.support.oracle import LN2
 from tests.support.procs import run_ranks
 from tests.support.runs import config_for, trajectory

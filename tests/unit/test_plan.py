@@ -67,7 +67,7 @@ def test_every_comparison_once_an_epoch_and_nothing_over_the_budget(problem: Pro
         seen.setdefault(step.epoch, []).extend(in_micros)
         for micro in step.micro_steps:
             assert len(micro.items_by_rank) == ranks, "every rank takes part in every micro-step"
-            assert all(plan.lengths_N[mine].sum() <= plan.budget for mine in micro.items_by_rank)
+            assert all(plan.lengths_N[mine].sum() <= plan.room.tokens for mine in micro.items_by_rank)
             assert len(set(micro.items_N)) == len(micro.items_N), "an item is scored twice in a micro-step"
             assert (micro.items_N[micro.winners_C] == plan.winners_C[micro.comparisons_C]).all()
             assert (micro.items_N[micro.losers_C] == plan.losers_C[micro.comparisons_C]).all()
@@ -215,3 +215,74 @@ def test_micro_steps_are_not_wasted(ranks: int, seed: int) -> None:
     (step,) = plan.steps()
     sizes = [int(plan.lengths_N[micro.items_N].sum()) for micro in step.micro_steps]
     assert all(a + b > 500 * ranks / 2 for a, b in combinations(sizes, 2))
+
+
+@settings(deadline=None)
+@given(problems(), st.integers(1, 6), st.data())
+def test_no_rank_is_over_the_limit_of_squares(problem: Problem, ranks: int, data: st.DataObject) -> None:
+    edges, lengths, train = problem
+    most = max(lengths[w] ** 2 + lengths[loser] ** 2 for w, loser in edges)
+    limit = most + data.draw(st.integers(0, 4000))
+    plan = plan_of(edges, lengths, ranks, **train, squares_per_micro_step=limit)
+    free = plan_of(edges, lengths, ranks, **train)
+    for step, without in zip(plan.steps(), free.steps(), strict=True):
+        assert step.comparisons_C.tolist() == without.comparisons_C.tolist()
+        for micro in step.micro_steps:
+            assert all((plan.lengths_N[mine] ** 2).sum() <= limit for mine in micro.items_by_rank)
+    with pytest.raises(ValueError, match=rf"squares_per_micro_step \({most - 1}\) .* \({most} squares in its two"):
+        plan_of(edges, lengths, ranks, **train, squares_per_micro_step=most - 1)
+
+
+def test_attention_counts_in_the_balance() -> None:
+    """One long item costs as much as many short ones of the same tokens and more, so they share its rank last."""
+    lengths = {0: 100, **dict.fromkeys(range(1, 22), 10)}
+    edges = [(0, 1), *((n, n + 1) for n in range(1, 21))]
+    made, numbers = graph(edges)
+    train = TrainConfig(comparisons_per_step=30, tokens_per_micro_step=1000)
+    sizes = np.array([lengths[n] for n in numbers])
+    for quadratic, expected in ((0.0, 155), (0.01, 110)):
+        (micro,) = make_plan(made, sizes, train, 2, quadratic=quadratic).step(0).micro_steps
+        assert max(sizes[mine].sum() for mine in micro.items_by_rank if 0 in mine) == pytest.approx(expected, abs=10)
+
+
+@settings(deadline=None)
+@given(problems(), st.integers(1, 4), st.data())
+def test_skipped_tokens_are_skipped_on_both_sides_of_every_comparison(
+    problem: Problem, ranks: int, data: st.DataObject
+) -> None:
+    edges, lengths, train = problem
+    made, numbers = graph(edges)
+    shared_C = np.array([data.draw(st.integers(0, min(lengths[w], lengths[v]))) for w, v in edges])
+    sizes = np.array([lengths[n] for n in numbers])
+    for step in make_plan(made, sizes, TrainConfig.model_validate(train), ranks, shared_C).steps():
+        skips = {int(i): int(k) for m in step.micro_steps for i, k in zip(m.items_N, np.concatenate(m.skips_by_rank),
+                 strict=True)}  # fmt: skip
+        for micro in step.micro_steps:
+            assert np.concatenate(micro.skips_by_rank).tolist() == [skips[int(i)] for i in micro.items_N]
+        for c in step.comparisons_C:
+            winner, loser = skips[int(made.winners_C[c])], skips[int(made.losers_C[c])]
+            assert winner == loser <= shared_C[c]
+        if len(step.comparisons_C) == 1:
+            assert set(skips.values()) == {int(shared_C[step.comparisons_C[0]])}, "nothing is scored for nothing"
+
+
+def test_groups_come_whole_in_random_order_and_score_their_items_once() -> None:
+    """Rankings of 4 responses, all 6 pairs of each: 4 items are scored where one by one it would be 12."""
+    edges = [(4 * g + a, 4 * g + b) for g in range(40) for a, b in combinations(range(4), 2)]
+    random = np.random.default_rng(0)
+    edges = [edges[i] for i in random.permutation(len(edges))]
+    lengths = dict.fromkeys(range(160), 10)
+    plan = plan_of(edges, lengths, 2, comparisons_per_step=24, tokens_per_micro_step=1000, epochs=2, sample_by="group")
+    orders = []
+    for epoch in range(2):
+        steps = [plan.step(epoch * plan.steps_per_epoch + k) for k in range(plan.steps_per_epoch)]
+        seen = [int(c) for step in steps for c in step.comparisons_C]
+        assert sorted(seen) == list(range(len(edges)))
+        for step in steps:
+            assert len({edges[c][0] // 4 for c in step.comparisons_C}) == 4
+            assert sum(len(m.items_N) for m in step.micro_steps) == 16
+        orders.append([edges[c][0] // 4 for c in seen[::6]])
+    assert orders[0] != orders[1]
+    assert orders[0] != sorted(orders[0])
+    apart = plan_of(edges, lengths, 2, comparisons_per_step=24, tokens_per_micro_step=1000)
+    assert np.mean([sum(len(m.items_N) for m in step.micro_steps) for step in apart.steps()]) > 32

@@ -11,9 +11,10 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from jpo_dist.config import DataConfig
+from jpo_dist.prepare import OverLongError, prepare
 from jpo_dist.records import Comparison, ComparisonSet, Item, Message
 from jpo_dist.template import make_template
-from jpo_dist.tokenize import OverLongError, TokenizedItems, prepare, tokenize
+from jpo_dist.tokenize import TokenizedItems, tokenize
 from tests.support.tiny import CHAT_TEMPLATE, PLAIN, byte_tokenizer
 
 BOS, EOS = 0, 1
@@ -230,11 +231,22 @@ def test_no_items_give_no_tokens() -> None:
     assert (len(tokens), len(tokens.ids_T)) == (0, 0)
 
 
-def test_digest_tells_boundaries_and_ids_apart() -> None:
+def test_digest_is_of_the_ids_alone_because_log_probs_of_tokens_are() -> None:
     ids, offsets = np.array([0, 5, 6, 1, 0, 5, 6, 1, 0, 5, 7, 1], np.int32), np.array([0, 4, 8, 12])
     tokens = TokenizedItems(ids, offsets, np.array([2, 3, 2]))
-    assert len({tokens.digest(row) for row in range(3)}) == 3
-    assert tokens.digest(0) == TokenizedItems(ids[:4], offsets[:2], np.array([2])).digest(0)
+    assert tokens.digest(0) == tokens.digest(1) != tokens.digest(2)
+    assert tokens.digest(0) == TokenizedItems(ids[:4].astype(np.int64), offsets[:2], np.array([2])).digest(0)
+    assert tokens.digest(0) != TokenizedItems(ids[:3], np.array([0, 3]), np.array([2])).digest(0)
+
+
+def test_take_is_tokenizing_those_items_alone() -> None:
+    items = [Item.of(f"say {n}", "yes " * n) for n in range(5)]
+    tokens = tokenize(byte_tokenizer(), items, data("{instruction}\n=>"))
+    rows = np.array([3, 0, 4])
+    taken, alone = tokens.take(rows), tokenize(byte_tokenizer(), [items[r] for r in rows], data("{instruction}\n=>"))
+    for name in ("ids_T", "offsets", "instruction_lengths_N"):
+        np.testing.assert_array_equal(getattr(taken, name), getattr(alone, name))
+    assert len(tokens.take(np.array([], dtype=np.int64))) == 0
 
 
 # ---- over-long items

@@ -1,0 +1,149 @@
+"""Comparisons of a step into micro-steps, and the items of a micro-step onto ranks.
+
+Legend: W ranks. Here items are numbered within the step and everything is a Python list: a step is some dozens of
+items, and for so few an array operation costs more than the loop it replaces.
+"""
+
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+
+class Room(NamedTuple):
+    """What one micro-step can hold, and what an item costs."""
+
+    ranks: int
+    tokens: int
+    """Most tokens on a rank."""
+    squares: int
+    """Most sum of squared item lengths on a rank: what attention costs grows with it."""
+    quadratic: float
+    """What attention adds to the cost of a token for each token of its item; see `policy.attention_share`."""
+
+    def cost(self, length: int) -> float:
+        """Of an item, in tokens of an item without attention."""
+        return length * (1 + self.quadratic * length)
+
+
+def connected(winners: Sequence[int], losers: Sequence[int]) -> list[list[int]]:
+    """Places of the comparisons that hang together by their items, so that each item is scored once."""
+    root: dict[int, int] = {}
+
+    def find(item: int) -> int:
+        while root.setdefault(item, item) != item:
+            root[item] = root[root[item]]
+            item = root[item]
+        return item
+
+    for winner, loser in zip(winners, losers, strict=True):
+        root[find(winner)] = find(loser)
+    groups: dict[int, list[int]] = {}
+    for place, winner in enumerate(winners):
+        groups.setdefault(find(winner), []).append(place)
+    return list(groups.values())
+
+
+def spread(items: Iterable[int], lengths: Sequence[int], room: Room) -> list[list[int]] | None:
+    """Costliest first, each to the rank with the least cost so far; None if a rank is then over a limit."""
+    by_rank: list[list[int]] = [[] for _ in range(room.ranks)]
+    tokens, squares = [0] * room.ranks, [0] * room.ranks
+    least = [(0.0, rank) for rank in range(room.ranks)]
+    for item in sorted(items, key=lambda i: (-lengths[i], i)):
+        cost, rank = least[0]
+        length = lengths[item]
+        tokens[rank] += length
+        squares[rank] += length * length
+        if tokens[rank] > room.tokens or squares[rank] > room.squares:
+            return None
+        by_rank[rank].append(item)
+        heapq.heapreplace(least, (cost + room.cost(length), rank))
+    return by_rank
+
+
+@dataclass
+class _Part:
+    """Comparisons that go into one micro-step, their items, and sums over these that bound what a rank gets."""
+
+    places: list[int]
+    items: set[int]
+    tokens: int
+    cost: float
+    longest: int
+
+    def add(self, other: "_Part") -> None:
+        """Items of both are counted twice in the sums, which can only make the bounds too careful."""
+        self.places += other.places
+        self.items |= other.items
+        self.tokens += other.tokens
+        self.cost += other.cost
+        self.longest = max(self.longest, other.longest)
+
+
+def micro_steps(winners: Sequence[int], losers: Sequence[int], lengths: Sequence[int], room: Room) -> list[list[int]]:
+    """Places of the comparisons of each micro-step: big groups first, each into the first one that still has room."""
+    ends = list(zip(winners, losers, strict=True))
+    groups = [
+        _part(places, ends, lengths, room)
+        for connected_places in connected(winners, losers)
+        for places in _cut(connected_places, ends, lengths, room)
+    ]
+    groups.sort(key=lambda group: -group.tokens)
+    bins: list[_Part] = []
+    for group in groups:
+        for held in bins:
+            if _fit_together(held, group, lengths, room):
+                held.add(group)
+                break
+        else:
+            bins.append(replace(group, places=[*group.places], items={*group.items}))
+    even = _even(groups, len(bins))
+    return [part.places for part in (even if all(_fits(part.items, lengths, room) for part in even) else bins)]
+
+
+def _part(places: list[int], ends: list[tuple[int, int]], lengths: Sequence[int], room: Room) -> _Part:
+    items = {item for place in places for item in ends[place]}
+    longest = max(lengths[item] for item in items)
+    return _Part(places, items, sum(lengths[i] for i in items), sum(room.cost(lengths[i]) for i in items), longest)
+
+
+def _even(groups: list[_Part], count: int) -> list[_Part]:
+    """The same groups in as many micro-steps of like size: memory must hold the fullest one."""
+    bins = [_Part([], set(), 0, 0.0, 0) for _ in range(count)]
+    for group in groups:
+        min(bins, key=lambda held: held.tokens).add(group)
+    return bins
+
+
+def _cut(places: list[int], ends: list[tuple[int, int]], lengths: Sequence[int], room: Room) -> list[list[int]]:
+    """A group too large for one micro-step is cut between comparisons; an item on both sides is scored twice."""
+    if len(places) == 1 or _fits({item for place in places for item in ends[place]}, lengths, room):
+        return [places]
+    parts = [places[:1]]
+    items = set(ends[places[0]])
+    for place in places[1:]:
+        if _fits(items | set(ends[place]), lengths, room):
+            parts[-1].append(place)
+            items |= set(ends[place])
+        else:
+            parts.append([place])
+            items = set(ends[place])
+    return parts
+
+
+def _fit_together(a: _Part, b: _Part, lengths: Sequence[int], room: Room) -> bool:
+    """As `_fits` of their items, decided by sums where these decide: dealing the items out anew for each pair of parts
+    would make a step of many comparisons quadratic."""
+    if a.tokens + b.tokens > room.ranks * room.tokens:
+        return False
+    # Costliest first to the least loaded leaves no rank more than an even share and one item (Graham, 1969); an item's
+    # cost is at least its tokens.
+    longest = max(a.longest, b.longest)
+    most = (a.cost + b.cost) / room.ranks + room.cost(longest)
+    if most <= room.tokens and most * longest <= room.squares:
+        return True
+    return _fits(a.items | b.items, lengths, room)
+
+
+def _fits(items: set[int], lengths: Sequence[int], room: Room) -> bool:
+    return sum(lengths[item] for item in items) <= room.ranks * room.tokens and spread(items, lengths, room) is not None
