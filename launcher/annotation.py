@@ -35,6 +35,8 @@ def export_tasks(where: str, folder: Path, tool: str, on_bad_row: str) -> list[s
 def import_annotations(export_file: Path, folder: Path, tool: str) -> dict[str, Any]:
     """The annotations of an exported project as a ComparisonSet in `folder`; returns the report."""
     _known(tool)
+    if not export_file.is_file():
+        raise FileNotFoundError(f"{export_file}: no such file, seen from {Path.cwd()}; correct the path")
     try:
         exported = json.loads(export_file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -7,7 +7,7 @@ import difflib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import yaml
 from omegaconf import OmegaConf
@@ -121,22 +121,43 @@ def explain(problem: Any, kind: type[BaseModel] = RunConfig) -> str:
     if problem["type"] == "missing":
         return f"{key} is required; add it"
     if problem["type"] == "extra_forbidden":
-        known = sorted(known_keys(kind)) if len(location) > 1 else sorted(kind.model_fields)
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
-        same_section = [name for name in known if name.rsplit(".", 1)[0] == ".".join(location[:-1])]
-        hint = f"did you mean {near[0]}?" if near else f"known there: {', '.join(same_section) or ', '.join(known)}"
-        return f"{key} is not a setting; {hint}"
+        return f"{key} is not a setting; {_nearest(location, kind)}"
     if problem["type"] == "value_error":
         return f"{key + '.' if key else ''}{rule}"
     return f"{key} ({problem['input']!r}): {rule[0].lower()}{rule[1:]}"
 
 
+def _nearest(location: list[str], kind: type[BaseModel]) -> str:
+    """What an unknown key may have been meant to be; of an entry of a list, in the same entry."""
+    known = sorted(known_keys(kind)) if len(location) > 1 else sorted(kind.model_fields)
+    plain = [part for part in location if not part.isdigit()]
+    section, written = ".".join(plain[:-1]), ".".join([*location[:-1], ""])
+    here = {name: written + name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == section}
+    near = difflib.get_close_matches(".".join(plain), known, n=1, cutoff=0.4)
+    if near:
+        return f"did you mean {here.get(near[0], near[0])}?"
+    return f"known there: {', '.join(here.values()) or ', '.join(known)}"
+
+
+def model_in(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
+    """The section behind an annotation, also behind `list[…]` and `… | None`; and whether there may be several."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation, False
+    if "Literal" in str(get_origin(annotation)):
+        return None, False
+    for part in get_args(annotation):
+        kind, many = model_in(part)
+        if kind is not None:
+            return kind, many or get_origin(annotation) is list
+    return None, False
+
+
 def known_keys(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
-    """Every dotted key with its documentation."""
+    """Every dotted key with its documentation; entries of a list without their number."""
     keys: dict[str, str] = {}
     for name, field in model.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
+        kind, _ = model_in(field.annotation)
+        if kind is not None:
             keys |= known_keys(kind, f"{prefix}{name}.")
         else:
             keys[prefix + name] = field.description or ""
@@ -167,7 +188,7 @@ def absolute(config: RunConfig) -> RunConfig:
         if isinstance(where, list):
             return [fix(one) for one in where]
         folder, _, split = (where or "").rpartition(":")
-        if folder and split in SPLITS:
+        if folder and (split in SPLITS or Path(folder).expanduser().is_dir()):
             return f"{fix(folder)}:{split}"
         if where is None or ":" in where.split("/")[0]:
             return where

@@ -58,6 +58,7 @@ def inspect(
         if html is not None:
             from launcher.inspect_page import page
 
+            html.parent.mkdir(parents=True, exist_ok=True)
             html.write_text(page(found), encoding="utf-8")
         if as_json:
             sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")

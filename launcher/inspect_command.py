@@ -14,17 +14,23 @@ def look(where: str, tokenizer: str | None, on_bad_row: str, seed: int, examples
     """Read `where` and inspect it. A built set comes with all its splits and with what was read for it."""
     if on_bad_row not in ("skip", "error"):
         raise ValueError(f"on_bad_row ({on_bad_row}) is skip or error")
-    loaded = None
-    if tokenizer is not None:
-        from transformers import AutoTokenizer
-
-        loaded = AutoTokenizer.from_pretrained(resolve(tokenizer))
+    loaded = None if tokenizer is None else _tokenizer(tokenizer)
     folder = Path(resolve(where))
     if is_set(folder):
         built = read_set(folder)
         return inspect(built, reading_of(folder), loaded, seed, examples)
     built, report = sources.scan(where, on_bad_row=on_bad_row)  # type: ignore[arg-type]
     return inspect(built, report.as_dict(), loaded, seed, examples)
+
+
+def _tokenizer(where: str) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(resolve(where))
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"tokenizer ({where}): {reason} Name a folder with a tokenizer, or a hub id") from error
 
 
 def reading_of(folder: Path) -> dict[str, Any]:

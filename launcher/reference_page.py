@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from jpo_dist.build_config import BuildConfig
-from launcher.config import RunConfig
+from launcher.config import RunConfig, model_in
 from launcher.judge import JudgeRunConfig
 
 HEADER = """# Settings
@@ -39,7 +39,7 @@ def _section(model: type[BaseModel], prefix: str) -> list[str]:
     lines: list[str] = []
     rows: list[str] = []
     for name, field in model.model_fields.items():
-        kind, many = _model_in(field.annotation)
+        kind, many = model_in(field.annotation)
         if kind is not None:
             about = " ".join(part for part in (_first(kind.__doc__), _words(field)) if part)
             place = f"{prefix}{name}{'.N' if many else ''}"
@@ -48,19 +48,6 @@ def _section(model: type[BaseModel], prefix: str) -> list[str]:
             rows.append(f"| `{prefix}{name}` | {_kind(field.annotation)} | {_default(field)} | {_words(field)} |")
     table = ["| key | values | default | |", "| --- | --- | --- | --- |", *rows] if rows else []
     return table + lines
-
-
-def _model_in(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
-    """The section behind an annotation, also behind `list[…]` and `… | None`; and whether there may be several."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation, False
-    if "Literal" in str(get_origin(annotation)):
-        return None, False
-    for part in get_args(annotation):
-        kind, many = _model_in(part)
-        if kind is not None:
-            return kind, many or get_origin(annotation) is list
-    return None, False
 
 
 def _first(text: str | None) -> str:

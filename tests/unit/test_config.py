@@ -253,6 +253,13 @@ def test_settings_never_change_after_loading() -> None:
         config.cluster.workers = 2
 
 
+def test_an_unknown_key_in_a_list_is_answered_with_its_place_there(tmp_path: Path) -> None:
+    file = tmp_path / "b.yaml"
+    file.write_text("sources: [{path: a.jsonl}]\npairs: [{policy: random}, {polcy: random}]\noutput: o\n")
+    with pytest.raises(ConfigError, match=r"pairs\.1\.polcy is not a setting; did you mean pairs\.1\.policy\?"):
+        load_as(BuildConfig, file)
+
+
 def test_the_method_refuses_unknown_keys_without_the_launcher() -> None:
     with pytest.raises(ValidationError, match=r"objective\.bta\n.*not permitted"):
         JpoConfig.model_validate(merged({"objective": {"bta": 1}}))
@@ -289,9 +296,20 @@ def test_a_written_config_loads_as_the_same_config(tmp_path: Path) -> None:
 def test_paths_become_absolute_and_hub_ids_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.jsonl").touch()
+    (tmp_path / "set").mkdir()
     here = merged(
         {
-            "data": {"train": ["rows.jsonl", "owner/name", "package:jpo_dist/x", "https://host/x", "*.jsonl", "./new"]},
+            "data": {
+                "train": [
+                    "set:all",
+                    "rows.jsonl",
+                    "owner/name",
+                    "package:jpo_dist/x",
+                    "https://host/x",
+                    "*.jsonl",
+                    "./new",
+                ]
+            },
             "model": {"path": "owner/model"},
             "run": {"dir": "runs/a"},
             "tracking": {"uri": "sqlite:///mlflow.db"},
@@ -300,7 +318,7 @@ def test_paths_become_absolute_and_hub_ids_do_not(tmp_path: Path, monkeypatch: p
     config = absolute(parse(here))
     at = lambda name: str(tmp_path / name)  # noqa: E731
     assert config.data.train == [
-        at("rows.jsonl"), "owner/name", "package:jpo_dist/x", "https://host/x", at("*.jsonl"), at("new"),
+        f"{at('set')}:all", at("rows.jsonl"), "owner/name", "package:jpo_dist/x", "https://host/x", at("*.jsonl"), at("new"),
     ]  # fmt: skip
     assert (config.model.path, config.run.dir) == ("owner/model", at("runs/a"))
     assert config.tracking.uri == f"sqlite:///{at('mlflow.db')}"
