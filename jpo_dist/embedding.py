@@ -77,7 +77,7 @@ def _sentence_model(texts_Q: list[str], name: str) -> np.ndarray:
         from sentence_transformers import SentenceTransformer
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"embedding ({name}) needs sentence-transformers; pip install 'jpo-dist[data]', or use embedding=tfidf"
+            f"embedding ({name}) needs sentence-transformers; pip install 'jpo-dist[embed]', or use embedding=tfidf"
         ) from error
     try:
         model = SentenceTransformer(path)

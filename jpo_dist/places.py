@@ -122,10 +122,11 @@ def _hub_rows(where: str) -> Rows:
 
     name, _, split = where.partition(":")
     try:
-        rows = datasets.load_dataset(name, split=split or "train")
-    except (OSError, ValueError) as error:
+        rows = datasets.load_dataset(name, split=split or TRAIN)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise FileNotFoundError(
-            f"{where}: neither here (seen from {Path.cwd()}) nor readable on the hub: {error}; "
-            "correct the name, or download the files and name them"
+            f"{where}: neither here (seen from {Path.cwd()}) nor readable on the hub: {error}; correct the name, or "
+            f"get the files and name their folder (one bad line does not stop them there): hf download {name} "
+            "--repo-type dataset --local-dir FOLDER"
         ) from error
     yield from enumerate(rows, 1)

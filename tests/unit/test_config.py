@@ -318,7 +318,8 @@ def test_paths_become_absolute_and_hub_ids_do_not(tmp_path: Path, monkeypatch: p
     config = absolute(parse(here))
     at = lambda name: str(tmp_path / name)  # noqa: E731
     assert config.data.train == [
-        f"{at('set')}:all", at("rows.jsonl"), "owner/name", "package:jpo_dist/x", "https://host/x", at("*.jsonl"), at("new"),
+        f"{at('set')}:all", at("rows.jsonl"), "owner/name", "package:jpo_dist/x", "https://host/x", at("*.jsonl"),
+        at("new"),
     ]  # fmt: skip
     assert (config.model.path, config.run.dir) == ("owner/model", at("runs/a"))
     assert config.tracking.uri == f"sqlite:///{at('mlflow.db')}"

@@ -281,6 +281,7 @@ verdicts = st.one_of(st.integers(0, 3), values)
 ROWS = {
     "thumbs": {"prompt": values, "completion": values, "label": values},
     "rating": {"prompt": values, "completion": values, "score": values},
+    "unscored": {"prompt": values, "completion": values},
     "several": {"prompt": values, "responses": lists, "scores": lists},
     "ranking": {"prompt": values, "responses": lists},
     "objects": {"instruction": values, "completions": st.lists(objects, max_size=4)},
@@ -291,6 +292,7 @@ ROWS = {
 GOOD = {
     "thumbs": {"prompt": "good", "completion": "row", "label": True},
     "rating": {"prompt": "good", "completion": "row", "score": 1},
+    "unscored": {"prompt": "good", "completion": "row"},
     "several": {"prompt": "good", "responses": ["row"], "scores": [1]},
     "ranking": {"prompt": "good", "responses": ["row"]},
     "objects": {"instruction": "good", "completions": [{"response": "row", "overall_score": 1}]},

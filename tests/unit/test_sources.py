@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from jpo_dist.preferences import BadRow, BadRowError
 from jpo_dist.records import ComparisonSet, Item
 from jpo_dist.set_folder import write_set
-from jpo_dist.sources import read
+from jpo_dist.sources import read, scan
+from tests.support.hub import hub
 
 HELPFUL = Path(__file__).parents[2] / "../shared/data/helpful/val_conditional_pref.jsonl"
 ROWS = [
@@ -94,6 +95,41 @@ def test_every_format_gives_the_same_comparisons(tmp_path, name, write):
     comparisons, report = read(str(write(tmp_path / name)), on_bad_row="error")
     assert content(comparisons) == expected()
     assert (report.rows, report.comparisons, report.joint, report.items, report.skipped) == (3, 3, 2, 5, {})
+
+
+cells = st.one_of(
+    st.sampled_from(
+        ["a", "", " ", "NA", "null", "1", '"', "a,b", "\n", "\r", "\u2028", "x\0y", "'; eval(1)", "\ufeff"]
+    ),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=6),
+    st.integers(1, 9).map(lambda n: "long " * 10**n if n < 5 else "🍐" * n),
+)
+pairs_of_cells = st.fixed_dictionaries({"prompt": cells, "chosen": cells, "rejected": cells})
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(pairs_of_cells, min_size=1, max_size=6))
+def test_whatever_the_text_every_format_says_the_same_of_every_row(tmp_path_factory, rows):
+    """Huge, empty, repeated and hostile texts: the same comparisons and the same refusals, in the same order."""
+    folder = tmp_path_factory.mktemp("formats")
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    (folder / "a.jsonl").write_bytes(lines)
+    (folder / "a.jsonl.gz").write_bytes(gzip.compress(lines, 1))
+    (folder / "a.json").write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8", newline="")
+    pq.write_table(pa.Table.from_pylist(rows), folder / "a.parquet")
+    with (folder / "a.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, rows[0], quoting=csv.QUOTE_ALL)
+        writer.writeheader()
+        writer.writerows(rows)
+    found = []
+    for name in ("a.jsonl", "a.jsonl.gz", "a.json", "a.parquet", "a.csv"):
+        built, report = scan(str(folder / name), on_bad_row="skip")
+        assert report.rows == len(rows) == report.comparisons + sum(report.skipped.values()), name
+        found.append((content(built), [(bad.field, bad.reason) for bad in report.bad_rows]))
+    assert found == found[:1] * 5
+    good = [r for r in rows if all(t.strip() and "\0" not in t for t in r.values()) and r["chosen"] != r["rejected"]]
+    wanted = [(Item.of(r["prompt"], r["chosen"]), Item.of(r["prompt"], r["rejected"]), 1.0) for r in good]
+    assert found[0][0] == wanted
 
 
 def test_bom_crlf_and_blank_lines_are_not_rows_but_lines_are_counted(tmp_path):
@@ -369,26 +405,32 @@ def test_what_cannot_be_found_is_said(tmp_path, monkeypatch, where, error, text)
         read(where, on_bad_row="error")
 
 
-def test_hub_id_goes_through_datasets_and_an_unknown_one_says_so(tmp_path):
-    """`datasets` takes a folder OWNER/NAME for the hub's: the real loader, without a network. Its rows are asked for
-    directly, since a folder of that name would be read here."""
-    (tmp_path / "owner/name").mkdir(parents=True)
-    write_jsonl(tmp_path / "owner/name/test.jsonl")
+@pytest.mark.slow
+def test_hub_ids_go_through_datasets_and_what_cannot_be_had_there_is_said(tmp_path):
+    """The real loader, over HTTP, from a hub on loopback."""
+    lines = write_jsonl(tmp_path / "rows").read_bytes()
     code = """if True:
-        from jpo_dist.places import _hub_rows
         from jpo_dist.sources import read
-        rows = list(_hub_rows("owner/name:test"))
-        print(len(rows), rows[2][0], rows[2][1]["r_reject"] == "null\\u2028x")
-        try:
-            read("nobody/nothing", on_bad_row="error")
-        except FileNotFoundError as error:
-            print(error)
+        found, report = read("owner/name:test", on_bad_row="error")
+        print(len(found), report.items, found.comparisons["source"][2])
+        for where in ("owner/broken", "owner/name:dev", "owner/none"):
+            try:
+                read(where, on_bad_row="skip")
+            except FileNotFoundError as error:
+                print(error)
     """
-    offline = {"HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
-    env = os.environ | offline | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
-    assert done.stdout.startswith("3 3 True\nnobody/nothing: neither here"), done.stderr
+    sets = {"owner/name": {"test.jsonl": lines, "train.jsonl": lines}, "owner/broken": {"train.jsonl": lines + b"{\n"}}
+    with hub(sets) as address:
+        settings = {"HF_HOME": str(tmp_path / "cache"), "HF_ENDPOINT": address, "NO_PROXY": "127.0.0.1"}
+        env = os.environ | settings | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+        env.pop("HF_HUB_OFFLINE", None)
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
+    told = done.stdout.splitlines()
+    assert told[0] == "3 5 owner/name:test:3", done.stderr
+    wrong = [line for line in told if ": neither here" in line]
+    assert [line.split(": ")[0] for line in wrong] == ["owner/broken", "owner/name:dev", "owner/none"], done.stderr
+    assert "hf download owner/broken --repo-type dataset --local-dir" in done.stdout, "a copy is read row by row"
 
 
 def test_the_helpful_validation_file_is_363_conditional_comparisons_of_726_items():
