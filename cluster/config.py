@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class ClusterConfig(BaseModel):
@@ -28,4 +28,19 @@ class ClusterConfig(BaseModel):
     health_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """A worker that has not answered Ray for this long is lost."""
     env: dict[str, str] = {}
-    """More environment variables for the workers. No secrets: Ray's job API returns them in clear."""
+    """More environment variables for the workers: HF_HOME, NCCL_DEBUG, GLOO_SOCKET_IFNAME (where a host has several
+    networks). No secrets: Ray's job API returns them in clear."""
+    secrets: dict[str, str] = {}
+    """Secret variables by where every host has them itself: `env` (in the environment of its `ray start`) or the path
+    of a file with the value. For example HF_TOKEN: env, MLFLOW_TRACKING_PASSWORD: /run/secrets/mlflow."""
+
+    @field_validator("secrets")
+    @classmethod
+    def _by_reference(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, where in value.items():
+            if not (where == "env" or where.startswith(("/", "~/"))):  # not repeated: it may be the secret itself
+                raise ValueError(
+                    f"{name} must be `env` or the absolute path of a file on every host, never the secret; "
+                    f"put that in the file, or in the environment of `ray start`, and say where it is"
+                )
+        return value

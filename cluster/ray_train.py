@@ -35,6 +35,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from cluster import environment, resources
 from cluster.config import ClusterConfig
 from cluster.errors import ClusterError, ResourceError, WorkerError, is_echo, root_cause
+from cluster.secrets import load_secrets
 
 SETUP_ATTEMPTS = 3
 """Tries at making the process group. Ray does not repeat this step, and its choice of a free port is a race."""
@@ -249,7 +250,7 @@ def _trainer(
     """`run_name` is new for every attempt: with an old one Ray would resume from its own snapshot file."""
     return TorchTrainer(
         _work,
-        train_loop_config={"entry": name, "payload": payload},
+        train_loop_config={"entry": name, "payload": payload, "secrets": config.secrets},
         scaling_config=ray.train.ScalingConfig(
             num_workers=config.workers,
             use_gpu=config.gpus_per_worker > 0,
@@ -370,6 +371,7 @@ class _Diary(ray.train.UserCallback):
     def __init__(self, path: str, num_workers: int) -> None:
         self.path, self.num_workers = path, num_workers
 
+        load_secrets(config["secrets"])
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: object) -> None:
         self._write(run_context, {"event": "commit", "metrics": metrics[0]})
 

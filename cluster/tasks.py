@@ -12,6 +12,7 @@ from cluster import environment
 from cluster.config import ClusterConfig
 from cluster.errors import ClusterError, WorkerError
 from cluster.ray_train import _connected, _importable_name
+from cluster.secrets import load_secrets
 
 Task = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -32,7 +33,7 @@ def run_tasks(
             num_cpus=config.cpus_per_worker, num_gpus=config.gpus_per_worker, max_retries=config.max_failures
         )(_run)
         remote = remote.options(runtime_env={"env_vars": worker_env}, scheduling_strategy=_strategy(config))
-        waiting = {remote.remote(name, number, payload): number for number, payload in enumerate(payloads)}
+        waiting = {remote.remote(name, n, payload, config.secrets): n for n, payload in enumerate(payloads)}
         results: dict[int, dict[str, Any]] = {}
         try:
             while waiting:
@@ -58,10 +59,11 @@ def _get(reference: Any) -> dict[str, Any]:
         raise ClusterError(f"a task was lost: {type(error).__name__}: {str(error)[:1000]}; run again") from None
 
 
-def _run(name: str, number: int, payload: dict[str, Any]) -> dict[str, Any]:
+def _run(name: str, number: int, payload: dict[str, Any], secrets: dict[str, str]) -> dict[str, Any]:
     """One task, inside its worker. Errors leave it as text: the exception object may not pickle."""
     module, _, function = name.partition(":")
     try:
+        load_secrets(secrets)
         result = getattr(importlib.import_module(module), function)(payload)
     except Exception as error:
         raise WorkerError.of(number, error) from None

@@ -86,6 +86,29 @@ def judge(config: ConfigPath, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def submit(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    address: Annotated[str | None, typer.Option(help="http://HOST:8265 of the head. [RAY_API_SERVER_ADDRESS]")] = None,
+    verb: Annotated[str, typer.Option(help="train, evaluate or export.")] = "train",
+    working_dir: Annotated[Path, typer.Option(help="The code to ship; .rayignore says what not.")] = Path("."),
+    job_id: Annotated[str | None, typer.Option("--id", help="Name of the job; default: run.name and the time.")] = None,
+    wait: Annotated[bool, typer.Option(help="Follow the log and return the job's exit code.")] = True,
+) -> None:
+    """Run a command as a Ray job: prints the plain `ray job submit …` and runs it."""
+    with explained():
+        from launcher.submit import job, run
+
+        code = run(
+            job(
+                config, overrides or [],
+                verb=verb, address=address, working_dir=working_dir, job_id=job_id, wait=wait,
+            )
+        )  # fmt: skip
+    raise typer.Exit(code)
+
+
+@app.command()
 def doctor(
     build: Annotated[bool, typer.Option(help="Also compile what would otherwise be compiled at first use.")] = False,
 ) -> None:

@@ -5,6 +5,7 @@ load("configs/demo.yaml", ["objective.beta=0.2", "cluster.workers=4"])
 
 import difflib
 import json
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
@@ -21,6 +22,14 @@ from jpo_dist.records import SPLITS
 Config = TypeVar("Config", bound=BaseModel)
 
 _SECRET = re.compile(r"token$|secret|password|api_?key", re.IGNORECASE)
+_SECRET_VALUES = {
+    "user:password@ in an address": re.compile(r"://[^\s/@:]*:[^\s/@]+@"),
+    "a key by the look of it": re.compile(
+        r"\b(hf_[A-Za-z0-9]{20,}|sk-[\w-]{20,}|gh[a-z]_[A-Za-z0-9]{20,}|xox[a-z]-[\w-]{10,}|AKIA[A-Z0-9]{16})\b"
+        r"|-----BEGIN [A-Z ]*PRIVATE KEY"
+    ),
+}
+_REFERENCES = "cluster.secrets"
 
 
 class ConfigError(ValueError):
@@ -76,7 +85,7 @@ def load_as(kind: type[Config], path: str | Path, overrides: list[str] | None = 
 def _quoted(override: str, kind: type[BaseModel]) -> str:
     """Text settings taken as typed: as YAML, `#` would start a comment, `{` a mapping, and 7 be a number."""
     key, _, value = override.partition("=")
-    is_text = key.startswith("cluster.env.") or key in _text_keys(kind)
+    is_text = key.startswith(("cluster.env.", f"{_REFERENCES}.")) or key in _text_keys(kind)
     if not is_text or value in ("", "null") or value[:1] in ("'", '"'):
         return override
     return f"{key}={json.dumps(value, ensure_ascii=False)}"  # a JSON string is a YAML string
@@ -100,16 +109,31 @@ def parse(values: dict[str, Any], source: str = "config") -> RunConfig:
 
 def parse_as(kind: type[Config], values: dict[str, Any], source: str) -> Config:
     """As `parse`, for another kind of config."""
-    secrets = [key for key in flatten(values) if _SECRET.search(key)]
-    if secrets:
-        raise ConfigError(
-            f"{source}: {secrets[0]} looks like a secret; configs are logged: use an environment variable"
-        )
+    for key, value in flatten(values).items():
+        found = _secret_in(key, value)
+        if found:
+            raise ConfigError(
+                f"{source}: {key} {found}; configs are logged and copied: use an environment variable of every host, "
+                "or a file there, and say where it is: cluster.secrets.NAME=env or =/PATH (MLflow reads "
+                "MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD and MLFLOW_TRACKING_TOKEN)"
+            )
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         lines = [explain(problem, kind) for problem in error.errors()]
         raise ConfigError(f"{source}: " + f"\n{source}: ".join(lines)) from None
+
+
+def _secret_in(key: str, value: Any) -> str | None:
+    """What is wrong with a setting that holds a secret instead of a reference to it; never the value."""
+    if key == _REFERENCES or key.startswith(f"{_REFERENCES}."):  # ClusterConfig looks at these
+        return None
+    if _SECRET.search(key):
+        return "looks like a secret"
+    texts = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
+    kinds = (name for name, form in _SECRET_VALUES.items() if any(form.search(text) for text in texts))
+    kind = next(kinds, None)
+    return kind and f"holds a secret ({kind})"
 
 
 def explain(problem: Any, kind: type[BaseModel] = RunConfig) -> str:
@@ -182,7 +206,12 @@ def write(config: RunConfig, path: Path) -> None:
 
 
 def absolute(config: RunConfig) -> RunConfig:
-    """Local paths made absolute: Ray workers do not start in the driver's folder. Hub ids and URIs stay as they are."""
+    """Local paths made absolute: Ray workers do not start in the driver's folder. Hub ids and URIs stay as they are.
+
+    Raises ConfigError for a relative run.dir in a Ray job.
+    """
+    if ray_job():
+        refuse_relative("run.dir", config.run.dir)
 
     def fix(where: Any) -> Any:
         if isinstance(where, list):
@@ -215,3 +244,17 @@ def absolute(config: RunConfig) -> RunConfig:
             "tracking": config.tracking.model_copy(update={"uri": tracking}),
         }
     )
+
+
+def refuse_relative(key: str, folder: str) -> None:
+    if not (Path(folder).expanduser().is_absolute() or "://" in folder):
+        raise ConfigError(
+            f"{key} ({folder}) must be absolute in a Ray job: relative, it would lie in the unpacked copy of the code "
+            f"on the head, which Ray deletes; use a folder that all hosts see"
+        )
+
+
+def ray_job() -> str | None:
+    """Submission id of the Ray job that this process is the driver of."""
+    about = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    return about.get("metadata", {}).get("job_submission_id")

@@ -1,17 +1,19 @@
 """What every command shares: where it prints, and how it ends."""
 
 import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from cluster.errors import is_input
 
 out, err = Console(), Console(stderr=True)
 
-USAGE, FAILURE = 2, 1
+USAGE, FAILURE, TERMINATED = 2, 1, 143
 
 
 @contextmanager
@@ -19,17 +21,23 @@ def explained() -> Iterator[None]:
     """Errors a person can act on end in one sentence and an exit code, others with their traceback.
 
     Exit code 2: the command or config is wrong. 1: the run failed. `ray job submit` turns both into 1, so the last
-    line of the log says which it was.
+    line says which it was, and why, whatever stands before it.
     """
     try:
         yield
     except KeyboardInterrupt:
         _fail("interrupted", 130)
+    except SystemExit as end:  # cluster/ray_train.py ends so on SIGTERM, which is how `ray job stop` asks
+        if end.code == TERMINATED:
+            _fail("terminated", TERMINATED)
+        raise
     except Exception as error:
         code = exit_code(error)
         if code is None or os.environ.get("JPO_TRACEBACK"):
-            raise
-        _fail(f"{type(error).__name__}: {error}", code)
+            err.print(traceback.format_exc().rstrip(), markup=False, highlight=False, soft_wrap=True)
+        elif "\n" in str(error):
+            err.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        _fail(f"{type(error).__name__}: {_first_line(error)}", code or FAILURE)
 
 
 def exit_code(error: Exception) -> int | None:
@@ -40,7 +48,10 @@ def exit_code(error: Exception) -> int | None:
     return FAILURE if ours else None
 
 
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
 def _fail(cause: str, code: int) -> None:
-    err.print(f"[bold red]error[/] (exit {code})", highlight=False)
-    err.print(cause, markup=False, highlight=False, soft_wrap=True)
+    err.print(f"[bold red]error[/] (exit {code}): {escape(cause)}", highlight=False, soft_wrap=True)
     raise typer.Exit(code)

@@ -15,7 +15,8 @@ from typing import Any
 
 from cluster.errors import is_input
 from jpo_dist.tracking import Status, replay, start_run
-from launcher.config import ConfigError, RunConfig, flatten, parse, write
+from cluster.secrets import load_secrets
+from launcher.config import ConfigError, RunConfig, flatten, parse, ray_job, write
 from launcher.progress import progress_of
 
 Entry = Callable[[dict[str, Any]], None]
@@ -28,6 +29,7 @@ def train(config: RunConfig) -> Path:
         run_ranked(train_worker, config)
         return run_dir / "export"
     resolved = run_dir / "config.yaml"
+    load_secrets(config.cluster.secrets)  # MLflow's, before the first call of it
     before = resolved.read_text(encoding="utf-8") if resolved.exists() else None
     write(config, resolved)
     start_run(config.tracking, config.run, flatten(config.model_dump(mode="json")), run_tags())
@@ -96,6 +98,7 @@ def run_ranked(entry: Entry, config: RunConfig) -> None:
     one; else Ray starts the ranks.
     """
     payload: dict[str, Any] = {"config": config.model_dump(mode="json"), "under_ray": False}
+    load_secrets(config.cluster.secrets)
     if under_torchrun() or config.cluster.workers == 0:
         entry(payload)
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -137,6 +140,5 @@ def run_tags() -> dict[str, str]:
     if (root / ".git").exists():
         git = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
         tags["jpo.git_commit"] = git.stdout.strip()
-    if "RAY_JOB_SUBMISSION_ID" in os.environ:
-        tags["jpo.ray_job"] = os.environ["RAY_JOB_SUBMISSION_ID"]
+    tags["jpo.ray_job"] = ray_job() or ""
     return {key: value for key, value in tags.items() if value}
