@@ -302,6 +302,7 @@ def _fit(trainer: TorchTrainer) -> None:
 def _work(config: dict[str, Any]) -> None:
     """One rank, inside its worker."""
     try:
+        load_secrets(config["secrets"])
         module, _, function = config["entry"].partition(":")
         getattr(importlib.import_module(module), function)(config["payload"])
     except BaseException as error:
@@ -371,7 +372,6 @@ class _Diary(ray.train.UserCallback):
     def __init__(self, path: str, num_workers: int) -> None:
         self.path, self.num_workers = path, num_workers
 
-        load_secrets(config["secrets"])
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: object) -> None:
         self._write(run_context, {"event": "commit", "metrics": metrics[0]})
 
