@@ -9,6 +9,7 @@ from typing import Any
 from jpo_dist.judge_report import OUTCOMES
 
 COLORS = {"decided": "#2b6cb0", "tie": "#b7791f", "unparsable": "#9b2c2c", "failed": "#555555", "not asked": "#cccccc"}
+RATES = ("decided_rate", "tie_rate", "unparsable_rate")
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
     "table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{padding:.2rem .8rem;border-bottom:1px solid #ddd;"
@@ -17,15 +18,15 @@ _STYLE = (
 
 
 def figures(report: dict[str, Any]) -> dict[str, Any]:
-    """matplotlib Figures by name: outcomes, similarity, interplay. No display is needed."""
+    """matplotlib Figures by name. No display is needed."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
         raise ModuleNotFoundError("the judge's figures need matplotlib; pip install 'jpo-dist[judge]'") from None
-    made = {name: Figure(figsize=(7, 3), layout="constrained") for name in ("outcomes", "similarity", "interplay")}
-    _outcomes(made["outcomes"].subplots(), report)
-    _similarity(made["similarity"].subplots(), report)
-    _interplay(made["interplay"].subplots(), report)
+    drawn = {"outcomes": _outcomes, "position": _position, "similarity": _similarity, "interplay": _interplay}
+    made = {name: Figure(figsize=(7, 3), layout="constrained") for name in drawn}
+    for name, draw in drawn.items():
+        draw(made[name].subplots(), report)
     return made
 
 
@@ -38,6 +39,18 @@ def _outcomes(axes: Any, report: dict[str, Any]) -> None:
         left = [a + b for a, b in zip(left, counts, strict=True)]
     axes.set_xlabel("candidates")
     axes.legend(fontsize="small")
+
+
+def _position(axes: Any, report: dict[str, Any]) -> None:
+    place = report["position"]
+    decided = place["comparisons"] - place["always_first"] - place["always_second"]
+    bars = axes.bar(
+        ["always the first", "the same item", "always the second"],
+        [place["always_first"], decided, place["always_second"]],
+        color=[COLORS["tie"], COLORS["decided"], COLORS["tie"]],
+    )
+    axes.bar_label(bars, fontsize="small")
+    axes.set(ylabel="comparisons", xlabel="which answer wins in the two orders")
 
 
 def _similarity(axes: Any, report: dict[str, Any]) -> None:
@@ -59,7 +72,7 @@ def page(report: dict[str, Any]) -> str:
     """The report as HTML: tables, figures as embedded images, no script, nothing loaded from elsewhere."""
     place, cycles = report["position"], report["transitivity"]
     outcomes = [
-        [name, *(_text(found[outcome]) for outcome in OUTCOMES), _text(found["decided_rate"]), _text(found["tie_rate"])]
+        [name, *(_text(found[outcome]) for outcome in OUTCOMES), *(_text(found[rate]) for rate in RATES)]
         for name, found in [*report["by_protocol"].items(), ("all", report["outcomes"])]
     ]
     similarity = [
@@ -72,11 +85,12 @@ def page(report: dict[str, Any]) -> str:
     ]
     interval = "" if place["interval"] is None else " (95 % interval {:.3f} to {:.3f})".format(*place["interval"])
     parts = [
-        _table(["protocol", *OUTCOMES, "decided rate", "tie rate"], outcomes),
+        _table(["protocol", *OUTCOMES, *(rate.replace("_", " ") for rate in RATES)], outcomes),
         "{outcomes}",
         f"<h2>Position</h2><p>The first answer wins {_text(place['first_rate'])} of the time{interval}; one half is no "
         f"bias. Always the first: {place['always_first']}, always the second: {place['always_second']}, of "
         f"{place['comparisons']} comparisons.</p>",
+        "{position}" if place["comparisons"] else "",
         "<h2>Decisiveness by similarity of the instructions</h2>",
         _table(["bin", "decided", "tie", "decisiveness"], similarity),
         "{similarity}",

@@ -35,7 +35,7 @@ def test_rates_page_and_figures_are_in_mlflow(tmp_path: Path):
     assert found.data.metrics["judge/tie_rate"] == pytest.approx(1 / 3)
     assert [m.step for m in client.get_metric_history(found.info.run_id, "judge/decided")] == [0, 1]
     artifacts = {item.path for item in client.list_artifacts(found.info.run_id)}
-    figures = {"outcomes.png", "similarity.png", "interplay.png"}
+    figures = {"outcomes.png", "position.png", "similarity.png", "interplay.png"}
     assert artifacts >= {"report.html", "report.json", *figures}
     folder = Path(
         mlflow.artifacts.download_artifacts(run_id=found.info.run_id, tracking_uri=uri, dst_path=str(tmp_path))

@@ -438,9 +438,9 @@ def test_the_report_adds_up_and_its_page_stands_alone():
     page = judge_page.page(report)
     assert page == judge_page.page(report)
     assert "judge&lt;1&gt;" in page
-    assert page.count("data:image/png;base64,") == 3
+    assert page.count("data:image/png;base64,") == 4
     assert not any(text in page for text in ("http:", "https:", "<script", "{outcomes}"))
-    assert set(judge_page.figures(report)) == {"outcomes", "similarity", "interplay"}
+    assert set(judge_page.figures(report)) == {"outcomes", "position", "similarity", "interplay"}
     assert judge_report.metrics(report)["judge/first_rate"] == 0.5
 
 
