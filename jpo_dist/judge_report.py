@@ -17,7 +17,8 @@ from jpo_dist.records import CONDITIONAL, JOINT, Item
 if TYPE_CHECKING:
     from jpo_dist.judging import Judged
 
-OUTCOMES = ("decided", "tie", "unparsable", "failed", "not asked")
+NO_VERDICT = ("unparsable", "failed", "not asked")
+OUTCOMES = ("decided", "tie", *NO_VERDICT)
 SIMILARITY_EDGES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 """Of the bins of joint comparisons; the last includes 1. Conditional ones have a row of their own, at 1."""
 _ROWS_AT_A_TIME = 2048

@@ -87,6 +87,10 @@ def _open_set(folder: Path, split: str | None) -> ComparisonSet:
     found = read_set(folder)
     if split == ALL or (split is None and not splits_in(found)):
         return found
+    if not splits_in(found):
+        raise ValueError(
+            f"{folder}:{split}: this set has no splits; name the folder alone, or build one: jpo data build"
+        )
     try:
         return part_of(found, split or TRAIN)
     except KeyError as error:

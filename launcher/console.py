@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from cluster.errors import is_input
 
-out, err = Console(), Console(stderr=True)
+out, err = Console(emoji=False), Console(stderr=True, emoji=False)  # FOLDER:train: is a split, not a tram
 
 USAGE, FAILURE, TERMINATED = 2, 1, 143
 

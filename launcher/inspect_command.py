@@ -6,6 +6,7 @@ from typing import Any
 
 from jpo_dist import sources
 from jpo_dist.inspection import inspect
+from jpo_dist.judge_report import NO_VERDICT
 from jpo_dist.paths import resolve
 from jpo_dist.set_folder import is_set, read_set
 
@@ -39,4 +40,13 @@ def reading_of(folder: Path) -> dict[str, Any]:
     if not report.is_file():
         return {}
     found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
-    return dict(found.get("read") or found.get("reading") or (found if "rows" in found else {}))
+    if "judge" in found:
+        return _reading_of_judge(found["judge"])
+    return dict(found.get("read") or (found if "rows" in found else {}))
+
+
+def _reading_of_judge(report: dict[str, Any]) -> dict[str, Any]:
+    """Candidates without a verdict are rows that brought nothing: with them the counts add up."""
+    reading = dict(report.get("reading") or {})
+    lost = {name: report["outcomes"][name] for name in NO_VERDICT if report["outcomes"][name]}
+    return {**reading, "skipped": {**reading.get("skipped", {}), **lost}}

@@ -25,6 +25,7 @@ from jpo_dist.judge_config import JudgeConfig
 from jpo_dist.judging import Candidate, judge
 from jpo_dist.records import Item
 from jpo_dist.set_folder import read_set
+from launcher.inspect_command import look
 from launcher.judge import Incomplete, InUse, JudgeRunConfig, run
 from tests.support.openai_server import Fault, OpenAIServer, by_hash, openai_server
 from tests.support.tiny import CHAT_TEMPLATE, byte_tokenizer, save_tiny
@@ -184,6 +185,21 @@ def test_the_output_is_a_comparison_set_that_reads_back(tmp_path):
     assert report["repeated_candidates"] == 1
     assert set(built.comparisons["annotator"].to_pylist()) == {"judge-1"}
     assert json.loads((tmp_path / "out/report.json").read_text())["judge"]["outcomes"] == outcomes
+
+
+def test_inspecting_what_was_judged_accounts_for_every_candidate(tmp_path):
+    rows = [
+        {"instruction": text, "response_0": "a, b", "response_1": "a b"} for text in ("Free.", "Do not use any commas.")
+    ]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"instruction": "x"}]))
+    values = {
+        "candidates": str(tmp_path / "pairs.jsonl"), "output": str(tmp_path / "out"), "on_bad_row": "skip",
+        "kind": "checker", "checker": {"function": "jpo_dist.judges:constraints_held"},
+    }  # fmt: skip
+    run(JudgeRunConfig.model_validate(values))
+    found = look(str(tmp_path / "out"), None, "error", 0, 1)
+    assert (found["rows"], found["comparisons"]["conditional"], found["ties"]) == (3, 1, 0)
+    assert found["skipped"] == {"missing field": 1, "unparsable": 1}
 
 
 def test_labels_in_the_input_change_nothing(tmp_path):

@@ -378,6 +378,8 @@ def test_a_comparison_set_folder_reads_as_it_was_written_alone_and_beside_others
     again, report = read(str(tmp_path / "set"), on_bad_row="error")
     assert (again.items.equals(first.items), again.comparisons.equals(first.comparisons)) == (True, True)
     assert (again.fingerprint, report.rows, report.joint) == (first.fingerprint, 3, 2)
+    with pytest.raises(ValueError, match="set:train: this set has no splits; name the folder alone"):
+        read(f"{tmp_path / 'set'}:train", on_bad_row="error")
     both, report = read([str(tmp_path / "set"), str(tmp_path / "a.jsonl")], on_bad_row="error")
     assert content(both) == expected() * 2
     assert (report.rows, report.items, report.repeated) == (6, 5, 3)
