@@ -1,30 +1,39 @@
 """The vocabulary projection as log-probs of the given targets: the (tokens x vocabulary) tensor never exists.
 
-Legend: R rows (positions that predict a token), D hidden size, V vocabulary.
+Legend: R rows (positions that predict a token), D hidden size, V vocabulary, B a block of it.
 
 The head module keeps its place in the model and its `forward` is exchanged, so that one call of the module covers all
-chunks. Under ZeRO-3 the weight is then gathered once in the forward and once in the backward pass; a module call a
-chunk would gather it again for each. Reading `head.weight` outside a call would find an empty tensor.
+blocks. Under ZeRO-3 the weight is then gathered once in the forward and once in the backward pass; a module call a
+block would gather it again for each. Reading `head.weight` outside a call would find an empty tensor.
+
+Blocks are of the vocabulary, not of the rows: each block of the weight has its whole gradient in one product, while
+blocks of rows would each add to all of it, a pass over V x D in float32 every time.
 """
 
+from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
-ROWS_PER_CHUNK = 256  # fewer costs time (a weight pass a chunk), more costs memory (rows x vocabulary in float32)
+
+class Shape(NamedTuple):
+    """How logits come from the product: softcap(scale * product), and how much of them exists at a time."""
+
+    scale: float = 1.0
+    softcap: float | None = None
+    tile: int = 2**22
+    """Elements of logits, in float32. More leave the processor's cache, fewer make thin products."""
+    narrowest: int = 512
 
 
 def replace_head_forward(head: Any, logit_scale: float = 1.0, softcap: float | None = None) -> None:
     """Make `head(hidden_RD, targets_R)` return log-probs in float32 (float64 for a float64 model)."""
-    head.forward = partial(_head_forward, head, logit_scale, softcap)
+    head.forward = partial(_head_forward, head, Shape(logit_scale, softcap))
 
 
-def _head_forward(
-    head: Any, logit_scale: float, softcap: float | None, hidden_RD: torch.Tensor, targets_R: torch.Tensor
-) -> torch.Tensor:
-    return target_logps(hidden_RD, head.weight, getattr(head, "bias", None), targets_R, logit_scale, softcap)
+def _head_forward(head: Any, shape: Shape, hidden_RD: torch.Tensor, targets_R: torch.Tensor) -> torch.Tensor:
+    return target_logps(hidden_RD, head.weight, getattr(head, "bias", None), targets_R, shape)
 
 
 def target_logps(
@@ -32,33 +41,64 @@ def target_logps(
     weight_VD: torch.Tensor,
     bias_V: torch.Tensor | None,
     targets_R: torch.Tensor,
-    logit_scale: float = 1.0,
-    softcap: float | None = None,
-    rows_per_chunk: int = ROWS_PER_CHUNK,
+    shape: Shape = Shape(),  # noqa: B008 (a frozen tuple)
 ) -> torch.Tensor:
     """log softmax(softcap(scale * (h W^T + b)))[target] for each row, (R,).
 
     The log-sum-exp and everything after it are float32 or better, whatever the dtype of the product.
     """
-    return _TargetLogps.apply(hidden_RD, weight_VD, bias_V, targets_R, logit_scale, softcap, rows_per_chunk)
+    # A frozen head (LoRA) needs no second look at the logits: what the backward pass needs, the forward pass knows.
+    trained = weight_VD.requires_grad or (bias_V is not None and bias_V.requires_grad)
+    how = _FrozenHead if hidden_RD.requires_grad and not trained else _TrainedHead
+    return how.apply(hidden_RD, weight_VD, bias_V, targets_R, shape)
+
+
+def _blocks(weight_VD: torch.Tensor, rows: int, shape: Shape) -> Iterator[slice]:
+    width = max(shape.narrowest, shape.tile // max(1, rows))
+    return (slice(start, min(start + width, len(weight_VD))) for start in range(0, len(weight_VD), width))
+
+
+def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """a @ b with a result that is not rounded to bfloat16, where the device has such a product (the CPU has not)."""
+    if a.is_cuda and a.dtype in (torch.bfloat16, torch.float16):
+        return torch.mm(a, b, out_dtype=torch.float32)
+    return a @ b
 
 
 def _logits(
-    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, scale: float, softcap: float | None
+    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, shape: Shape
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Logits of a chunk, and d(logits)/d(product) where it is not the constant `scale`."""
-    logits = nn.functional.linear(hidden, weight, bias)
-    logits = logits if logits.dtype == torch.float64 else logits.float()
-    if scale != 1.0:
-        logits = logits * scale
-    if softcap is None:
+    """Logits of a block, and d(logits)/d(product) where it is not the constant `scale`."""
+    logits = _product(hidden, weight.T)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if bias is not None:
+        logits += bias
+    if shape.scale != 1.0:
+        logits *= shape.scale
+    if shape.softcap is None:
         return logits, None
-    squashed = torch.tanh(logits / softcap)
-    return squashed * softcap, 1 - squashed**2
+    squashed = torch.tanh(logits / shape.softcap)
+    return squashed * shape.softcap, 1 - squashed**2
 
 
-class _TargetLogps(torch.autograd.Function):
-    """Backward recomputes each chunk's logits instead of keeping them; gradients accumulate in float32 over chunks."""
+class _Found(NamedTuple):
+    """Where the targets are in a block. Rows whose target is elsewhere have place 0 and `here` False."""
+
+    place_R1: torch.Tensor
+    here_R: torch.Tensor
+
+    @classmethod
+    def of(cls, targets_R: torch.Tensor, block: slice) -> "_Found":
+        here_R = (targets_R >= block.start) & (targets_R < block.stop)
+        return cls(torch.where(here_R, targets_R - block.start, 0)[:, None], here_R)
+
+
+def _part(bias_V: torch.Tensor | None, block: slice) -> torch.Tensor | None:
+    return None if bias_V is None else bias_V[block]
+
+
+class _TrainedHead(torch.autograd.Function):
+    """Backward recomputes each block's logits instead of keeping them."""
 
     @staticmethod
     def forward(
@@ -67,46 +107,90 @@ class _TargetLogps(torch.autograd.Function):
         weight_VD: torch.Tensor,
         bias_V: torch.Tensor | None,
         targets_R: torch.Tensor,
-        scale: float,
-        softcap: float | None,
-        rows: int,
+        shape: Shape,
     ) -> torch.Tensor:
         wide = torch.promote_types(hidden_RD.dtype, torch.float32)
-        logps_R, lse_R = (torch.empty(len(targets_R), dtype=wide, device=hidden_RD.device) for _ in range(2))
-        for start in range(0, len(targets_R), rows):
-            part = slice(start, start + rows)
-            logits, _ = _logits(hidden_RD[part], weight_VD, bias_V, scale, softcap)
-            lse_R[part] = logits.logsumexp(-1)
-            logps_R[part] = logits.gather(-1, targets_R[part, None]).squeeze(-1) - lse_R[part]
+        new = partial(torch.full, (len(targets_R),), dtype=wide, device=hidden_RD.device)
+        chosen_R, most_R, sum_R = new(fill_value=0.0), new(fill_value=float("-inf")), new(fill_value=0.0)
+        for block in _blocks(weight_VD, len(targets_R), shape):
+            logits, _ = _logits(hidden_RD, weight_VD[block], _part(bias_V, block), shape)
+            found = _Found.of(targets_R, block)
+            chosen_R = torch.where(found.here_R, logits.gather(-1, found.place_R1).squeeze(-1), chosen_R)
+            higher_R = torch.maximum(most_R, logits.amax(-1))
+            sum_R.mul_(torch.exp(most_R - higher_R)).add_(logits.sub_(higher_R[:, None]).exp_().sum(-1))
+            most_R = higher_R
+        lse_R = most_R + sum_R.log()
         ctx.save_for_backward(hidden_RD, targets_R, lse_R)
         # The parameters themselves, not saved copies: ZeRO-3 empties and refills their storage between the passes.
-        ctx.weight, ctx.bias, ctx.shape = weight_VD, bias_V, (scale, softcap, rows)
-        return logps_R
+        ctx.weight, ctx.bias, ctx.shape = weight_VD, bias_V, shape
+        return chosen_R - lse_R
 
     @staticmethod
     def backward(ctx: Any, grad_R: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
         hidden_RD, targets_R, lse_R = ctx.saved_tensors
-        weight_VD, bias_V, (scale, softcap, rows) = ctx.weight, ctx.bias, ctx.shape
+        weight_VD, bias_V, shape = ctx.weight, ctx.bias, ctx.shape
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
-        d_hidden = torch.empty_like(hidden_RD) if wants_hidden else None
-        d_weight = torch.zeros(weight_VD.shape, dtype=lse_R.dtype, device=lse_R.device) if wants_weight else None
-        d_bias = torch.zeros(len(weight_VD), dtype=lse_R.dtype, device=lse_R.device) if wants_bias else None
-        for start in range(0, len(targets_R), rows):
-            part = slice(start, start + rows)
-            logits, slope = _logits(hidden_RD[part], weight_VD, bias_V, scale, softcap)
+        d_hidden = torch.zeros(hidden_RD.shape, dtype=lse_R.dtype, device=lse_R.device) if wants_hidden else None
+        d_weight = torch.empty_like(weight_VD) if wants_weight else None
+        d_bias = torch.empty_like(bias_V) if wants_bias else None
+        for block in _blocks(weight_VD, len(targets_R), shape):
+            logits, slope = _logits(hidden_RD, weight_VD[block], _part(bias_V, block), shape)
             # d logp / d logits = onehot(target) - softmax
-            d_logits = torch.exp(logits.sub_(lse_R[part, None])).mul_(-grad_R[part, None])
-            d_logits.scatter_add_(-1, targets_R[part, None], grad_R[part, None].to(d_logits.dtype))
-            d_logits = (
-                (d_logits if slope is None else d_logits * slope) * scale if softcap or scale != 1.0 else d_logits
-            )
+            d_logits = logits.sub_(lse_R[:, None]).exp_().mul_(-grad_R[:, None])
+            found = _Found.of(targets_R, block)
+            d_logits.scatter_add_(-1, found.place_R1, (grad_R * found.here_R)[:, None].to(d_logits.dtype))
+            if slope is not None:
+                d_logits *= slope
+            if shape.scale != 1.0:
+                d_logits *= shape.scale
             if d_bias is not None:
-                d_bias += d_logits.sum(0)
+                d_bias[block] = d_logits.sum(0)
             d_logits = d_logits.to(weight_VD.dtype)
             if d_hidden is not None:
-                d_hidden[part] = d_logits @ weight_VD
+                d_hidden += _product(d_logits, weight_VD[block])
             if d_weight is not None:
-                d_weight += d_logits.T @ hidden_RD[part]
-        d_weight = None if d_weight is None else d_weight.to(weight_VD.dtype)
-        d_bias = None if d_bias is None or bias_V is None else d_bias.to(bias_V.dtype)
-        return d_hidden, d_weight, d_bias, None, None, None, None
+                torch.mm(d_logits.T, hidden_RD, out=d_weight[block])
+        d_hidden = None if d_hidden is None else d_hidden.to(hidden_RD.dtype)
+        return d_hidden, d_weight, d_bias, None, None
+
+
+class _FrozenHead(torch.autograd.Function):
+    """d logp / d hidden comes with the forward pass: the mean of the weights under softmax, summed as the log-sum-exp
+    is, with a running maximum. The backward pass then has no product at all."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_RD: torch.Tensor,
+        weight_VD: torch.Tensor,
+        bias_V: torch.Tensor | None,
+        targets_R: torch.Tensor,
+        shape: Shape,
+    ) -> torch.Tensor:
+        wide = torch.promote_types(hidden_RD.dtype, torch.float32)
+        new = partial(torch.full, (len(targets_R),), dtype=wide, device=hidden_RD.device)
+        chosen_R, most_R, sum_R = new(fill_value=0.0), new(fill_value=float("-inf")), new(fill_value=0.0)
+        slope_R = new(fill_value=shape.scale)
+        mean_RD = torch.zeros(hidden_RD.shape, dtype=wide, device=hidden_RD.device)
+        for block in _blocks(weight_VD, len(targets_R), shape):
+            logits, slope = _logits(hidden_RD, weight_VD[block], _part(bias_V, block), shape)
+            found = _Found.of(targets_R, block)
+            chosen_R = torch.where(found.here_R, logits.gather(-1, found.place_R1).squeeze(-1), chosen_R)
+            if slope is not None:
+                at_target_R = slope.gather(-1, found.place_R1).squeeze(-1) * shape.scale
+                slope_R = torch.where(found.here_R, at_target_R, slope_R)
+            higher_R = torch.maximum(most_R, logits.amax(-1))
+            shares = logits.sub_(higher_R[:, None]).exp_()
+            less_R = torch.exp(most_R - higher_R)
+            sum_R.mul_(less_R).add_(shares.sum(-1))
+            shares = shares if slope is None else shares.mul_(slope)
+            mean_RD.mul_(less_R[:, None]).add_(_product(shares.to(weight_VD.dtype), weight_VD[block]))
+            most_R = higher_R
+        mean_RD.mul_((shape.scale / sum_R)[:, None])
+        ctx.save_for_backward((slope_R[:, None] * weight_VD[targets_R] - mean_RD).to(hidden_RD.dtype))
+        return chosen_R - most_R - sum_R.log()
+
+    @staticmethod
+    def backward(ctx: Any, grad_R: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+        (d_RD,) = ctx.saved_tensors
+        return (grad_R[:, None] * d_RD).to(d_RD.dtype), None, None, None, None

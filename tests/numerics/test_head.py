@@ -1,4 +1,4 @@
-"""The chunked log-prob head equals a plain log-softmax, in value and gradient, and never holds rows x vocabulary."""
+"""The blocked log-prob head equals a plain log-softmax, in value and gradient, and never holds rows x vocabulary."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from jpo_dist.head import ROWS_PER_CHUNK, replace_head_forward, target_logps
+from jpo_dist.head import Shape, replace_head_forward, target_logps
 
 ROWS, VOCABULARY, HIDDEN = 13, 29, 7
 SHAPES = [(1.0, None), (0.25, None), (1.0, 3.0), (0.5, 2.0)]
@@ -31,8 +31,8 @@ def naive(p: dict[str, Any], scale: float = 1.0, softcap: float | None = None) -
     return torch.log_softmax(logits, -1)[torch.arange(ROWS), p["targets"]]
 
 
-def chunked(p: dict[str, Any], *shape: Any) -> torch.Tensor:
-    return target_logps(p["hidden"], p["weight"], p["bias"], p["targets"], *shape)
+def blocked(p: dict[str, Any], *shape: Any) -> torch.Tensor:
+    return target_logps(p["hidden"], p["weight"], p["bias"], p["targets"], Shape(*shape, narrowest=1))
 
 
 def gradients(p: dict[str, Any], value: torch.Tensor) -> list[torch.Tensor]:
@@ -40,14 +40,22 @@ def gradients(p: dict[str, Any], value: torch.Tensor) -> list[torch.Tensor]:
     return list(torch.autograd.grad((value * p["upstream"].to(value.dtype)).sum(), wanted))
 
 
-@pytest.mark.parametrize("rows_per_chunk", [1, 5, ROWS, 100])
+TILES = [ROWS, 5 * ROWS, 28 * ROWS, VOCABULARY * ROWS, 10_000]
+"""One column at a time, some, all but one, all."""
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("tile", TILES)
 @pytest.mark.parametrize(("scale", "softcap"), SHAPES)
 @pytest.mark.parametrize("bias", [True, False])
 def test_values_and_gradients_equal_log_softmax(
-    rows_per_chunk: int, scale: float, softcap: float | None, bias: bool
+    tile: int, scale: float, softcap: float | None, bias: bool, frozen: bool
 ) -> None:
     p = problem(bias)
-    ours, plain = chunked(p, scale, softcap, rows_per_chunk), naive(p, scale, softcap)
+    for name in ("weight", "bias") if frozen else ():
+        if p[name] is not None:
+            p[name].requires_grad_(False)
+    ours, plain = blocked(p, scale, softcap, tile), naive(p, scale, softcap)
     torch.testing.assert_close(ours, plain, rtol=0, atol=1e-12)
     for mine, theirs in zip(gradients(p, ours), gradients(p, plain), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-12)
@@ -56,15 +64,17 @@ def test_values_and_gradients_equal_log_softmax(
 @pytest.mark.parametrize(("scale", "softcap"), SHAPES)
 def test_gradients_equal_finite_differences(scale: float, softcap: float | None) -> None:
     p = problem()
-    function = lambda h, w, b: target_logps(h, w, b, p["targets"], scale, softcap, 4)  # noqa: E731
+    function = lambda h, w, b: target_logps(h, w, b, p["targets"], Shape(scale, softcap, 4 * ROWS, 1))  # noqa: E731
     assert torch.autograd.gradcheck(function, (p["hidden"], p["weight"], p["bias"]))
+    frozen = lambda h: function(h, p["weight"].detach(), p["bias"].detach())  # noqa: E731
+    assert torch.autograd.gradcheck(frozen, (p["hidden"],))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_log_softmax_of_narrow_weights_is_float32(dtype: torch.dtype) -> None:
     """Against the float64 log-softmax of the very logits that the narrow product gives: only the rest is ours."""
     p = problem(bias=False, dtype=dtype)
-    ours = chunked(p, 1.0, None, 4)
+    ours = blocked(p, 1.0, None, 4 * ROWS)
     logits = torch.nn.functional.linear(p["hidden"], p["weight"]).double()
     assert ours.dtype == torch.float32
     expected = torch.log_softmax(logits, -1)[torch.arange(ROWS), p["targets"]]
@@ -73,12 +83,25 @@ def test_log_softmax_of_narrow_weights_is_float32(dtype: torch.dtype) -> None:
 
 
 def test_narrow_weight_gradient_adds_up_in_float32() -> None:
-    """512 equal rows, each a chunk, of gradient 1/2: added up in bfloat16 the sum would stop growing at 128."""
+    """512 equal rows of gradient 1/2: added up in bfloat16 the sum would stop growing at 128."""
     hidden = torch.ones(512, 1, dtype=torch.bfloat16)
     weight = torch.zeros(2, 1, dtype=torch.bfloat16, requires_grad=True)
-    logps = target_logps(hidden, weight, None, torch.zeros(512, dtype=torch.long), rows_per_chunk=1)
+    logps = target_logps(hidden, weight, None, torch.zeros(512, dtype=torch.long), Shape(tile=512, narrowest=1))
     (grad,) = torch.autograd.grad(logps.sum(), weight)
     assert grad.flatten().tolist() == [256.0, -256.0]
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_narrow_hidden_gradient_adds_up_in_float32(frozen: bool) -> None:
+    """512 words, each a block, that each take 1/512 of the same direction: bfloat16 would stop adding at 1/2."""
+    hidden = torch.zeros(1, 1, dtype=torch.bfloat16, requires_grad=True)
+    weight = torch.ones(512, 1, dtype=torch.bfloat16, requires_grad=not frozen)
+    with torch.no_grad():
+        weight[0] = 0
+    (grad,) = torch.autograd.grad(
+        target_logps(hidden, weight, None, torch.zeros(1, dtype=torch.long), Shape(tile=1, narrowest=1)).sum(), hidden
+    )
+    assert grad.item() == pytest.approx(-511 / 512, rel=4e-3)
 
 
 def test_no_rows_give_no_log_probs_and_zero_gradients() -> None:
@@ -116,29 +139,55 @@ class Sizes(TorchDispatchMode):
         return max(torch.Size(shape).numel() for shape in self.shapes)
 
 
-def test_rows_times_vocabulary_never_exists() -> None:
-    """1,000 rows of a vocabulary of 3,000: the largest tensor is a chunk, forward and backward."""
-    hidden, weight = torch.randn(1000, 8, requires_grad=True), torch.randn(3000, 8, requires_grad=True)
-    targets = torch.randint(3000, (1000,))
+class Products(TorchDispatchMode):
+    """How many matrix products there were."""
+
+    products = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.products += func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_rows_times_vocabulary_never_exists(frozen: bool) -> None:
+    """1,000 rows of a vocabulary of 30,000: the largest tensor is a tile, forward and backward."""
+    hidden, weight = torch.randn(1000, 8, requires_grad=True), torch.randn(30000, 8, requires_grad=not frozen)
+    targets = torch.randint(30000, (1000,))
     with Sizes() as ours:
         target_logps(hidden, weight, None, targets).sum().backward()
-    assert ours.largest == ROWS_PER_CHUNK * 3000 < 1000 * 3000 / 3
+    assert 0.99 * Shape().tile < ours.largest <= Shape().tile < 1000 * 30000 / 3
     with Sizes() as plain:
         torch.log_softmax(hidden @ weight.T, -1).gather(-1, targets[:, None]).sum().backward()
-    assert plain.largest == 1000 * 3000, "the counter itself must see what it forbids"
+    assert plain.largest == 1000 * 30000, "the counter itself must see what it forbids"
 
 
 def test_frozen_weight_has_no_gradient_and_no_buffer() -> None:
     p = problem(bias=False)
     p["weight"].requires_grad_(False)
     with Sizes() as seen:
-        chunked(p, 1.0, None, 4).sum().backward()
+        blocked(p, 1.0, None, 4 * ROWS).sum().backward()
     assert p["weight"].grad is None
     p["weight"].requires_grad_(True)
     with Sizes() as trained:
-        chunked(p, 1.0, None, 4).sum().backward()
+        blocked(p, 1.0, None, 4 * ROWS).sum().backward()
     buffers = lambda sizes: sizes.shapes.count((VOCABULARY, HIDDEN))  # noqa: E731
     assert buffers(seen) == 0 < buffers(trained)
+
+
+def test_the_backward_pass_of_a_frozen_head_has_no_product() -> None:
+    p = problem()
+    p["weight"].requires_grad_(False)
+    p["bias"].requires_grad_(False)
+    value = blocked(p, 1.0, None, 4 * ROWS).sum()
+    with Products() as count:
+        value.backward()
+    assert count.products == 0
+    q = problem()
+    value = blocked(q, 1.0, None, VOCABULARY * ROWS).sum()
+    with Products() as count:
+        value.backward()
+    assert count.products == 3, "logits once more, and one for each of the two gradients"
 
 
 def test_nothing_is_kept_for_the_backward_pass_but_inputs_and_one_number_a_row() -> None:
@@ -150,14 +199,14 @@ def test_nothing_is_kept_for_the_backward_pass_but_inputs_and_one_number_a_row()
 
     p = problem(bias=False)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-        chunked(p, 1.0, None, 4)
+        blocked(p, 1.0, None, 4 * ROWS)
     assert sorted(kept) == sorted([ROWS * HIDDEN, ROWS, ROWS])
 
 
 def test_a_second_backward_gives_the_same_gradient() -> None:
     """Logits are reused in place inside a chunk; nothing that lives longer may be."""
     p = problem()
-    value = chunked(p, 0.5, 2.0, 4)
+    value = blocked(p, 0.5, 2.0, 4 * ROWS)
     first = torch.autograd.grad(value.sum(), [p["hidden"], p["weight"], p["bias"]], retain_graph=True)
     second = torch.autograd.grad(value.sum(), [p["hidden"], p["weight"], p["bias"]])
     for a, b in zip(first, second, strict=True):
