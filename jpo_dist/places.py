@@ -70,13 +70,13 @@ def _files_of_split(folder: Path, split: str, ignored: list[str]) -> list[Path]:
         found = datasets.load_dataset_builder(str(folder)).config.data_files or {}
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise FileNotFoundError(nothing) from error
-    if split not in found:
+    if split not in (*found, ALL):
         raise FileNotFoundError(f"{folder}: no split {split!r}; there are: {', '.join(map(str, found))}; name one")
     known = {Path(file).resolve() for files in found.values() for file in files}
     others = [p for p in sorted(folder.rglob("*")) if format_of(p) and p.resolve() not in known]
     ignored[:] = [name for name in ignored if Path(name).is_file()]  # its folders were looked into after all
     ignored += [str(path) for path in others if path.name not in _NOT_DATA]
-    data = _data_files([Path(file) for file in found[split]], ignored)
+    data = _data_files([Path(file) for name in (found if split == ALL else [split]) for file in found[name]], ignored)
     if not data:
         raise FileNotFoundError(nothing)
     return data

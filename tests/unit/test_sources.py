@@ -333,6 +333,7 @@ def test_what_save_to_disk_writes_is_read_split_by_split(tmp_path):
     train = content(read(str(tmp_path / "several"), on_bad_row="error")[0])
     assert train == expected([dict(row) for row in parts["train"]])
     assert content(read(f"{tmp_path / 'several'}:test", on_bad_row="error")[0]) == expected(ROWS[2:])
+    assert read(f"{tmp_path / 'several'}:all", on_bad_row="error")[1].rows == 3
     with pytest.raises(FileNotFoundError, match="no split 'dev'; there are: train, test"):
         read(f"{tmp_path / 'several'}:dev", on_bad_row="error")
 
