@@ -224,7 +224,7 @@ def test_a_checker_scores_responses_without_a_score_and_the_score_of_another_sou
     made = build(config(sources, tmp_path))
     found = [(c.winner.response, c.loser.response) for c in comparisons_of(made.comparisons)]
     assert sorted(found) == [("b", "a"), ("one two", "one, two")]
-    assert made.comparisons.items["score"].null_count == 0
+    assert sorted(made.comparisons.items["score"].to_pylist()) == [0.0, 1.0, 1.0, 2.0]
 
 
 def test_nothing_to_compare_is_said_with_what_was_read(tmp_path: Path):
