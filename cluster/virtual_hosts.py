@@ -46,7 +46,7 @@ class VirtualHost:
     """http://HOST:PORT of the head's dashboard and job API; reachable from the hosts, and from here if asked for."""
     token_file: Path
     temp_dir: Path
-    env: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict, repr=False)
     """What the host's Ray node, and so its workers, have in their environment beside this process's."""
     popens: list[subprocess.Popen[str]] = field(default_factory=list)
 

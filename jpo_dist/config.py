@@ -3,6 +3,7 @@
 Defaults live here and nowhere else. A string such as `5e-7`, which PyYAML does not take for a number, is read as one.
 """
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -51,7 +52,7 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _pinned_remote_code(self) -> Self:
-        pinned = self.revision is not None and len(self.revision) == 40
+        pinned = re.fullmatch("[0-9a-fA-F]{40}", self.revision or "") is not None
         if self.trust_remote_code and not pinned:
             raise ValueError(
                 f"trust_remote_code (true) needs revision (now {self.revision!r}) to be a 40-hex commit; pin it"

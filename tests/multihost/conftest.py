@@ -1,13 +1,44 @@
 """Two hosts, shared by all tests of this folder: making them takes longer than most tests. Secrets lie in them."""
 
 import secrets
+import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from cluster.virtual_hosts import NoVirtualHosts, VirtualHost, virtual_hosts
+from tests.support.tiny import comparisons, save_tiny, write_jsonl
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = ["cluster", "configs", "jpo_dist", "launcher", "LICENSE", "README.md", "constraints.txt", "pyproject.toml"]
+NOT_SHIPPED = [
+    ".env", ".git/config", ".mypy_cache/a.json", ".venv/lib/a.py", "a.safetensors", "hf_token", "mlflow.db",
+    "jpo_dist/__pycache__/a.pyc", "runs/demo/metrics.jsonl", "server.key", "sets/a/items.parquet", "tests/a.py",
+]  # fmt: skip
+
+# What a worker does when it imports the shipped code: says where that lies and what secrets it got, as digests.
+TELL = """
+import hashlib, json, os, socket
+from pathlib import Path
+_names = ("HF_TOKEN", "MLFLOW_TRACKING_PASSWORD", "OPENAI_API_KEY")
+_told = {name: hashlib.sha256(os.environ.get(name, "").encode()).hexdigest() for name in _names}
+Path(TOLD, os.environ["RANK"]).write_text(json.dumps({"file": __file__, "secrets": _told}))
+"""
+
+CONFIG = """
+model: {{path: {folder}/model, dtype: float32}}
+data: {{train: {folder}/data.jsonl, template: "### {{instruction}}\\n>", validation_fraction: 0}}
+optim: {{lr: 1e-3}}
+train: {{comparisons_per_step: 6, tokens_per_micro_step: 200, max_steps: 6}}
+engine: {{param_persistence_threshold: 0, max_live_parameters: 5000, max_reuse_distance: 1, prefetch_bucket_size: 1000}}
+checkpoint: {{every: 3}}
+cluster: {{workers: 2}}
+run: {{dir: {folder}/run, name: {name}}}
+"""
 
 
 @pytest.fixture(scope="session")
@@ -61,3 +92,64 @@ def seen_commands() -> Iterator[Commands]:
     commands = Commands()
     yield commands
     commands.close()
+
+
+# ---- one finished job, which several tests look at
+
+
+class Job(NamedTuple):
+    name: str
+    """Of the run, too: a word that nothing else has."""
+    folder: Path
+    """run/, mlflow.db, and told/RANK from each worker."""
+    config: Path
+    tree: Path
+    """The checkout it was submitted from."""
+    done: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("job")
+    save_tiny(folder / "model")
+    write_jsonl(folder / "data.jsonl", comparisons(20))
+    path = folder / "config.yaml"
+    path.write_text(CONFIG.format(folder=folder, name=f"marker{secrets.token_hex(6)}"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout as people have it, with all that must stay at home."""
+    root = tmp_path_factory.mktemp("checkout")
+    for name in [*SHIPPED, ".gitignore", ".rayignore"]:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, root / name)
+    for name in NOT_SHIPPED:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("stays here")
+    return root
+
+
+@pytest.fixture(scope="session")
+def finished_job(two_hosts: list[VirtualHost], tiny_config: Path, tree: Path, canaries: dict[str, str]) -> Job:
+    """`ray job submit` of a training with one worker on each host, with MLflow and secrets by reference."""
+    head, folder = two_hosts[0], tiny_config.parent
+    (folder / "told").mkdir()
+    with (tree / "jpo_dist" / "train.py").open("a") as file:
+        file.write(TELL.replace("TOLD", repr(str(folder / "told"))))
+    key = head.token_file.with_name("judge-key")  # a file that each host has, and only its owner can read
+    key.touch(mode=0o600)
+    key.write_text(canaries["OPENAI_API_KEY"] + "\n")
+    name = f"job-{secrets.token_hex(4)}"
+    references = ["HF_TOKEN=env", "MLFLOW_TRACKING_PASSWORD=env", f"OPENAI_API_KEY={key}"]
+    done = head.run(
+        ["ray", "job", "submit", "--address", head.dashboard_address, "--submission-id", name,
+         "--working-dir", str(tree), "--", "python", "-m", "launcher", "train", str(tiny_config),
+         "cluster.placement=STRICT_SPREAD", *(f"cluster.secrets.{one}" for one in references)],
+        timeout=420,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    key.unlink()
+    return Job(name, folder, tiny_config, tree, done)

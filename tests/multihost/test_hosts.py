@@ -1,27 +1,19 @@
 """What can be done to a host and its cable, with real Ray nodes: cut, slowed, added, killed, started again."""
 
-import json
 import os
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from cluster.virtual_hosts import VirtualHost, add_host, end_cluster, find_hosts, virtual_hosts
+from tests.support.hosts import nodes, ray_answers, wait_until
 
 pytestmark = [pytest.mark.multihost, pytest.mark.slow]
 
-ASK = """
-import json, sys, urllib.request
-request = urllib.request.Request(sys.argv[1], headers={"Authorization": "Bearer " + open(sys.argv[2]).read()})
-print(urllib.request.urlopen(request, timeout=float(sys.argv[3])).read().decode())
-"""
 SEND = """
 import socket, sys
 server = socket.create_server(("0.0.0.0", 7000))
@@ -39,30 +31,6 @@ with socket.create_connection((sys.argv[1], 7000), timeout=20) as peer:
         got += len(data)
 print(got / (time.monotonic() - started))
 """
-
-
-def ask(host: VirtualHost, url: str, timeout: float = 5) -> str | None:
-    """The answer to a request from a host; None when nobody answers."""
-    done = host.run([sys.executable, "-c", ASK, url, str(host.token_file), str(timeout)])
-    return done.stdout if done.returncode == 0 else None
-
-
-def ray_answers(asking: VirtualHost, asked: VirtualHost) -> bool:
-    return ask(asking, f"http://{asked.ip}:52365/api/local_raylet_healthz", 1) == "success\n"
-
-
-def nodes(host: VirtualHost) -> dict[str, str]:
-    """Address and Ray's id of every live node."""
-    answer = json.loads(ask(host, f"{host.dashboard_address}/nodes?view=summary") or "{}")
-    raylets: list[dict[str, Any]] = [node["raylet"] for node in answer["data"]["summary"]]
-    return {one["nodeManagerAddress"]: one["nodeId"] for one in raylets if one["state"] == "ALIVE"}
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.1)
 
 
 def speed(source: VirtualHost, target: VirtualHost) -> float:

@@ -1,0 +1,279 @@
+"""Nothing is run that came as data, secrets are only pointed at, and what is wrong with that is said without them."""
+
+import ast
+import os
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.config import ClusterConfig
+from cluster.secrets import SecretError, load_secrets, ray_token
+from jpo_dist import manifest as manifests
+from jpo_dist.config import ModelConfig
+from jpo_dist.policy import load_model
+from launcher import submit
+from launcher.config import ConfigError, absolute, load, parse, ray_job
+from launcher.console import explained
+from tests.support.commands import tiny_files, warm_commands
+from tests.support.tiny import save_tiny
+
+ROOT = Path(__file__).parents[2]
+LEAST: dict[str, Any] = {"model": {"path": "m"}, "data": {"train": "d"}, "run": {"dir": "/r"}}
+CALLS = [
+    (node, path.relative_to(ROOT).as_posix())
+    for part in ("jpo_dist", "cluster", "launcher")
+    for path in sorted((ROOT / part).rglob("*.py"))
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    if isinstance(node, ast.Call)
+]
+
+
+class Malicious:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.mark,)
+
+
+def test_the_malicious_pickle_of_these_tests_does_what_it_says(tmp_path: Path) -> None:
+    pickle.loads(pickle.dumps(Malicious(tmp_path / "owned")))
+    assert (tmp_path / "owned").exists()
+
+
+# ---- what is never run
+
+
+def test_nothing_in_our_code_loads_what_can_run_code() -> None:
+    """DeepSpeed's `load_checkpoint` is one too: the engine alone calls it, on a commit that has been verified."""
+    forbidden = {
+        "torch.load", "pickle.load", "pickle.loads", "pickle.Unpickler", "cloudpickle.load", "cloudpickle.loads",
+        "dill.load", "dill.loads", "joblib.load", "marshal.loads", "shelve.open", "pd.read_pickle", "yaml.load",
+        "yaml.unsafe_load", "yaml.full_load", "eval", "exec", "os.system", "os.popen",
+    }  # fmt: skip
+    found = {(where, ast.unparse(call.func)) for call, where in CALLS if ast.unparse(call.func) in forbidden}
+    assert found == set()
+    loaders = {where for call, where in CALLS if ast.unparse(call.func).endswith(".load_checkpoint")}
+    assert loaders == {"jpo_dist/engine.py"}
+    unsafe = {"allow_pickle", "shell"}
+    asked = {(where, k.arg) for call, where in CALLS for k in call.keywords if k.arg in unsafe}
+    assert {(where, name) for where, name in asked if name} == set()
+
+
+def test_model_code_runs_only_where_the_setting_says_so() -> None:
+    given = {
+        (ast.unparse(k.value), where) for call, where in CALLS for k in call.keywords if k.arg == "trust_remote_code"
+    }
+    assert {value for value, _ in given} == {"config.trust_remote_code"}
+    assert ModelConfig(path="m").trust_remote_code is False
+
+
+@pytest.mark.parametrize("revision", [None, "main", "f" * 39, "g" * 40, "F" * 40 + "/"])
+def test_model_code_must_be_pinned_to_a_commit(revision: str | None) -> None:
+    with pytest.raises(ConfigError, match="40-hex commit; pin it"):
+        parse({**LEAST, "model": {"path": "m", "trust_remote_code": True, "revision": revision}})
+    assert parse({**LEAST, "model": {"path": "m", "trust_remote_code": True, "revision": "0a" * 20}})
+
+
+def test_a_model_folder_with_a_malicious_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
+    folder = Path(save_tiny(tmp_path / "model"))
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Malicious(tmp_path / "owned")))
+    with pytest.raises(Exception, match=r"(?i)weights"):
+        load_model(ModelConfig(path=str(folder), dtype="float32"))
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.slow
+def test_a_malicious_pickle_in_a_checkpoint_is_never_loaded(tmp_path: Path) -> None:
+    """Once where it does not verify, and once with a manifest of its own, as a commit of another run."""
+    tiny = tiny_files(tmp_path)
+    with warm_commands(tmp_path) as jpo:
+        run = ["train", tiny.config, "cluster.workers=0", "tracking.uri=none"]
+        jpo(*run).check()
+        commits = Path(tmp_path / "run" / "checkpoints")
+        shutil.copytree(tmp_path / "run", tmp_path / "forged")
+        [shard] = (commits / "step-00000006" / "engine").glob("*optim_states.pt")
+        shard.write_bytes(pickle.dumps(Malicious(tmp_path / "owned")).ljust(shard.stat().st_size, b"\0"))
+        again = jpo(*run).check()
+        assert "step-00000006 does not verify and is set aside" in again.said
+        assert "resumed at step 4" in again.said
+        assert not (tmp_path / "owned").exists()
+
+        forged = tmp_path / "forged" / "checkpoints" / "step-00000006"
+        [shard] = (forged / "engine").glob("*optim_states.pt")
+        shard.write_bytes(pickle.dumps(Malicious(tmp_path / "owned")))
+        old = manifests.read(forged)
+        name = shard.relative_to(forged).as_posix()
+        files = {**old.files, name: {"bytes": shard.stat().st_size, "sha256": manifests.sha256(shard)}}
+        manifests.write(forged, manifests.Manifest(**{**vars(old), "files": files}))
+        other = jpo(*run, f"run.dir={tmp_path}/forged", "train.seed=5").check(2)
+        assert "holds a run at step 6 over other data" in other.said
+        assert not (tmp_path / "owned").exists()
+
+
+# ---- secrets: by reference, or refused
+
+
+@pytest.mark.parametrize(
+    ("sections", "key"),
+    [
+        ({"tracking": {"uri": "http://ann:s3cret-canary@mlflow:5000"}}, "tracking.uri"),
+        ({"tracking": {"uri": "postgresql://ann:s3cret-canary@db/mlflow"}}, "tracking.uri"),
+        ({"cluster": {"env": {"HTTPS_PROXY": "http://ann:s3cret-canary@proxy:3128"}}}, "cluster.env.HTTPS_PROXY"),
+        ({"cluster": {"env": {"WHATEVER": "hf_s3cretCanary" + "a" * 20}}}, "cluster.env.WHATEVER"),
+        ({"cluster": {"env": {"HF_TOKEN": "s3cret-canary"}}}, "cluster.env.HF_TOKEN"),
+        ({"cluster": {"secrets": {"HF_TOKEN": "hf_s3cretCanary" + "a" * 20}}}, "cluster.secrets"),
+        ({"data": {"train": ["d", "https://ann:s3cret-canary@host/d.jsonl"]}}, "data.train"),
+    ],
+)
+def test_a_secret_in_a_config_is_refused_with_key_rule_and_fix_but_not_repeated(
+    sections: dict[str, Any], key: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse({**LEAST, **sections})
+    message = str(refused.value)
+    assert key in message
+    assert "secret" in message
+    assert "`env`" in message or "cluster.secrets.NAME=env" in message
+    assert "canary" not in message.lower()
+
+
+def test_references_and_ordinary_addresses_are_no_secrets() -> None:
+    secrets = {"HF_TOKEN": "env", "MLFLOW_TRACKING_PASSWORD": "/run/secrets/mlflow"}
+    sections = {
+        "tracking": {"uri": "http://mlflow:5000"},
+        "cluster": {"secrets": secrets, "env": {"NCCL_DEBUG": "INFO"}},
+    }
+    assert parse({**LEAST, **sections}).cluster.secrets == secrets
+
+
+def test_a_reference_can_be_given_on_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("model: {path: m}\ndata: {train: d}\nrun: {dir: r}\n")
+    assert load(tmp_path / "a.yaml", ["cluster.secrets.HF_TOKEN=env"]).cluster.secrets == {"HF_TOKEN": "env"}
+
+
+def test_secrets_come_from_the_hosts_own_environment_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "key").write_text("canary-1\n")
+    monkeypatch.setenv("A_TOKEN", "canary-2")
+    monkeypatch.setenv("B_TOKEN", "old")
+    load_secrets({"A_TOKEN": "env", "B_TOKEN": str(tmp_path / "key")})
+    assert (os.environ["A_TOKEN"], os.environ["B_TOKEN"]) == ("canary-2", "canary-1")
+
+
+@pytest.mark.parametrize("where", ["env", "/nowhere/key"])
+def test_a_secret_that_a_host_has_not_is_named_with_the_host(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("A_TOKEN", raising=False)
+    with pytest.raises(
+        SecretError, match=rf"cluster\.secrets\.A_TOKEN \({where}\) has nothing on host {os.uname().nodename}"
+    ):
+        load_secrets({"A_TOKEN": where})
+
+
+def test_workers_are_told_names_and_never_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cluster.environment import worker_env
+
+    config = ClusterConfig(secrets={"HF_TOKEN": "env"})
+    assert "canary" not in str(worker_env(config, {"HF_TOKEN": "canary", "NCCL_DEBUG": "INFO"}, {}))
+
+
+# ---- jobs
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A config inside the folder that is shipped, with a token at hand."""
+    path = tmp_path / "tree" / "mine.yaml"
+    path.parent.mkdir()
+    path.write_text("model: {path: m}\ndata: {train: d}\nrun: {dir: /shared/r, name: mine}\n")
+    monkeypatch.chdir(path.parent)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "canary-token")
+    for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    return path
+
+
+def made(config: Path, *overrides: str, address: str | None = "http://head:8265", **options: Any) -> submit.Job:
+    rest = {"verb": "train", "working_dir": Path("."), "job_id": None, "wait": True, **options}
+    return submit.job(config, list(overrides), address=address, **rest)
+
+
+def test_a_job_is_the_plain_ray_command(config: Path) -> None:
+    job = made(config, "optim.lr=1e-6", job_id="j1")
+    assert " ".join(job.command) == (
+        "ray job submit --address http://head:8265 --submission-id j1 --working-dir . -- "
+        "python -m launcher train mine.yaml optim.lr=1e-6"
+    )
+    assert made(config).id.startswith("mine-")
+    assert "--no-wait" in made(config, wait=False).command
+
+
+def test_a_config_outside_the_shipped_folder_keeps_its_place(config: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "shared.yaml"
+    shutil.copy(config, outside)
+    assert str(outside) in made(outside).command
+
+
+@pytest.mark.parametrize(
+    ("overrides", "options", "message"),
+    [
+        (["run.dir=runs/x"], {}, r"run\.dir \(runs/x\) must be absolute in a Ray job"),
+        ([], {"address": None}, r"--address \(None\) must be http://HOST:8265"),
+        ([], {"address": "head:6379"}, r"--address \(head:6379\) must be http://HOST:8265"),
+        (["tracking.uri=http://ann:canary@mlflow"], {}, r"tracking\.uri holds a secret"),
+        (["objective.betta=1"], {}, r"did you mean objective\.beta\?"),
+    ],
+)
+def test_what_would_only_fail_over_there_is_refused_here(
+    config: Path, overrides: list[str], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        made(config, *overrides, **options)
+
+
+def test_without_a_token_nothing_is_submitted(config: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "none"))
+    assert ray_token() is None
+    with pytest.raises(ConfigError, match="no Ray token"):
+        submit.run(made(config))
+
+
+def test_in_a_ray_job_a_relative_run_dir_is_refused(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    relative = load(config, ["run.dir=runs/x"])
+    monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR", raising=False)
+    assert ray_job() is None
+    assert absolute(relative).run.dir == str(Path("runs/x").absolute())
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", '{"metadata": {"job_submission_id": "j1"}}')
+    assert ray_job() == "j1"
+    with pytest.raises(ConfigError, match="must be absolute in a Ray job"):
+        absolute(relative)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "last"),
+    [
+        (ConfigError("optim.lr (x): no"), 2, "error (exit 2): ConfigError: optim.lr (x): no"),
+        (SecretError("first\nsecond [1]"), 2, "error (exit 2): SecretError: first"),
+        (RuntimeError("[gloo] closed\nmore"), 1, "error (exit 1): RuntimeError: [gloo] closed"),
+        (KeyboardInterrupt(), 130, "error (exit 130): interrupted"),
+        (SystemExit(143), 143, "error (exit 143): terminated"),
+    ],
+)
+def test_the_last_line_says_exit_code_and_cause(
+    error: BaseException, code: int, last: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import typer
+
+    with pytest.raises(typer.Exit) as ended, explained():
+        raise error
+    assert ended.value.exit_code == code
+    said = capsys.readouterr().err
+    assert said.splitlines()[-1] == last
+    assert ("Traceback" in said) == isinstance(error, RuntimeError)
+    assert "second" in said or "second" not in str(error)
