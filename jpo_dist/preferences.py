@@ -38,8 +38,8 @@ class BadRowError(ValueError):
     def __str__(self) -> str:
         return (
             f"{BadRow(self.file, self.line, self.field, self.reason)} ({self.others} more bad rows in this file). "
-            "Correct the rows, or count them and go on: data.on_bad_row=skip in jpo train, on_bad_row=skip in data build "
-            "and judge, --on-bad-row skip in inspect and export."
+            "Correct the rows, or count them and go on: data.on_bad_row=skip in jpo train, on_bad_row=skip in data "
+            "build and judge, --on-bad-row skip in inspect and export."
         )
 
 
