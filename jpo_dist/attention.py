@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
@@ -61,14 +62,50 @@ def segment_attention(  # noqa: PLR0913 (the signature is transformers' attentio
     if segment_lengths is None or attention_mask is not None:
         raise ValueError(f"{SEGMENTS} attention scores packed items only; generate with another attn_implementation")
     groups = query_1HTD.shape[1] // key_1KTD.shape[1]
+    scale = scaling if scaling is not None else query_1HTD.shape[-1] ** -0.5
+    if query_1HTD.is_cuda and softcap is None and query_1HTD.dtype in (torch.bfloat16, torch.float16):
+        return _attend_varlen(query_1HTD, key_1KTD, value_1KTD, segment_lengths, scale, sliding_window), None
     if groups > 1:
         key_1KTD, value_1KTD = (t.repeat_interleave(groups, dim=1) for t in (key_1KTD, value_1KTD))
-    scale = scaling if scaling is not None else query_1HTD.shape[-1] ** -0.5
     if query_1HTD.device.type == "cpu" and softcap is None and (sliding_window or LONGEST_IN_BLOCK) >= LONGEST_IN_BLOCK:
         return _attend_in_blocks(query_1HTD, key_1KTD, value_1KTD, segment_lengths, scale), None
     pieces = [t.split(segment_lengths, dim=2) for t in (query_1HTD, key_1KTD, value_1KTD)]
     attended = [_attend(q, k, v, scale, sliding_window, softcap) for q, k, v in zip(*pieces, strict=True)]
     return torch.cat(attended, dim=2).transpose(1, 2), None
+
+
+def _attend_varlen(
+    query_1HTD: torch.Tensor,
+    key_1KTD: torch.Tensor,
+    value_1KTD: torch.Tensor,
+    lengths: tuple[int, ...],
+    scale: float,
+    window: int | None,
+) -> torch.Tensor:
+    """All segments in one call of the flash kernel, grouped heads included."""
+    query, key, value = (t[0].transpose(0, 1) for t in (query_1HTD, key_1KTD, value_1KTD))
+    bounds = _bounds(lengths, query.device)
+    attended = varlen_attn(
+        query,
+        key,
+        value,
+        bounds,
+        bounds,
+        max(lengths),
+        max(lengths),
+        scale=scale,
+        window_size=(-1 if window is None else window - 1, 0),
+        enable_gqa=query.shape[1] != key.shape[1],
+        num_splits=1,  # else an item's score would depend on what it is packed with
+    )
+    assert isinstance(attended, torch.Tensor)
+    return attended[None]
+
+
+@lru_cache(maxsize=8)
+def _bounds(lengths: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    """Where segments begin and end; the layers of a model ask for the same one after another."""
+    return torch.tensor(np.cumsum([0, *lengths]), dtype=torch.int32, device=device)
 
 
 def _attend(
