@@ -2,7 +2,31 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic.dataclasses import dataclass
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class WorkerRange:
+    """As many workers as there is room for. With room for fewer than `min` a run waits, for start_timeout_s."""
+
+    max: Annotated[int, Field(ge=1)]
+    min: Annotated[int, Field(ge=1)] = 1
+
+    def __post_init__(self) -> None:
+        if self.min > self.max:
+            raise ValueError(f"min ({self.min}) is more than max ({self.max}); swap them")
+
+
+def _which(value: object) -> str:
+    return "function-range" if isinstance(value, dict | WorkerRange) else "function-count"
+
+
+# By the tag only what was meant is complained about, and messages leave out a tag of this form.
+Workers = Annotated[
+    Annotated[int, Field(ge=0), Tag("function-count")] | Annotated[WorkerRange, Tag("function-range")],
+    Discriminator(_which),
+]
 
 
 class ClusterConfig(BaseModel):
@@ -10,8 +34,9 @@ class ClusterConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    workers: Annotated[int, Field(ge=0)] = 1
-    """Training processes, one rank each. 0: train in this very process, without Ray."""
+    workers: Workers = 1
+    """Training processes, one rank each. 0: train in this very process, without Ray. {min: 2, max: 8}: as many as there
+    is room for; a lost host leaves fewer, a new one is taken in at the next commit. The batches stay the same."""
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1.0
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
     """GPUs each worker reserves; a worker with a GPU trains on it."""
@@ -20,7 +45,7 @@ class ClusterConfig(BaseModel):
     address: str | None = None
     """Ray cluster to join: `auto` or HOST:PORT. None: the cluster of this job if there is one, else a local one."""
     max_failures: Annotated[int, Field(ge=0)] = 3
-    """Times the group of workers may be lost and started again."""
+    """Times the group of workers may be lost and started again. One that ends to take in more workers is not lost."""
     start_timeout_s: Annotated[float, Field(gt=0)] = 600.0
     """How long to wait for the resources asked for before giving up."""
     collective_timeout_s: Annotated[float, Field(gt=0)] = 600.0
@@ -44,3 +69,21 @@ class ClusterConfig(BaseModel):
                     f"put that in the file, or in the environment of `ray start`, and say where it is"
                 )
         return value
+
+    @property
+    def most(self) -> int:
+        """Workers at most."""
+        return self.workers if isinstance(self.workers, int) else self.workers.max
+
+    @property
+    def least(self) -> int:
+        """Workers at least."""
+        return self.workers if isinstance(self.workers, int) else self.workers.min
+
+    @property
+    def is_elastic(self) -> bool:
+        return self.least < self.most
+
+    def of(self, workers: int) -> "ClusterConfig":
+        """The same with so many workers, neither more nor fewer."""
+        return self.model_copy(update={"workers": workers})

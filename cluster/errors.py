@@ -14,6 +14,10 @@ class ResourceError(ClusterError):
     """The cluster does not have what the run asks for."""
 
 
+class RoomForMore(Exception):
+    """Not an error: the workers end after a commit, because the cluster can hold more of them now."""
+
+
 class WorkerError(ClusterError):
     """The root cause of a failed run: one rank's own error, or the loss of its process.
 
@@ -61,6 +65,12 @@ def is_echo(error: WorkerError) -> bool:
     if error.kind == "PeerError":
         return True
     return error.kind in ("RuntimeError", "DistBackendError", "DistNetworkError") and bool(_ECHO.search(error.message))
+
+
+def is_hopeless(error: WorkerError, before: tuple[str, str] | None) -> bool:
+    """Whether another try cannot mend it: wrong input, or the same words as the failure before (its kind, message)."""
+    repeats = before == (error.kind, error.message)
+    return error.is_input or (repeats and error.kind != "WorkerLost" and not is_echo(error))
 
 
 def root_cause(failures: Mapping[int, BaseException], num_workers: int) -> WorkerError:

@@ -5,6 +5,7 @@ starts. No batch and no checkpoint passes through Ray.
 """
 
 import importlib
+import itertools
 import json
 import logging
 import math
@@ -24,6 +25,7 @@ import psutil  # type: ignore[import-untyped]
 import ray
 import ray.train
 import torch
+import torch.distributed
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray._private.ray_logging import stdout_deduplicator
 from ray._private.state import available_resources_per_node
@@ -34,11 +36,14 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from cluster import environment, resources
 from cluster.config import ClusterConfig
-from cluster.errors import ClusterError, ResourceError, WorkerError, is_echo, root_cause
+from cluster.errors import ClusterError, ResourceError, RoomForMore, WorkerError, is_hopeless, root_cause
 from cluster.secrets import load_secrets
 
 SETUP_ATTEMPTS = 3
 """Tries at making the process group. Ray does not repeat this step, and its choice of a free port is a race."""
+
+SETTLE_S = 10.0
+"""How long to wait for all workers of a range before starting with fewer: a lost one may be back by then."""
 
 OBJECT_STORE_BYTES = 128 * 2**20
 """Of a local Ray. Only the code of a run passes through it; Ray would reserve 30 % of the memory."""
@@ -59,6 +64,9 @@ def launch(
 ) -> dict[str, Any]:
     """Run `entry(payload)` in `config.workers` ranked processes and wait for the end.
 
+    With a range of workers the group is as large as the cluster allows: after a loss it starts again with what is left,
+    and it ends at a report of commit_reporter() to start again when there is room for more.
+
     `entry` is a top-level function of a module that every node can import. `storage` is a folder for Ray's own small
     files and `cluster.jsonl` (one line for each commit and each loss of the workers); nothing is ever resumed from
     it. `env` adds variables to the workers.
@@ -72,35 +80,74 @@ def launch(
     storage = str(Path(storage).absolute()) if "://" not in storage else storage
     worker_env = environment.worker_env(config, os.environ, env)
     unique_name = f"{run_name}-{time.time_ns():x}"
-    diary = _Diary(f"{storage}/cluster.jsonl", config.workers)
-    for attempt in range(1, SETUP_ATTEMPTS + 1):
+    diary = _Diary(f"{storage}/cluster.jsonl")
+
+    settings = environment.ray_settings(config)
+    if config.is_elastic:  # a host that is lost just now must not be waited for
+        settings["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = f"{min(60.0, config.start_timeout_s):g}"
+
+    def start(number: int) -> None:
+        # A connection for each start: Ray keeps the reservation of workers that failed to start until the driver that
+        # asked for them is gone, and the next start would wait for it.
+        with environment.environment(settings), _connected(config):
+            now = config.of(_workers_now(config))
+            diary.num_workers = now.most
+            run = f"{unique_name}-{number}"
+            _fit(_trainer(name, payload, now, run, storage, worker_env, diary, config.is_elastic))
+
+    starts = _until_done(start, config, diary)
+    commits = diary.events(unique_name, "commit")
+    losses = 0 if config.is_elastic else len(diary.events(unique_name, "failure"))
+    return {"attempts": starts + losses, "metrics": commits[-1]["metrics"] if commits else None}
+
+
+def _until_done(start: Callable[[int], None], config: ClusterConfig, diary: "_Diary") -> int:
+    """Start groups of workers until one gets to the end; returns how many it took."""
+    unconnected, failures, before = 0, 0, None
+    for number in itertools.count(1):
         try:
-            # A connection for each attempt: Ray keeps the reservation of workers that failed to start until the
-            # driver that asked for them is gone, and the next attempt would wait for it.
-            with environment.environment(environment.ray_settings(config)), _connected(config):
-                _wait_for_resources(config)
-                _fit(_trainer(name, payload, config, f"{unique_name}-{attempt}", storage, worker_env, diary))
+            start(number)
             break
         except ray.train.WorkerGroupError as error:
-            raise root_cause(error.worker_failures, config.workers) from None
+            unconnected, cause = 0, root_cause(error.worker_failures, diary.num_workers)
+            if cause.kind == RoomForMore.__name__:
+                continue
+            failures += 1
+            # A group of fixed size is started again by Ray, as often as it may.
+            if not config.is_elastic or failures > config.max_failures or is_hopeless(cause, before):
+                raise cause from None
+            before = cause.kind, cause.message
         except ray.train.ControllerError as error:
-            if attempt == SETUP_ATTEMPTS or not isinstance(error.controller_failure, RayError):
-                raise ClusterError(_setup_message(error.controller_failure, attempt)) from None
-            time.sleep(attempt)
-    commits = diary.events(unique_name, "commit")
-    losses = len(diary.events(unique_name, "failure"))
-    return {"attempts": attempt + losses, "metrics": commits[-1]["metrics"] if commits else None}
+            unconnected += 1
+            if unconnected == SETUP_ATTEMPTS or not _is_passing(error.controller_failure):
+                raise ClusterError(_setup_message(error.controller_failure, unconnected)) from None
+            time.sleep(unconnected)
+    return number
 
 
-def commit_reporter() -> Callable[[int, dict[str, Any]], None]:
-    """A function `(step, metrics)` for the training code to call on **every** rank after each commit.
+def _is_passing(failure: BaseException) -> bool:
+    return isinstance(failure, RayError) or type(failure).__name__.startswith("WorkerGroupStartup")
+
+
+def commit_reporter(config: ClusterConfig) -> Callable[..., None]:
+    """A function `(step, metrics, is_last)` for the training code to call on **every** rank after each commit.
 
     It tells Ray that the run is alive and where it is. All ranks wait for each other and for the controller
-    in it, so it is for commits, not for steps.
+    in it, so it is for commits, not for steps. It raises RoomForMore on all ranks when the cluster can hold more of
+    the workers that `config` allows, for `launch` to begin again with these, except after the last commit.
     """
 
-    def report(step: int, metrics: dict[str, Any]) -> None:
+    def report(step: int, metrics: dict[str, Any], is_last: bool = False) -> None:
         ray.train.report({"step": step, **metrics})
+        if not config.is_elastic or is_last:
+            return
+        places: list[Any] = [None] * ray.train.get_context().get_world_size()
+        torch.distributed.all_gather_object(places, ray.get_runtime_context().get_node_id())
+        # Rank 0 looks: two ranks may not see the same cluster, and all have to end or none.
+        possible = [resources.room(_nodes(), config, places) if ray.train.get_context().get_world_rank() == 0 else 0]
+        torch.distributed.broadcast_object_list(possible, src=0)
+        if possible[0] > len(places):
+            raise RoomForMore(f"step {step} is committed; room for {possible[0]} workers instead of {len(places)}")
 
     return report
 
@@ -171,7 +218,8 @@ def _local(config: ClusterConfig) -> Iterator[None]:
     """
     cpus, gpus = float(get_num_cpus()), float(torch.cuda.device_count())
     machine = resources.Node("this machine", cpus, gpus, free_cpus=cpus, free_gpus=gpus)
-    if resources.capacity([machine], config) < config.workers:
+    workers = min(resources.capacity([machine], config), config.most)
+    if workers < config.least:
         raise ResourceError(resources.shortage([machine], config, waited_s=0.0))
     if os.environ.get("RAY_AUTH_MODE", "token") == "token":
         environment.private_token()
@@ -180,8 +228,8 @@ def _local(config: ClusterConfig) -> Iterator[None]:
         # No dashboard: it costs a few hundred MB and nobody looks at a cluster that ends with the command.
         ray.init(
             address="local",
-            num_cpus=math.ceil(config.workers * config.cpus_per_worker),
-            num_gpus=math.ceil(config.workers * config.gpus_per_worker),
+            num_cpus=math.ceil(workers * config.cpus_per_worker),
+            num_gpus=math.ceil(workers * config.gpus_per_worker),
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
             log_to_driver=False,
@@ -220,17 +268,34 @@ def _nodes() -> list[resources.Node]:
     return resources.nodes_of(ray.nodes(), available_resources_per_node())
 
 
-def _wait_for_resources(config: ClusterConfig) -> None:
-    """Return when the cluster can hold all workers now. Raises ResourceError.
+def _workers_now(config: ClusterConfig) -> int:
+    """The number of workers to start, when the cluster can hold them. Raises ResourceError.
+
+    Ray's own elastic `num_workers=(min, max)` is not used: it resizes at any moment, throwing away the steps since the
+    last commit, and knows no placement rule.
+    """
+    start = time.monotonic()
+    deadline = start + config.start_timeout_s
+    if config.is_elastic:
+        while (workers := resources.room(_nodes(), config)) < config.most and time.monotonic() < start + SETTLE_S:
+            time.sleep(0.5)
+        # What was free a moment ago may be on a host that is gone.
+        if workers >= config.least and _reserved(config.of(workers), SETTLE_S):
+            return workers
+    if not _reserved(config.of(config.least), deadline - time.monotonic()):
+        raise ResourceError(resources.shortage(_nodes(), config, time.monotonic() - start))
+    return config.least
+
+
+def _reserved(config: ClusterConfig, seconds: float) -> bool:
+    """Whether the cluster can hold all workers within so many seconds.
 
     Ray Train would wait silently, and for ever by default. The wait is by a placement group as Ray Train will ask
     for it: polling alone would not make an autoscaler add nodes.
     """
-    start = time.monotonic()
-    group = placement_group([resources.bundle(config)] * config.workers, strategy=config.placement)
+    group = placement_group([resources.bundle(config)] * config.most, strategy=config.placement)
     try:
-        if not group.wait(config.start_timeout_s):
-            raise ResourceError(resources.shortage(_nodes(), config, time.monotonic() - start))
+        return bool(group.wait(seconds))
     finally:
         remove_placement_group(group)
 
@@ -246,13 +311,14 @@ def _trainer(
     storage: str,
     worker_env: dict[str, str],
     diary: "_Diary",
+    elastic: bool,
 ) -> TorchTrainer:
     """`run_name` is new for every attempt: with an old one Ray would resume from its own snapshot file."""
     return TorchTrainer(
         _work,
         train_loop_config={"entry": name, "payload": payload, "secrets": config.secrets},
         scaling_config=ray.train.ScalingConfig(
-            num_workers=config.workers,
+            num_workers=config.most,
             use_gpu=config.gpus_per_worker > 0,
             resources_per_worker=resources.bundle(config),
             placement_strategy=config.placement,
@@ -265,7 +331,10 @@ def _trainer(
         run_config=ray.train.RunConfig(
             name=run_name,
             storage_path=storage,
-            failure_config=_Patience(max_failures=config.max_failures, controller_failure_limit=10),
+            # Ray would start the same number again and wait for the host of a lost worker.
+            failure_config=_Patience(
+                max_failures=0 if elastic else config.max_failures, controller_failure_limit=0 if elastic else 10
+            ),
             callbacks=[diary],
             worker_runtime_env={"env_vars": worker_env},
         ),
@@ -369,18 +438,18 @@ class _Diary(ray.train.UserCallback):
     Written by Ray's controller, on the driver's host. Ray keeps metrics only for reports that carry a checkpoint.
     """
 
-    def __init__(self, path: str, num_workers: int) -> None:
-        self.path, self.num_workers = path, num_workers
+    def __init__(self, path: str) -> None:
+        self.path, self.num_workers = path, 0
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: object) -> None:
         self._write(run_context, {"event": "commit", "metrics": metrics[0]})
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         cause = root_cause(worker_exceptions, self.num_workers)
-        before = self.events(run_context.run_config.name, "failure")[-1:]
-        repeats = [(e["kind"], e["message"]) for e in before] == [(cause.kind, cause.message)]
-        _Patience.is_hopeless = cause.is_input or (repeats and cause.kind != "WorkerLost" and not is_echo(cause))
-        self._write(run_context, {"event": "failure", "rank": cause.rank, "kind": cause.kind, "message": cause.message})
+        before = [(e["kind"], e["message"]) for e in self.events(run_context.run_config.name, "failure")]
+        _Patience.is_hopeless = is_hopeless(cause, before[-1] if before else None)
+        event = "resize" if cause.kind == RoomForMore.__name__ else "failure"
+        self._write(run_context, {"event": event, "rank": cause.rank, "kind": cause.kind, "message": cause.message})
 
     def _write(self, run_context: Any, event: dict[str, Any]) -> None:
         line = {"ts_ms": time.time_ns() // 10**6, "run": run_context.run_config.name, **event}

@@ -15,6 +15,7 @@ class Node(NamedTuple):
     gpus: float
     free_cpus: float
     free_gpus: float
+    id: str = ""
 
 
 def bundle(config: ClusterConfig) -> dict[str, float]:
@@ -25,7 +26,22 @@ def bundle(config: ClusterConfig) -> dict[str, float]:
 
 def capacity(nodes: Sequence[Node], config: ClusterConfig) -> int:
     """How many of the workers these nodes could hold under the placement rule if nobody else used them."""
-    counts = [_fits(node.cpus, config.cpus_per_worker, node.gpus, config.gpus_per_worker) for node in nodes]
+    return _under_rule(
+        [_fits(node.cpus, config.cpus_per_worker, node.gpus, config.gpus_per_worker) for node in nodes], config
+    )
+
+
+def room(nodes: Sequence[Node], config: ClusterConfig, ours: Sequence[str] = ()) -> int:
+    """How many of the workers, at most `config.most`, these nodes can hold now. `ours`: the node id of each worker that
+    runs already; its place counts as free."""
+    counts = [
+        _fits(node.free_cpus, config.cpus_per_worker, node.free_gpus, config.gpus_per_worker) + ours.count(node.id)
+        for node in nodes
+    ]
+    return min(_under_rule(counts, config), config.most)
+
+
+def _under_rule(counts: Sequence[int], config: ClusterConfig) -> int:
     match config.placement:
         case "STRICT_SPREAD":
             return sum(count > 0 for count in counts)
@@ -45,12 +61,12 @@ def shortage(nodes: Sequence[Node], config: ClusterConfig, waited_s: float) -> s
     each = f"{config.cpus_per_worker:g} CPU"
     if config.gpus_per_worker:
         each += f" + {config.gpus_per_worker:g} GPU"
-    asked = f"cluster.workers={config.workers} x {each}, placement {config.placement}"
+    asked = f"cluster.workers={config.least} x {each}, placement {config.placement}"
     have = "; ".join(_describe(node, config) for node in nodes) or "no live node"
     possible = capacity(nodes, config)
     verdict = (
-        f"room for {possible} of {config.workers} workers even when nothing else runs"
-        if possible < config.workers
+        f"room for {possible} of {config.least} workers even when nothing else runs"
+        if possible < config.least
         else "enough in total, but in use by others"
     )
     waited = f" after {waited_s:.0f} s" if waited_s >= 1 else ""
@@ -63,13 +79,14 @@ def _describe(node: Node, config: ClusterConfig) -> str:
 
 
 def _fix(nodes: Sequence[Node], config: ClusterConfig, possible: int) -> str:
-    if possible >= config.workers:
+    if possible >= config.least:
         return "end what holds them (`ray status` lists it), or raise cluster.start_timeout_s"
     if config.placement == "STRICT_SPREAD" and possible == len(nodes):
-        return f"join {config.workers - possible} more node(s), or use cluster.placement=SPREAD"
+        return f"join {config.least - possible} more node(s), or use cluster.placement=SPREAD"
     if config.gpus_per_worker and not any(node.gpus for node in nodes):
         return "use cluster.gpus_per_worker=0 to train on CPUs, or join nodes with GPUs"
-    return f"use cluster.workers={possible or 1}, a smaller cluster.cpus_per_worker, or join more nodes"
+    fewer = "cluster.workers" if isinstance(config.workers, int) else "cluster.workers.min"
+    return f"use {fewer}={possible or 1}, a smaller cluster.cpus_per_worker, or join more nodes"
 
 
 def nodes_of(records: Sequence[Mapping[str, object]], free: Mapping[str, Mapping[str, float]]) -> list[Node]:
@@ -87,6 +104,7 @@ def nodes_of(records: Sequence[Mapping[str, object]], free: Mapping[str, Mapping
                 gpus=total.get("GPU", 0.0),
                 free_cpus=unused.get("CPU", 0.0),
                 free_gpus=unused.get("GPU", 0.0),
+                id=str(record["NodeID"]),
             )
         )
     return nodes

@@ -75,8 +75,8 @@ class Found(NamedTuple):
     """One sentence for each commit that did not verify: which, why, and where it is now."""
 
 
-def open_attempt(run_dir: Path) -> int:
-    """This start's fencing token, higher than any before: from now on no older attempt can commit.
+def open_attempt(run_dir: Path, above: int = 0) -> int:
+    """This start's fencing token, higher than any before and than rank 0's `above`: no older attempt can commit now.
 
     Also clears away what older attempts left half done. Raises CheckpointError when a rank does not see the folder that
     rank 0 sees.
@@ -84,7 +84,7 @@ def open_attempt(run_dir: Path) -> int:
     attempt = 0
     with ranks.together("opening the attempt"):
         if ranks.rank() == 0:
-            attempt = run_folder.claim_attempt(run_dir)
+            attempt = run_folder.claim_attempt(run_dir, above)
             run_folder.tidy(run_dir, attempt)
     attempt = int(ranks.broadcast(attempt))
     with ranks.together("looking for the attempt"):
@@ -97,13 +97,20 @@ def open_attempt(run_dir: Path) -> int:
 
 
 def commit(
-    run_dir: Path, step: int, attempt: int, save_shards: Callable[[Path], None], *, facts: dict[str, Any], keep: int
+    run_dir: Path,
+    step: int,
+    attempt: int,
+    save_shards: Callable[[Path], None],
+    *,
+    facts: dict[str, Any],
+    keep: int,
+    spare: frozenset[str] = frozenset(),
 ) -> Commit:
     """Save through `save_shards(folder)`, which writes this rank's files and may use collectives, and make it count.
 
-    `facts` (JSON; rank 0's are kept) travel in the manifest. After the commit, only the newest `keep` stay. When any
-    rank fails all raise, the stage is dropped and earlier commits are intact: FencedError (on every rank),
-    DiskFullError, the rank's own error, or PeerError naming the rank.
+    `facts` (JSON; rank 0's are kept) travel in the manifest. After the commit, only the newest `keep` stay, and those
+    that rank 0 has in `spare`. When any rank fails all raise, the stage is dropped and earlier commits are intact:
+    FencedError (on every rank), DiskFullError, the rank's own error, or PeerError naming the rank.
     """
     started = time.monotonic()
     stage, final = run_folder.stage_folder(run_dir, attempt, step), run_folder.commit_folder(run_dir, step)
@@ -128,7 +135,7 @@ def commit(
         # Asks for the token once more: a fenced attempt could delete what the newer one is reading.
         with _on_rank_0("deleting old commits", run_dir, attempt, stage) as first:
             if first:
-                run_folder.retain(run_dir, keep)
+                run_folder.retain(run_dir, keep, spare)
     except Exception as error:
         if ranks.rank() == 0:
             run_folder.drop_stage(run_dir, attempt)
@@ -171,8 +178,10 @@ def find_valid(run_dir: Path) -> Found:
                 logger.warning("checkpoint %s does not verify and is set aside as %s: %s", name, bad, problem)
 
 
-def resume_point(run_dir: Path, policy: Literal["auto", "must", "never"]) -> Commit | None:
-    """Where to go on, or None for a start from nothing, as `checkpoint.resume` says.
+def resume_point(
+    run_dir: Path, policy: Literal["auto", "must", "never"], find: Callable[[Path], Found] = find_valid
+) -> Commit | None:
+    """Where to go on, or None for a start from nothing, as `checkpoint.resume` says. `find` looks for it.
 
     Raises ResumeRefused: must, and no commit verifies; never, and the folder has commits.
     """
@@ -188,7 +197,7 @@ def resume_point(run_dir: Path, policy: Literal["auto", "must", "never"]) -> Com
                 "use another run.dir, or checkpoint.resume=auto to continue that run"
             )
         return None
-    found = find_valid(run_dir)
+    found = find(run_dir)
     if found.commit is None and policy == "must":
         bad = ranks.broadcast(sorted(path.name for path in (run_dir / "checkpoints").glob("bad-step-*")))
         raise ResumeRefused(

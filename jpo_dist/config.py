@@ -155,6 +155,8 @@ class TrainConfig(Section):
     score_shared_prefix: bool = False
     """Score also the instruction tokens that both items of a comparison begin with. They cancel in every margin; left
     out, `logps/` and `rewards/` of an item count from where the items of its comparisons part, as TRL's do."""
+    share_instructions: bool = False
+    """Compute an instruction once for all items of a rank's micro-step that have it, instead of once for each."""
     sample_by: Literal["comparison", "group"] = "comparison"
     """group: comparisons that share items come one after another, so that a step scores fewer items. It is another
     sampling distribution: the comparisons of a step are then no longer independent draws."""
@@ -223,6 +225,20 @@ class CheckpointConfig(Section):
     """Newest commits to keep. Older ones go only after a new one is complete."""
     resume: Literal["auto", "must", "never"] = "auto"
     """auto: continue from the newest valid commit, if any. must: fail without one. never: refuse a used run.dir."""
+    other_ranks: Literal["refuse", "convert"] = "refuse"
+    """A commit of another number of ranks: refuse it, or convert it. A range in cluster.workers converts it too."""
+    storage: str | None = None
+    """URL of a folder for this run alone (s3://bucket/folder, file:///folder, any of pyarrow or fsspec): commits are
+    copied there beside training, and fetched from there where `run.dir` has none as new. Credentials by environment."""
+
+    @model_validator(mode="after")
+    def _storage_is_a_url(self) -> Self:
+        scheme, found, place = (self.storage or "a://b").partition("://")
+        if not (scheme and found and place):
+            raise ValueError(f"storage ({self.storage}) is not a URL; write s3://bucket/folder or file:///folder")
+        if ":" in place.partition("/")[0].rpartition("@")[0]:  # not repeated: it may be the password
+            raise ValueError("storage has a password in it; give the hosts their credentials by environment variables")
+        return self
 
 
 class TrackingConfig(Section):

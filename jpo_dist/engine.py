@@ -194,13 +194,34 @@ class Engine:
             str(folder), tag=TAG, client_state={"jpo": state}, save_latest=False, exclude_frozen_parameters=True
         )
 
-    def load(self, folder: Path) -> dict[str, Any]:
-        """Weights, optimizer and the saved state. The folder must have been verified: it is unpickled."""
-        path, client = self._engine.load_checkpoint(str(folder), tag=TAG, load_module_strict=False)
+    def load(self, folder: Path, *, universal: bool = False) -> dict[str, Any]:
+        """Weights, optimizer and the saved state. The folder must have been verified: it is unpickled.
+
+        `universal`: the folder is what reshape.py made of the shards of another number of ranks, and the state is
+        that of the rank that was 0.
+        """
+        settings, groups = self._engine._config, self._engine.optimizer.param_groups
+        decays = [group["weight_decay"] for group in groups]
+        settings.load_universal_checkpoint = universal
+        try:
+            path, client = self._engine.load_checkpoint(str(folder), tag=TAG, load_module_strict=False)
+        finally:
+            settings.load_universal_checkpoint = False  # a save under this setting would leave the weights out
         if path is None:
             raise FileNotFoundError(f"{folder} holds no DeepSpeed shards under {TAG!r}")
+        if universal:
+            self._part_again(decays)
         state: dict[str, Any] = client["jpo"]
         return state
+
+    def _part_again(self, decays: list[float]) -> None:
+        """Undo what DeepSpeed's ZeRO-3 shares after a universal load: the first group's settings in all groups, and one
+        step counter, which each of its parts of the parameters would then advance."""
+        optimizer = self._engine.optimizer.optimizer
+        for group, decay in zip(optimizer.param_groups, decays, strict=True):
+            group["weight_decay"] = decay
+        for state in optimizer.state.values():
+            state["step"] = state["step"].clone()
 
     def whole_parameters(self, *, trainable_only: bool = False) -> Iterable[tuple[str, torch.Tensor]]:
         """Every parameter, put together from its shards one at a time, on the CPU. All ranks iterate in step."""

@@ -66,19 +66,24 @@ def write(folder: Path, manifest: Manifest) -> None:
 def read(folder: Path) -> Manifest:
     """Raises ManifestError with the reason; FileNotFoundError only when `folder` itself is gone."""
     try:
-        value = json.loads((folder / MANIFEST).read_bytes())
-        claimed = value.pop("sha256")
-        manifest = Manifest(**value)
-        actual = manifest.digest
+        return parse((folder / MANIFEST).read_bytes())
     except FileNotFoundError:
         if not folder.is_dir():
             raise
         raise ManifestError(f"{MANIFEST} is missing") from None
     except OSError as error:
         raise ManifestError(f"{MANIFEST} cannot be read: {error}") from error
+
+
+def parse(data: bytes) -> Manifest:
+    """The manifest that `write` made these bytes of. Raises ManifestError."""
+    try:
+        value = json.loads(data)
+        claimed = value.pop("sha256")
+        manifest = Manifest(**value)
+        actual = manifest.digest
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        size = (folder / MANIFEST).stat().st_size
-        raise ManifestError(f"{MANIFEST} ({size} bytes) is not a manifest: {error!r}") from error
+        raise ManifestError(f"{MANIFEST} ({len(data)} bytes) is not a manifest: {error!r}") from error
     if claimed != actual:
         raise ManifestError(f"{MANIFEST} was changed after it was written: its SHA-256 is {actual}, it says {claimed}")
     return manifest

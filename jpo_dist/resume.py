@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from jpo_dist import ranks
+from jpo_dist.archive import Carrier
 from jpo_dist.checkpoint import Commit, commit, restore_rng, resume_point, rng_state
 from jpo_dist.config import JpoConfig
 from jpo_dist.diary import Diary
@@ -12,6 +13,8 @@ from jpo_dist.engine import Engine, connect
 from jpo_dist.export import export
 from jpo_dist.policy import load_tokenizer
 from jpo_dist.records import digest
+from jpo_dist.reshape import discard, reshape
+from jpo_dist.rng import seed_rng
 from jpo_dist.setup import Setup, build_policy
 from jpo_dist.spool import read_lines
 
@@ -41,10 +44,41 @@ def plan_identity(setup: Setup) -> str:
     return digest([setup.dataset.comparisons.fingerprint, lengths, order])
 
 
-def restore(setup: Setup, resumed: Commit | None) -> TrainState:
-    """State and weights of `resumed`, or a fresh state. Raises ResumeError when it is a commit of another run."""
-    identity = plan_identity(setup)
+def loadable(resumed: Commit | None, config: JpoConfig, elastic: bool) -> Path | None:
+    """The folder to load `resumed` from: its own, or one made for this number of ranks. Before any model is loaded.
+
+    Raises ResumeError where that is not possible or not allowed; `elastic` allows it as checkpoint.other_ranks does.
+    """
     if resumed is None:
+        return None
+    stage, now, before = config.engine.zero_stage, ranks.num_ranks(), resumed.num_ranks
+    where = f"the commit of step {resumed.step} in run.dir ({config.run.dir})"
+    if resumed.facts["zero_stage"] != stage:
+        raise ResumeError(
+            f"{where} was written with engine.zero_stage={resumed.facts['zero_stage']}, now it is {stage}; set it back"
+        )
+    if before == now:
+        return resumed.path
+    written = f"{where} was written by {before} ranks, now there are {now}"
+    if not elastic and config.checkpoint.other_ranks == "refuse":
+        raise ResumeError(
+            f"{written}; set cluster.workers={before}, or checkpoint.other_ranks=convert to go on with {now}"
+        )
+    if config.engine.offload_optimizer.device == "nvme":
+        raise ResumeError(
+            f"{written}, and DeepSpeed cannot convert what engine.offload_optimizer (nvme) keeps; set "
+            f"cluster.workers={before}"
+        )
+    return resumed.path if stage == 0 else reshape(resumed)  # without ZeRO every rank has all of it
+
+
+def restore(setup: Setup, resumed: Commit | None, folder: Path | None) -> TrainState:
+    """State and weights of `resumed` from `folder` (`loadable`), or a fresh state.
+
+    Raises ResumeError when it is a commit of another run.
+    """
+    identity = plan_identity(setup)
+    if resumed is None or folder is None:
         return TrainState(plan=identity)
     state = TrainState(**resumed.facts["state"])
     if state.plan != identity:
@@ -52,27 +86,31 @@ def restore(setup: Setup, resumed: Commit | None) -> TrainState:
             f"run.dir ({setup.config.run.dir}) holds a run at step {state.step} over other data, template, seed, batch "
             "or number of steps; use another run.dir, or the settings in its config.yaml"
         )
-    load_commit(setup.policy, resumed, setup.config)
+    load_commit(setup.policy, resumed, folder, setup.config)
     if ranks.rank() == 0:
         logger.info("resumed at step %d from %s", state.step, resumed.path)
     return state
 
 
-def load_commit(policy: Engine, resumed: Commit, config: JpoConfig) -> None:
-    """Weights, optimizer and this rank's random state. Raises ResumeError for another number of ranks."""
-    saved_ranks = int(resumed.facts["num_ranks"])
-    if saved_ranks != ranks.num_ranks():
-        raise ResumeError(
-            f"the commit of step {resumed.step} in run.dir ({config.run.dir}) was written by {saved_ranks} ranks, now "
-            f"there are {ranks.num_ranks()}; set cluster.workers={saved_ranks}"
-        )
-    restore_rng(policy.load(resumed.path)["rng"])
+def load_commit(policy: Engine, resumed: Commit, folder: Path, config: JpoConfig) -> None:
+    """Weights, optimizer and this rank's random state.
+
+    Ranks of another number have none: each starts its generators anew, from seed, step and place. Training draws no
+    random numbers after set-up, so this only keeps what may draw some day apart on the ranks, and repeatable.
+    """
+    saved = policy.load(folder, universal=folder != resumed.path)
+    if resumed.num_ranks == ranks.num_ranks():
+        restore_rng(saved["rng"])
+    else:
+        seed_rng(int(digest([config.train.seed, resumed.step, ranks.num_ranks(), ranks.rank()])[:15], 16))
+    if folder != resumed.path:
+        discard(folder)
 
 
-def save(setup: Setup, state: TrainState, attempt: int, diary: Diary | None) -> None:
+def save(setup: Setup, state: TrainState, attempt: int, diary: Diary | None, uploads: Carrier | None) -> None:
     if diary:
         diary.spool.sync()  # a commit must not outlive the lines of the steps it contains
-    facts = {"state": asdict(state), "num_ranks": ranks.num_ranks(), "zero_stage": setup.policy.zero_stage}
+    facts = {"state": asdict(state), "zero_stage": setup.policy.zero_stage}
     done = commit(
         Path(setup.config.run.dir),
         state.step,
@@ -80,19 +118,24 @@ def save(setup: Setup, state: TrainState, attempt: int, diary: Diary | None) -> 
         lambda folder: setup.policy.save(folder, {"rng": rng_state()}),
         facts=facts,
         keep=setup.config.checkpoint.keep,
+        spare=uploads.needs if uploads else frozenset(),
     )
+    if uploads:
+        uploads.submit(done.path)
     if diary:
         logger.info("committed step %d: %.0f MB in %.1f s", done.step, done.bytes / 1e6, done.seconds)
         diary.writer.log_checkpoint(done.step, done.path, done.bytes, done.seconds)
 
 
-def export_commit(config: JpoConfig, timeout_s: float = 600.0) -> Path:
+def export_commit(config: JpoConfig, timeout_s: float = 600.0, *, elastic: bool = False) -> Path:
     """Write the export of the newest valid commit, without training. All ranks call it."""
     connect(timeout_s)
     resumed = resume_point(Path(config.run.dir), "must")
+    folder = loadable(resumed, config, elastic)
     assert resumed is not None
+    assert folder is not None
     policy = build_policy(config)
-    load_commit(policy, resumed, config)
+    load_commit(policy, resumed, folder, config)
     return export(policy, load_tokenizer(config.model), config, metrics_at(Path(config.run.dir), resumed.step))
 
 

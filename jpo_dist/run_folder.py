@@ -5,6 +5,8 @@
 <run.dir>/checkpoints/step-00000040              a commit; complete, because it got its name by one rename
 <run.dir>/checkpoints/bad-step-00000040-1        a commit that no longer verifies, set aside
 <run.dir>/checkpoints/.old-...                   on its way out; under its own name nothing is ever half deleted
+<run.dir>/checkpoints/.old-reshaped-...          a commit converted for the ranks of one start (reshape.py)
+<run.dir>/checkpoints/.old-fetched-...           a commit on its way here from checkpoint.storage (archive.py)
 """
 
 import errno
@@ -42,12 +44,12 @@ def stage_folder(run_dir: Path, attempt: int, step: int) -> Path:
     return run_dir / "checkpoints" / f".stage-{attempt:06d}" / commit_folder(run_dir, step).name
 
 
-def claim_attempt(run_dir: Path) -> int:
-    """Create the next attempt's file; of two drivers that do this at once, each gets its own number."""
+def claim_attempt(run_dir: Path, above: int = 0) -> int:
+    """Create the file of the next attempt, above `above`; of two drivers that do this at once, each gets its own."""
     folder = run_dir / "attempts"
     folder.mkdir(parents=True, exist_ok=True)
     while True:
-        attempt = newest_attempt(run_dir) + 1
+        attempt = max(newest_attempt(run_dir), above) + 1
         try:
             fd = os.open(attempt_file(run_dir, attempt), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         except FileExistsError:
@@ -84,7 +86,7 @@ def tidy(run_dir: Path, attempt: int) -> None:
         if replaced and not (folder / replaced[1]).exists():
             path.rename(folder / replaced[1])
         elif (stage and int(stage[1]) < attempt) or path.name.startswith(".old-"):
-            _remove(path)
+            remove(path)
     sync_folder(folder)
 
 
@@ -92,12 +94,12 @@ def rename_into_place(stage: Path, final: Path) -> None:
     """The moment a commit counts. One of the same step moves away first; `tidy` takes it back if we die in between."""
     replaced = final.with_name(f".old-replaced-{final.name}")
     if final.exists():
-        _remove(replaced)
+        remove(replaced)
         final.rename(replaced)
     stage.rename(final)
     sync_folder(final.parent)
-    _remove(replaced)
-    _remove(stage.parent)
+    remove(replaced)
+    remove(stage.parent)
 
 
 def commits(run_dir: Path) -> list[tuple[Path, Manifest | None]]:
@@ -119,17 +121,18 @@ def commits(run_dir: Path) -> list[tuple[Path, Manifest | None]]:
     return sorted(found, key=lambda pair: (pair[1] is None, pair[1] and (pair[1].attempt, pair[1].step)), reverse=True)
 
 
-def retain(run_dir: Path, keep: int) -> None:
-    """Delete all but the newest `keep` commits. One whose manifest cannot be read is neither counted nor deleted."""
+def retain(run_dir: Path, keep: int, spare: frozenset[str] = frozenset()) -> None:
+    """Delete all but the newest `keep` commits and those named in `spare`. One whose manifest cannot be read is neither
+    counted nor deleted."""
     readable = [path for path, manifest in commits(run_dir) if manifest is not None]
-    for path in readable[max(keep, 1) :]:
+    for path in (path for path in readable[max(keep, 1) :] if path.name not in spare):
         leaving = path.with_name(f".old-{path.name}")
         try:
-            _remove(leaving)
+            remove(leaving)
             path.rename(leaving)
         except OSError as error:
             logger.warning("old checkpoint %s could not be deleted: %s", path, error)
-        _remove(leaving)
+        remove(leaving)
 
 
 def set_aside(path: Path) -> Path | None:
@@ -156,10 +159,11 @@ def drop_stage(run_dir: Path, attempt: int) -> None:
             if not path.is_symlink():
                 with suppress(OSError):
                     os.truncate(path, 0)
-    _remove(stage)
+    remove(stage)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Delete a folder."""
     # What cannot be deleted now (files still open on NFS, an older attempt writing into it) the next `tidy` deletes.
     shutil.rmtree(path, ignore_errors=True)
 

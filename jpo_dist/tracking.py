@@ -359,6 +359,12 @@ class Writer:
             self._outbox.put_metrics("checkpoint", step, ts_ms, sizes)
             self._outbox.put("checkpoint", step=step, ts_ms=ts_ms, path=place, bytes=num_bytes, seconds=seconds)
 
+    def log_upload(self, step: int, num_bytes: int, seconds: float) -> None:
+        """Record that a checkpoint has been copied to checkpoint.storage."""
+        if self._outbox is not None:
+            sizes = {"ckpt/upload_seconds": float(seconds), "ckpt/upload_bytes": float(num_bytes)}
+            self._outbox.put_metrics("upload", step, _now_ms(), sizes)
+
     def log_model(self, folder: str | Path, copy: bool = False) -> None:
         """Record an exported Hugging Face folder as a logged model of the run; `copy` uploads its files too."""
         if self._outbox is not None:

@@ -9,39 +9,44 @@ from typing import Any
 
 from jpo_dist import metrics, ranks
 from jpo_dist.ahead import ahead
-from jpo_dist.checkpoint import open_attempt, resume_point
+from jpo_dist.archive import carrier, find_commit, open_run
 from jpo_dist.config import JpoConfig
 from jpo_dist.diary import Diary, write_down
 from jpo_dist.engine import StepOutcome, connect
 from jpo_dist.export import export
 from jpo_dist.faults import fault_point
 from jpo_dist.plan import Step
-from jpo_dist.resume import TrainState, metrics_at, restore, save
+from jpo_dist.resume import TrainState, loadable, metrics_at, restore, save
 from jpo_dist.setup import Setup, set_up
 from jpo_dist.step import learning_rate, score_comparisons, train_step
 
 logger = logging.getLogger(__name__)
 
-OnCommit = Callable[[int, dict[str, Any]], None]
+OnCommit = Callable[[int, dict[str, Any], bool], None]
 
 
 class NonFiniteError(RuntimeError):
     """Too many steps in a row had a loss or gradient that is not finite."""
 
 
-def run(config: JpoConfig, on_commit: OnCommit | None = None, timeout_s: float = 600.0) -> dict[str, float]:
+def run(
+    config: JpoConfig, on_commit: OnCommit | None = None, timeout_s: float = 600.0, *, elastic: bool = False
+) -> dict[str, float]:
     """Train to the end of the plan, from the newest valid commit if there is one. All ranks call it.
 
-    `on_commit(step, metrics)` is called on every rank after each commit. Returns the last step's metrics.
+    `on_commit(step, metrics, is_last)` is called on every rank after each commit. `elastic`: a commit of another number
+    of ranks is converted. Returns the last step's metrics.
     """
     connect(timeout_s)
     run_dir = Path(config.run.dir)
-    attempt = open_attempt(run_dir)
-    resumed = resume_point(run_dir, config.checkpoint.resume)
+    attempt, store = open_run(config)
+    resumed = find_commit(config, store)
+    shards = loadable(resumed, config, elastic)
     setup = set_up(config)
-    state = restore(setup, resumed)
+    state = restore(setup, resumed, shards)
     hosts = ranks.gather(ranks.address())
     diary = Diary.open(setup, resumed, hosts) if ranks.rank() == 0 else None
+    uploads = carrier(config, store, attempt, resumed, diary.writer.log_upload) if store and diary else None
     if resumed:
         last = metrics_at(run_dir, state.step)
     else:
@@ -57,10 +62,11 @@ def run(config: JpoConfig, on_commit: OnCommit | None = None, timeout_s: float =
             last |= evaluate(setup)
         write_down(diary, state.step, last)
         if is_due(state.step, config.checkpoint.every, setup.plan.num_steps):
-            save(setup, state, attempt, diary)
+            save(setup, state, attempt, diary, uploads)
             if on_commit:
-                on_commit(state.step, last)
+                on_commit(state.step, last, state.step == setup.plan.num_steps)
     folder = export(setup.policy, setup.tokenizer, config, last)
+    ranks.unhurried("uploading the last commit", uploads.close if uploads else lambda: None)
     if diary:
         diary.close(folder if config.tracking.log_model else None)
     return last

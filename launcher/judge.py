@@ -55,7 +55,7 @@ def run(config: JudgeRunConfig) -> dict[str, Any]:
 
 
 def _spread(config: JudgeRunConfig) -> tuple[Spread, int]:
-    workers = config.cluster.workers
+    workers = config.cluster.most
     if workers == 0:
         if config.kind == "reward_model":
             import torch

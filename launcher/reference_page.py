@@ -67,10 +67,10 @@ def _default(field: FieldInfo) -> str:
 def _kind(kind: Any) -> str:
     if get_args(kind) and get_origin(kind) is not None and "Literal" in str(get_origin(kind)):
         return ", ".join(f"`{value}`" for value in get_args(kind))
-    if get_args(kind) and "Annotated" in str(kind):
-        return _kind(get_args(kind)[0])
     if str(get_origin(kind)) in ("<class 'types.UnionType'>", "typing.Union"):
         return " or ".join(_kind(part) for part in get_args(kind))
+    if get_args(kind) and "Annotated" in str(kind):
+        return _kind(get_args(kind)[0])
     return getattr(kind, "__name__", str(kind)).replace("NoneType", "none") if not get_args(kind) else str(kind)
 
 

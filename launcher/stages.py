@@ -5,6 +5,7 @@ The same function runs in three places: Ray workers, processes that torchrun has
 
 import importlib.metadata
 import importlib.util
+import logging
 import os
 import platform
 import subprocess
@@ -13,11 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cluster.config import ClusterConfig
 from cluster.errors import is_input
-from jpo_dist.tracking import Status, replay, start_run
 from cluster.secrets import load_secrets
+from jpo_dist.tracking import Status, replay, start_run
 from launcher.config import ConfigError, RunConfig, flatten, parse, ray_job, write
 from launcher.progress import progress_of
+
+logger = logging.getLogger(__name__)
 
 Entry = Callable[[dict[str, Any]], None]
 
@@ -28,8 +32,13 @@ def train(config: RunConfig) -> Path:
     if not is_driver():
         run_ranked(train_worker, config)
         return run_dir / "export"
-    resolved = run_dir / "config.yaml"
     load_secrets(config.cluster.secrets)  # MLflow's, before the first call of it
+    if config.checkpoint.storage:  # a new machine goes on in the same MLflow run
+        from jpo_dist.remote import restore_run_files
+
+        for name in restore_run_files(config.checkpoint.storage, run_dir):
+            logger.info("fetched %s from %s", name, config.checkpoint.storage)
+    resolved = run_dir / "config.yaml"
     before = resolved.read_text(encoding="utf-8") if resolved.exists() else None
     write(config, resolved)
     start_run(config.tracking, config.run, flatten(config.model_dump(mode="json")), run_tags())
@@ -64,7 +73,8 @@ def train_worker(payload: dict[str, Any]) -> None:
     from jpo_dist.train import run
 
     config = parse(payload["config"])
-    run(config, _reporter(payload), config.cluster.collective_timeout_s)
+    cluster = config.cluster
+    run(config, _reporter(payload, cluster), cluster.collective_timeout_s, elastic=cluster.is_elastic)
 
 
 def evaluate_worker(payload: dict[str, Any]) -> None:
@@ -80,15 +90,15 @@ def export_worker(payload: dict[str, Any]) -> None:
     from jpo_dist.resume import export_commit
 
     config = parse(payload["config"])
-    export_commit(config, config.cluster.collective_timeout_s)
+    export_commit(config, config.cluster.collective_timeout_s, elastic=config.cluster.is_elastic)
 
 
-def _reporter(payload: dict[str, Any]) -> Callable[[int, dict[str, Any]], None] | None:
+def _reporter(payload: dict[str, Any], cluster: ClusterConfig) -> Callable[..., None] | None:
     if not payload["under_ray"]:
         return None
     from cluster.ray_train import commit_reporter
 
-    return commit_reporter()
+    return commit_reporter(cluster)
 
 
 def run_ranked(entry: Entry, config: RunConfig) -> None:
@@ -97,8 +107,8 @@ def run_ranked(entry: Entry, config: RunConfig) -> None:
     Under torchrun this process is a rank already and Ray need not be installed; with cluster.workers=0 it is the only
     one; else Ray starts the ranks.
     """
-    payload: dict[str, Any] = {"config": config.model_dump(mode="json"), "under_ray": False}
     load_secrets(config.cluster.secrets)
+    payload: dict[str, Any] = {"config": config.model_dump(mode="json"), "under_ray": False}
     if under_torchrun() or config.cluster.workers == 0:
         entry(payload)
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:

@@ -39,7 +39,7 @@ def tell_environment(payload):
     facts = {"env": dict(os.environ), "sum": total.item(), "family": family, "threads": torch.get_num_threads()}
     facts |= {"cwd": os.getcwd(), "backend": dist.get_backend()}
     Path(payload["out"], f"rank{dist.get_rank()}.json").write_text(json.dumps(facts))
-    report = ray_train.commit_reporter()
+    report = ray_train.commit_reporter(ClusterConfig())
     for step in (1, 2):
         report(step, {"loss": 1.0 / step})
 
@@ -133,7 +133,7 @@ def test_dead_nodes_do_not_count():
         {"Alive": True, "NodeID": "a", "NodeManagerAddress": "10.0.0.1", "Resources": {"CPU": 4.0}},
         {"Alive": False, "NodeID": "b", "NodeManagerAddress": "10.0.0.2", "Resources": {"CPU": 4.0}},
     ]
-    assert resources.nodes_of(records, {"a": {"CPU": 1.0}}) == [Node("10.0.0.1", 4.0, 0.0, 1.0, 0.0)]
+    assert resources.nodes_of(records, {"a": {"CPU": 1.0}}) == [Node("10.0.0.1", 4.0, 0.0, 1.0, 0.0, "a")]
 
 
 @pytest.mark.parametrize(
