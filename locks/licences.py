@@ -1,6 +1,6 @@
 """docs/licences.md from the metadata of the installed packages: `make licences`.
 
-Packages of the locks that are not installed here (CUDA's, the MLflow server's), and those whose metadata say nothing,
+Packages of the locks that are not installed here (CUDA's), and those whose metadata say nothing,
 stand in ELSEWHERE with what their files say.
 """
 
@@ -16,12 +16,9 @@ ELSEWHERE = {
     "cuda-bindings": "Apache-2.0",
     "cuda-pathfinder": "Apache-2.0",
     "cuda-toolkit": f"{NVIDIA} (names packages, has no files)",
-    "flask-wtf": "BSD License",
     "huey": "MIT",
-    "psycopg2-binary": "GNU Library or Lesser General Public License (LGPL), with exceptions",
     "skops": "MIT",
     "triton": "MIT License",
-    "wtforms": "BSD License",
 }
 HEADER = """# Licences
 

@@ -264,7 +264,10 @@ def test_ray_clusters_follow_the_rules(rendered: Rendered) -> None:
                 assert volumes[mounts["/runs"]]["persistentVolumeClaim"]["claimName"] == "runs"
                 assert {"/tmp", "/home/jpo"} <= set(mounts)  # where Ray writes: the root file system is read-only
                 assert not [key for key in container if key.endswith("Probe")], "KubeRay knows the probes of rayVersion"
-                assert pod["terminationGracePeriodSeconds"] >= (600 if overlay == "gpu-production" else 120)
+                assert pod["terminationGracePeriodSeconds"] == (600 if overlay == "gpu-production" else 120)
+            *words, seconds = container["lifecycle"]["preStop"]["exec"]["command"]  # of the worker
+            assert words == ["python", "-m", "cluster.leave"]
+            assert pod["terminationGracePeriodSeconds"] - 60 < int(seconds) < pod["terminationGracePeriodSeconds"]
 
 
 def test_a_job_has_the_cluster_that_would_stand_and_one_image(rendered: Rendered) -> None:
@@ -323,6 +326,28 @@ def test_the_mlflow_server_is_locked(rendered: Rendered) -> None:
         assert environment["MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX"] == "^mlflow-artifacts:/"
         assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)
         assert "NO_PERMISSIONS" in one(platform, "ConfigMap", "mlflow-auth")["data"]["auth.ini"]
+
+
+# ---- ray up
+
+
+def test_ray_up_follows_rays_own_schema() -> None:
+    ray = importlib.metadata.distribution("ray")
+    schema = json.loads(Path(ray.locate_file("ray/autoscaler/ray-schema.json")).read_text(encoding="utf-8"))
+    config = yaml.safe_load((ROOT / "cluster" / "ray_up.yaml").read_text(encoding="utf-8"))
+    jsonschema.validate(config, schema)
+    for wrong in (changed(config, "docker.images", "x"), changed(config, "provider", None), {**config, "workers": 2}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)
+    (head,) = config["head_start_ray_commands"]
+    assert {"--head", "--num-cpus=0", "--dashboard-host=127.0.0.1"} <= set(shlex.split(head))
+    options = set(config["docker"]["run_options"])
+    assert {"--cap-drop=ALL", "--security-opt=no-new-privileges", "--env=RAY_AUTH_MODE=token"} <= options
+    (token,) = (option.partition("TOKEN_PATH=")[2] for option in options if "TOKEN_PATH" in option)
+    assert token in config["file_mounts"]
+    images = KUBERNETES / "overlays" / "gpu-production" / "images" / "kustomization.yaml"
+    named = {image["name"]: image for image in yaml.safe_load(images.read_text(encoding="utf-8"))["images"]}
+    assert config["docker"]["image"] == f"{named['jpo']['newName']}:{named['jpo']['newTag']}"
 
 
 # ---- the page
