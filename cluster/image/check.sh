@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `make image-check`: builds the Dockerfile without a daemon (buildah) on a Debian made by debootstrap, and tries the image
-# as Kubernetes would run it: read-only root, uid 1000, no capability, no network. Debian, root; about ten minutes.
+# `make image-check`: builds both Dockerfiles without a daemon (buildah) on a Debian made by debootstrap, and tries the
+# images as Kubernetes would run them: read-only root, uid 1000, no capability, no network. Debian, root; ten minutes.
 #
 #   TORCH=torch==2.13.0+cpu PIP_EXTRA_INDEX_URL=… make image-check     with another torch, or index
 #   FLAVOR=cuda make image-check                                       with the other torch, still on the CPU
@@ -64,12 +64,15 @@ for place in $(echo "$settings" | sed -n 's/^find-links=//p' | tr ' ' '\n' | sor
   [ ! -d "$place" ] || volumes+=(--volume "$place:$place:ro")
 done
 
-buildah build --isolation chroot --format docker --layers --tag "$image" \
-  --build-arg BASE_IMAGE=localhost/debian:bookworm ${TORCH:+--build-arg "TORCH=$TORCH"} ${FLAVOR:+--build-arg "FLAVOR=$FLAVOR"} \
-  --build-arg "REVISION=$(git rev-parse HEAD 2> /dev/null || echo unknown)" \
-  --secret "id=pip,src=$work/secret/pip.conf" --secret "id=ca,src=$work/secret/ca.pem" \
-  "${volumes[@]}" . > "$work/build.log" 2>&1 || { tail -60 "$work/build.log" >&2; exit 1; }
-say "built; log: $(wc -l < "$work/build.log") lines"
+build() {  # build TAG DOCKERFILE ARGUMENT…
+  buildah build --isolation chroot --format docker --layers --tag "$1" --file "$2" \
+    --build-arg BASE_IMAGE=localhost/debian:bookworm "${@:3}" \
+    --secret "id=pip,src=$work/secret/pip.conf" --secret "id=ca,src=$work/secret/ca.pem" \
+    "${volumes[@]}" . > "$work/build.log" 2>&1 || { tail -60 "$work/build.log" >&2; exit 1; }
+}
+build "$image" Dockerfile ${TORCH:+--build-arg "TORCH=$TORCH"} ${FLAVOR:+--build-arg "FLAVOR=$FLAVOR"} \
+  --build-arg "REVISION=$(git rev-parse HEAD 2> /dev/null || echo unknown)"
+say "built"
 
 # ---- what the image says of itself
 buildah inspect --type image "$image" > "$work/inspect.json"
@@ -78,7 +81,8 @@ python3 cluster/image/examine.py "$work/inspect.json" "$canary" "${hosts[@]}"
 container=$(buildah from "$image")
 root=$(buildah mount "$container")
 if grep -rqF "$canary" "$root"; then echo "the image holds the pip settings of the build" >&2; exit 1; fi
-say "size: $(du -sm "$root" | cut -f1) MB ($(du -sm "$root/opt/jpo" | cut -f1) MB of it Python)"
+say "size: $(du -sm "$root" | cut -f1) MB ($(du -sm "$root/opt/jpo" | cut -f1) MB of it Python), packed: \
+$(tar --create --one-file-system --directory "$root" . | gzip -1 | wc -c | awk '{ printf "%d MB", $1 / 1e6 }')"
 
 # ---- the image at work
 mkdir -p "$work/runs"
@@ -104,11 +108,15 @@ inside() {  # a command in the image, as a pod with `restricted` security would 
 }
 
 # shellcheck disable=SC2016
-inside bash -euc '
+refused='refused() { if "$@" > /dev/null 2>&1; then echo "worked and should not: $*" >&2; exit 1; fi; }'
+# shellcheck disable=SC2016
+inside bash -euc "$refused"'
   [ "$(id -u):$(id -g)" = 1000:1000 ]
-  ! command -v gcc g++ cc c++ pip pip3
-  ! touch /opt/jpo/x 2> /dev/null
+  for program in gcc g++ cc c++ pip pip3; do refused command -v "$program"; done
+  refused touch /opt/jpo/x
+  refused python -m pip
   touch /runs/x && rm /runs/x
+  [ "$(awk "/^Cap(Prm|Eff|Bnd)/ { print \$2 }" /proc/self/status | sort -u)" = 0000000000000000 ]
   bash -lc "ray --version && command -v jpo" > /dev/null
 '
 say "uid 1000, read-only root, no compiler, no pip"
@@ -116,14 +124,14 @@ inside jpo doctor
 say "jpo doctor"
 
 # shellcheck disable=SC2016
-inside bash -euc '
+inside bash -euc "$refused"'
   export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=/tmp/token
   (umask 077; head -c 32 /dev/urandom | od -An -tx1 | tr -d " \n" > /tmp/token)
   python -m cluster.health                                # no node: nothing to ask
   ray start --head --num-cpus=1 --object-store-memory=100000000 > /tmp/start.log 2>&1 || { cat /tmp/start.log; exit 1; }
   for try in $(seq 60); do python -m cluster.health 2> /dev/null && break; sleep 1; done
   python -m cluster.health                                # the node answers
-  ! RAY_AGENT_PORT=1 python -m cluster.health 2> /dev/null # and if it did not
+  refused env RAY_AGENT_PORT=1 python -m cluster.health   # and if it did not
   ray stop > /dev/null
 '
 say "health check: none, alive, silent"
@@ -143,3 +151,26 @@ assert (run / "export" / "model.safetensors").is_file(), list((run / "export").i
 print(f"        2 workers, 6 steps; loss before {first['eval/loss']:.4f}, at the end {lines[-1]['metrics']['loss']:.4f}")
 PYTHON
 say "trained and exported inside"
+
+# ---- the MLflow server's image
+build localhost/jpo-mlflow:check cluster/kubernetes/mlflow/Dockerfile
+container=$(buildah from localhost/jpo-mlflow:check)
+root=$(buildah mount "$container")
+if grep -rqF "$canary" "$root"; then echo "the MLflow image holds the pip settings of the build" >&2; exit 1; fi
+mkdir -p "$root/runs" "$root/home/jpo" "$root/opt/jpo"  # places that `inside` expects
+variables=(PATH=/opt/mlflow/bin:/usr/bin:/bin)
+# shellcheck disable=SC2016
+inside bash -euc "$refused"'
+  [ "$(id -u)" = 1000 ]
+  refused command -v pip
+  python -c "import psycopg2, flask_wtf, mlflow.server.auth"
+  cd /tmp
+  mlflow server --host=127.0.0.1 --port=5000 > /tmp/server.log 2>&1 &
+  for try in $(seq 120); do
+    python -c "import urllib.request as u; u.urlopen(\"http://127.0.0.1:5000/health\")" 2> /dev/null && break
+    sleep 1
+  done
+  python -c "import urllib.request as u; print(u.urlopen(\"http://127.0.0.1:5000/version\").read().decode())"
+  kill %1
+' > "$work/mlflow.log" 2>&1 || { tail -40 "$work/mlflow.log" >&2; exit 1; }
+say "MLflow server $(tail -n 1 "$work/mlflow.log"): $(du -sm "$root" | cut -f1) MB"
