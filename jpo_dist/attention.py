@@ -30,6 +30,16 @@ SHORTEST_SHARE = 0.7
 """A segment joins a block if it is at least this share of the block's longest: the rest is computed for nothing."""
 
 
+class Branches(NamedTuple):
+    """Where items share their instruction, its tokens are in the row once: everything but attention computes them once.
+    Attention spreads the row out to whole segments, S tokens, and takes each token's result from one of its places."""
+
+    spread_S: torch.Tensor
+    """Where in the row each token of each segment is."""
+    place_T: torch.Tensor
+    """A place among the segments' tokens for each token of the row."""
+
+
 class Block(NamedTuple):
     rows: torch.Tensor
     """Where the tokens of its segments are in the packed row."""
@@ -46,6 +56,7 @@ def segment_attention(  # noqa: PLR0913 (the signature is transformers' attentio
     value_1KTD: torch.Tensor,
     attention_mask: torch.Tensor | None,
     segment_lengths: tuple[int, ...] | None = None,
+    branches: Branches | None = None,
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
@@ -61,17 +72,34 @@ def segment_attention(  # noqa: PLR0913 (the signature is transformers' attentio
         raise ValueError(f"{type(module).__name__} uses attention sinks, which packed scoring does not know")
     if segment_lengths is None or attention_mask is not None:
         raise ValueError(f"{SEGMENTS} attention scores packed items only; generate with another attn_implementation")
+    if branches is None:
+        return _attend_all(query_1HTD, key_1KTD, value_1KTD, segment_lengths, scaling, sliding_window, softcap), None
+    query, key, value = (t.index_select(2, branches.spread_S) for t in (query_1HTD, key_1KTD, value_1KTD))
+    attended = _attend_all(query, key, value, segment_lengths, scaling, sliding_window, softcap)
+    return attended.index_select(1, branches.place_T), None
+
+
+def _attend_all(
+    query_1HTD: torch.Tensor,
+    key_1KTD: torch.Tensor,
+    value_1KTD: torch.Tensor,
+    segment_lengths: tuple[int, ...],
+    scaling: float | None,
+    sliding_window: int | None,
+    softcap: float | None,
+) -> torch.Tensor:
+    """By the way that is fastest on this device and can express the model's attention."""
     groups = query_1HTD.shape[1] // key_1KTD.shape[1]
     scale = scaling if scaling is not None else query_1HTD.shape[-1] ** -0.5
     if query_1HTD.is_cuda and softcap is None and query_1HTD.dtype in (torch.bfloat16, torch.float16):
-        return _attend_varlen(query_1HTD, key_1KTD, value_1KTD, segment_lengths, scale, sliding_window), None
+        return _attend_varlen(query_1HTD, key_1KTD, value_1KTD, segment_lengths, scale, sliding_window)
     if groups > 1:
         key_1KTD, value_1KTD = (t.repeat_interleave(groups, dim=1) for t in (key_1KTD, value_1KTD))
     if query_1HTD.device.type == "cpu" and softcap is None and (sliding_window or LONGEST_IN_BLOCK) >= LONGEST_IN_BLOCK:
-        return _attend_in_blocks(query_1HTD, key_1KTD, value_1KTD, segment_lengths, scale), None
+        return _attend_in_blocks(query_1HTD, key_1KTD, value_1KTD, segment_lengths, scale)
     pieces = [t.split(segment_lengths, dim=2) for t in (query_1HTD, key_1KTD, value_1KTD)]
     attended = [_attend(q, k, v, scale, sliding_window, softcap) for q, k, v in zip(*pieces, strict=True)]
-    return torch.cat(attended, dim=2).transpose(1, 2), None
+    return torch.cat(attended, dim=2).transpose(1, 2)
 
 
 def _attend_varlen(

@@ -13,11 +13,10 @@ import numpy as np
 
 from jpo_dist.config import TrainConfig
 from jpo_dist.order import epoch_order, groups
-from jpo_dist.packing import Room, connected, micro_steps, spread
+from jpo_dist.packing import NO_LIMIT, Room, Sizes, connected, micro_steps, spread
 from jpo_dist.records import ComparisonSet
 
 EVALUATED_AT_A_TIME = 512
-NO_LIMIT = 2**62
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,8 @@ class Plan:
     shared_C: np.ndarray
     """Tokens of instruction that both items of a comparison begin with; zeros score everything."""
     lengths_N: np.ndarray
+    trunks_N2: np.ndarray | None
+    """(number, length) of each item's instruction: a rank computes equal ones once. None: every item by itself."""
     order_of: Callable[[int], np.ndarray]
     """Epoch to the order of its comparisons."""
     room: Room
@@ -83,11 +84,12 @@ class Plan:
         chosen_C = self.order_of(epoch)[start : start + self.comparisons_per_step]
         items_U, ends = np.unique([self.winners_C[chosen_C], self.losers_C[chosen_C]], return_inverse=True)
         winners, losers = ends.reshape(2, -1).tolist()
-        lengths = self.lengths_N[items_U].tolist()
+        trunks = ([], []) if self.trunks_N2 is None else self.trunks_N2[items_U].T.tolist()
+        sizes = Sizes(self.lengths_N[items_U].tolist(), *trunks)
         skips_U = _skips(winners, losers, self.shared_C[chosen_C], len(items_U))
         micros = []
-        for places in micro_steps(winners, losers, lengths, self.room):
-            by_rank = spread({end for p in places for end in (winners[p], losers[p])}, lengths, self.room)
+        for places in micro_steps(winners, losers, sizes, self.room):
+            by_rank = spread({end for p in places for end in (winners[p], losers[p])}, sizes, self.room)
             assert by_rank is not None, "micro_steps returned one that does not fit"
             row = {item: i for i, item in enumerate(item for mine in by_rank for item in mine)}
             micros.append(
@@ -124,10 +126,11 @@ def make_plan(
     num_ranks: int,
     shared_C: np.ndarray | None = None,
     quadratic: float = 0.0,
+    trunks_N2: np.ndarray | None = None,
 ) -> Plan:
     """Raises ValueError when there is nothing to train on or a limit cannot hold the longest comparison.
 
-    `shared_C`: see Plan; None scores every token. `quadratic`: see Room.
+    `shared_C`, `trunks_N2`: see Plan; None scores every token and shares nothing. `quadratic`: see Room.
     """
     if not len(comparisons):
         raise ValueError("data.train has no comparisons left to train on; see the counts of skipped rows above")
@@ -149,6 +152,7 @@ def make_plan(
         weights_C=comparisons.weights_C,
         shared_C=np.zeros(len(comparisons), dtype=np.int64) if shared_C is None else shared_C,
         lengths_N=lengths_N,
+        trunks_N2=trunks_N2,
         order_of=lru_cache(maxsize=2)(partial(epoch_order, len(comparisons), seed, group_C)),
         room=room,
         comparisons_per_step=train.comparisons_per_step,
@@ -163,9 +167,10 @@ def evaluation_plan(
     num_ranks: int,
     shared_C: np.ndarray | None = None,
     quadratic: float = 0.0,
+    trunks_N2: np.ndarray | None = None,
 ) -> Plan:
     """Every comparison once, in order, many at a time: an item that several of them share is scored once."""
     many = max(train.comparisons_per_step, EVALUATED_AT_A_TIME)
     changes = {"shuffle": False, "sample_by": "comparison", "max_steps": None, "epochs": 1}
     once = train.model_copy(update={**changes, "comparisons_per_step": many})
-    return make_plan(comparisons, lengths_N, once, num_ranks, shared_C, quadratic)
+    return make_plan(comparisons, lengths_N, once, num_ranks, shared_C, quadratic, trunks_N2)

@@ -1,6 +1,7 @@
-"""Tokens that both items of a comparison begin with: they cancel in its margin, in value and in gradient.
+"""What items have in common: leading tokens of both sides of a comparison, which cancel in its margin in value and in
+gradient and need no score; whole instructions, which need to be computed once only.
 
-Legend: C comparisons.
+Legend: N items, C comparisons.
 """
 
 import numpy as np
@@ -32,3 +33,11 @@ def shared_prefixes(tokens: TokenizedItems, winners_C: np.ndarray, losers_C: np.
         shared[where] = step[parted[first_of]]
         shared_C[part] = shared
     return shared_C
+
+
+def trunks(tokens: TokenizedItems) -> np.ndarray:
+    """(number, length) of each item's instruction, (N, 2): equal tokens, equal number."""
+    numbers: dict[bytes, int] = {}
+    lengths = tokens.instruction_lengths_N
+    found = [numbers.setdefault(tokens.ids(row)[: lengths[row]].tobytes(), len(numbers)) for row in range(len(tokens))]
+    return np.stack([np.array(found, dtype=np.int64), lengths], axis=1)

@@ -7,9 +7,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from filelock import FileLock
 
-from jpo_dist.config import DataConfig
+from jpo_dist.config import DataConfig, TrainConfig
 from jpo_dist.paths import cache_folder
-from jpo_dist.prefix import shared_prefixes
+from jpo_dist.prefix import shared_prefixes, trunks
 from jpo_dist.records import ComparisonSet, digest
 from jpo_dist.tokenize import TokenizedItems, tokenize
 
@@ -29,11 +29,11 @@ class Prepared(NamedTuple):
     shared_C: np.ndarray
     """Leading tokens of each comparison that need no score, see plan.Plan."""
     skipped: dict[Literal["tie", "over-long"], int]
+    trunks_N2: np.ndarray | None = None
+    """Instructions that are computed once, see plan.Plan."""
 
 
-def prepare(
-    tokenizer: Any, everything: ComparisonSet, data: DataConfig, *, score_shared_prefix: bool = False
-) -> Prepared:
+def prepare(tokenizer: Any, everything: ComparisonSet, data: DataConfig, train: TrainConfig) -> Prepared:
     """Drop ties, which none of the losses can use, and tokenize; drop the comparisons that have an over-long item and
     count them, or raise OverLongError."""
     ties = int(everything.is_tie_C.sum())
@@ -53,8 +53,9 @@ def prepare(
         comparisons, tokens = comparisons.subset(~bad_C), tokens.take(used)
     winners_C, losers_C = comparisons.winners_C, comparisons.losers_C
     nothing = np.zeros(len(comparisons), dtype=np.int64)
-    shared_C = nothing if score_shared_prefix else shared_prefixes(tokens, winners_C, losers_C)
-    return Prepared(comparisons, tokens, shared_C, {"tie": ties, "over-long": int(bad_C.sum())})
+    shared_C = nothing if train.score_shared_prefix else shared_prefixes(tokens, winners_C, losers_C)
+    trunks_N2 = trunks(tokens) if train.share_instructions else None
+    return Prepared(comparisons, tokens, shared_C, {"tie": ties, "over-long": int(bad_C.sum())}, trunks_N2)
 
 
 def tokens_of(tokenizer: Any, comparisons: ComparisonSet, data: DataConfig) -> TokenizedItems:

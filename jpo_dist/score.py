@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from jpo_dist.attention import NO_ATTENTION_FUNCTION, SEGMENTS
+from jpo_dist.attention import NO_ATTENTION_FUNCTION, SEGMENTS, Branches
 from jpo_dist.head import replace_head_forward
 from jpo_dist.tokenize import TokenizedItems
 
@@ -32,10 +32,16 @@ class Packed:
     """2 * item + part: where the log-prob of each row is added up."""
     segment_lengths: tuple[int, ...]
     num_items: int
+    branches: Branches | None = None
+    """How instructions that several items have are computed once; None: every item is there whole."""
 
 
 def pack(
-    tokens: TokenizedItems, items_n: np.ndarray, device: torch.device, skips_n: np.ndarray | None = None
+    tokens: TokenizedItems,
+    items_n: np.ndarray,
+    device: torch.device,
+    skips_n: np.ndarray | None = None,
+    share_instructions: bool = False,
 ) -> Packed:
     """No padding anywhere; the first `skips_n` tokens of an item are computed and not scored. An empty `items_n` gives
     two tokens that count for nothing: under ZeRO-3 every rank has to take part in every forward, or all ranks wait for
@@ -43,26 +49,40 @@ def pack(
     pieces = [tokens.ids(int(item)) for item in items_n] or [np.zeros(2, dtype=np.int32)]
     lengths = np.array([len(piece) for piece in pieces])
     ids = np.concatenate(pieces).astype(np.int64)
-    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
-    positions = np.arange(len(ids)) - starts
+    starts = np.cumsum(lengths) - lengths
     segment = np.repeat(np.arange(len(pieces)), lengths)
+    positions = np.arange(len(ids)) - starts[segment]
     scored = positions < lengths[segment] - 1
     if skips_n is not None and len(items_n):
         scored &= positions + 1 >= skips_n[segment]
     rows = np.flatnonzero(scored)
     # Target t of row t - 1 belongs to the response from the boundary on; EOS, the last target, is part of it.
-    boundary = tokens.instruction_lengths_N[items_n][segment] if len(items_n) else np.zeros(len(ids), dtype=np.int64)
-    part = np.where(positions + 1 >= boundary, RESPONSE, INSTRUCTION)
+    boundaries_n = tokens.instruction_lengths_N[items_n] if len(items_n) else np.zeros(1, dtype=np.int64)
+    part = np.where(positions + 1 >= boundaries_n[segment], RESPONSE, INSTRUCTION)
+    here = whole = np.arange(len(ids))  # where each token of each item is in the row, and which tokens the row has
+    if share_instructions:
+        trunk_n = first_with_instruction(pieces, boundaries_n)
+        doubled = (trunk_n[segment] != segment) & (positions < boundaries_n[segment])
+        whole = np.flatnonzero(~doubled)
+        here = (np.cumsum(~doubled) - 1)[np.where(doubled, starts[trunk_n[segment]] + positions, here)]
     move = lambda array: torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)  # noqa: E731
     return Packed(
-        ids_1T=move(ids)[None],
-        positions_1T=move(positions)[None],
-        rows_R=move(rows),
+        ids_1T=move(ids[whole])[None],
+        positions_1T=move(positions[whole])[None],
+        rows_R=move(here[rows]),
         targets_R=move(ids[rows + 1]),
         slots_R=move((2 * segment + part)[rows]),
         segment_lengths=tuple(int(n) for n in lengths),
         num_items=len(items_n),
+        branches=Branches(move(here), move(whole)) if len(whole) < len(ids) else None,
     )
+
+
+def first_with_instruction(pieces: list[np.ndarray], boundaries_n: np.ndarray) -> np.ndarray:
+    """For each item, the first one that has its instruction, (n,)."""
+    first: dict[bytes, int] = {}
+    found = [piece[:end].tobytes() for piece, end in zip(pieces, boundaries_n, strict=True)]
+    return np.array([first.setdefault(instruction, i) for i, instruction in enumerate(found)])
 
 
 class Scorer(nn.Module):
@@ -95,6 +115,7 @@ class Scorer(nn.Module):
             input_ids=batch.ids_1T,
             position_ids=batch.positions_1T,
             segment_lengths=batch.segment_lengths,
+            branches=batch.branches,
             use_cache=False,
         ).last_hidden_state
         logps_R: torch.Tensor = self._head[0](hidden_1TD[0].index_select(0, batch.rows_R), batch.targets_R)

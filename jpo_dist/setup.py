@@ -41,7 +41,8 @@ def set_up(config: JpoConfig) -> Setup:
     dataset, held_out, notes = load_data(config, tokenizer)
     share = attention_share(config.model)
     lengths_N, num_ranks = dataset.tokens.lengths_N, ranks.num_ranks()
-    plan = make_plan(dataset.comparisons, lengths_N, config.train, num_ranks, dataset.shared_C, share)
+    common = (dataset.shared_C, share, dataset.trunks_N2)
+    plan = make_plan(dataset.comparisons, lengths_N, config.train, num_ranks, *common)
     known = [dataset] if held_out is None else [dataset, held_out]
     torch.manual_seed(config.train.seed)
     early: dict[str, Callable[[], Reference]] = {"live": lambda: live(config), "cached": lambda: cached(config, *known)}
@@ -74,11 +75,8 @@ def load_data(config: JpoConfig, tokenizer: Any) -> tuple[Prepared, Prepared | N
             f"held out {len(held)} comparisons by instruction, {len(comparisons)} are left to train on; "
             f"{split.num_crossing} join an instruction of each side and are in neither"
         )
-    whole = config.train.score_shared_prefix
-    prepared = prepare(tokenizer, comparisons, config.data, score_shared_prefix=whole)
-    held_out = (
-        prepare(tokenizer, held, config.data, score_shared_prefix=whole) if held is not None and len(held) else None
-    )
+    prepared = prepare(tokenizer, comparisons, config.data, config.train)
+    held_out = prepare(tokenizer, held, config.data, config.train) if held is not None and len(held) else None
     for name, part in (("data.train", prepared), ("held out", held_out)):
         if part and (part.skipped["tie"] or part.skipped["over-long"] or part.tokens.truncated):
             skipped = f"{part.skipped['tie']} ties and {part.skipped['over-long']} over-long comparisons skipped"

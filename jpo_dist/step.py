@@ -64,8 +64,12 @@ def score_comparisons(
     policy: Policy, reference: Reference, dataset: Prepared, config: JpoConfig
 ) -> tuple[np.ndarray, np.ndarray]:
     """(comparison numbers, metric columns) of every comparison in `dataset`, equal on all ranks. No gradient."""
-    tokens, compared = dataset.tokens, dataset.comparisons
-    plan = evaluation_plan(compared, tokens.lengths_N, config.train, ranks.num_ranks(), dataset.shared_C)
+    lengths_N, num_ranks, common = (
+        dataset.tokens.lengths_N,
+        ranks.num_ranks(),
+        (dataset.shared_C, 0.0, dataset.trunks_N2),
+    )
+    plan = evaluation_plan(dataset.comparisons, lengths_N, config.train, num_ranks, *common)
     meter = metrics.Meter()
     with torch.no_grad():
         for step in plan.steps():

@@ -59,7 +59,7 @@ def test_first_step_equals_the_float64_oracle(files: dict[str, str], alone: dict
     from jpo_dist.plan import make_plan
 
     found, _ = sources.read(files["data"], on_bad_row="error")
-    data = prepare(byte_tokenizer(), found, config.data)
+    data = prepare(byte_tokenizer(), found, config.data, config.train)
     step = make_plan(data.comparisons, data.tokens.lengths_N, config.train, 1).step(0)
     model = tiny_model().double()
     edges = [(int(found.winners_C[c]), int(found.losers_C[c]), float(found.weights_C[c])) for c in step.comparisons_C]
@@ -85,6 +85,11 @@ def test_scoring_what_both_items_begin_with_changes_nothing(files: dict[str, str
     """By default the shared prefix is not scored. Here it is, and many items have several comparisons."""
     whole = run(files, 2, train={"score_shared_prefix": True, "tokens_per_micro_step": 140})
     assert_same(alone, whole)
+
+
+def test_instructions_computed_once_change_nothing(files: dict[str, str], alone: dict[str, Any]) -> None:
+    shared = run(files, 2, train={"share_instructions": True, "tokens_per_micro_step": 140})
+    assert_same(alone, shared)
 
 
 def test_four_ranks_some_without_items_equal_one(files: dict[str, str], alone: dict[str, Any]) -> None:

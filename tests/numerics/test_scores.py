@@ -111,6 +111,50 @@ def test_packed_scores_and_gradients_equal_the_float64_oracle(family: str) -> No
     assert_gradients_close(ours, gradients(plain, (expected * COEFFICIENTS).sum()), 1e-6)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_instructions_computed_once_give_the_same_scores_and_gradients(family: str) -> None:
+    """Items 0, 3 and 4 have one instruction; the row has its tokens once. Skips differ between them on purpose."""
+    config, tokens = FAMILIES[family](), encode([*ITEMS, Item.of("say it", "yes yes no")])
+    plain = build(config, "eager" if "softcaps" in family else "sdpa")
+    packed = build(config, SEGMENTS)
+    batch = pack(tokens, np.arange(5), CPU, share_instructions=True)
+    trunk = int(tokens.instruction_lengths_N[0])
+    assert batch.ids_1T.shape[1] == len(tokens.ids_T) - 2 * trunk
+    expected, found = naive(plain, tokens), item_scores(Scorer(packed)(batch), batch)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+    coefficients = torch.linspace(-1, 1, 10, dtype=torch.float64).view(-1, 2)
+    ours = gradients(packed, (found * coefficients).sum())
+    assert_gradients_close(ours, gradients(plain, (expected * coefficients).sum()), 1e-6)
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_what_is_skipped_is_missing_from_the_instruction_part_alone(share: bool) -> None:
+    tokens, model = encode(), build(FAMILIES["llama"](), SEGMENTS)
+    scorer, skips = Scorer(model), np.array([4, 0, 3, 7])
+    whole = pack(tokens, np.arange(4), CPU)
+    part = pack(tokens, np.arange(4), CPU, skips, share)
+    assert len(part.rows_R) == len(whole.rows_R) - (3 + 2 + 6), "the first token has no row anyway"
+    with torch.no_grad():
+        all_logps, scores = scorer(whole), item_scores(scorer(part), part)
+    item = torch.from_numpy(np.repeat(np.arange(4), tokens.lengths_N - 1))
+    for i, skip in enumerate(skips):
+        own, boundary = all_logps[item == i].double(), int(tokens.instruction_lengths_N[i])
+        expected = torch.stack([own[max(0, skip - 1) : boundary - 1].sum(), own[boundary - 1 :].sum()])
+        torch.testing.assert_close(scores[i], expected, rtol=0, atol=1e-9)
+
+
+def test_checkpointed_layers_keep_instructions_shared() -> None:
+    tokens = encode()
+    plain, recomputing = (build(FAMILIES["llama"](), SEGMENTS).train() for _ in range(2))
+    recomputing.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    found = []
+    for model in (plain, recomputing):
+        batch = pack(tokens, np.arange(4), CPU, share_instructions=True)
+        scores = item_scores(Scorer(model)(batch), batch)
+        found.append(gradients(model, (scores * COEFFICIENTS).sum()))
+    assert_gradients_close(found[0], found[1], 1e-9)
+
+
 @pytest.mark.parametrize("family", ["llama", "qwen2, window", "gpt2"])
 def test_long_items_beside_short_ones_equal_the_float64_oracle(family: str) -> None:
     """On the CPU a pack of short items attends in blocks, one with an item of over 256 tokens item by item."""

@@ -90,7 +90,7 @@ def our_losses(rows: list[dict[str, str]], folder: Path, **objective: Any) -> tu
     )  # fmt: skip
     (done,) = run_ranks(trajectory, 1, config, STEPS, timeout=200, group=False)
     comparisons, _ = sources.read(str(file), on_bad_row="error")
-    data = prepare(byte_tokenizer(), comparisons, config.data)
+    data = prepare(byte_tokenizer(), comparisons, config.data, config.train)
     ends = zip(comparisons.winners_C, comparisons.losers_C, strict=True)
     ids = [data.tokens.ids(int(row)).tolist() for edge in ends for row in edge]
     return [float(np.mean(step["loss"])) for step in done["steps"]], ids

@@ -286,3 +286,25 @@ def test_groups_come_whole_in_random_order_and_score_their_items_once() -> None:
     assert orders[0] != sorted(orders[0])
     apart = plan_of(edges, lengths, 2, comparisons_per_step=24, tokens_per_micro_step=1000)
     assert np.mean([sum(len(m.items_N) for m in step.micro_steps) for step in apart.steps()]) > 32
+
+
+@settings(deadline=None)
+@given(problems(), st.integers(1, 5), st.data())
+def test_items_of_one_instruction_stay_on_one_rank_and_count_it_once(
+    problem: Problem, ranks: int, data: st.DataObject
+) -> None:
+    edges, lengths, train = problem
+    made, numbers = graph(edges)
+    sizes = np.array([lengths[n] for n in numbers])
+    trunk = np.array([data.draw(st.integers(0, 3)) for _ in numbers])
+    heads = [data.draw(st.integers(0, int(sizes[trunk == t].min(initial=60)) - 1)) for t in range(4)]
+    trunks = np.stack([trunk, np.array(heads)[trunk]], axis=1)
+    plan = make_plan(made, sizes, TrainConfig.model_validate(train), ranks, trunks_N2=trunks)
+    for step in plan.steps():
+        assert sorted(c for m in step.micro_steps for c in m.comparisons_C) == sorted(step.comparisons_C)
+        for micro in step.micro_steps:
+            for t in range(4):
+                assert sum((trunk[mine] == t).any() for mine in micro.items_by_rank if len(mine)) <= 1
+            for mine in micro.items_by_rank:
+                computed = sizes[mine].sum() - sum(heads[t] * max(0, (trunk[mine] == t).sum() - 1) for t in range(4))
+                assert computed <= plan.room.tokens

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jpo_dist import prepare as module
-from jpo_dist.config import DataConfig
+from jpo_dist.config import DataConfig, TrainConfig
 from jpo_dist.prefix import shared_prefixes
 from jpo_dist.prepare import prepare, tokens_of
 from jpo_dist.records import Comparison, ComparisonSet, Item
@@ -44,7 +44,7 @@ def test_shared_prefixes_equal_a_plain_loop(case: tuple[TokenizedItems, np.ndarr
 
 
 def test_many_comparisons_are_looked_at_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
-    ready = prepare(byte_tokenizer(), comparisons(12), PLAIN)
+    ready = prepare(byte_tokenizer(), comparisons(12), PLAIN, TrainConfig())
     monkeypatch.setattr("jpo_dist.prefix._AT_A_TIME", 5)
     again = shared_prefixes(ready.tokens, ready.comparisons.winners_C, ready.comparisons.losers_C)
     assert again.tolist() == ready.shared_C.tolist()
@@ -53,9 +53,9 @@ def test_many_comparisons_are_looked_at_in_portions(monkeypatch: pytest.MonkeyPa
 
 def test_equal_instructions_share_all_of_it_and_nothing_of_the_response() -> None:
     made = ComparisonSet.build([Comparison(Item.of("say", "yes please"), Item.of("say", "yes"))])
-    ready = prepare(byte_tokenizer(), made, PLAIN)
+    ready = prepare(byte_tokenizer(), made, PLAIN, TrainConfig())
     assert ready.shared_C.tolist() == [ready.tokens.instruction_lengths_N[0]]
-    assert prepare(byte_tokenizer(), made, PLAIN, score_shared_prefix=True).shared_C.tolist() == [0]
+    assert prepare(byte_tokenizer(), made, PLAIN, TrainConfig(score_shared_prefix=True)).shared_C.tolist() == [0]
 
 
 def test_tokens_of_a_large_set_are_made_once_and_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from jpo_dist.config import DataConfig
+from jpo_dist.config import DataConfig, TrainConfig
 from jpo_dist.prepare import OverLongError, prepare
 from jpo_dist.records import Comparison, ComparisonSet, Item, Message
 from jpo_dist.template import make_template
@@ -326,7 +326,7 @@ def over_long_set() -> ComparisonSet:
 
 
 def test_over_long_comparisons_are_skipped_and_counted() -> None:
-    prepared = prepare(byte_tokenizer(), over_long_set(), data("{instruction}:", **SHORT))
+    prepared = prepare(byte_tokenizer(), over_long_set(), data("{instruction}:", **SHORT), TrainConfig())
     assert prepared.skipped == {"tie": 0, "over-long": 2}
     assert len(prepared.comparisons) == 2
     assert len(prepared.tokens) == prepared.comparisons.num_items == 2
@@ -338,11 +338,12 @@ def test_over_long_comparisons_are_an_error_where_asked() -> None:
     with pytest.raises(
         OverLongError, match=r"data.max_length \(40\) is less than 1 items.* 104 tokens .*'q'.*raise it"
     ):
-        prepare(byte_tokenizer(), over_long_set(), data("{instruction}:", over_long="error", **SHORT))
+        prepare(byte_tokenizer(), over_long_set(), data("{instruction}:", over_long="error", **SHORT), TrainConfig())
 
 
 def test_over_long_items_are_cut_and_counted_and_no_comparison_is_lost() -> None:
-    prepared = prepare(byte_tokenizer(), over_long_set(), data("{instruction}:", over_long="truncate", **SHORT))
+    settings = data("{instruction}:", over_long="truncate", **SHORT)
+    prepared = prepare(byte_tokenizer(), over_long_set(), settings, TrainConfig())
     assert (prepared.skipped["over-long"], prepared.tokens.truncated, len(prepared.comparisons)) == (0, 1, 4)
     assert prepared.tokens.lengths_N.max() == 40
 
@@ -350,6 +351,6 @@ def test_over_long_items_are_cut_and_counted_and_no_comparison_is_lost() -> None
 @pytest.mark.parametrize("how", ["error", "skip", "truncate"])
 def test_an_item_of_exactly_the_limit_is_whole(how: str) -> None:
     exact = ComparisonSet.build([Comparison(Item.of("q", "r" * 36), Item.of("q", "no"))])
-    prepared = prepare(byte_tokenizer(), exact, data("{instruction}:", over_long=how, **SHORT))
+    prepared = prepare(byte_tokenizer(), exact, data("{instruction}:", over_long=how, **SHORT), TrainConfig())
     assert prepared.tokens.lengths_N.tolist() == [40, 6]
     assert (prepared.skipped["over-long"], prepared.tokens.truncated) == (0, 0)
