@@ -157,8 +157,6 @@ class TrainConfig(Section):
     out, `logps/` and `rewards/` of an item count from where the items of its comparisons part, as TRL's do."""
     share_instructions: bool = False
     """Compute an instruction once for all items of a rank's micro-step that have it, instead of once for each."""
-    share_instructions: bool = False
-    """Compute an instruction once for all items of a rank's micro-step that have it, instead of once for each."""
     sample_by: Literal["comparison", "group"] = "comparison"
     """group: comparisons that share items come one after another, so that a step scores fewer items. It is another
     sampling distribution: the comparisons of a step are then no longer independent draws."""
