@@ -3,10 +3,11 @@
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
+HOSTS ?= 2
 # One ninja for every process (see jpo_dist/engine.py), one thread a rank: tests run two ranks on two cores.
 PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: setup demo ui test quick lint types format lock licences image-check clean
+.PHONY: setup demo cluster ui test quick lint types format lock licences image-check clean
 
 setup: .venv/ready
 
@@ -24,6 +25,10 @@ setup: .venv/ready
 
 demo: setup
 	$(BIN)/python -m launcher.demo
+
+# Virtual hosts joined into one Ray cluster, until Ctrl-C: docs/clusters.md. Root is needed, so it sets up nothing.
+cluster:
+	$(BIN)/python -m cluster up --hosts $(HOSTS)
 
 ui: setup
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db --host 127.0.0.1 --port 5000

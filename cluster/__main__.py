@@ -80,7 +80,8 @@ def _up(options: argparse.Namespace) -> None:
     def stop(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal ends the hosts too
+    ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # a closed terminal ends the hosts too
+    for number in ends:
         signal.signal(number, stop)
     try:
         with virtual_hosts(options.hosts, options.cpus, name=options.name, reachable=True) as hosts:
@@ -97,7 +98,7 @@ def _up(options: argparse.Namespace) -> None:
                 while True:
                     signal.pause()
             except KeyboardInterrupt:
-                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # twice Ctrl-C must not leave a half
+                for number in ends:  # a second Ctrl-C must not leave a half of them
                     signal.signal(number, signal.SIG_IGN)
                 _say("ending the hosts")
     except KeyboardInterrupt:  # while they were being made: they are gone again

@@ -37,11 +37,19 @@ def tell_environment(payload):
     driver = psutil.Process(payload["driver"])
     family = [[p.pid, p.create_time()] for p in driver.children(recursive=True)]
     facts = {"env": dict(os.environ), "sum": total.item(), "family": family, "threads": torch.get_num_threads()}
-    facts |= {"cwd": os.getcwd(), "backend": dist.get_backend()}
+    facts |= {"cwd": os.getcwd(), "backend": dist.get_backend(), "stranger": knock() if dist.get_rank() == 0 else ""}
     Path(payload["out"], f"rank{dist.get_rank()}.json").write_text(json.dumps(facts))
     report = ray_train.commit_reporter(ClusterConfig())
     for step in (1, 2):
         report(step, {"loss": 1.0 / step})
+
+
+def knock():
+    """What the cluster says to a client of this very user that sends no token."""
+    code = "import ray, sys; ray._raylet.GcsClient(address=sys.argv[1])"
+    address = ray_train.ray.get_runtime_context().gcs_address
+    env = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    return subprocess.run([sys.executable, "-c", code, address], env=env, capture_output=True, text=True).stderr
 
 
 class Unpicklable(ValueError):
@@ -306,6 +314,7 @@ def test_two_workers_form_a_group_report_their_commits_and_leave_no_process(tmp_
         assert (facts["sum"], facts["backend"], facts["threads"]) == (3.0, "gloo", 1)
         assert facts["cwd"] == os.getcwd()
         assert env["GLOO_SOCKET_IFNAME"] in psutil.net_if_addrs()
+    assert "InvalidAuthToken" in ranks[0]["stranger"]
     alive = {(p.pid, p.create_time()) for p in psutil.process_iter()}
     family = {(pid, created) for facts in ranks for pid, created in facts["family"]}
     started = family - before
