@@ -12,12 +12,12 @@ from jpo_dist import metrics, ranks
 from jpo_dist.config import JpoConfig
 from jpo_dist.engine import connect
 from jpo_dist.generate import generate
+from jpo_dist.held_out import score_comparisons
 from jpo_dist.paths import resolve
 from jpo_dist.policy import load_tokenizer, torch_dtype
 from jpo_dist.prepare import Prepared
 from jpo_dist.reference import cached, live, load_frozen
 from jpo_dist.setup import load_data
-from jpo_dist.step import score_comparisons
 from jpo_dist.verifiable import Constraint, passes
 
 INTERVALS = ("loss", "rewards/accuracies", "rewards/margins", "margin/instruction", "margin/response")

@@ -16,8 +16,6 @@ from jpo_dist.order import epoch_order, groups
 from jpo_dist.packing import NO_LIMIT, Room, Sizes, connected, micro_steps, spread
 from jpo_dist.records import ComparisonSet
 
-EVALUATED_AT_A_TIME = 512
-
 
 @dataclass(frozen=True)
 class MicroStep:
@@ -158,19 +156,3 @@ def make_plan(
         comparisons_per_step=train.comparisons_per_step,
         num_steps=train.max_steps or per_epoch * train.epochs,
     )
-
-
-def evaluation_plan(
-    comparisons: ComparisonSet,
-    lengths_N: np.ndarray,
-    train: TrainConfig,
-    num_ranks: int,
-    shared_C: np.ndarray | None = None,
-    quadratic: float = 0.0,
-    trunks_N2: np.ndarray | None = None,
-) -> Plan:
-    """Every comparison once, in order, many at a time: an item that several of them share is scored once."""
-    many = max(train.comparisons_per_step, EVALUATED_AT_A_TIME)
-    changes = {"shuffle": False, "sample_by": "comparison", "max_steps": None, "epochs": 1}
-    once = train.model_copy(update={**changes, "comparisons_per_step": many})
-    return make_plan(comparisons, lengths_N, once, num_ranks, shared_C, quadratic, trunks_N2)

@@ -1,20 +1,18 @@
-"""One optimizer step, and scoring without one. This is the method; everything else feeds it or keeps its results."""
+"""One optimizer step. This is the method; everything else feeds it or keeps its results."""
 
 import math
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 
 from jpo_dist import margins, metrics, objective, ranks
 from jpo_dist.ahead import ahead
-from jpo_dist.config import JpoConfig, ObjectiveConfig, OptimConfig
+from jpo_dist.config import ObjectiveConfig, OptimConfig
 from jpo_dist.engine import StepOutcome
-from jpo_dist.margins import Policy, Scores
-from jpo_dist.plan import Step, evaluation_plan
+from jpo_dist.margins import Scores
+from jpo_dist.plan import Step
 from jpo_dist.policy import device
 from jpo_dist.prepare import Prepared
-from jpo_dist.reference import Reference
 from jpo_dist.setup import Setup
 
 
@@ -58,24 +56,3 @@ def learning_rate(optim: OptimConfig, index: int, num_steps: int) -> float:
     if optim.schedule == "cosine":
         return optim.lr * 0.5 * (1 + math.cos(math.pi * progress))
     return optim.lr * (1 - progress) if optim.schedule == "linear" else optim.lr
-
-
-def score_comparisons(
-    policy: Policy, reference: Reference, dataset: Prepared, config: JpoConfig
-) -> tuple[np.ndarray, np.ndarray]:
-    """(comparison numbers, metric columns) of every comparison in `dataset`, equal on all ranks. No gradient."""
-    lengths_N, num_ranks, common = (
-        dataset.tokens.lengths_N,
-        ranks.num_ranks(),
-        (dataset.shared_C, 0.0, dataset.trunks_N2),
-    )
-    plan = evaluation_plan(dataset.comparisons, lengths_N, config.train, num_ranks, *common)
-    meter = metrics.Meter()
-    with torch.no_grad():
-        for step in plan.steps():
-            references = reference(dataset, step.micro_steps)
-            for micro, reference_n2, share in zip(step.micro_steps, references, shares(dataset, step), strict=True):
-                scores, _ = margins.score(policy, reference_n2, share, micro.counts, ranks.rank())
-                losses_C = losses(scores, config.objective)
-                meter.add(metrics.comparison_columns(scores, losses_C, config.objective), micro.comparisons_C)
-    return meter.table()

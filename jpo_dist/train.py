@@ -15,10 +15,11 @@ from jpo_dist.diary import Diary, write_down
 from jpo_dist.engine import StepOutcome, connect
 from jpo_dist.export import export
 from jpo_dist.faults import fault_point
+from jpo_dist.held_out import score_comparisons
 from jpo_dist.plan import Step
 from jpo_dist.resume import TrainState, loadable, metrics_at, restore, save
 from jpo_dist.setup import Setup, set_up
-from jpo_dist.step import learning_rate, score_comparisons, train_step
+from jpo_dist.step import learning_rate, train_step
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jpo_dist.config import TrainConfig
-from jpo_dist.plan import Plan, Step, evaluation_plan, make_plan
+from jpo_dist.held_out import evaluation_plan
+from jpo_dist.plan import Plan, Step, make_plan
 from jpo_dist.records import Comparison, ComparisonSet, Item
 
 

@@ -1,0 +1,44 @@
+"""Comparisons scored without a step: what they lose, who wins, by how much."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from jpo_dist import margins, metrics, ranks
+from jpo_dist.config import JpoConfig, TrainConfig
+from jpo_dist.margins import Policy
+from jpo_dist.plan import Plan, make_plan
+from jpo_dist.prepare import Prepared
+from jpo_dist.records import ComparisonSet
+from jpo_dist.reference import Reference
+from jpo_dist.step import losses, shares
+
+AT_A_TIME = 512
+
+
+def score_comparisons(
+    policy: Policy, reference: Reference, dataset: Prepared, config: JpoConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """(comparison numbers, metric columns) of every comparison in `dataset`, equal on all ranks. No gradient."""
+    common = {"shared_C": dataset.shared_C, "trunks_N2": dataset.trunks_N2}
+    plan = evaluation_plan(dataset.comparisons, dataset.tokens.lengths_N, config.train, ranks.num_ranks(), **common)
+    meter = metrics.Meter()
+    with torch.no_grad():
+        for step in plan.steps():
+            references = reference(dataset, step.micro_steps)
+            for micro, reference_n2, share in zip(step.micro_steps, references, shares(dataset, step), strict=True):
+                scores, _ = margins.score(policy, reference_n2, share, micro.counts, ranks.rank())
+                losses_C = losses(scores, config.objective)
+                meter.add(metrics.comparison_columns(scores, losses_C, config.objective), micro.comparisons_C)
+    return meter.table()
+
+
+def evaluation_plan(
+    comparisons: ComparisonSet, lengths_N: np.ndarray, train: TrainConfig, num_ranks: int, **common: Any
+) -> Plan:
+    """Every comparison once, in order, many at a time: an item that several of them share is scored once."""
+    many = max(train.comparisons_per_step, AT_A_TIME)
+    changes = {"shuffle": False, "sample_by": "comparison", "max_steps": None, "epochs": 1}
+    once = train.model_copy(update={**changes, "comparisons_per_step": many})
+    return make_plan(comparisons, lengths_N, once, num_ranks, **common)
