@@ -175,8 +175,9 @@ def _fit_together(a: _Part, b: _Part, sizes: Sizes, room: Room) -> bool:
     if a.tokens + b.tokens > room.ranks * room.tokens:
         return False
     # Costliest first to the least loaded leaves no rank more than an even share and one unit (Graham, 1969).
+    # Not so where units of the two become one, by the instruction they have in common.
     most = (a.cost + b.cost) / room.ranks + max(a.costliest, b.costliest)
-    if most <= room.tokens and room.squares == NO_LIMIT:
+    if most <= room.tokens and room.squares == NO_LIMIT and not sizes.trunks:
         return True
     return _fits(a.items | b.items, sizes, room)
 
