@@ -7,7 +7,7 @@ HOSTS ?= 2
 # One ninja for every process (see jpo_dist/engine.py), one thread a rank: tests run two ranks on two cores.
 PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: setup demo cluster ui test quick lint types format lock licences image-check clean
+.PHONY: setup demo cluster ui test quick bench bench-gpu lint types format lock licences image-check clean
 
 setup: .venv/ready
 
@@ -38,6 +38,15 @@ test: setup
 
 quick: setup
 	$(PYTEST) -m "not slow and not gpu and not multihost"
+
+# The figures of docs/performance.md, about ten minutes on two idle cores; one group: make bench NAMES=head
+bench: setup
+	$(BIN)/jpo bench $(NAMES) --json runs/bench.json
+
+# On a host with a CUDA device: parity with float64 on the CPU, then the figures of a 1B model.
+bench-gpu: setup
+	$(PYTEST) tests/gpu/test_parity.py -m gpu
+	$(BIN)/jpo bench gpu --json runs/bench-gpu.json
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

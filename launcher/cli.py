@@ -1,5 +1,6 @@
 """The `jpo` command."""
 
+import json
 import logging
 import os
 import sys
@@ -10,7 +11,7 @@ import typer
 
 from launcher import data_cli
 from launcher.config import RunConfig, absolute, load, load_as
-from launcher.console import FAILURE, explained, out
+from launcher.console import FAILURE, err, explained, out
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown"
@@ -109,6 +110,26 @@ def submit(
 
 
 @app.command()
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(help="Groups of figures; none: all.")] = None,
+    as_json: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
+    quick: Annotated[bool, typer.Option(help="Tiny sizes: tries the code, measures nothing.")] = False,
+    model: Annotated[str | None, typer.Option(help="Model folder; otherwise SmolLM2-135M.")] = None,
+    rows: Annotated[str | None, typer.Option(help="Comparisons in any layout.")] = None,
+) -> None:
+    """Speed, memory and traffic against TRL and against the plain way: name=value lines, see docs/performance.md."""
+    with explained():
+        from launcher.bench import figures, sizes
+
+        chosen = (sizes.quick if quick else sizes.full)(model, rows)
+        found = figures.run(names or [], chosen, lambda line: err.print(line, markup=False, highlight=False))
+        if as_json is not None:
+            as_json.parent.mkdir(parents=True, exist_ok=True)
+            as_json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        out.print("\n".join(figures.lines(found)), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def doctor(
     build: Annotated[bool, typer.Option(help="Also compile what would otherwise be compiled at first use.")] = False,
 ) -> None:
@@ -127,7 +148,7 @@ def _load(config: Path, overrides: list[str] | None) -> RunConfig:
 def main() -> None:
     level = os.environ.get("JPO_LOG", "INFO")
     logging.basicConfig(level=level, format="%(levelname).1s %(name)s: %(message)s", stream=sys.stderr)
-    for noisy in ("httpx", "urllib3", "alembic", "filelock", "datasets", "fsspec", "faiss"):
+    for noisy in ("httpx", "httpx2", "urllib3", "alembic", "filelock", "datasets", "fsspec", "faiss"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -1,0 +1,107 @@
+"""Our arm: the package's own set-up and step, on the rows that every arm gets.
+
+Legend: C comparisons, N items.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jpo_dist import metrics, ranks, sources
+from jpo_dist.config import JpoConfig
+from jpo_dist.engine import StepOutcome
+from jpo_dist.paths import resolve
+from jpo_dist.records import Item
+from jpo_dist.setup import Setup, set_up
+from jpo_dist.step import train_step
+from launcher.bench.sizes import Sizes
+
+TEMPLATE = "### Instructions: {instruction}\n\n### Response:"
+LR, BETA = 1e-4, 0.1
+STEPS = 1000
+"""More than anything here takes: each step is a whole epoch of the same comparisons."""
+
+
+def joint_rows(sizes: Sizes) -> list[dict[str, str]]:
+    """`sizes.comparisons` rows spread evenly over the file, the winner of each against the loser of the next one."""
+    found, _ = sources.read(resolve(sizes.rows), on_bad_row="error")
+    places = np.linspace(0, len(found), sizes.comparisons, endpoint=False).astype(int)
+    items = found.all_items()
+    winners = [items[int(found.winners_C[p])] for p in places]
+    losers = [items[int(found.losers_C[p])] for p in places]
+    return [row_of(winner, loser) for winner, loser in zip(winners, losers[1:] + losers[:1], strict=True)]
+
+
+def row_of(winner: Item, loser: Item) -> dict[str, str]:
+    return {
+        "i_chosen": winner.instruction[0].content,
+        "r_chosen": winner.response,
+        "i_reject": loser.instruction[0].content,
+        "r_reject": loser.response,
+    }
+
+
+def config_for(sizes: Sizes, rows: list[dict[str, str]], folder: Path, **sections: Any) -> JpoConfig:
+    """One step is all `rows`, in order, so that every step is the same work. `sections` add settings."""
+    file = folder / f"rows-{ranks.rank()}.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    values: dict[str, Any] = {
+        "model": {"path": sizes.model, "gguf_file": sizes.gguf_file, "dtype": sizes.dtype},
+        "data": {"train": str(file), "template": TEMPLATE, "validation_fraction": 0, "max_length": 2048},
+        "objective": {"beta": BETA},
+        "reference": {"cache_dir": str(folder / "scores")},
+        "optim": {"lr": LR, "schedule": "constant", "grad_clip": 1e9},
+        "train": {"comparisons_per_step": len(rows), "epochs": STEPS, "shuffle": False,
+                  "tokens_per_micro_step": sizes.tokens_per_micro_step},
+        "engine": {"zero_stage": 0},
+        "tracking": {"uri": "none"},
+        "run": {"dir": str(folder / "run")},
+    }  # fmt: skip
+    for name, section in sections.items():
+        values[name] = {**values[name], **section}
+    return JpoConfig.model_validate(values)
+
+
+def ready(sizes: Sizes, rows: list[dict[str, str]], folder: Path, **sections: Any) -> Setup:
+    return set_up(config_for(sizes, rows, folder, **sections))
+
+
+class Steps:
+    """Calls take the next optimizer step; `losses` and `margins` are those of the steps taken."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.losses: list[float] = []
+        self.margins: list[float] = []
+        """Mean log p of the winners less that of the losers, in nats, before each step."""
+
+    def __call__(self) -> StepOutcome:
+        outcome, meter = train_step(self.setup, self.setup.plan.step(len(self.losses)))
+        _, rows_CK = meter.table()
+        self.losses.append(float(metrics.column(rows_CK, "loss").mean()))
+        chosen, rejected = (metrics.column(rows_CK, f"logps/{side}").mean() for side in ("chosen", "rejected"))
+        self.margins.append(float(chosen - rejected))
+        return outcome
+
+
+def computed(setup: Setup) -> dict[str, int]:
+    """What a step computes, from its plan: micro-steps, forwards of items, tokens, and rows that the head scores."""
+    micros = setup.plan.step(0).micro_steps
+    items_N = np.concatenate([micro.items_N for micro in micros])
+    skips_N = np.concatenate([skips for micro in micros for skips in micro.skips_by_rank])
+    lengths_N = setup.dataset.tokens.lengths_N[items_N]
+    return {
+        "micro_steps": len(micros),
+        "item_forwards": len(items_N),
+        "tokens": int(lengths_N.sum()),
+        "head_rows": int((lengths_N - np.maximum(skips_N, 1)).sum()),
+    }
+
+
+def pairs_of_ids(setup: Setup) -> list[dict[str, list[int]]]:
+    """Token ids of both sides of each comparison, for an arm that must see the very same ones."""
+    tokens, compared = setup.dataset.tokens, setup.dataset.comparisons
+    sides = {"chosen_ids": compared.winners_C, "rejected_ids": compared.losers_C}
+    return [{name: tokens.ids(int(ends[c])).tolist() for name, ends in sides.items()} for c in range(len(compared))]

@@ -1,0 +1,179 @@
+"""The arm to beat: TRL's stock DPOTrainer with an empty prompt, which computes JPO. Only importer of trl.
+
+It gets our token ids instead of texts, so that both arms see the same tokens; the rest is TRL's own loop. It may
+choose its batch size, has no gradient checkpointing to slow it down and is never asked to log.
+"""
+
+import importlib
+import importlib.util
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PrinterCallback, TrainerCallback
+
+from jpo_dist import ranks
+from jpo_dist.policy import model_folder, torch_dtype
+from jpo_dist.setup import Setup
+from launcher.bench.clock import Spent, now, since, timed
+from launcher.bench.ours import BETA, LR, pairs_of_ids
+from launcher.bench.sizes import SkippedError
+
+ZERO_3 = {
+    "bf16": {"enabled": "auto"},
+    "zero_optimization": {"stage": 3},
+    "optimizer": {"type": "AdamW", "params": {"lr": LR, "weight_decay": 0.0, "torch_adam": True}},
+    "train_micro_batch_size_per_gpu": "auto",
+    "gradient_accumulation_steps": "auto",
+    "gradient_clipping": "auto",
+    "zero_allow_untested_optimizer": True,
+}
+PLACE = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+
+
+@dataclass
+class Race(TrainerCallback):
+    """Between two of TRL's optimizer steps the other arm takes its own. The first turn of each does not count."""
+
+    other: Callable[[], object]
+    theirs: list[Spent] = field(default_factory=list)
+    others: list[Spent] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    margins: list[float] = field(default_factory=list)
+    """As `ours.Steps` has them, of TRL's steps."""
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self._start = now()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.theirs.append(since(self._start))
+        ranks.barrier()
+        self.others.append(timed(self.other))
+        ranks.barrier()
+        self._start = now()
+
+    @property
+    def counted(self) -> tuple[list[Spent], list[Spent]]:
+        return self.theirs[1:], self.others[1:]
+
+
+def require() -> None:
+    if importlib.util.find_spec("trl") is None:
+        raise SkippedError("trl is not installed; it comes with the `dev` extra")
+
+
+def race(
+    setup: Setup,
+    folder: Path,
+    other: Callable[[], object],
+    batch: int,
+    steps: int,
+    *,
+    cached: bool = False,
+    sharded: bool = False,
+    checkpointing: bool = False,
+) -> Race:
+    """`steps` optimizer steps of TRL over all of `setup`'s comparisons, in turns with `other`. All ranks call it.
+
+    `batch` comparisons of each rank at a time, accumulated to a step. Raises AssertionError if TRL drops any.
+    """
+    trl: Any = importlib.import_module("trl")
+    datasets: Any = importlib.import_module("datasets")
+    _quiet()
+    pairs, callback = pairs_of_ids(setup), Race(other)
+    with _seen_as(ranks.num_ranks()):
+        trainer = _trainer_class(trl.DPOTrainer, callback, len(pairs) // ranks.num_ranks() // batch)(
+            model=model_folder(setup.config.model),
+            args=_settings(trl.DPOConfig, setup, folder, batch, steps, cached, sharded, checkpointing),
+            processing_class=setup.tokenizer,
+            train_dataset=datasets.Dataset.from_list([{"prompt_ids": [], **pair} for pair in pairs * steps]),
+            callbacks=[callback],
+        )
+        assert len(trainer.train_dataset) == steps * len(pairs), "TRL left comparisons out"
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    return callback
+
+
+def _settings(
+    kind: Any, setup: Setup, folder: Path, batch: int, steps: int, cached: bool, sharded: bool, checkpointing: bool
+) -> Any:
+    narrow, where = torch_dtype(setup.config.model.dtype) == torch.bfloat16, setup.device.type
+    return kind(
+        output_dir=str(folder / "trl"),
+        per_device_train_batch_size=batch,
+        gradient_accumulation_steps=len(setup.dataset.comparisons) // ranks.num_ranks() // batch,
+        max_steps=steps,
+        learning_rate=LR,
+        lr_scheduler_type="constant",
+        weight_decay=0.0,
+        max_grad_norm=1e9,
+        # Under DeepSpeed its own section says which; see ZERO_3.
+        optim="adamw_torch_fused",
+        beta=BETA,
+        loss_type=["sigmoid"],
+        max_length=None,
+        train_sampling_strategy="sequential",
+        precompute_ref_log_probs=cached,
+        gradient_checkpointing=checkpointing,
+        # Weights are in bfloat16 already: autocast would only add casts.
+        model_init_kwargs={"dtype": "bfloat16" if narrow else "float32"},
+        bf16=narrow and sharded,
+        use_cpu=where == "cpu",
+        deepspeed=ZERO_3 if sharded else None,
+        logging_strategy="no",
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+def _trainer_class(stock: Any, race: Race, micro_steps: int) -> Any:
+    """The stock trainer with our tokens, whose losses are noted on their way out."""
+
+    class Listening(stock):  # type: ignore[misc]
+        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+            return dataset
+
+        def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+            found = super().compute_loss(*args, **kwargs)
+            self._noted = [*getattr(self, "_noted", []), float(found.detach())]
+            if len(self._noted) == micro_steps:
+                race.losses.append(_mean(self._noted))
+                sides = (self._metrics["train"][f"logps/{side}"][-micro_steps:] for side in ("chosen", "rejected"))
+                chosen, rejected = sides
+                race.margins.append(_mean(chosen) - _mean(rejected))
+                self._noted = []
+            return found
+
+    return Listening
+
+
+def _mean(values: list[float]) -> float:
+    """Over micro-steps and ranks, all of one size."""
+    everyone = [v for part in ranks.gather(list(values)) for v in part]
+    return sum(everyone) / len(everyone)
+
+
+@contextmanager
+def _seen_as(num_ranks: int) -> Iterator[None]:
+    """One process is shown to TRL as such, not as a group of one: it would wrap the model for data parallelism."""
+    hidden = {name: os.environ.pop(name) for name in PLACE if num_ranks == 1 and name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def _quiet() -> None:
+    os.environ["TQDM_DISABLE"] = "1"
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    for name in ("trl", "accelerate", "transformers"):
+        logging.getLogger(name).setLevel(logging.ERROR)

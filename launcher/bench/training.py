@@ -1,0 +1,102 @@
+"""Comparisons a second against TRL, in one process or two, with the reference live or cached."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from jpo_dist import ranks
+from jpo_dist.engine import connect
+from jpo_dist.setup import Setup
+from launcher.bench import ours, peer
+from launcher.bench.clock import Spent, least, of_all_ranks
+from launcher.bench.sizes import Figures, Sizes
+
+NATS = 1.0
+"""How far the arms' mean margins of step 0 may be apart: bfloat16 costs an item some tenths of a nat; a token more or
+less on one side, several."""
+FIRST_LOSSES = 0.05
+"""How far the losses of the first updates may be apart. TRL trains bfloat16 weights without a float32 copy."""
+
+
+class GuardError(AssertionError):
+    """The arms do not compute the same thing: a comparison of their times would mean nothing."""
+
+
+def one_process(sizes: Sizes) -> Figures:
+    """Reference not cached, at the batch size that suits TRL best."""
+    folder, rows = _begin(sizes)
+    setup = ours.ready(sizes, rows, folder)
+    best, found = best_batch(setup, folder, "training", sizes.trl_batches)
+    return found | {"training.trl_batch": best, **against_trl(setup, folder, sizes, "training", best)}
+
+
+def cached(sizes: Sizes) -> Figures:
+    """Both sides look the reference up; what it cost to fill the caches is not counted on either."""
+    folder, rows = _begin(sizes)
+    setup = ours.ready(sizes, rows, folder, reference={"mode": "cached"})
+    return against_trl(setup, folder, sizes, "cached", sizes.trl_batches[0], cached=True)
+
+
+def two_ranks(sizes: Sizes) -> Figures:
+    """Two ZeRO-3 ranks on both sides, reference not cached, CPU seconds of both ranks together."""
+    folder, rows = _begin(sizes)
+    setup = ours.ready(sizes, rows, folder, engine={"zero_stage": 3})
+    return against_trl(setup, folder, sizes, "two_ranks", sizes.trl_batches[0], sharded=True)
+
+
+def _begin(sizes: Sizes) -> tuple[Path, list[dict[str, str]]]:
+    sizes.require_rows()
+    peer.require()
+    connect()
+    return Path(tempfile.mkdtemp()), ours.joint_rows(sizes)
+
+
+def best_batch(
+    setup: Setup, folder: Path, name: str, batches: Sequence[int], *, checkpointing: bool = False
+) -> tuple[int, Figures]:
+    """TRL's own best number of comparisons at a time, by one step of each: CPU seconds, or seconds of a GPU."""
+    clock = "cpu" if setup.device.type == "cpu" else "wall"
+    spent: dict[int, float] = {}
+    for batch in (batches[0], *batches):  # the first one warms up and is tried again
+        race = peer.race(setup, folder, lambda: None, batch, 1, checkpointing=checkpointing)
+        spent[batch] = getattr(race.theirs[0], clock)
+    found: Figures = {f"{name}.trl_batch_{batch}_{clock}_s": round(s, 2) for batch, s in spent.items()}
+    return min(spent, key=lambda batch: spent[batch]), found
+
+
+def against_trl(setup: Setup, folder: Path, sizes: Sizes, name: str, batch: int, **how: bool) -> Figures:
+    """Steps of both in turns; the least of each."""
+    step = ours.Steps(setup)
+    race = peer.race(setup, folder, step, batch, sizes.repetitions + 1, **how)
+    check(step, race)
+    theirs, mine = (least(of_all_ranks(spent)) for spent in race.counted)
+    return (
+        speeds(name, mine, theirs, len(setup.dataset.comparisons))
+        | {f"{name}.{what}": count for what, count in ours.computed(setup).items()}
+        | {f"{name}.last_loss": round(step.losses[-1], 4), f"{name}.trl_last_loss": round(race.losses[-1], 4)}
+    )
+
+
+def speeds(name: str, mine: Spent, theirs: Spent, comparisons: int) -> Figures:
+    return {
+        f"{name}.cpu_ratio": round(theirs.cpu / mine.cpu, 3),
+        f"{name}.wall_ratio": round(theirs.wall / mine.wall, 3),
+        f"{name}.comparisons_per_s": round(comparisons / mine.wall, 3),
+        f"{name}.trl_comparisons_per_s": round(comparisons / theirs.wall, 3),
+        f"{name}.cpu_s": round(mine.cpu, 2),
+        f"{name}.trl_cpu_s": round(theirs.cpu, 2),
+        f"{name}.wall_s": round(mine.wall, 2),
+        f"{name}.trl_wall_s": round(theirs.wall, 2),
+        f"{name}.comparisons": comparisons,
+    }
+
+
+def check(step: ours.Steps, race: peer.Race) -> None:
+    """Raises GuardError unless both arms scored the same and learned alike."""
+    apart = abs(step.margins[0] - race.margins[0])
+    if apart > NATS:
+        raise GuardError(f"mean margin of step 0: ours {step.margins[0]:.3f}, TRL's {race.margins[0]:.3f} nats")
+    for number, (mine, theirs) in enumerate(zip(step.losses[:2], race.losses[:2], strict=True)):
+        if abs(mine - theirs) > FIRST_LOSSES:
+            raise GuardError(f"loss of step {number}: ours {mine:.4f}, TRL's {theirs:.4f}")
+    assert len(step.losses) == len(race.losses), f"rank {ranks.rank()} took another number of steps than TRL"
