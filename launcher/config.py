@@ -25,7 +25,7 @@ _SECRET = re.compile(r"token$|secret|password|api_?key", re.IGNORECASE)
 _SECRET_VALUES = {
     "user:password@ in an address": re.compile(r"://[^\s/@:]*:[^\s/@]+@"),
     "a key by the look of it": re.compile(
-        r"\b(hf_[A-Za-z0-9]{20,}|sk-[\w-]{20,}|gh[a-z]_[A-Za-z0-9]{20,}|xox[a-z]-[\w-]{10,}|AKIA[A-Z0-9]{16})\b"
+        r"\b(hf_[A-Za-z0-9]{30,}|sk-[\w-]{32,}|gh[a-z]_[A-Za-z0-9]{30,}|xox[a-z]-[\w-]{10,}|AKIA[A-Z0-9]{16})\b"
         r"|-----BEGIN [A-Z ]*PRIVATE KEY"
     ),
 }

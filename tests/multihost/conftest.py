@@ -75,7 +75,7 @@ class Commands:
         self._thread.start()
 
     def _watch(self) -> None:
-        while not self._stop.wait(0.05):
+        while not self._stop.wait(0.1):
             for path in Path("/proc").glob("[0-9]*/cmdline"):
                 try:
                     self.seen.add(path.read_bytes())
@@ -99,7 +99,8 @@ def seen_commands() -> Iterator[Commands]:
 
 class Job(NamedTuple):
     name: str
-    """Of the run, too: a word that nothing else has."""
+    run_name: str
+    """A word that nothing else has: also in the command."""
     folder: Path
     """run/, mlflow.db, and told/RANK from each worker."""
     config: Path
@@ -142,14 +143,14 @@ def finished_job(two_hosts: list[VirtualHost], tiny_config: Path, tree: Path, ca
     key = head.token_file.with_name("judge-key")  # a file that each host has, and only its owner can read
     key.touch(mode=0o600)
     key.write_text(canaries["OPENAI_API_KEY"] + "\n")
-    name = f"job-{secrets.token_hex(4)}"
+    name, run_name = f"job-{secrets.token_hex(4)}", f"run-{secrets.token_hex(6)}"
     references = ["HF_TOKEN=env", "MLFLOW_TRACKING_PASSWORD=env", f"OPENAI_API_KEY={key}"]
     done = head.run(
         ["ray", "job", "submit", "--address", head.dashboard_address, "--submission-id", name,
          "--working-dir", str(tree), "--", "python", "-m", "launcher", "train", str(tiny_config),
-         "cluster.placement=STRICT_SPREAD", *(f"cluster.secrets.{one}" for one in references)],
+         f"run.name={run_name}", "cluster.placement=STRICT_SPREAD", *(f"cluster.secrets.{one}" for one in references)],
         timeout=420,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     key.unlink()
-    return Job(name, folder, tiny_config, tree, done)
+    return Job(name, run_name, folder, tiny_config, tree, done)

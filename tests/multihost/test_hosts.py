@@ -108,6 +108,7 @@ def test_a_host_is_added_killed_and_started_again(two_hosts: list[VirtualHost]) 
     assert all(ray_answers(head, host) for host in two_hosts)
 
 
+@pytest.mark.usefixtures("two_hosts")  # needs root as these do
 def test_what_others_made_under_the_name_of_a_cluster_is_not_used() -> None:
     folder = Path("/tmp/jpo-zz9")
     folder.mkdir()
