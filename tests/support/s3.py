@@ -26,9 +26,10 @@ class Bucket(NamedTuple):
         return f"s3://bucket/{folder}?endpoint_override=127.0.0.1:{self.port}&scheme=http&region=us-east-1"
 
     def names(self, folder: str) -> list[str]:
-        """Every object under `folder`, without it."""
+        """Every object under `folder`, without it. Arrow leaves an empty object for a folder that it emptied."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket="bucket", Prefix=f"{folder}/")
-        return sorted(o["Key"].removeprefix(f"{folder}/") for page in pages for o in page.get("Contents", []))
+        keys = [found["Key"] for page in pages for found in page.get("Contents", [])]
+        return sorted(key.removeprefix(f"{folder}/") for key in keys if not key.endswith("/"))
 
 
 @contextmanager
