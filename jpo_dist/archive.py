@@ -111,16 +111,21 @@ class Carrier:
 
 def open_run(config: JpoConfig) -> tuple[int, Store | None]:
     """This start's attempt, higher than any before here and in the store, and the store."""
-    run_dir, store, newest = Path(config.run.dir), None, 0
+    run_dir, store, newest = Path(config.run.dir), store_of(config), 0
     with ranks.together("opening checkpoint.storage"):
-        if config.checkpoint.storage:
-            store = remote.connect(config.checkpoint.storage)
-            newest = remote.newest_attempt(store) if ranks.rank() == 0 else 0
+        if store and ranks.rank() == 0:
+            newest = remote.newest_attempt(store)
     attempt = open_attempt(run_dir, above=newest)
     with ranks.together("opening the attempt in checkpoint.storage"):
         if store and ranks.rank() == 0:
             remote.claim_attempt(store, attempt)
     return attempt, store
+
+
+def store_of(config: JpoConfig) -> Store | None:
+    """checkpoint.storage, where it is set. Raises StoreError."""
+    with ranks.together("connecting to checkpoint.storage"):
+        return remote.connect(config.checkpoint.storage) if config.checkpoint.storage else None
 
 
 def find_commit(config: JpoConfig, store: Store | None) -> Commit | None:

@@ -35,7 +35,9 @@ class Diary:
             "tokens": int(setup.dataset.tokens.lengths_N.sum()),
             "dataset": setup.dataset.comparisons.fingerprint,
         }
-        notes = [f"resumed at step {resumed.step} from {resumed.path}"] if resumed else []
+        now = setup.plan.num_ranks
+        moved = f", written by {resumed.num_ranks} ranks, now {now}" if resumed and resumed.num_ranks != now else ""
+        notes = [f"resumed at step {resumed.step} from {resumed.path}{moved}"] if resumed else []
         # Set aside now or by an earlier attempt: either way a person should look.
         bad = sorted(path.name for path in (run_dir / "checkpoints").glob("bad-step-*"))
         notes += [f"did not verify and is set aside: checkpoints/{name}" for name in bad]

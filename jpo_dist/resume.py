@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from jpo_dist import ranks
-from jpo_dist.archive import Carrier
-from jpo_dist.checkpoint import Commit, commit, restore_rng, resume_point, rng_state
+from jpo_dist.archive import Carrier, find_commit, store_of
+from jpo_dist.checkpoint import Commit, commit, restore_rng, rng_state
 from jpo_dist.config import JpoConfig
 from jpo_dist.diary import Diary
 from jpo_dist.engine import Engine, connect
@@ -128,9 +128,10 @@ def save(setup: Setup, state: TrainState, attempt: int, diary: Diary | None, upl
 
 
 def export_commit(config: JpoConfig, timeout_s: float = 600.0, *, elastic: bool = False) -> Path:
-    """Write the export of the newest valid commit, without training. All ranks call it."""
+    """Write the export of the newest valid commit, here or in the store, without training. All ranks call it."""
     connect(timeout_s)
-    resumed = resume_point(Path(config.run.dir), "must")
+    must = config.model_copy(update={"checkpoint": config.checkpoint.model_copy(update={"resume": "must"})})
+    resumed = find_commit(must, store_of(config))
     folder = loadable(resumed, config, elastic)
     assert resumed is not None
     assert folder is not None

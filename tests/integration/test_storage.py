@@ -152,9 +152,7 @@ def test_a_damaged_commit_in_the_store_is_passed_over(bucket: Bucket, place: str
 def test_never_refuses_a_store_with_commits(tmp_path: Path) -> None:
     url = f"file://{tmp_path}/store"
     run(config(tmp_path / "run", url), 10)
-    with pytest.raises(
-        ResumeRefused, match=r"without commits, file://.* has step-00000010\.000001"
-    ):
+    with pytest.raises(ResumeRefused, match=r"without commits, file://.* has step-00000010\.000001"):
         run(config(tmp_path / "other", url, resume="never"), 10)
 
 
