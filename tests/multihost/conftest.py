@@ -1,8 +1,10 @@
 """Two hosts, shared by all tests of this folder: making them takes longer than most tests. Secrets lie in them."""
 
+import re
 import secrets
 import shutil
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,8 @@ from typing import NamedTuple
 import pytest
 
 from cluster.virtual_hosts import NoVirtualHosts, VirtualHost, virtual_hosts
+from tests.support.commands import environment
+from tests.support.page import LAPTOP, SETTINGS, Shell
 from tests.support.tiny import comparisons, save_tiny, write_jsonl
 
 ROOT = Path(__file__).parents[2]
@@ -154,3 +158,32 @@ def finished_job(two_hosts: list[VirtualHost], tiny_config: Path, tree: Path, ca
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     key.unlink()
     return Job(name, run_name, folder, tiny_config, tree, done)
+
+
+# ---- the page's shell, and its first run
+
+
+class Laptop(NamedTuple):
+    runs: Path
+    """laptop/, mlflow.db"""
+    said: str
+
+
+@pytest.fixture(scope="session")
+def shell(
+    tiny_config: Path, tmp_path_factory: pytest.TempPathFactory, canaries: dict[str, str], seen_commands: Commands
+) -> Iterator[Shell]:
+    """A person's, with a small config in place of the page's, and secrets in its environment."""
+    settings = f"CONFIG={tiny_config}\nRUNS={tmp_path_factory.mktemp('runs')}"
+    assert re.findall(r"^(\w+)=", SETTINGS, re.MULTILINE) == re.findall(r"^(\w+)=", settings, re.MULTILINE)
+    clean = {key: value for key, value in environment().items() if not key.startswith("RAY_")}
+    # Not pytest's folder: Unix sockets of Ray have no room for so long a path.
+    with tempfile.TemporaryDirectory(prefix="jr", dir="/tmp") as ray:
+        yield Shell(settings, {**clean, **canaries, "RAY_TMPDIR": ray, "JPO_HOSTS": secrets.token_hex(3)})
+
+
+@pytest.fixture(scope="session")
+def laptop(shell: Shell) -> Laptop:
+    """The training of the page on this very machine: two workers, one host."""
+    said = shell(LAPTOP)
+    return Laptop(Path(shell.settings.rpartition("RUNS=")[2]), said)

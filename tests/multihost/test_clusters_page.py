@@ -3,13 +3,10 @@
 import json
 import os
 import re
-import secrets
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import psutil
 import pytest
@@ -18,51 +15,11 @@ import yaml
 from cluster import namespaces
 from cluster.virtual_hosts import NoVirtualHosts, end_cluster, find_hosts, require_virtual_hosts
 from launcher.config import parse
-from tests.multihost.conftest import ROOT, Commands
+from tests.multihost.conftest import ROOT, Commands, Laptop
 from tests.multihost.test_secrets import contents
-from tests.support.commands import environment
+from tests.support.page import FAULTS, JOBS, SUBMIT, Shell, block
 
 pytestmark = [pytest.mark.multihost, pytest.mark.slow, pytest.mark.timeout(900)]
-
-PAGE = (ROOT / "docs" / "clusters.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```([\w ]*)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-SETTINGS, LAPTOP, SUBMIT, JOBS, FAULTS = (text for kind, text in BLOCKS if kind == "sh")
-
-
-def block(kind: str) -> str:
-    [text] = [text for name, text in BLOCKS if name == kind]
-    return text
-
-
-class Shell(NamedTuple):
-    """A person's shell: `settings` is what they have typed so far that later commands see."""
-
-    settings: str
-    env: dict[str, str]
-
-    def __call__(self, commands: str, timeout: float = 400) -> str:
-        script = f"set -euo pipefail\n{self.settings}\n{commands}"
-        done = subprocess.run(
-            ["bash", "-c", script], env=self.env, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
-        )
-        assert done.returncode == 0, f"{commands}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
-        return done.stdout + done.stderr
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture(scope="module")
-def shell(tiny_config: Path, runs: Path, canaries: dict[str, str], seen_commands: Commands) -> Iterator[Shell]:
-    """With a small config in place of the page's, and secrets in its environment."""
-    settings = f"CONFIG={tiny_config}\nRUNS={runs}"
-    assert [line.split("=")[0] for line in settings.splitlines()] == re.findall(r"^(\w+)=", SETTINGS, re.MULTILINE)[:2]
-    clean = {key: value for key, value in environment().items() if not key.startswith("RAY_")}
-    # Not pytest's folder: Unix sockets of Ray have no room for so long a path.
-    with tempfile.TemporaryDirectory(prefix="jr", dir="/tmp") as ray:
-        yield Shell(settings, {**clean, **canaries, "RAY_TMPDIR": ray, "JPO_HOSTS": secrets.token_hex(3)})
 
 
 @pytest.fixture(scope="module")
@@ -96,27 +53,26 @@ def losses(run_dir: Path) -> list[float]:
 
 
 def test_laptop_leaves_no_secret_of_the_shell_anywhere(
-    shell: Shell, runs: Path, tiny_config: Path, canaries: dict[str, str], seen_commands: Commands
+    shell: Shell, laptop: Laptop, tiny_config: Path, canaries: dict[str, str], seen_commands: Commands
 ) -> None:
-    said = shell(LAPTOP)
     places = {
-        "run folder": list(contents(runs / "laptop")),
-        "mlflow": [path.read_bytes() for path in runs.glob("mlflow.db*")],
-        "artifacts": list(contents(runs / "mlartifacts")),
+        "run folder": list(contents(laptop.runs / "laptop")),
+        "mlflow": [path.read_bytes() for path in laptop.runs.glob("mlflow.db*")],
+        "artifacts": list(contents(laptop.runs / "mlartifacts")),
         "files of Ray": list(contents(Path(shell.env["RAY_TMPDIR"]))),
         "command lines": list(seen_commands.seen),
-        "output": [said.encode()],
+        "output": [laptop.said.encode()],
     }
     control = yaml.safe_load(tiny_config.read_text())["run"]["name"].encode()
     without = [place for place, texts in places.items() if not any(control in text for text in texts)]
     assert without == ["command lines"]  # the name of the run is in the config, and in all the rest
     for name, value in canaries.items():
         assert [place for place, texts in places.items() if any(value.encode() in t for t in texts)] == [], name
-    assert len(losses(runs / "laptop")) == 6
+    assert len(losses(laptop.runs / "laptop")) == 6
 
 
-def test_virtual_cluster(shell: Shell, runs: Path, terminal: tuple[subprocess.Popen[str], str]) -> None:
-    name = shell.env["JPO_HOSTS"]
+def test_virtual_cluster(shell: Shell, laptop: Laptop, terminal: tuple[subprocess.Popen[str], str]) -> None:
+    runs, name = laptop.runs, shell.env["JPO_HOSTS"]
     hosts = find_hosts(name)
     shown = terminal[1].replace(f" --name {name}", "").replace(f"jpo-{name}", "jpo-hosts")
     network = hosts[0].ip.removesuffix(".1")
