@@ -73,6 +73,36 @@ def check(config: ConfigPath, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def plan(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    device: Annotated[
+        str | None, typer.Option(help="What a rank computes with: cpu (measured here), h100, h200, b200, a100, ...")
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option(help="nvlink, loopback, 400Gb for each rank, 100Gb/8 shared by 8 ranks.")
+    ] = None,
+    model_config: Annotated[
+        Path | None, typer.Option(help="A config.json, for a model that is not on this machine.")
+    ] = None,
+    lengths: Annotated[
+        str | None, typer.Option(help="MEAN,SD tokens of an item, to plan without data or tokenizer.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Memory, traffic and time of a run, what bounds it and what to change. Loads no weights, starts nothing."""
+    with explained():
+        from launcher import plan_command, plan_tables
+
+        options = plan_command.Options(device, network, model_config, lengths)
+        found = plan_command.plan(_load(config, overrides), options)
+        if as_json:
+            out.print(plan_command.as_json(found), markup=False, highlight=False, soft_wrap=True)
+        else:
+            plan_tables.show(found, out)
+
+
+@app.command()
 def judge(config: ConfigPath, overrides: Overrides = None) -> None:
     """Label candidate comparisons with a judge: an LLM, a program that checks, or a reward model."""
     with explained():

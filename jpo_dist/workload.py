@@ -1,0 +1,84 @@
+"""What the plan gives each rank to do: tokens, squares of lengths, scored rows. Of real items or of guessed lengths.
+
+Legend: M micro-steps of a step, W ranks.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jpo_dist.config import TrainConfig
+from jpo_dist.plan import Plan, Step
+from jpo_dist.records import Comparison, ComparisonSet, Item
+from jpo_dist.reference import FUSED, groups
+
+STEPS_LOOKED_AT = 16
+
+
+class Load(NamedTuple):
+    """One step of the plan."""
+
+    comparisons: int
+    items: int
+    tokens_MW: np.ndarray
+    squares_MW: np.ndarray
+    """Sum of squared item lengths: attention."""
+    rows_MW: np.ndarray
+    """Tokens that are scored: the head."""
+    fillers: int
+    """Tokens computed for ranks that have no item."""
+    fullest: tuple[int, ...]
+    """Lengths of the items of the rank and micro-step with most tokens."""
+    group_M: np.ndarray
+    """Which reference pass each micro-step is in."""
+    longest_pass: tuple[int, ...]
+    """Lengths of the items of the rank and reference pass with most tokens."""
+
+
+def load_of(plan: Plan, step: Step) -> Load:
+    ranks, lengths_N = plan.num_ranks, plan.lengths_N
+    sums: list[list[tuple[int, int, int]]] = []
+    for micro in step.micro_steps:
+        row = []
+        for items, skips in zip(micro.items_by_rank, micro.skips_by_rank, strict=True):
+            lengths = lengths_N[items].astype(np.int64)
+            row.append((int(lengths.sum()), int((lengths**2).sum()), int((lengths - np.maximum(skips, 1)).sum())))
+        sums.append(row)
+    table = np.array(sums, dtype=np.int64).reshape(len(step.micro_steps), ranks, 3)
+    micro_rank = divmod(int(table[..., 0].argmax()), ranks)
+    passes = groups(step.micro_steps, lengths_N, FUSED * plan.room.tokens)
+    group_M = np.repeat(np.arange(len(passes)), [len(together) for together in passes])
+    scored = [np.unique(np.concatenate([m.items_by_rank[r] for m in ms])) for ms in passes for r in range(ranks)]
+    longest = max(scored, key=lambda items: int(lengths_N[items].sum()))
+    by_micro = [micro.items_N for micro in step.micro_steps]
+    return Load(
+        comparisons=len(step.comparisons_C),
+        items=sum(len(items_N) for items_N in by_micro),
+        tokens_MW=table[..., 0],
+        squares_MW=table[..., 1],
+        rows_MW=table[..., 2],
+        fillers=2 * int((table[..., 0] == 0).sum()),
+        fullest=tuple(int(n) for n in lengths_N[step.micro_steps[micro_rank[0]].items_by_rank[micro_rank[1]]]),
+        group_M=group_M,
+        longest_pass=tuple(int(n) for n in lengths_N[longest]),
+    )
+
+
+def loads(plan: Plan) -> list[Load]:
+    """Of steps spread over the whole run. The shorter last one of an epoch is left out if there are others."""
+    shorter = len(plan.winners_C) % plan.comparisons_per_step != 0
+    whole = [i for i in range(plan.num_steps) if (i + 1) % plan.steps_per_epoch or not shorter]
+    chosen = whole or list(range(plan.num_steps))
+    places = np.unique(np.linspace(0, len(chosen) - 1, min(STEPS_LOOKED_AT, len(chosen))).astype(int))
+    return [load_of(plan, plan.step(chosen[place])) for place in places]
+
+
+def guessed(mean: float, spread: float, train: TrainConfig, longest: int) -> tuple[ComparisonSet, np.ndarray]:
+    """Comparisons of made-up items, and their lengths: log-normal with this mean and standard deviation."""
+    count = STEPS_LOOKED_AT * train.comparisons_per_step
+    edges = [Comparison(Item.of(str(i), "w"), Item.of(str(i), "l")) for i in range(count)]
+    made = ComparisonSet.build(edges)
+    sigma2 = np.log(1 + (spread / mean) ** 2)
+    random = np.random.Generator(np.random.PCG64(train.seed))
+    lengths_N = random.lognormal(np.log(mean) - sigma2 / 2, np.sqrt(sigma2), made.num_items)
+    return made, np.clip(lengths_N.round(), 3, longest).astype(np.int64)

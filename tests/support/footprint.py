@@ -1,0 +1,40 @@
+"""What training adds to the memory of a process that has imported the same and joined the same group."""
+
+import gc
+from pathlib import Path
+from typing import Any
+
+from jpo_dist.config import JpoConfig
+
+
+def resident(name: str) -> int:
+    """VmRSS, or VmHWM: the most since `forget_peak`. Bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
+
+
+def forget_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def training_peak(config: JpoConfig, steps: int) -> dict[str, Any]:
+    """Bytes above the idle process: while training `steps` steps (`peak`), and before them (`stays`)."""
+    from jpo_dist.engine import connect, trim_memory
+    from jpo_dist.setup import set_up
+    from jpo_dist.step import train_step
+
+    connect(120)
+    # Threads and first calls of the libraries are the process's, not the model's.
+    import torch
+
+    (torch.randn(64, 64, requires_grad=True) @ torch.randn(64, 64)).sum().backward()
+    gc.collect()
+    idle = resident("VmRSS")
+    setup = set_up(config)
+    gc.collect()
+    trim_memory()
+    stays = resident("VmRSS") - idle
+    forget_peak()
+    for step in list(setup.plan.steps())[:steps]:
+        train_step(setup, step)
+    return {"peak": resident("VmHWM") - idle, "stays": stays}

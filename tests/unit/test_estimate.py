@@ -1,0 +1,317 @@
+"""The arithmetic of `jpo plan`, against numbers worked out by hand."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import LlamaConfig
+from typer.testing import CliRunner
+
+from jpo_dist.config import EngineConfig, JpoConfig, ModelConfig, TrainConfig
+from jpo_dist.estimate import break_even, ranks_fed, step_time, traffic, work
+from jpo_dist.gathering import Visit, forward_order, gathered, training_order
+from jpo_dist.hardware import Device, Link, link_of
+from jpo_dist.memory import PROCESS, memory
+from jpo_dist.plan import make_plan
+from jpo_dist.score import Scorer
+from jpo_dist.shape import Activations, ModelShape, _build, _peak, _pretend, activations, model_shape
+from jpo_dist.workload import Load, guessed, load_of, loads
+from launcher.cli import app
+
+SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
+TABLE, LAYER = 258 * 32, 2 * 32 + 32 * 32 * 2 + 32 * 16 * 2 + 3 * 32 * 48
+P = 2 * TABLE + 2 * LAYER + 32
+NOTHING = Activations(0, 0)
+
+
+def llama(tied: bool = False, layers: int = 2, **sizes: Any) -> LlamaConfig:
+    settings = {**SIZES, "vocab_size": 258, **sizes}
+    return LlamaConfig(num_hidden_layers=layers, tie_word_embeddings=tied, **settings)
+
+
+def config(**sections: Any) -> JpoConfig:
+    values: dict[str, Any] = {
+        "model": {"path": "m", "dtype": "bfloat16"},
+        "data": {"train": "d"},
+        "engine": {"param_persistence_threshold": 0},
+        "run": {"dir": "r"},
+    }
+    for name, section in sections.items():
+        values[name] = {**values.get(name, {}), **section}
+    return JpoConfig.model_validate(values)
+
+
+def shape_of(settings: JpoConfig, tied: bool = False) -> ModelShape:
+    return model_shape(llama(tied), settings.model)
+
+
+def load(tokens: list[list[int]], squares: int = 0, rows: int = 0) -> Load:
+    table = np.array(tokens)
+    return Load(4, 8, table, table * 0 + squares, table * 0 + rows, 0, (1,), np.zeros(len(table), dtype=int), (1,))
+
+
+def test_parameters_are_counted_without_weights() -> None:
+    shape = shape_of(config())
+    assert (shape.total, shape.trainable, shape.head, shape.in_body) == (P, P, TABLE, 2 * LAYER + 32)
+    tied = shape_of(config(), tied=True)
+    assert (tied.total, tied.head, tied.in_body, tied.tied) == (P - TABLE, TABLE, 2 * LAYER + 32, True)
+    lora = shape_of(config(model={"lora": {"rank": 4}}))
+    ends = (32 + 32) * 2 + (32 + 16) * 2 + (32 + 48) * 3  # in and out of q, o, k, v, gate, up, down
+    assert lora.trainable == lora.adapters == 2 * 4 * ends
+    assert lora.total == P + lora.adapters
+
+
+def test_memory_by_stage_in_bytes_of_each_parameter() -> None:
+    """bfloat16: weights 2, gradients 2, moments and a float32 copy 12, reference 2; divided by 4 ranks where split."""
+    split = {0: (2, 2, 12, 2), 1: (2, 2, 3, 2), 2: (2, 0.5, 3, 2), 3: (0.5, 0.5, 3, 0.5)}
+    for stage, expected in split.items():
+        settings = config(engine={"zero_stage": stage})
+        found = memory(shape_of(settings), settings, 4, NOTHING, on_gpu=True)
+        parts = found.weights, found.gradients, found.optimizer, found.reference
+        assert parts == pytest.approx([e * P for e in expected], rel=1e-3), stage
+        assert found.peak == found.stays + max(found.gathered, found.scoring, found.update)
+    single = config(model={"dtype": "float32"}, engine={"zero_stage": 0}, reference={"mode": "cached"})
+    found = memory(shape_of(single), single, 1, NOTHING, on_gpu=False)
+    assert (found.weights, found.gradients, found.optimizer, found.reference) == (4 * P, 4 * P, 8 * P, 0)
+    assert found.peak == PROCESS["cpu"] + 16 * P
+
+
+def test_memory_of_what_comes_and_goes_is_the_largest_not_the_sum() -> None:
+    settings = config(engine={"zero_stage": 0})
+    found = memory(shape_of(settings), settings, 1, Activations(training=10**6, scoring=3 * 10**6), on_gpu=True)
+    assert found.peak == found.stays + 3 * 10**6
+    cached = config(engine={"zero_stage": 0}, reference={"mode": "cached"})
+    found = memory(shape_of(cached), cached, 1, Activations(0, 10**9), on_gpu=True)
+    assert found.peak == found.filling == PROCESS["gpu"] + 2 * P + 10**9, "filling the cache is before the policy"
+
+
+def test_offloading_moves_bytes_to_main_memory() -> None:
+    settings = config(engine={"offload_optimizer": {"device": "cpu"}, "offload_params": {"device": "cpu"}})
+    found = memory(shape_of(settings), settings, 4, NOTHING, on_gpu=True)
+    assert (found.weights, found.gradients, found.optimizer, found.reference) == (0, 0, 0, 0)
+    assert found.host == pytest.approx((2 + 2 + 12 + 4 + 2) / 4 * P, rel=1e-3), (
+        "weights, gradients twice, state, reference"
+    )
+
+
+def test_lora_keeps_state_for_adapters_only() -> None:
+    settings = config(model={"lora": {"rank": 4}}, engine={"zero_stage": 0}, reference={"mode": "adapter_off"})
+    shape = shape_of(settings)
+    found = memory(shape, settings, 1, NOTHING, on_gpu=True)
+    assert (found.gradients, found.optimizer, found.reference) == (2 * shape.adapters, 12 * shape.adapters, 0)
+    assert found.weights == 2 * (P + shape.adapters)
+
+
+def saved(tokens: int, **sizes: Any) -> int:
+    model = ModelConfig(path="m", dtype="float32")
+    return activations(llama(**sizes), model, (tokens,), (tokens,), on_gpu=True).training
+
+
+def test_activations_of_a_layer_by_hand() -> None:
+    """Float32 numbers that a layer keeps for each token, on a GPU: two norms keep input, root mean square, scaled
+    input; query, key, value and output of attention with a number a head; gate, up, act, their product."""
+    more = saved(64, layers=7) - saved(64, layers=6)
+    norms = 2 * (32 + 1 + 32) + 2 * 32  # what a norm returns is kept as the input of the next product
+    attention = 32 + 16 + 16 + 32 + 4
+    gated = 4 * 48
+    by_hand = 4 * 64 * (norms + attention + gated)
+    assert more == pytest.approx(by_hand, rel=0.15)
+
+
+@pytest.mark.parametrize("recomputes", [False, True])
+def test_three_layers_tell_what_six_need(recomputes: bool) -> None:
+    model = ModelConfig(path="m", dtype="float32", gradient_checkpointing=recomputes)
+    lengths = (300, 200, 12)
+    scorer, mode = Scorer(_build(llama(layers=6), model)), FakeTensorMode(allow_non_fake_inputs=True)
+    _pretend(scorer, mode)
+    with mode:
+        whole = _peak(scorer, lengths, trains=True), _peak(scorer, lengths, trains=False)
+    assert activations(llama(layers=6), model, lengths, lengths, on_gpu=False) == pytest.approx(whole, rel=0.01)
+
+
+def test_the_head_never_has_all_logits() -> None:
+    """512 rows of 300,000 logits in float32 are 614 MB; the weight's gradient is 38 MB."""
+    assert saved(512, layers=2, vocab_size=300_000) < 200e6
+
+
+def elements(*sizes: int) -> list[Visit]:
+    return [Visit(((number, size),)) for number, size in enumerate(sizes)]
+
+
+@pytest.mark.parametrize(
+    ("reuse", "total"),
+    [
+        (1, 100 + 70),  # the last module comes again at once
+        (60, 100 + 70),  # between the second and its return lie 30 and 30
+        (61, 100 + 20),
+        (161, 100),  # and 2 x 80 between the first and its own
+    ],
+)
+def test_what_a_backward_gathers_again(reuse: int, total: int) -> None:
+    forward = elements(20, 50, 30)
+    engine = EngineConfig(param_persistence_threshold=0, max_reuse_distance=reuse, prefetch_bucket_size=0)
+    found = gathered(forward + forward[::-1], engine)
+    assert found == (total, {170: 50, 120: 80, 100: 100}[total])
+
+
+def test_persistent_parameters_are_never_gathered_and_untraced_passes_gather_all() -> None:
+    engine = EngineConfig(param_persistence_threshold=30)
+    forward = elements(20, 50, 30)
+    assert gathered(forward + forward[::-1], engine).total == 50
+    everything = EngineConfig(param_persistence_threshold=0)
+    assert gathered(forward + forward[::-1], everything, known=False).total == 200
+
+
+def test_order_of_a_pass_and_what_is_recomputed() -> None:
+    shape = shape_of(config())
+    forward, both = forward_order(shape), training_order(shape, recomputes=False)
+    sizes = [sum(size for _, size in visit.wanted) for visit in both if visit.wanted]
+    assert sum(sum(size for _, size in visit.wanted) for visit in forward) == P
+    assert sizes == sizes[::-1]
+    again = training_order(shape, recomputes=True)
+    assert [visit.held for visit in again].count(True) == 2 * 3, "layer, mlp, down_proj wait for the rest of the layer"
+    assert sum(s for visit in again for _, s in visit.wanted) == 2 * P + 2 * LAYER
+
+
+def test_traffic_by_stage() -> None:
+    tight = {"max_reuse_distance": 1, "prefetch_bucket_size": 0}
+    expected = {
+        0: (0, 0, 0, P, 0),
+        1: (0, 0, 0, P, P),
+        2: (0, 0, 0, 3 * P, P),
+        3: (3 * (2 * P - TABLE), 2 * P, 3 * P, 0, 0),
+    }
+    for stage, elements_of in expected.items():
+        settings = config(engine={"zero_stage": stage, **tight})
+        assert traffic(shape_of(settings), settings, 4, micro_steps=3, passes=2) == elements_of
+    settings = config(engine=tight, reference={"mode": "cached"})
+    found = traffic(shape_of(settings), settings, 4, 1, 1)
+    assert found.reference_gathers == 0
+    assert found.bytes(2, 4) == (3 * P - TABLE) * 2 * 3 / 4
+    reduced = traffic(shape_of(settings), config(engine={"zero_stage": 0}), 4, 1, 1)
+    assert reduced.bytes(2, 4) == 2 * P * 2 * 3 / 4, "an all-reduce sends everything twice"
+    assert not any(traffic(shape_of(settings), settings, 1, 5, 5))
+
+
+def test_work_in_flops() -> None:
+    """100 tokens, 60 scored, squares 1000; body 2 B, attention 2 L D, head 2 V D."""
+    one = load([[100, 50]], squares=1000, rows=60)
+    body, attention, head = 2 * (2 * LAYER + 32) * 100, 2 * 2 * 32 * 1000, 2 * TABLE * 60
+    for sections, units in [
+        ({}, (3, 3, 4)),
+        ({"model": {"gradient_checkpointing": True}}, (4, 4, 4)),
+        ({"model": {"lora": {"rank": 4}}}, (2, 3, 2)),
+    ]:
+        settings = config(**sections)
+        shape = shape_of(settings)
+        with_adapters = 2 * shape.adapters * 100 * units[0]
+        found = work(shape, settings, one)
+        by_hand = body * units[0] + attention * units[1] + head * units[2] + with_adapters
+        assert found.policy_GW[0, 0] == by_hand
+        assert found.reference_PW.shape == (1, 2)
+    assert work(shape, config(reference={"mode": "cached"}), one).reference_PW.size == 0
+
+
+def test_break_even_does_not_depend_on_the_model() -> None:
+    """400 TFLOP/s: 10,000 tokens at 40 GB/s, and 1,333 at 300 GB/s; with checkpointing 0.8 of it."""
+    device = Device("d", 1e15, 1e15, 1, 1)
+    for sections, share in [
+        ({}, 1.0),
+        ({"reference": {"mode": "cached"}}, 1.0),
+        ({"model": {"lora": {"rank": 4}}, "reference": {"mode": "adapter_off"}}, 1.0),
+        ({"model": {"gradient_checkpointing": True}}, 0.8),
+    ]:
+        settings = config(**sections)
+        for rate, tokens in ((40e9, 10_000), (300e9, 1_333.3)):
+            found = break_even(shape_of(settings), settings, device, Link("l", rate, ""))
+            assert found == pytest.approx(share * tokens, rel=1e-3)
+    assert (ranks_fed(5_100, 1_333), ranks_fed(24_500, 1_333), ranks_fed(5_100, 10_000)) == (3, 18, 1)
+
+
+def test_time_is_the_slowest_resource_and_the_slowest_rank() -> None:
+    settings = config(engine={"zero_stage": 0}, reference={"mode": "cached"})
+    shape = shape_of(settings)
+    speed = Device("d", 2.5e6 * 100, 1, 1, 1e30)
+    slow, fast = Link("slow", 2 * P * 2 / 2, ""), Link("fast", 1e30, "")
+    uneven = load([[100, 50]])
+    compute = 3 * 2 * (2 * LAYER + 32) * 100 / 1e8
+    found = step_time(shape, settings, [uneven], speed, slow, 0)
+    assert found.seconds == pytest.approx(max(compute, 1.0))
+    assert found.bound == ("network" if compute < 1 else "compute")
+    quick = step_time(shape, settings, [uneven], speed, fast, 0)
+    assert quick.seconds == pytest.approx(compute)
+    assert quick.efficiency == pytest.approx(0.75), "the other rank has half the tokens"
+    alternating = step_time(shape, settings, [uneven], speed._replace(overlaps=False), slow, 0)
+    assert alternating.seconds == pytest.approx(compute + 1.0)
+
+
+def test_loads_account_for_every_token_of_the_plan() -> None:
+    train = TrainConfig(comparisons_per_step=8, tokens_per_micro_step=400, epochs=1)
+    made, lengths_N = guessed(80, 60, train, 200)
+    plan = make_plan(made, lengths_N, train, 3)
+    found = load_of(plan, plan.step(2))
+    items = np.unique([made.winners_C[plan.step(2).comparisons_C], made.losers_C[plan.step(2).comparisons_C]])
+    assert found.tokens_MW.sum() == lengths_N[items].sum()
+    assert found.squares_MW.sum() == (lengths_N[items] ** 2).sum()
+    assert found.rows_MW.sum() == lengths_N[items].sum() - len(items), "nothing predicts the first token"
+    assert sum(found.fullest) == found.tokens_MW.max()
+    assert found.fillers == 2 * (found.tokens_MW == 0).sum()
+    assert len(loads(plan)) == 16
+    assert lengths_N.mean() == pytest.approx(80, rel=0.1)
+    assert lengths_N.std() == pytest.approx(55, rel=0.2), "a little less than asked for: the longest are cut"
+
+
+def test_links() -> None:
+    assert link_of("400Gb").rate == 40e9
+    assert link_of("100Gb/8").rate == 1.25e9
+    for wrong in ("fast", "0Gb", "100Gb/0", "Gb"):
+        with pytest.raises(ValueError, match="network"):
+            link_of(wrong)
+
+
+CONFIG = """
+model: {path: /nobody/has-this-model, dtype: bfloat16}
+data: {train: nothing.jsonl}
+train: {comparisons_per_step: 32, tokens_per_micro_step: 2048}
+cluster: {workers: 16, gpus_per_worker: 1}
+run: {dir: r}
+"""
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (tmp_path / "c.yaml").write_text(CONFIG)
+    (tmp_path / "config.json").write_text(json.dumps(llama().to_dict()))
+    return ["plan", str(tmp_path / "c.yaml"), "--model-config", str(tmp_path / "config.json"), "--lengths", "80,60"]
+
+
+def test_plan_needs_neither_model_nor_data_nor_network(offline: list[str]) -> None:
+    done = CliRunner().invoke(app, [*offline, "--network", "100Gb", "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["model"]["parameters"] == P
+    assert found["ranks_fed"] == 1
+    assert "feeds 1 of 16 ranks" in " ".join(found["advice"])
+    assert [(row["gpus"], row["network"]) for row in found["extrapolation"]][::4] == [
+        (8, "nvlink"),
+        (64, "nvlink"),
+        (512, "nvlink"),
+    ]
+    by_ranks = {row["gpus"]: row["efficiency"] for row in found["extrapolation"] if row["network"] == "nvlink"}
+    assert by_ranks[512] < by_ranks[64] < by_ranks[8]
+    assert 0 < found["memory"]["peak"] < found["memory"]["room"]
+
+
+@pytest.mark.parametrize(
+    ("left_out", "fix"), [("--model-config", "--model-config FILE"), ("--lengths", "--lengths 80,60")]
+)
+def test_what_is_missing_is_named_with_the_fix(offline: list[str], left_out: str, fix: str) -> None:
+    place = offline.index(left_out)
+    done = CliRunner().invoke(app, offline[:place] + offline[place + 2 :])
+    assert done.exit_code == 2
+    assert fix in done.output
+    assert "model.path" in done.output
