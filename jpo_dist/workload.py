@@ -10,7 +10,7 @@ import numpy as np
 from jpo_dist.config import TrainConfig
 from jpo_dist.plan import Plan, Step
 from jpo_dist.records import Comparison, ComparisonSet, Item
-from jpo_dist.reference import FUSED, groups
+from jpo_dist.reference import groups, tokens_at_once
 
 STEPS_LOOKED_AT = 16
 
@@ -46,7 +46,7 @@ def load_of(plan: Plan, step: Step) -> Load:
         sums.append(row)
     table = np.array(sums, dtype=np.int64).reshape(len(step.micro_steps), ranks, 3)
     micro_rank = divmod(int(table[..., 0].argmax()), ranks)
-    passes = groups(step.micro_steps, lengths_N, FUSED * plan.room.tokens)
+    passes = groups(step.micro_steps, lengths_N, tokens_at_once(plan.room.tokens))
     group_M = np.repeat(np.arange(len(passes)), [len(together) for together in passes])
     scored = [np.unique(np.concatenate([m.items_by_rank[r] for m in ms])) for ms in passes for r in range(ranks)]
     longest = max(scored, key=lambda items: int(lengths_N[items].sum()))
