@@ -45,8 +45,8 @@ def fine_tuning(sizes: Sizes, shape: Shape, trl_batches: Sequence[int]) -> Figur
         peer.require()
     except SkippedError as reason:
         return found | {"gpu.trl": str(reason)}
-    best, tried = training.best_batch(setup, folder, "gpu", trl_batches, checkpointing=True)
-    race = peer.race(setup, folder, step, best, sizes.repetitions + 1, checkpointing=True)
+    best, tried = training.best_batch(setup, folder, "gpu", trl_batches)
+    race = peer.race(setup, folder, step, best, sizes.repetitions + 1)
     theirs, mine = (least(spent) for spent in race.counted)
     return (
         found

@@ -12,6 +12,7 @@ import numpy as np
 from jpo_dist import metrics, ranks, sources
 from jpo_dist.config import JpoConfig
 from jpo_dist.engine import StepOutcome
+from jpo_dist.margins import share_of
 from jpo_dist.paths import resolve
 from jpo_dist.records import Item
 from jpo_dist.setup import Setup, set_up
@@ -87,16 +88,18 @@ class Steps:
 
 
 def computed(setup: Setup) -> dict[str, int]:
-    """What a step computes, from its plan: micro-steps, forwards of items, tokens, and rows that the head scores."""
+    """What a step computes on all ranks, counted in its packs: micro-steps, items, tokens, rows of the head."""
     micros = setup.plan.step(0).micro_steps
-    items_N = np.concatenate([micro.items_N for micro in micros])
-    skips_N = np.concatenate([skips for micro in micros for skips in micro.skips_by_rank])
-    lengths_N = setup.dataset.tokens.lengths_N[items_N]
+    packs = [
+        share_of(setup.dataset, micro, rank, setup.device).batch
+        for micro in micros
+        for rank in range(setup.plan.num_ranks)
+    ]
     return {
         "micro_steps": len(micros),
-        "item_forwards": len(items_N),
-        "tokens": int(lengths_N.sum()),
-        "head_rows": int((lengths_N - np.maximum(skips_N, 1)).sum()),
+        "item_forwards": sum(batch.num_items for batch in packs),
+        "tokens": sum(batch.ids_1T.numel() for batch in packs),
+        "head_rows": sum(batch.rows_R.numel() for batch in packs),
     }
 
 

@@ -74,23 +74,32 @@ def race(
     other: Callable[[], object],
     batch: int,
     steps: int,
-    *,
-    cached: bool = False,
-    sharded: bool = False,
-    checkpointing: bool = False,
+    count: int | None = None,
 ) -> Race:
-    """`steps` optimizer steps of TRL over all of `setup`'s comparisons, in turns with `other`. All ranks call it.
+    """`steps` optimizer steps of TRL over the same comparisons, in turns with `other`. All ranks call it.
 
-    `batch` comparisons of each rank at a time, accumulated to a step. Raises AssertionError if TRL drops any.
+    Reference, ZeRO stage (0 or 3) and checkpointing are those of `setup`.
+
+    A step takes the first `count` comparisons of `setup` (None: all), `batch` of each rank at a time, accumulated.
+    Raises AssertionError if TRL drops any.
     """
     trl: Any = importlib.import_module("trl")
     datasets: Any = importlib.import_module("datasets")
     _quiet()
-    pairs, callback = pairs_of_ids(setup), Race(other)
+    pairs, callback = pairs_of_ids(setup)[:count], Race(other)
+    micro_steps = len(pairs) // ranks.num_ranks() // batch
+    assert micro_steps * ranks.num_ranks() * batch == len(pairs), f"{len(pairs)} comparisons by {batch}"
     with _seen_as(ranks.num_ranks()):
-        trainer = _trainer_class(trl.DPOTrainer, callback, len(pairs) // ranks.num_ranks() // batch)(
+        trainer = _trainer_class(trl.DPOTrainer, callback, micro_steps)(
             model=model_folder(setup.config.model),
-            args=_settings(trl.DPOConfig, setup, folder, batch, steps, cached, sharded, checkpointing),
+            args=_settings(
+                trl.DPOConfig,
+                setup,
+                output_dir=str(folder / "trl"),
+                per_device_train_batch_size=batch,
+                gradient_accumulation_steps=micro_steps,
+                max_steps=steps,
+            ),
             processing_class=setup.tokenizer,
             train_dataset=datasets.Dataset.from_list([{"prompt_ids": [], **pair} for pair in pairs * steps]),
             callbacks=[callback],
@@ -101,32 +110,28 @@ def race(
     return callback
 
 
-def _settings(
-    kind: Any, setup: Setup, folder: Path, batch: int, steps: int, cached: bool, sharded: bool, checkpointing: bool
-) -> Any:
-    narrow, where = torch_dtype(setup.config.model.dtype) == torch.bfloat16, setup.device.type
+def _settings(kind: Any, setup: Setup, **own: Any) -> Any:
+    """What every race has in common, and the race's `own`."""
+    config = setup.config
+    narrow, sharded = torch_dtype(config.model.dtype) == torch.bfloat16, config.engine.zero_stage == 3
     return kind(
-        output_dir=str(folder / "trl"),
-        per_device_train_batch_size=batch,
-        gradient_accumulation_steps=len(setup.dataset.comparisons) // ranks.num_ranks() // batch,
-        max_steps=steps,
+        **own,
+        precompute_ref_log_probs=config.reference.mode == "cached",
+        gradient_checkpointing=config.model.gradient_checkpointing,
+        deepspeed=ZERO_3 if sharded else None,
         learning_rate=LR,
         lr_scheduler_type="constant",
         weight_decay=0.0,
         max_grad_norm=1e9,
-        # Under DeepSpeed its own section says which; see ZERO_3.
-        optim="adamw_torch_fused",
+        optim="adamw_torch_fused",  # under DeepSpeed its own section says which: ZERO_3
         beta=BETA,
         loss_type=["sigmoid"],
         max_length=None,
         train_sampling_strategy="sequential",
-        precompute_ref_log_probs=cached,
-        gradient_checkpointing=checkpointing,
-        # Weights are in bfloat16 already: autocast would only add casts.
+        # Weights are in bfloat16 already, and autocast would only add casts; DeepSpeed wants to be told.
         model_init_kwargs={"dtype": "bfloat16" if narrow else "float32"},
         bf16=narrow and sharded,
-        use_cpu=where == "cpu",
-        deepspeed=ZERO_3 if sharded else None,
+        use_cpu=setup.device.type == "cpu",
         logging_strategy="no",
         save_strategy="no",
         report_to="none",
