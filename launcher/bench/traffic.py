@@ -4,8 +4,8 @@
         train_step(watched(setup, traffic), step)
     traffic.elements["policy forward", ALL_GATHER]      # of the gathered tensor: what W ranks put together
 
-Whoever calls (DeepSpeed, torch, we) and by whatever name, it is counted once, on this rank. Counting costs time in each
-operator, so a benchmark counts in a step of its own.
+Whoever calls (DeepSpeed, torch, we) and by whatever name, it is counted once, on this rank. Counting costs time in
+every operator, so a benchmark counts in a step of its own.
 """
 
 from collections import Counter

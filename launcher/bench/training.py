@@ -15,7 +15,7 @@ NATS = 1.0
 """How far the arms' mean margins of step 0 may be apart: bfloat16 costs an item some tenths of a nat; a token more or
 less on one side, several."""
 LOSS, OF_THE_FALL = 0.05, 0.3
-"""How far the arms' losses after the first update may be apart, and as a share of how far ours fell. TRL trains bfloat16
+"""How far the losses after the first update may be apart, and as a share of the fall of ours. TRL trains bfloat16
 weights without a float32 copy: its small updates are rounded."""
 
 

@@ -46,8 +46,8 @@ def counted(config: JpoConfig) -> dict[tuple[str, str], int]:
     from jpo_dist.engine import connect
     from jpo_dist.setup import set_up
     from jpo_dist.step import train_step
-    from tests.support.traffic import Traffic as Counter
-    from tests.support.traffic import watched
+    from launcher.bench.traffic import Traffic as Counter
+    from launcher.bench.traffic import watched
 
     connect(60)
     setup = set_up(config)
