@@ -41,9 +41,9 @@ class Branches(NamedTuple):
 
 
 class Block(NamedTuple):
-    rows: torch.Tensor
+    rows: np.ndarray
     """Where the tokens of its segments are in the packed row."""
-    cells: torch.Tensor
+    cells: np.ndarray
     """Where they are in the block, (n * L)."""
     num_segments: int
     length: int
@@ -176,21 +176,25 @@ def _attend_in_blocks(
             logits = query.to(wide) @ key.to(wide).transpose(-1, -2) * scale
             hidden = torch.ones(block.length, block.length, dtype=torch.bool).triu(1)
             out_nHLD = logits.masked_fill(hidden, float("-inf")).softmax(-1).to(value.dtype) @ value
-        attended.append(out_nHLD.transpose(1, 2).flatten(0, 1).index_select(0, block.cells))
-    return torch.cat(attended).index_select(0, order)[None]
+        attended.append(out_nHLD.transpose(1, 2).flatten(0, 1).index_select(0, torch.from_numpy(block.cells)))
+    return torch.cat(attended).index_select(0, torch.from_numpy(order))[None]
 
 
 def _into_block(tokens_THD: torch.Tensor, block: Block) -> torch.Tensor:
     """(n, H, L, D), zero behind the end of a segment: no earlier token sees those, so they change nothing."""
     _, heads, size = tokens_THD.shape
     cells = tokens_THD.new_zeros(block.num_segments * block.length, heads, size)
-    cells = cells.index_copy(0, block.cells, tokens_THD.index_select(0, block.rows))
+    rows, places = torch.from_numpy(block.rows), torch.from_numpy(block.cells)
+    cells = cells.index_copy(0, places, tokens_THD.index_select(0, rows))
     return cells.view(block.num_segments, block.length, heads, size).transpose(1, 2)
 
 
 @lru_cache(maxsize=64)
-def make_blocks(lengths: tuple[int, ...]) -> tuple[list[Block], torch.Tensor]:
-    """Segments by length, cut where one is much shorter than the longest of its block, and the way back to the row."""
+def make_blocks(lengths: tuple[int, ...]) -> tuple[list[Block], np.ndarray]:
+    """Segments by length, cut where one is much shorter than the longest of its block, and the way back to the row.
+
+    Arrays, not tensors: what is remembered here outlives the mode it was asked in (planning runs on tensors without
+    contents)."""
     starts = np.cumsum([0, *lengths[:-1]])
     blocks: list[Block] = []
     members: list[int] = []
@@ -203,14 +207,14 @@ def make_blocks(lengths: tuple[int, ...]) -> tuple[list[Block], torch.Tensor]:
             members = []
         members.append(segment)
     blocks.append(_block(members, lengths, starts))
-    return blocks, torch.argsort(torch.cat([block.rows for block in blocks]))
+    return blocks, np.argsort(np.concatenate([block.rows for block in blocks]))
 
 
 def _block(members: list[int], lengths: tuple[int, ...], starts: np.ndarray) -> Block:
     length = lengths[members[0]]
     rows = np.concatenate([starts[s] + np.arange(lengths[s]) for s in members])
     cells = np.concatenate([i * length + np.arange(lengths[s]) for i, s in enumerate(members)])
-    return Block(torch.from_numpy(rows), torch.from_numpy(cells), len(members), length)
+    return Block(rows, cells, len(members), length)
 
 
 AttentionInterface.register(SEGMENTS, segment_attention)
