@@ -7,7 +7,7 @@ HOSTS ?= 2
 # One ninja for every process (see jpo_dist/engine.py), one thread a rank: tests run two ranks on two cores.
 PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: setup demo cluster ui test quick bench bench-gpu lint types format lock licences image-check clean
+.PHONY: setup demo cluster ui test nightly quick bench bench-gpu lint types format lock licences image-check clean
 
 setup: .venv/ready
 
@@ -34,10 +34,14 @@ ui: setup
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db --host 127.0.0.1 --port 5000
 
 test: setup
-	$(PYTEST) -m "not gpu"
+	$(PYTEST) -m "not gpu and not nightly"
+
+# What takes minutes: clusters that lose and gain hosts, a Slurm of network namespaces (Debian: slurm-wlm).
+nightly: setup
+	$(PYTEST) -m nightly
 
 quick: setup
-	$(PYTEST) -m "not slow and not gpu and not multihost"
+	$(PYTEST) -m "not slow and not gpu and not multihost and not nightly"
 
 # The figures of docs/performance.md, about ten minutes on two idle cores; one group: make bench NAMES=head
 bench: setup

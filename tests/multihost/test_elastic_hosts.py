@@ -22,7 +22,7 @@ from tests.support.procs import run_ranks
 from tests.support.runs import config_for
 from tests.support.tiny import comparisons, save_tiny, write_jsonl
 
-pytestmark = [pytest.mark.slow, pytest.mark.multihost, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.multihost, pytest.mark.nightly, pytest.mark.timeout(600)]
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 IMPORTABLE = {"PYTHONPATH": os.pathsep.join([str(HERE), str(ROOT)])}

@@ -7,7 +7,7 @@ import pytest
 
 from cluster.virtual_hosts import NoVirtualHosts, VirtualHost, virtual_hosts
 
-pytestmark = [pytest.mark.multihost, pytest.mark.slow]
+pytestmark = [pytest.mark.multihost, pytest.mark.slow, pytest.mark.nightly]
 
 # On the head: work on the other host, until Ray says that the host is going away.
 BUSY = """

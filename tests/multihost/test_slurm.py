@@ -17,7 +17,7 @@ import pytest
 from cluster import namespaces
 from tests.support.commands import losses, tiny_files
 
-pytestmark = [pytest.mark.multihost, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.multihost, pytest.mark.nightly, pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
 
 CONF = """
