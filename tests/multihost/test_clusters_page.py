@@ -71,6 +71,7 @@ def test_laptop_leaves_no_secret_of_the_shell_anywhere(
     assert len(losses(laptop.runs / "laptop")) == 6
 
 
+@pytest.mark.nightly
 def test_virtual_cluster(shell: Shell, laptop: Laptop, terminal: tuple[subprocess.Popen[str], str]) -> None:
     runs, name = laptop.runs, shell.env["JPO_HOSTS"]
     hosts = find_hosts(name)
@@ -94,6 +95,7 @@ def test_virtual_cluster(shell: Shell, laptop: Laptop, terminal: tuple[subproces
     assert len(find_hosts(name)) == 4
 
 
+@pytest.mark.nightly
 def test_ray_cluster(shell: Shell, terminal: tuple[subprocess.Popen[str], str], tmp_path: Path) -> None:
     """The commands for hosts of one's own, on two of the virtual ones without their Ray, with a token of their own."""
     head, other = find_hosts(shell.env["JPO_HOSTS"])[2:4]
@@ -112,6 +114,7 @@ def test_ray_cluster(shell: Shell, terminal: tuple[subprocess.Popen[str], str], 
     assert "InvalidAuthToken" in refused.stderr
 
 
+@pytest.mark.nightly
 def test_ctrl_c_ends_everything(shell: Shell, terminal: tuple[subprocess.Popen[str], str]) -> None:
     name, made = shell.env["JPO_HOSTS"], terminal[0]
     pids = [pid for host in find_hosts(name) for pid in host.pids()]

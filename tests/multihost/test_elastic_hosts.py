@@ -81,7 +81,7 @@ def test_a_lost_host_leaves_fewer_ranks_and_a_new_one_is_taken_in_at_a_commit(tm
         cluster = {"workers": {"min": 1, "max": 2}, "address": hosts[0].head_address, "max_failures": 3,
                    "collective_timeout_s": 60, "start_timeout_s": 60, "health_timeout_s": 30}  # fmt: skip
         payload = {"out": str(tmp_path), "cluster": cluster, "config": moved.model_dump(mode="json")}
-        code = f"import json, test_elastic; test_elastic.drive(json.loads({json.dumps(payload)!r}))"
+        code = f"import json, test_elastic_hosts; test_elastic_hosts.drive(json.loads({json.dumps(payload)!r}))"
         driver = hosts[0].popen([sys.executable, "-c", code], IMPORTABLE)
         heard(tmp_path / "at-2", driver)
         died = time.monotonic()
