@@ -49,8 +49,7 @@ def _json_lines(file: Path, columns: Columns) -> Rows:
 
 def _open(file: Path) -> BinaryIO:
     """Its bytes, unpacked when the name ends in .gz."""
-    stream = gzip.open(file) if file.suffix.lower() == _GZIP else file.open("rb")
-    return cast(BinaryIO, stream)
+    return cast(BinaryIO, gzip.open(file)) if file.suffix.lower() == _GZIP else file.open("rb")
 
 
 def _json_row(raw: bytes) -> dict[str, Any] | BadField:
