@@ -8,7 +8,7 @@ Every mean is over comparisons, unweighted. Names are TRL's where the meaning is
     margin/instruction, margin/response the two parts of z in nats, unweighted: a policy can win by moving p(I) alone
     logps/chosen, logps/rejected        log pi(I, R) in nats; logps/*_response: log pi(R | I)
 
-`rewards/` and `logps/` of an item leave out the tokens that are not scored: those that both items of all its comparisons
+`rewards/` and `logps/` of an item leave out the tokens that are not scored: those that both items of its comparisons
 begin with (`train.score_shared_prefix`). They cancel in margins, and TRL leaves them out too, as the implicit prompt.
 """
 
