@@ -43,7 +43,7 @@ nightly: setup
 quick: setup
 	$(PYTEST) -m "not slow and not gpu and not multihost and not nightly"
 
-# The figures of docs/performance.md, about ten minutes on two idle cores; one group: make bench NAMES=head
+# The figures of docs/performance.md, about a quarter of an hour on two cores; one group: make bench NAMES=head
 bench: setup
 	$(BIN)/jpo bench $(NAMES) --json runs/bench.json
 

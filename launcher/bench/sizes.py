@@ -17,7 +17,7 @@ class SkippedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Sizes:
-    """Defaults: about ten minutes for everything on two idle cores."""
+    """Defaults: about a quarter of an hour for everything on two cores."""
 
     model: str = MODEL
     gguf_file: str | None = GGUF_FILE
