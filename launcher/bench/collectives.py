@@ -19,7 +19,7 @@ from launcher.bench.sizes import Figures, Sizes
 from launcher.bench.synthetic import Shape, llama, ready
 from launcher.bench.traffic import ALL_GATHER, REDUCE_SCATTER, Traffic, watched
 
-SHAPE = Shape(64, 4, 256, 4, 2, 2048, comparisons=8, tokens=2048)
+SHAPE = Shape(64, 4, 256, 4, 2, 2048, comparisons=8, tokens=128, lengths=(24, 6, 8, 40))
 FORWARD, BACKWARD, REFERENCE, OURS = "policy forward", "policy backward", "reference", ""
 
 

@@ -52,7 +52,7 @@ def quick(model: str | None, rows: str | None) -> Sizes:
         rows=rows or ROWS,
         comparisons=4,
         repetitions=1,
-        trl_batches=(1, 2),
+        trl_batches=(2,),
         rankings=2,
         head=(512, 32, 4000),
         planned=2000,

@@ -21,9 +21,6 @@ from jpo_dist.tokenize import TokenizedItems
 from launcher.bench import balance, ours
 from launcher.bench.sizes import Sizes
 
-LENGTH_MEAN, LENGTH_SD, LENGTHS = 382, 102, (32, 600)
-"""Tokens of an item of summarisation comparisons (TL;DR): mean, deviation, least and most."""
-
 
 class Shape(NamedTuple):
     """A Llama."""
@@ -39,6 +36,8 @@ class Shape(NamedTuple):
     tokens: int
     """Of a micro-step."""
     tied: bool = True
+    lengths: tuple[int, int, int, int] = (382, 102, 32, 600)
+    """Tokens of an item: mean, deviation, least, most. By default those of summarisation comparisons (TL;DR)."""
 
 
 def ready(sizes: Sizes, shape: Shape, folder: Path, mode: str = "live", **sections: Any) -> Setup:
@@ -79,9 +78,10 @@ def llama(shape: Shape) -> Any:
 
 
 def random_comparisons(shape: Shape) -> Prepared:
-    """One step of joint comparisons: no item twice, lengths of real ones."""
+    """One step of joint comparisons: no item twice, lengths as `shape` has them."""
     random, count = np.random.default_rng(0), shape.comparisons
-    lengths_N = np.clip(random.normal(LENGTH_MEAN, LENGTH_SD, 2 * count), *LENGTHS).astype(np.int64)
+    mean, deviation, least, most = shape.lengths
+    lengths_N = np.clip(random.normal(mean, deviation, 2 * count), least, most).astype(np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths_N)])
     ids_T = random.integers(2, shape.vocabulary, int(offsets[-1]), dtype=np.int32)
     ids_T[offsets[:-1]], ids_T[offsets[1:] - 1] = 0, 1
