@@ -11,7 +11,7 @@ from jpo_dist.margins import Policy
 from jpo_dist.plan import Plan, make_plan
 from jpo_dist.prepare import Prepared
 from jpo_dist.records import ComparisonSet
-from jpo_dist.reference import Reference
+from jpo_dist.reference import Reference, tokens_at_once
 from jpo_dist.step import losses, shares
 
 AT_A_TIME = 512
@@ -37,8 +37,13 @@ def score_comparisons(
 def evaluation_plan(
     comparisons: ComparisonSet, lengths_N: np.ndarray, train: TrainConfig, num_ranks: int, **common: Any
 ) -> Plan:
-    """Every comparison once, in order, many at a time: an item that several of them share is scored once."""
+    """Every comparison once, in order, many at a time: an item that several of them share is scored once.
+
+    Micro-steps are as large as a live reference's passes. So both see the same packs, and a policy that is still the
+    reference ties exactly: in bfloat16 a product of another size is another number.
+    """
     many = max(train.comparisons_per_step, AT_A_TIME)
     changes = {"shuffle": False, "sample_by": "comparison", "max_steps": None, "epochs": 1}
-    once = train.model_copy(update={**changes, "comparisons_per_step": many})
+    sizes = {"comparisons_per_step": many, "tokens_per_micro_step": tokens_at_once(train.tokens_per_micro_step)}
+    once = train.model_copy(update=changes | sizes)
     return make_plan(comparisons, lengths_N, once, num_ranks, **common)
