@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from launcher.bench.groups import measure
 from launcher.bench.sizes import Figures, Sizes, SkippedError
@@ -23,6 +24,18 @@ def main(sizes_file: str, out_file: str, *groups: str) -> None:
             found[group] = {f"{group}.skipped": str(reason)}
     if first:
         Path(out_file).write_text(json.dumps(found), encoding="utf-8")
+    leave()
+
+
+def leave() -> NoReturn:
+    """End here, with everything written: at the interpreter's end a thread of gloo can abort the process
+    ("terminate called without an active exception" was seen), and torchrun would call the figures failed."""
+    from jpo_dist.engine import disconnect
+
+    disconnect()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":
