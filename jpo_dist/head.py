@@ -97,6 +97,28 @@ def _part(bias_V: torch.Tensor | None, block: slice) -> torch.Tensor | None:
     return None if bias_V is None else bias_V[block]
 
 
+class _Running:
+    """Log-sum-exp of each row over the blocks so far, by a running maximum, and the logit of its target, (R,)."""
+
+    def __init__(self, hidden_RD: torch.Tensor) -> None:
+        self.dtype = torch.promote_types(hidden_RD.dtype, torch.float32)
+        new = partial(torch.full, (len(hidden_RD),), dtype=self.dtype, device=hidden_RD.device)
+        self.chosen_R, self.most_R, self.sum_R = new(fill_value=0.0), new(fill_value=float("-inf")), new(fill_value=0.0)
+
+    def add(self, logits: torch.Tensor, found: _Found) -> torch.Tensor:
+        """Returns by how much sums over earlier blocks shrink. `logits` becomes the block's shares before they do."""
+        self.chosen_R = torch.where(found.here_R, logits.gather(-1, found.place_R1).squeeze(-1), self.chosen_R)
+        higher_R = torch.maximum(self.most_R, logits.amax(-1))
+        shrink_R = torch.exp(self.most_R - higher_R)
+        self.sum_R.mul_(shrink_R).add_(logits.sub_(higher_R[:, None]).exp_().sum(-1))
+        self.most_R = higher_R
+        return shrink_R
+
+    @property
+    def lse_R(self) -> torch.Tensor:
+        return self.most_R + self.sum_R.log()
+
+
 class _TrainedHead(torch.autograd.Function):
     """Backward recomputes each block's logits instead of keeping them."""
 
@@ -109,21 +131,15 @@ class _TrainedHead(torch.autograd.Function):
         targets_R: torch.Tensor,
         shape: Shape,
     ) -> torch.Tensor:
-        wide = torch.promote_types(hidden_RD.dtype, torch.float32)
-        new = partial(torch.full, (len(targets_R),), dtype=wide, device=hidden_RD.device)
-        chosen_R, most_R, sum_R = new(fill_value=0.0), new(fill_value=float("-inf")), new(fill_value=0.0)
+        running = _Running(hidden_RD)
         for block in _blocks(weight_VD, len(targets_R), shape):
             logits, _ = _logits(hidden_RD, weight_VD[block], _part(bias_V, block), shape)
-            found = _Found.of(targets_R, block)
-            chosen_R = torch.where(found.here_R, logits.gather(-1, found.place_R1).squeeze(-1), chosen_R)
-            higher_R = torch.maximum(most_R, logits.amax(-1))
-            sum_R.mul_(torch.exp(most_R - higher_R)).add_(logits.sub_(higher_R[:, None]).exp_().sum(-1))
-            most_R = higher_R
-        lse_R = most_R + sum_R.log()
+            running.add(logits, _Found.of(targets_R, block))
+        lse_R = running.lse_R
         ctx.save_for_backward(hidden_RD, targets_R, lse_R)
         # The parameters themselves, not saved copies: ZeRO-3 empties and refills their storage between the passes.
         ctx.weight, ctx.bias, ctx.shape = weight_VD, bias_V, shape
-        return chosen_R - lse_R
+        return running.chosen_R - lse_R
 
     @staticmethod
     def backward(ctx: Any, grad_R: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
@@ -167,28 +183,21 @@ class _FrozenHead(torch.autograd.Function):
         targets_R: torch.Tensor,
         shape: Shape,
     ) -> torch.Tensor:
-        wide = torch.promote_types(hidden_RD.dtype, torch.float32)
-        new = partial(torch.full, (len(targets_R),), dtype=wide, device=hidden_RD.device)
-        chosen_R, most_R, sum_R = new(fill_value=0.0), new(fill_value=float("-inf")), new(fill_value=0.0)
-        slope_R = new(fill_value=shape.scale)
-        mean_RD = torch.zeros(hidden_RD.shape, dtype=wide, device=hidden_RD.device)
+        running = _Running(hidden_RD)
+        slope_R = torch.full_like(running.sum_R, shape.scale)
+        mean_RD = torch.zeros(hidden_RD.shape, dtype=running.dtype, device=hidden_RD.device)
         for block in _blocks(weight_VD, len(targets_R), shape):
             logits, slope = _logits(hidden_RD, weight_VD[block], _part(bias_V, block), shape)
             found = _Found.of(targets_R, block)
-            chosen_R = torch.where(found.here_R, logits.gather(-1, found.place_R1).squeeze(-1), chosen_R)
             if slope is not None:
                 at_target_R = slope.gather(-1, found.place_R1).squeeze(-1) * shape.scale
                 slope_R = torch.where(found.here_R, at_target_R, slope_R)
-            higher_R = torch.maximum(most_R, logits.amax(-1))
-            shares = logits.sub_(higher_R[:, None]).exp_()
-            less_R = torch.exp(most_R - higher_R)
-            sum_R.mul_(less_R).add_(shares.sum(-1))
-            shares = shares if slope is None else shares.mul_(slope)
-            mean_RD.mul_(less_R[:, None]).add_(_product(shares.to(weight_VD.dtype), weight_VD[block]))
-            most_R = higher_R
-        mean_RD.mul_((shape.scale / sum_R)[:, None])
+            shrink_R = running.add(logits, found)
+            shares = logits if slope is None else logits.mul_(slope)
+            mean_RD.mul_(shrink_R[:, None]).add_(_product(shares.to(weight_VD.dtype), weight_VD[block]))
+        mean_RD.mul_((shape.scale / running.sum_R)[:, None])
         ctx.save_for_backward((slope_R[:, None] * weight_VD[targets_R] - mean_RD).to(hidden_RD.dtype))
-        return chosen_R - most_R - sum_R.log()
+        return running.chosen_R - running.lse_R
 
     @staticmethod
     def backward(ctx: Any, grad_R: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
