@@ -43,7 +43,8 @@ def share_of(dataset: Prepared, micro: MicroStep, rank: int, device: torch.devic
     tokens, items_N = dataset.tokens, micro.items_N
     lengths_N = tokens.lengths_N[items_N] - tokens.instruction_lengths_N[items_N]
     small = (micro.winners_C, micro.losers_C, dataset.comparisons.weights_C[micro.comparisons_C], lengths_N)
-    batch = pack(tokens, micro.items_by_rank[rank], device, micro.skips_by_rank[rank], dataset.trunks_N2 is not None)
+    items_n = micro.items_by_rank[rank]
+    batch = pack(tokens, items_n, device, micro.skips_by_rank[rank], dataset.trunks_of(items_n))
     return Share(batch, *(torch.from_numpy(array).to(device) for array in small))
 
 

@@ -32,6 +32,10 @@ class Prepared(NamedTuple):
     trunks_N2: np.ndarray | None = None
     """Instructions that are computed once, see plan.Plan."""
 
+    def trunks_of(self, items_n: np.ndarray) -> np.ndarray | None:
+        """Numbers of the items' instructions, (n,); None where each item is computed by itself."""
+        return None if self.trunks_N2 is None else self.trunks_N2[items_n, 0]
+
 
 def prepare(tokenizer: Any, everything: ComparisonSet, data: DataConfig, train: TrainConfig) -> Prepared:
     """Drop ties, which none of the losses can use, and tokenize; drop the comparisons that have an over-long item and

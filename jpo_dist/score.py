@@ -41,11 +41,14 @@ def pack(
     items_n: np.ndarray,
     device: torch.device,
     skips_n: np.ndarray | None = None,
-    share_instructions: bool = False,
+    trunks_n: np.ndarray | None = None,
 ) -> Packed:
-    """No padding anywhere; the first `skips_n` tokens of an item are computed and not scored. An empty `items_n` gives
-    two tokens that count for nothing: under ZeRO-3 every rank has to take part in every forward, or all ranks wait for
-    ever."""
+    """No padding anywhere. The first `skips_n` tokens of an item are computed and not scored. Items with the same number
+    in `trunks_n` have the same instruction, which is in the row once.
+
+    An empty `items_n` gives two tokens that count for nothing: under ZeRO-3 every rank has to take part in every
+    forward, or all ranks wait for ever.
+    """
     pieces = [tokens.ids(int(item)) for item in items_n] or [np.zeros(2, dtype=np.int32)]
     lengths = np.array([len(piece) for piece in pieces])
     ids = np.concatenate(pieces).astype(np.int64)
@@ -60,8 +63,9 @@ def pack(
     boundaries_n = tokens.instruction_lengths_N[items_n] if len(items_n) else np.zeros(1, dtype=np.int64)
     part = np.where(positions + 1 >= boundaries_n[segment], RESPONSE, INSTRUCTION)
     here = whole = np.arange(len(ids))  # where each token of each item is in the row, and which tokens the row has
-    if share_instructions:
-        trunk_n = first_with_instruction(pieces, boundaries_n)
+    if trunks_n is not None and len(items_n):
+        _, first, which_n = np.unique(trunks_n, return_index=True, return_inverse=True)
+        trunk_n = first[which_n]  # for each item, the first one that has its instruction
         doubled = (trunk_n[segment] != segment) & (positions < boundaries_n[segment])
         whole = np.flatnonzero(~doubled)
         here = (np.cumsum(~doubled) - 1)[np.where(doubled, starts[trunk_n[segment]] + positions, here)]
@@ -76,13 +80,6 @@ def pack(
         num_items=len(items_n),
         branches=Branches(move(here), move(whole)) if len(whole) < len(ids) else None,
     )
-
-
-def first_with_instruction(pieces: list[np.ndarray], boundaries_n: np.ndarray) -> np.ndarray:
-    """For each item, the first one that has its instruction, (n,)."""
-    first: dict[bytes, int] = {}
-    found = [piece[:end].tobytes() for piece, end in zip(pieces, boundaries_n, strict=True)]
-    return np.array([first.setdefault(instruction, i) for i, instruction in enumerate(found)])
 
 
 class Scorer(nn.Module):

@@ -14,6 +14,7 @@ from torch import nn
 
 from jpo_dist.attention import SEGMENTS
 from jpo_dist.config import DataConfig
+from jpo_dist.prefix import trunks
 from jpo_dist.records import Item
 from jpo_dist.score import INSTRUCTION, RESPONSE, Packed, Scorer, item_scores, pack
 from jpo_dist.tokenize import TokenizedItems, tokenize
@@ -117,7 +118,7 @@ def test_instructions_computed_once_give_the_same_scores_and_gradients(family: s
     config, tokens = FAMILIES[family](), encode([*ITEMS, Item.of("say it", "yes yes no")])
     plain = build(config, "eager" if "softcaps" in family else "sdpa")
     packed = build(config, SEGMENTS)
-    batch = pack(tokens, np.arange(5), CPU, share_instructions=True)
+    batch = pack(tokens, np.arange(5), CPU, trunks_n=trunks(tokens)[:, 0])
     trunk = int(tokens.instruction_lengths_N[0])
     assert batch.ids_1T.shape[1] == len(tokens.ids_T) - 2 * trunk
     expected, found = naive(plain, tokens), item_scores(Scorer(packed)(batch), batch)
@@ -132,7 +133,7 @@ def test_what_is_skipped_is_missing_from_the_instruction_part_alone(share: bool)
     tokens, model = encode(), build(FAMILIES["llama"](), SEGMENTS)
     scorer, skips = Scorer(model), np.array([4, 0, 3, 7])
     whole = pack(tokens, np.arange(4), CPU)
-    part = pack(tokens, np.arange(4), CPU, skips, share)
+    part = pack(tokens, np.arange(4), CPU, skips, trunks(tokens)[:, 0] if share else None)
     assert len(part.rows_R) == len(whole.rows_R) - (3 + 2 + 6), "the first token has no row anyway"
     with torch.no_grad():
         all_logps, scores = scorer(whole), item_scores(scorer(part), part)
@@ -149,7 +150,7 @@ def test_checkpointed_layers_keep_instructions_shared() -> None:
     recomputing.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     found = []
     for model in (plain, recomputing):
-        batch = pack(tokens, np.arange(4), CPU, share_instructions=True)
+        batch = pack(tokens, np.arange(4), CPU, trunks_n=trunks(tokens)[:, 0])
         scores = item_scores(Scorer(model)(batch), batch)
         found.append(gradients(model, (scores * COEFFICIENTS).sum()))
     assert_gradients_close(found[0], found[1], 1e-9)
