@@ -43,8 +43,8 @@ def pack(
     skips_n: np.ndarray | None = None,
     trunks_n: np.ndarray | None = None,
 ) -> Packed:
-    """No padding anywhere. The first `skips_n` tokens of an item are computed and not scored. Items with the same number
-    in `trunks_n` have the same instruction, which is in the row once.
+    """No padding anywhere. The first `skips_n` tokens of an item are computed and not scored. Items with one number in
+    `trunks_n` have the same instruction, which is in the row once.
 
     An empty `items_n` gives two tokens that count for nothing: under ZeRO-3 every rank has to take part in every
     forward, or all ranks wait for ever.
