@@ -38,6 +38,7 @@ def run(
     `on_commit(step, metrics, is_last)` is called on every rank after each commit. `elastic`: a commit of another number
     of ranks is converted. Returns the last step's metrics.
     """
+    fault_point("train:start", 0)
     connect(timeout_s)
     run_dir = Path(config.run.dir)
     attempt, store = open_run(config)

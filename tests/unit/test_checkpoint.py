@@ -25,7 +25,7 @@ from jpo_dist.checkpoint import (
     open_attempt,
     resume_point,
 )
-from jpo_dist.faults import fault_point
+from jpo_dist.faults import OrderedError, fault_during, fault_point
 from tests.support.disk import small_disk
 
 SHARDS = {"shards/rank0.pt": b"0" * 3000, "shards/rank1.pt": bytes(range(256)) * 8, "empty": b""}
@@ -381,9 +381,32 @@ def test_a_disk_that_fills_up_later_leaves_the_previous_commit_valid(disk: Path)
 
 
 def test_a_fault_that_could_never_fire_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JPO_FAULT", "train:step@1")
-    with pytest.raises(ValueError, match=r"JPO_FAULT \(train:step@1\) must be POINT@RANK@STEP"):
-        fault_point("train:step", 1)
+    for wrong in ("train:step@1", "train:step@one@1", "train:step@0@1@kil", "train:step@0@1@stop@2"):
+        monkeypatch.setenv("JPO_FAULT", wrong)
+        with pytest.raises(ValueError, match=rf"JPO_FAULT \({wrong}\) must be POINT@RANK@STEP"):
+            fault_point("train:step", 5)
+    monkeypatch.setenv("JPO_FAULT", "train:step@0@1@wait")
+    with pytest.raises(ValueError, match="JPO_FAULT_ONCE, which is not set"):
+        fault_point("train:step", 5)
+    monkeypatch.setenv("JPO_FAULT", "commit:mid-shard@0@1@hang")  # it would only stop a thread beside the writer
+    with pytest.raises(ValueError, match="must end in kill, stop, exit"), fault_during("commit:mid-shard", 1, bool):
+        pass
     monkeypatch.setenv("JPO_FAULT", "train:step@0@7")
     fault_point("train:step", 6)  # alive
     fault_point("commit:after-rename", 7)
+
+
+def test_a_fault_can_be_an_error_and_leaves_a_marker_with_the_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("JPO_FAULT", "train:start@0@0@raise")
+    monkeypatch.setenv("JPO_FAULT_ONCE", str(tmp_path / "once"))
+    with pytest.raises(OrderedError, match="ordered by JPO_FAULT"):
+        fault_point("train:start", 0)
+    assert (tmp_path / "once").read_text() == str(os.getpid())
+    fault_point("train:start", 0)  # only once
+    monkeypatch.setenv("JPO_FAULT", "train:start@0@0@wait")
+    (tmp_path / "once").unlink()
+    (tmp_path / "once.go").touch()
+    fault_point("train:start", 0)  # it may go on
+    assert (tmp_path / "once").exists()
