@@ -153,13 +153,19 @@ class VirtualHost:
 
 @contextmanager
 def virtual_hosts(
-    count: int, cpus: int = 1, *, env: Mapping[str, str] | None = None, name: str = "", reachable: bool = False
+    count: int,
+    cpus: int = 1,
+    *,
+    head_cpus: int | None = None,
+    env: Mapping[str, str] | None = None,
+    name: str = "",
+    reachable: bool = False,
 ) -> Iterator[list[VirtualHost]]:
     """`count` hosts that form one Ray cluster with `cpus` CPUs each; the first is the head. All gone afterwards.
 
-    `env` is for the Ray nodes; it is nowhere on the disk. By `name`, `find_hosts` finds the cluster from other
-    processes. `reachable`: this machine gets a cable and an address too, so that the dashboard can be reached from
-    here. Raises NoVirtualHosts where they cannot be made.
+    `head_cpus=0`: the head takes no workers; losing it is not losing one too. `env` is for the Ray nodes; it is nowhere
+    on the disk. By `name`, `find_hosts` finds the cluster from other processes. `reachable`: this machine gets a cable
+    and an address too, so that the dashboard can be reached from here. Raises NoVirtualHosts where they cannot be made.
     """
     require_virtual_hosts()
     name = name or secrets.token_hex(2)
@@ -177,7 +183,7 @@ def virtual_hosts(
         for _ in range(count):
             _plug_in_next(hosts, name, env or {})
         for host in hosts:
-            host.start_ray(cpus)
+            host.start_ray(head_cpus if host.is_head and head_cpus is not None else cpus)
         yield hosts
     finally:
         for host in hosts:

@@ -3,8 +3,6 @@
 import json
 import shutil
 import signal
-import sqlite3
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from tests.support.commands import (
     numbers,
     tiny_files,
     torchrun,
+    tracked,
     warm_commands,
 )
 from tests.support.tiny import comparisons, write_jsonl
@@ -62,18 +61,6 @@ def train_alone(tiny: Files, warm: Warm, run_dir: Path, *more: str) -> Path:
 def copy_of(run_dir: Path, target: Path) -> Path:
     shutil.copytree(run_dir, target)
     return target
-
-
-def tracked(run_dir: Path) -> tuple[str, str]:
-    """(id, status) of the one run in the MLflow file beside `run_dir`, whose metrics all have one row a step."""
-    with sqlite3.connect(run_dir.parent / "mlflow.db") as database:
-        ((run_id, status),) = database.execute("select run_uuid, status from runs").fetchall()
-        rows = Counter(database.execute("select key, step from metrics").fetchall())
-    assert set(rows.values()) <= {1}
-    of_lines = {(name, line["step"]) for line in lines_of(run_dir) for name in line["metrics"]}
-    assert of_lines <= set(rows), "steps are missing in MLflow"
-    assert {key.partition("/")[0] for key, _ in set(rows) - of_lines} <= {"ckpt"}
-    return run_id, status
 
 
 def assert_same_run(run_dir: Path, uninterrupted: Path) -> None:

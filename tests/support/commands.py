@@ -5,9 +5,11 @@ left behind.
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any, NamedTuple
 from tests.support.tiny import PLAIN, comparisons, save_tiny, write_jsonl
 
 ROOT = Path(__file__).parents[2]
-MEASURED = "perf/", "ckpt/"
+MEASURED = "perf/", "ckpt/", "system/"
 """Metrics that are times: never the same twice."""
 
 _SERVER = """
@@ -203,6 +205,22 @@ def numbers(run_dir: Path) -> list[tuple[int, dict[str, str]]]:
 
 def losses(run_dir: Path) -> list[float]:
     return [line["metrics"]["loss"] for line in lines_of(run_dir) if line["step"] > 0]
+
+
+def tracked(run_dir: Path, database: Path | None = None) -> tuple[str, str]:
+    """(id, status) of the one run in the MLflow file beside `run_dir`, whose metrics all have one row a step.
+
+    Of a step that was done again MLflow has the first version and metrics.jsonl the last: what is a time and not
+    measured in every step may be in one only.
+    """
+    with sqlite3.connect(database or run_dir.parent / "mlflow.db") as connection:
+        ((run_id, status),) = connection.execute("select run_uuid, status from runs").fetchall()
+        rows = Counter(connection.execute("select key, step from metrics").fetchall())
+    assert set(rows.values()) <= {1}, [row for row, count in rows.items() if count > 1]
+    of_lines = {(name, line["step"]) for line in lines_of(run_dir) for name in line["metrics"]}
+    other = {key for key, _ in of_lines ^ set(rows)}
+    assert all(key.startswith(MEASURED) for key in other), f"MLflow and metrics.jsonl differ in {sorted(other)}"
+    return run_id, status
 
 
 def commits(run_dir: Path) -> list[str]:
