@@ -14,8 +14,16 @@ class ResourceError(ClusterError):
     """The cluster does not have what the run asks for."""
 
 
-class RoomForMore(Exception):
-    """Not an error: the workers end after a commit, because the cluster can hold more of them now."""
+class Regroup(Exception):
+    """Not an error: the workers end after a commit, to begin again in other places."""
+
+
+class RoomForMore(Regroup):
+    """The cluster can hold more of them now."""
+
+
+class HostLeaves(Regroup):
+    """A host that some of them are on goes away soon."""
 
 
 class WorkerError(ClusterError):
@@ -58,6 +66,11 @@ _ECHO = re.compile(
 )
 
 _INTERNAL = re.compile(r"\s*(class_name|actor_id|namespace|pid|ip|name):")
+
+
+def is_regroup(error: WorkerError) -> bool:
+    """Whether the workers only ended to begin again elsewhere."""
+    return error.kind in {RoomForMore.__name__, HostLeaves.__name__}
 
 
 def is_echo(error: WorkerError) -> bool:

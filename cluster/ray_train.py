@@ -28,15 +28,25 @@ import torch
 import torch.distributed
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray._private.ray_logging import stdout_deduplicator
-from ray._private.state import available_resources_per_node
+from ray._private.state import available_resources_per_node, state
 from ray._private.utils import get_num_cpus
 from ray.exceptions import RayActorError, RayError
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.execution.context import get_train_context as get_internal_train_context
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from cluster import environment, resources
 from cluster.config import ClusterConfig
-from cluster.errors import ClusterError, ResourceError, RoomForMore, WorkerError, is_hopeless, root_cause
+from cluster.errors import (
+    ClusterError,
+    HostLeaves,
+    ResourceError,
+    RoomForMore,
+    WorkerError,
+    is_hopeless,
+    is_regroup,
+    root_cause,
+)
 from cluster.secrets import load_secrets
 
 SETUP_ATTEMPTS = 3
@@ -97,8 +107,8 @@ def launch(
 
     starts = _until_done(start, config, diary)
     commits = diary.events(unique_name, "commit")
-    losses = 0 if config.is_elastic else len(diary.events(unique_name, "failure"))
-    return {"attempts": starts + losses, "metrics": commits[-1]["metrics"] if commits else None}
+    again = [] if config.is_elastic else diary.events(unique_name, "failure") + diary.events(unique_name, "regroup")
+    return {"attempts": starts + len(again), "metrics": commits[-1]["metrics"] if commits else None}
 
 
 def _until_done(start: Callable[[int], None], config: ClusterConfig, diary: "_Diary") -> int:
@@ -110,13 +120,15 @@ def _until_done(start: Callable[[int], None], config: ClusterConfig, diary: "_Di
             break
         except ray.train.WorkerGroupError as error:
             unconnected, cause = 0, root_cause(error.worker_failures, diary.num_workers)
-            if cause.kind == RoomForMore.__name__:
+            if is_regroup(cause):
                 continue
             failures += 1
             # A group of fixed size is started again by Ray, as often as it may.
             if not config.is_elastic or failures > config.max_failures or is_hopeless(cause, before):
                 raise cause from None
             before = cause.kind, cause.message
+        except ray.train.PreemptionError:  # the host was taken before the step was done that would have been committed
+            unconnected = 0
         except ray.train.ControllerError as error:
             unconnected += 1
             if unconnected == SETUP_ATTEMPTS or not _is_passing(error.controller_failure):
@@ -133,23 +145,37 @@ def commit_reporter(config: ClusterConfig) -> Callable[..., None]:
     """A function `(step, metrics, is_last)` for the training code to call on **every** rank after each commit.
 
     It tells Ray that the run is alive and where it is. All ranks wait for each other and for the controller
-    in it, so it is for commits, not for steps. It raises RoomForMore on all ranks when the cluster can hold more of
-    the workers that `config` allows, for `launch` to begin again with these, except after the last commit.
+    in it, so it is for commits, not for steps. Except after the last commit it raises, on all ranks, what makes
+    `launch` begin again from it: HostLeaves when a host of the workers goes away soon, RoomForMore when the cluster
+    can hold more of the workers that `config` allows.
     """
 
     def report(step: int, metrics: dict[str, Any], is_last: bool = False) -> None:
         ray.train.report({"step": step, **metrics})
-        if not config.is_elastic or is_last:
+        if is_last:
             return
         places: list[Any] = [None] * ray.train.get_context().get_world_size()
-        torch.distributed.all_gather_object(places, ray.get_runtime_context().get_node_id())
+        torch.distributed.all_gather_object(places, (ray.get_runtime_context().get_node_id(), host_leaves()))
+        ours = [node for node, _ in places]
+        if any(leaves for _, leaves in places):
+            raise HostLeaves(f"step {step} is committed; a host of the workers goes away soon")
+        if not config.is_elastic:
+            return
         # Rank 0 looks: two ranks may not see the same cluster, and all have to end or none.
-        possible = [resources.room(_nodes(), config, places) if ray.train.get_context().get_world_rank() == 0 else 0]
+        possible = [resources.room(_nodes(), config, ours) if ray.train.get_context().get_world_rank() == 0 else 0]
         torch.distributed.broadcast_object_list(possible, src=0)
-        if possible[0] > len(places):
-            raise RoomForMore(f"step {step} is committed; room for {possible[0]} workers instead of {len(places)}")
+        if possible[0] > len(ours):
+            raise RoomForMore(f"step {step} is committed; room for {possible[0]} workers instead of {len(ours)}")
 
     return report
+
+
+def host_leaves() -> bool:
+    """In a worker: whether Ray has told it that a host of the workers goes away soon (`cluster/leave.py`).
+
+    ray.train.get_preemption_info() would say so too, but lets all workers wait for each other and for an actor.
+    """
+    return get_internal_train_context().preemption_context.preemption_info is not None
 
 
 def describe(address: str | None = None) -> dict[str, Any]:
@@ -265,7 +291,9 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
 
 
 def _nodes() -> list[resources.Node]:
-    return resources.nodes_of(ray.nodes(), available_resources_per_node())
+    """Without those that go away soon: Ray places nothing there."""
+    leaving = state.get_draining_nodes()
+    return [node for node in resources.nodes_of(ray.nodes(), available_resources_per_node()) if node.id not in leaving]
 
 
 def _workers_now(config: ClusterConfig) -> int:
@@ -333,7 +361,9 @@ def _trainer(
             storage_path=storage,
             # Ray would start the same number again and wait for the host of a lost worker.
             failure_config=_Patience(
-                max_failures=0 if elastic else config.max_failures, controller_failure_limit=0 if elastic else 10
+                max_failures=0 if elastic else config.max_failures,
+                controller_failure_limit=0 if elastic else 10,
+                max_preemption_failures=0 if elastic else -1,
             ),
             callbacks=[diary],
             worker_runtime_env={"env_vars": worker_env},
@@ -421,15 +451,19 @@ def _prepare_worker(num_threads: int) -> None:
 
 
 class _Patience(ray.train.FailureConfig):
-    """`max_failures`, but none once `_Diary` has seen an error that another try cannot mend.
+    """`max_failures`, beside starts that were no failure; none once `_Diary` has seen what another try cannot mend.
 
     Ray asks this object after each loss, in the process of its controller, where the diary is written too.
     """
 
     is_hopeless = False
+    regroups = 0
 
     def __getattribute__(self, name: str) -> Any:
-        return 0 if name == "max_failures" and _Patience.is_hopeless else super().__getattribute__(name)
+        if name != "max_failures":
+            return super().__getattribute__(name)
+        most = int(super().__getattribute__(name))
+        return 0 if _Patience.is_hopeless or not most else most + _Patience.regroups
 
 
 class _Diary(ray.train.UserCallback):
@@ -446,10 +480,12 @@ class _Diary(ray.train.UserCallback):
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         cause = root_cause(worker_exceptions, self.num_workers)
-        before = [(e["kind"], e["message"]) for e in self.events(run_context.run_config.name, "failure")]
-        _Patience.is_hopeless = is_hopeless(cause, before[-1] if before else None)
-        event = "resize" if cause.kind == RoomForMore.__name__ else "failure"
+        run = run_context.run_config.name
+        before = [(e["kind"], e["message"]) for e in self.events(run, "failure")]
+        _Patience.is_hopeless = not is_regroup(cause) and is_hopeless(cause, before[-1] if before else None)
+        event = "regroup" if is_regroup(cause) else "failure"
         self._write(run_context, {"event": event, "rank": cause.rank, "kind": cause.kind, "message": cause.message})
+        _Patience.regroups = len(self.events(run, "regroup"))
 
     def _write(self, run_context: Any, event: dict[str, Any]) -> None:
         line = {"ts_ms": time.time_ns() // 10**6, "run": run_context.run_config.name, **event}

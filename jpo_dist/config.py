@@ -249,6 +249,8 @@ class TrackingConfig(Section):
     experiment: str = "jpo"
     log_model: bool = True
     """Log the exported folder as a model of the run."""
+    system_metrics: bool = True
+    """CPU, memory, disk, network and GPUs of every host, each 10 s, as MLflow's system metrics."""
 
 
 class RunSection(Section):

@@ -3,8 +3,10 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jpo_dist.checkpoint import Commit
+from jpo_dist.network import in_words
 from jpo_dist.setup import Setup
 from jpo_dist.spool import Spool
 from jpo_dist.tracking import Writer
@@ -20,7 +22,7 @@ class Diary:
     writer: Writer
 
     @classmethod
-    def open(cls, setup: Setup, resumed: Commit | None, hosts: list[str]) -> "Diary":
+    def open(cls, setup: Setup, resumed: Commit | None, network: dict[str, Any]) -> "Diary":
         """Cut the lines of steps that will be done again, before the writer looks at them."""
         run_dir = Path(setup.config.run.dir)
         spool = Spool(run_dir / "metrics.jsonl")
@@ -29,7 +31,8 @@ class Diary:
             "num_steps": setup.plan.num_steps,
             "steps_per_epoch": setup.plan.steps_per_epoch,
             "num_ranks": setup.plan.num_ranks,
-            "hosts": hosts,
+            "hosts": network["hosts"],
+            "network": network,
             "comparisons": len(setup.dataset.comparisons),
             "items": setup.dataset.comparisons.num_items,
             "tokens": int(setup.dataset.tokens.lengths_N.sum()),
@@ -37,7 +40,8 @@ class Diary:
         }
         now = setup.plan.num_ranks
         moved = f", written by {resumed.num_ranks} ranks, now {now}" if resumed and resumed.num_ranks != now else ""
-        notes = [f"resumed at step {resumed.step} from {resumed.path}{moved}"] if resumed else []
+        notes = [line for line in [in_words(network)] if line]
+        notes += [f"resumed at step {resumed.step} from {resumed.path}{moved}"] if resumed else []
         # Set aside now or by an earlier attempt: either way a person should look.
         bad = sorted(path.name for path in (run_dir / "checkpoints").glob("bad-step-*"))
         notes += [f"did not verify and is set aside: checkpoints/{name}" for name in bad]
@@ -45,7 +49,7 @@ class Diary:
         (run_dir / "plan.json").write_text(plan + "\n", encoding="utf-8")
         writer = Writer(setup.config.tracking, setup.config.run)
         for name, value in facts.items():
-            writer.set_tag(f"jpo.{name}", str(value))
+            writer.set_tag(f"jpo.{name}", value if isinstance(value, str) else json.dumps(value))
         if resumed:
             writer.set_tag("jpo.resumed_from", str(resumed.step))
         return cls(spool, writer)

@@ -74,6 +74,14 @@ def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
+def any_true(said: Callable[[], bool] | None) -> bool:
+    """Whether `said()` on any rank. None, on all ranks alike: no, and nothing is sent."""
+    if said is None:
+        return False
+    where = "cuda" if dist.is_initialized() and dist.get_backend() == "nccl" else "cpu"
+    return bool(all_reduce_sum(torch.tensor([said()], dtype=torch.int32, device=where)).item())
+
+
 class PeerError(RuntimeError):
     """Another rank failed in a step that all ranks take together; its own log has the traceback."""
 

@@ -16,14 +16,17 @@ from jpo_dist.engine import StepOutcome, connect
 from jpo_dist.export import export
 from jpo_dist.faults import fault_point
 from jpo_dist.held_out import score_comparisons
+from jpo_dist.network import network_facts
 from jpo_dist.plan import Step
 from jpo_dist.resume import TrainState, loadable, metrics_at, restore, save
 from jpo_dist.setup import Setup, set_up
 from jpo_dist.step import learning_rate, train_step
+from jpo_dist.watch import Watch, own_tokens, watching
 
 logger = logging.getLogger(__name__)
 
 OnCommit = Callable[[int, dict[str, Any], bool], None]
+Leaving = Callable[[], bool]
 
 
 class NonFiniteError(RuntimeError):
@@ -31,12 +34,18 @@ class NonFiniteError(RuntimeError):
 
 
 def run(
-    config: JpoConfig, on_commit: OnCommit | None = None, timeout_s: float = 600.0, *, elastic: bool = False
+    config: JpoConfig,
+    on_commit: OnCommit | None = None,
+    timeout_s: float = 600.0,
+    *,
+    elastic: bool = False,
+    leaving: Leaving | None = None,
 ) -> dict[str, float]:
     """Train to the end of the plan, from the newest valid commit if there is one. All ranks call it.
 
     `on_commit(step, metrics, is_last)` is called on every rank after each commit. `elastic`: a commit of another number
-    of ranks is converted. Returns the last step's metrics.
+    of ranks is converted. `leaving()`: whether this rank knows that a host of the run will go away soon; when any rank
+    does, the step that is done is committed at once. Returns the last step's metrics.
     """
     fault_point("train:start", 0)
     connect(timeout_s)
@@ -46,32 +55,40 @@ def run(
     shards = loadable(resumed, config, elastic)
     setup = set_up(config)
     state = restore(setup, resumed, shards)
-    hosts = ranks.gather(ranks.address())
-    diary = Diary.open(setup, resumed, hosts) if ranks.rank() == 0 else None
+    network = network_facts(setup.device)
+    diary = Diary.open(setup, resumed, network) if ranks.rank() == 0 else None
     uploads = carrier(config, store, attempt, resumed, diary.writer.log_upload) if store and diary else None
-    if resumed:
-        last = metrics_at(run_dir, state.step)
-    else:
-        last = evaluate(setup)
-        write_down(diary, 0, last)
-    for step in ahead(setup.plan.step, range(state.step, setup.plan.num_steps)):
-        started = time.perf_counter()
-        fault_point("train:step", step.index + 1)
-        outcome, meter = train_step(setup, step)
-        state = advance(state, step, outcome, config.train.max_nonfinite_steps)
-        last = step_metrics(setup, step, state, outcome, meter, time.perf_counter() - started)
-        if is_due(state.step, config.train.eval_every, setup.plan.num_steps):
-            last |= evaluate(setup)
-        write_down(diary, state.step, last)
-        if is_due(state.step, config.checkpoint.every, setup.plan.num_steps):
-            save(setup, state, attempt, diary, uploads)
-            if on_commit:
-                on_commit(state.step, last, state.step == setup.plan.num_steps)
+    with watching(run_dir, network["hosts"], timeout_s, config.tracking.system_metrics) as watch:
+        if resumed:
+            last = metrics_at(run_dir, state.step)
+        else:
+            last = evaluate(setup)
+            write_down(diary, 0, last)
+        for step in ahead(setup.plan.step, range(state.step, setup.plan.num_steps)):
+            state, last = do_step(setup, step, state, watch)
+            write_down(diary, state.step, last)
+            if is_due(state.step, config.checkpoint.every, setup.plan.num_steps) or ranks.any_true(leaving):
+                save(setup, state, attempt, diary, uploads)
+                if on_commit:
+                    on_commit(state.step, last, state.step == setup.plan.num_steps)
     folder = export(setup.policy, setup.tokenizer, config, last)
     ranks.unhurried("uploading the last commit", uploads.close if uploads else lambda: None)
     if diary:
         diary.close(folder if config.tracking.log_model else None)
     return last
+
+
+def do_step(setup: Setup, step: Step, state: TrainState, watch: Watch) -> tuple[TrainState, dict[str, float]]:
+    """Train one step. Returns the state after it and its line of metrics.jsonl."""
+    started = time.perf_counter()
+    fault_point("train:step", step.index + 1)
+    with watch.step(step, own_tokens(step, setup.plan.lengths_N)):
+        outcome, meter = train_step(setup, step)
+    state = advance(state, step, outcome, setup.config.train.max_nonfinite_steps)
+    line = step_metrics(setup, step, state, outcome, meter, time.perf_counter() - started) | watch.numbers()
+    if is_due(state.step, setup.config.train.eval_every, setup.plan.num_steps):
+        line |= evaluate(setup)
+    return state, line
 
 
 def is_due(step: int, every: int, num_steps: int) -> bool:

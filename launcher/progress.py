@@ -20,6 +20,14 @@ class Tail:
     def __init__(self, path: Path) -> None:
         self.path, self.offset = path, 0
 
+    @classmethod
+    def from_now(cls, path: Path) -> "Tail":
+        """What is written from now on."""
+        tail = cls(path)
+        if path.exists():
+            tail.offset = path.stat().st_size
+        return tail
+
     def lines(self) -> list[dict[str, Any]]:
         if not self.path.exists():
             return []
@@ -39,10 +47,8 @@ def progress_of(run_dir: Path) -> Iterator[None]:
     console = Console(file=sys.stderr)
     stop = threading.Event()
     show = _bar if console.is_terminal else _log_lines
-    tail = Tail(run_dir / "metrics.jsonl")
-    if tail.path.exists():
-        tail.offset = tail.path.stat().st_size
-    thread = threading.Thread(target=show, args=(console, run_dir, tail, stop), daemon=True)
+    tail, notices = Tail.from_now(run_dir / "metrics.jsonl"), Tail.from_now(run_dir / "notices.jsonl")
+    thread = threading.Thread(target=show, args=(console, run_dir, tail, notices, stop), daemon=True)
     thread.start()
     try:
         yield
@@ -69,13 +75,19 @@ def _plan(run_dir: Path) -> dict[str, Any]:
     return dict(json.loads((run_dir / "plan.json").read_text(encoding="utf-8")))
 
 
-def _log_lines(console: Console, run_dir: Path, tail: Tail, stop: threading.Event) -> None:
+def _log_lines(console: Console, run_dir: Path, tail: Tail, notices: Tail, stop: threading.Event) -> None:
     done, plan = False, None
     while not done:
         done = stop.wait(POLL_S)
+        _warn(console, notices)
         for line in tail.lines():
             plan = plan or _told(console, run_dir)
             console.print(f"step {line['step']}/{plan['num_steps']}  {describe(line)}", highlight=False)
+
+
+def _warn(console: Console, notices: Tail) -> None:
+    for line in notices.lines():
+        console.print(f"warning: {line['text']}", highlight=False, markup=False)
 
 
 def _told(console: Console, run_dir: Path) -> dict[str, Any]:
@@ -85,7 +97,7 @@ def _told(console: Console, run_dir: Path) -> dict[str, Any]:
     return plan
 
 
-def _bar(console: Console, run_dir: Path, tail: Tail, stop: threading.Event) -> None:
+def _bar(console: Console, run_dir: Path, tail: Tail, notices: Tail, stop: threading.Event) -> None:
     columns = (
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -99,6 +111,7 @@ def _bar(console: Console, run_dir: Path, tail: Tail, stop: threading.Event) -> 
         done, plan = False, None
         while not done:
             done = stop.wait(POLL_S)
+            _warn(progress.console, notices)
             for line in tail.lines():
                 plan = plan or _told(progress.console, run_dir)
                 progress.update(task, completed=line["step"], total=plan["num_steps"], status=describe(line))

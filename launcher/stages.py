@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cluster.config import ClusterConfig
 from cluster.errors import is_input
 from cluster.secrets import load_secrets
 from jpo_dist.tracking import Status, replay, start_run
@@ -74,7 +73,12 @@ def train_worker(payload: dict[str, Any]) -> None:
 
     config = parse(payload["config"])
     cluster = config.cluster
-    run(config, _reporter(payload, cluster), cluster.collective_timeout_s, elastic=cluster.is_elastic)
+    hooks: dict[str, Any] = {}
+    if payload["under_ray"]:
+        from cluster.ray_train import commit_reporter, host_leaves
+
+        hooks = {"on_commit": commit_reporter(cluster), "leaving": host_leaves}
+    run(config, timeout_s=cluster.collective_timeout_s, elastic=cluster.is_elastic, **hooks)
 
 
 def evaluate_worker(payload: dict[str, Any]) -> None:
@@ -91,14 +95,6 @@ def export_worker(payload: dict[str, Any]) -> None:
 
     config = parse(payload["config"])
     export_commit(config, config.cluster.collective_timeout_s, elastic=config.cluster.is_elastic)
-
-
-def _reporter(payload: dict[str, Any], cluster: ClusterConfig) -> Callable[..., None] | None:
-    if not payload["under_ray"]:
-        return None
-    from cluster.ray_train import commit_reporter
-
-    return commit_reporter(cluster)
 
 
 def run_ranked(entry: Entry, config: RunConfig) -> None:

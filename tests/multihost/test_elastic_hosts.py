@@ -102,7 +102,7 @@ def test_a_lost_host_leaves_fewer_ranks_and_a_new_one_is_taken_in_at_a_commit(tm
     events = [json.loads(line)["event"] for line in (tmp_path / "ray/cluster.jsonl").read_text().splitlines()]
     # The commit of step 2 was not reported any more; no step was done again for the new host.
     assert events[0] == "failure"
-    assert [event for event in events if event != "failure"] == ["commit", "resize", "commit"]
+    assert [event for event in events if event != "failure"] == ["commit", "regroup", "commit"]
     print(f"two steps on one rank were done {seconds:.1f} s after the host died")  # noqa: T201
 
 

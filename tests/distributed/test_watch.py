@@ -1,0 +1,138 @@
+"""The thread beside training: who is missing in a collective that does not end, and who holds up the others."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from jpo_dist import pace, ranks, watch
+from tests.support.procs import run_ranks
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+HOSTS = ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+
+
+def quick() -> None:
+    watch.BEAT_S, watch.LOOK_S, watch.STORE_S, pace.WINDOW_S = 0.2, 0.02, 1.0, 1.0
+
+
+def notices(folder: Path) -> list[str]:
+    path = folder / "notices.jsonl"
+    return [json.loads(line)["text"] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def any_step(index: int) -> Any:
+    return SimpleNamespace(index=index)
+
+
+def late_until_told(folder: Path) -> None:
+    while not notices(folder):
+        time.sleep(0.05)
+
+
+def one_comes_late(folder: Path) -> None:
+    quick()
+    with watch.watching(folder, HOSTS, 3.0, False) as watcher, watcher.step(any_step(6), 10):
+        dist.all_reduce(torch.ones(1))
+        if ranks.rank() == 1:
+            late_until_told(folder)
+        dist.all_reduce(torch.ones(1))
+        while ranks.rank() == 0 and watcher.finding:
+            time.sleep(0.05)
+
+
+def test_who_comes_late_is_named_once_with_its_place_and_when_it_goes_on(tmp_path: Path) -> None:
+    run_ranks(one_comes_late, 3, tmp_path, timeout=60)
+    late, again = notices(tmp_path)
+    assert late.startswith(
+        "step 7: a collective has been waiting for 1 s; rank 1 (10.0.0.2) has not arrived, it is in "
+    )
+    assert "late_until_told (test_watch.py:" in late
+    assert "rank 2" not in late
+    assert again == "step 7: all ranks have arrived, it goes on"
+
+
+def one_is_stopped(folder: Path, stopped: int) -> None:
+    quick()
+    dist.all_reduce(torch.ones(1))
+    with watch.watching(folder, HOSTS, 3.0, False), torch.no_grad():
+        if ranks.rank() == stopped:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        dist.all_reduce(torch.ones(1))
+
+
+@pytest.mark.parametrize("stopped", [0, 2])
+def test_a_stopped_process_is_named_in_the_error_of_those_that_waited(tmp_path: Path, stopped: int) -> None:
+    """The limit of the collective ends the wait; the error says whom it was for."""
+    outcomes = run_ranks(one_is_stopped, 3, tmp_path, stopped, timeout=10, check=False)
+    assert outcomes[stopped].exit_code is None
+    named = f"rank {stopped} ({HOSTS[stopped]}) gives no sign of life: stopped, gone or cut off"
+    for rank in {0, 1, 2} - {stopped}:
+        assert named in str(outcomes[rank].error), outcomes[rank].error
+    assert [named in text for text in notices(tmp_path)] == [True]
+
+
+def one_is_slow(folder: Path, seconds: float) -> dict[str, float]:
+    """Steps of equal work; rank 1 takes longer for it. All do as many steps as rank 0 says."""
+    quick()
+    numbers: dict[str, float] = {}
+    with watch.watching(folder, HOSTS, 60.0, True) as watcher:
+        started, index = time.monotonic(), 0
+        while ranks.broadcast(time.monotonic() - started < seconds):
+            with watcher.step(any_step(index), 100):
+                time.sleep(0.1 if ranks.rank() == 1 else 0.04)  # the work, not a synchronisation
+                dist.all_reduce(torch.ones(1))
+            index += 1
+            numbers |= watcher.numbers()
+    return numbers
+
+
+def test_a_straggler_is_named_once_and_its_speed_is_that_of_its_own_work(tmp_path: Path) -> None:
+    numbers, others, _ = run_ranks(one_is_slow, 3, tmp_path, 7.0, timeout=60)
+    assert {name for name in others if not name.startswith("system/")} == set()  # rank 0 has them
+    fast, slow, fast_too = (numbers[f"perf/rank_tokens_per_second/{rank}"] for rank in range(3))
+    assert 700 < slow < 1100, numbers  # 100 tokens in 0.1 s
+    assert fast > 1.5 * slow < fast_too
+    assert numbers["perf/host_tokens_per_second/10.0.0.2"] == slow
+    assert 0.25 < numbers["perf/waiting_share"] < 0.5  # two of three ranks wait for 60 % of a step
+    [said] = notices(tmp_path)
+    assert said.startswith("rank 1 (10.0.0.2) is a straggler: the median rank is 2.")
+    for host in HOSTS:
+        assert 0 < numbers[f"system/{host}/system_memory_usage_percentage"] < 100
+    assert numbers["system/10.0.0.1/cpu_utilization_percentage"] >= 0
+
+
+def pulses(*work_and_tokens: tuple[float, int], step_s: float) -> list[pace.Pulse]:
+    return [pace.Pulse(1, 1, 1, "", work, step_s, tokens, {}) for work, tokens in work_and_tokens]
+
+
+def test_ranks_are_compared_by_their_own_time_and_a_recovered_one_is_told_of_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pace, "WINDOW_S", 0.0)
+    one = pace.Pace(["a", "a", "b"])
+    assert one.take(pulses((0, 0), (0, 0), (0, 0), step_s=0)) == ({}, [])
+    assert one.take(pulses((0, 0), (1, 100), (1, 100), step_s=1)) == ({}, [])  # no step of rank 0 has ended yet
+    told, now = [], [(0.0, 0), (0.0, 0), (0.0, 0)]
+    slow = {1, 2, 3, 4, 6, 7, 8}
+    for window in range(10):
+        took = [5.0, 10.0 if window in slow else 5.0, 5.0]
+        now = [(work + more, tokens + 100) for (work, tokens), more in zip(now, took, strict=True)]
+        numbers, said = one.take(pulses(*now, step_s=10.0 * (window + 1)))
+        told += [(window, text) for text in said]
+        if window == 1:
+            assert numbers == {
+                "perf/rank_tokens_per_second/0": 20.0, "perf/rank_tokens_per_second/1": 10.0,
+                "perf/rank_tokens_per_second/2": 20.0, "perf/host_tokens_per_second/a": 30.0,
+                "perf/host_tokens_per_second/b": 20.0, "perf/waiting_share": pytest.approx(1 / 3),
+            }  # fmt: skip
+    assert [window for window, _ in told] == [3, 8]
+    assert "rank 1 (a) is a straggler: the median rank is 2.0 times as fast" in told[0][1]
