@@ -10,8 +10,9 @@ from ray.exceptions import RayError, RayTaskError
 
 from cluster import environment
 from cluster.config import ClusterConfig
+from cluster.connection import connected
 from cluster.errors import ClusterError, WorkerError
-from cluster.ray_train import _connected, _importable_name
+from cluster.ray_train import importable_name
 from cluster.secrets import load_secrets
 
 Task = Callable[[dict[str, Any]], dict[str, Any]]
@@ -26,9 +27,9 @@ def run_tasks(
     do no harm when it runs twice. Raises WorkerError with the error of the first task that failed, and ends the
     others then; ClusterError when Ray cannot be reached or a task is lost for good. No secrets in payloads or `env`.
     """
-    name = _importable_name(entry)
+    name = importable_name(entry)
     worker_env = environment.worker_env(config, os.environ, env)
-    with environment.environment(environment.ray_settings(config)), _connected(config):
+    with environment.environment(environment.ray_settings(config)), connected(config):
         remote = ray.remote(
             num_cpus=config.cpus_per_worker, num_gpus=config.gpus_per_worker, max_retries=config.max_failures
         )(_run)

@@ -49,6 +49,15 @@ def run(
     """
     fault_point("train:start", 0)
     connect(timeout_s)
+    hosts = ranks.gather(ranks.address())
+    with watching(Path(config.run.dir), hosts, timeout_s, config.tracking.system_metrics) as watch:
+        return train(config, watch, on_commit, elastic, leaving)
+
+
+def train(
+    config: JpoConfig, watch: Watch, on_commit: OnCommit | None, elastic: bool, leaving: Leaving | None
+) -> dict[str, float]:
+    """`run`, connected and watched."""
     run_dir = Path(config.run.dir)
     attempt, store = open_run(config)
     resumed = find_commit(config, store)
@@ -58,19 +67,18 @@ def run(
     network = network_facts(setup.device)
     diary = Diary.open(setup, resumed, network) if ranks.rank() == 0 else None
     uploads = carrier(config, store, attempt, resumed, diary.writer.log_upload) if store and diary else None
-    with watching(run_dir, network["hosts"], timeout_s, config.tracking.system_metrics) as watch:
-        if resumed:
-            last = metrics_at(run_dir, state.step)
-        else:
-            last = evaluate(setup)
-            write_down(diary, 0, last)
-        for step in ahead(setup.plan.step, range(state.step, setup.plan.num_steps)):
-            state, last = do_step(setup, step, state, watch)
-            write_down(diary, state.step, last)
-            if is_due(state.step, config.checkpoint.every, setup.plan.num_steps) or ranks.any_true(leaving):
-                save(setup, state, attempt, diary, uploads)
-                if on_commit:
-                    on_commit(state.step, last, state.step == setup.plan.num_steps)
+    if resumed:
+        last = metrics_at(run_dir, state.step)
+    else:
+        last = evaluate(setup)
+        write_down(diary, 0, last)
+    for step in ahead(setup.plan.step, range(state.step, setup.plan.num_steps)):
+        state, last = do_step(setup, step, state, watch)
+        write_down(diary, state.step, last)
+        if is_due(state.step, config.checkpoint.every, setup.plan.num_steps) or ranks.any_true(leaving):
+            save(setup, state, attempt, diary, uploads)
+            if on_commit:
+                on_commit(state.step, last, state.step == setup.plan.num_steps)
     folder = export(setup.policy, setup.tokenizer, config, last)
     ranks.unhurried("uploading the last commit", uploads.close if uploads else lambda: None)
     if diary:

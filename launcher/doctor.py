@@ -105,7 +105,7 @@ def operators(build: bool) -> Iterator[Finding]:
 def ray_cluster() -> Iterator[Finding]:
     if importlib.util.find_spec("ray") is None:
         return
-    from cluster.ray_train import describe
+    from cluster.connection import describe
 
     facts = describe()
     if facts["address"] is None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch.distributed as dist
 
-from cluster import ray_train
+from cluster import connection
 from cluster.config import ClusterConfig
 from cluster.ray_train import commit_reporter, launch
 from cluster.virtual_hosts import NoVirtualHosts, add_host, require_virtual_hosts, virtual_hosts
@@ -57,7 +57,7 @@ def disturbed(payload: dict[str, Any]) -> None:
 
 def drive(payload: dict[str, Any]) -> None:
     """The driver, in a process on the head."""
-    ray_train.SETTLE_S = 3.0
+    connection.SETTLE_S = 3.0
     config, out = ClusterConfig(**payload["cluster"]), payload["out"]
     result = launch(disturbed, payload, config, run_name="r", storage=f"{out}/ray", env=IMPORTABLE)
     Path(out, "result.json").write_text(json.dumps(result))

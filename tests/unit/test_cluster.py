@@ -17,7 +17,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from cluster import environment, ray_train, resources
+from cluster import connection, environment, ray_train, resources
 from cluster.config import ClusterConfig
 from cluster.errors import ClusterError, ResourceError, WorkerError, is_echo, root_cause
 from cluster.resources import Node
@@ -222,8 +222,8 @@ def test_an_address_without_a_cluster_fails_at_once_and_says_what_is_expected(ad
 def test_describe_starts_nothing(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     children = psutil.Process().children()
-    assert ray_train.describe()["address"] is None
-    assert "refused" in ray_train.describe("127.0.0.1:1")["error"]
+    assert connection.describe()["address"] is None
+    assert "refused" in connection.describe("127.0.0.1:1")["error"]
     assert psutil.Process().children() == children
 
 

@@ -12,7 +12,7 @@ FILES = {
     for path in (ROOT / part).rglob("*.py")
 }
 ONLY_IMPORTERS = {
-    "ray": {"cluster/ray_train.py", "cluster/tasks.py"},  # ranked processes, and independent tasks
+    "ray": {"cluster/connection.py", "cluster/ray_train.py", "cluster/tasks.py"},
     "deepspeed": {"jpo_dist/engine.py"},
     "mlflow": {"jpo_dist/tracking.py"},
     "peft": {"jpo_dist/policy.py"},
