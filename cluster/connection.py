@@ -1,0 +1,176 @@
+"""This process as a driver of a Ray cluster, a running one or one of its own, and what that cluster has room for."""
+
+import logging
+import math
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import ray
+import torch
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+from ray._private.state import available_resources_per_node, state
+from ray._private.utils import get_num_cpus
+from ray.exceptions import RayError
+from ray.util.placement_group import placement_group, remove_placement_group
+
+from cluster import environment, resources
+from cluster.config import ClusterConfig
+from cluster.errors import ClusterError, ResourceError
+
+SETTLE_S = 10.0
+"""How long to wait for all workers of a range before starting with fewer: a lost one may be back by then."""
+
+OBJECT_STORE_BYTES = 128 * 2**20
+"""Of a local Ray. Only the code of a run passes through it; Ray would reserve 30 % of the memory."""
+
+
+@contextmanager
+def connected(config: ClusterConfig) -> Iterator[None]:
+    """Inside: this process drives a Ray cluster."""
+    address = config.address or os.environ.get("RAY_ADDRESS")
+    if ray.is_initialized():
+        yield
+    elif address and address != "local":
+        with joined(address):
+            yield
+    else:
+        with local(config):
+            yield
+
+
+@contextmanager
+def joined(address: str) -> Iterator[None]:
+    """Inside: this process is a driver of the running cluster at `address`. Raises ClusterError when it is not one."""
+    rule = f"cluster.address ({address}) must be `auto` or HOST:PORT of a running Ray cluster that has this host in it"
+    if "://" in address:
+        raise ClusterError(f"{rule}; from outside use `ray job submit --address ... -- <the same command>`")
+    host, _, port = address.rpartition(":")
+    if address != "auto":
+        try:  # Ray itself would try for a minute and say less
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+        except (OSError, ValueError) as error:
+            raise ClusterError(f"{rule}: {error}; start it with `ray start --head`, or correct the address") from None
+    # `ray start --head` demands a token as soon as one exists; a driver with an explicit address sends none by itself.
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    except (RayError, ConnectionError, RuntimeError, ValueError) as error:
+        raise ClusterError(f"{rule}: {type(error).__name__}: {error}") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def local(config: ClusterConfig) -> Iterator[None]:
+    """Inside: a Ray cluster of this machine alone, as large as the run. No process of it is left afterwards.
+
+    Raises ResourceError at once when the machine is too small: nothing will ever join this cluster.
+    """
+    cpus, gpus = float(get_num_cpus()), float(torch.cuda.device_count())
+    machine = resources.Node("this machine", cpus, gpus, free_cpus=cpus, free_gpus=gpus)
+    workers = min(resources.capacity([machine], config), config.most)
+    if workers < config.least:
+        raise ResourceError(resources.shortage([machine], config, waited_s=0.0))
+    if os.environ.get("RAY_AUTH_MODE", "token") == "token":
+        environment.private_token()
+    before = set(psutil.Process().children())
+    try:
+        # No dashboard: it costs a few hundred MB and nobody looks at a cluster that ends with the command.
+        ray.init(
+            address="local",
+            num_cpus=math.ceil(workers * config.cpus_per_worker),
+            num_gpus=math.ceil(workers * config.gpus_per_worker),
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+        yield
+    finally:
+        started = [child for child in psutil.Process().children() if child not in before and _is_ray(child)]
+        family = started + [child for parent in started for child in _children(parent)]
+        ray.shutdown()
+        _, left = psutil.wait_procs(family, timeout=10)
+        for process in left:
+            process.kill()
+        psutil.wait_procs(left, timeout=5)
+
+
+def _is_ray(process: psutil.Process) -> bool:
+    """Whether a child of this process is one of Ray's. Others may have been started by other threads meanwhile."""
+    try:
+        return any("/ray/" in part or part.startswith("ray::") for part in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return list(process.children(recursive=True))
+    except psutil.Error:
+        return []
+
+
+def describe(address: str | None = None) -> dict[str, Any]:
+    """What `doctor` shows: Ray's version, the cluster a run would join, whether it answers, and its nodes.
+
+    Starts nothing. `address` is that of ClusterConfig.
+    """
+    address = address or os.environ.get("RAY_ADDRESS")
+    facts: dict[str, Any] = {"ray": ray.__version__, "address": address, "reachable": False, "nodes": [], "error": None}
+    if address is None:
+        return facts
+    try:
+        with environment.environment({"RAY_USAGE_STATS_ENABLED": "0"}), joined(address):
+            facts.update(reachable=True, nodes=[node._asdict() for node in nodes()])
+    except ClusterError as error:
+        facts["error"] = str(error)
+    return facts
+
+
+# ---- resources
+
+
+def nodes() -> list[resources.Node]:
+    """Without those that go away soon: Ray places nothing there."""
+    leaving = state.get_draining_nodes()
+    return [node for node in resources.nodes_of(ray.nodes(), available_resources_per_node()) if node.id not in leaving]
+
+
+def workers_now(config: ClusterConfig) -> int:
+    """The number of workers to start, when the cluster can hold them. Raises ResourceError.
+
+    Ray's own elastic `num_workers=(min, max)` is not used: it resizes at any moment, throwing away the steps since the
+    last commit, and knows no placement rule.
+    """
+    start = time.monotonic()
+    deadline = start + config.start_timeout_s
+    if config.is_elastic:
+        while (workers := resources.room(nodes(), config)) < config.most and time.monotonic() < start + SETTLE_S:
+            time.sleep(0.5)
+        # What was free a moment ago may be on a host that is gone.
+        if workers >= config.least and _reserved(config.of(workers), SETTLE_S):
+            return workers
+    if not _reserved(config.of(config.least), deadline - time.monotonic()):
+        raise ResourceError(resources.shortage(nodes(), config, time.monotonic() - start))
+    return config.least
+
+
+def _reserved(config: ClusterConfig, seconds: float) -> bool:
+    """Whether the cluster can hold all workers within so many seconds.
+
+    Ray Train would wait silently, and for ever by default. The wait is by a placement group as Ray Train will ask
+    for it: polling alone would not make an autoscaler add nodes.
+    """
+    group = placement_group([resources.bundle(config)] * config.most, strategy=config.placement)
+    try:
+        return bool(group.wait(seconds))
+    finally:
+        remove_placement_group(group)
