@@ -59,18 +59,41 @@ def _blocks(weight_VD: torch.Tensor, rows: int, shape: Shape) -> Iterator[slice]
 
 
 def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """a @ b with a result that is not rounded to bfloat16, where the device has such a product (the CPU has not)."""
+    """a @ b with a result that is not rounded to bfloat16, where the device has such a product (the CPU has not).
+
+    Rounding is small beside that of the shares that are multiplied: with two products on the CPU, as `_wide_product`
+    has them, the gradient of hidden was off by 0.25 % instead of 0.29 % (rounding it at the end: 0.17 %).
+    """
     if a.is_cuda and a.dtype in (torch.bfloat16, torch.float16):
         return torch.mm(a, b, out_dtype=torch.float32)
     return a @ b
 
 
+def _wide_product(hidden: torch.Tensor, weight: torch.Tensor, near_R: torch.Tensor | None) -> torch.Tensor:
+    """hidden @ weight.T in float32 or better, on the CPU too.
+
+    There a product of bfloat16 adds up in float32 and rounds what comes out, by 0.06 nats for a logit of 20. The same
+    product less what came out is what the rounding took: the two are good to 2^-17 of a logit. Less a number `near_R`
+    that the logits of a row are about, one product is enough for gradients: rounded is how far a logit is below the
+    log-sum-exp, and the farther it is the less it weighs. Where a library rounds on its way as well, nothing is gained
+    and nothing lost. Products of float32 copies take as long as two of bfloat16 at the least, four at the most.
+    """
+    if hidden.is_cuda or hidden.dtype != torch.bfloat16:
+        product = _product(hidden, weight.T)
+        return product.to(torch.promote_types(product.dtype, torch.float32))
+    known = hidden @ weight.T if near_R is None else near_R[:, None].to(hidden.dtype)
+    return torch.addmm(known, hidden, weight.T, beta=-1).float().add_(known)
+
+
 def _logits(
-    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, shape: Shape
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    shape: Shape,
+    near_R: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Logits of a block, and d(logits)/d(product) where it is not the constant `scale`."""
-    logits = _product(hidden, weight.T)
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    logits = _wide_product(hidden, weight, near_R)
     if bias is not None:
         logits += bias
     if shape.scale != 1.0:
@@ -149,8 +172,9 @@ class _TrainedHead(torch.autograd.Function):
         d_hidden = torch.zeros(hidden_RD.shape, dtype=lse_R.dtype, device=lse_R.device) if wants_hidden else None
         d_weight = torch.empty_like(weight_VD) if wants_weight else None
         d_bias = torch.empty_like(bias_V) if wants_bias else None
+        near_R = lse_R / shape.scale
         for block in _blocks(weight_VD, len(targets_R), shape):
-            logits, slope = _logits(hidden_RD, weight_VD[block], _part(bias_V, block), shape)
+            logits, slope = _logits(hidden_RD, weight_VD[block], _part(bias_V, block), shape, near_R)
             # d logp / d logits = onehot(target) - softmax
             d_logits = logits.sub_(lse_R[:, None]).exp_().mul_(-grad_R[:, None])
             found = _Found.of(targets_R, block)

@@ -28,7 +28,7 @@ def problem(bias: bool = True, dtype: torch.dtype = torch.float64) -> dict[str, 
 def naive(p: dict[str, Any], scale: float = 1.0, softcap: float | None = None) -> torch.Tensor:
     logits = (p["hidden"] @ p["weight"].T + (0 if p["bias"] is None else p["bias"])) * scale
     logits = logits if softcap is None else softcap * torch.tanh(logits / softcap)
-    return torch.log_softmax(logits, -1)[torch.arange(ROWS), p["targets"]]
+    return torch.log_softmax(logits, -1)[torch.arange(len(logits)), p["targets"]]
 
 
 def blocked(p: dict[str, Any], *shape: Any) -> torch.Tensor:
@@ -70,16 +70,39 @@ def test_gradients_equal_finite_differences(scale: float, softcap: float | None)
     assert torch.autograd.gradcheck(frozen, (p["hidden"],))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_log_softmax_of_narrow_weights_is_float32(dtype: torch.dtype) -> None:
-    """Against the float64 log-softmax of the very logits that the narrow product gives: only the rest is ours."""
-    p = problem(bias=False, dtype=dtype)
-    ours = blocked(p, 1.0, None, 4 * ROWS)
-    logits = torch.nn.functional.linear(p["hidden"], p["weight"]).double()
+def peaked(dtype: torch.dtype, frozen: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Logits of up to 45, as trained models have them, every other target the likeliest; and the same in float64."""
+    generator = torch.Generator().manual_seed(0)
+    draw = lambda *shape: torch.randn(*shape, generator=generator).to(dtype)  # noqa: E731
+    p = {"hidden": draw(60, 64), "weight": 1.5 * draw(1000, 64), "bias": draw(1000), "upstream": draw(60).double()}
+    likeliest = (p["hidden"].double() @ p["weight"].double().T + p["bias"].double()).argmax(-1)
+    p["targets"] = torch.where(torch.arange(60) % 2 == 0, likeliest, torch.randint(1000, (60,), generator=generator))
+    exact = {name: value.double() if value.is_floating_point() else value for name, value in p.items()}
+    for mine in (p, exact):
+        for name in ("hidden",) if frozen else ("hidden", "weight", "bias"):
+            mine[name].requires_grad_()
+    return p, exact
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize(("scale", "softcap"), [(1.0, None), (0.5, None), (1.0, 30.0)])
+@pytest.mark.parametrize(
+    ("dtype", "nats", "relative"), [(torch.float32, 5e-5, 1e-5), (torch.bfloat16, 4e-4, 5e-3)], ids=["float32", "bf16"]
+)
+def test_narrow_weights_have_wide_logits(
+    dtype: torch.dtype, nats: float, relative: float, scale: float, softcap: float | None, frozen: bool
+) -> None:
+    """Against float64 products of the very numbers that the narrow weights are: logits rounded to bfloat16 are off by
+    up to 0.1 nats, and their shares make gradients that are off by 5 %. What is left here is the rounding of the
+    gradients themselves, 2^-9 at most."""
+    p, exact = peaked(dtype, frozen)
+    ours = target_logps(p["hidden"], p["weight"], p["bias"], p["targets"], Shape(scale, softcap, 60 * 300, 1))
+    plain = naive(exact, scale, softcap)
     assert ours.dtype == torch.float32
-    expected = torch.log_softmax(logits, -1)[torch.arange(ROWS), p["targets"]]
-    torch.testing.assert_close(ours.double(), expected, rtol=0, atol=2e-6)
-    assert [grad.dtype for grad in gradients(p, ours)] == [dtype, dtype]
+    torch.testing.assert_close(ours.double(), plain, rtol=0, atol=nats)
+    for mine, theirs in zip(gradients(p, ours), gradients(exact, plain), strict=True):
+        assert mine.dtype == dtype
+        assert (mine.double() - theirs).norm() <= relative * theirs.norm()
 
 
 def test_narrow_weight_gradient_adds_up_in_float32() -> None:
