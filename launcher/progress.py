@@ -1,6 +1,7 @@
 """Progress of a run, read from its files: training is in other processes, perhaps on other machines."""
 
 import json
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,30 +16,36 @@ POLL_S = 0.5
 
 
 class Tail:
-    """Whole lines of metrics.jsonl that are newer than the last look. A file that shrinks is read from the start."""
+    """Whole lines of a file that are newer than the last look.
+
+    A restarted attempt puts a shorter file in its place, without the steps that it does again. That is read from the
+    start, and lines that have been seen are left out: a step done again took another time, so that its line differs.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.offset = path, 0
+        self.path, self.offset, self._file, self._seen = path, 0, 0, set[int]()
 
     @classmethod
     def from_now(cls, path: Path) -> "Tail":
         """What is written from now on."""
         tail = cls(path)
-        if path.exists():
-            tail.offset = path.stat().st_size
+        tail.lines()
         return tail
 
     def lines(self) -> list[dict[str, Any]]:
         if not self.path.exists():
             return []
-        if self.path.stat().st_size < self.offset:
-            self.offset = 0
         with self.path.open("rb") as file:
+            now = os.fstat(file.fileno())
+            if now.st_ino != self._file or now.st_size < self.offset:
+                self.offset, self._file = 0, now.st_ino
             file.seek(self.offset)
             data = file.read()
         whole = data[: data.rfind(b"\n") + 1]
         self.offset += len(whole)
-        return [json.loads(line) for line in whole.splitlines()]
+        new = [line for line in whole.splitlines() if hash(line) not in self._seen]
+        self._seen.update(map(hash, new))
+        return [json.loads(line) for line in new]
 
 
 @contextmanager
@@ -47,8 +54,9 @@ def progress_of(run_dir: Path) -> Iterator[None]:
     console = Console(file=sys.stderr)
     stop = threading.Event()
     show = _bar if console.is_terminal else _log_lines
-    tail, notices = Tail.from_now(run_dir / "metrics.jsonl"), Tail.from_now(run_dir / "notices.jsonl")
-    thread = threading.Thread(target=show, args=(console, run_dir, tail, notices, stop), daemon=True)
+    names = ("metrics.jsonl", "notices.jsonl", "ray/cluster.jsonl")
+    tails = [Tail.from_now(run_dir / name) for name in names]
+    thread = threading.Thread(target=show, args=(console, run_dir, *tails, stop), daemon=True)
     thread.start()
     try:
         yield
@@ -75,29 +83,37 @@ def _plan(run_dir: Path) -> dict[str, Any]:
     return dict(json.loads((run_dir / "plan.json").read_text(encoding="utf-8")))
 
 
-def _log_lines(console: Console, run_dir: Path, tail: Tail, notices: Tail, stop: threading.Event) -> None:
-    done, plan = False, None
+def _log_lines(console: Console, run_dir: Path, tail: Tail, notices: Tail, losses: Tail, stop: threading.Event) -> None:
+    done, plan = False, dict[str, Any]()
     while not done:
         done = stop.wait(POLL_S)
-        _warn(console, notices)
+        _warn(console, notices, losses)
         for line in tail.lines():
-            plan = plan or _told(console, run_dir)
+            plan = _told(console, run_dir, plan)
             console.print(f"step {line['step']}/{plan['num_steps']}  {describe(line)}", highlight=False)
 
 
-def _warn(console: Console, notices: Tail) -> None:
-    for line in notices.lines():
-        console.print(f"warning: {line['text']}", highlight=False, markup=False)
+def _warn(console: Console, notices: Tail, losses: Tail) -> None:
+    said = [line["text"] for line in notices.lines()]
+    said += [
+        f"the workers have ended: rank {event['rank']}: {event['kind']}: {event['message'][:300]}"
+        for event in losses.lines()
+        if event["event"] != "commit"
+    ]
+    for text in said:
+        console.print(f"warning: {text}", highlight=False, markup=False)
 
 
-def _told(console: Console, run_dir: Path) -> dict[str, Any]:
+def _told(console: Console, run_dir: Path, before: dict[str, Any]) -> dict[str, Any]:
+    """The plan; what is new in its notes is shown: every attempt writes one."""
     plan = _plan(run_dir)
     for note in plan["notes"]:
-        console.print(note, highlight=False, markup=False)
+        if note not in before.get("notes", []):
+            console.print(note, highlight=False, markup=False)
     return plan
 
 
-def _bar(console: Console, run_dir: Path, tail: Tail, notices: Tail, stop: threading.Event) -> None:
+def _bar(console: Console, run_dir: Path, tail: Tail, notices: Tail, losses: Tail, stop: threading.Event) -> None:
     columns = (
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -108,10 +124,10 @@ def _bar(console: Console, run_dir: Path, tail: Tail, notices: Tail, stop: threa
     )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("train", total=None, status="starting workers, loading the model")
-        done, plan = False, None
+        done, plan = False, dict[str, Any]()
         while not done:
             done = stop.wait(POLL_S)
-            _warn(progress.console, notices)
+            _warn(progress.console, notices, losses)
             for line in tail.lines():
-                plan = plan or _told(progress.console, run_dir)
+                plan = _told(progress.console, run_dir, plan)
                 progress.update(task, completed=line["step"], total=plan["num_steps"], status=describe(line))

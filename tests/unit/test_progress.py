@@ -1,0 +1,73 @@
+"""What a person sees of a run while its attempts come and go."""
+
+import io
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from launcher.progress import Tail, _log_lines
+
+
+def lines(*steps: tuple[int, float]) -> str:
+    metrics = ("loss", "rewards/accuracies", "rewards/margins", "perf/tokens_per_second")
+    return "".join(json.dumps({"step": s, "metrics": dict.fromkeys(metrics, value)}) + "\n" for s, value in steps)
+
+
+def replace(path: Path, text: str) -> None:
+    aside = path.with_name("aside")
+    aside.write_text(text)
+    aside.replace(path)
+
+
+def write_plan(run_dir: Path, *notes: str) -> None:
+    (run_dir / "plan.json").write_text(json.dumps({"num_steps": 9, "notes": ["40 rows", *notes]}))
+
+
+def test_steps_done_again_are_shown_again_and_others_only_once(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    tail = Tail.from_now(path)
+    assert tail.lines() == []
+    path.write_text(lines((1, 0.1), (2, 0.2), (3, 0.3)))
+    assert [line["step"] for line in tail.lines()] == [1, 2, 3]
+    replace(path, lines((1, 0.1), (2, 0.25)))
+    assert [(line["step"], line["metrics"]["loss"]) for line in tail.lines()] == [(2, 0.25)]
+    path.write_text(lines((1, 0.1), (2, 0.25), (3, 0.35)) + '{"step": 4')
+    assert [line["step"] for line in tail.lines()] == [3]
+    assert Tail.from_now(path).lines() == []
+
+
+def test_a_loss_and_what_the_next_attempt_says_are_shown(tmp_path: Path) -> None:
+    (tmp_path / "ray").mkdir()
+    tail, notices, losses = (Tail(tmp_path / name) for name in ("metrics.jsonl", "notices.jsonl", "ray/cluster.jsonl"))
+    said = io.StringIO()
+    console = Console(file=said, width=200)
+
+    class Stop(threading.Event):
+        """Set after three looks; between them the run goes on."""
+
+        looks = 0
+
+        def wait(self, timeout: Any = None) -> bool:
+            self.looks += 1
+            if self.looks == 1:
+                write_plan(tmp_path)
+                tail.path.write_text(lines((1, 0.1), (2, 0.2)))
+            elif self.looks == 2:
+                losses.path.write_text(
+                    '{"event": "commit", "metrics": {}}\n'
+                    '{"event": "failure", "rank": 1, "kind": "WorkerLost", "message": "it has died"}\n'
+                )
+            else:
+                write_plan(tmp_path, "resumed at step 1")
+                replace(tail.path, lines((1, 0.1), (2, 0.25)))
+            return self.looks == 3
+
+    _log_lines(console, tmp_path, tail, notices, losses, Stop())
+    told = said.getvalue().splitlines()
+    assert [line.partition("  ")[0] for line in told] == [
+        "40 rows", "step 1/9", "step 2/9", "warning: the workers have ended: rank 1: WorkerLost: it has died",
+        "resumed at step 1", "step 2/9",
+    ]  # fmt: skip
