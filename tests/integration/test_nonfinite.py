@@ -1,54 +1,27 @@
 """Losses and gradients that are not finite: their updates are left out and counted, and too many of them end the run.
 
-The poison is one character. The policy's embedding of `~` is infinite, so exactly the steps with a `~` are not finite;
-the reference is a sound model.
+What makes them so is in tests/support/poison.py.
 """
 
-import json
 import re
 import sqlite3
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from jpo_dist import sources
-from jpo_dist.config import TrainConfig
-from jpo_dist.plan import make_plan
 from tests.support.commands import Done, Files, Warm, commits, lines_of, tiny_files, torchrun
+from tests.support.poison import comparison_of_step, poison_model, with_poison
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-POISON = "~"
 BAD_STEP = 3
 STEPS = 5  # one epoch: every comparison once
 
 
 @pytest.fixture(scope="module")
 def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    files = tiny_files(tmp_path_factory.mktemp("nonfinite"))
-    sound = files.folder / "sound"
-    Path(files.model).rename(sound)
-    model = Path(files.model)
-    model.mkdir()
-    for path in sound.iterdir():
-        (model / path.name).write_bytes(path.read_bytes())
-    weights = load_file(model / "model.safetensors")
-    vocabulary = json.loads((model / "tokenizer.json").read_text())["model"]["vocab"]
-    weights["model.embed_tokens.weight"][vocabulary[POISON]] = float("inf")
-    save_file(weights, model / "model.safetensors", {"format": "pt"})
-    return files
-
-
-def with_poison(files: Files, *rows: int) -> str:
-    """The training file with a `~` in the winner's response of these comparisons."""
-    lines = [json.loads(line) for line in Path(files.train).read_text().splitlines()]
-    for row in rows or range(len(lines)):
-        lines[row]["r_chosen"] += POISON
-    target = files.folder / f"poison-{'-'.join(map(str, rows)) or 'all'}.jsonl"
-    target.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return str(target)
+    return poison_model(tiny_files(tmp_path_factory.mktemp("nonfinite")))
 
 
 def words(files: Files, data: str, run_dir: Path, *more: str) -> list[str]:
@@ -74,9 +47,7 @@ def weights_of(run_dir: Path) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def stages(poisoned: Files, warm: Warm) -> dict[str, Path]:
     """The run with one poisoned comparison: stage (and ranks) -> run folder."""
-    found, _ = sources.read(poisoned.train, on_bad_row="error")
-    plan = make_plan(found, np.ones(found.num_items, np.int64), TrainConfig(comparisons_per_step=8, seed=0), 1)
-    data, made = with_poison(poisoned, int(plan.step(BAD_STEP - 1).comparisons_C[0])), {}
+    data, made = with_poison(poisoned, comparison_of_step(poisoned, BAD_STEP)), {}
     for stage in ("0", "2", "3"):
         made[stage] = poisoned.folder / f"stage-{stage}"
         more = ["cluster.workers=0", "tracking.uri=none", f"engine.zero_stage={stage}"]

@@ -2,16 +2,22 @@
 
 import json
 import os
+import re
+import shutil
+import statistics
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
+
 from cluster.virtual_hosts import VirtualHost
 from tests.support.commands import Done, Files, environment, lines_of
-from tests.support.hosts import nodes, wait_until
+from tests.support.hosts import nodes, ray_answers, wait_until
 
 LIMITS = ["cluster.collective_timeout_s=25", "cluster.health_timeout_s=20", "cluster.start_timeout_s=120"]
 STEPS = 8
@@ -103,8 +109,12 @@ def train(
     workers: int = 2,
     run_dir: Path | None = None,
 ) -> Trial:
-    """Start `jpo train` on the head, a worker a host. `fault`: JPO_FAULT of the workers, which fires once."""
+    """Start `jpo train` on the head, a worker a host. `fault`: JPO_FAULT of the workers, which fires once.
+
+    `files.folder` has a mlflow.db without runs, see `with_database`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(files.folder / "mlflow.db", folder / "mlflow.db")
     run_dir = run_dir or folder / "run"
     ordered = [f"cluster.env.JPO_FAULT={fault}", f"cluster.env.JPO_FAULT_ONCE={folder / 'fired'}"] if fault else []
     words = [
@@ -121,6 +131,14 @@ def _run(head: VirtualHost, folder: Path, run_dir: Path, words: list[str]) -> Tr
     at = time.time_ns() // 10**6
     process = head.popen(["sh", "-c", into, "sh", sys.executable, "-m", "launcher", *words], own)
     return Trial(head, folder, run_dir, words, process, at)
+
+
+def with_database(files: Files) -> Files:
+    """With an MLflow file whose tables are made: that takes longer than a run."""
+    from mlflow import MlflowClient
+
+    MlflowClient(f"sqlite:///{files.folder / 'mlflow.db'}").search_experiments()
+    return files
 
 
 # ---- what is measured
@@ -144,8 +162,18 @@ def recovered_s(trial: Trial, fault: Moment) -> float:
 
 
 def work_lost(trial: Trial, fault: Moment) -> int:
-    """Steps that were done before the fault and had to be done again."""
-    return sum(1 for line in lines_of(trial.run_dir) if line["step"] <= fault.step and line["ts_ms"] > fault.ms)
+    """Steps that were done before the fault and had to be done again. The run was started again once."""
+    assert len(list((trial.run_dir / "attempts").iterdir())) == 2, trial.events()
+    notes = " ".join(json.loads((trial.run_dir / "plan.json").read_text(encoding="utf-8"))["notes"])
+    resumed = re.search(r"resumed at step (\d+)", notes)
+    return fault.step - int(resumed[1] if resumed else 0)
+
+
+def step_seconds(run_dir: Path, first: int, last: int) -> float:
+    """Median time of the steps from `first` to `last`."""
+    return statistics.median(
+        line["metrics"]["perf/step_seconds"] for line in lines_of(run_dir) if first <= line["step"] <= last
+    )
 
 
 # ---- the cluster
@@ -159,6 +187,22 @@ def make_whole(hosts: list[VirtualHost]) -> None:
         host.limit_link(None)
     alive = nodes(head) if head.pids() else {}
     for host in hosts:
-        if not alive or host.ip not in alive:
+        if host.ip not in alive or not ray_answers(head, host):  # one that was cut off may end a little later
             host.restart(cpus=0 if host.is_head else 1)
     wait_until(lambda: nodes(head).keys() == {host.ip for host in hosts})
+
+
+def training(host: VirtualHost) -> list[int]:
+    """Ids of the training workers on a host."""
+    found = []
+    for pid in host.pids():
+        with suppress(psutil.Error):
+            if "RayTrainWorker" in " ".join(psutil.Process(pid).cmdline()):
+                found.append(pid)
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    with suppress(psutil.Error):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
