@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import time
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +23,7 @@ HOSTS = ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
 
 
 def quick() -> None:
-    watch.BEAT_S, watch.LOOK_S, watch.STORE_S, pace.WINDOW_S = 0.2, 0.02, 1.0, 1.0
+    watch.BEAT_S, watch.LOOK_S, watch.STORE_S, pace.WINDOW_S = 0.1, 0.02, 1.0, 1.0
 
 
 def notices(folder: Path) -> list[str]:
@@ -40,7 +42,7 @@ def late_until_told(folder: Path) -> None:
 
 def one_comes_late(folder: Path) -> None:
     quick()
-    with watch.watching(folder, HOSTS, 3.0, False) as watcher, watcher.step(any_step(6), 10):
+    with watch.watching(folder, HOSTS, 6.0, False) as watcher, watcher.step(any_step(6), 10):
         dist.all_reduce(torch.ones(1))
         if ranks.rank() == 1:
             late_until_told(folder)
@@ -53,7 +55,7 @@ def test_who_comes_late_is_named_once_with_its_place_and_when_it_goes_on(tmp_pat
     run_ranks(one_comes_late, 3, tmp_path, timeout=60)
     late, again = notices(tmp_path)
     assert late.startswith(
-        "step 7: a collective has been waiting for 1 s; rank 1 (10.0.0.2) has not arrived, it is in "
+        "step 7: a collective has been waiting for 2 s; rank 1 (10.0.0.2) has not arrived, it is in "
     )
     assert "late_until_told (test_watch.py:" in late
     assert "rank 2" not in late
@@ -62,18 +64,23 @@ def test_who_comes_late_is_named_once_with_its_place_and_when_it_goes_on(tmp_pat
 
 def one_is_stopped(folder: Path, stopped: int) -> None:
     quick()
-    dist.all_reduce(torch.ones(1))
-    with watch.watching(folder, HOSTS, 3.0, False), torch.no_grad():
-        if ranks.rank() == stopped:
-            os.kill(os.getpid(), signal.SIGSTOP)
-        dist.all_reduce(torch.ones(1))
+    dist.init_process_group("gloo", timeout=timedelta(seconds=6))  # the limit of the collective
+    pids = ranks.gather(os.getpid())
+    try:
+        with watch.watching(folder, HOSTS, 6.0, False):
+            if ranks.rank() == stopped:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            dist.all_reduce(torch.ones(1))
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pids[stopped], signal.SIGKILL)  # nobody has to wait for it
 
 
 @pytest.mark.parametrize("stopped", [0, 2])
 def test_a_stopped_process_is_named_in_the_error_of_those_that_waited(tmp_path: Path, stopped: int) -> None:
     """The limit of the collective ends the wait; the error says whom it was for."""
-    outcomes = run_ranks(one_is_stopped, 3, tmp_path, stopped, timeout=10, check=False)
-    assert outcomes[stopped].exit_code is None
+    outcomes = run_ranks(one_is_stopped, 3, tmp_path, stopped, timeout=60, group=False, check=False)
+    assert outcomes[stopped].exit_code == -signal.SIGKILL
     named = f"rank {stopped} ({HOSTS[stopped]}) gives no sign of life: stopped, gone or cut off"
     for rank in {0, 1, 2} - {stopped}:
         assert named in str(outcomes[rank].error), outcomes[rank].error
