@@ -1,5 +1,6 @@
 """What can be done to a host and its cable, with real Ray nodes: cut, slowed, added, killed, started again."""
 
+import json
 import os
 import stat
 import subprocess
@@ -10,7 +11,7 @@ import psutil
 import pytest
 
 from cluster.virtual_hosts import VirtualHost, add_host, end_cluster, find_hosts, virtual_hosts
-from tests.support.hosts import nodes, ray_answers, wait_until
+from tests.support.hosts import ask, nodes, ray_answers, wait_until
 
 pytestmark = [pytest.mark.multihost, pytest.mark.slow]
 
@@ -133,3 +134,16 @@ def test_the_token_of_the_hosts_is_in_no_file_that_others_can_read(two_hosts: li
     with pytest.raises(ValueError, match="small letters"), virtual_hosts(1, name="Not/A/Name"):
         pass
     assert subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout.count("Not") == 0
+
+
+def test_ray_says_where_prometheus_finds_the_metrics_of_every_node(two_hosts: list[VirtualHost]) -> None:
+    """docs/watching.md names the file."""
+    head = two_hosts[0]
+    discovery = head.temp_dir / "prom_metrics_service_discovery.json"
+
+    def serve(name: str) -> set[str]:
+        """Hosts of which some address in the file has this metric."""
+        found = discovery.exists() and [one for group in json.loads(discovery.read_text()) for one in group["targets"]]
+        return {at.rpartition(":")[0] for at in found or [] if name in (ask(head, f"http://{at}/metrics") or "")}
+
+    wait_until(lambda: serve("ray_node_mem_used_host") == {host.ip for host in two_hosts})
