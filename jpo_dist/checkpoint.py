@@ -82,7 +82,7 @@ def open_attempt(run_dir: Path, above: int = 0) -> int:
     rank 0 sees.
     """
     attempt = 0
-    with ranks.together("opening the attempt"):
+    with ranks.together("opening the attempt"), _disk_full_explained(run_dir, run_folder.stage_folder(run_dir, 0, 0)):
         if ranks.rank() == 0:
             attempt = run_folder.claim_attempt(run_dir, above)
             run_folder.tidy(run_dir, attempt)

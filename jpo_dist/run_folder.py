@@ -178,7 +178,8 @@ def last_bytes(run_dir: Path) -> int:
 
 def free_bytes(run_dir: Path) -> int | None:
     """None where the file system does not tell."""
-    status = os.statvfs(run_dir / "checkpoints")
+    folder = run_dir / "checkpoints"
+    status = os.statvfs(next(path for path in [folder, *folder.parents] if path.exists()))
     return status.f_bavail * status.f_frsize if status.f_blocks else None
 
 

@@ -1,5 +1,6 @@
 """A disk that is soon full."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,3 +28,12 @@ def small_disk(folder: Path, mib: int = 8) -> Iterator[Path]:
     finally:
         # lazy: a writer that failed may still be in memory, with its file open
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill_up(folder: Path) -> Path:
+    """Leave no byte free on the disk of `folder`. Returns the file to delete for room."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        while (status := os.statvfs(folder)).f_bavail:
+            file.write(bytes(min(1 << 20, status.f_bavail * status.f_frsize)))
+    return ballast

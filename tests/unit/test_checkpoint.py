@@ -26,7 +26,7 @@ from jpo_dist.checkpoint import (
     resume_point,
 )
 from jpo_dist.faults import OrderedError, fault_during, fault_point
-from tests.support.disk import small_disk
+from tests.support.disk import fill_up, small_disk
 
 SHARDS = {"shards/rank0.pt": b"0" * 3000, "shards/rank1.pt": bytes(range(256)) * 8, "empty": b""}
 
@@ -378,6 +378,20 @@ def test_a_disk_that_fills_up_later_leaves_the_previous_commit_valid(disk: Path)
     found = newest_valid(disk)
     assert found is not None
     assert found.step == 1
+
+
+def test_a_disk_that_is_full_at_a_start_is_named_too(disk: Path) -> None:
+    """With the words of the commit that failed before: another try cannot mend it, and the launcher sees that."""
+    attempt = open_attempt(disk / "run")
+    commit(disk / "run", 1, attempt, _save_tensors(2), facts={}, keep=1)
+    fill_up(disk)
+    with pytest.raises(DiskFullError) as while_saving:
+        commit(disk / "run", 2, attempt, _save_tensors(2), facts={}, keep=1)
+    with pytest.raises(DiskFullError) as at_start:
+        open_attempt(disk / "run")
+    assert str(at_start.value) == str(while_saving.value)
+    with pytest.raises(DiskFullError, match="Free space"):
+        open_attempt(disk / "another")
 
 
 def test_a_fault_that_could_never_fire_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
