@@ -277,6 +277,12 @@ def test_the_limits_of_the_config_become_rays():
     assert settings["RAY_TRAIN_COLLECTIVE_TIMEOUT_S"] == "9"
 
 
+def test_rays_name_for_the_wait_for_a_lost_worker_is_the_one_that_is_set():
+    from ray.train import constants
+
+    assert constants.TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S in environment.ray_settings(ClusterConfig())
+
+
 def test_the_ray_token_is_made_once_and_only_its_owner_can_read_it(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
