@@ -17,8 +17,9 @@ import pytest
 from cluster.virtual_hosts import NoVirtualHosts, VirtualHost, virtual_hosts
 from tests.support import matrix
 from tests.support.commands import Files, commits, jpo, lines_of, numbers, tiny_files, torchrun, tracked
-from tests.support.disk import small_disk
+from tests.support.disk import fill_up, small_disk
 from tests.support.faults import (
+    NODE_LIMITS,
     STEPS,
     Moment,
     Trial,
@@ -56,7 +57,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def cluster(disk: Path) -> Iterator[list[VirtualHost]]:
     """A head without workers, and three hosts with room for one each: two ranks and a spare."""
     try:
-        with virtual_hosts(4, cpus=1, head_cpus=0) as made:
+        with virtual_hosts(4, cpus=1, head_cpus=0, env=NODE_LIMITS) as made:
             yield made
     except NoVirtualHosts as reason:
         pytest.skip(str(reason))
@@ -87,6 +88,7 @@ def recovers(name: str, trial: Trial, fault: Moment, undisturbed: Path) -> None:
     """The run gets to its end by itself, as if nothing had been; what it took is recorded."""
     trial.ends()
     is_undisturbed(trial, undisturbed)
+    is_started_again(trial)
     matrix.record(name, detected_s(trial, fault), recovered_s(trial, fault), work_lost(trial, fault), SAME)
 
 
@@ -95,6 +97,7 @@ def goes_on(name: str, trial: Trial, fault: Moment, undisturbed: Path, detected:
     again = trial.again()
     again.ends()
     is_undisturbed(again, undisturbed)
+    is_started_again(again)
     result = f"by the same command: {SAME}"
     matrix.record(name, detected, recovered_s(again, fault), work_lost(again, fault), result)
 
@@ -102,6 +105,10 @@ def goes_on(name: str, trial: Trial, fault: Moment, undisturbed: Path, detected:
 def is_undisturbed(trial: Trial, undisturbed: Path) -> None:
     assert numbers(trial.run_dir) == numbers(undisturbed)
     assert tracked(trial.run_dir, trial.folder / "mlflow.db")[1] == "FINISHED"
+
+
+def is_started_again(trial: Trial, times: int = 1) -> None:
+    assert len(list((trial.run_dir / "attempts").iterdir())) == 1 + times, trial.events()
 
 
 # ---- processes and hosts
@@ -148,8 +155,8 @@ def test_a_host_that_is_cut_off_is_replaced_and_commits_nothing_more(
 
 
 def logs_of(host: VirtualHost) -> str:
-    """What the training workers of a host said."""
-    files = host.temp_dir.glob("session_2*/logs/**/*rain*worker*")
+    """What Ray's workers on a host said."""
+    files = host.temp_dir.glob("session_2*/logs/**/*worker*")
     return "".join(file.read_text(encoding="utf-8", errors="replace") for file in files if file.is_file())
 
 
@@ -169,6 +176,24 @@ def test_a_rank_that_is_stuck_is_replaced(
     assert not is_alive(fault.pid)
     (failure,) = [event for event in trial.events() if event["event"] == "failure"]
     assert "rank 1" in failure["message"], "the rank that did not arrive is not named"
+
+
+def test_a_notice_that_a_host_leaves_costs_no_step(
+    hosts: list[VirtualHost], files: Files, undisturbed: Path, tmp_path: Path
+) -> None:
+    """A rank is held in step 5, no commit is due; after the notice it goes on, and a spare host takes over."""
+    trial = train(hosts[0], files, tmp_path, fault="train:step@1@5@wait")
+    trial.fired()
+    leaving = host_of(trial, 1, hosts)
+    fault = trial.now()._replace(step=5)
+    notice = leaving.popen([sys.executable, "-m", "cluster.leave", "60"])
+    wait_until(lambda: any("preemption detected" in logs_of(host) for host in hosts))
+    trial.go_on()
+    recovers("host-leaves", trial, fault, undisturbed)
+    assert work_lost(trial, fault) == 0
+    assert {event["kind"] for event in trial.events() if event["event"] != "commit"} == {"HostLeaves"}
+    assert leaving.ip not in trial.hosts()
+    assert notice.wait(timeout=60) == 0
 
 
 def test_a_lost_head_costs_the_steps_since_the_last_commit(
@@ -244,17 +269,15 @@ def test_a_full_disk_ends_the_run_and_it_goes_on_when_there_is_room(
 ) -> None:
     trial = train(hosts[0], files, tmp_path, fault="train:step@0@4@wait", run_dir=disk / "run")
     trial.fired()
-    with (disk / "other").open("wb", buffering=0) as other:
-        while free := os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize:
-            other.write(bytes(min(1 << 20, free)))
+    ballast = fill_up(disk)
     fault = trial.now()
     trial.go_on()
     done = trial.ends(1)
     detected = (trial.now().ms - fault.ms) / 1000
-    assert "no room for a commit on the disk of run.dir" in done.said
-    assert "step-00000002 is intact" in done.said
+    assert "DiskFullError: no room for a commit on the disk of run.dir" in done.err.splitlines()[-1]
+    assert "step-00000002 is intact" in done.err.splitlines()[-1]
     assert commits(trial.run_dir) == ["step-00000002"]
-    (disk / "other").unlink()
+    ballast.unlink()
     again = trial.again()
     again.ends()
     is_undisturbed(again, undisturbed)

@@ -33,6 +33,7 @@ FAULTS = {
     "disk-full": Fault("disk full while saving", "test_a_full_disk_ends_the_run_and_it_goes_on_when_there_is_room"),
     "mlflow-down": Fault("MLflow down at start, later killed, back", "test_mlflow_comes_and_goes_and_no_step_waits"),
     "head-killed": Fault("head node killed, driver with it", "test_a_lost_head_costs_the_steps_since_the_last_commit"),
+    "host-leaves": Fault("notice that a host leaves", "test_a_notice_that_a_host_leaves_costs_no_step"),
     "raises-at-start": Fault("error before the first collective", "test_an_error_on_one_rank_ends_all_and_is_shown"),
     "driver-killed": Fault("`kill -9` of the driver", "test_a_killed_driver_goes_on_by_the_same_command"),
     "not-finite": Fault("infinite loss on one rank", "test_a_step_that_is_not_finite_on_one_rank_is_left_out_on_all"),
