@@ -124,6 +124,10 @@ class ReferenceConfig(Section):
     """Where the reference's weights are; None: model.path."""
     cache_dir: str | None = None
     """Where cached scores are kept between runs; None: the user cache folder."""
+    tokens_per_pass: Count = 65_536
+    """Most tokens of a rank in one forward without gradient: a live reference's, one that fills the cache, one of
+    evaluation. Where no rank has more in a step, the reference scores the step in one pass, whatever the number of
+    micro-steps; a micro-step is never split."""
 
 
 class OptimConfig(Section):

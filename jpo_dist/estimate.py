@@ -220,8 +220,12 @@ def advice(config: JpoConfig, now: Situation, others: dict[str, Situation]) -> l
             f"does not fit: {peak / 1e9:.1f} GB on a rank of {room / 1e9:.0f} GB; lower train.tokens_per_micro_step "
             f"({config.train.tokens_per_micro_step}), set model.gradient_checkpointing, or use more ranks"
         )
-    if now.memory.scoring > now.memory.gathered + now.memory.activations and peak > 0.7 * room:
-        told.append("the reference pass takes more memory than training; lower train.tokens_per_micro_step")
+    without = now.memory._replace(scoring=0, filling=0).peak
+    if peak - without > 0.02 * room:
+        told.append(
+            f"forwards without gradient take {(peak - without) / 1e9:.1f} GB more than training; they shrink with "
+            f"reference.tokens_per_pass ({config.reference.tokens_per_pass}), at the price of more passes"
+        )
     fed = ranks_fed(now.tokens.per_step, now.break_even)
     starved = config.engine.zero_stage == 3 and now.ranks > 1 and now.tokens.per_rank_and_micro_step < now.break_even
     if starved and now.tokens.micro_steps > 1.5 and now.tokens.per_step / now.ranks > now.break_even:

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 
 from jpo_dist import margins, metrics, ranks
-from jpo_dist.config import JpoConfig, TrainConfig
+from jpo_dist.config import JpoConfig
 from jpo_dist.margins import Policy
 from jpo_dist.plan import Plan, make_plan
 from jpo_dist.prepare import Prepared
 from jpo_dist.records import ComparisonSet
-from jpo_dist.reference import Reference, tokens_at_once
+from jpo_dist.reference import Reference
 from jpo_dist.step import losses, shares
 
 AT_A_TIME = 512
@@ -22,7 +22,7 @@ def score_comparisons(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(comparison numbers, metric columns) of every comparison in `dataset`, equal on all ranks. No gradient."""
     common = {"shared_C": dataset.shared_C, "trunks_N2": dataset.trunks_N2}
-    plan = evaluation_plan(dataset.comparisons, dataset.tokens.lengths_N, config.train, ranks.num_ranks(), **common)
+    plan = evaluation_plan(dataset.comparisons, dataset.tokens.lengths_N, config, ranks.num_ranks(), **common)
     meter = metrics.Meter()
     with torch.no_grad():
         for step in plan.steps():
@@ -35,15 +35,17 @@ def score_comparisons(
 
 
 def evaluation_plan(
-    comparisons: ComparisonSet, lengths_N: np.ndarray, train: TrainConfig, num_ranks: int, **common: Any
+    comparisons: ComparisonSet, lengths_N: np.ndarray, config: JpoConfig, num_ranks: int, **common: Any
 ) -> Plan:
     """Every comparison once, in order, many at a time: an item that several of them share is scored once.
 
     Micro-steps are as large as a live reference's passes. So both see the same packs, and a policy that is still the
     reference ties exactly: in bfloat16 a product of another size is another number.
     """
+    train = config.train
     many = max(train.comparisons_per_step, AT_A_TIME)
     changes = {"shuffle": False, "sample_by": "comparison", "max_steps": None, "epochs": 1}
-    sizes = {"comparisons_per_step": many, "tokens_per_micro_step": tokens_at_once(train.tokens_per_micro_step)}
+    room = max(train.tokens_per_micro_step, config.reference.tokens_per_pass)
+    sizes = {"comparisons_per_step": many, "tokens_per_micro_step": room}
     once = train.model_copy(update=changes | sizes)
     return make_plan(comparisons, lengths_N, once, num_ranks, **common)

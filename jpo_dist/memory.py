@@ -34,7 +34,7 @@ class Memory(NamedTuple):
     activations: int
     """Most that forward and backward hold: activations, tiles of the head, gradients on their way."""
     scoring: int
-    """A reference pass: activations, and what it gathers."""
+    """A reference pass or one of evaluation: activations, and what it gathers."""
     update: int
     """Copies that the optimizer step makes."""
     host: int
@@ -70,7 +70,7 @@ def memory(shape: ModelShape, config: JpoConfig, ranks: int, active: Activations
     frozen = (shape.total - shape.adapters) * w // (ranks if zero3 else 1)
     weights = shape.total * w // (ranks if zero3 else 1)
     stored = _stored(shape.trainable, config, ranks, w, on_gpu)
-    live, mode = config.reference.mode == "live", config.reference.mode
+    live = config.reference.mode == "live"
     off_optimizer = config.engine.offload_optimizer.device != "none"
     off_weights = config.engine.offload_params.device != "none"
     # Offloaded, each rank also has a float32 gradient beside the moments.
@@ -85,10 +85,10 @@ def memory(shape: ModelShape, config: JpoConfig, ranks: int, active: Activations
         buffers=stored.buffers,
         gathered=training,
         activations=active.training,
-        scoring=0 if mode == "cached" else active.scoring + scoring,
+        scoring=active.scoring + scoring if active.scoring else 0,
         update=0 if off_optimizer else stored.update,
         host=host + (weights + (frozen if live else 0) if off_weights else 0),
-        filling=process + frozen + active.scoring + scoring if mode == "cached" else 0,
+        filling=process + frozen + active.filling + scoring if config.reference.mode == "cached" else 0,
     )
 
 

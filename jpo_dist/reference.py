@@ -34,9 +34,6 @@ Reference = Callable[[Prepared, Sequence[MicroStep]], list[torch.Tensor]]
 
 NUMERICS = "packed-sdpa, float32 log-softmax, by token, 4"  # change it when scores of the same weights change
 ITEMS_PER_PART = 8192
-FUSED, FUSED_TOKENS = 8, 65_536
-"""A forward without gradient keeps one layer's activations, not all of them: it takes so many micro-steps at once, up
-to so many tokens. Under ZeRO-3 each forward gathers all parameters, so fewer forwards are fewer bytes."""
 _SCHEMA = pa.schema([("item", pa.string()), ("logps", pa.list_(pa.float32()))])
 
 
@@ -64,7 +61,7 @@ def live(config: JpoConfig) -> Reference:
         with torch.no_grad():
             return item_scores(module(batch), batch)
 
-    return _fused(forward, tokens_at_once(config.train.tokens_per_micro_step))
+    return _fused(forward, config.reference.tokens_per_pass)
 
 
 def switched_off(policy: Engine, config: JpoConfig) -> Reference:
@@ -74,11 +71,15 @@ def switched_off(policy: Engine, config: JpoConfig) -> Reference:
         with torch.no_grad(), adapter_off(policy.module.model):
             return item_scores(policy(batch), batch)
 
-    return _fused(forward, tokens_at_once(config.train.tokens_per_micro_step))
+    return _fused(forward, config.reference.tokens_per_pass)
 
 
 def _fused(forward: Callable[[Packed], torch.Tensor], budget: int) -> Reference:
-    """Each item of a step scored once, in as few forwards as `budget` tokens on the fullest rank allow."""
+    """Each item of a step scored once, in as few forwards as `budget` tokens on the fullest rank allow.
+
+    Such a forward keeps one layer's activations, not all of them, so it can take many micro-steps at once; under ZeRO-3
+    each one gathers all parameters, so fewer are fewer bytes.
+    """
 
     def score(dataset: Prepared, micro_steps: Sequence[MicroStep]) -> list[torch.Tensor]:
         found: list[torch.Tensor] = []
@@ -93,11 +94,6 @@ def _fused(forward: Callable[[Packed], torch.Tensor], budget: int) -> Reference:
         return found
 
     return score
-
-
-def tokens_at_once(budget: int) -> int:
-    """Of a forward without gradient, where one with gradient takes `budget`."""
-    return max(budget, min(FUSED * budget, FUSED_TOKENS))
 
 
 def groups(micro_steps: Sequence[MicroStep], lengths_N: np.ndarray, budget: int) -> list[list[MicroStep]]:
@@ -160,7 +156,7 @@ def score_once(config: JpoConfig, sets: list[TokenizedItems]) -> list[np.ndarray
         module = load_frozen(config)
         for start in range(0, len(missing), ITEMS_PER_PART):
             part = dict(list(missing.items())[start : start + ITEMS_PER_PART])
-            scored = _score_items(module, part, tokens_at_once(config.train.tokens_per_micro_step))
+            scored = _score_items(module, part, config.reference.tokens_per_pass)
             if ranks.rank() == 0:
                 _append(folder, scored)
             tables.fill(scored.items())

@@ -71,13 +71,23 @@ class ModelShape:
         return self.adapters == 0
 
 
+class Passes(NamedTuple):
+    """Lengths of the items of the largest forward of each kind; none where there is no such forward."""
+
+    training: tuple[int, ...]
+    scoring: tuple[int, ...]
+    """Without gradient beside the policy: a reference pass, or evaluation."""
+    filling: tuple[int, ...]
+    """Of the reference cache."""
+
+
 class Activations(NamedTuple):
-    """Bytes that a pass needs at its peak beside weights and their gradients."""
+    """Bytes that the same forwards need at their peaks beside weights and their gradients."""
 
     training: int
     """Forward and backward of the policy: activations, attention, tiles of the head, gradients on their way."""
     scoring: int
-    """A forward without gradient."""
+    filling: int
 
 
 def model_shape(settings: Any, config: ModelConfig) -> ModelShape:
@@ -107,22 +117,20 @@ def model_shape(settings: Any, config: ModelConfig) -> ModelShape:
     )
 
 
-def activations(
-    settings: Any, config: ModelConfig, lengths: tuple[int, ...], fused: tuple[int, ...], *, on_gpu: bool
-) -> Activations:
-    """Peaks of a micro-step of items of these lengths, and of a reference pass over `fused`.
-
-    Layers are alike, so three are enough: the third says what each of the others adds.
-    """
+def activations(settings: Any, config: ModelConfig, passes: Passes, *, on_gpu: bool) -> Activations:
+    """Layers are alike, so three are enough: the third says what each of the others adds."""
     layers = settings.get_text_config().num_hidden_layers
     peaks = {}
     for count in {min(layers, 2), min(layers, 3)}:
         scorer, mode = Scorer(_build(_shallow(settings, count), config)), FakeTensorMode(allow_non_fake_inputs=True)
         _pretend(scorer, mode)
         with mode, _attention(on_gpu):
-            peaks[count] = _peak(scorer, lengths, trains=True), _peak(scorer, fused, trains=False)
+            peaks[count] = [
+                _peak(scorer, lengths, trains=kind == "training") if lengths else 0
+                for kind, lengths in passes._asdict().items()
+            ]
     (least, first), (most, last) = min(peaks.items()), max(peaks.items())
-    more = [(b - a) * (layers - most) for a, b in zip(first, last, strict=True)] if most > least else [0, 0]
+    more = [(b - a) * (layers - most) for a, b in zip(first, last, strict=True)] if most > least else [0, 0, 0]
     return Activations(*(int(b + m) for b, m in zip(last, more, strict=True)))
 
 

@@ -10,13 +10,14 @@ import numpy as np
 from jpo_dist.config import JpoConfig
 from jpo_dist.estimate import Situation, advice, break_even, ranks_fed, step_time, tokens_of, traffic
 from jpo_dist.hardware import STATED, Device, Link, device_of, link_of
+from jpo_dist.held_out import evaluation_plan
 from jpo_dist.memory import memory
 from jpo_dist.plan import make_plan
 from jpo_dist.policy import load_tokenizer, model_folder, torch_dtype
 from jpo_dist.records import ComparisonSet
 from jpo_dist.setup import load_data
-from jpo_dist.shape import Activations, ModelShape, activations, model_shape
-from jpo_dist.workload import Load, guessed, loads
+from jpo_dist.shape import Activations, ModelShape, Passes, activations, model_shape
+from jpo_dist.workload import Load, filling_pass, guessed, loads
 from launcher.config import RunConfig
 
 IN_A_NODE = 8
@@ -41,6 +42,9 @@ class Subject:
     comparisons: ComparisonSet
     lengths_N: np.ndarray
     shared_C: np.ndarray | None
+    trunks_N2: np.ndarray | None
+    evaluated: tuple[ComparisonSet, np.ndarray] | None
+    """Held-out comparisons and the lengths of their items."""
     on_gpu: bool
     about: list[str]
 
@@ -48,6 +52,7 @@ class Subject:
         self._active: dict[Any, Activations] = {}
         self._shapes: dict[Any, ModelShape] = {}
         self._loads: dict[Any, list[Load]] = {}
+        self._passes: dict[Any, Passes] = {}
 
     def shape(self, config: JpoConfig) -> ModelShape:
         key = config.model.model_dump_json()
@@ -56,23 +61,41 @@ class Subject:
         return self._shapes[key]
 
     def loads(self, config: JpoConfig, ranks: int) -> list[Load]:
-        key = (config.train.model_dump_json(), ranks)
+        key = (config.train.model_dump_json(), config.reference.tokens_per_pass, ranks)
         if key not in self._loads:
             shape = self.shape(config)
             share = shape.layers * shape.width / (shape.in_body + shape.head)
-            plan = make_plan(self.comparisons, self.lengths_N, config.train, ranks, self.shared_C, share)
-            self._loads[key] = loads(plan)
+            common = (self.shared_C, share, self.trunks_N2)
+            plan = make_plan(self.comparisons, self.lengths_N, config.train, ranks, *common)
+            self._loads[key] = loads(plan, config.reference.tokens_per_pass)
         return self._loads[key]
 
     def active(self, config: JpoConfig, ranks: int) -> Activations:
         """On more ranks than the config's a rank has less to hold: the config's own is then good enough."""
-        found = self.loads(config, min(ranks, ranks_of(self.config)))
-        fullest = max((load.fullest for load in found), key=sum)
-        longest = max((load.longest_pass for load in found), key=sum)
-        key = (config.model.model_dump_json(), fullest, longest)
+        passes = self.passes(config, min(ranks, ranks_of(self.config)))
+        key = (config.model.model_dump_json(), passes)
         if key not in self._active:
-            self._active[key] = activations(self.settings, config.model, fullest, longest, on_gpu=self.on_gpu)
+            self._active[key] = activations(self.settings, config.model, passes, on_gpu=self.on_gpu)
         return self._active[key]
+
+    def passes(self, config: JpoConfig, ranks: int) -> Passes:
+        key = (config.train.model_dump_json(), config.reference.model_dump_json(), ranks)
+        if key not in self._passes:
+            self._passes[key] = self._find_passes(config, ranks)
+        return self._passes[key]
+
+    def _find_passes(self, config: JpoConfig, ranks: int) -> Passes:
+        found, budget = self.loads(config, ranks), config.reference.tokens_per_pass
+        cached = config.reference.mode == "cached"
+        scoring = [()] if cached else [load.longest_pass for load in found]
+        if self.evaluated is not None:
+            plan = evaluation_plan(*self.evaluated, config, ranks)
+            scoring += [load.fullest for load in loads(plan, budget)]
+        return Passes(
+            training=max((load.fullest for load in found), key=sum),
+            scoring=max(scoring, key=sum),
+            filling=filling_pass(self.lengths_N, ranks, budget) if cached else (),
+        )
 
     def situation(self, config: JpoConfig, ranks: int, device: Device, link: Link) -> Situation:
         shape, found = self.shape(config), self.loads(config, ranks)
@@ -151,17 +174,19 @@ def _subject(config: RunConfig, options: Options, on_gpu: bool) -> Subject:
         longest = min(config.data.max_length, config.train.tokens_per_micro_step // 2)
         comparisons, lengths_N = guessed(mean, spread, config.train, longest)
         about = [f"no data read: items of {mean:g} +- {spread:g} tokens are assumed (--lengths)"]
-        return Subject(config, settings, comparisons, lengths_N, None, on_gpu, about)
+        return Subject(config, settings, comparisons, lengths_N, None, None, (comparisons, lengths_N), on_gpu, about)
     try:
         tokenizer = load_tokenizer(config.model)
-        prepared, _, notes = load_data(config, tokenizer)
+        prepared, held_out, notes = load_data(config, tokenizer)
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise ValueError(
             f"the plan needs model.path's tokenizer and data.train: {first} To plan before you have them, say how long "
             "an item is, in tokens: --lengths 80,60 (mean, standard deviation)"
         ) from error
-    return Subject(config, settings, prepared.comparisons, prepared.tokens.lengths_N, prepared.shared_C, on_gpu, notes)
+    evaluated = None if held_out is None else (held_out.comparisons, held_out.tokens.lengths_N)
+    lengths_N, shared_C, trunks_N2 = prepared.tokens.lengths_N, prepared.shared_C, prepared.trunks_N2
+    return Subject(config, settings, prepared.comparisons, lengths_N, shared_C, trunks_N2, evaluated, on_gpu, notes)
 
 
 def _settings(config: RunConfig, model_config: Path | None) -> Any:

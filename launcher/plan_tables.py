@@ -48,7 +48,7 @@ _PARTS = {
     "buffers": "reduction buffers",
     "gathered": "gathered weights (ZeRO-3)",
     "activations": "activations, head tile, gradients on their way",
-    "scoring": "or: a reference pass",
+    "scoring": "or: a reference pass, or evaluation",
     "update": "or: copies of the optimizer step",
     "filling": "or: filling the reference cache, before training",
     "peak": "peak",

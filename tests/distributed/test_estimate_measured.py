@@ -11,7 +11,7 @@ from jpo_dist.memory import memory
 from jpo_dist.plan import make_plan
 from jpo_dist.policy import attention_share, load_tokenizer
 from jpo_dist.setup import load_data
-from jpo_dist.shape import activations, model_shape
+from jpo_dist.shape import Passes, activations, model_shape
 from jpo_dist.workload import Load, load_of
 from tests.support.footprint import training_peak
 from tests.support.procs import run_ranks
@@ -38,7 +38,7 @@ def planned(config: JpoConfig, ranks: int) -> list[Load]:
     dataset, _, _ = load_data(config, load_tokenizer(config.model))
     share = attention_share(config.model)
     plan = make_plan(dataset.comparisons, dataset.tokens.lengths_N, config.train, ranks, dataset.shared_C, share)
-    return [load_of(plan, plan.step(i)) for i in range(STEPS)]
+    return [load_of(plan, plan.step(i), config.reference.tokens_per_pass) for i in range(STEPS)]
 
 
 def counted(config: JpoConfig) -> dict[tuple[str, str], int]:
@@ -139,7 +139,7 @@ def test_memory_is_predicted_within_a_fifth(
     found = planned(config, ranks)
     fullest, longest = (max((getattr(load, name) for load in found), key=sum) for name in ("fullest", "longest_pass"))
     settings = AutoConfig.from_pretrained(medium)
-    active = activations(settings, config.model, fullest, longest, on_gpu=False)
+    active = activations(settings, config.model, Passes(fullest, longest, ()), on_gpu=False)
     predicted = memory(model_shape(settings, config.model), config, ranks, active, on_gpu=False)
     measured = max(peak["peak"] for peak in run_ranks(training_peak, ranks, config, STEPS, timeout=200, group=False))
     assert predicted.peak == pytest.approx(measured, rel=0.2), f"{predicted} against {measured}"

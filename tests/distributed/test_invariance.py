@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from jpo_dist.config import JpoConfig
 from jpo_dist.prepare import prepare
 from tests.support import oracle
 from tests.support.procs import run_ranks
@@ -102,6 +103,53 @@ def test_tied_head_and_checkpointing_under_zero3_equal_plain(files: dict[str, st
     assert_same(plain, run(files, 2, "tied"))
     recomputing = {"path": files["tied"], "dtype": "float32", "gradient_checkpointing": True}
     assert_same(plain, run(files, 2, "tied", model=recomputing))
+
+
+def reference_passes(configs: list[JpoConfig]) -> list[tuple[int, int, list[float]]]:
+    """(micro-steps, forwards of the reference, losses) of a step under each config, one after another."""
+    from torch.nn.modules.module import register_module_forward_pre_hook
+
+    from jpo_dist import metrics
+    from jpo_dist.engine import connect
+    from jpo_dist.score import Scorer
+    from jpo_dist.setup import set_up
+    from jpo_dist.step import train_step
+
+    connect(60)
+    forwards: list[Scorer] = []
+
+    def note(module: torch.nn.Module, _: Any) -> None:
+        if isinstance(module, Scorer) and not torch.is_grad_enabled():
+            forwards.append(module)
+
+    found = []
+    for config in configs:
+        setup = set_up(config)
+        step = setup.plan.step(0)
+        forwards.clear()
+        with register_module_forward_pre_hook(note):
+            _, meter = train_step(setup, step)
+        losses = metrics.column(meter.table()[1], "loss").tolist()
+        found.append((len(step.micro_steps), len(forwards), losses))
+    return found
+
+
+def test_a_live_reference_scores_a_step_in_one_pass(files: dict[str, str], tmp_path: Path) -> None:
+    """However many micro-steps: under ZeRO-3 each forward gathers all parameters. Less only where the key says so."""
+    data = write_jsonl(tmp_path / "data.jsonl", comparisons(28))
+    train = {"comparisons_per_step": 28, "tokens_per_micro_step": 120}
+    keys = ({}, {"tokens_per_pass": 900}, {"tokens_per_pass": 1})
+    configs = [
+        config_for(files["model"], data, files["run"], train=train, reference={"path": files["other"], **key})
+        for key in keys
+    ]
+    per_rank = run_ranks(reference_passes, 2, configs, timeout=120, group=False)
+    assert per_rank[0] == per_rank[1]
+    micro_steps, _, losses = per_rank[0][0]
+    assert micro_steps > 8
+    assert [forwards for _, forwards, _ in per_rank[0]] == [1, 2, micro_steps]
+    for _, _, other in per_rank[0][1:]:
+        np.testing.assert_allclose(other, losses, rtol=1e-5)
 
 
 @pytest.mark.parametrize("stage", [0, 3])

@@ -11,20 +11,21 @@ from transformers import LlamaConfig
 from typer.testing import CliRunner
 
 from jpo_dist.config import EngineConfig, JpoConfig, ModelConfig, TrainConfig
-from jpo_dist.estimate import break_even, ranks_fed, step_time, traffic, work
+from jpo_dist.estimate import Situation, advice, break_even, ranks_fed, step_time, tokens_of, traffic, work
 from jpo_dist.gathering import Visit, forward_order, gathered, training_order
 from jpo_dist.hardware import Device, Link, link_of
 from jpo_dist.memory import PROCESS, memory
 from jpo_dist.plan import make_plan
+from jpo_dist.records import Comparison, ComparisonSet, Item
 from jpo_dist.score import Scorer
-from jpo_dist.shape import Activations, ModelShape, _build, _peak, _pretend, activations, model_shape
-from jpo_dist.workload import Load, guessed, load_of, loads
+from jpo_dist.shape import Activations, ModelShape, Passes, _build, _peak, _pretend, activations, model_shape
+from jpo_dist.workload import Load, filling_pass, guessed, load_of, loads
 from launcher.cli import app
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
 TABLE, LAYER = 258 * 32, 2 * 32 + 32 * 32 * 2 + 32 * 16 * 2 + 3 * 32 * 48
 P = 2 * TABLE + 2 * LAYER + 32
-NOTHING = Activations(0, 0)
+NOTHING = Activations(0, 0, 0)
 
 
 def llama(tied: bool = False, layers: int = 2, **sizes: Any) -> LlamaConfig:
@@ -81,10 +82,12 @@ def test_memory_by_stage_in_bytes_of_each_parameter() -> None:
 
 def test_memory_of_what_comes_and_goes_is_the_largest_not_the_sum() -> None:
     settings = config(engine={"zero_stage": 0})
-    found = memory(shape_of(settings), settings, 1, Activations(training=10**6, scoring=3 * 10**6), on_gpu=True)
+    found = memory(
+        shape_of(settings), settings, 1, Activations(training=10**6, scoring=3 * 10**6, filling=9 * 10**9), on_gpu=True
+    )
     assert found.peak == found.stays + 3 * 10**6
     cached = config(engine={"zero_stage": 0}, reference={"mode": "cached"})
-    found = memory(shape_of(cached), cached, 1, Activations(0, 10**9), on_gpu=True)
+    found = memory(shape_of(cached), cached, 1, Activations(0, 10**6, 10**9), on_gpu=True)
     assert found.peak == found.filling == PROCESS["gpu"] + 2 * P + 10**9, "filling the cache is before the policy"
 
 
@@ -107,7 +110,7 @@ def test_lora_keeps_state_for_adapters_only() -> None:
 
 def saved(tokens: int, **sizes: Any) -> int:
     model = ModelConfig(path="m", dtype="float32")
-    return activations(llama(**sizes), model, (tokens,), (tokens,), on_gpu=True).training
+    return activations(llama(**sizes), model, Passes((tokens,), (), ()), on_gpu=True).training
 
 
 def test_activations_of_a_layer_by_hand() -> None:
@@ -128,8 +131,9 @@ def test_three_layers_tell_what_six_need(recomputes: bool) -> None:
     scorer, mode = Scorer(_build(llama(layers=6), model)), FakeTensorMode(allow_non_fake_inputs=True)
     _pretend(scorer, mode)
     with mode:
-        whole = _peak(scorer, lengths, trains=True), _peak(scorer, lengths, trains=False)
-    assert activations(llama(layers=6), model, lengths, lengths, on_gpu=False) == pytest.approx(whole, rel=0.01)
+        whole = [_peak(scorer, lengths, trains=trains) for trains in (True, False)]
+    found = activations(llama(layers=6), model, Passes(lengths, lengths, ()), on_gpu=False)
+    assert found == pytest.approx((*whole, 0), rel=0.01)
 
 
 def test_the_head_never_has_all_logits() -> None:
@@ -252,16 +256,64 @@ def test_loads_account_for_every_token_of_the_plan() -> None:
     train = TrainConfig(comparisons_per_step=8, tokens_per_micro_step=400, epochs=1)
     made, lengths_N = guessed(80, 60, train, 200)
     plan = make_plan(made, lengths_N, train, 3)
-    found = load_of(plan, plan.step(2))
+    found = load_of(plan, plan.step(2), 10**6)
     items = np.unique([made.winners_C[plan.step(2).comparisons_C], made.losers_C[plan.step(2).comparisons_C]])
     assert found.tokens_MW.sum() == lengths_N[items].sum()
     assert found.squares_MW.sum() == (lengths_N[items] ** 2).sum()
     assert found.rows_MW.sum() == lengths_N[items].sum() - len(items), "nothing predicts the first token"
     assert sum(found.fullest) == found.tokens_MW.max()
     assert found.fillers == 2 * (found.tokens_MW == 0).sum()
-    assert len(loads(plan)) == 16
+    assert len(loads(plan, 10**6)) == 16
     assert lengths_N.mean() == pytest.approx(80, rel=0.1)
     assert lengths_N.std() == pytest.approx(55, rel=0.2), "a little less than asked for: the longest are cut"
+
+
+def test_a_step_is_one_reference_pass_unless_the_key_says_less() -> None:
+    train = TrainConfig(comparisons_per_step=64, tokens_per_micro_step=400)
+    made, lengths_N = guessed(80, 60, train, 200)
+    plan = make_plan(made, lengths_N, train, 2)
+    step = plan.step(0)
+    whole = load_of(plan, step, 10**6)
+    most = int(whole.tokens_MW.sum(0).max())
+    assert len(whole.tokens_MW) > 8
+    assert whole.group_M.max() == 0
+    assert sum(whole.longest_pass) == most, "no item is in two micro-steps here"
+    assert load_of(plan, step, most).group_M.max() == 0
+    halves = load_of(plan, step, most - 1)
+    assert halves.group_M.max() == 1
+    assert sum(halves.longest_pass) < most
+    assert load_of(plan, step, 1).group_M.tolist() == list(range(len(step.micro_steps))), "micro-steps are not split"
+
+
+def test_a_shared_instruction_is_computed_once_on_a_rank() -> None:
+    """Two comparisons of one instruction: four items of 30 tokens, 20 of them the instruction."""
+    edges = [Comparison(Item.of("i", f"w{n}"), Item.of("i", f"l{n}")) for n in range(2)]
+    made, train = ComparisonSet.build(edges), TrainConfig(comparisons_per_step=2, share_instructions=True)
+    plan = make_plan(made, np.full(4, 30), train, 1, trunks_N2=np.array([[0, 20]] * 4))
+    found = load_of(plan, plan.step(0), 10**6)
+    assert found.tokens_MW.tolist() == [[20 + 4 * 10]]
+    assert found.squares_MW.tolist() == [[4 * 30**2]], "attention spreads the instruction out to all items"
+    assert found.rows_MW.tolist() == [[4 * 29]]
+    assert found.fullest == (30,) * 4
+
+
+def test_filling_the_cache_starts_with_the_longest_items_of_a_rank() -> None:
+    lengths_N = np.array([5, 90, 80, 70, 60, 50])
+    assert filling_pass(lengths_N, 1, 200) == (90, 80)
+    assert filling_pass(lengths_N, 2, 200) == (90, 70)
+    assert filling_pass(lengths_N, 2, 210) == (90, 70, 50)
+    assert filling_pass(lengths_N, 2, 10) == (90,), "an item is never split"
+
+
+@pytest.mark.parametrize(("scoring", "told"), [(2 * 10**9, False), (8 * 10**9, True)])
+def test_plan_says_where_a_pass_without_gradient_needs_more_than_training(scoring: int, told: bool) -> None:
+    settings = config()
+    shape, device = shape_of(settings), Device("d", 1e15, 1e15, 80 * 10**9, 1)
+    link, one = Link("l", 1e9, ""), load([[100, 100]])
+    needs = memory(shape, settings, 2, Activations(3 * 10**9, scoring, 0), on_gpu=True)
+    now = Situation(2, device, link, needs, tokens_of([one]), step_time(shape, settings, [one], device, link, 0), 1, 4)
+    said = " ".join(advice(settings, now, {}))
+    assert ("5.0 GB more than training" in said and "reference.tokens_per_pass (65536)" in said) == told
 
 
 def test_links() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jpo_dist.config import TrainConfig
+from jpo_dist.config import JpoConfig, TrainConfig
 from jpo_dist.held_out import evaluation_plan
 from jpo_dist.plan import Plan, Step, make_plan
 from jpo_dist.records import Comparison, ComparisonSet, Item
@@ -174,8 +174,9 @@ def test_max_steps_counts_over_epochs() -> None:
 
 def test_evaluation_goes_through_the_data_once_in_order() -> None:
     made, _ = graph([(2 * i, 2 * i + 1) for i in range(5)])
-    train = TrainConfig(comparisons_per_step=2, max_steps=1, epochs=3)
-    steps = list(evaluation_plan(made, np.full(10, 5), train, 2).steps())
+    sections = {"model": {"path": "m"}, "data": {"train": "d"}, "run": {"dir": "r"}}
+    config = JpoConfig(**sections, train={"comparisons_per_step": 2, "max_steps": 1, "epochs": 3})
+    steps = list(evaluation_plan(made, np.full(10, 5), config, 2).steps())
     assert [c for step in steps for c in step.comparisons_C] == [0, 1, 2, 3, 4]
 
 
