@@ -306,12 +306,18 @@ class _Diary(ray.train.UserCallback):
 
     def __init__(self, path: str) -> None:
         self.path, self.num_workers = path, 0
+        self._told: tuple[Any, ...] = ()
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: object) -> None:
         self._write(run_context, {"event": "commit", "metrics": metrics[0]})
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         cause = root_cause(worker_exceptions, self.num_workers)
+        # While a host leaves, Ray tells of one end several times: a second line would count and look like a repetition.
+        told = (cause.kind, cause.message) if is_regroup(cause) else cause.args
+        if told == self._told:
+            return
+        self._told = told
         run = run_context.run_config.name
         before = [(e["kind"], e["message"]) for e in self.events(run, "failure")]
         _Patience.is_hopeless = not is_regroup(cause) and is_hopeless(cause, before[-1] if before else None)

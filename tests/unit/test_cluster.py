@@ -11,6 +11,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -275,6 +276,22 @@ def test_the_limits_of_the_config_become_rays():
     assert settings["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] == "7"
     assert settings["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] == "8"
     assert settings["RAY_TRAIN_COLLECTIVE_TIMEOUT_S"] == "9"
+
+
+def test_an_end_that_ray_tells_of_twice_is_one_and_no_repetition(tmp_path):
+    context = SimpleNamespace(run_config=SimpleNamespace(name="r"))
+    diary = ray_train._Diary(str(tmp_path / "cluster.jsonl"))
+    diary.num_workers = 2
+    try:
+        for error in (WorkerError(1, "TypeError", "a", when=1.0), WorkerError(0, "HostLeaves", "step 5", when=2.0)):
+            for _ in range(2):
+                diary.after_exception(context, {error.rank: error})
+                assert not ray_train._Patience.is_hopeless
+        assert [len(diary.events("r", kind)) for kind in ("failure", "regroup")] == [1, 1]
+        diary.after_exception(context, {1: WorkerError(1, "TypeError", "a", when=3.0)})
+        assert ray_train._Patience.is_hopeless  # the same words from the next group
+    finally:
+        ray_train._Patience.is_hopeless, ray_train._Patience.regroups = False, 0
 
 
 def test_rays_name_for_the_wait_for_a_lost_worker_is_the_one_that_is_set():
