@@ -53,8 +53,6 @@ def ray_settings(config: ClusterConfig) -> dict[str, str]:
         "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": f"{config.health_timeout_s:g}",
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": f"{config.start_timeout_s:g}",
         "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": f"{config.collective_timeout_s:g}",
-        # Ray lets all workers leave their process group before it ends them. A lost one never does: 30 s by default.
-        "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "5",
         # A report returns at the controller's next look, and so does the end of a run: 2 s each by default.
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": os.environ.get("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5"),
     }

@@ -40,6 +40,9 @@ from cluster.errors import (
 )
 from cluster.secrets import load_secrets
 
+LEAVING_A_GROUP = {"TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "5"}
+"""Ray lets all workers leave their process group before it ends them. A lost one never does: 30 s by default."""
+
 SETUP_ATTEMPTS = 3
 """Tries at making the process group. Ray does not repeat this step, and its choice of a free port is a race."""
 
@@ -276,6 +279,11 @@ class _HostAwareBackend(TorchConfig().backend_cls):  # type: ignore[misc]
     def on_start(self, worker_group: Any, backend_config: _HostAwareTorchConfig) -> None:
         worker_group.execute(_prepare_worker, backend_config.num_threads)
         super().on_start(worker_group, backend_config)
+
+    def on_shutdown(self, worker_group: Any, backend_config: _HostAwareTorchConfig) -> None:
+        # Ray reads it here, in its controller, which does not have the driver's environment.
+        with environment.environment(LEAVING_A_GROUP):
+            super().on_shutdown(worker_group, backend_config)
 
 
 def _prepare_worker(num_threads: int) -> None:

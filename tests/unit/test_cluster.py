@@ -297,7 +297,7 @@ def test_an_end_that_ray_tells_of_twice_is_one_and_no_repetition(tmp_path):
 def test_rays_name_for_the_wait_for_a_lost_worker_is_the_one_that_is_set():
     from ray.train import constants
 
-    assert constants.TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S in environment.ray_settings(ClusterConfig())
+    assert list(ray_train.LEAVING_A_GROUP) == [constants.TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S]
 
 
 def test_the_ray_token_is_made_once_and_only_its_owner_can_read_it(monkeypatch, tmp_path):
