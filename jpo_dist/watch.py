@@ -39,7 +39,7 @@ class Watch:
         self.run_dir, self.hosts, self.stuck_s = run_dir, hosts, stuck_s
         self.finding = ""
         """Whom a collective waits for, while it does."""
-        self._told = False  # by this rank
+        self._told = self._waited = False  # by this rank, and in a collective as far as could be seen
         self._rank, self._training = ranks.rank(), threading.get_ident()
         self._store = _default_store().clone()
         self._store.set_timeout(timedelta(seconds=STORE_S))
@@ -96,23 +96,22 @@ class Watch:
     def _tell(self, where: str, waits: bool) -> None:
         self._beat += 1
         calls = collectives_begun()
-        if calls != self._calls or not waits:
+        if calls != self._calls or (self.finding and self._waited and not waits):
             self._calls, self._since = calls, time.monotonic()
             if self.finding:
                 self._found("")
         vitals = self._vitals.read() if self._vitals else {}
         mine = Pulse(self._beat, calls, self._step, where, self._work_s, self._step_s, self._tokens, vitals)
+        unchanged_s = time.monotonic() - self._since
         try:
             self._store.set(_key(self._rank), json.dumps(mine))
             if self._rank == 0:
                 self._compare(self._others())
-            if waits:
-                self._look_around(time.monotonic() - self._since)
+            self._look_around(unchanged_s, waits)
         except RuntimeError as error:  # rank 0's host keeps the store
-            waited = time.monotonic() - self._since
-            if waits and waited > self.stuck_s and not self.finding:
+            if unchanged_s > self.stuck_s and not self.finding:
                 gone = f"rank 0 ({self.hosts[0]}) gives no sign of life: stopped, gone or cut off ({error})"
-                self._found(self._waiting(waited, gone), tell=self._rank == 1)
+                self._found(gone, tell=self._rank == 1, waits=waits)
 
     def _others(self) -> list[Pulse]:
         """The newest pulse of every rank; beat 0 of those that have never told anything."""
@@ -132,27 +131,32 @@ class Watch:
         for text in said:
             notify(self.run_dir, text)
 
-    def _look_around(self, waited: float) -> None:
-        """Say once, by the lowest rank that waits, whom all wait for."""
-        if waited < self.stuck_s / 2:
+    def _look_around(self, unchanged_s: float, waits: bool) -> None:
+        """Say once, by the lowest of the ranks that are farthest, whom they wait for.
+
+        Whether this one `waits` need not be known for that: on a GPU nothing shows it.
+        """
+        if unchanged_s < self.stuck_s / 2:
             self._first_look = []
         elif not self._first_look:
             self._first_look = self._others()
-        elif waited >= self.stuck_s and not self.finding:
+        elif unchanged_s >= self.stuck_s and not self.finding:
             pulses = self._others()
+            farthest = [rank for rank, pulse in enumerate(pulses) if pulse.calls == max(one.calls for one in pulses)]
             who = missing(self._first_look, pulses, self.hosts)
-            calls = [pulse.calls for pulse in pulses]
-            self._found(self._waiting(waited, who), tell=calls.index(max(calls)) == self._rank)
+            if not who and waits:
+                who = "all ranks have arrived: the network between them is stuck or slow"
+            if who and self._rank in farthest:
+                self._found(who, tell=farthest[0] == self._rank, waits=waits)
 
-    def _waiting(self, waited: float, who: str) -> str:
-        return f"step {self._step}: a collective has been waiting for {waited:.0f} s; {who}"
-
-    def _found(self, text: str, tell: bool = False) -> None:
+    def _found(self, who: str, *, tell: bool = False, waits: bool = False) -> None:
+        seconds = time.monotonic() - self._since
+        text = f"step {self._step}: a collective has been waiting for {seconds:.0f} s; {who}" if who else ""
         if tell:
             notify(self.run_dir, text)
-        elif not text and self._told:
+        elif not who and self._told:
             notify(self.run_dir, f"step {self._step}: all ranks have arrived, it goes on")
-        self.finding, self._told = text, tell
+        self.finding, self._told, self._waited = text, tell, waits
 
 
 @contextmanager
@@ -211,13 +215,13 @@ def _place(frame: FrameType) -> str:
 
 
 def missing(before: list[Pulse], now: list[Pulse], hosts: list[str]) -> str:
-    """Which ranks have not begun the collective that others wait in, and what they do instead."""
+    """Which ranks have not begun the collective that others have, and what they do instead; empty: none is missing."""
     most = max(pulse.calls for pulse in now)
     late = [rank for rank, pulse in enumerate(now) if pulse.calls < most]
     silent = [rank for rank, pulse in enumerate(now) if before and pulse.beat == before[rank].beat]
     said = [f"rank {r} ({hosts[r]}) gives no sign of life: stopped, gone or cut off" for r in silent]
     said += [f"rank {r} ({hosts[r]}) has not arrived, it is in {now[r].where}" for r in late if r not in silent]
-    return "; ".join(said) or "all ranks have arrived: the network between them is stuck or slow"
+    return "; ".join(said)
 
 
 def own_tokens(step: Step, lengths_N: Any) -> int:

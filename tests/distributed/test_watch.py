@@ -62,6 +62,21 @@ def test_who_comes_late_is_named_once_with_its_place_and_when_it_goes_on(tmp_pat
     assert again == "step 7: all ranks have arrived, it goes on"
 
 
+def all_work_alone(folder: Path) -> str:
+    quick()
+    with watch.watching(folder, HOSTS, 6.0, False) as watcher:
+        dist.all_reduce(torch.ones(1))
+        time.sleep(3)  # the work
+        finding = watcher.finding
+        dist.all_reduce(torch.ones(1))
+    return finding
+
+
+def test_long_work_without_a_collective_on_all_ranks_is_nothing_to_tell_of(tmp_path: Path) -> None:
+    assert run_ranks(all_work_alone, 3, tmp_path, timeout=60) == ["", "", ""]
+    assert notices(tmp_path) == []
+
+
 def one_is_stopped(folder: Path, stopped: int) -> None:
     quick()
     dist.init_process_group("gloo", timeout=timedelta(seconds=6))  # the limit of the collective
