@@ -208,6 +208,9 @@ class EngineConfig(Section):
     """Elements of gradient that are reduced at a time: a buffer of this size on every rank."""
     sub_group_size: Count = 100_000_000
     """ZeRO-3 updates this many parameters at a time: a copy of their gradients in float32."""
+    grad_accum_dtype: Literal["model", "float32"] = "model"
+    """What the gradients of micro-steps add up in: model.dtype, which rounds each sum, or float32, which takes 2 bytes
+    more of each parameter's share than bfloat16. ZeRO-2 and 3."""
 
     @model_validator(mode="after")
     def _offload_needs_partitions(self) -> Self:
@@ -217,6 +220,23 @@ class EngineConfig(Section):
             )
         if self.offload_optimizer.device != "none" and self.zero_stage == 0:
             raise ValueError("offload_optimizer needs zero_stage 1, 2 or 3 (now 0)")
+        return self
+
+    @model_validator(mode="after")
+    def _accumulation_works(self) -> Self:
+        """Elsewhere DeepSpeed 0.19.8 refuses (ZeRO-0), takes an optimizer that rounds all the same (1), or never again
+        finds a gradient finite after one that was not (2, offloaded)."""
+        if self.grad_accum_dtype == "model" or self.zero_stage == 3:
+            return self
+        if self.zero_stage < 2:
+            raise ValueError(
+                f"grad_accum_dtype (float32) needs zero_stage 2 or 3 (now {self.zero_stage}); or use model"
+            )
+        if self.offload_optimizer.device != "none":
+            raise ValueError(
+                f"grad_accum_dtype (float32) does not go with zero_stage=2 and offload_optimizer "
+                f"({self.offload_optimizer.device}); use zero_stage=3, or model"
+            )
         return self
 
 

@@ -100,12 +100,14 @@ def deepspeed_config(engine: EngineConfig, optim: OptimConfig, dtype: torch.dtyp
         }
     if stage > 0 and trains:
         zero["offload_optimizer"] = _offload(engine.offload_optimizer)
+    wide = trains and engine.grad_accum_dtype == "float32"
     return {
         # Batches are ours (plan.py): DeepSpeed only needs numbers that agree with each other.
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "gradient_clipping": optim.grad_clip if trains else 0.0,
         "bf16": {"enabled": dtype == torch.bfloat16},
+        "data_types": {"grad_accum_dtype": "fp32" if wide else None},
         "zero_optimization": zero,
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": None,

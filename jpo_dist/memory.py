@@ -105,10 +105,12 @@ def _stored(trained: int, config: JpoConfig, ranks: int, w: int, on_gpu: bool) -
     if engine.zero_stage == 0:
         together = min(trained, AT_ONCE) * w if ranks > 1 else 0
         return _Stored(trained * w, (12 if half else 8) * trained, 0, max(4 * trained if half else 0, together))
+    kept = 4 if engine.grad_accum_dtype == "float32" else w
+    copied = 4 + (w if kept == w else 0)  # put together, then in float32, which is no copy where it is that already
     if engine.zero_stage < 3:
         # A float32 copy of its part of the weights is made in float32 too.
-        whole = trained * w if engine.zero_stage == 1 else own * w
+        whole = trained * w if engine.zero_stage == 1 else own * kept
         # Where communication runs beside computation, two buckets are filled in turn.
-        return _Stored(whole, 12 * own, (2 if on_gpu else 1) * bucket, (4 + w) * own)
+        return _Stored(whole, 12 * own, (2 if on_gpu else 1) * bucket, copied * own)
     at_a_time = min(engine.sub_group_size, own)
-    return _Stored(own * w, (12 if half else 8) * own, bucket, (4 + w) * at_a_time)
+    return _Stored(own * kept, (12 if half else 8) * own, bucket, copied * at_a_time)

@@ -228,13 +228,18 @@ def _changes(config: RunConfig) -> dict[str, RunConfig]:
     made = {}
     if config.reference.mode == "live":
         made["reference.mode=cached"] = changed("reference", mode="cached")
-    for stage in (0, 1, 2, 3):
+    for stage in (*_lower_stages(config), 3):
         offloads = config.engine.offload_params.device != "none" or config.engine.offload_optimizer.device != "none"
         if stage != config.engine.zero_stage and not offloads:
             made[f"engine.zero_stage={stage}"] = changed("engine", zero_stage=stage)
     other = not config.model.gradient_checkpointing
     made[f"model.gradient_checkpointing={str(other).lower()}"] = changed("model", gradient_checkpointing=other)
     return made
+
+
+def _lower_stages(config: RunConfig) -> tuple[int, ...]:
+    """That could be used instead of ZeRO-3."""
+    return (2,) if config.engine.grad_accum_dtype == "float32" else (0, 1, 2)
 
 
 def _model_facts(shape: ModelShape, config: JpoConfig) -> dict[str, Any]:
@@ -273,7 +278,7 @@ def _far(subject: Subject, config: RunConfig, gpus: int, device: Device, name: s
     link = link_of(name)
     three = config.model_copy(update={"engine": config.engine.model_copy(update={"zero_stage": 3})})
     now = subject.situation(three, gpus, device, link)
-    instead = {f"ZeRO-{stage}": _stage(subject, config, gpus, device, link, stage) for stage in (0, 1, 2)}
+    instead = {f"ZeRO-{s}": _stage(subject, config, gpus, device, link, s) for s in _lower_stages(config)}
     if gpus > IN_A_NODE:
         instead["one node"] = subject.situation(three, IN_A_NODE, device, link_of("nvlink"))
     better = {

@@ -127,6 +127,14 @@ def test_a_bad_value_of_two_permitted_kinds_is_shown_under_its_own_key() -> None
         ),
         ({"engine": {"zero_stage": 0, "offload_optimizer": {"device": "cpu"}}}, ["offload_optimizer needs zero_stage"]),
         ({"engine": {"offload_optimizer": {"device": "nvme"}}}, ["nvme_path (None)", "name a folder"]),
+        (
+            {"engine": {"zero_stage": 1, "grad_accum_dtype": "float32"}},
+            ["needs zero_stage 2 or 3 (now 1)", "use model"],
+        ),
+        (
+            {"engine": {"zero_stage": 2, "grad_accum_dtype": "float32", "offload_optimizer": {"device": "cpu"}}},
+            ["zero_stage=2 and offload_optimizer (cpu)", "use zero_stage=3"],
+        ),
         ({"data": {"template": "### Response:"}}, ["data.template ('### Response:')", "{instruction}", "say chat"]),
         (
             {"data": {"max_length": 64, "max_instruction_length": 64, "over_long": "truncate"}},

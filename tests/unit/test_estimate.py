@@ -74,6 +74,10 @@ def test_memory_by_stage_in_bytes_of_each_parameter() -> None:
         parts = found.weights, found.gradients, found.optimizer, found.reference
         assert parts == pytest.approx([e * P for e in expected], rel=1e-3), stage
         assert found.peak == found.stays + max(found.gathered, found.scoring, found.update)
+    for stage in (2, 3):
+        settings = config(engine={"zero_stage": stage, "grad_accum_dtype": "float32"})
+        found = memory(shape_of(settings), settings, 4, NOTHING, on_gpu=True)
+        assert (found.gradients, found.update) == pytest.approx((P, P), rel=1e-3), "4 bytes, of a quarter each"
     single = config(model={"dtype": "float32"}, engine={"zero_stage": 0}, reference={"mode": "cached"})
     found = memory(shape_of(single), single, 1, NOTHING, on_gpu=False)
     assert (found.weights, found.gradients, found.optimizer, found.reference) == (4 * P, 4 * P, 8 * P, 0)
