@@ -7,6 +7,7 @@ starts. No batch and no checkpoint passes through Ray.
 import importlib
 import itertools
 import json
+import logging
 import os
 import re
 import signal
@@ -39,6 +40,8 @@ from cluster.errors import (
     root_cause,
 )
 from cluster.secrets import load_secrets
+
+logger = logging.getLogger(__name__)
 
 LEAVING_A_GROUP = {"TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "5"}
 """Ray lets all workers leave their process group before it ends them. A lost one never does: 30 s by default."""
@@ -315,6 +318,7 @@ class _Diary(ray.train.UserCallback):
     def __init__(self, path: str) -> None:
         self.path, self.num_workers = path, 0
         self._told: tuple[Any, ...] = ()
+        self._failed: tuple[str, str] | None = None
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: object) -> None:
         self._write(run_context, {"event": "commit", "metrics": metrics[0]})
@@ -326,18 +330,26 @@ class _Diary(ray.train.UserCallback):
         if told == self._told:
             return
         self._told = told
-        run = run_context.run_config.name
-        before = [(e["kind"], e["message"]) for e in self.events(run, "failure")]
-        _Patience.is_hopeless = not is_regroup(cause) and is_hopeless(cause, before[-1] if before else None)
+        if is_regroup(cause):
+            _Patience.is_hopeless, _Patience.regroups = False, _Patience.regroups + 1
+        else:
+            _Patience.is_hopeless = is_hopeless(cause, self._failed)
+            self._failed = cause.kind, cause.message
         event = "regroup" if is_regroup(cause) else "failure"
         self._write(run_context, {"event": event, "rank": cause.rank, "kind": cause.kind, "message": cause.message})
-        _Patience.regroups = len(self.events(run, "regroup"))
 
     def _write(self, run_context: Any, event: dict[str, Any]) -> None:
+        """Never raises: a full disk would end the controller, with words about something else."""
         line = {"ts_ms": time.time_ns() // 10**6, "run": run_context.run_config.name, **event}
-        Path(self.path).parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line, default=str) + "\n")
+        data = json.dumps(line, default=str).encode() + b"\n"
+        try:
+            Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "ab", buffering=0) as file:
+                begin = file.tell()
+                if file.write(data) < len(data):
+                    file.truncate(begin)  # half a line would spoil the next
+        except OSError as error:
+            logger.warning("%s cannot be written: %s", self.path, error)
 
     def events(self, run: str, kind: str) -> list[dict[str, Any]]:
         """The lines of one kind that the Ray runs whose name starts so have written."""

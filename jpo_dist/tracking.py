@@ -316,12 +316,17 @@ def start_run(
 def replay(config: TrackingConfig, run: RunSection, status: Status | None = None, timeout_s: float = 60.0) -> int:
     """Send what the run folder holds and the server lacks, then set `status`. For the driver, when no rank writes.
 
-    Returns the number of steps that are still unsent. Never raises because of the server.
+    Returns the number of steps that are still unsent; -1: unknown. Never raises because of the server or a full disk:
+    it is called while the error that ended the run is on its way to the person.
     """
-    writer = Writer(config, run)
-    if status is not None:
-        writer.finish(status)
-    return writer.close(timeout_s)
+    try:
+        writer = Writer(config, run)
+        if status is not None:
+            writer.finish(status)
+        return writer.close(timeout_s)
+    except OSError as error:
+        log.warning("nothing more of this run is tracked: %s; start the same command again to send it", error)
+        return -1
 
 
 class Writer:

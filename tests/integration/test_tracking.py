@@ -17,6 +17,7 @@ import pytest
 from jpo_dist.config import RunSection, TrackingConfig
 from jpo_dist.spool import SPOOL, Spool
 from jpo_dist.tracking import Writer, replay, start_run, tracking_uri
+from tests.support.disk import fill_up, small_disk
 
 pytestmark = pytest.mark.slow
 
@@ -331,3 +332,14 @@ assert writer.close(10) == 1
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "pip install mlflow" in done.stderr
+
+
+def test_a_full_disk_does_not_hide_what_the_run_ended_with(tmp_path: Path) -> None:
+    """`replay` runs while the error is on its way out; one of its own would take its place."""
+    with small_disk(tmp_path / "disk", mib=1) as disk:
+        run, config = RunSection(dir=str(disk), name="full"), TrackingConfig(uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+        (disk / "tracking.jsonl").write_text('{"op": "tag", "key": "a", "value": "b"}\n')
+        ballast = fill_up(disk)
+        assert replay(config, run, "FAILED") == -1
+        ballast.unlink()
+        assert replay(config, run, "FAILED") == 0

@@ -22,6 +22,7 @@ from cluster import connection, environment, ray_train, resources
 from cluster.config import ClusterConfig
 from cluster.errors import ClusterError, ResourceError, WorkerError, is_echo, root_cause
 from cluster.resources import Node
+from tests.support.disk import fill_up, small_disk
 
 ROOT = Path(__file__).parents[2]
 IMPORTABLE = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(ROOT)])}
@@ -292,6 +293,19 @@ def test_an_end_that_ray_tells_of_twice_is_one_and_no_repetition(tmp_path):
         assert ray_train._Patience.is_hopeless  # the same words from the next group
     finally:
         ray_train._Patience.is_hopeless, ray_train._Patience.regroups = False, 0
+
+
+def test_a_full_disk_costs_the_diary_whole_lines_and_nothing_else(tmp_path):
+    context = SimpleNamespace(run_config=SimpleNamespace(name="r"))
+    with small_disk(tmp_path / "disk", mib=1) as disk:
+        diary = ray_train._Diary(str(disk / "cluster.jsonl"))
+        diary.after_report(context, [{"step": 1, "words": "x" * 3000}], None)
+        ballast = fill_up(disk)
+        for step in (2, 3):
+            diary.after_report(context, [{"step": step, "words": "x" * 3000}], None)
+        ballast.unlink()
+        diary.after_report(context, [{"step": 4}], None)
+        assert [event["metrics"]["step"] for event in diary.events("r", "commit")] == [1, 4]
 
 
 def test_rays_name_for_the_wait_for_a_lost_worker_is_the_one_that_is_set():
