@@ -7,7 +7,7 @@ HOSTS ?= 2
 # One ninja for every process (see jpo_dist/engine.py), one thread a rank: tests run two ranks on two cores.
 PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: setup demo cluster ui test nightly quick bench bench-gpu lint types format lock licences image-check clean
+.PHONY: setup demo cluster ui test nightly faults quick bench bench-gpu lint types format lock licences image-check clean
 
 setup: .venv/ready
 
@@ -39,6 +39,11 @@ test: setup
 # What takes minutes: clusters that lose and gain hosts, a Slurm of network namespaces (Debian: slurm-wlm).
 nightly: setup
 	$(PYTEST) -m nightly
+
+# The fault matrix of docs/reliability.md: a quarter of an hour on two cores, root.
+faults: setup
+	JPO_RECORD_FAULTS=1 $(PYTEST) tests/multihost/test_faults.py
+	$(BIN)/python -m tests.support.matrix
 
 quick: setup
 	$(PYTEST) -m "not slow and not gpu and not multihost and not nightly"
