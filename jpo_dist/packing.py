@@ -10,6 +10,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 NO_LIMIT = 2**62
+REFUSALS = 256
+"""So often a micro-step that is nearly full is tried in vain, then it is closed: a step of thousands of comparisons
+would deal out its items millions of times. Steps of fewer comparisons never get there."""
 
 
 class Room(NamedTuple):
@@ -107,6 +110,7 @@ class _Part:
     cost: float
     costliest: float
     """Of its units."""
+    refusals: int = 0
 
     def add(self, other: "_Part") -> None:
         """Items of both are counted twice in the sums, which can only make the bounds too careful."""
@@ -129,7 +133,7 @@ def micro_steps(winners: Sequence[int], losers: Sequence[int], sizes: Sizes, roo
     bins: list[_Part] = []
     for group in groups:
         for held in bins:
-            if _fit_together(held, group, sizes, room):
+            if held.refusals < REFUSALS and _fit_together(held, group, sizes, room):
                 held.add(group)
                 break
         else:
@@ -179,7 +183,9 @@ def _fit_together(a: _Part, b: _Part, sizes: Sizes, room: Room) -> bool:
     most = (a.cost + b.cost) / room.ranks + max(a.costliest, b.costliest)
     if most <= room.tokens and room.squares == NO_LIMIT and not sizes.trunks:
         return True
-    return _fits(a.items | b.items, sizes, room)
+    fits = _fits(a.items | b.items, sizes, room)
+    a.refusals += not fits
+    return fits
 
 
 def _fits(items: set[int], sizes: Sizes, room: Room) -> bool:

@@ -12,7 +12,8 @@ from jpo_dist.plan import Plan, Step
 from jpo_dist.records import Comparison, ComparisonSet, Item
 from jpo_dist.reference import ITEMS_PER_PART, groups
 
-STEPS_LOOKED_AT = 16
+MOST_STEPS, ENOUGH_COMPARISONS = 16, 4096
+"""So many steps are looked at, fewer where a few have that many comparisons."""
 
 
 class Load(NamedTuple):
@@ -79,8 +80,12 @@ def loads(plan: Plan, tokens_per_pass: int) -> list[Load]:
     shorter = len(plan.winners_C) % plan.comparisons_per_step != 0
     whole = [i for i in range(plan.num_steps) if (i + 1) % plan.steps_per_epoch or not shorter]
     chosen = whole or list(range(plan.num_steps))
-    places = np.unique(np.linspace(0, len(chosen) - 1, min(STEPS_LOOKED_AT, len(chosen))).astype(int))
+    places = np.unique(np.linspace(0, len(chosen) - 1, _looked_at(plan.comparisons_per_step)).astype(int))
     return [load_of(plan, plan.step(chosen[place]), tokens_per_pass) for place in places]
+
+
+def _looked_at(comparisons_per_step: int) -> int:
+    return min(MOST_STEPS, max(2, ENOUGH_COMPARISONS // comparisons_per_step))
 
 
 def filling_pass(lengths_N: np.ndarray, ranks: int, tokens_per_pass: int) -> tuple[int, ...]:
@@ -92,7 +97,8 @@ def filling_pass(lengths_N: np.ndarray, ranks: int, tokens_per_pass: int) -> tup
 
 def guessed(mean: float, spread: float, train: TrainConfig, longest: int) -> tuple[ComparisonSet, np.ndarray]:
     """Comparisons of made-up items, and their lengths: log-normal with this mean and standard deviation."""
-    count = max(STEPS_LOOKED_AT * train.comparisons_per_step, ITEMS_PER_PART // 2)  # enough to fill a cache with
+    steps = _looked_at(train.comparisons_per_step)
+    count = max(steps * train.comparisons_per_step, ITEMS_PER_PART // 2)  # enough to fill a cache with
     edges = [Comparison(Item.of(str(i), "w"), Item.of(str(i), "l")) for i in range(count)]
     made = ComparisonSet.build(edges)
     sigma2 = np.log(1 + (spread / mean) ** 2)
