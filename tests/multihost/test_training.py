@@ -8,13 +8,14 @@ import pytest
 
 from cluster.virtual_hosts import VirtualHost
 from tests.multihost.conftest import Job, Laptop
+from tests.support.commands import MEASURED
 
 pytestmark = [pytest.mark.slow, pytest.mark.multihost, pytest.mark.timeout(600)]
 
 
 def steps(run_dir: Path) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line["metrics"].items() if not k.startswith("perf/")} for line in lines]
+    return [{k: v for k, v in line["metrics"].items() if not k.startswith(MEASURED)} for line in lines]
 
 
 def hosts_of_workers(run_dir: Path) -> set[str]:
