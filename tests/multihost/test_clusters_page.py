@@ -17,6 +17,7 @@ from cluster.virtual_hosts import NoVirtualHosts, end_cluster, find_hosts, requi
 from launcher.config import parse
 from tests.multihost.conftest import ROOT, Commands, Laptop
 from tests.multihost.test_secrets import contents
+from tests.support.hosts import wait_until
 from tests.support.page import FAULTS, JOBS, SUBMIT, Shell, block
 
 pytestmark = [pytest.mark.multihost, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -108,8 +109,9 @@ def test_ray_cluster(shell: Shell, terminal: tuple[subprocess.Popen[str], str], 
         assert done.returncode == 0, log.read_text()
     token = tmp_path / ".ray" / "auth_token"
     assert (len(token.read_text()), token.stat().st_mode & 0o777) == (64, 0o600)
-    status = head.run(["bash", "-c", alone + "RAY_AUTH_MODE=token ray status --address=$HEAD:6379"])
-    assert len(re.findall(r"^ 1 node_", status.stdout, re.MULTILINE)) == 2, status.stdout + status.stderr
+    status = ["bash", "-c", alone + "RAY_AUTH_MODE=token ray status --address=$HEAD:6379"]
+    # The autoscaler's view, which is some seconds old.
+    wait_until(lambda: len(re.findall(r"^ 1 node_", head.run(status).stdout, re.MULTILINE)) == 2)
     refused = head.run(["bash", "-c", alone + "RAY_AUTH_MODE=disabled ray status --address=$HEAD:6379"])
     assert "InvalidAuthToken" in refused.stderr
 
