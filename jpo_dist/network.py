@@ -16,17 +16,17 @@ FIRST_BYTES, MOST_BYTES, SECONDS = 2**18, 2**27, 0.2
 more than MOST_BYTES of all together."""
 
 
-def network_facts(device: torch.device) -> dict[str, Any]:
+def network_facts(hosts: list[str], device: torch.device) -> dict[str, Any]:
     """Backend, interfaces, and a measured all-gather. The same on all ranks, which call it together.
 
-    `hosts`: address of every rank. `gather_gb_per_s`: bytes that each rank received from others in an all-gather,
-    over its seconds (the rate that decides what ZeRO-3 costs). `latency_ms`: an all-reduce of one number.
+    `hosts`: address of every rank, also in the result. `gather_gb_per_s`: bytes that each rank received from others in
+    an all-gather, over its seconds (the rate that decides what ZeRO-3 costs). `latency_ms`: an all-reduce of a number.
     """
-    seen = ranks.gather((ranks.address(), *_interface()))
+    seen = ranks.gather(_interface(hosts[ranks.rank()]))
     facts: dict[str, Any] = {
-        "hosts": [address for address, _, _ in seen],
-        "interfaces": {address: name for address, name, _ in seen},
-        "link_megabits": {address: speed for address, _, speed in seen},
+        "hosts": hosts,
+        "interfaces": {host: name for host, (name, _) in zip(hosts, seen, strict=True)},
+        "link_megabits": {host: speed for host, (_, speed) in zip(hosts, seen, strict=True)},
         "backend": dist.get_backend() if dist.is_initialized() else "none",
     }
     if facts["backend"] == "nccl":
@@ -55,9 +55,8 @@ def in_words(facts: dict[str, Any]) -> str:
     )
 
 
-def _interface() -> tuple[str, int]:
+def _interface(address: str) -> tuple[str, int]:
     """Name and nominal speed in Mb/s (0: unknown) of the interface that carries this host's address."""
-    address = ranks.address()
     for name, addresses in psutil.net_if_addrs().items():
         if any(one.address.split("%")[0] == address for one in addresses):
             return str(name), int(psutil.net_if_stats()[name].speed)

@@ -64,7 +64,7 @@ def train(
     shards = loadable(resumed, config, elastic)
     setup = set_up(config)
     state = restore(setup, resumed, shards)
-    network = network_facts(setup.device)
+    network = network_facts(watch.hosts, setup.device)
     diary = Diary.open(setup, resumed, network) if ranks.rank() == 0 else None
     uploads = carrier(config, store, attempt, resumed, diary.writer.log_upload) if store and diary else None
     if resumed:

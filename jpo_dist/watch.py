@@ -5,7 +5,6 @@ answers while a collective is stuck, and no step waits for it. No collective is 
 """
 
 import json
-import logging
 import sys
 import threading
 import time
@@ -24,12 +23,11 @@ from jpo_dist.pace import Pace, Pulse
 from jpo_dist.plan import Step
 from jpo_dist.vitals import Vitals
 
-logger = logging.getLogger(__name__)
-
 LOOK_S, BEAT_S = 0.1, 2.0
 """How often the thread looks at training, and tells the others."""
 STORE_S = 5.0
 """How long the store may take to answer."""
+SILENT = "gives no sign of life: stopped, gone or cut off"
 
 
 class Watch:
@@ -49,6 +47,7 @@ class Watch:
         self._first_look: list[Pulse] = []
         self._pace = Pace(hosts)
         self._numbers: dict[str, float] = {}
+        self._lock = threading.Lock()
         self._vitals_seen: dict[int, Mapping[str, float]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -68,7 +67,8 @@ class Watch:
 
     def numbers(self) -> dict[str, float]:
         """`perf/...` by rank and host and `system/...`, if there are new ones; rank 0 has them."""
-        numbers, self._numbers = self._numbers, {}
+        with self._lock:  # the thread may be adding to them
+            numbers, self._numbers = self._numbers, {}
         return numbers
 
     def start(self) -> None:
@@ -110,7 +110,7 @@ class Watch:
             self._look_around(unchanged_s, waits)
         except RuntimeError as error:  # rank 0's host keeps the store
             if unchanged_s > self.stuck_s and not self.finding:
-                gone = f"rank 0 ({self.hosts[0]}) gives no sign of life: stopped, gone or cut off ({error})"
+                gone = f"rank 0 ({self.hosts[0]}) {SILENT} ({error})"
                 self._found(gone, tell=self._rank == 1, waits=waits)
 
     def _others(self) -> list[Pulse]:
@@ -121,13 +121,14 @@ class Watch:
         return [Pulse(*json.loads(self._store.get(key))) if self._store.check([key]) else Pulse() for key in keys]
 
     def _compare(self, pulses: list[Pulse]) -> None:
+        numbers, said = self._pace.take(pulses)
         for rank, pulse in enumerate(pulses):
             if pulse.vitals != self._vitals_seen.get(rank, {}):
                 self._vitals_seen[rank] = pulse.vitals
                 place = f"system/{self.hosts[rank]}/" if len(set(self.hosts)) > 1 else "system/"
-                self._numbers |= {place + name: value for name, value in pulse.vitals.items()}
-        numbers, said = self._pace.take(pulses)
-        self._numbers |= numbers
+                numbers |= {place + name: value for name, value in pulse.vitals.items()}
+        with self._lock:
+            self._numbers |= numbers
         for text in said:
             notify(self.run_dir, text)
 
@@ -219,7 +220,7 @@ def missing(before: list[Pulse], now: list[Pulse], hosts: list[str]) -> str:
     most = max(pulse.calls for pulse in now)
     late = [rank for rank, pulse in enumerate(now) if pulse.calls < most]
     silent = [rank for rank, pulse in enumerate(now) if before and pulse.beat == before[rank].beat]
-    said = [f"rank {r} ({hosts[r]}) gives no sign of life: stopped, gone or cut off" for r in silent]
+    said = [f"rank {r} ({hosts[r]}) {SILENT}" for r in silent]
     said += [f"rank {r} ({hosts[r]}) has not arrived, it is in {now[r].where}" for r in late if r not in silent]
     return "; ".join(said)
 

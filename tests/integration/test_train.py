@@ -79,6 +79,18 @@ def test_a_run_on_ray_writes_one_line_a_step_with_the_documented_metrics(by_ray:
     assert last["rewards/margins"] == pytest.approx(0.1 * parts, rel=1e-9)
 
 
+def test_the_network_is_described_once(by_ray: Path, tracked: Any) -> None:
+    plan = json.loads((by_ray / "plan.json").read_text())
+    facts = plan["network"]
+    assert facts["hosts"] == plan["hosts"] == [plan["hosts"][0]] * 2
+    assert facts["backend"] == "gloo"
+    assert facts["interfaces"].keys() == facts["link_megabits"].keys() == set(plan["hosts"])
+    assert 0 < facts["gather_gb_per_s"] < 1000
+    assert 0 < facts["latency_ms"] < 10_000
+    assert sum(note.startswith("2 ranks on one host, gloo") for note in plan["notes"]) == 1
+    assert json.loads(tracked[1].data.tags["jpo.network"]) == facts
+
+
 def test_it_leaves_the_newest_commits_with_shards_of_both_ranks(by_ray: Path) -> None:
     assert commits(by_ray) == ["step-00000004", "step-00000006"]
     for name in commits(by_ray):
