@@ -120,26 +120,19 @@ def _part(bias_V: torch.Tensor | None, block: slice) -> torch.Tensor | None:
     return None if bias_V is None else bias_V[block]
 
 
-class _Running:
-    """Log-sum-exp of each row over the blocks so far, by a running maximum, and the logit of its target, (R,)."""
+def _nothing_seen(hidden_RD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logit of the target and log-sum-exp of each row before the first block, (R,)."""
+    dtype = torch.promote_types(hidden_RD.dtype, torch.float32)
+    chosen_R = torch.zeros(len(hidden_RD), dtype=dtype, device=hidden_RD.device)
+    return chosen_R, torch.full_like(chosen_R, float("-inf"))
 
-    def __init__(self, hidden_RD: torch.Tensor) -> None:
-        self.dtype = torch.promote_types(hidden_RD.dtype, torch.float32)
-        new = partial(torch.full, (len(hidden_RD),), dtype=self.dtype, device=hidden_RD.device)
-        self.chosen_R, self.most_R, self.sum_R = new(fill_value=0.0), new(fill_value=float("-inf")), new(fill_value=0.0)
 
-    def add(self, logits: torch.Tensor, found: _Found) -> torch.Tensor:
-        """Returns by how much sums over earlier blocks shrink. `logits` becomes the block's shares before they do."""
-        self.chosen_R = torch.where(found.here_R, logits.gather(-1, found.place_R1).squeeze(-1), self.chosen_R)
-        higher_R = torch.maximum(self.most_R, logits.amax(-1))
-        shrink_R = torch.exp(self.most_R - higher_R)
-        self.sum_R.mul_(shrink_R).add_(logits.sub_(higher_R[:, None]).exp_().sum(-1))
-        self.most_R = higher_R
-        return shrink_R
-
-    @property
-    def lse_R(self) -> torch.Tensor:
-        return self.most_R + self.sum_R.log()
+def _seen(
+    chosen_R: torch.Tensor, lse_R: torch.Tensor, logits: torch.Tensor, found: _Found
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same after one block more."""
+    chosen_R = torch.where(found.here_R, logits.gather(-1, found.place_R1).squeeze(-1), chosen_R)
+    return chosen_R, torch.logaddexp(lse_R, torch.logsumexp(logits, -1))
 
 
 class _TrainedHead(torch.autograd.Function):
@@ -154,15 +147,14 @@ class _TrainedHead(torch.autograd.Function):
         targets_R: torch.Tensor,
         shape: Shape,
     ) -> torch.Tensor:
-        running = _Running(hidden_RD)
+        chosen_R, lse_R = _nothing_seen(hidden_RD)
         for block in _blocks(weight_VD, len(targets_R), shape):
             logits, _ = _logits(hidden_RD, weight_VD[block], _part(bias_V, block), shape)
-            running.add(logits, _Found.of(targets_R, block))
-        lse_R = running.lse_R
+            chosen_R, lse_R = _seen(chosen_R, lse_R, logits, _Found.of(targets_R, block))
         ctx.save_for_backward(hidden_RD, targets_R, lse_R)
         # The parameters themselves, not saved copies: ZeRO-3 empties and refills their storage between the passes.
         ctx.weight, ctx.bias, ctx.shape = weight_VD, bias_V, shape
-        return running.chosen_R - lse_R
+        return chosen_R - lse_R
 
     @staticmethod
     def backward(ctx: Any, grad_R: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
@@ -195,8 +187,8 @@ class _TrainedHead(torch.autograd.Function):
 
 
 class _FrozenHead(torch.autograd.Function):
-    """d logp / d hidden comes with the forward pass: the mean of the weights under softmax, summed as the log-sum-exp
-    is, with a running maximum. The backward pass then has no product at all."""
+    """d logp / d hidden comes with the forward pass: the mean of the weights under softmax, which grows block by block
+    as the log-sum-exp does. The backward pass then has no product at all."""
 
     @staticmethod
     def forward(
@@ -207,21 +199,25 @@ class _FrozenHead(torch.autograd.Function):
         targets_R: torch.Tensor,
         shape: Shape,
     ) -> torch.Tensor:
-        running = _Running(hidden_RD)
-        slope_R = torch.full_like(running.sum_R, shape.scale)
-        mean_RD = torch.zeros(hidden_RD.shape, dtype=running.dtype, device=hidden_RD.device)
+        chosen_R, lse_R = _nothing_seen(hidden_RD)
+        slope_R = torch.full_like(lse_R, shape.scale)
+        mean_RD = torch.zeros(hidden_RD.shape, dtype=lse_R.dtype, device=hidden_RD.device)
         for block in _blocks(weight_VD, len(targets_R), shape):
             logits, slope = _logits(hidden_RD, weight_VD[block], _part(bias_V, block), shape)
             found = _Found.of(targets_R, block)
             if slope is not None:
                 at_target_R = slope.gather(-1, found.place_R1).squeeze(-1) * shape.scale
                 slope_R = torch.where(found.here_R, at_target_R, slope_R)
-            shrink_R = running.add(logits, found)
-            shares = logits if slope is None else logits.mul_(slope)
+            before_R = lse_R
+            chosen_R, lse_R = _seen(chosen_R, lse_R, logits, found)
+            shares = logits.sub_(lse_R[:, None]).exp_()
+            if slope is not None:
+                shares *= slope
+            shrink_R = torch.exp(before_R - lse_R)  # of the shares of earlier blocks, now that there is one more
             mean_RD.mul_(shrink_R[:, None]).add_(_product(shares.to(weight_VD.dtype), weight_VD[block]))
-        mean_RD.mul_((shape.scale / running.sum_R)[:, None])
+        mean_RD.mul_(shape.scale)
         ctx.save_for_backward((slope_R[:, None] * weight_VD[targets_R] - mean_RD).to(hidden_RD.dtype))
-        return running.chosen_R - running.lse_R
+        return chosen_R - lse_R
 
     @staticmethod
     def backward(ctx: Any, grad_R: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
