@@ -40,13 +40,15 @@ class Branches(NamedTuple):
     """A place among the segments' tokens for each token of the row."""
 
 
-class Block(NamedTuple):
-    rows: np.ndarray
-    """Where the tokens of its segments are in the packed row."""
-    cells: np.ndarray
-    """Where they are in the block, (n * L)."""
-    num_segments: int
-    length: int
+class Blocks(NamedTuple):
+    """How a packed row is spread out to blocks, C cells one after another, and read back."""
+
+    shapes: list[tuple[int, int]]
+    """(n, L) of each block."""
+    spread_C: np.ndarray
+    """Which token of the row each cell gets. Behind the end of a segment, any: no earlier token sees it."""
+    place_T: np.ndarray
+    """The cell of each token of the row."""
 
 
 def segment_attention(  # noqa: PLR0913 (the signature is transformers' attention interface)
@@ -163,58 +165,61 @@ def _attend(
 def _attend_in_blocks(
     query_1HTD: torch.Tensor, key_1KTD: torch.Tensor, value_1KTD: torch.Tensor, lengths: tuple[int, ...], scale: float
 ) -> torch.Tensor:
-    tokens_THD = [t[0].transpose(0, 1) for t in (query_1HTD, key_1KTD, value_1KTD)]
-    blocks, order = make_blocks(lengths)
+    shapes, spread, place = make_blocks(lengths)
+    queries, keys, values = (_spread(t, torch.from_numpy(spread), shapes) for t in (query_1HTD, key_1KTD, value_1KTD))
     attended = []
-    for block in blocks:
-        query, key, value = (_into_block(t, block) for t in tokens_THD)
-        if block.length > LONGEST_IN_BLOCK:
+    for query, key, value in zip(queries, keys, values, strict=True):
+        if query.shape[2] > LONGEST_IN_BLOCK:
             out_nHLD = scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
         else:
-            # Logits in float32, as the fused kernel has them: rounded to bfloat16 they cost a score half a nat.
-            wide = torch.promote_types(query.dtype, torch.float32)
-            logits = query.to(wide) @ key.to(wide).transpose(-1, -2) * scale
-            hidden = torch.ones(block.length, block.length, dtype=torch.bool).triu(1)
-            out_nHLD = logits.masked_fill(hidden, float("-inf")).softmax(-1).to(value.dtype) @ value
-        attended.append(out_nHLD.transpose(1, 2).flatten(0, 1).index_select(0, torch.from_numpy(block.cells)))
-    return torch.cat(attended).index_select(0, torch.from_numpy(order))[None]
+            out_nHLD = _attend_in_block(query, key, value, scale)
+        attended.append(out_nHLD.transpose(1, 2).flatten(0, 1))
+    return torch.cat(attended).index_select(0, torch.from_numpy(place))[None]
 
 
-def _into_block(tokens_THD: torch.Tensor, block: Block) -> torch.Tensor:
-    """(n, H, L, D), zero behind the end of a segment: no earlier token sees those, so they change nothing."""
-    _, heads, size = tokens_THD.shape
-    cells = tokens_THD.new_zeros(block.num_segments * block.length, heads, size)
-    rows, places = torch.from_numpy(block.rows), torch.from_numpy(block.cells)
-    cells = cells.index_copy(0, places, tokens_THD.index_select(0, rows))
-    return cells.view(block.num_segments, block.length, heads, size).transpose(1, 2)
+def _spread(tokens_1HTD: torch.Tensor, spread_C: torch.Tensor, shapes: list[tuple[int, int]]) -> list[torch.Tensor]:
+    """(n, H, L, D) of each block."""
+    cells_CHD = tokens_1HTD[0].transpose(0, 1).index_select(0, spread_C)
+    blocks = cells_CHD.split([n * length for n, length in shapes])
+    return [block.unflatten(0, shape).transpose(1, 2) for block, shape in zip(blocks, shapes, strict=True)]
+
+
+def _attend_in_block(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
+    """Logits in float32, as the fused kernel has them: rounded to bfloat16 they cost a score half a nat.
+
+    What can be done to the queries or in place is: a pass over the logits costs as much as their product.
+    """
+    length = query.shape[2]
+    wide = torch.promote_types(query.dtype, torch.float32)
+    query, key = (t.to(wide, memory_format=torch.contiguous_format) for t in (query, key))
+    unseen = torch.full((length, length), float("-inf"), dtype=wide).triu(1)
+    logits = ((query * scale) @ key.transpose(-1, -2)).add_(unseen)
+    return logits.softmax(-1).to(value.dtype) @ value
 
 
 @lru_cache(maxsize=64)
-def make_blocks(lengths: tuple[int, ...]) -> tuple[list[Block], np.ndarray]:
-    """Segments by length, cut where one is much shorter than the longest of its block, and the way back to the row.
+def make_blocks(lengths: tuple[int, ...]) -> Blocks:
+    """Segments by length, cut where one is much shorter than the longest of its block.
 
     Arrays, not tensors: what is remembered here outlives the mode it was asked in (planning runs on tensors without
     contents)."""
-    starts = np.cumsum([0, *lengths[:-1]])
-    blocks: list[Block] = []
-    members: list[int] = []
+    groups: list[list[int]] = []
     for segment in sorted(range(len(lengths)), key=lambda s: -lengths[s]):
+        longest = lengths[groups[-1][0]] if groups else 0
         # A long segment is a block of its own, so that an item is scored the same way whatever it is packed with.
-        if members and (
-            lengths[segment] < SHORTEST_SHARE * lengths[members[0]] or lengths[members[0]] > LONGEST_IN_BLOCK
-        ):
-            blocks.append(_block(members, lengths, starts))
-            members = []
-        members.append(segment)
-    blocks.append(_block(members, lengths, starts))
-    return blocks, np.argsort(np.concatenate([block.rows for block in blocks]))
-
-
-def _block(members: list[int], lengths: tuple[int, ...], starts: np.ndarray) -> Block:
-    length = lengths[members[0]]
-    rows = np.concatenate([starts[s] + np.arange(lengths[s]) for s in members])
-    cells = np.concatenate([i * length + np.arange(lengths[s]) for i, s in enumerate(members)])
-    return Block(rows, cells, len(members), length)
+        if not groups or longest > LONGEST_IN_BLOCK or lengths[segment] < SHORTEST_SHARE * longest:
+            groups.append([])
+        groups[-1].append(segment)
+    starts = np.cumsum([0, *lengths[:-1]])
+    spread, place, cells = [], np.empty(sum(lengths), dtype=np.int64), 0
+    for members in groups:
+        length = lengths[members[0]]
+        for segment in members:
+            start, tokens = starts[segment], np.arange(lengths[segment])
+            spread.append(start + np.minimum(np.arange(length), tokens[-1]))
+            place[start + tokens] = cells + tokens
+            cells += length
+    return Blocks([(len(members), lengths[members[0]]) for members in groups], np.concatenate(spread), place)
 
 
 AttentionInterface.register(SEGMENTS, segment_attention)
