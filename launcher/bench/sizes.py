@@ -28,8 +28,8 @@ class Sizes:
     repetitions: int = 3
     tokens_per_micro_step: int = 4096
     trl_batches: tuple[int, ...] = (1, 2, 4)
-    rankings: int = 4
-    """Instructions in the step of ranked data, with four responses each."""
+    rankings: int = 8
+    """Instructions in the step of ranked data, with four responses each: 32 items, as 16 comparisons of others have."""
     head: tuple[int, int, int] = (1024, 2048, 128_256)
     """Rows, width, vocabulary."""
     planned: int = 1_000_000
