@@ -36,13 +36,11 @@ def run_tasks(
         remote = remote.options(runtime_env={"env_vars": worker_env}, scheduling_strategy=_strategy(config))
         waiting = {remote.remote(name, n, payload, config.secrets): n for n, payload in enumerate(payloads)}
         results: dict[int, dict[str, Any]] = {}
-        try:
-            while waiting:
-                done, _ = ray.wait(list(waiting), num_returns=1)
-                results[waiting.pop(done[0])] = _get(done[0])
-        finally:
-            for left in waiting:
-                ray.cancel(left, force=True)
+        # After an error, leaving the cluster is what ends the other tasks. `ray.cancel` would race with their results:
+        # one that arrives at that moment kills the driver ("it != submissible_tasks_.end()", seen with Ray 2.60).
+        while waiting:
+            done, _ = ray.wait(list(waiting), num_returns=1)
+            results[waiting.pop(done[0])] = _get(done[0])
     return [results[number] for number in range(len(payloads))]
 
 

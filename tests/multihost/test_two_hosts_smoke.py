@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -14,8 +15,10 @@ import torch.distributed as dist
 
 from cluster import virtual_hosts
 from cluster.config import ClusterConfig
-from cluster.errors import ResourceError
+from cluster.errors import ResourceError, WorkerError
 from cluster.ray_train import commit_reporter, launch
+from cluster.tasks import run_tasks
+from tests.support.hosts import wait_until
 
 pytestmark = [pytest.mark.multihost, pytest.mark.slow]
 
@@ -99,3 +102,33 @@ def test_hosts_vanish_with_all_their_processes_even_after_an_error(two_hosts, mo
     left = subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout
     assert not any(host.name in left for host, _ in started)
     assert not any(host.temp_dir.parent.exists() for host, _ in started)
+
+
+def one_fails(payload):
+    """The other would go on for ever."""
+    there = Path(payload["out"], "pid")
+    if payload["fails"]:
+        wait_until(there.exists)
+        raise ValueError("the task that fails")
+    there.with_suffix(".new").write_text(str(os.getpid()))
+    there.with_suffix(".new").rename(there)
+    threading.Event().wait()
+
+
+def drive_tasks(address, out):
+    payloads = [{"out": out, "fails": fails} for fails in (False, True)]
+    config = ClusterConfig(workers=2, start_timeout_s=60, placement="SPREAD", address=address)
+    try:
+        run_tasks(one_fails, payloads, config, IMPORTABLE)
+    except WorkerError as error:
+        Path(out, "said").write_text(str(error))
+
+
+def test_the_first_task_that_fails_ends_the_others_on_a_cluster_that_stays(two_hosts, tmp_path):
+    head = two_hosts[0]
+    code = f"import test_two_hosts_smoke as test; test.drive_tasks({head.head_address!r}, {str(tmp_path)!r})"
+    done = head.run([sys.executable, "-c", code], IMPORTABLE, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert "the task that fails" in (tmp_path / "said").read_text()
+    other = int((tmp_path / "pid").read_text())
+    wait_until(lambda: not psutil.pid_exists(other), seconds=30)
