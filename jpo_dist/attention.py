@@ -97,8 +97,8 @@ def _attend_all(
         return _attend_varlen(query_1HTD, key_1KTD, value_1KTD, segment_lengths, scale, sliding_window)
     if groups > 1:
         key_1KTD, value_1KTD = (t.repeat_interleave(groups, dim=1) for t in (key_1KTD, value_1KTD))
-    if query_1HTD.device.type == "cpu" and softcap is None and (sliding_window or LONGEST_IN_BLOCK) >= LONGEST_IN_BLOCK:
-        return _attend_in_blocks(query_1HTD, key_1KTD, value_1KTD, segment_lengths, scale)
+    if query_1HTD.device.type == "cpu" and softcap is None:
+        return _attend_in_blocks(query_1HTD, key_1KTD, value_1KTD, segment_lengths, scale, sliding_window)
     pieces = [t.split(segment_lengths, dim=2) for t in (query_1HTD, key_1KTD, value_1KTD)]
     attended = [_attend(q, k, v, scale, sliding_window, softcap) for q, k, v in zip(*pieces, strict=True)]
     return torch.cat(attended, dim=2).transpose(1, 2)
@@ -146,7 +146,7 @@ def _attend(
     window: int | None,
     softcap: float | None,
 ) -> torch.Tensor:
-    """One segment, by the fused kernel where it can express the model's attention."""
+    """One segment, or several of one length, by the fused kernel where it can express the model's attention."""
     length = query.shape[2]
     windowed = window is not None and length > window
     if softcap is None and not windowed:
@@ -163,14 +163,19 @@ def _attend(
 
 
 def _attend_in_blocks(
-    query_1HTD: torch.Tensor, key_1KTD: torch.Tensor, value_1KTD: torch.Tensor, lengths: tuple[int, ...], scale: float
+    query_1HTD: torch.Tensor,
+    key_1KTD: torch.Tensor,
+    value_1KTD: torch.Tensor,
+    lengths: tuple[int, ...],
+    scale: float,
+    window: int | None,
 ) -> torch.Tensor:
     shapes, spread, place = make_blocks(lengths)
     queries, keys, values = (_spread(t, torch.from_numpy(spread), shapes) for t in (query_1HTD, key_1KTD, value_1KTD))
     attended = []
     for query, key, value in zip(queries, keys, values, strict=True):
-        if query.shape[2] > LONGEST_IN_BLOCK:
-            out_nHLD = scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
+        if query.shape[2] > min(LONGEST_IN_BLOCK, window or LONGEST_IN_BLOCK):
+            out_nHLD = _attend(query, key, value, scale, window, softcap=None)
         else:
             out_nHLD = _attend_in_block(query, key, value, scale)
         attended.append(out_nHLD.transpose(1, 2).flatten(0, 1))

@@ -171,6 +171,20 @@ def test_long_items_beside_short_ones_equal_the_float64_oracle(family: str) -> N
     assert_gradients_close(ours, gradients(plain, (expected * COEFFICIENTS[:3]).sum()), 1e-6)
 
 
+@pytest.mark.parametrize("window", [255, 256, 260, 299])
+def test_a_window_shorter_than_an_item_holds_however_long_it_is(window: int) -> None:
+    """Beside items that it does not reach: a block of theirs needs no window."""
+    settings = {**GROUPED, "sliding_window": window, "max_position_embeddings": 512, "head_dim": 8}
+    config = hf.MistralConfig(**settings)
+    tokens = encode([*ITEMS[:2], Item.of("x" * 20, "a long story " * 22)])
+    assert tokens.lengths_N.max() > 300
+    plain, scorer = build(config, "sdpa"), Scorer(build(config, SEGMENTS))
+    expected, found = naive(plain, tokens), score(scorer, tokens, [0, 2, 1])[[0, 2, 1]]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+    ours = gradients(scorer.model, (found * COEFFICIENTS[:3]).sum())
+    assert_gradients_close(ours, gradients(plain, (expected * COEFFICIENTS[:3]).sum()), 1e-6)
+
+
 def test_a_model_that_is_float64_throughout_agrees_to_1e_12() -> None:
     """GPT-2's norms keep the dtype, so nothing hides behind float32."""
     tokens, plain, packed = encode(), build(FAMILIES["gpt2"](), "sdpa"), build(FAMILIES["gpt2"](), SEGMENTS)
