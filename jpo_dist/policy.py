@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def torch_dtype(name: str) -> torch.dtype:
     if name != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
     if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     in_hardware = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if in_hardware else torch.float32
 
@@ -51,12 +52,21 @@ def model_folder(config: ModelConfig) -> str:
     if not source.is_file():
         raise FileNotFoundError(f"model.gguf_file ({config.gguf_file}) is not in model.path ({where}); check both")
     stat = source.stat()
-    key = hashlib.sha256(f"{source.name} {stat.st_size} {torch_dtype(config.dtype)}".encode()).hexdigest()[:16]
+    contents = _contents(source, stat.st_size, stat.st_mtime_ns)
+    key = hashlib.sha256(f"{contents} {torch_dtype(config.dtype)}".encode()).hexdigest()[:16]
     folder = cache_folder("models") / f"{source.stem}-{key}"
     with FileLock(f"{folder}.lock"):  # the ranks of one host: the first converts, the others wait and find it
         if not folder.is_dir():
             _convert_gguf(source, folder, torch_dtype(config.dtype))
     return str(folder)
+
+
+@lru_cache(maxsize=8)
+def _contents(source: Path, size: int, changed: int) -> str:
+    """SHA-256 of a file, read once by a process that asks several times. Name and size alone would let another
+    fine-tune of the same model find this one's weights."""
+    with source.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _convert_gguf(source: Path, folder: Path, dtype: torch.dtype) -> None:
@@ -137,6 +147,7 @@ def silence_dropout(model: nn.Module) -> None:
 
 def add_adapter(model: nn.Module, config: LoraConfig) -> nn.Module:
     """LoRA layers in the dtype of the base, which ZeRO-3 needs; B starts at zero, so step 0 equals the base."""
+    _refuse_head(model, config.target_modules)
     dtype = next(model.parameters()).dtype
     settings = peft.LoraConfig(
         r=config.rank, lora_alpha=config.alpha, target_modules=config.target_modules, task_type="CAUSAL_LM"
@@ -146,6 +157,17 @@ def add_adapter(model: nn.Module, config: LoraConfig) -> nn.Module:
         if parameter.requires_grad:
             parameter.data = parameter.data.to(dtype)
     return adapted
+
+
+def _refuse_head(model: Any, targets: list[str] | str) -> None:
+    """By the rule of peft: a name, or the end of one after a dot."""
+    head = next(name for name, module in model.named_modules() if module is model.get_output_embeddings())
+    named = [] if isinstance(targets, str) else [t for t in targets if head == t or head.endswith(f".{t}")]
+    if named:
+        raise ValueError(
+            f"model.lora.target_modules ({', '.join(targets)}) has {named[0]}, the head: scores are computed from its "
+            "weight in blocks, where an adapter would never take part; leave it out"
+        )
 
 
 @contextmanager
