@@ -9,7 +9,7 @@ from typing import Any
 from jpo_dist import ranks
 from jpo_dist.config import JpoConfig
 from jpo_dist.engine import Engine
-from jpo_dist.policy import base_config, merge_adapter, model_folder
+from jpo_dist.policy import base_config, merge_adapter
 
 SHARD_SIZE = "4GB"
 
@@ -30,7 +30,7 @@ def export(policy: Engine, tokenizer: Any, config: JpoConfig, facts: dict[str, f
             _write(policy.module.model, tokenizer, weights, target, config, facts)
             if adapter and config.model.lora.merge_on_export:
                 merged = target.with_name("export-merged")
-                merge_adapter(model_folder(config.model), target, merged)
+                merge_adapter(config.model, target, merged)
                 tokenizer.save_pretrained(merged)
     return target
 

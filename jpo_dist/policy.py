@@ -182,8 +182,10 @@ def base_config(model: Any) -> Any:
     return (model.get_base_model() if hasattr(model, "get_base_model") else model).config
 
 
-def merge_adapter(base_folder: str, adapter_folder: Path, target: Path) -> None:
+def merge_adapter(config: ModelConfig, adapter_folder: Path, target: Path) -> None:
     """Write `base` with the adapter's update added to its weights: an ordinary folder that needs no peft."""
-    base = AutoModelForCausalLM.from_pretrained(base_folder, dtype="auto")
+    base = AutoModelForCausalLM.from_pretrained(
+        model_folder(config), revision=config.revision, trust_remote_code=config.trust_remote_code, dtype="auto"
+    )
     merged = peft.PeftModel.from_pretrained(base, adapter_folder).merge_and_unload()
     merged.save_pretrained(target)

@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 Reference = Callable[[Prepared, Sequence[MicroStep]], list[torch.Tensor]]
 
 NUMERICS = "packed-sdpa, float32 log-softmax, by token, 6"  # change it when scores of the same weights change
+WEIGHTS = (".safetensors", ".bin")
+DECIDING = ("config.json", "adapter_config.json", "*.py")
+"""Files that decide what a model computes, beside its weights: not those of tokenizer and generation."""
 ITEMS_PER_PART = 8192
 _SCHEMA = pa.schema([("item", pa.string()), ("logps", pa.list_(pa.float32()))])
 
@@ -197,22 +200,34 @@ def cache_path(config: JpoConfig) -> Path:
     root = Path(config.reference.cache_dir) if config.reference.cache_dir else cache_folder("reference")
     model = reference_model(config)
     facts = [str(torch_dtype(model.dtype)), NUMERICS, device().type]
-    key = weights_digest(model_folder(model), facts) if ranks.rank() == 0 else None
+    folder = weights_folder(model)  # on every rank: each host will load from it, and nobody waits for a download
+    key = weights_digest(folder, facts) if ranks.rank() == 0 else None
     return root / str(ranks.broadcast(key))
 
 
-def weights_digest(folder: str, facts: list[str]) -> str:
-    """SHA-256 of weight files and config. Of the files, never of loaded tensors: a partitioned model's are empty, and
-    two different checkpoints then get one key. A hub id is hashed through the files of its snapshot."""
-    path = Path(folder)
-    if not path.is_dir():
-        from huggingface_hub import snapshot_download
+def weights_folder(model: ModelConfig) -> Path:
+    """Where the files of the model are; those of a hub id are fetched as transformers would, unless they are there."""
+    where = model_folder(model)
+    if Path(where).is_dir():
+        return Path(where)
+    from huggingface_hub import snapshot_download
 
-        path = Path(snapshot_download(folder, local_files_only=True))
-    files = sorted(f for f in path.iterdir() if f.suffix in (".safetensors", ".bin") or f.name == "config.json")
-    if not any(f.suffix in (".safetensors", ".bin") for f in files):
+    for weights in WEIGHTS:  # a repository that has both would be fetched twice
+        wanted = [f"*{weights}", *DECIDING]
+        folder = Path(snapshot_download(where, revision=model.revision, allow_patterns=wanted, ignore_patterns="*/*"))
+        if any(folder.glob(f"*{weights}")):
+            break
+    return folder
+
+
+def weights_digest(folder: Path, facts: list[str]) -> str:
+    """SHA-256 of the files that decide what a model computes. Of the files, never of loaded tensors: a partitioned
+    model's are empty, and two different checkpoints then get one key."""
+    patterns = [*(f"*{weights}" for weights in WEIGHTS), *DECIDING]
+    files = sorted({file for pattern in patterns for file in folder.glob(pattern)})
+    if not any(file.suffix in WEIGHTS for file in files):
         raise FileNotFoundError(
-            f"{path} has no .safetensors weights; reference.mode=cached needs them to name its cache"
+            f"{folder} has no .safetensors weights; reference.mode=cached needs them to name its cache"
         )
     total = hashlib.sha256(json.dumps(facts).encode())
     for file in files:
