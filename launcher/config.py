@@ -6,7 +6,6 @@ load("configs/demo.yaml", ["objective.beta=0.2", "cluster.workers=4"])
 import difflib
 import json
 import os
-import re
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
@@ -18,17 +17,10 @@ from pydantic import BaseModel, Field, ValidationError
 from cluster.config import ClusterConfig
 from jpo_dist.config import JpoConfig, Section
 from jpo_dist.records import SPLITS
+from jpo_dist.redact import is_secret, secret_in
 
 Config = TypeVar("Config", bound=BaseModel)
 
-_SECRET = re.compile(r"token$|secret|password|api_?key", re.IGNORECASE)
-_SECRET_VALUES = {
-    "user:password@ in an address": re.compile(r"://[^\s/@:]*:[^\s/@]+@"),
-    "a key by the look of it": re.compile(
-        r"\b(hf_[A-Za-z0-9]{30,}|sk-[\w-]{32,}|gh[a-z]_[A-Za-z0-9]{30,}|xox[a-z]-[\w-]{10,}|AKIA[A-Z0-9]{16})\b"
-        r"|-----BEGIN [A-Z ]*PRIVATE KEY"
-    ),
-}
 _REFERENCES = "cluster.secrets"
 
 
@@ -128,11 +120,10 @@ def _secret_in(key: str, value: Any) -> str | None:
     """What is wrong with a setting that holds a secret instead of a reference to it; never the value."""
     if key == _REFERENCES or key.startswith(f"{_REFERENCES}."):  # ClusterConfig looks at these
         return None
-    if _SECRET.search(key):
+    if is_secret(key, value):
         return "looks like a secret"
     texts = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
-    kinds = (name for name, form in _SECRET_VALUES.items() if any(form.search(text) for text in texts))
-    kind = next(kinds, None)
+    kind = next(filter(None, map(secret_in, texts)), None)
     return kind and f"holds a secret ({kind})"
 
 

@@ -15,8 +15,9 @@ from jpo_dist import manifest as manifests
 from jpo_dist.config import ModelConfig
 from jpo_dist.policy import load_model
 from launcher import submit
-from launcher.config import ConfigError, absolute, load, parse, ray_job
+from launcher.config import ConfigError, absolute, load, load_as, parse, ray_job
 from launcher.console import explained
+from launcher.kinds import kind_of
 from tests.support.commands import tiny_files, warm_commands
 from tests.support.tiny import save_tiny
 
@@ -141,6 +142,58 @@ def test_a_secret_in_a_config_is_refused_with_key_rule_and_fix_but_not_repeated(
     assert "secret" in message
     assert "`env`" in message or "cluster.secrets.NAME=env" in message
     assert "canary" not in message.lower()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_CONNECTION_STRING", "MINIO_ACCESS_KEY", "DB_PASSWD", "DB_PWD",
+        "PGPASSWORD", "WANDB_API_KEY", "OPENAI_APIKEY", "DEPLOY_KEY", "AWS_SESSION_TOKEN", "AWS_SECRET_ACCESS_KEY",
+        "SERVICE_CREDENTIALS", "SSH_PASSPHRASE",
+    ],
+)  # fmt: skip
+def test_a_variable_with_the_name_of_a_secret_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"cluster\.env\.{name} looks like a secret") as refused:
+        parse({**LEAST, "cluster": {"env": {name: "canary"}}})
+    assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AWS_ACCESS_KEY_ID", "minio"), ("NCCL_DEBUG", "INFO"), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1"),
+        ("HF_TOKEN_PATH", "/run/secrets/hf"), ("GOOGLE_APPLICATION_CREDENTIALS", "/etc/gcp.json"), ("SORT_KEY", "age"),
+        ("AWS_SHARED_CREDENTIALS_FILE", "/etc/aws"), ("MAX_TOKENS", "100"), ("TOKENIZERS_PARALLELISM", "true"),
+        ("PGPASSFILE", "/etc/pgpass"), ("EOS_TOKEN", "</s>"), ("KEYBOARD", "de"), ("MONKEY", "no"),
+        ("STORE", "s3://b/x?region=eu&scheme=http&endpoint_override=minio:9000"), ("SAY", "key=value; token = 3"),
+        ("SEARCH", "https://h/x?sort_key=age&design=2&max_tokens=3"),
+    ],
+)  # fmt: skip
+def test_a_variable_that_only_resembles_one_is_taken(name: str, value: str) -> None:
+    assert parse({**LEAST, "cluster": {"env": {name: value}}}).cluster.env == {name: value}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "DefaultEndpointsProtocol=https;AccountName=n;AccountKey=canary==;EndpointSuffix=core.windows.net",
+        "AccountKey=canary", "Endpoint=sb://n/;SharedAccessKeyName=n;SharedAccessKey=canary",
+        "abfss://c@n.dfs.core.windows.net/d?client_secret=canary", "https://h/d.jsonl?token=canary",
+        "https://n.blob.core.windows.net/d?sv=1&sig=canary", "https://h/d?key=canary", "s3://b/x?secret_key=canary",
+        "https://b.s3.amazonaws.com/d?X-Amz-Date=1&X-Amz-Signature=canary", "mssql://h;Pwd=canary",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("where", ["cluster", "data"])
+def test_a_value_with_a_secret_in_it_is_refused(value: str, where: str) -> None:
+    sections = {"cluster": {"env": {"X": value}}} if where == "cluster" else {"data": {"train": ["d", value]}}
+    with pytest.raises(ConfigError, match="holds a secret") as refused:
+        parse({**LEAST, **sections})
+    assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_no_shipped_config_is_taken_for_one_with_a_secret(path: Path) -> None:
+    assert load_as(kind_of(path), path)
 
 
 def test_references_and_ordinary_addresses_are_no_secrets() -> None:

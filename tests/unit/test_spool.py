@@ -212,6 +212,11 @@ def test_unsent_steps_are_those_behind_the_confirmation_and_those_only_spooled(t
         ("tracking.uri", "https://ann:pw@host:1/x", "https://***@host:1/x"),
         ("data.train", "s3://bucket/a@b.jsonl", "s3://bucket/a@b.jsonl"),
         ("token", None, None),
+        ("env.MINIO_ACCESS_KEY", "k", "***"),
+        ("where", "abfss://c@h/x?a=1&client_secret=s&b=2", "abfss://***@h/x?a=1&client_secret=***&b=2"),
+        ("where", "AccountName=n;AccountKey=k==;EndpointSuffix=e", "AccountName=n;AccountKey=***;EndpointSuffix=e"),
+        ("where", "s3://bucket/x?region=eu&scheme=http", "s3://bucket/x?region=eu&scheme=http"),
+        ("note", "read with hf_" + "a" * 34, "read with ***"),
     ],
 )
 def test_secrets_are_hidden_and_nothing_else_is(key: str, value: object, shown: object) -> None:
