@@ -14,6 +14,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 POLL_S = 0.5
 
+SHOWN = {
+    "loss": "loss {:.4f}",
+    "rewards/accuracies": "accuracy {:.2f}",
+    "rewards/margins": "margin {:+.3f}",
+    "perf/tokens_per_second": "{:.0f} tok/s",
+    "eval/rewards/accuracies": "held out {:.3f}",
+}
+"""Of a step's metrics: those that people see, and how."""
+
 
 class Tail:
     """Whole lines of a file that are newer than the last look.
@@ -45,7 +54,15 @@ class Tail:
         self.offset += len(whole)
         new = [line for line in whole.splitlines() if hash(line) not in self._seen]
         self._seen.update(map(hash, new))
-        return [json.loads(line) for line in new]
+        return [value for value in map(_parsed, new) if isinstance(value, dict)]
+
+
+def _parsed(line: bytes) -> Any:
+    """None: a line that a kill or a full disk has torn, perhaps with the next one behind it."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
 @contextmanager
@@ -68,14 +85,10 @@ def progress_of(run_dir: Path) -> Iterator[None]:
 def describe(line: dict[str, Any]) -> str:
     """One step in a few words."""
     m = line["metrics"]
-    if "loss" not in m:
-        return f"held out: accuracy {m['eval/rewards/accuracies']:.3f}" if "eval/rewards/accuracies" in m else "ready"
-    text = (
-        f"loss {m['loss']:.4f}  accuracy {m['rewards/accuracies']:.2f}  margin {m['rewards/margins']:+.3f}  "
-        f"{m['perf/tokens_per_second']:.0f} tok/s"
-    )
-    held_out = f"  held out {m['eval/rewards/accuracies']:.3f}" if "eval/rewards/accuracies" in m else ""
-    return text + held_out
+    said = [form.format(m[name]) for name, form in SHOWN.items() if name in m]  # what is not finite is not there
+    if line["step"] > 0 and "loss" not in m:
+        said.insert(0, "not finite: update left out")
+    return "  ".join(said) or "ready"
 
 
 def _plan(run_dir: Path) -> dict[str, Any]:

@@ -6,9 +6,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
 from rich.console import Console
 
-from launcher.progress import Tail, _log_lines
+from launcher.progress import Tail, _log_lines, describe
 
 
 def lines(*steps: tuple[int, float]) -> str:
@@ -71,3 +72,33 @@ def test_a_loss_and_what_the_next_attempt_says_are_shown(tmp_path: Path) -> None
         "40 rows", "step 1/9", "step 2/9", "warning: the workers have ended: rank 1: WorkerLost: it has died",
         "resumed at step 1", "step 2/9",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("torn", [b'{"step": 2, "metri{"step": 3, "metrics": {}}', b"\0\0\xff", b"7"])
+def test_a_torn_line_is_passed_over(tmp_path: Path, torn: bytes) -> None:
+    path = tmp_path / "metrics.jsonl"
+    tail = Tail.from_now(path)
+    path.write_bytes(lines((1, 0.1)).encode() + torn + b"\n" + lines((4, 0.4)).encode())
+    assert [line["step"] for line in tail.lines()] == [1, 4]
+    assert tail.lines() == []
+
+
+WHOLE = {
+    "loss": 0.5, "rewards/accuracies": 0.75, "rewards/margins": 1.25, "perf/tokens_per_second": 99.6,
+    "eval/rewards/accuracies": 0.875,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("step", "left_out", "said"),
+    [
+        (1, (), "loss 0.5000  accuracy 0.75  margin +1.250  100 tok/s  held out 0.875"),
+        (1, ("rewards/margins", "eval/rewards/accuracies"), "loss 0.5000  accuracy 0.75  100 tok/s"),
+        (1, ("loss", "rewards/margins"), "not finite: update left out  accuracy 0.75  100 tok/s  held out 0.875"),
+        (1, tuple(WHOLE), "not finite: update left out"),
+        (0, ("loss", "rewards/accuracies", "rewards/margins", "perf/tokens_per_second"), "held out 0.875"),
+        (0, tuple(WHOLE), "ready"),
+    ],
+)
+def test_what_was_not_finite_is_missing_and_the_step_says_so(step: int, left_out: tuple[str, ...], said: str) -> None:
+    assert describe({"step": step, "metrics": {k: v for k, v in WHOLE.items() if k not in left_out}}) == said
