@@ -201,8 +201,7 @@ def absolute(config: RunConfig) -> RunConfig:
 
     Raises ConfigError for a relative run.dir in a Ray job.
     """
-    if ray_job():
-        refuse_relative("run.dir", config.run.dir)
+    refuse_lost("run.dir", config.run.dir)
 
     def fix(where: Any) -> Any:
         if isinstance(where, list):
@@ -235,6 +234,12 @@ def absolute(config: RunConfig) -> RunConfig:
             "tracking": config.tracking.model_copy(update={"uri": tracking}),
         }
     )
+
+
+def refuse_lost(key: str, folder: str | Path) -> None:
+    """Raises ConfigError where this is a Ray job and what it writes to `folder` would be lost with it."""
+    if ray_job():
+        refuse_relative(key, str(folder))
 
 
 def refuse_relative(key: str, folder: str) -> None:

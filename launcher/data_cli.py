@@ -28,9 +28,10 @@ def build(
         from jpo_dist.build import build as build_set
         from jpo_dist.build import lines, write
         from jpo_dist.build_config import BuildConfig
-        from launcher.config import load_as
+        from launcher.config import load_as, refuse_lost
 
         settings = load_as(BuildConfig, config, overrides)
+        refuse_lost("output", settings.output)
         built = build_set(settings)
         write(built, Path(settings.output))
         out.print("\n".join(lines(built.report)), markup=False, highlight=False, soft_wrap=True)
@@ -52,8 +53,11 @@ def inspect(
 ) -> None:
     """What is in a set of comparisons, whatever its layout."""
     with explained():
+        from launcher.config import refuse_lost
         from launcher.inspect_command import look
 
+        if html is not None:
+            refuse_lost("--html", html)
         found = look(where, tokenizer, on_bad_row, seed, examples)
         if html is not None:
             from launcher.inspect_page import page
@@ -81,7 +85,9 @@ def export(
     """Pairs as annotation tasks: one task file and one labelling config for each protocol."""
     with explained():
         from launcher.annotation import export_tasks
+        from launcher.config import refuse_lost
 
+        refuse_lost("FOLDER", folder)
         for line in export_tasks(where, folder, to, on_bad_row):
             out.print(line, soft_wrap=True, highlight=False)
 
@@ -95,7 +101,9 @@ def import_(
     """Annotations back as comparisons, with annotators and their agreement."""
     with explained():
         from launcher.annotation import import_annotations
+        from launcher.config import refuse_lost
 
+        refuse_lost("FOLDER", folder)
         report: dict[str, Any] = import_annotations(export_file, folder, from_)
         out.print_json(json.dumps(report))
         out.print(f"written: {folder}", soft_wrap=True, highlight=False)

@@ -13,7 +13,7 @@ from jpo_dist.asking import Spread, here
 from jpo_dist.judge_config import JudgeConfig
 from jpo_dist.judging import Candidate, Judged, judge, left_over, write
 from jpo_dist.sources import read_candidates
-from launcher.config import flatten
+from launcher.config import flatten, refuse_lost
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +37,10 @@ def run(config: JudgeRunConfig) -> dict[str, Any]:
     """Judge, write, track. Returns the report.
 
     Leaves in `config.output` a ComparisonSet (decided comparisons and ties, report.json), judged.jsonl (a line a
-    candidate), report.html, run.json (what this run did) and answers/. Raises Incomplete when the budget ended it.
+    candidate), report.html, run.json (what this run did) and answers/. Raises Incomplete when the budget ended it,
+    ConfigError for a relative output in a Ray job: the answers are paid for.
     """
+    refuse_lost("output", config.output)
     folder = Path(config.output).expanduser().absolute()
     found, reading = read_candidates(config.candidates, on_bad_row=config.on_bad_row)
     folder.mkdir(parents=True, exist_ok=True)

@@ -308,6 +308,30 @@ def test_in_a_ray_job_a_relative_run_dir_is_refused(config: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (["judge", str(ROOT / "configs/judge.yaml"), "candidates=c.jsonl", "output=out"], "output (out)"),
+        (["data", "build", str(ROOT / "configs/data.yaml"), "output=out"], "output (out)"),
+        (["data", "inspect", "a.jsonl", "--html", "out/page.html"], "--html (out/page.html)"),
+        (["data", "export", "a.jsonl", "out"], "FOLDER (out)"),
+        (["data", "import", "a.json", "out"], "FOLDER (out)"),
+    ],
+)
+def test_in_a_ray_job_no_command_writes_where_ray_deletes(
+    words: list[str], key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from launcher.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", '{"metadata": {"job_submission_id": "j1"}}')
+    with pytest.raises(SystemExit) as ended:
+        app(words)
+    assert ended.value.code == 2
+    assert f"{key} must be absolute in a Ray job" in " ".join(capsys.readouterr().err.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
     ("error", "code", "last"),
     [
         (ConfigError("optim.lr (x): no"), 2, "error (exit 2): ConfigError: optim.lr (x): no"),
