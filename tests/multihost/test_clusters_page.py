@@ -131,10 +131,16 @@ def test_ctrl_c_ends_everything(shell: Shell, terminal: tuple[subprocess.Popen[s
 
 
 def test_what_the_page_says_of_kubernetes_and_of_settings_is_there() -> None:
-    paths = re.findall(r"(?:apply -k |^|sbatch )(cluster/\S+)", block("sh kubernetes"), re.MULTILINE)
-    assert len(paths) == 3
+    paths = re.findall(r"(?:apply -k |^|python - < )(cluster/\S+)", block("sh kubernetes"), re.MULTILINE)
+    assert len(paths) == 4
     assert all((ROOT / path).exists() for path in paths)
     assert all((ROOT / path / "kustomization.yaml").exists() for path in paths if "overlays" in path)
+    # MLflow refuses a run whose user is not there yet; both pages make it after the server and before the job.
+    for page in (block("sh kubernetes"), (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")):
+        steps = ("/platform", "secrets.sh", "rollout status deployment/mlflow", "mlflow/user.py", "apply -k", "/job")
+        place = 0
+        for step in steps:
+            place = page.index(step, place) + 1
     assert (ROOT / "cluster/slurm/train.sbatch").exists()
     settings = yaml.safe_load(block("yaml"))
     parse({"model": {"path": "m"}, "data": {"train": "d"}, "run": {"dir": "/r"}, **settings})
