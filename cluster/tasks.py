@@ -2,16 +2,17 @@
 
 import importlib
 import os
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from cluster import environment
+from cluster import environment, resources
 from cluster.config import ClusterConfig
-from cluster.connection import connected
-from cluster.errors import ClusterError, WorkerError
+from cluster.connection import _reserved, connected, nodes
+from cluster.errors import ClusterError, ResourceError, WorkerError
 from cluster.ray_train import importable_name
 from cluster.secrets import load_secrets
 
@@ -25,11 +26,16 @@ def run_tasks(
 
     `entry` is a top-level function of a module that every node can import; a lost task is started again, so it must
     do no harm when it runs twice. Raises WorkerError with the error of the first task that failed, and ends the
-    others then; ClusterError when Ray cannot be reached or a task is lost for good. No secrets in payloads or `env`.
+    others then; ResourceError when the cluster has no room for a single task within `config.start_timeout_s`;
+    ClusterError when Ray cannot be reached or a task is lost for good. No secrets in payloads or `env`.
     """
     name = importable_name(entry)
     worker_env = environment.worker_env(config, os.environ, env)
     with environment.environment(environment.ray_settings(config)), connected(config):
+        # Ray would let the tasks wait for ever, and say nothing.
+        start = time.monotonic()
+        if not _reserved(config.of(1), config.start_timeout_s):
+            raise ResourceError(resources.shortage(nodes(), config.of(1), time.monotonic() - start))
         remote = ray.remote(
             num_cpus=config.cpus_per_worker, num_gpus=config.gpus_per_worker, max_retries=config.max_failures
         )(_run)

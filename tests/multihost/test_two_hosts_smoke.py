@@ -119,6 +119,10 @@ def drive_tasks(address, out):
     payloads = [{"out": out, "fails": fails} for fails in (False, True)]
     config = ClusterConfig(workers=2, start_timeout_s=60, placement="SPREAD", address=address)
     try:
+        run_tasks(one_fails, payloads, config.model_copy(update={"cpus_per_worker": 64, "start_timeout_s": 1}), {})
+    except ResourceError as error:
+        Path(out, "refused").write_text(str(error))
+    try:
         run_tasks(one_fails, payloads, config, IMPORTABLE)
     except WorkerError as error:
         Path(out, "said").write_text(str(error))
@@ -129,6 +133,9 @@ def test_the_first_task_that_fails_ends_the_others_on_a_cluster_that_stays(two_h
     code = f"import test_two_hosts_smoke as test; test.drive_tasks({head.head_address!r}, {str(tmp_path)!r})"
     done = head.run([sys.executable, "-c", code], IMPORTABLE, timeout=200)
     assert done.returncode == 0, done.stderr
+    refused = (tmp_path / "refused").read_text()
+    assert "1 x 64 CPU" in refused
+    assert "room for 0 of 1" in refused
     assert "the task that fails" in (tmp_path / "said").read_text()
     other = int((tmp_path / "pid").read_text())
     wait_until(lambda: not psutil.pid_exists(other), seconds=30)
