@@ -3,6 +3,9 @@
 For what warns before it ends a host: the preStop hook of a pod, Slurm's early signal, a spot notice. Ray's training
 workers learn of it and can save (ray.train.get_preemption_info); nothing new is placed here; the node ends as soon as
 nothing runs on it. Returns then, or when the time is over. Without a Ray node here there is nothing to tell.
+
+The head can be told too, where its host goes: the controller of a training, which asks for no CPU, holds it until the
+workers have saved. An idle head ends at once, and every driver with it.
 """
 
 import os

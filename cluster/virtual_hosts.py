@@ -30,7 +30,7 @@ START_TIMEOUT_S = 120.0
 NETWORKS = [f"10.77.{n}" for n in range(16)]
 """The first is used where the addresses exist inside the namespaces only: every cluster can have the same ones then."""
 
-# `ray job stop` kills after 3 s by default: too early for a checkpoint, and for the end of the workers.
+# `ray job stop` kills after 3 s by default: too early for the end of the workers and of the MLflow run.
 NODE_SETTINGS = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0", "RAY_JOB_STOP_WAIT_TIME_S": "60"}
 
 

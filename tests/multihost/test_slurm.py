@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,18 +47,26 @@ NodeName=n2 NodeAddr=10.78.0.2 NodeHostname={host} CPUs={cpus} State=UNKNOWN
 PartitionName=p Nodes=ALL Default=YES State=UP MaxTime=INFINITE
 """
 
-# Waits for both nodes, tells how the token lies there, and then for the SIGTERM that asks it to save and stop.
+# Waits for both nodes, tells how the token lies there, and then for the SIGTERM that asks it to stop. Its actor holds
+# the head as the controller of a training does: a node that leaves and has nothing to do ends at once.
 COMMAND = """
 import os, signal, sys, time
 import ray
+from ray._private.state import state
 ray.init(address="auto", log_to_driver=False)
+@ray.remote(num_cpus=0, resources={"node:__internal_head__": 0.001})
+class Controller:
+    def here(self): return True
+controller = Controller.remote()
+assert ray.get(controller.here.remote())
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
 while len(ray.nodes()) < 2: time.sleep(0.2)
 token = os.environ["RAY_AUTH_TOKEN_PATH"]
 modes = [oct(os.stat(path).st_mode & 0o777) for path in (token, os.path.dirname(token))]
 print("both nodes", *modes, flush=True)
-while all(node["Alive"] for node in ray.nodes()): time.sleep(0.2)
-print("a node has left", flush=True)
+while all(node["Alive"] for node in ray.nodes()): time.sleep(0.1)
+while ray.get_runtime_context().get_node_id() not in state.get_draining_nodes(): time.sleep(0.1)
+print("a node has left, the head is told", flush=True)
 time.sleep(600)
 """
 
@@ -83,9 +91,10 @@ class Slurm(NamedTuple):
         own = {"SLURM_CONF": f"{self.folder}/slurm.conf", "JPO_RAY_OPTIONS": options, "JPO_LEAVE_SECONDS": "30"}
         return {**kept, **own, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
-    def submit(self, *command: str) -> str:
+    def submit(self, *command: str, nodes: int = 2, env: Mapping[str, str] | None = None) -> str:
         script = str(ROOT / "cluster" / "slurm" / "train.sbatch")
-        return self.run("sbatch", "--parsable", "--output=job.log", "--open-mode=truncate", script, *command)
+        options = ["--parsable", "--output=job.log", "--open-mode=truncate", f"--nodes={nodes}"]
+        return self.run("env", *(f"{k}={v}" for k, v in (env or {}).items()), "sbatch", *options, script, *command)
 
     def state(self, job: str) -> dict[str, str]:
         words = self.run("scontrol", "--oneliner", "show", "job", job).split()
@@ -176,8 +185,44 @@ def test_the_warning_reaches_ray_then_the_command_and_its_exit_code_is_the_jobs(
     slurm.run("scancel", "--batch", "--signal=TERM", job)  # as `--signal=B:TERM@300` does
     state = slurm.end(job)
     assert (state["JobState"], state["ExitCode"]) == ("FAILED", "7:0"), slurm.log()
-    assert "a node has left" in slurm.log()
+    assert "a node has left, the head is told" in slurm.log()
     assert not list(slurm.folder.glob(".jpo-slurm-*"))
     for host in (slurm.head, slurm.head[:-1] + "2"):  # nothing of Ray is left on either node
         names = [Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip() for pid in namespaces.pids(host)]
         assert {name for name in names if "slurm" not in name} == set(), names
+
+
+def test_on_one_node_the_step_at_hand_is_committed_before_the_end(slurm: Slurm) -> None:
+    files = tiny_files(slurm.folder / "one")
+    run_dir = slurm.folder / "one" / "run"
+    long = ["train.max_steps=100000", "checkpoint.every=100000", "train.eval_every=0", "tracking.uri=none"]
+    words = ["jpo", "train", files.config, "cluster.workers=1", *long, f"run.dir={run_dir}"]
+    job = slurm.submit(*words, nodes=1, env={"JPO_REQUEUE": "1"})
+    metrics = run_dir / "metrics.jsonl"
+    slurm.until(lambda: metrics.exists() and metrics.read_bytes().count(b"\n") > 3)
+    slurm.run("scancel", "--batch", "--signal=TERM", job)
+    slurm.until(lambda: slurm.state(job)["Restarts"] == "1")  # it had not finished
+    slurm.run("scancel", job)
+    committed = [int(path.name.removeprefix("step-")) for path in (run_dir / "checkpoints").glob("step-*")]
+    assert committed, slurm.log()
+    assert max(committed) == len(losses(run_dir))
+
+
+@pytest.mark.parametrize(
+    ("env", "reason", "head"),
+    [
+        ({"JPO_RAY_OPTIONS": "--no-such-option"}, "has ended", "No such option"),
+        (
+            {"JPO_RAY_OPTIONS": f"--object-store-memory={128 * 2**20} --port=6999", "JPO_RAY_START_SECONDS": "5"},
+            ":6379 after",
+            "new instance at 10.78.0.",
+        ),
+    ],
+)
+def test_a_ray_that_does_not_start_ends_the_job_and_says_why(
+    slurm: Slurm, env: Mapping[str, str], reason: str, head: str
+) -> None:
+    state = slurm.end(slurm.submit("jpo", "train", "never-read.yaml", nodes=1, env=env))
+    assert state["JobState"] == "FAILED", slurm.log()
+    assert reason in slurm.log()
+    assert head in slurm.log()
