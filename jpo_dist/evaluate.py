@@ -32,9 +32,13 @@ def evaluate_policy(
     high]}}, "pass_rate": {...}}, intervals by bootstrap (95 %). Raises ValueError without held-out comparisons.
     """
     connect(timeout_s)
-    _, held_out, _ = load_data(config, load_tokenizer(config.model))
+    _, held_out, notes = load_data(config, load_tokenizer(config.model))
     if held_out is None:
-        raise ValueError("nothing is held out: set data.validation, or data.validation_fraction above 0")
+        said = "; ".join(note for note in notes if note.startswith("held out: "))
+        raise ValueError(
+            "nothing is held out: set data.validation, or data.validation_fraction above 0"
+            + (f", to comparisons of which some are left ({said})" if said else "")
+        )
     reference = cached(config, held_out) if config.reference.mode == "cached" else live(config)
     policy = load_frozen(_with_policy(config, policy_folder))
     _, rows_CK = score_comparisons(policy, reference, held_out, config)

@@ -81,8 +81,8 @@ def load_data(config: JpoConfig, tokenizer: Any) -> tuple[Prepared, Prepared | N
         if part and (part.skipped["tie"] or part.skipped["over-long"] or part.tokens.truncated):
             skipped = f"{part.skipped['tie']} ties and {part.skipped['over-long']} over-long comparisons skipped"
             notes.append(f"{name}: {skipped}, {part.tokens.truncated} items cut")
-    if held_out is None:
-        notes.append(
-            "nothing is held out, so there are no eval/ metrics; set data.validation to see whether the run learns"
-        )
+    if held_out is None or not len(held_out.comparisons):
+        what = "nothing is held out" if held_out is None else "nothing that is held out is left after that"
+        notes.append(f"{what}, so there are no eval/ metrics; set data.validation to see whether the run learns")
+        return prepared, None, notes
     return prepared, held_out, notes
