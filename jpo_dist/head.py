@@ -27,9 +27,9 @@ class Shape(NamedTuple):
     narrowest: int = 512
 
 
-def replace_head_forward(head: Any, logit_scale: float = 1.0, softcap: float | None = None) -> None:
+def replace_head_forward(head: Any, shape: Shape) -> None:
     """Make `head(hidden_RD, targets_R)` return log-probs in float32 (float64 for a float64 model)."""
-    head.forward = partial(_head_forward, head, Shape(logit_scale, softcap))
+    head.forward = partial(_head_forward, head, shape)
 
 
 def _head_forward(head: Any, shape: Shape, hidden_RD: torch.Tensor, targets_R: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ from torch import nn
 
 from jpo_dist.attention import NO_ATTENTION_FUNCTION, SEGMENTS, Branches
 from jpo_dist.head import replace_head_forward
+from jpo_dist.logits import shape_of
 from jpo_dist.tokenize import TokenizedItems
 
 INSTRUCTION, RESPONSE = 0, 1
@@ -85,7 +86,8 @@ def pack(
 class Scorer(nn.Module):
     """A causal language model whose forward gives the log-prob of every predicted token of packed items.
 
-    Raises ValueError for a model whose attention cannot be kept inside the items.
+    Raises ValueError for a model whose attention cannot be kept inside the items, or whose logits are more than what
+    its head makes of its last hidden state.
     """
 
     def __init__(self, model: Any) -> None:
@@ -102,9 +104,7 @@ class Scorer(nn.Module):
         self.model = model
         self._decoder = (core.base_model,)  # in tuples: nn.Module would register them, and save them, a second time
         self._head = (core.get_output_embeddings(),)
-        config = core.config.get_text_config()
-        scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
-        replace_head_forward(self._head[0], scale, getattr(config, "final_logit_softcapping", None))
+        replace_head_forward(self._head[0], shape_of(core))
 
     def forward(self, batch: Packed) -> torch.Tensor:
         """Log-probs of the R targets, float32 or better."""

@@ -140,7 +140,7 @@ def test_replaced_forward_of_a_module_equals_the_function() -> None:
     p = problem()
     head = torch.nn.Linear(HIDDEN, VOCABULARY, dtype=torch.float64)
     head.load_state_dict({"weight": p["weight"].detach(), "bias": p["bias"].detach()})
-    replace_head_forward(head, 0.5, 2.0)
+    replace_head_forward(head, Shape(0.5, 2.0))
     torch.testing.assert_close(head(p["hidden"], p["targets"]), naive(p, 0.5, 2.0), rtol=0, atol=1e-12)
     assert sorted(head.state_dict()) == ["bias", "weight"]
 

@@ -14,6 +14,8 @@ from torch import nn
 
 from jpo_dist.attention import SEGMENTS
 from jpo_dist.config import DataConfig
+from jpo_dist.head import Shape
+from jpo_dist.logits import shape_of
 from jpo_dist.prefix import trunks
 from jpo_dist.records import Item
 from jpo_dist.score import INSTRUCTION, RESPONSE, Packed, Scorer, item_scores, pack
@@ -59,6 +61,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "phi, head bias": lambda: hf.PhiConfig(**SIZES),
     "phi3, window": lambda: hf.Phi3Config(**GROUPED, **WINDOW),
     "cohere, logit scale": lambda: hf.CohereConfig(**GROUPED, logit_scale=0.25),
+    "hyperclovax, logit factor": lambda: hf.HyperCLOVAXConfig(**GROUPED, logits_scaling=0.3, attention_multiplier=0.3),
     "granite, logit divisor": lambda: hf.GraniteConfig(**GROUPED, logits_scaling=4.0, attention_multiplier=0.3),
 }
 
@@ -319,6 +322,43 @@ def test_models_with_layers_other_than_attention_are_refused() -> None:
 def test_attention_with_sinks_is_refused() -> None:
     config = hf.GptOssConfig(**GROUPED, num_local_experts=2, num_experts_per_tok=1, head_dim=8)
     refused_or_right(config, torch.float32)
+
+
+def factor_before_the_head() -> Any:
+    ranks = {"q_lora_rank": 8, "kv_lora_rank": 8, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8}
+    return hf.MiniCPM3Config(**SIZES, **ranks, dim_model_base=8)
+
+
+@pytest.mark.parametrize("make", [lambda: hf.ModernBertDecoderConfig(**SIZES), factor_before_the_head])
+def test_a_head_that_is_more_than_a_product_is_refused(make: Callable[[], Any]) -> None:
+    """Its model type computes something between its last hidden state and its head."""
+    with pytest.raises(ValueError, match=r"model type '(modernbert-decoder|minicpm3)'.*use a model type whose head"):
+        Scorer(build(make(), SEGMENTS))
+
+
+def test_what_a_model_makes_of_its_product_is_found_out_without_weights() -> None:
+    """As under ZeRO-3, where they are partitioned by then. No random number is drawn and nothing is left behind."""
+    with torch.device("meta"):
+        model: Any = hf.AutoModelForCausalLM.from_config(hf.Gemma2Config(**GROUPED, final_logit_softcapping=7.0))
+    before = torch.get_rng_state()
+    assert shape_of(model) == Shape(1.0, 7.0)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not any("forward" in module.__dict__ for module in model.modules())
+
+
+@pytest.mark.parametrize("made", [lambda x: x + 1, lambda x: x.clamp(max=30), lambda x: x[..., :-1], lambda x: x**3])
+def test_logits_of_another_form_are_refused(made: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    model: Any = build(FAMILIES["llama"](), SEGMENTS)
+    own = model.forward
+
+    def changed(**arguments: Any) -> Any:
+        found = own(**arguments)
+        found.logits = made(found.logits)
+        return found
+
+    model.forward = changed
+    with pytest.raises(ValueError, match=r"another way than softcap\(scale \* product\)"):
+        shape_of(model)
 
 
 def test_packed_reads_no_token_of_the_padding_kind() -> None:
