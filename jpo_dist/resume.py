@@ -20,6 +20,9 @@ from jpo_dist.spool import read_lines
 
 logger = logging.getLogger(__name__)
 
+IDENTITY = "tokens:"
+"""Begins the identities that cover the tokens themselves; earlier ones covered their number, and began with nothing."""
+
 
 class ResumeError(ValueError):
     """The run folder holds a run that this configuration does not continue."""
@@ -40,8 +43,7 @@ def plan_identity(setup: Setup) -> str:
     """Equal for runs that see the same comparisons, as the same tokens, in the same order."""
     train = setup.config.train
     order = [train.comparisons_per_step, train.shuffle, train.sample_by, train.seed, setup.plan.num_steps]
-    lengths = digest(setup.dataset.tokens.lengths_N.tolist())
-    return digest([setup.dataset.comparisons.fingerprint, lengths, order])
+    return IDENTITY + digest([setup.dataset.comparisons.fingerprint, setup.dataset.tokens.contents(), order])
 
 
 def loadable(resumed: Commit | None, config: JpoConfig, elastic: bool) -> Path | None:
@@ -81,6 +83,11 @@ def restore(setup: Setup, resumed: Commit | None, folder: Path | None) -> TrainS
     if resumed is None or folder is None:
         return TrainState(plan=identity)
     state = TrainState(**resumed.facts["state"])
+    if not state.plan.startswith(IDENTITY):
+        raise ResumeError(
+            f"run.dir ({setup.config.run.dir}) holds a run at step {state.step} whose commits do not say which tokens "
+            "it saw: an earlier version wrote them; finish it with that version, or use another run.dir"
+        )
     if state.plan != identity:
         raise ResumeError(
             f"run.dir ({setup.config.run.dir}) holds a run at step {state.step} over other data, template, seed, batch "
