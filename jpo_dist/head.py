@@ -16,6 +16,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+ALIGNED = 64
+"""On a GPU, products of other widths go to slower kernels."""
+
 
 class Shape(NamedTuple):
     """How logits come from the product: softcap(scale * product), and how much of them exists at a time."""
@@ -55,6 +58,8 @@ def target_logps(
 
 def _blocks(weight_VD: torch.Tensor, rows: int, shape: Shape) -> Iterator[slice]:
     width = max(shape.narrowest, shape.tile // max(1, rows))
+    if weight_VD.is_cuda:
+        width = width // ALIGNED * ALIGNED or width
     return (slice(start, min(start + width, len(weight_VD))) for start in range(0, len(weight_VD), width))
 
 
