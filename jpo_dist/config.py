@@ -28,7 +28,7 @@ class LoraConfig(Section):
     alpha: Positive = 16.0
     """Adapter scale numerator: the update is alpha/rank * B A."""
     target_modules: list[str] | Literal["all-linear"] = "all-linear"
-    """Names of the layers that get an adapter. The head is never one of them with `all-linear`."""
+    """Names of the layers that get an adapter. The head cannot be one of them."""
     merge_on_export: bool = False
     """Also export the base model with the adapter merged in."""
 
