@@ -4,8 +4,8 @@ Legend: H query heads, K key heads, T tokens of all segments end to end, D head 
 L tokens.
 
 A model is loaded with `attn_implementation=SEGMENTS`; its forward is then called with `segment_lengths`, a tuple of
-ints that sums to T. They travel as an argument, not as a global, because a checkpointed layer runs its forward again
-in the backward pass, when another batch may have been set in between.
+ints that sums to T, and `segment_bounds`, where they begin and end. They travel as arguments, not as globals, because a
+checkpointed layer runs its forward again in the backward pass, when another batch may have been set in between.
 """
 
 from functools import lru_cache
@@ -58,6 +58,7 @@ def segment_attention(  # noqa: PLR0913 (the signature is transformers' attentio
     value_1KTD: torch.Tensor,
     attention_mask: torch.Tensor | None,
     segment_lengths: tuple[int, ...] | None = None,
+    segment_bounds: torch.Tensor | None = None,
     branches: Branches | None = None,
     scaling: float | None = None,
     sliding_window: int | None = None,
@@ -72,13 +73,13 @@ def segment_attention(  # noqa: PLR0913 (the signature is transformers' attentio
     """
     if s_aux is not None:
         raise ValueError(f"{type(module).__name__} uses attention sinks, which packed scoring does not know")
-    if segment_lengths is None or attention_mask is not None:
+    if segment_lengths is None or segment_bounds is None or attention_mask is not None:
         raise ValueError(f"{SEGMENTS} attention scores packed items only; generate with another attn_implementation")
+    how = (segment_lengths, segment_bounds, scaling, sliding_window, softcap)
     if branches is None:
-        return _attend_all(query_1HTD, key_1KTD, value_1KTD, segment_lengths, scaling, sliding_window, softcap), None
+        return _attend_all(query_1HTD, key_1KTD, value_1KTD, *how), None
     query, key, value = (t.index_select(2, branches.spread_S) for t in (query_1HTD, key_1KTD, value_1KTD))
-    attended = _attend_all(query, key, value, segment_lengths, scaling, sliding_window, softcap)
-    return attended.index_select(1, branches.place_T), None
+    return _attend_all(query, key, value, *how).index_select(1, branches.place_T), None
 
 
 def _attend_all(
@@ -86,6 +87,7 @@ def _attend_all(
     key_1KTD: torch.Tensor,
     value_1KTD: torch.Tensor,
     segment_lengths: tuple[int, ...],
+    segment_bounds: torch.Tensor,
     scaling: float | None,
     sliding_window: int | None,
     softcap: float | None,
@@ -93,8 +95,9 @@ def _attend_all(
     """By the way that is fastest on this device and can express the model's attention."""
     groups = query_1HTD.shape[1] // key_1KTD.shape[1]
     scale = scaling if scaling is not None else query_1HTD.shape[-1] ** -0.5
-    if query_1HTD.is_cuda and softcap is None and query_1HTD.dtype in (torch.bfloat16, torch.float16):
-        return _attend_varlen(query_1HTD, key_1KTD, value_1KTD, segment_lengths, scale, sliding_window)
+    if softcap is None and query_1HTD.is_cuda and _has_varlen(query_1HTD, value_1KTD):
+        longest = max(segment_lengths)
+        return _attend_varlen(query_1HTD, key_1KTD, value_1KTD, segment_bounds, longest, scale, sliding_window)
     if groups > 1:
         key_1KTD, value_1KTD = (t.repeat_interleave(groups, dim=1) for t in (key_1KTD, value_1KTD))
     if query_1HTD.device.type == "cpu" and softcap is None:
@@ -104,25 +107,32 @@ def _attend_all(
     return torch.cat(attended, dim=2).transpose(1, 2)
 
 
+def _has_varlen(query: torch.Tensor, value: torch.Tensor) -> bool:
+    """What the flash kernel of torch computes: elsewhere it is not built, or refuses."""
+    size = query.shape[-1]
+    fits = size == value.shape[-1] and size <= 256 and size % 8 == 0 and query.dtype in (torch.bfloat16, torch.float16)
+    return fits and torch.version.hip is None and torch.cuda.get_device_capability(query.device) >= (8, 0)
+
+
 def _attend_varlen(
     query_1HTD: torch.Tensor,
     key_1KTD: torch.Tensor,
     value_1KTD: torch.Tensor,
-    lengths: tuple[int, ...],
+    bounds: torch.Tensor,
+    longest: int,
     scale: float,
     window: int | None,
 ) -> torch.Tensor:
     """All segments in one call of the flash kernel, grouped heads included."""
     query, key, value = (t[0].transpose(0, 1) for t in (query_1HTD, key_1KTD, value_1KTD))
-    bounds = _bounds(lengths, query.device)
     attended = varlen_attn(
         query,
         key,
         value,
         bounds,
         bounds,
-        max(lengths),
-        max(lengths),
+        longest,
+        longest,
         scale=scale,
         window_size=(-1 if window is None else window - 1, 0),
         enable_gqa=query.shape[1] != key.shape[1],
@@ -130,12 +140,6 @@ def _attend_varlen(
     )
     assert isinstance(attended, torch.Tensor)
     return attended[None]
-
-
-@lru_cache(maxsize=8)
-def _bounds(lengths: tuple[int, ...], device: torch.device) -> torch.Tensor:
-    """Where segments begin and end; the layers of a model ask for the same one after another."""
-    return torch.tensor(np.cumsum([0, *lengths]), dtype=torch.int32, device=device)
 
 
 def _attend(

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from jpo_dist import objective
 from jpo_dist.plan import MicroStep
 from jpo_dist.prepare import Prepared
-from jpo_dist.score import Packed, item_scores, pack
+from jpo_dist.score import Packed, item_scores, move, pack
 
 Policy = Callable[[Packed], torch.Tensor]
 """Packed items to the log-probs of their tokens: an engine, or a module."""
@@ -45,7 +45,7 @@ def share_of(dataset: Prepared, micro: MicroStep, rank: int, device: torch.devic
     small = (micro.winners_C, micro.losers_C, dataset.comparisons.weights_C[micro.comparisons_C], lengths_N)
     items_n = micro.items_by_rank[rank]
     batch = pack(tokens, items_n, device, micro.skips_by_rank[rank], dataset.trunks_of(items_n))
-    return Share(batch, *(torch.from_numpy(array).to(device) for array in small))
+    return Share(batch, *(move(array, device) for array in small))
 
 
 def gather_scores(local_nK: torch.Tensor, counts: list[int], rank: int) -> torch.Tensor:

@@ -25,7 +25,7 @@ from jpo_dist.paths import cache_folder
 from jpo_dist.plan import MicroStep
 from jpo_dist.policy import adapter_off, device, load_model, model_folder, torch_dtype
 from jpo_dist.prepare import Prepared
-from jpo_dist.score import Packed, Scorer, item_scores, pack
+from jpo_dist.score import Packed, Scorer, item_scores, move, pack
 from jpo_dist.tokenize import TokenizedItems
 
 logger = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def _fused(forward: Callable[[Packed], torch.Tensor], budget: int) -> Reference:
             skips_n = np.concatenate([micro.skips_by_rank[rank] for micro in group])[first]
             scores_n2 = forward(pack(dataset.tokens, items_n, where, skips_n, dataset.trunks_of(items_n)))
             ends = np.cumsum([len(items) for items in mine])[:-1]
-            found += [scores_n2[torch.from_numpy(rows).to(where)] for rows in np.split(places, ends)]
+            found += [scores_n2[move(rows, where)] for rows in np.split(places, ends)]
         return found
 
     return score
@@ -127,7 +127,7 @@ def cached(config: JpoConfig, *datasets: Prepared) -> Reference:
         rank, logps_T = ranks.rank(), tables[id(dataset.tokens)]
         mine = [(micro.items_by_rank[rank], micro.skips_by_rank[rank]) for micro in micro_steps]
         found = [_sums(dataset.tokens, logps_T, items_n, skips_n) for items_n, skips_n in mine]
-        return [torch.from_numpy(scores_n2).to(device()) for scores_n2 in found]
+        return [move(scores_n2, device()) for scores_n2 in found]
 
     return score
 

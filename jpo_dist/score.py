@@ -32,6 +32,8 @@ class Packed:
     slots_R: torch.Tensor
     """2 * item + part: where the log-prob of each row is added up."""
     segment_lengths: tuple[int, ...]
+    segment_bounds: torch.Tensor
+    """Where segments begin and end, in int32: for a GPU, made here since a layer would have to wait for it."""
     num_items: int
     branches: Branches | None = None
     """How instructions that several items have are computed once; None: every item is there whole."""
@@ -70,17 +72,24 @@ def pack(
         doubled = (trunk_n[segment] != segment) & (positions < boundaries_n[segment])
         whole = np.flatnonzero(~doubled)
         here = (np.cumsum(~doubled) - 1)[np.where(doubled, starts[trunk_n[segment]] + positions, here)]
-    move = lambda array: torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)  # noqa: E731
     return Packed(
-        ids_1T=move(ids[whole])[None],
-        positions_1T=move(positions[whole])[None],
-        rows_R=move(here[rows]),
-        targets_R=move(ids[rows + 1]),
-        slots_R=move((2 * segment + part)[rows]),
+        ids_1T=move(ids[whole], device)[None],
+        positions_1T=move(positions[whole], device)[None],
+        rows_R=move(here[rows], device),
+        targets_R=move(ids[rows + 1], device),
+        slots_R=move((2 * segment + part)[rows], device),
         segment_lengths=tuple(int(n) for n in lengths),
+        segment_bounds=move(np.cumsum([0, *lengths], dtype=np.int32), device),
         num_items=len(items_n),
-        branches=Branches(move(here), move(whole)) if len(whole) < len(ids) else None,
+        branches=Branches(move(here, device), move(whole, device)) if len(whole) < len(ids) else None,
     )
+
+
+def move(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Onto the device; a GPU is not waited for. From memory that is not pinned it would be: the copy begins when the
+    work before it is done."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 class Scorer(nn.Module):
@@ -112,6 +121,7 @@ class Scorer(nn.Module):
             input_ids=batch.ids_1T,
             position_ids=batch.positions_1T,
             segment_lengths=batch.segment_lengths,
+            segment_bounds=batch.segment_bounds,
             branches=batch.branches,
             use_cache=False,
         ).last_hidden_state

@@ -206,7 +206,8 @@ def _batch(lengths: tuple[int, ...]) -> Packed:
     """Items of these lengths without contents; every token but the first of an item is scored."""
     tokens = sum(lengths)
     nothing_T, nothing_R = (torch.zeros(n, dtype=torch.long) for n in (tokens, tokens - len(lengths)))
-    return Packed(nothing_T[None], nothing_T[None], nothing_R, nothing_R, nothing_R, lengths, len(lengths))
+    bounds = torch.zeros(len(lengths) + 1, dtype=torch.int32)
+    return Packed(nothing_T[None], nothing_T[None], nothing_R, nothing_R, nothing_R, lengths, bounds, len(lengths))
 
 
 def _peak(scorer: Scorer, lengths: tuple[int, ...], *, trains: bool) -> int:

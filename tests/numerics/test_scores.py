@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from jpo_dist.attention import SEGMENTS
+from jpo_dist.attention import SEGMENTS, _has_varlen
 from jpo_dist.config import DataConfig
 from jpo_dist.head import Shape
 from jpo_dist.logits import shape_of
@@ -293,6 +293,26 @@ def test_checkpointed_layers_see_their_own_segments() -> None:
     ours = gradients(model, first.sum() + second.sum())
     theirs = gradients(plain, score(expected, tokens, [0, 1, 2, 3]).sum())
     assert_gradients_close(ours, theirs, 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("size", "value_size", "dtype", "capability", "taken"),
+    [
+        (64, 64, torch.bfloat16, (8, 0), True),
+        (256, 256, torch.float16, (9, 0), True),
+        (64, 64, torch.float16, (7, 5), False),
+        (64, 64, torch.float32, (9, 0), False),
+        (192, 128, torch.bfloat16, (9, 0), False),
+        (264, 264, torch.bfloat16, (9, 0), False),
+        (84, 84, torch.bfloat16, (9, 0), False),
+    ],
+)
+def test_the_flash_kernel_is_asked_for_what_it_computes(
+    size: int, value_size: int, dtype: Any, capability: Any, taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    query, value = (torch.empty(1, 2, 3, n, dtype=dtype, device="meta") for n in (size, value_size))
+    assert _has_varlen(query, value) == taken
 
 
 def test_other_attention_is_refused() -> None:
