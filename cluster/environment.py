@@ -20,10 +20,13 @@ FORWARDED = (
 )  # fmt: skip
 FORWARDED_PREFIXES = ("NCCL_",)
 
+ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
+"""Only so do freed tensors fit the next ones (jpo_dist.engine.keep_freed_memory). Read as a process starts."""
+
 
 def worker_env(config: ClusterConfig, driver: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
     """Variables of every worker: computed ones, then the driver's listed ones, then cluster.env, then `extra`."""
-    computed = {"OMP_NUM_THREADS": str(threads(config)), "TOKENIZERS_PARALLELISM": "false"}
+    computed = {"OMP_NUM_THREADS": str(threads(config)), "TOKENIZERS_PARALLELISM": "false", **ALLOCATOR}
     if not config.gpus_per_worker:
         computed["DS_ACCELERATOR"] = "cpu"
     listed = {

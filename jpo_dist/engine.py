@@ -28,9 +28,8 @@ from transformers.integrations.deepspeed import HfDeepSpeedConfig
 from jpo_dist.config import EngineConfig, OffloadConfig, OptimConfig
 
 TAG = "engine"  # the folder of DeepSpeed's shards inside one of our commits
-TRIM_EVERY = 8
-"""Steps. Packs of ever new shapes leave holes in freed memory (on the CPU 1 GB in 30 steps of SmolLM2-135M), but a step
-that finds none to use again spends a fifth of its time on page faults."""
+NO_TCACHE = "glibc.malloc.tcache_count=0"
+"""In GLIBC_TUNABLES of a process: see keep_freed_memory."""
 
 
 def connect(timeout_s: float = 600.0) -> None:
@@ -67,12 +66,19 @@ def disconnect() -> None:
 
 def keep_freed_memory() -> None:
     """Have glibc keep freed tensors for the next ones instead of giving every page back and faulting it in again, a
-    fifth of a CPU step. `trim_memory` gives back what steps leave behind. Without glibc nothing happens.
+    fifth of a CPU step. Without glibc nothing happens.
+
+    Tensors are aligned, and glibc before 2.38 cuts a splinter off each. Where threads keep splinters for themselves
+    (`tcache`, which only the environment of a new process can switch off: launcher/allocator.py), a freed tensor never
+    merges with its own again, and the next one of the same size does not fit: SmolLM2-135M took 0.1 GB more a second.
+    There, large tensors have to be faulted in anew.
     """
+    fits = NO_TCACHE in os.environ.get("GLIBC_TUNABLES", "")
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
-        mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
-        libc.mallopt(mmap_threshold, 2**27)  # above it each tensor is faulted in anew
+        fast_bins, trim_threshold, mmap_threshold = 1, -1, -3  # M_MXFAST, M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+        libc.mallopt(fast_bins, 0)  # another keeper of splinters
+        libc.mallopt(mmap_threshold, 2**27 if fits else 2**22)
         libc.mallopt(trim_threshold, 2**29)
 
 
@@ -181,8 +187,6 @@ class Engine:
             return StepOutcome(False, float("inf"))
         skipped = self._engine.skipped_steps
         self._engine.step()
-        if not torch.cuda.is_available() and self._engine.global_steps % TRIM_EVERY == 0:
-            trim_memory()
         norm = self._engine.get_global_grad_norm()
         return StepOutcome(self._engine.skipped_steps == skipped, float("nan") if norm is None else float(norm))
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from launcher import data_cli
+from launcher import allocator, data_cli
 from launcher.config import RunConfig, absolute, load, load_as
 from launcher.console import FAILURE, err, explained, out
 
@@ -176,6 +176,7 @@ def _load(config: Path, overrides: list[str] | None) -> RunConfig:
 
 
 def main() -> None:
+    allocator.begin_again(sys.argv[1:])
     level = os.environ.get("JPO_LOG", "INFO")
     logging.basicConfig(level=level, format="%(levelname).1s %(name)s: %(message)s", stream=sys.stderr)
     for noisy in ("httpx", "httpx2", "urllib3", "alembic", "filelock", "datasets", "fsspec", "faiss"):

@@ -247,6 +247,7 @@ def test_workers_get_a_closed_list_of_the_drivers_variables_and_no_secrets():
         "DS_ACCELERATOR": "cpu",
         "HF_HUB_OFFLINE": "1",
         "NCCL_DEBUG": "INFO",
+        "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
     }
 
 
