@@ -22,6 +22,8 @@ from cluster import environment, resources
 from cluster.config import ClusterConfig
 from cluster.errors import ClusterError, ResourceError
 
+logger = logging.getLogger(__name__)
+
 SETTLE_S = 10.0
 """How long to wait for all workers of a range before starting with fewer: a lost one may be back by then."""
 
@@ -152,25 +154,37 @@ def workers_now(config: ClusterConfig) -> int:
     """
     start = time.monotonic()
     deadline = start + config.start_timeout_s
-    if config.is_elastic:
-        while (workers := resources.room(nodes(), config)) < config.most and time.monotonic() < start + SETTLE_S:
+    if not config.is_elastic and reserved(config, config.start_timeout_s):
+        return config.most
+    while (left := deadline - time.monotonic()) > 0:
+        workers = resources.room(nodes(), config)
+        if workers < config.most and time.monotonic() < start + SETTLE_S:
             time.sleep(0.5)
-        # What was free a moment ago may be on a host that is gone.
-        if workers >= config.least and _reserved(config.of(workers), SETTLE_S):
+            continue
+        # What seems free may be on a host that is gone, which Ray notices late: then look again. With room for too few,
+        # asking is what makes an autoscaler add nodes.
+        workers = max(workers, config.least)
+        if reserved(config.of(workers), min(SETTLE_S, left)):
             return workers
-    if not _reserved(config.of(config.least), deadline - time.monotonic()):
-        raise ResourceError(resources.shortage(nodes(), config, time.monotonic() - start))
-    return config.least
+    raise ResourceError(resources.shortage(nodes(), config, time.monotonic() - start))
 
 
-def _reserved(config: ClusterConfig, seconds: float) -> bool:
-    """Whether the cluster can hold all workers within so many seconds.
+def reserved(config: ClusterConfig, seconds: float) -> bool:
+    """Whether the cluster can hold all workers within so many seconds. Says so when that takes longer.
 
     Ray Train would wait silently, and for ever by default. The wait is by a placement group as Ray Train will ask
     for it: polling alone would not make an autoscaler add nodes.
     """
+    start, told = time.monotonic(), False
     group = placement_group([resources.bundle(config)] * config.most, strategy=config.placement)
     try:
-        return bool(group.wait(seconds))
+        while not group.wait(1):  # a second at a time: no signal gets through to Python in there
+            waited = time.monotonic() - start
+            if waited >= seconds:
+                return False
+            if waited >= SETTLE_S and not told:
+                told = True
+                logger.warning("waiting %.0f s for room: %s", seconds, resources.shortage(nodes(), config, waited))
+        return True
     finally:
         remove_placement_group(group)

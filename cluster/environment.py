@@ -54,7 +54,8 @@ def ray_settings(config: ClusterConfig) -> dict[str, str]:
         "RAY_TRAIN_METRICS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": f"{config.health_timeout_s:g}",
-        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": f"{config.start_timeout_s:g}",
+        # There was room a moment ago (`workers_now`): a host that is lost just now is not waited for.
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": f"{min(120.0, config.start_timeout_s):g}",
         "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": f"{config.collective_timeout_s:g}",
         # A report returns at the controller's next look, and so does the end of a run: 2 s each by default.
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": os.environ.get("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5"),

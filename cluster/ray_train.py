@@ -14,7 +14,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,29 +84,30 @@ def launch(
     unique_name = f"{run_name}-{time.time_ns():x}"
     diary = _Diary(f"{storage}/cluster.jsonl")
 
-    settings = environment.ray_settings(config)
-    if config.is_elastic:  # a host that is lost just now must not be waited for
-        settings["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = f"{min(60.0, config.start_timeout_s):g}"
-
     def start(number: int) -> None:
         # A connection for each start: Ray keeps the reservation of workers that failed to start until the driver that
         # asked for them is gone, and the next start would wait for it.
-        with environment.environment(settings), connected(config):
+        with environment.environment(environment.ray_settings(config)), connected(config):
+            take_signals()  # Ray has put its own handlers
             now = config.of(workers_now(config))
             diary.num_workers = now.most
-            run = f"{unique_name}-{number}"
-            _fit(_trainer(name, payload, now, run, storage, worker_env, diary, config.is_elastic))
+            _trainer(name, payload, now, f"{unique_name}-{number}", storage, worker_env, diary).fit()
 
-    starts = _until_done(start, config, diary)
+    with _ended_by_signals() as take_signals:
+        starts = _until_done(start, config, diary, unique_name)
     commits = diary.events(unique_name, "commit")
-    again = [] if config.is_elastic else diary.events(unique_name, "failure") + diary.events(unique_name, "regroup")
-    return {"attempts": starts + len(again), "metrics": commits[-1]["metrics"] if commits else None}
+    return {"attempts": starts, "metrics": commits[-1]["metrics"] if commits else None}
 
 
-def _until_done(start: Callable[[int], None], config: ClusterConfig, diary: "_Diary") -> int:
-    """Start groups of workers until one gets to the end; returns how many it took."""
+def _until_done(start: Callable[[int], None], config: ClusterConfig, diary: "_Diary", run: str) -> int:
+    """Start groups of workers until one gets to the end; returns how many it took.
+
+    Ray's own retries are not used: for a lost host they wait with no end that a person would know, and they cannot tell
+    a host that leaves or a wrong input from a failure.
+    """
     unconnected, failures, before = 0, 0, None
     for number in itertools.count(1):
+        known = len(diary.events(run, "commit"))
         try:
             start(number)
             break
@@ -114,8 +116,9 @@ def _until_done(start: Callable[[int], None], config: ClusterConfig, diary: "_Di
             if is_regroup(cause):
                 continue
             failures += 1
-            # A group of fixed size is started again by Ray, as often as it may.
-            if not config.is_elastic or failures > config.max_failures or is_hopeless(cause, before):
+            if len(diary.events(run, "commit")) > known:
+                before = None  # it got on: the same words again are another failure
+            if failures > config.max_failures or is_hopeless(cause, before):
                 raise cause from None
             before = cause.kind, cause.message
         except ray.train.PreemptionError:  # the host was taken before the step was done that would have been committed
@@ -177,7 +180,6 @@ def _trainer(
     storage: str,
     worker_env: dict[str, str],
     diary: "_Diary",
-    elastic: bool,
 ) -> TorchTrainer:
     """`run_name` is new for every attempt: with an old one Ray would resume from its own snapshot file."""
     return TorchTrainer(
@@ -197,11 +199,8 @@ def _trainer(
         run_config=ray.train.RunConfig(
             name=run_name,
             storage_path=storage,
-            # Ray would start the same number again and wait for the host of a lost worker.
-            failure_config=_Patience(
-                max_failures=0 if elastic else config.max_failures,
-                controller_failure_limit=0 if elastic else 10,
-                max_preemption_failures=0 if elastic else -1,
+            failure_config=ray.train.FailureConfig(
+                max_failures=0, controller_failure_limit=0, max_preemption_failures=0
             ),
             callbacks=[diary],
             worker_runtime_env={"env_vars": worker_env},
@@ -209,13 +208,15 @@ def _trainer(
     )
 
 
-def _fit(trainer: TorchTrainer) -> None:
-    """trainer.fit(), ended by Ctrl-C or SIGTERM as any Python code: by an exception, so that callers can tidy up.
+@contextmanager
+def _ended_by_signals() -> Iterator[Callable[[], None]]:
+    """Inside, Ctrl-C and SIGTERM end the run as any Python code: by an exception, so that callers can tidy up.
 
-    Ray's own handlers would end the process with status 0 for the first and abort it for the second.
+    Ray's own handlers would end the process with status 0 for the first and abort it for the second. Gives a function
+    that takes the signals back from it.
     """
     if threading.current_thread() is not threading.main_thread():
-        trainer.fit()
+        yield lambda: None
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     terminated = []
@@ -224,9 +225,13 @@ def _fit(trainer: TorchTrainer) -> None:
         terminated.append(number)
         sys.exit(128 + number)
 
-    signal.signal(signal.SIGTERM, on_sigterm)
+    def take() -> None:
+        signal.signal(signal.SIGINT, before[signal.SIGINT])
+        signal.signal(signal.SIGTERM, on_sigterm)
+
+    take()
     try:
-        trainer.fit()
+        yield take
     except SystemExit:  # on its way through Ray its code becomes 1
         if terminated:
             raise SystemExit(128 + terminated[0]) from None
@@ -293,22 +298,6 @@ def _prepare_worker(num_threads: int) -> None:
     environment.prepare_host(ray.util.get_node_ip_address(), num_threads)
 
 
-class _Patience(ray.train.FailureConfig):
-    """`max_failures`, beside starts that were no failure; none once `_Diary` has seen what another try cannot mend.
-
-    Ray asks this object after each loss, in the process of its controller, where the diary is written too.
-    """
-
-    is_hopeless = False
-    regroups = 0
-
-    def __getattribute__(self, name: str) -> Any:
-        if name != "max_failures":
-            return super().__getattribute__(name)
-        most = int(super().__getattribute__(name))
-        return 0 if _Patience.is_hopeless or not most else most + _Patience.regroups
-
-
 class _Diary(ray.train.UserCallback):
     """`cluster.jsonl`: a line for each commit reported and each loss of the worker group.
 
@@ -316,25 +305,16 @@ class _Diary(ray.train.UserCallback):
     """
 
     def __init__(self, path: str) -> None:
-        self.path, self.num_workers = path, 0
-        self._told: tuple[Any, ...] = ()
-        self._failed: tuple[str, str] | None = None
+        self.path, self.num_workers, self._told = path, 0, False
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: object) -> None:
         self._write(run_context, {"event": "commit", "metrics": metrics[0]})
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        cause = root_cause(worker_exceptions, self.num_workers)
-        # While a host leaves, Ray tells of one end several times: a second line would count and look like a repetition.
-        told = (cause.kind, cause.message) if is_regroup(cause) else cause.args
-        if told == self._told:
+        if self._told:  # while a host leaves, Ray tells of one end several times
             return
-        self._told = told
-        if is_regroup(cause):
-            _Patience.is_hopeless, _Patience.regroups = False, _Patience.regroups + 1
-        else:
-            _Patience.is_hopeless = is_hopeless(cause, self._failed)
-            self._failed = cause.kind, cause.message
+        self._told = True
+        cause = root_cause(worker_exceptions, self.num_workers)
         event = "regroup" if is_regroup(cause) else "failure"
         self._write(run_context, {"event": event, "rank": cause.rank, "kind": cause.kind, "message": cause.message})
 
@@ -353,8 +333,14 @@ class _Diary(ray.train.UserCallback):
 
     def events(self, run: str, kind: str) -> list[dict[str, Any]]:
         """The lines of one kind that the Ray runs whose name starts so have written."""
-        try:
-            lines = [json.loads(line) for line in Path(self.path).read_text(encoding="utf-8").splitlines()]
-        except FileNotFoundError:
-            return []
-        return [line for line in lines if line["run"].startswith(run) and line["event"] == kind]
+        return [line for line in read_lines(self.path) if line["run"].startswith(run) and line["event"] == kind]
+
+
+def read_lines(path: str) -> list[dict[str, Any]]:
+    """Of a file of JSON lines, without those that a power cut has torn; none without the file."""
+    lines = []
+    with suppress(FileNotFoundError):
+        for line in Path(path).read_text(encoding="utf-8").splitlines():
+            with suppress(ValueError):
+                lines.append(json.loads(line))
+    return lines

@@ -11,7 +11,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from cluster import environment, resources
 from cluster.config import ClusterConfig
-from cluster.connection import _reserved, connected, nodes
+from cluster.connection import connected, nodes, reserved
 from cluster.errors import ClusterError, ResourceError, WorkerError
 from cluster.ray_train import importable_name
 from cluster.secrets import load_secrets
@@ -34,7 +34,7 @@ def run_tasks(
     with environment.environment(environment.ray_settings(config)), connected(config):
         # Ray would let the tasks wait for ever, and say nothing.
         start = time.monotonic()
-        if not _reserved(config.of(1), config.start_timeout_s):
+        if not reserved(config.of(1), config.start_timeout_s):
             raise ResourceError(resources.shortage(nodes(), config.of(1), time.monotonic() - start))
         remote = ray.remote(
             num_cpus=config.cpus_per_worker, num_gpus=config.gpus_per_worker, max_retries=config.max_failures

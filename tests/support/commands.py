@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cluster.environment import ALLOCATOR
 from tests.support.tiny import PLAIN, comparisons, save_tiny, write_jsonl
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +72,7 @@ class Done(NamedTuple):
 
 def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment with one thread a process, for `python -m launcher` outside its own folder too."""
-    own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
+    own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200", "PYTHONUNBUFFERED": "1", **ALLOCATOR}
     # As in an activated environment. A system ninja of another version would compile DeepSpeed's operator anew, and the
     # next Ray worker, which has this path, once more: both keep it in the same folder.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])

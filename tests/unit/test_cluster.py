@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+import ray.train
 import torch
 import torch.distributed as dist
 
@@ -277,23 +278,68 @@ def test_the_limits_of_the_config_become_rays():
     settings = environment.ray_settings(ClusterConfig(health_timeout_s=7, start_timeout_s=8, collective_timeout_s=9))
     assert settings["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] == "7"
     assert settings["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] == "8"
+    assert environment.ray_settings(ClusterConfig())["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] == "120"
     assert settings["RAY_TRAIN_COLLECTIVE_TIMEOUT_S"] == "9"
 
 
-def test_an_end_that_ray_tells_of_twice_is_one_and_no_repetition(tmp_path):
+def failed_with(*errors):
+    """What a start does: raise one error after another as Ray would, after a commit where one is given; then succeed."""
+    waiting = list(errors)
+
+    def start(number):
+        if not waiting:
+            return
+        commit, error = waiting.pop(0)
+        if commit:
+            commit()
+        raise ray.train.WorkerGroupError("lost", {error.rank: error}) if isinstance(error, WorkerError) else error
+
+    return start
+
+
+def test_the_same_words_twice_end_a_run_only_when_it_got_nowhere_between(tmp_path):
+    context = SimpleNamespace(run_config=SimpleNamespace(name="r-1"))
+    diary, config = ray_train._Diary(str(tmp_path / "cluster.jsonl")), ClusterConfig(workers=2, max_failures=3)
+    diary.num_workers = 2
+    error = WorkerError(1, "TypeError", "a")
+    with pytest.raises(WorkerError, match="TypeError: a"):
+        ray_train._until_done(failed_with((None, error), (None, error)), config, diary, "r")
+    commit = lambda: diary.after_report(context, [{"step": 1}], None)  # noqa: E731
+    assert ray_train._until_done(failed_with((None, error), (commit, error)), config, diary, "r") == 3
+    lost = WorkerError(0, "WorkerLost", "killed")
+    assert ray_train._until_done(failed_with(*[(None, lost)] * 3), config, diary, "r") == 4
+    leaves = WorkerError(0, "HostLeaves", "step 5")
+    assert ray_train._until_done(failed_with(*[(None, leaves)] * 9), config, diary, "r") == 10
+    with pytest.raises(WorkerError, match="killed"):
+        ray_train._until_done(failed_with(*[(None, lost)] * 4), config, diary, "r")
+
+
+def test_an_end_that_ray_tells_of_twice_is_one_and_a_torn_line_is_none(tmp_path):
     context = SimpleNamespace(run_config=SimpleNamespace(name="r"))
     diary = ray_train._Diary(str(tmp_path / "cluster.jsonl"))
-    diary.num_workers = 2
-    try:
-        for error in (WorkerError(1, "TypeError", "a", when=1.0), WorkerError(0, "HostLeaves", "step 5", when=2.0)):
-            for _ in range(2):
-                diary.after_exception(context, {error.rank: error})
-                assert not ray_train._Patience.is_hopeless
-        assert [len(diary.events("r", kind)) for kind in ("failure", "regroup")] == [1, 1]
-        diary.after_exception(context, {1: WorkerError(1, "TypeError", "a", when=3.0)})
-        assert ray_train._Patience.is_hopeless  # the same words from the next group
-    finally:
-        ray_train._Patience.is_hopeless, ray_train._Patience.regroups = False, 0
+    for _ in range(2):
+        diary.after_exception(context, {0: WorkerError(0, "HostLeaves", "step 5", when=2.0)})
+    with open(diary.path, "a") as file:
+        file.write('{"ts_ms": 17, "run": "r", "eve\n')
+    diary = ray_train._Diary(diary.path)  # of the next start
+    diary.after_exception(context, {1: WorkerError(1, "TypeError", "a", when=3.0)})
+    assert [len(diary.events("r", kind)) for kind in ("failure", "regroup")] == [1, 1]
+
+
+def test_after_a_loss_the_workers_are_as_many_as_there_is_room_for(monkeypatch):
+    """Ray counts the places of a host that has gone for a minute. Not even then is `min` enough."""
+    room, asked = [8, 8, 7], []
+    monkeypatch.setattr(connection, "nodes", list)
+    monkeypatch.setattr(connection.resources, "room", lambda nodes, config: room.pop(0))
+
+    def reserved(config, seconds):
+        asked.append(config.most)
+        return config.most < 8
+
+    monkeypatch.setattr(connection, "reserved", reserved)
+    monkeypatch.setattr(connection, "SETTLE_S", 0.0)
+    assert connection.workers_now(ClusterConfig(workers={"min": 1, "max": 8})) == 7
+    assert asked == [8, 8, 7]
 
 
 def test_a_full_disk_costs_the_diary_whole_lines_and_nothing_else(tmp_path):
@@ -417,6 +463,27 @@ def test_a_stopped_driver_unwinds_and_leaves_no_process(tmp_path, number, status
     alive = {(p.pid, p.create_time()) for p in psutil.process_iter()}
     assert len(family) >= 4
     assert not {(pid, created) for pid, created in family} & alive
+
+
+@pytest.mark.slow
+def test_a_run_that_waits_for_room_says_so_and_can_be_stopped(tmp_path):
+    code = (
+        "import test_cluster as t\n"
+        "t.ray.init(address='local', num_cpus=1, include_dashboard=False)\n"
+        "t.connection.SETTLE_S = 1.0\n"
+        "config = t.ClusterConfig(workers=4, **t.QUICK)\n"
+        f"t.ray_train.launch(t.do_nothing, {{}}, config, run_name='r', storage={str(tmp_path)!r}, env={{}})\n"
+    )
+    env = {**os.environ, **IMPORTABLE}
+    driver = subprocess.Popen([sys.executable, "-c", code], env=env, stderr=subprocess.PIPE, text=True)
+    try:
+        said = next(line for line in driver.stderr if "for room" in line)
+        assert "asked: cluster.workers=4 x 0.5 CPU" in said
+        driver.send_signal(signal.SIGTERM)
+        driver.communicate(timeout=20)
+    finally:
+        driver.kill()
+    assert driver.returncode == 143
 
 
 def wait_until(condition, seconds):
