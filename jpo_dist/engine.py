@@ -82,12 +82,6 @@ def keep_freed_memory() -> None:
         libc.mallopt(trim_threshold, 2**29)
 
 
-def trim_memory() -> None:
-    """Return free pages to the system."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
 def deepspeed_config(engine: EngineConfig, optim: OptimConfig, dtype: torch.dtype, *, trains: bool) -> dict[str, Any]:
     """DeepSpeed's settings for the policy, or (`trains=False`) for a frozen reference."""
     stage = engine.zero_stage if trains or engine.zero_stage == 3 else 0

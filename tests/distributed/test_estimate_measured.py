@@ -121,8 +121,8 @@ SMALL_BUFFERS = {
 
 @pytest.mark.parametrize(
     ("ranks", "dtype", "stage", "recomputes"),
-    [(1, "float32", 0, False), (2, "bfloat16", 3, True)],
-    ids=["whole-float32", "zero3-bfloat16-recomputing"],
+    [(1, "float32", 0, False), (2, "auto", 3, True)],  # bfloat16 without instructions for it: 1 GFLOP/s
+    ids=["whole-float32", "zero3-recomputing"],
 )
 def test_memory_is_predicted_within_a_fifth(
     files: dict[str, str], medium: str, ranks: int, dtype: str, stage: int, recomputes: bool

@@ -1,5 +1,6 @@
 """What training adds to the memory of a process that has imported the same and joined the same group."""
 
+import ctypes
 import gc
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ def forget_peak() -> None:
 
 def training_peak(config: JpoConfig, steps: int) -> dict[str, Any]:
     """Bytes above the idle process: while training `steps` steps (`peak`), and before them (`stays`)."""
-    from jpo_dist.engine import connect, trim_memory
+    from jpo_dist.engine import connect
     from jpo_dist.setup import set_up
     from jpo_dist.step import train_step
 
@@ -32,7 +33,7 @@ def training_peak(config: JpoConfig, steps: int) -> dict[str, Any]:
     idle = resident("VmRSS")
     setup = set_up(config)
     gc.collect()
-    trim_memory()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
     stays = resident("VmRSS") - idle
     forget_peak()
     for step in list(setup.plan.steps())[:steps]:

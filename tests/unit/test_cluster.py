@@ -283,7 +283,7 @@ def test_the_limits_of_the_config_become_rays():
 
 
 def failed_with(*errors):
-    """What a start does: raise one error after another as Ray would, after a commit where one is given; then succeed."""
+    """What a start does: raise errors in turn as Ray would, after a commit where one is given; then succeed."""
     waiting = list(errors)
 
     def start(number):
