@@ -333,14 +333,11 @@ class _Diary(ray.train.UserCallback):
 
     def events(self, run: str, kind: str) -> list[dict[str, Any]]:
         """The lines of one kind that the Ray runs whose name starts so have written."""
-        return [line for line in read_lines(self.path) if line["run"].startswith(run) and line["event"] == kind]
-
-
-def read_lines(path: str) -> list[dict[str, Any]]:
-    """Of a file of JSON lines, without those that a power cut has torn; none without the file."""
-    lines = []
-    with suppress(FileNotFoundError):
-        for line in Path(path).read_text(encoding="utf-8").splitlines():
-            with suppress(ValueError):
-                lines.append(json.loads(line))
-    return lines
+        lines = []
+        with suppress(FileNotFoundError):
+            for text in Path(self.path).read_text(encoding="utf-8").splitlines():
+                with suppress(ValueError, TypeError, KeyError):  # a line that a power cut has torn
+                    line = json.loads(text)
+                    if line["run"].startswith(run) and line["event"] == kind:
+                        lines.append(line)
+        return lines
