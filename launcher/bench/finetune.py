@@ -80,7 +80,7 @@ def step_flops(setup: Setup) -> float:
 
 def peak_tflops(setup: Setup) -> float:
     if setup.device.type == "cpu":
-        return product_speed(torch.bfloat16, setup.device, 512)
+        return max(product_speed(dtype, setup.device, 512) for dtype in (torch.bfloat16, torch.float32))
     name = torch.cuda.get_device_name()
     known = [peak for part, peak in PEAK_TFLOPS.items() if part in name]
     return known[0] if known else product_speed(torch.bfloat16, setup.device, 8192)
