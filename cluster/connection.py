@@ -147,44 +147,43 @@ def nodes() -> list[resources.Node]:
 
 
 def workers_now(config: ClusterConfig) -> int:
-    """The number of workers to start, when the cluster can hold them. Raises ResourceError.
+    """The number of workers to start, when the cluster can hold them. Says what is missing when that takes longer.
+
+    Raises ResourceError after `start_timeout_s`.
 
     Ray's own elastic `num_workers=(min, max)` is not used: it resizes at any moment, throwing away the steps since the
     last commit, and knows no placement rule.
     """
-    start = time.monotonic()
-    deadline = start + config.start_timeout_s
-    if not config.is_elastic and reserved(config, config.start_timeout_s):
-        return config.most
-    while (left := deadline - time.monotonic()) > 0:
-        workers = resources.room(nodes(), config)
+    start, told = time.monotonic(), False
+    while (left := start + config.start_timeout_s - time.monotonic()) > 0:
+        workers = resources.room(nodes(), config) if config.is_elastic else config.most
         if workers < config.most and time.monotonic() < start + SETTLE_S:
             time.sleep(0.5)
             continue
-        # What seems free may be on a host that is gone, which Ray notices late: then look again. With room for too few,
-        # asking is what makes an autoscaler add nodes.
+        # What seems free may be on a host that is gone, which Ray notices late: then a range looks again. With room for
+        # too few, asking is what makes an autoscaler add nodes.
         workers = max(workers, config.least)
-        if reserved(config.of(workers), min(SETTLE_S, left)):
+        if reserved(config.of(workers), min(SETTLE_S, left) if config.is_elastic or not told else left):
             return workers
+        if not told and left > SETTLE_S:
+            told = True
+            waited = time.monotonic() - start
+            logger.warning("waiting %.0f s for room: %s", left, resources.shortage(nodes(), config, waited))
     raise ResourceError(resources.shortage(nodes(), config, time.monotonic() - start))
 
 
 def reserved(config: ClusterConfig, seconds: float) -> bool:
-    """Whether the cluster can hold all workers within so many seconds. Says so when that takes longer.
+    """Whether the cluster can hold all workers within so many seconds.
 
     Ray Train would wait silently, and for ever by default. The wait is by a placement group as Ray Train will ask
     for it: polling alone would not make an autoscaler add nodes.
     """
-    start, told = time.monotonic(), False
+    deadline = time.monotonic() + seconds
     group = placement_group([resources.bundle(config)] * config.most, strategy=config.placement)
     try:
         while not group.wait(1):  # a second at a time: no signal gets through to Python in there
-            waited = time.monotonic() - start
-            if waited >= seconds:
+            if time.monotonic() >= deadline:
                 return False
-            if waited >= SETTLE_S and not told:
-                told = True
-                logger.warning("waiting %.0f s for room: %s", seconds, resources.shortage(nodes(), config, waited))
         return True
     finally:
         remove_placement_group(group)

@@ -2,17 +2,16 @@
 
 import importlib
 import os
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from cluster import environment, resources
+from cluster import environment
 from cluster.config import ClusterConfig
-from cluster.connection import connected, nodes, reserved
-from cluster.errors import ClusterError, ResourceError, WorkerError
+from cluster.connection import connected, workers_now
+from cluster.errors import ClusterError, WorkerError
 from cluster.ray_train import importable_name
 from cluster.secrets import load_secrets
 
@@ -32,10 +31,7 @@ def run_tasks(
     name = importable_name(entry)
     worker_env = environment.worker_env(config, os.environ, env)
     with environment.environment(environment.ray_settings(config)), connected(config):
-        # Ray would let the tasks wait for ever, and say nothing.
-        start = time.monotonic()
-        if not reserved(config.of(1), config.start_timeout_s):
-            raise ResourceError(resources.shortage(nodes(), config.of(1), time.monotonic() - start))
+        workers_now(config.of(1))  # Ray would let the tasks wait for ever, and say nothing
         remote = ray.remote(
             num_cpus=config.cpus_per_worker, num_gpus=config.gpus_per_worker, max_retries=config.max_failures
         )(_run)

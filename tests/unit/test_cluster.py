@@ -326,7 +326,7 @@ def test_an_end_that_ray_tells_of_twice_is_one_and_a_torn_line_is_none(tmp_path)
     assert [len(diary.events("r", kind)) for kind in ("failure", "regroup")] == [1, 1]
 
 
-def test_after_a_loss_the_workers_are_as_many_as_there_is_room_for(monkeypatch):
+def test_after_a_loss_the_workers_are_as_many_as_there_is_room_for(monkeypatch, caplog):
     """Ray counts the places of a host that has gone for a minute. Not even then is `min` enough."""
     room, asked = [8, 8, 7], []
     monkeypatch.setattr(connection, "nodes", list)
@@ -340,6 +340,7 @@ def test_after_a_loss_the_workers_are_as_many_as_there_is_room_for(monkeypatch):
     monkeypatch.setattr(connection, "SETTLE_S", 0.0)
     assert connection.workers_now(ClusterConfig(workers={"min": 1, "max": 8})) == 7
     assert asked == [8, 8, 7]
+    assert [record.message.partition(":")[0] for record in caplog.records] == ["waiting 600 s for room"]
 
 
 def test_a_full_disk_costs_the_diary_whole_lines_and_nothing_else(tmp_path):
