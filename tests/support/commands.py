@@ -72,7 +72,7 @@ class Done(NamedTuple):
 
 def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment with one thread a process, for `python -m launcher` outside its own folder too."""
-    own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200", "PYTHONUNBUFFERED": "1", **ALLOCATOR}
+    own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
     # As in an activated environment. A system ninja of another version would compile DeepSpeed's operator anew, and the
     # next Ray worker, which has this path, once more: both keep it in the same folder.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
@@ -118,7 +118,8 @@ class Warm:
     def __init__(self, folder: Path) -> None:
         self._folder, self._count = folder, 0
         self._server = subprocess.Popen(
-            [sys.executable, "-c", _SERVER], env=environment({"MLFLOW_DISABLE_TELEMETRY": "true"}), cwd=ROOT,
+            [sys.executable, "-c", _SERVER], cwd=ROOT,
+            env=environment({"MLFLOW_DISABLE_TELEMETRY": "true", **ALLOCATOR}),  # a fork must not begin again
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 

@@ -1,9 +1,9 @@
 """Memory that tensors leave is used again."""
 
 import os
-import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -38,14 +38,12 @@ def run(script: str, env: dict[str, str]) -> str:
     return subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
 @pytest.mark.parametrize(("env", "most"), [(CLEAN | ALLOCATOR, 60e6), (CLEAN, 250e6)], ids=["set", "not set"])
 def test_freed_tensors_are_used_again(env: dict[str, str], most: float) -> None:
     """Large ones kept without the setting, as far as glibc before 2.38 goes: 520 MB."""
     assert int(run(GROWTH, env)) < most
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="nothing to set there")
 def test_a_command_that_computes_begins_again_once_as_the_same_process() -> None:
     script = """
 import os, sys
@@ -59,6 +57,18 @@ begin_again([COMMAND])
     assert len(run(script.replace("COMMAND", "'check'"), CLEAN).splitlines()) == 1
     own = {"GLIBC_TUNABLES": "glibc.malloc.arena_max=1"}
     assert len(run(script.replace("COMMAND", "'train'"), CLEAN | own).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "entry", [["-m", "launcher"], [str(Path(sys.executable).with_name("jpo"))]], ids=["module", "jpo"]
+)
+def test_the_real_command_begins_again_with_its_arguments(entry: list[str]) -> None:
+    """Python's list of imports, an option that goes along, has the first module twice."""
+    words = [sys.executable, "-X", "importtime", *entry, "train", "no.yaml", "optim.lr=1e-4"]
+    done = subprocess.run(words, env=CLEAN, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert "no.yaml: no such config" in done.stderr
+    assert done.stderr.count(" launcher.allocator\n") == 2
 
 
 def test_both_sides_mean_the_same_setting() -> None:
