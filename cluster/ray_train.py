@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,15 +85,19 @@ def launch(
     diary = _Diary(f"{storage}/cluster.jsonl")
 
     def start(number: int) -> None:
-        # A connection for each start: Ray keeps the reservation of workers that failed to start until the driver that
-        # asked for them is gone, and the next start would wait for it.
-        with environment.environment(environment.ray_settings(config)), connected(config):
-            take_signals()  # Ray has put its own handlers
-            now = config.of(workers_now(config))
-            diary.num_workers = now.most
+        connection.enter_context(connected(config))  # the one of the last start, unless that was closed
+        take_signals()  # Ray has put its own handlers
+        now = config.of(workers_now(config))
+        diary.num_workers = now.most
+        try:
             _trainer(name, payload, now, f"{unique_name}-{number}", storage, worker_env, diary).fit()
+        except (ray.train.ControllerError, ray.train.PreemptionError):
+            # Ray keeps the reservation of workers that failed to start until the driver that asked for them is gone.
+            connection.close()
+            raise
 
-    with _ended_by_signals() as take_signals:
+    settings = environment.environment(environment.ray_settings(config))
+    with settings, _ended_by_signals() as take_signals, ExitStack() as connection:
         starts = _until_done(start, config, diary, unique_name)
     commits = diary.events(unique_name, "commit")
     return {"attempts": starts, "metrics": commits[-1]["metrics"] if commits else None}
