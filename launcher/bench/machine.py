@@ -14,9 +14,9 @@ INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
 
 
 def measure(sizes: Sizes) -> Figures:
-    """Cores, instruction set, versions, how busy the machine is, and the speed of one large product right now."""
+    """Cores, instruction set, versions, how busy the machine is, and the speed of one product right now."""
     side = 256 if sizes.quick else 2048
-    bf16_side = side if sizes.dtype == "bfloat16" else 256  # a large one would take a minute there
+    bf16_side = side if sizes.dtype == "bfloat16" else 256  # without instructions for it, a large one takes a minute
     found: Figures = {
         "machine.cores": len(os.sched_getaffinity(0)),
         "machine.threads": torch.get_num_threads(),
@@ -25,7 +25,7 @@ def measure(sizes: Sizes) -> Figures:
         "machine.isa": _isa(),
         "machine.torch": torch.__version__,
         "machine.trl": _version("trl"),
-        "machine.gemm_bf16_tflops": round(product_speed(torch.bfloat16, torch.device("cpu"), bf16_side), 3),
+        "machine.gemm_bf16_tflops": round(product_speed(torch.bfloat16, torch.device("cpu"), bf16_side), 5),
         "machine.gemm_fp32_tflops": round(product_speed(torch.float32, torch.device("cpu"), side), 3),
     }
     if torch.cuda.is_available():
