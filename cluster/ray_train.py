@@ -95,6 +95,8 @@ def launch(
             # Ray keeps the reservation of workers that failed to start until the driver that asked for them is gone.
             connection.close()
             raise
+        finally:
+            take_signals()  # also fit's own, which would ask a controller that is no more
 
     settings = environment.environment(environment.ray_settings(config))
     with settings, _ended_by_signals() as take_signals, ExitStack() as connection:

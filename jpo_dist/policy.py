@@ -1,6 +1,7 @@
 """Models from disk: where the weights are, in what dtype, with which adapter. Only importer of peft."""
 
 import hashlib
+import json
 import logging
 import os
 import shutil
@@ -46,6 +47,7 @@ def model_folder(config: ModelConfig) -> str:
     where = resolve(config.path)
     if where.startswith(("/", ".")) and not Path(where).is_dir():  # transformers would take it for a hub id
         raise FileNotFoundError(f"{where}: no such model folder; correct the path, or train and export it first")
+    _refuse_adapter(Path(where))
     if config.gguf_file is None:
         return where
     source = Path(where) / config.gguf_file
@@ -59,6 +61,19 @@ def model_folder(config: ModelConfig) -> str:
         if not folder.is_dir():
             _convert_gguf(source, folder, torch_dtype(config.dtype))
     return str(folder)
+
+
+def _refuse_adapter(folder: Path) -> None:
+    """An adapter alone is no model: transformers would miss a `model_type` in it. Beside a config of the base it
+    loads, but the base's weights are elsewhere, and the reference's cache would not be named by them."""
+    settings = folder / "adapter_config.json"
+    if settings.is_file():
+        base = json.loads(settings.read_text(encoding="utf-8")).get("base_model_name_or_path")
+        raise ValueError(
+            f"{folder} holds an adapter of {base}, not a model; name a folder with the adapter merged in. For a run of "
+            "jpo, `jpo export` with its config and model.lora.merge_on_export=true writes RUN.DIR/export-merged; any "
+            "other is merged by peft's merge_and_unload() and save_pretrained()."
+        )
 
 
 @lru_cache(maxsize=8)

@@ -7,7 +7,7 @@ import pytest
 
 from jpo_dist import policy as module
 from jpo_dist.config import LoraConfig, ModelConfig
-from jpo_dist.policy import add_adapter, model_folder
+from jpo_dist.policy import add_adapter, load_model, model_folder
 from tests.support.tiny import tiny_model
 
 
@@ -32,6 +32,17 @@ def test_a_converted_gguf_file_is_known_by_its_contents(tmp_path: Path, monkeypa
     assert converted == ["first", "second"]
     (tmp_path / "first" / "model.gguf").write_bytes(b"cccc")
     assert (Path(model_folder(configs[0])) / "weights").read_bytes() == b"cccc", "a file may be replaced by another"
+
+
+def test_an_adapter_is_no_model_and_the_way_to_one_is_named(tmp_path: Path) -> None:
+    """What a LoRA run exports, or another trainer's fine-tune: transformers would miss a `model_type` in it."""
+    base = tmp_path / "base"
+    tiny_model().save_pretrained(base)
+    model = load_model(ModelConfig(path=str(base), dtype="float32", lora=LoraConfig(rank=2)))
+    model.save_pretrained(tmp_path / "adapter")
+    assert model_folder(ModelConfig(path=str(base))) == str(base)
+    with pytest.raises(ValueError, match=rf"adapter holds an adapter of {base}, not a model; .*merge_on_export=true"):
+        model_folder(ModelConfig(path=str(tmp_path / "adapter")))
 
 
 @pytest.mark.parametrize("targets", [["lm_head"], ["q_proj", "lm_head"]])
