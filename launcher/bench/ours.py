@@ -4,6 +4,7 @@ Legend: C comparisons, N items.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from jpo_dist.config import JpoConfig
 from jpo_dist.engine import StepOutcome
 from jpo_dist.margins import share_of
 from jpo_dist.paths import resolve
+from jpo_dist.plan import make_plan
+from jpo_dist.prefix import trunks
+from jpo_dist.prepare import Prepared
 from jpo_dist.records import Item
 from jpo_dist.setup import Setup, set_up
 from jpo_dist.step import train_step
@@ -67,6 +71,21 @@ def config_for(sizes: Sizes, rows: list[dict[str, str]], folder: Path, **section
 
 def ready(sizes: Sizes, rows: list[dict[str, str]], folder: Path, **sections: Any) -> Setup:
     return set_up(config_for(sizes, rows, folder, **sections))
+
+
+def on(setup: Setup, dataset: Prepared) -> Setup:
+    """The same engine, of one rank, on another form of the data."""
+    quadratic = setup.plan.room.quadratic
+    plan = make_plan(
+        dataset.comparisons, dataset.tokens.lengths_N, setup.config.train, 1, dataset.shared_C,
+        quadratic=quadratic, trunks_N2=dataset.trunks_N2,
+    )  # fmt: skip
+    return replace(setup, dataset=dataset, plan=plan)
+
+
+def instructions_once(setup: Setup) -> Setup:
+    """The same with `train.share_instructions`."""
+    return on(setup, setup.dataset._replace(trunks_N2=trunks(setup.dataset.tokens)))
 
 
 class Steps:

@@ -12,8 +12,6 @@ from jpo_dist import metrics, sources
 from jpo_dist.engine import connect
 from jpo_dist.held_out import score_comparisons
 from jpo_dist.paths import resolve
-from jpo_dist.plan import make_plan
-from jpo_dist.prefix import trunks
 from jpo_dist.prepare import Prepared
 from jpo_dist.records import Item
 from jpo_dist.setup import Setup
@@ -32,7 +30,7 @@ def measure(sizes: Sizes) -> Figures:
     connect()
     setup = ours.ready(sizes, rankings(sizes), Path(tempfile.mkdtemp()), train={"sample_by": "group", "shuffle": True})
     data = setup.dataset
-    arms = [setup, _with(setup, each_side(data)), _with(setup, data._replace(trunks_N2=trunks(data.tokens)))]
+    arms = [setup, ours.on(setup, each_side(data)), ours.instructions_once(setup)]
     _check(arms)
     once, sides, shared = in_turns([ours.Steps(arm) for arm in arms], sizes.repetitions)
     counts = [ours.computed(arm) for arm in arms]
@@ -47,16 +45,6 @@ def measure(sizes: Sizes) -> Figures:
         **{f"ranked.sides_{what}": count for what, count in counts[1].items()},
         "ranked.shared_instructions_tokens": counts[2]["tokens"],
     }
-
-
-def _with(setup: Setup, dataset: Prepared) -> Setup:
-    """The same engine on another form of the data."""
-    quadratic = setup.plan.room.quadratic
-    plan = make_plan(
-        dataset.comparisons, dataset.tokens.lengths_N, setup.config.train, 1, dataset.shared_C,
-        quadratic=quadratic, trunks_N2=dataset.trunks_N2,
-    )  # fmt: skip
-    return replace(setup, dataset=dataset, plan=plan)
 
 
 def rankings(sizes: Sizes) -> list[dict[str, str]]:

@@ -8,7 +8,7 @@ from jpo_dist import ranks
 from jpo_dist.engine import connect
 from jpo_dist.setup import Setup
 from launcher.bench import ours, peer
-from launcher.bench.clock import Spent, least, of_all_ranks
+from launcher.bench.clock import Spent, in_turns, least, of_all_ranks
 from launcher.bench.sizes import Figures, Sizes
 
 NATS = 1.0
@@ -24,11 +24,22 @@ class GuardError(AssertionError):
 
 
 def one_process(sizes: Sizes) -> Figures:
-    """Reference not cached, at the batch size that suits TRL best."""
+    """Reference not cached, at the batch size that suits TRL best; and what sharing instructions gains on top."""
     folder, rows = _begin(sizes)
     setup = ours.ready(sizes, rows, folder)
     best, found = best_batch(setup, folder, "training", sizes.trl_batches)
-    return found | {"training.trl_batch": best, **against_trl(setup, folder, sizes, "training", best)}
+    found |= {"training.trl_batch": best, **against_trl(setup, folder, sizes, "training", best)}
+    return found | instructions_once(setup, sizes)
+
+
+def instructions_once(setup: Setup, sizes: Sizes) -> Figures:
+    """`train.share_instructions` against our own step, on rows in which each instruction has two responses."""
+    shared = ours.instructions_once(setup)
+    apart, once = in_turns([ours.Steps(setup), ours.Steps(shared)], sizes.repetitions)
+    return {
+        "training.shared_instructions_gain": round(apart.cpu / once.cpu, 3),
+        "training.shared_instructions_tokens": ours.computed(shared)["tokens"],
+    }
 
 
 def cached(sizes: Sizes) -> Figures:
