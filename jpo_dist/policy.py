@@ -1,7 +1,6 @@
 """Models from disk: where the weights are, in what dtype, with which adapter. Only importer of peft."""
 
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -64,13 +63,10 @@ def model_folder(config: ModelConfig) -> str:
 
 
 def _refuse_adapter(folder: Path) -> None:
-    """An adapter alone is no model: transformers would miss a `model_type` in it. Beside a config of the base it
-    loads, but the base's weights are elsewhere, and the reference's cache would not be named by them."""
-    settings = folder / "adapter_config.json"
-    if settings.is_file():
-        base = json.loads(settings.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    """An adapter is no model: transformers would only miss a `model_type` in it, or a file of weights."""
+    if (folder / "adapter_config.json").is_file():
         raise ValueError(
-            f"{folder} holds an adapter of {base}, not a model; name a folder with the adapter merged in. For a run of "
+            f"{folder} holds an adapter, not a model; name a folder with the adapter merged in. For a run of "
             "jpo, `jpo export` with its config and model.lora.merge_on_export=true writes RUN.DIR/export-merged; any "
             "other is merged by peft's merge_and_unload() and save_pretrained()."
         )

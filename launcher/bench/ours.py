@@ -4,6 +4,7 @@ Legend: C comparisons, N items.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from jpo_dist import metrics, ranks, sources
 from jpo_dist.config import JpoConfig
 from jpo_dist.engine import StepOutcome
+from jpo_dist.held_out import score_comparisons
 from jpo_dist.margins import share_of
 from jpo_dist.paths import resolve
 from jpo_dist.plan import make_plan
@@ -25,6 +27,8 @@ from launcher.bench.sizes import Sizes
 
 TEMPLATE = "### Instructions: {instruction}\n\n### Response:"
 LR, BETA = 1e-4, 0.1
+NATS = 1.0
+"""What bfloat16 may cost a margin when an item is packed with others."""
 STEPS = 1000
 """More than anything here takes: each step is a whole epoch of the same comparisons."""
 
@@ -86,6 +90,17 @@ def on(setup: Setup, dataset: Prepared) -> Setup:
 def instructions_once(setup: Setup) -> Setup:
     """The same with `train.share_instructions`."""
     return on(setup, setup.dataset._replace(trunks_N2=trunks(setup.dataset.tokens)))
+
+
+def check_alike(arms: Sequence[Setup]) -> None:
+    """Raises AssertionError unless all arms score each comparison alike. To be called on fresh weights: the larger a
+    trained margin, the more bfloat16 rounds it."""
+    found = []
+    for arm in arms:
+        _, rows_CK = score_comparisons(arm.policy, arm.reference, arm.dataset, arm.config)
+        found.append(metrics.column(rows_CK, "logps/chosen") - metrics.column(rows_CK, "logps/rejected"))
+    apart = max(float(np.abs(margins - found[0]).mean()) for margins in found)
+    assert apart < NATS, f"margins of two arms are {apart:.2f} nats apart"
 
 
 class Steps:

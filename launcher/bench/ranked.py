@@ -8,19 +8,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from jpo_dist import metrics, sources
+from jpo_dist import sources
 from jpo_dist.engine import connect
-from jpo_dist.held_out import score_comparisons
 from jpo_dist.paths import resolve
 from jpo_dist.prepare import Prepared
 from jpo_dist.records import Item
-from jpo_dist.setup import Setup
 from launcher.bench import ours
 from launcher.bench.clock import in_turns
 from launcher.bench.sizes import Figures, Sizes
 
 RESPONSES = 4
-NATS = 1.0  # what bfloat16 may cost a margin when an item is packed with others
 
 
 def measure(sizes: Sizes) -> Figures:
@@ -31,7 +28,7 @@ def measure(sizes: Sizes) -> Figures:
     setup = ours.ready(sizes, rankings(sizes), Path(tempfile.mkdtemp()), train={"sample_by": "group", "shuffle": True})
     data = setup.dataset
     arms = [setup, ours.on(setup, each_side(data)), ours.instructions_once(setup)]
-    _check(arms)
+    ours.check_alike(arms)
     once, sides, shared = in_turns([ours.Steps(arm) for arm in arms], sizes.repetitions)
     counts = [ours.computed(arm) for arm in arms]
     return {
@@ -68,13 +65,3 @@ def each_side(dataset: Prepared) -> Prepared:
         edges = edges.set_column(edges.schema.get_field_index(name), name, pa.array(np.arange(start, start + count)))
     apart = replace(compared, items=compared.items.take(pa.array(sides)), comparisons=edges)
     return dataset._replace(comparisons=apart, tokens=dataset.tokens.take(sides), trunks_N2=None)
-
-
-def _check(arms: list[Setup]) -> None:
-    """All arms score each comparison alike."""
-    found = []
-    for arm in arms:
-        _, rows_CK = score_comparisons(arm.policy, arm.reference, arm.dataset, arm.config)
-        found.append(metrics.column(rows_CK, "logps/chosen") - metrics.column(rows_CK, "logps/rejected"))
-    apart = max(float(np.abs(margins - found[0]).mean()) for margins in found)
-    assert apart < NATS, f"margins of two arms are {apart:.2f} nats apart"

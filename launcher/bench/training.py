@@ -27,14 +27,15 @@ def one_process(sizes: Sizes) -> Figures:
     """Reference not cached, at the batch size that suits TRL best; and what sharing instructions gains on top."""
     folder, rows = _begin(sizes)
     setup = ours.ready(sizes, rows, folder)
+    shared = ours.instructions_once(setup)
+    ours.check_alike([setup, shared])
     best, found = best_batch(setup, folder, "training", sizes.trl_batches)
     found |= {"training.trl_batch": best, **against_trl(setup, folder, sizes, "training", best)}
-    return found | instructions_once(setup, sizes)
+    return found | instructions_once(setup, shared, sizes)
 
 
-def instructions_once(setup: Setup, sizes: Sizes) -> Figures:
+def instructions_once(setup: Setup, shared: Setup, sizes: Sizes) -> Figures:
     """`train.share_instructions` against our own step, on rows in which each instruction has two responses."""
-    shared = ours.instructions_once(setup)
     apart, once = in_turns([ours.Steps(setup), ours.Steps(shared)], sizes.repetitions)
     return {
         "training.shared_instructions_gain": round(apart.cpu / once.cpu, 3),
