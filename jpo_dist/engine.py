@@ -228,19 +228,27 @@ class Engine:
             state["step"] = state["step"].clone()
 
     def whole_parameters(self, *, trainable_only: bool = False) -> Iterable[tuple[str, torch.Tensor]]:
-        """Every parameter, put together from its shards one at a time, on the CPU. All ranks iterate in step."""
+        """See the function of this name."""
         return whole_parameters(self.module, self.zero_stage, trainable_only=trainable_only)
 
 
 def whole_parameters(
     module: nn.Module, zero_stage: int, *, trainable_only: bool = False
 ) -> Iterable[tuple[str, torch.Tensor]]:
+    """Every parameter, put together from its shards one at a time, on the CPU. All ranks iterate in step.
+
+    Then the buffers that a checkpoint has, unless `trainable_only`: some model types keep weights in them (the router
+    bias of DeepSeek-V3, the layer scale of Gemma 4), and a folder without these loads as another model.
+    """
     for name, parameter in module.named_parameters():
         if trainable_only and not parameter.requires_grad:
             continue
         gathered = deepspeed.zero.GatheredParameters([parameter]) if zero_stage == 3 else nullcontext()
         with gathered:
             yield name, parameter.detach().cpu().clone()
+    if not trainable_only:
+        kept = module.state_dict().keys()
+        yield from ((name, buffer.detach().cpu().clone()) for name, buffer in module.named_buffers() if name in kept)
 
 
 def _parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

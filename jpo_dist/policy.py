@@ -141,19 +141,26 @@ def load_model(config: ModelConfig, *, partitioned: Any = None, trainable: bool 
             raise
         raise ValueError(f"model.path ({config.path}): {NO_ATTENTION_FUNCTION}") from None
     model.config.use_cache = False
-    silence_dropout(model)
     if config.gradient_checkpointing and trainable:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if config.lora.rank and trainable:
         model = add_adapter(model, config.lora)
-    return model.train(trainable)
+    return silence(model)
 
 
-def silence_dropout(model: nn.Module) -> None:
-    """Scores must be repeatable: with dropout even step 0 would see policy and reference differ."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
+def silence(model: nn.Module) -> nn.Module:
+    """Scores must be repeatable: with dropout even step 0 would see policy and reference differ.
+
+    Everything is in evaluation mode, since model types draw in ways of their own while they train (PhiMoE its experts);
+    but for what is checkpointed, which it is in training mode only. Dropout is zero all the same, also where it is a
+    number and no module (OPT, Seed-OSS).
+    """
+    for module in model.eval().modules():
+        for name, value in vars(module).items():
+            if isinstance(value, float) and ("drop" in name or (name == "p" and isinstance(module, nn.Dropout))):
+                setattr(module, name, 0.0)
+        module.training = getattr(module, "gradient_checkpointing", False) is True
+    return model
 
 
 def add_adapter(model: nn.Module, config: LoraConfig) -> nn.Module:

@@ -24,7 +24,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from jpo_dist.attention import SEGMENTS, segment_attention
 from jpo_dist.config import ModelConfig
-from jpo_dist.policy import add_adapter, silence_dropout, torch_dtype
+from jpo_dist.policy import add_adapter, silence, torch_dtype
 from jpo_dist.score import Packed, Scorer
 
 
@@ -144,13 +144,12 @@ def _build(settings: Any, config: ModelConfig) -> Any:
             attn_implementation=SEGMENTS,
         )
         model.config.use_cache = False
-        silence_dropout(model)
         if config.gradient_checkpointing:
             with warnings.catch_warnings(action="ignore", category=FutureWarning):
                 model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if config.lora.rank:
             model = add_adapter(model, config.lora)
-    return model.train()
+    return silence(model)
 
 
 def _pretend(model: torch.nn.Module, mode: FakeTensorMode) -> None:

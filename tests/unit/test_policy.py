@@ -1,14 +1,20 @@
 """Models from disk: what is converted once, and what gets no adapter."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+import transformers as hf
 
 from jpo_dist import policy as module
-from jpo_dist.config import LoraConfig, ModelConfig
+from jpo_dist.config import DataConfig, LoraConfig, ModelConfig
 from jpo_dist.policy import add_adapter, load_model, model_folder
-from tests.support.tiny import tiny_model
+from jpo_dist.score import Scorer, item_scores, pack
+from jpo_dist.tokenize import tokenize
+from tests.support.tiny import PLAIN, byte_tokenizer, comparisons, tiny_model
 
 
 def test_a_converted_gguf_file_is_known_by_its_contents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,3 +64,35 @@ def test_other_layers_get_adapters(targets: Any) -> None:
     trained = {name for name, parameter in adapted.named_parameters() if parameter.requires_grad}
     assert trained
     assert not any("lm_head" in name for name in trained)
+
+
+SMALL: dict[str, Any] = {"vocab_size": 258, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+GATED: dict[str, Any] = {**SMALL, "intermediate_size": 48, "num_key_value_heads": 2, "head_dim": 8}
+DRAWS: dict[str, Callable[[], Any]] = {
+    "opt": lambda: hf.OPTConfig(**SMALL, ffn_dim=48, word_embed_proj_dim=32, max_position_embeddings=256, dropout=0.5),
+    "seed-oss": lambda: hf.SeedOssConfig(**GATED, residual_dropout=0.5, attention_dropout=0.5),
+    "phimoe": lambda: hf.PhimoeConfig(**GATED, num_local_experts=4, router_jitter_noise=0.5, input_jitter_noise=0.5),
+}
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+@pytest.mark.parametrize("family", DRAWS)
+def test_a_policy_that_trains_draws_nothing_and_scores_as_its_reference(
+    family: str, checkpointed: bool, tmp_path: Path
+) -> None:
+    """Their dropout is a number of theirs, no module; PhiMoE draws its experts."""
+    torch.manual_seed(0)
+    hf.AutoModelForCausalLM.from_config(DRAWS[family]()).save_pretrained(tmp_path)
+    config = ModelConfig(path=str(tmp_path), dtype="float32", gradient_checkpointing=checkpointed)
+    data = DataConfig(train="unused", template=PLAIN)
+    tokens = tokenize(byte_tokenizer(), comparisons(2).all_items(), data)
+    batch = pack(tokens, np.arange(len(tokens)), torch.device("cpu"))
+    policy, reference = load_model(config), load_model(config, trainable=False)
+    trained = [item_scores(Scorer(policy)(batch), batch) for _ in range(2)]
+    torch.testing.assert_close(trained[0], trained[1], rtol=0, atol=0)
+    torch.testing.assert_close(trained[0], item_scores(Scorer(reference)(batch), batch), rtol=0, atol=0)
+    forwards: list[object] = []
+    layer = next(m for name, m in policy.named_modules() if name.endswith("layers.1.self_attn"))
+    layer.register_forward_hook(lambda *_: forwards.append(1))
+    trained[0].sum().backward()
+    assert len(forwards) == checkpointed, "evaluation mode must not switch checkpointing off"
