@@ -33,6 +33,10 @@ class LoraConfig(Section):
     """Also export the base model with the adapter merged in."""
 
 
+def _is_commit(revision: str | None) -> bool:
+    return re.fullmatch("[0-9a-fA-F]{40}", revision or "") is not None
+
+
 class ModelConfig(Section):
     """The policy, and where it starts."""
 
@@ -52,8 +56,7 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _pinned_remote_code(self) -> Self:
-        pinned = re.fullmatch("[0-9a-fA-F]{40}", self.revision or "") is not None
-        if self.trust_remote_code and not pinned:
+        if self.trust_remote_code and not _is_commit(self.revision):
             raise ValueError(
                 f"trust_remote_code (true) needs revision (now {self.revision!r}) to be a 40-hex commit; pin it"
             )
@@ -122,6 +125,8 @@ class ReferenceConfig(Section):
     """live: a second engine. cached: score every item once, then free it. adapter_off: the LoRA base in the policy."""
     path: str | None = None
     """Where the reference's weights are; None: model.path."""
+    revision: str | None = None
+    """Hub revision of `path`. A 40-hex commit when model.trust_remote_code is on. Without `path`, model.revision."""
     cache_dir: str | None = None
     """Where cached scores are kept between runs; None: the user cache folder."""
     tokens_per_pass: Count = 65_536
@@ -308,5 +313,20 @@ class JpoConfig(Section):
         if self.reference.mode == "adapter_off" and self.reference.path not in (None, self.model.path):
             raise ValueError(
                 f"reference.path ({self.reference.path}) must be model.path with reference.mode=adapter_off; drop it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _pinned_code_of_the_reference(self) -> Self:
+        of_its_own = self.reference.path not in (None, self.model.path)
+        if self.reference.revision is not None and not of_its_own:
+            raise ValueError(
+                f"reference.revision ({self.reference.revision}) belongs to a reference.path other than model.path; "
+                "set that, or use model.revision"
+            )
+        if of_its_own and self.model.trust_remote_code and not _is_commit(self.reference.revision):
+            raise ValueError(
+                f"model.trust_remote_code (true) with reference.path ({self.reference.path}) needs reference.revision "
+                f"(now {self.reference.revision!r}) to be a 40-hex commit; pin it"
             )
         return self

@@ -3,8 +3,9 @@
 import json
 import os
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,13 +15,21 @@ from jpo_dist.engine import connect
 from jpo_dist.generate import generate
 from jpo_dist.held_out import score_comparisons
 from jpo_dist.paths import resolve
-from jpo_dist.policy import load_tokenizer, torch_dtype
+from jpo_dist.policy import load_tokenizer
 from jpo_dist.prepare import Prepared
-from jpo_dist.reference import cached, live, load_frozen
+from jpo_dist.reference import cached, live, load_frozen, reference_model
 from jpo_dist.setup import load_data
 from jpo_dist.verifiable import Constraint, passes
 
+UNREADABLE = "evaluate.instructions ({file}), line {number}: {rule}"
 INTERVALS = ("loss", "rewards/accuracies", "rewards/margins", "margin/instruction", "margin/response")
+
+
+class Task(NamedTuple):
+    """An instruction, and what a program can check in the answer."""
+
+    instruction: str
+    constraints: tuple[Constraint, ...]
 
 
 def evaluate_policy(
@@ -29,8 +38,10 @@ def evaluate_policy(
     """Score held-out comparisons with the policy and its reference; generate and check answers when asked to.
 
     All ranks call it. Writes `<run.dir>/evaluation.json`: {"policy", "comparisons": {protocol: {metric: [mean, low,
-    high]}}, "pass_rate": {...}}, intervals by bootstrap (95 %). Raises ValueError without held-out comparisons.
+    high]}}, "pass_rate": {...}}, intervals by bootstrap (95 %). Raises ValueError without held-out comparisons, and for
+    instructions that cannot be read, before anything is scored.
     """
+    tasks = read_tasks(instructions) if instructions is not None else []
     connect(timeout_s)
     _, held_out, notes = load_data(config, load_tokenizer(config.model))
     if held_out is None:
@@ -43,21 +54,35 @@ def evaluate_policy(
     policy = load_frozen(_with_policy(config, policy_folder))
     _, rows_CK = score_comparisons(policy, reference, held_out, config)
     result: dict[str, Any] = {"policy": policy_folder, "comparisons": with_intervals(rows_CK, held_out)}
-    if instructions is not None and ranks.rank() == 0:
-        result["pass_rate"] = pass_rate(config, policy_folder, instructions, max_new_tokens)
+    target = Path(config.run.dir) / "evaluation.json"
     if ranks.rank() == 0:
-        target = Path(config.run.dir) / "evaluation.json"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.with_suffix(".tmp")
-        aside.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        os.replace(aside, target)
+        _write(target, result)  # now: the answers take long, and may fail
+    if tasks:
+        work = partial(pass_rate, config, policy_folder, tasks, max_new_tokens) if ranks.rank() == 0 else dict
+        rates: dict[str, Any] = ranks.unhurried("generating answers", work)
+        if ranks.rank() == 0:
+            result["pass_rate"] = rates
+            _write(target, result)
     ranks.barrier()
     return result
 
 
+def _write(target: Path, result: dict[str, Any]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_suffix(".tmp")
+    aside.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    os.replace(aside, target)
+
+
 def _with_policy(config: JpoConfig, folder: str) -> JpoConfig:
     """`config` with `folder` in the reference's place: a policy that is not trained loads as a reference does."""
-    return config.model_copy(update={"reference": config.reference.model_copy(update={"path": folder})})
+    if config.model.trust_remote_code and folder != config.model.path and not Path(folder).is_dir():
+        raise ValueError(
+            f"evaluate.policy ({folder}) is not here, and model.trust_remote_code would run whatever code comes with "
+            "it; download it, and name the folder"
+        )
+    its_own = config.reference.model_copy(update={"path": folder, "revision": None})
+    return config.model_copy(update={"reference": its_own})
 
 
 def with_intervals(rows_CK: np.ndarray, held_out: Prepared) -> dict[str, dict[str, Any]]:
@@ -74,23 +99,41 @@ def with_intervals(rows_CK: np.ndarray, held_out: Prepared) -> dict[str, dict[st
     return result
 
 
-def pass_rate(config: JpoConfig, folder: str, instructions: str, max_new_tokens: int) -> dict[str, Any]:
+def read_tasks(file: str) -> list[Task]:
+    """One JSON object a line: {"instruction": text, "constraints": [...]}. Raises ValueError naming file and line."""
+    if not Path(resolve(file)).is_file():
+        raise ValueError(f"evaluate.instructions ({file}) is no file; correct the path")
+    tasks = []
+    for number, line in enumerate(Path(resolve(file)).read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            tasks.append(Task(str(row["instruction"]), tuple(Constraint.of(value) for value in row["constraints"])))
+        except (TypeError, KeyError, AttributeError):
+            rule = 'needs {"instruction": text, "constraints": [{"kind": ...}, ...]}'
+            raise ValueError(UNREADABLE.format(file=file, number=number, rule=rule)) from None
+        except ValueError as error:  # no JSON, or a constraint that is none
+            raise ValueError(UNREADABLE.format(file=file, number=number, rule=error)) from None
+    if not tasks:
+        raise ValueError(f"evaluate.instructions ({file}) is empty; leave the setting out, or name a file with some")
+    return tasks
+
+
+def pass_rate(config: JpoConfig, folder: str, tasks: list[Task], max_new_tokens: int) -> dict[str, Any]:
     """Share of generated answers that meet their instruction's constraints: overall, by kind, and the answers.
 
     An answer that is cut off at `max_new_tokens` fails, as in the sample data: it is not what the model would say.
     """
-    lines = Path(resolve(instructions)).read_text(encoding="utf-8").splitlines()
-    tasks = [json.loads(line) for line in lines if line.strip()]
-    texts = [task["instruction"] for task in tasks]
-    answers = generate(folder, texts, config.data.template, max_new_tokens, torch_dtype(config.model.dtype))
+    model = reference_model(_with_policy(config, folder))
+    answers = generate(model, [task.instruction for task in tasks], config.data.template, max_new_tokens)
     by_kind: dict[str, list[bool]] = defaultdict(list)
     checked = []
     for task, answer in zip(tasks, answers, strict=True):
-        constraints = [Constraint.of(value) for value in task["constraints"]]
-        passed = answer.finished and passes(constraints, answer.text)
-        row = {"instruction": task["instruction"], "answer": answer.text, "finished": answer.finished}
+        passed = answer.finished and passes(task.constraints, answer.text)
+        row = {"instruction": task.instruction, "answer": answer.text, "finished": answer.finished}
         checked.append({**row, "passed": passed})
-        for constraint in constraints:
+        for constraint in task.constraints:
             by_kind[constraint.kind].append(passed)
     verdicts = np.array([row["passed"] for row in checked], dtype=float)
     return {

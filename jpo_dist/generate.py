@@ -5,9 +5,11 @@ from typing import Any, NamedTuple
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from jpo_dist.policy import device
-from jpo_dist.records import Message
-from jpo_dist.template import instruction_text, make_template
+from jpo_dist.config import ModelConfig
+from jpo_dist.policy import device, model_folder, torch_dtype
+from jpo_dist.records import Item
+from jpo_dist.template import make_template
+from jpo_dist.tokenize import encode_instructions
 
 BATCH = 64
 
@@ -18,23 +20,27 @@ class Answer(NamedTuple):
     """The model ended it; False: it was cut off at max_new_tokens."""
 
 
-def generate(
-    folder: str, instructions: list[str], template: str, max_new_tokens: int, dtype: torch.dtype
-) -> list[Answer]:
-    """The most likely answer (greedy) of the model in `folder` to each instruction, without its end token."""
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left")
+def generate(config: ModelConfig, instructions: list[str], template: str, max_new_tokens: int) -> list[Answer]:
+    """The most likely answer (greedy) of the model in `config.path` to each instruction, without its end token.
+
+    The prompts are the very tokens that training puts before a response.
+    """
+    folder, source = model_folder(config), {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left", **source)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device()).eval()
+    model: Any = (
+        AutoModelForCausalLM.from_pretrained(folder, dtype=torch_dtype(config.dtype), **source).to(device()).eval()
+    )
     model.generation_config.max_length = None
     shape = make_template(tokenizer, template)
-    texts = [instruction_text(tokenizer, shape, (Message("user", text),)) for text in instructions]
+    prompts = encode_instructions(tokenizer, shape, [Item.of(text, "") for text in instructions])
     # Like lengths together: a padded batch costs as much as its longest row.
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     ends = [shape.end_ids[-1], tokenizer.eos_token_id]
-    answers = [Answer("", False)] * len(texts)
+    answers = [Answer("", False)] * len(prompts)
     for start in range(0, len(order), BATCH):
         rows = order[start : start + BATCH]
-        batch = tokenizer([texts[i] for i in rows], return_tensors="pt", padding=True, add_special_tokens=False)
+        batch = tokenizer.pad({"input_ids": [prompts[i] for i in rows]}, return_tensors="pt")
         with torch.no_grad():
             made = model.generate(
                 **batch.to(device()),

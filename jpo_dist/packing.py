@@ -54,7 +54,7 @@ def _units(items: Iterable[int], sizes: Sizes) -> list[_Unit]:
     if not sizes.trunks:
         return [_Unit([i], lengths[i], lengths[i] ** 2) for i in items]
     grown: dict[int, list[int]] = {}
-    for i in items:
+    for i in sorted(items):  # sets differ in order: the same items must always go to the same ranks
         grown.setdefault(sizes.trunks[i], []).append(i)
     return [
         _Unit(

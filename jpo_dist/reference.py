@@ -21,11 +21,13 @@ from torch import nn
 from jpo_dist import ranks
 from jpo_dist.config import JpoConfig, ModelConfig
 from jpo_dist.engine import Engine, deepspeed_config, freeze, partitioned, release
+from jpo_dist.manifest import sync_file
 from jpo_dist.paths import cache_folder
 from jpo_dist.plan import MicroStep
 from jpo_dist.policy import adapter_off, device, load_model, model_folder, torch_dtype
 from jpo_dist.prepare import Prepared
 from jpo_dist.score import Packed, Scorer, item_scores, move, pack
+from jpo_dist.spool import sync_folder
 from jpo_dist.tokenize import TokenizedItems
 
 logger = logging.getLogger(__name__)
@@ -44,7 +46,8 @@ def reference_model(config: JpoConfig) -> ModelConfig:
     """The policy's model section with the reference's own path, and neither adapter nor GGUF of the policy."""
     if config.reference.path is None or config.reference.path == config.model.path:
         return config.model
-    return config.model.model_copy(update={"path": config.reference.path, "gguf_file": None, "revision": None})
+    its_own = {"path": config.reference.path, "gguf_file": None, "revision": config.reference.revision}
+    return config.model.model_copy(update=its_own)
 
 
 def load_frozen(config: JpoConfig) -> nn.Module:
@@ -277,7 +280,12 @@ def _join(rows: list[tuple[TokenizedItems, int]]) -> TokenizedItems:
 def _read_cache(folder: Path, wanted: Container[str]) -> Iterator[tuple[str, np.ndarray]]:
     """What the cache knows of the items in `wanted`."""
     for part in sorted(folder.glob("part-*.parquet")):
-        table = pq.read_table(part, schema=_SCHEMA).combine_chunks()
+        try:
+            table = pq.read_table(part, schema=_SCHEMA).combine_chunks()
+        except pa.ArrowInvalid as error:
+            logger.warning("%s is damaged and set aside; its items are scored again: %s", part, error)
+            os.replace(part, part.with_name(f"damaged-{part.name}"))
+            continue
         ends = table["logps"].chunk(0).offsets.to_numpy() if table.num_rows else np.zeros(1)
         values = table["logps"].chunk(0).values.to_numpy() if table.num_rows else np.zeros(0)
         for i, key in enumerate(table["item"].to_pylist()):
@@ -290,4 +298,6 @@ def _append(folder: Path, scored: dict[str, np.ndarray]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     aside = folder / f".{uuid.uuid4().hex}"
     pq.write_table(pa.table([list(scored), list(scored.values())], schema=_SCHEMA), aside)
+    sync_file(aside)  # else a host that loses power may keep the name without the contents
     os.replace(aside, folder / f"part-{uuid.uuid4().hex}.parquet")
+    sync_folder(folder)

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from jpo_dist.evaluate import pass_rate
+from jpo_dist.evaluate import pass_rate, read_tasks
 from jpo_dist.policy import model_folder
 from launcher import stages
 from launcher.config import RunConfig, absolute, load
@@ -37,7 +37,8 @@ def demo(config: RunConfig, out: Console) -> None:
 
 def _answers(config: RunConfig, folder: str, out: Console) -> dict[str, Any]:
     assert config.evaluate.instructions is not None
-    result = pass_rate(config, folder, config.evaluate.instructions, config.evaluate.max_new_tokens)
+    tasks = read_tasks(config.evaluate.instructions)
+    result = pass_rate(config, folder, tasks, config.evaluate.max_new_tokens)
     out.print(f"{result['answers']} answers, {result['rate'][0]:.1%} meet their constraints", highlight=False)
     return result
 

@@ -120,6 +120,11 @@ def test_a_bad_value_of_two_permitted_kinds_is_shown_under_its_own_key() -> None
             {"reference": {"mode": "adapter_off", "path": "other"}, "model": {"lora": {"rank": 4}}},
             ["reference.path (other)", "must be model.path"],
         ),
+        (
+            {"reference": {"path": "other"}, "model": {"trust_remote_code": True, "revision": "a" * 40}},
+            ["model.trust_remote_code (true) with reference.path (other)", "reference.revision (now None)", "pin it"],
+        ),
+        ({"reference": {"revision": "v1"}}, ["reference.revision (v1)", "reference.path", "use model.revision"]),
         ({"objective": {"loss": "ipo", "label_smoothing": 0.1}}, ["label_smoothing (0.1)", "not ipo", "use 0"]),
         (
             {"engine": {"zero_stage": 2, "offload_params": {"device": "cpu"}}},
