@@ -39,6 +39,8 @@ WEIGHTS = (".safetensors", ".bin")
 DECIDING = ("config.json", "adapter_config.json", "*.py")
 """Files that decide what a model computes, beside its weights: not those of tokenizer and generation."""
 ITEMS_PER_PART = 8192
+SAMPLES, SAMPLE_BYTES = 64, 16_384
+"""Of a file of weights, to tell it from another."""
 _SCHEMA = pa.schema([("item", pa.string()), ("logps", pa.list_(pa.float32()))])
 
 
@@ -236,6 +238,21 @@ def weights_digest(folder: Path, facts: list[str]) -> str:
     for file in files:
         with file.open("rb") as stream:
             total.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()[:32]
+
+
+def weights_mark(model: ModelConfig) -> str:
+    """Tells the weights of two models apart by samples from all over their files, so that none is read whole. The same
+    wherever the files lie."""
+    total = hashlib.sha256()
+    folder = weights_folder(model)
+    for file in sorted(file for weights in WEIGHTS for file in folder.glob(f"*{weights}")):
+        with file.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            for sample in range(SAMPLES):
+                stream.seek(max(0, size - SAMPLE_BYTES) * sample // (SAMPLES - 1))
+                total.update(stream.read(SAMPLE_BYTES))
+            total.update(str(size).encode())
     return total.hexdigest()[:32]
 
 

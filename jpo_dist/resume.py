@@ -1,8 +1,12 @@
 """From a run folder back into a run: what is saved beside the engine's shards, and when it may be loaded."""
 
+import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
 
 from jpo_dist import ranks
 from jpo_dist.archive import Carrier, find_commit, store_of
@@ -13,6 +17,7 @@ from jpo_dist.engine import Engine, connect
 from jpo_dist.export import export
 from jpo_dist.policy import load_tokenizer
 from jpo_dist.records import digest
+from jpo_dist.reference import reference_model, weights_mark
 from jpo_dist.reshape import discard, reshape
 from jpo_dist.rng import seed_rng
 from jpo_dist.setup import Setup, build_policy
@@ -20,6 +25,7 @@ from jpo_dist.spool import read_lines
 
 logger = logging.getLogger(__name__)
 
+WEIGHTS_OF_MODEL, WEIGHTS_OF_REFERENCE = "model.path", "reference.path"
 IDENTITY = "tokens:"
 """Begins the identities that cover the tokens themselves; earlier ones covered their number, and began with nothing."""
 
@@ -37,6 +43,8 @@ class TrainState:
     nonfinite_in_a_row: int = 0
     plan: str = ""
     """Identity of the comparisons and their order: not equal, and the run is another one."""
+    method: dict[str, Any] = field(default_factory=dict)
+    """What else makes it another run, by key, as `method_of` has it. Commits of earlier versions have none."""
 
 
 def plan_identity(setup: Setup) -> str:
@@ -44,6 +52,39 @@ def plan_identity(setup: Setup) -> str:
     train = setup.config.train
     order = [train.comparisons_per_step, train.shuffle, train.sample_by, train.seed, setup.plan.num_steps]
     return IDENTITY + digest([setup.dataset.comparisons.fingerprint, setup.dataset.tokens.contents(), order])
+
+
+def start_of(config: JpoConfig) -> dict[str, Any]:
+    """What the weights of a commit are changes of: DeepSpeed loads an adapter into any base that it fits."""
+    return {
+        WEIGHTS_OF_MODEL: weights_mark(config.model),
+        **_flat("model.lora", config.model.lora, but="merge_on_export"),
+    }
+
+
+def method_of(config: JpoConfig) -> dict[str, Any]:
+    """`start_of`, and what the loss measures by and against. How it is minimised (optim) may change during a run."""
+    reference = {WEIGHTS_OF_REFERENCE: weights_mark(reference_model(config))}
+    made: dict[str, Any] = json.loads(json.dumps(start_of(config) | reference | _flat("objective", config.objective)))
+    return made
+
+
+def _flat(name: str, section: BaseModel, but: str = "") -> dict[str, Any]:
+    return {f"{name}.{key}": value for key, value in section.model_dump(mode="json").items() if key != but}
+
+
+def check_method(resumed: Commit | None, method: dict[str, Any], config: JpoConfig) -> None:
+    """Raises ResumeError where `method` is not what the run of `resumed` began with."""
+    if resumed is None:
+        return
+    before = resumed.facts["state"].get("method", {})
+    for key, now in method.items():
+        if key not in before or before[key] == now:
+            continue
+        where = f"the commit of step {resumed.step} in run.dir ({config.run.dir}) was written with"
+        if key in (WEIGHTS_OF_MODEL, WEIGHTS_OF_REFERENCE):
+            raise ResumeError(f"{where} other weights than those of {key} now; set it back, or use another run.dir")
+        raise ResumeError(f"{where} {key}={before[key]}, now it is {now}; set it back, or use another run.dir")
 
 
 def loadable(resumed: Commit | None, config: JpoConfig, elastic: bool) -> Path | None:
@@ -74,14 +115,14 @@ def loadable(resumed: Commit | None, config: JpoConfig, elastic: bool) -> Path |
     return resumed.path if stage == 0 else reshape(resumed)  # without ZeRO every rank has all of it
 
 
-def restore(setup: Setup, resumed: Commit | None, folder: Path | None) -> TrainState:
+def restore(setup: Setup, resumed: Commit | None, folder: Path | None, method: dict[str, Any]) -> TrainState:
     """State and weights of `resumed` from `folder` (`loadable`), or a fresh state.
 
     Raises ResumeError when it is a commit of another run.
     """
     identity = plan_identity(setup)
     if resumed is None or folder is None:
-        return TrainState(plan=identity)
+        return TrainState(plan=identity, method=method)
     state = TrainState(**resumed.facts["state"])
     if not state.plan.startswith(IDENTITY):
         raise ResumeError(
@@ -96,7 +137,7 @@ def restore(setup: Setup, resumed: Commit | None, folder: Path | None) -> TrainS
     load_commit(setup.policy, resumed, folder, setup.config)
     if ranks.rank() == 0:
         logger.info("resumed at step %d from %s", state.step, resumed.path)
-    return state
+    return replace(state, method=state.method or method)
 
 
 def load_commit(policy: Engine, resumed: Commit, folder: Path, config: JpoConfig) -> None:
@@ -139,8 +180,10 @@ def export_commit(config: JpoConfig, timeout_s: float = 600.0, *, elastic: bool 
     connect(timeout_s)
     must = config.model_copy(update={"checkpoint": config.checkpoint.model_copy(update={"resume": "must"})})
     resumed = find_commit(must, store_of(config))
-    folder = loadable(resumed, config, elastic)
     assert resumed is not None
+    with ranks.together("reading what the run began from"):
+        check_method(resumed, start_of(config), config)
+    folder = loadable(resumed, config, elastic)
     assert folder is not None
     policy = build_policy(config)
     load_commit(policy, resumed, folder, config)

@@ -18,7 +18,7 @@ from jpo_dist.faults import fault_point
 from jpo_dist.held_out import score_comparisons
 from jpo_dist.network import network_facts
 from jpo_dist.plan import Step
-from jpo_dist.resume import TrainState, loadable, metrics_at, restore, save
+from jpo_dist.resume import TrainState, check_method, loadable, method_of, metrics_at, restore, save
 from jpo_dist.setup import Setup, set_up
 from jpo_dist.step import learning_rate, train_step
 from jpo_dist.watch import Watch, own_tokens, watching
@@ -61,9 +61,12 @@ def train(
     run_dir = Path(config.run.dir)
     attempt, store = open_run(config)
     resumed = find_commit(config, store)
+    with ranks.together("reading what the run begins from"):
+        method = method_of(config)
+        check_method(resumed, method, config)
     shards = loadable(resumed, config, elastic)
     setup = set_up(config)
-    state = restore(setup, resumed, shards)
+    state = restore(setup, resumed, shards, method)
     network = network_facts(watch.hosts, setup.device)
     diary = Diary.open(setup, resumed, network) if ranks.rank() == 0 else None
     uploads = carrier(config, store, attempt, resumed, diary.writer.log_upload) if store and diary else None

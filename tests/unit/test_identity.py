@@ -1,5 +1,7 @@
 """Which run a commit belongs to."""
 
+import json
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,10 +11,10 @@ import pytest
 
 from jpo_dist.config import DataConfig, TrainConfig
 from jpo_dist.prepare import prepare
-from jpo_dist.resume import ResumeError, plan_identity, restore
+from jpo_dist.resume import ResumeError, check_method, method_of, plan_identity, restore
 from jpo_dist.tokenize import TokenizedItems
 from tests.support.runs import config_for
-from tests.support.tiny import byte_tokenizer, comparisons
+from tests.support.tiny import byte_tokenizer, comparisons, save_tiny
 
 DATA = DataConfig(train="unused", template="### {instruction}\n>")
 
@@ -57,4 +59,39 @@ def test_other_tokens_are_another_run_though_as_many() -> None:
 def test_a_commit_of_another_run_is_refused_and_so_is_one_that_cannot_tell(plan: str, said: str) -> None:
     resumed: Any = SimpleNamespace(facts={"state": {"step": 4, "plan": plan}})
     with pytest.raises(ResumeError, match=said):
-        restore(setup_with(), resumed, Path("anything"))
+        restore(setup_with(), resumed, Path("anything"), {})
+
+
+CHANGES: list[tuple[dict[str, Any], str]] = [
+    ({}, ""),
+    ({"optim": {"lr": 0.5}}, ""),
+    ({"model": {"path": "a copy"}}, ""),
+    ({"model": {"path": "other"}}, r"was written with other weights than those of model\.path now; set it back"),
+    ({"reference": {"path": "a copy"}}, ""),
+    ({"reference": {"path": "other"}}, r"other weights than those of reference\.path now"),
+    ({"objective": {"beta": 0.5}}, r"was written with objective\.beta=0\.1, now it is 0\.5; set it back"),
+    ({"model": {"lora": {"rank": 4}}}, r"model\.lora\.rank=2, now it is 4"),
+    ({"model": {"lora": {"rank": 2, "merge_on_export": True}}}, ""),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), CHANGES)
+def test_a_commit_goes_on_from_the_same_weights_by_the_same_objective_only(
+    change: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DeepSpeed loads an adapter into any base that it fits, and a reference is in no commit at all."""
+    for name, seed in (("model", 0), ("a copy", 0), ("other", 1)):
+        save_tiny(tmp_path / name, seed=seed)
+    monkeypatch.chdir(tmp_path)
+    model = {"path": "model", "dtype": "float32", "lora": {"rank": 2}}
+    first = config_for("unused", "d", "some/run", model=model)
+    now = config_for("unused", "d", "some/run", **{**change, "model": model | change.get("model", {})})
+    state = {"step": 4, "method": json.loads(json.dumps(method_of(first)))}
+    resumed: Any = SimpleNamespace(facts={"state": state}, step=4)
+    with pytest.raises(ResumeError, match=said) if said else nullcontext():
+        check_method(resumed, method_of(now), now)
+
+
+def test_commits_of_earlier_versions_say_nothing_of_their_method(tmp_path: Path) -> None:
+    config = config_for(save_tiny(tmp_path / "model"), "d", "some/run")
+    check_method(SimpleNamespace(facts={"state": {"step": 4}}, step=4), method_of(config), config)  # type: ignore[arg-type]
