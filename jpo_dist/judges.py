@@ -16,6 +16,7 @@ from jpo_dist.judge_config import JudgeConfig, RewardModelConfig
 from jpo_dist.paths import resolve
 from jpo_dist.questions import fill, plain_instruction
 from jpo_dist.records import Item
+from jpo_dist.template import chat_text
 from jpo_dist.verifiable import check, constraints_of
 
 
@@ -97,10 +98,7 @@ def tokenized(items: Sequence[Item], config: RewardModelConfig) -> list[list[int
                 "reward_model.template (chat) needs a tokenizer with a chat template; give text with {instruction} "
                 "and {response} instead"
             )
-        texts = [
-            str(tokenizer.apply_chat_template(_turns(item), tokenize=False, add_generation_prompt=False))
-            for item in items
-        ]
+        texts = [chat_text(tokenizer, _turns(item)) for item in items]
         return [list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
     for name in ("{instruction}", "{response}"):
         if name not in config.template:

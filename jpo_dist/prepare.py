@@ -11,6 +11,7 @@ from jpo_dist.config import DataConfig, TrainConfig
 from jpo_dist.paths import cache_folder
 from jpo_dist.prefix import shared_prefixes, trunks
 from jpo_dist.records import ComparisonSet, digest
+from jpo_dist.template import chat_template
 from jpo_dist.tokenize import TokenizedItems, tokenize
 
 KEPT_FROM = 20_000
@@ -66,7 +67,7 @@ def tokens_of(tokenizer: Any, comparisons: ComparisonSet, data: DataConfig) -> T
     """Tokens of all items. Those of a large set are made once on each host, then memory-mapped by all its ranks."""
     if comparisons.num_items < KEPT_FROM or not tokenizer.is_fast:
         return tokenize(tokenizer, comparisons.all_items(), data)
-    template = tokenizer.get_chat_template() if data.template == "chat" else data.template
+    template = chat_template(tokenizer) if data.template == "chat" else data.template
     cut = data.over_long == "truncate" and (data.max_length, data.max_instruction_length)
     vocabulary = [tokenizer.backend_tokenizer.to_str(), tokenizer.bos_token_id, tokenizer.eos_token_id]
     folder = cache_folder("tokens") / digest([comparisons.items["id"].to_pylist(), vocabulary, template, cut])

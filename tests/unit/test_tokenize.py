@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from jpo_dist.config import DataConfig, TrainConfig
 from jpo_dist.prepare import OverLongError, prepare
 from jpo_dist.records import Comparison, ComparisonSet, Item, Message
-from jpo_dist.template import make_template
+from jpo_dist.template import chat_template, instruction_text, make_template
 from jpo_dist.tokenize import TokenizedItems, tokenize
 from tests.support.tiny import CHAT_TEMPLATE, PLAIN, byte_tokenizer
 
@@ -193,6 +193,17 @@ def test_an_end_of_turn_token_without_a_role_is_found(closing: str) -> None:
     template = TURNS + "{% if add_generation_prompt %}<assistant>{% else %}" + closing + "{% endif %}"
     tokenizer = with_template(template, "<|end|>", named=False)
     assert text_of(tokenizer, list(make_template(tokenizer, "chat").end_ids)) == "<|end|>"
+
+
+DATED = "{% if strftime_now is defined %}{% set d = strftime_now('%d %b %Y, %-d %B, %A') %}{% endif %}Today: {{ d }};"
+
+
+def test_a_template_that_writes_the_date_writes_the_same_every_day() -> None:
+    """Else a run that is continued after midnight has other tokens, and two hosts of one run may."""
+    tokenizer = with_template(DATED + TURNS + PROMPT, "<|end|>")
+    text = instruction_text(tokenizer, make_template(tokenizer, "chat"), (Message("user", "hi"),))
+    assert text == "Today: 26 Jul 2024, 26 July, Friday;<user>hi<|end|>\n<assistant>"
+    assert chat_template(with_template(TURNS)) == TURNS, "and others are left as they are"
 
 
 def test_conversations_keep_their_turns() -> None:
