@@ -4,12 +4,14 @@ The configuration is built in one place from typed fields: DeepSpeed accepts unk
 """
 
 import ctypes
+import glob
 import logging
 import os
 import socket
 import sys
+import tempfile
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -208,7 +210,8 @@ class Engine:
         decays = [group["weight_decay"] for group in groups]
         settings.load_universal_checkpoint = universal
         try:
-            path, client = self._engine.load_checkpoint(str(folder), tag=TAG, load_module_strict=False)
+            with _without_patterns(folder) as plain:
+                path, client = self._engine.load_checkpoint(str(plain), tag=TAG, load_module_strict=False)
         finally:
             settings.load_universal_checkpoint = False  # a save under this setting would leave the weights out
         if path is None:
@@ -230,6 +233,18 @@ class Engine:
     def whole_parameters(self, *, trainable_only: bool = False) -> Iterable[tuple[str, torch.Tensor]]:
         """See the function of this name."""
         return whole_parameters(self.module, self.zero_stage, trainable_only=trainable_only)
+
+
+@contextmanager
+def _without_patterns(folder: Path) -> Iterator[Path]:
+    """`folder` by a name without `[`, `*` or `?`: DeepSpeed looks for its shards by a pattern that begins with it."""
+    if glob.escape(str(folder)) == str(folder):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as aside:
+        link = Path(aside) / "commit"
+        link.symlink_to(folder.absolute())
+        yield link
 
 
 def whole_parameters(
