@@ -18,6 +18,8 @@ Kind = Literal["pairs", "responses", "candidates"]
 FIRST, SECOND, TIE = 0, 1, 2
 SCORE_FIELDS = ("fine-grained_score", "overall_score", "score")
 """Where the score of one of several completions is looked for, in this order."""
+RATING_COLUMNS = frozenset({"score", "helpfulness", "label"})
+"""Each rates the only response of its row."""
 
 
 class Names(NamedTuple):
@@ -149,7 +151,7 @@ def _several(row: Row, names: Names, instruction: str, responses: str, scores: s
             raise BadField(scores, "not as many as responses")
     turns = fields.prompt(row[instruction], instruction)
     # A place in a ranking compares with places in the same ranking and nothing else: a scale for each row.
-    is_ranking = scores is None and not isinstance(found[0], dict)
+    is_ranking = scores is None and not names.score and not isinstance(found[0], dict)
     scale = names.source if is_ranking else names.scale
     ratings: list[Rating] = []
     bad: list[BadField] = []

@@ -1,10 +1,12 @@
 """Settings of one source of preferences."""
 
-from typing import Literal
+from difflib import get_close_matches
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from jpo_dist.config import Positive, Section
+from jpo_dist.layouts import COLUMNS
 
 LayoutName = Literal[
     "auto",
@@ -39,6 +41,25 @@ class SourceConfig(Section):
     tell; in place of scores that the source has."""
     weight: Positive | None = None
     """Share of this source in the mixture, relative to the other sources'; None (in all of them): take everything."""
+
+    @model_validator(mode="after")
+    def _columns_of_layouts(self) -> Self:
+        for name in self.columns:
+            if name not in COLUMNS:
+                near = get_close_matches(name, sorted(COLUMNS), n=1)
+                meant = f"did you mean {near[0]}? " if near else ""
+                raise ValueError(
+                    f"columns.{name}: no layout has such a column; {meant}known: {', '.join(sorted(COLUMNS))}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _one_score_that_is_read(self) -> Self:
+        if self.score is not None and "score" in self.columns:
+            raise ValueError(f"score ({self.score}) and columns.score ({self.columns['score']}): leave one out")
+        if self.score is not None and self.layout not in ("auto", "rating", "responses"):
+            raise ValueError(f"score ({self.score}) is not read in layout {self.layout}; leave one of the two out")
+        return self
 
     @property
     def scores(self) -> tuple[str, ...]:

@@ -6,14 +6,16 @@ and reason, or it is counted and named in the report.
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
+from difflib import get_close_matches
 from itertools import islice
 from typing import Any, Literal
 
 from jpo_dist.fields import NUMBERS, BadField
 from jpo_dist.formats import Columns
 from jpo_dist.judges import checker_scores
-from jpo_dist.layouts import COLUMNS, LAYOUTS, Layout, Names, Reading, layout_of, mean_score, read_row
+from jpo_dist.layouts import COLUMNS, LAYOUTS, RATING_COLUMNS, Layout, Names, Reading, layout_of, mean_score, read_row
 from jpo_dist.places import Table, open_place
 from jpo_dist.preferences import (
     BAD_ROWS_TO_KEEP,
@@ -161,19 +163,30 @@ def _read(layout: Layout | None, row: dict[str, Any] | BadField, source: SourceC
         raise row
     if layout is None:
         raise BadField("", "unknown layout")
-    return read_row(layout, _renamed(row, source), names, named=source.layout != "auto")
+    return read_row(layout, _renamed(row, layout, source), names, named=source.layout != "auto")
 
 
-def _renamed(row: dict[str, Any], source: SourceConfig) -> dict[str, Any]:
-    """The row under the names that layouts know, its score under `score`."""
+def _renamed(row: dict[str, Any], layout: Layout, source: SourceConfig) -> dict[str, Any]:
+    """The row under the names that layouts know, its score under `score`. Raises BadField for a row without a column
+    that the source names: what the row has under the layout's own name is something else."""
     if not source.columns and not source.scores:
         return row
-    theirs = set(source.columns.values())
-    renamed = {name: value for name, value in row.items() if name not in theirs}
-    renamed |= {ours: row[their] for ours, their in source.columns.items() if their in row}
-    if source.scores and all(column in row for column in source.scores):
+    for their in source.columns.values():
+        if their not in row:
+            raise BadField(their, "missing field")
+    hidden = _hidden(source)
+    renamed = {name: value for name, value in row.items() if name not in hidden}
+    renamed |= {ours: row[their] for ours, their in source.columns.items()}
+    if source.scores and "score" in layout.columns:  # in other layouts it is a key of each completion
         renamed["score"] = mean_score(row, source.scores)
     return renamed
+
+
+def _hidden(source: SourceConfig) -> set[str]:
+    """Columns that are not what their name says: others are read in their place, or they have another name. Where the
+    source says what rates a response, none of the columns that usually do."""
+    named = {*source.columns, *(["score"] if source.scores else [])}
+    return named | set(source.columns.values()) | (RATING_COLUMNS if named & RATING_COLUMNS else set())
 
 
 def _columns(source: SourceConfig) -> Columns:
@@ -188,19 +201,65 @@ def _detect(table: Table, source: SourceConfig, candidates: bool) -> Layout | No
     """
     everything = _columns(source)._replace(wanted=None)
     rows = [row for _, row in islice(table.rows(everything), _ROWS_TO_DETECT) if not isinstance(row, BadField)]
+    there = _keys(rows)
+    if rows:
+        for ours, their in source.columns.items():
+            _refuse_absent(table.name, f"columns.{ours}", their, there)
     name = None if source.layout == "auto" else source.layout
-    columns = [_column_names(row, source) for row in rows]
+    columns = [_column_names(row, source, there) for row in rows]
     votes = Counter(layout for names in columns if (layout := layout_of(names, name)))
     if columns and not votes:
-        found = ", ".join(sorted({name for names in columns for name in names})) or "none"
         raise ValueError(
-            f"{table.name}: its columns ({found}) are of no known layout; rename them to one of: "
-            f"{_nearest(set(found.split(', ')), name)} (all layouts: docs/data.md)"
+            f"{table.name}: its columns ({', '.join(sorted(there)) or 'none'}) are of no known layout; rename them to "
+            f"one of: {_nearest(set().union(*columns), name)} (all layouts: docs/data.md)"
         )
     layout = votes.most_common(1)[0][0] if votes else None
     if layout and layout.kind == "candidates" and not candidates:
         raise ValueError(f"{table.name}: pairs without a verdict (no column feedback); label them first: jpo judge")
+    if layout and source.scores:
+        _check_score(table.name, layout, source, rows)
     return layout
+
+
+def _column_names(row: dict[str, Any], source: SourceConfig, there: set[str]) -> set[str]:
+    """The row's columns under the names that layouts know, with all that the source names: a row that lacks one is a
+    bad row of its layout, not a good one of another. `there`: the columns of all rows."""
+    is_column = source.layout == "rating" or bool(there & set(source.scores))
+    named = {*source.columns, *(["score"] if source.scores and is_column else [])}
+    return (set(row) - _hidden(source)) | named
+
+
+def _check_score(place: str, layout: Layout, source: SourceConfig, rows: list[dict[str, Any]]) -> None:
+    """Raises ValueError when the score that the source names is not there, or this layout would not look at it."""
+    there: set[str] = set()
+    if layout.name in ("rating", "unscored"):
+        there = _keys(rows)
+    elif layout.name == "responses" and "scores" not in layout.columns:
+        responses = source.columns.get(layout.columns[1], layout.columns[1])
+        lists = (row[responses] for row in rows if isinstance(row.get(responses), list))
+        there = _keys(one for found in lists for one in found if isinstance(one, dict))
+    if not there:
+        raise ValueError(
+            f"{place}: score ({', '.join(source.scores)}) names a column of rows with one response, or a key of "
+            f"completions that are objects; this is {' '.join(layout.columns)}: leave score out"
+        )
+    for score in source.scores:
+        _refuse_absent(place, "score", score, there)
+
+
+def _keys(rows: Iterable[dict[str, Any]]) -> set[str]:
+    return {name for row in rows for name in row}
+
+
+def _refuse_absent(place: str, key: str, name: str, there: set[str]) -> None:
+    """A slip in a name must not make every row of the file bad, or leave it to the columns that layouts know."""
+    if name not in there:
+        near = get_close_matches(name, sorted(there), n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(
+            f"{place}: {key} ({name}) is in none of its rows (the first {_ROWS_TO_DETECT} were looked at); "
+            f"{meant}there are: {', '.join(sorted(there))}"
+        )
 
 
 def _nearest(columns: set[str], name: str | None) -> str:
@@ -209,10 +268,3 @@ def _nearest(columns: set[str], name: str | None) -> str:
     known = [layout for layout in LAYOUTS if name in (None, layout.name)]
     known.sort(key=lambda layout: (-len(columns & set(layout.columns)), layout.name not in usual))
     return "; ".join(" ".join(layout.columns) for layout in known[:3])
-
-
-def _column_names(row: dict[str, Any], source: SourceConfig) -> list[str]:
-    try:
-        return list(_renamed(row, source))
-    except BadField:
-        return [*_renamed({**row, **dict.fromkeys(source.scores, 0.0)}, source)]
