@@ -36,8 +36,10 @@ class BadRowError(ValueError):
         self.file, self.line, self.field, self.reason, self.others = file, line, field, reason, others
 
     def __str__(self) -> str:
+        rows = "row" if self.others == 1 else "rows"
+        others = f" ({self.others} more bad {rows} in this file)" if self.others else ""
         return (
-            f"{BadRow(self.file, self.line, self.field, self.reason)} ({self.others} more bad rows in this file). "
+            f"{BadRow(self.file, self.line, self.field, self.reason)}{others}. "
             "Correct the rows, or count them and go on: data.on_bad_row=skip in jpo train, on_bad_row=skip in data "
             "build and judge, --on-bad-row skip in inspect and export."
         )

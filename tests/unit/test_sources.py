@@ -199,6 +199,16 @@ def test_error_names_file_line_field_reason_how_many_others_and_the_fix(tmp_path
     assert "data.on_bad_row=skip" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("bad", "told"), [(1, "r_chosen: empty. Correct"), (2, "empty (1 more bad row in this file). C")]
+)
+def test_an_error_speaks_of_other_bad_rows_only_where_there_are_some(tmp_path, bad, told):
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join([GOOD, *[GOOD.replace(b"Pear.", b" ")] * bad]))
+    with pytest.raises(BadRowError) as caught:
+        read(str(tmp_path / "a.jsonl"), on_bad_row="error")
+    assert told in str(caught.value)
+
+
 def test_a_row_without_its_prompt_does_not_pass_for_an_implicit_one(tmp_path):
     row = {"prompt": "Name a fruit.", "chosen": "It is a pear.", "rejected": "It is a brick."}
     lost = {key: row[key] for key in ("chosen", "rejected")}
