@@ -34,11 +34,11 @@ def build(
         refuse_lost("output", settings.output)
         built = build_set(settings)
         write(built, Path(settings.output))
-        out.print("\n".join(lines(built.report)), markup=False, highlight=False, soft_wrap=True)
+        _say("\n".join(lines(built.report)))
         if built.candidates:
             there = f"{settings.output}/candidates.jsonl"
-            out.print(f"have them judged: jpo judge configs/judge.yaml candidates={there}", soft_wrap=True)
-        out.print(f"written: {settings.output}; look at it: jpo data inspect {settings.output}", soft_wrap=True)
+            _say(f"have them judged: jpo judge configs/judge.yaml candidates={there}")
+        _say(f"written: {settings.output}; look at it: jpo data inspect {settings.output}")
 
 
 @app.command()
@@ -48,8 +48,8 @@ def inspect(
     html: Annotated[Path | None, typer.Option(help="Also write a self-contained page with plots.")] = None,
     tokenizer: Tokenizer = None,
     on_bad_row: Annotated[str, typer.Option(help="skip: count bad rows; error: stop at them.")] = "skip",
-    seed: Annotated[int, typer.Option(help="Which comparisons are shown.")] = 0,
-    examples: Annotated[int, typer.Option(help="How many.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Which comparisons are shown.")] = 0,
+    examples: Annotated[int, typer.Option(min=0, help="How many.")] = 3,
 ) -> None:
     """What is in a set of comparisons, whatever its layout."""
     with explained():
@@ -72,7 +72,7 @@ def inspect(
         for table in tables(found):
             out.print(table)
         if html is not None:
-            out.print(f"page: {html}", soft_wrap=True, highlight=False)
+            _say(f"page: {html}")
 
 
 @app.command()
@@ -89,7 +89,7 @@ def export(
 
         refuse_lost("FOLDER", folder)
         for line in export_tasks(where, folder, to, on_bad_row):
-            out.print(line, soft_wrap=True, highlight=False)
+            _say(line)
 
 
 @app.command("import")
@@ -106,4 +106,9 @@ def import_(
         refuse_lost("FOLDER", folder)
         report: dict[str, Any] = import_annotations(export_file, folder, from_)
         out.print_json(json.dumps(report))
-        out.print(f"written: {folder}", soft_wrap=True, highlight=False)
+        _say(f"written: {folder}")
+
+
+def _say(text: str) -> None:
+    """As it is: `[x]` in a path is no markup, and a path is not broken where the terminal ends."""
+    out.print(text, markup=False, highlight=False, soft_wrap=True)

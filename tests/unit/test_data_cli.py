@@ -1,0 +1,50 @@
+"""`jpo data …`, in this process: what it refuses, and how it prints the paths it was given."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from launcher.data_cli import app
+
+PAIRS = [{"instruction": "Say.", "response_0": "a", "response_1": "b", "feedback": verdict} for verdict in (0, 1)]
+BUILD = "sources: [{path: %s}]\noutput: %s\nsplit: {validation: 0.0, test: 0.0}\npairs: []\n"
+
+
+def said(*arguments: str | Path, code: int = 0) -> str:
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in PAIRS))
+    return file
+
+
+@pytest.mark.parametrize("option", ["--seed", "--examples"])
+def test_a_negative_number_is_refused_with_the_name_of_its_option(pairs: Path, option: str):
+    told = said("inspect", pairs, option, "-1", code=2)
+    assert option in told
+    assert "greater than or equal to 0" in told
+
+
+def test_brackets_in_paths_are_printed(pairs: Path):
+    folder = pairs.parent / "[x] y"
+    folder.mkdir()
+    page, tasks, config, built = folder / "p.html", folder / "tasks", folder / "b.yaml", folder / "set"
+    assert f"page: {page}\n" in said("inspect", pairs, "--html", page)
+    assert f"tasks: {tasks}/conditional.tasks.json; " in said("export", pairs, tasks)
+    config.write_text(BUILD % (pairs, f"'{built}'"))
+    told = said("build", config, "candidates.policy=conditional")
+    assert f"candidates={built}/candidates.jsonl\n" in told
+    assert f"written: {built}; look at it: jpo data inspect {built}\n" in told
+    exported = json.loads((tasks / "conditional.tasks.json").read_text())
+    result = [{"from_name": "preference", "type": "choices", "value": {"choices": ["first"]}}]
+    for number, task in enumerate(exported):
+        task["id"], task["annotations"] = number, [{"id": number, "completed_by": 1, "result": result}]
+    (folder / "export.json").write_text(json.dumps(exported))
+    assert f"written: {folder / 'people'}\n" in said("import", folder / "export.json", folder / "people")
