@@ -43,6 +43,12 @@ class SourceConfig(Section):
     """Share of this source in the mixture, relative to the other sources'; None (in all of them): take everything."""
 
     @model_validator(mode="after")
+    def _somewhere(self) -> Self:
+        if not self.path or (isinstance(self.path, list) and "" in self.path):
+            raise ValueError(f"path ({self.path!r}): nothing is named; name a file, folder, glob or hub id")
+        return self
+
+    @model_validator(mode="after")
     def _columns_of_layouts(self) -> Self:
         for name in self.columns:
             if name not in COLUMNS:

@@ -114,7 +114,14 @@ def _checked(preferences: Preferences, source: SourceConfig, checker: str) -> Pr
 
 
 def _listed(where: str | list[str]) -> list[str]:
+    refuse_empty(where)
     return [where] if isinstance(where, str) else where
+
+
+def refuse_empty(where: str | list[str]) -> None:
+    """Raises ValueError for an empty name, which to the system is the folder that the command runs in."""
+    if not where or (isinstance(where, list) and "" in where):
+        raise ValueError(f"{where!r}: nothing is named; name a file, folder, glob or hub id ('.' is this folder)")
 
 
 def collect(

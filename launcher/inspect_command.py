@@ -15,6 +15,7 @@ def look(where: str, tokenizer: str | None, on_bad_row: str, seed: int, examples
     """Read `where` and inspect it. A built set comes with all its splits and with what was read for it."""
     if on_bad_row not in ("skip", "error"):
         raise ValueError(f"on_bad_row ({on_bad_row}) is skip or error")
+    sources.refuse_empty(where)
     loaded = None if tokenizer is None else _tokenizer(tokenizer)
     folder = Path(resolve(where))
     if is_set(folder):

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from jpo_dist.records import Comparison, ComparisonSet, Item
+from jpo_dist.set_folder import write_set
 from launcher.data_cli import app
 
 PAIRS = [{"instruction": "Say.", "response_0": "a", "response_1": "b", "feedback": verdict} for verdict in (0, 1)]
@@ -30,6 +32,16 @@ def test_a_negative_number_is_refused_with_the_name_of_its_option(pairs: Path, o
     told = said("inspect", pairs, option, "-1", code=2)
     assert option in told
     assert "greater than or equal to 0" in told
+
+
+def test_no_name_is_not_the_folder_one_stands_in(pairs: Path, monkeypatch: pytest.MonkeyPatch):
+    """Neither as a folder of files nor as a built set."""
+    monkeypatch.chdir(pairs.parent)
+    assert "'': nothing is named" in said("inspect", "", code=2)
+    assert "'': nothing is named" in said("export", "", "tasks", code=2)
+    write_set(ComparisonSet.build([Comparison(Item.of("i", "a"), Item.of("i", "b"))]), pairs.parent / "set", {})
+    monkeypatch.chdir(pairs.parent / "set")
+    assert "'': nothing is named" in said("inspect", "", code=2)
 
 
 def test_brackets_in_paths_are_printed(pairs: Path):

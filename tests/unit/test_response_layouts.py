@@ -335,6 +335,9 @@ def test_a_score_that_the_layout_would_not_look_at_is_refused(tmp_path: Path, ro
         ({"columns": {"xyz": "honesty"}}, r"columns\.xyz: no layout has such a column; known: "),
         ({"columns": {"score": "a"}, "score": "b"}, r"score \(b\) and columns\.score \(a\): leave one out"),
         ({"layout": "thumbs", "score": "honesty"}, r"score \(honesty\) is not read in layout thumbs"),
+        ({"path": ""}, r"path \(''\): nothing is named"),
+        ({"path": []}, r"path \(\[\]\): nothing is named"),
+        ({"path": ["a.jsonl", ""]}, r"path \(\['a.jsonl', ''\]\): nothing is named"),
     ],
 )
 def test_settings_of_a_source_that_can_mean_nothing_are_refused(settings: dict[str, Any], told: str):

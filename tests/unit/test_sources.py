@@ -209,6 +209,14 @@ def test_an_error_speaks_of_other_bad_rows_only_where_there_are_some(tmp_path, b
     assert told in str(caught.value)
 
 
+@pytest.mark.parametrize("where", ["", [], ["a.jsonl", ""]])
+def test_an_empty_name_is_not_the_folder_one_stands_in(tmp_path, monkeypatch, where):
+    write_jsonl(tmp_path / "a.jsonl")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="nothing is named; name a file"):
+        read(where, on_bad_row="error")
+
+
 def test_a_row_without_its_prompt_does_not_pass_for_an_implicit_one(tmp_path):
     row = {"prompt": "Name a fruit.", "chosen": "It is a pear.", "rejected": "It is a brick."}
     lost = {key: row[key] for key in ("chosen", "rejected")}
