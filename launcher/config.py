@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, Field, ValidationError
 
@@ -64,6 +64,7 @@ def load_as(kind: type[Config], path: str | Path, overrides: list[str] | None = 
         merged = OmegaConf.load(path)
         for item in overrides or []:
             key, _, value = _quoted(item, kind).partition("=")
+            _refuse_beyond(merged, key)
             # One key at a time: merged as a mapping, `sources.0.path` would not find its place in a list.
             OmegaConf.update(merged, key, OmegaConf.from_dotlist([f"value={value}"])["value"], merge=True)
         values = OmegaConf.to_container(merged, resolve=True)
@@ -72,6 +73,21 @@ def load_as(kind: type[Config], path: str | Path, overrides: list[str] | None = 
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: a config is a mapping of sections, this is a {type(values).__name__}")
     return parse_as(kind, {str(key): value for key, value in values.items()}, str(path))
+
+
+def _refuse_beyond(config: Any, key: str) -> None:
+    """Raises ValueError where a key goes through a list to an entry that it does not have: OmegaConf says no more than
+    that an index is out of range, and takes -2 for the entry of a list of one."""
+    parts = key.replace("[", ".").replace("]", "").split(".")
+    for at, part in enumerate(parts):
+        if isinstance(config, ListConfig):
+            if not (part.isdecimal() and int(part) < len(config)):
+                entries = "1 entry" if len(config) == 1 else f"{len(config)} entries"
+                numbers = f"its numbers are 0 to {len(config) - 1}" if config else "add them in the file"
+                raise ValueError(f"{key}: {'.'.join(parts[:at])} has {entries}; {numbers}")
+            config = config[int(part)]
+        else:
+            config = config[part] if isinstance(config, DictConfig) and part in config else None
 
 
 def _quoted(override: str, kind: type[BaseModel]) -> str:

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from jpo_dist.build_config import BuildConfig
 from jpo_dist.records import Comparison, ComparisonSet, Item
 from jpo_dist.set_folder import write_set
+from launcher.config import ConfigError, load_as
 from launcher.data_cli import app
 
 PAIRS = [{"instruction": "Say.", "response_0": "a", "response_1": "b", "feedback": verdict} for verdict in (0, 1)]
@@ -60,3 +62,17 @@ def test_brackets_in_paths_are_printed(pairs: Path):
         task["id"], task["annotations"] = number, [{"id": number, "completed_by": 1, "result": result}]
     (folder / "export.json").write_text(json.dumps(exported))
     assert f"written: {folder / 'people'}\n" in said("import", folder / "export.json", folder / "people")
+
+
+@pytest.mark.parametrize("key", ["sources.1.path", "sources[1].path", "sources.1", "sources.-2.path", "sources.x.path"])
+def test_an_entry_that_a_list_does_not_have_is_told_with_those_it_has(pairs: Path, key: str):
+    """OmegaConf alone says "list index out of range", and takes -2 for the entry of a list of one."""
+    file = pairs.parent / "b.yaml"
+    file.write_text(BUILD % (pairs, "set"))
+    with pytest.raises(ConfigError) as refused:
+        load_as(BuildConfig, file, [f"{key}=x"])
+    assert str(refused.value) == f"{file}: {key}: sources has 1 entry; its numbers are 0 to 0"
+    assert load_as(BuildConfig, file, ["sources.0.path=x"]).sources[0].path == "x"
+    file.write_text("sources: []\noutput: set\n")
+    with pytest.raises(ConfigError, match="sources has 0 entries; add them in the file"):
+        load_as(BuildConfig, file, [f"{key}=x"])
