@@ -48,6 +48,7 @@ def model_folder(config: ModelConfig) -> str:
         raise FileNotFoundError(f"{where}: no such model folder; correct the path, or train and export it first")
     _refuse_adapter(Path(where))
     if config.gguf_file is None:
+        _refuse_run(config.path, Path(where))
         return where
     source = Path(where) / config.gguf_file
     if not source.is_file():
@@ -70,6 +71,29 @@ def _refuse_adapter(folder: Path) -> None:
             "jpo, `jpo export` with its config and model.lora.merge_on_export=true writes RUN.DIR/export-merged; any "
             "other is merged by peft's merge_and_unload() and save_pretrained()."
         )
+
+
+def _refuse_run(given: str, folder: Path) -> None:
+    """A run folder is no model: transformers would name every type that it knows before it says so."""
+    if folder.is_dir() and not (folder / "config.json").exists():
+        for inside in ("export", "export-merged"):
+            if (folder / inside / "config.json").is_file():
+                raise ValueError(f"model.path ({given}) holds no model; did you mean {Path(given, inside)}?")
+
+
+@contextmanager
+def _reading(config: ModelConfig) -> Iterator[None]:
+    """A name that leads nowhere is wrong input: one sentence of ours for a page of transformers' tracebacks."""
+    try:
+        yield
+    except OSError as error:
+        # Ours, which says it already, and the system's: a disk that fails, a file that nobody may read.
+        if isinstance(error, FileNotFoundError) or error.errno is not None:
+            raise
+        seen = Path(resolve(config.path)).is_dir()
+        where = "" if seen else "no folder seen from here, and not to be read from the hub: "
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        raise ValueError(f"model.path ({config.path}): {where}{reason}; correct the path") from None
 
 
 @lru_cache(maxsize=8)
@@ -115,9 +139,10 @@ def attention_share(config: ModelConfig) -> float:
 
 
 def load_tokenizer(config: ModelConfig) -> Any:
-    return AutoTokenizer.from_pretrained(
-        model_folder(config), revision=config.revision, trust_remote_code=config.trust_remote_code
-    )
+    with _reading(config):
+        return AutoTokenizer.from_pretrained(
+            model_folder(config), revision=config.revision, trust_remote_code=config.trust_remote_code
+        )
 
 
 def load_model(config: ModelConfig, *, partitioned: Any = None, trainable: bool = True) -> nn.Module:
@@ -128,7 +153,7 @@ def load_model(config: ModelConfig, *, partitioned: Any = None, trainable: bool 
     cannot be copied.
     """
     try:
-        with partitioned or nullcontext():
+        with _reading(config), partitioned or nullcontext():
             model = AutoModelForCausalLM.from_pretrained(
                 model_folder(config),
                 revision=config.revision,

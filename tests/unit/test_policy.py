@@ -11,7 +11,7 @@ import transformers as hf
 
 from jpo_dist import policy as module
 from jpo_dist.config import DataConfig, LoraConfig, ModelConfig
-from jpo_dist.policy import add_adapter, load_model, model_folder
+from jpo_dist.policy import add_adapter, load_model, load_tokenizer, model_folder
 from jpo_dist.score import Scorer, item_scores, pack
 from jpo_dist.tokenize import tokenize
 from tests.support.tiny import PLAIN, byte_tokenizer, comparisons, tiny_model
@@ -49,6 +49,38 @@ def test_an_adapter_is_no_model_and_the_way_to_one_is_named(tmp_path: Path) -> N
     assert model_folder(ModelConfig(path=str(base))) == str(base)
     with pytest.raises(ValueError, match=r"adapter holds an adapter, not a model; .*merge_on_export=true"):
         model_folder(ModelConfig(path=str(tmp_path / "adapter")))
+
+
+@pytest.mark.parametrize("load", [load_tokenizer, load_model])
+@pytest.mark.parametrize(
+    ("path", "reason"), [("my-model", "We couldn't connect to .*"), ("runs/my model", "Repo id must use .*")]
+)
+def test_a_name_that_leads_nowhere_is_one_sentence_of_ours(
+    load: Callable[[ModelConfig], Any], path: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub stands for one that cannot be reached: transformers says so in sixty lines of tracebacks."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    told = rf"model\.path \({path}\): no folder seen from here, and not to be read from the hub: {reason}"
+    with pytest.raises(ValueError, match=rf"^{told}[^.\n]; correct the path$") as caught:
+        load(ModelConfig(path=path, dtype="float32"))
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("inside", ["export", "export-merged"])
+def test_a_run_folder_is_no_model_and_the_one_in_it_is_named(
+    inside: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = Path("runs/a")
+    tiny_model().save_pretrained(run / inside)
+    with pytest.raises(ValueError, match=rf"model\.path \(runs/a\) holds no model; did you mean runs/a/{inside}\?"):
+        model_folder(ModelConfig(path="runs/a"))
+    assert model_folder(ModelConfig(path=f"runs/a/{inside}")) == f"runs/a/{inside}"
+    (run / "weights.gguf").touch()
+    monkeypatch.setenv("JPO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(module, "_convert_gguf", lambda source, folder, dtype: folder.mkdir())
+    assert "weights-" in model_folder(ModelConfig(path="runs/a", gguf_file="weights.gguf"))
 
 
 @pytest.mark.parametrize("targets", [["lm_head"], ["q_proj", "lm_head"]])
