@@ -16,6 +16,7 @@ import torch
 from filelock import FileLock
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers.pytorch_utils import Conv1D
 
 from jpo_dist.attention import NO_ATTENTION_FUNCTION, SEGMENTS
 from jpo_dist.config import LoraConfig, ModelConfig
@@ -195,7 +196,10 @@ def add_adapter(model: nn.Module, config: LoraConfig) -> nn.Module:
     settings = peft.LoraConfig(
         r=config.rank, lora_alpha=config.alpha, target_modules=config.target_modules, task_type="CAUSAL_LM"
     )
-    adapted = peft.get_peft_model(model, settings, autocast_adapter_dtype=False)
+    try:
+        adapted = peft.get_peft_model(model, settings, autocast_adapter_dtype=False)
+    except ValueError as error:
+        raise ValueError(_no_such_layers(model, config.target_modules, error)) from None
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(dtype)
@@ -211,6 +215,17 @@ def _refuse_head(model: Any, targets: list[str] | str) -> None:
             f"model.lora.target_modules ({', '.join(targets)}) has {named[0]}, the head: scores are computed from its "
             "weight in blocks, where an adapter would never take part; leave it out"
         )
+
+
+def _no_such_layers(model: Any, targets: list[str] | str, error: ValueError) -> str:
+    """peft knows neither the setting nor, in its words, what the model has instead."""
+    named = targets if isinstance(targets, str) else ", ".join(targets)
+    head = model.get_output_embeddings()
+    # By their kind, not by their weights: those of ZeRO-3 have no shape here.
+    layers = [name for name, m in model.named_modules() if isinstance(m, nn.Linear | Conv1D) and m is not head]
+    there = ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
+    reason = str(error).strip().partition("\n")[0].rstrip(".")
+    return f"model.lora.target_modules ({named}): {reason}; its layers are {there}; or say all-linear"
 
 
 @contextmanager

@@ -90,6 +90,13 @@ def test_an_adapter_of_the_head_is_refused(targets: list[str]) -> None:
         add_adapter(tiny_model(), LoraConfig(rank=2, target_modules=targets))
 
 
+def test_layers_that_are_not_there_are_answered_with_those_that_are() -> None:
+    told = r"^model\.lora\.target_modules \(nope\): .*nope.* not found.*; its layers are .*k_proj.*; or say all-linear$"
+    with pytest.raises(ValueError, match=told) as caught:
+        add_adapter(tiny_model(), LoraConfig(rank=2, target_modules=["nope"]))
+    assert not {"lm_head", "embed_tokens"} & set(str(caught.value).replace(",", " ").split())
+
+
 @pytest.mark.parametrize("targets", [["q_proj"], "all-linear"])
 def test_other_layers_get_adapters(targets: Any) -> None:
     adapted = add_adapter(tiny_model(), LoraConfig(rank=2, target_modules=targets))
