@@ -27,7 +27,7 @@ class LoraConfig(Section):
     """Rank of the adapters; 0 trains all weights instead."""
     alpha: Positive = 16.0
     """Adapter scale numerator: the update is alpha/rank * B A."""
-    target_modules: list[str] | Literal["all-linear"] = "all-linear"
+    target_modules: Annotated[list[str] | Literal["all-linear"], Field(min_length=1)] = "all-linear"
     """Names of the layers that get an adapter. The head cannot be one of them."""
     merge_on_export: bool = False
     """Also export the base model with the adapter merged in."""
@@ -66,7 +66,7 @@ class ModelConfig(Section):
 class DataConfig(Section):
     """Comparisons, and how an item becomes tokens."""
 
-    train: str | list[str]
+    train: str | list[str] = Field(min_length=1)
     """Files, folders, globs or hub ids with comparisons, or FOLDER[:SPLIT] of a set; `package:` as in model.path."""
     validation: str | list[str] | None = None
     """Held-out comparisons. None: the validation split of the set in `train`, if that is one, or else
@@ -170,7 +170,7 @@ class TrainConfig(Section):
     """group: comparisons that share items come one after another, so that a step scores fewer items. It is another
     sampling distribution: the comparisons of a step are then no longer independent draws."""
     shuffle: bool = True
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     eval_every: Annotated[int, Field(ge=0)] = 0
     """Steps between evaluations on held-out comparisons; 0: only before the first and after the last step."""
     max_nonfinite_steps: Count = 3
@@ -270,6 +270,14 @@ class CheckpointConfig(Section):
         return self
 
 
+_TRACKED = re.compile(
+    r"https?://[^/] | (sqlite|postgresql|mysql|mssql)([+]\w+)?://. | file:. | databricks(-uc)?($|://) | uc: "
+    r"| azureml:// | arn:aws:",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""What MLflow and the plugins that it names itself take for an address."""
+
+
 class TrackingConfig(Section):
     """MLflow. A server that is down never stops or slows training."""
 
@@ -281,11 +289,21 @@ class TrackingConfig(Section):
     system_metrics: bool = True
     """CPU, memory, disk, network and GPUs of every host, each 10 s, as MLflow's system metrics."""
 
+    @model_validator(mode="after")
+    def _uri_has_a_scheme(self) -> Self:
+        """A server that is down stops nothing, so a typing error here would be a run that nobody finds again."""
+        if self.uri not in (None, "none") and not _TRACKED.match(self.uri):
+            shown = "" if "@" in self.uri else f" ({self.uri})"  # not repeated: it may be the password
+            raise ValueError(
+                f"uri{shown} is no address that MLflow knows; write http://localhost:5000, sqlite:///FILE, or none"
+            )
+        return self
+
 
 class RunSection(Section):
     """Where a run lives."""
 
-    dir: str
+    dir: str = Field(min_length=1)
     """Folder for checkpoints, metrics.jsonl, export and the resolved config; shared by all hosts."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "jpo"
 

@@ -54,22 +54,17 @@ def load(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
 def load_as(kind: type[Config], path: str | Path, overrides: list[str] | None = None) -> Config:
     """As `load`, for another kind of config."""
     path = Path(path)
-    if not path.is_file():
-        near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        raise ConfigError(f"{path}: no such config; {'beside it: ' + ', '.join(near) if near else 'check the path'}")
-    for item in overrides or []:
-        if "=" not in item:
-            raise ConfigError(f"override {item!r} is not key=value; write for example objective.beta=0.2")
+    _refuse_missing(path)
+    changes = [_change(item, kind) for item in overrides or []]
     try:
         merged = OmegaConf.load(path)
-        for item in overrides or []:
-            key, _, value = _quoted(item, kind).partition("=")
+        for key, value in changes:
             _refuse_beyond(merged, key)
             # One key at a time: merged as a mapping, `sources.0.path` would not find its place in a list.
-            OmegaConf.update(merged, key, OmegaConf.from_dotlist([f"value={value}"])["value"], merge=True)
+            OmegaConf.update(merged, key, value, merge=True)
         values = OmegaConf.to_container(merged, resolve=True)
     except (OmegaConfBaseException, yaml.YAMLError, OSError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise ConfigError(f"{path}{_where_and_why(error)}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: a config is a mapping of sections, this is a {type(values).__name__}")
     return parse_as(kind, {str(key): value for key, value in values.items()}, str(path))
@@ -88,6 +83,44 @@ def _refuse_beyond(config: Any, key: str) -> None:
             config = config[int(part)]
         else:
             config = config[part] if isinstance(config, DictConfig) and part in config else None
+
+
+def _refuse_missing(path: Path) -> None:
+    if path.is_dir():
+        inside = path / "config.yaml"
+        fix = f"did you mean {inside}?" if inside.is_file() else "name a YAML file"
+        raise ConfigError(f"{path} is a folder, not a config; {fix}")
+    if not path.is_file():
+        near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        raise ConfigError(f"{path}: no such config; {'beside it: ' + ', '.join(near) if near else 'check the path'}")
+
+
+def _change(override: str, kind: type[BaseModel]) -> tuple[str, Any]:
+    """Key and value of an override. The value is not repeated where it cannot be read: it may be a secret."""
+    key, found, value = override.partition("=")
+    if not found:
+        raise ConfigError(f"override {override!r} is not key=value; write for example objective.beta=0.2")
+    if value == "None":  # as text it would be a name: of a file, or of a server
+        raise ConfigError(f"override {override}: no value is null in YAML; write {key}=null")
+    text = _quoted(override, kind).partition("=")[2]
+    try:
+        return key, OmegaConf.from_dotlist([f"value={text}"])["value"]
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        reason = getattr(error, "problem", None) or _first_line(error)
+        raise ConfigError(f"override {key}: {reason}; correct the value, or quote it") from None
+
+
+def _where_and_why(error: Exception) -> str:
+    """An error of a file in one line, with its place: libraries spread both over several, and a command ends in one."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        during = f" ({error.context})" if error.context else ""
+        return f", line {error.problem_mark.line + 1}: {error.problem}{during}; correct it"
+    key = getattr(error, "full_key", None)
+    return f": {key}: {_first_line(error)}" if key else f": {_first_line(error)}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def _quoted(override: str, kind: type[BaseModel]) -> str:
@@ -154,7 +187,7 @@ def explain(problem: Any, kind: type[BaseModel] = RunConfig) -> str:
     if problem["type"] == "extra_forbidden":
         return f"{key} is not a setting; {_nearest(location, kind)}"
     if problem["type"] == "value_error":
-        return f"{key + '.' if key else ''}{rule}"
+        return f"{key}{'.' if key and not rule.startswith(' ') else ''}{rule}"  # of a key in it, or of it itself
     return f"{key} ({problem['input']!r}): {rule[0].lower()}{rule[1:]}"
 
 

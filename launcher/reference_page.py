@@ -1,5 +1,6 @@
 """docs/config.md from the settings themselves: `python -m launcher.reference_page > docs/config.md`."""
 
+import re
 import sys
 from typing import Any, get_args, get_origin
 
@@ -51,17 +52,22 @@ def _section(model: type[BaseModel], prefix: str) -> list[str]:
 
 
 def _first(text: str | None) -> str:
-    return " ".join((text or "").strip().split("\n\n")[0].split())
+    return _as_typed(" ".join((text or "").strip().split("\n\n")[0].split()))
 
 
 def _words(field: FieldInfo) -> str:
-    return " ".join((field.description or "").split()).replace("|", "\\|")
+    return _as_typed(" ".join((field.description or "").split()).replace("|", "\\|"))
 
 
 def _default(field: FieldInfo) -> str:
     if field.default_factory is not None:
-        return f"`{field.default_factory()!r}`".replace("|", "\\|")  # type: ignore[call-arg]
-    return "required" if field.is_required() else f"`{field.default!r}`".replace("|", "\\|")
+        return _as_typed(f"`{field.default_factory()!r}`".replace("|", "\\|"))  # type: ignore[call-arg]
+    return "required" if field.is_required() else _as_typed(f"`{field.default!r}`".replace("|", "\\|"))
+
+
+def _as_typed(text: str) -> str:
+    """A setting that is None in the code is null in a file; what a checker of the user's returns stays None."""
+    return re.sub(r"(?<!or )\bNone\b", "null", text)
 
 
 def _kind(kind: Any) -> str:

@@ -98,6 +98,11 @@ def test_an_unknown_section_is_named_with_its_nearest_neighbour() -> None:
         ({"engine": {"zero_stage": 4}}, "engine.zero_stage (4)", "0, 1, 2 or 3"),
         ({"cluster": {"placement": "pack"}}, "cluster.placement ('pack')", "'PACK'"),
         ({"run": {"name": "../x"}}, "run.name ('../x')", "pattern"),
+        ({"run": {"dir": ""}}, "run.dir ('')", "at least 1"),
+        ({"data": {"train": ""}}, "data.train ('')", "at least 1"),
+        ({"data": {"train": []}}, "data.train ([])", "at least 1"),
+        ({"model": {"lora": {"target_modules": []}}}, "model.lora.target_modules ([])", "at least 1"),
+        ({"train": {"seed": 2**63}}, f"train.seed ({2**63})", f"less than or equal to {2**63 - 1}"),
     ],
 )
 def test_a_bad_value_is_shown_with_its_key_and_rule(sections: dict[str, Any], key_and_value: str, rule: str) -> None:
@@ -154,6 +159,37 @@ def test_settings_that_contradict_each_other_are_refused_with_the_fix(
 ) -> None:
     message = refusal(**sections)
     assert [word for word in words if word not in message] == []
+
+
+@pytest.mark.parametrize("uri", ["localhost:5000", "foo", "", "mlflow.db", "http:/host", "http://", "sqlite:mlflow.db"])
+def test_a_tracking_address_that_mlflow_would_not_understand_is_refused(uri: str) -> None:
+    """A server that is down stops nothing: the run would end untracked."""
+    assert refusal(tracking={"uri": uri}) == (
+        f"a.yaml: tracking.uri ({uri}) is no address that MLflow knows; write http://localhost:5000, sqlite:///FILE, "
+        "or none"
+    )
+
+
+def test_what_may_be_a_password_is_not_repeated() -> None:
+    assert "canary" not in refusal(tracking={"uri": "ann:canary@host:5000"})
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        None, "none", "http://localhost:5000", "https://host/mlflow", "sqlite:///mlflow.db", "file:///srv/mlruns",
+        "postgresql+psycopg2://host/mlflow", "mysql+pymysql://host/mlflow", "databricks", "databricks://profile",
+    ],
+)  # fmt: skip
+def test_a_tracking_address_that_mlflow_knows_is_taken(uri: str | None) -> None:
+    assert parse(merged({"tracking": {"uri": uri}})).tracking.uri == uri
+
+
+def test_a_rule_about_the_key_itself_follows_it_without_a_dot(tmp_path: Path) -> None:
+    path = tmp_path / "judge.yaml"
+    path.write_text("candidates: {instructions: d}\noutput: o\nendpoint: {base_url: foo, model: m}\n")
+    with pytest.raises(ConfigError, match=r"endpoint\.base_url \(foo\) is not an address"):
+        load_as(JudgeRunConfig, path)
 
 
 def test_all_problems_are_reported_at_once() -> None:
@@ -240,6 +276,52 @@ def test_text_settings_take_an_override_as_it_is(file: Path, text: str) -> None:
 def test_a_missing_file_names_its_neighbours(file: Path) -> None:
     with pytest.raises(ConfigError, match=r"other.yaml: no such config; beside it: run.yaml"):
         load(file.with_name("other.yaml"))
+
+
+@pytest.mark.parametrize("key", ["data.validation", "tracking.uri", "train.max_steps", "model.revision"])
+def test_none_is_refused_where_null_is_meant(file: Path, key: str) -> None:
+    """It was looked for as a file, and taken for an MLflow server."""
+    with pytest.raises(ConfigError, match=rf"override {key}=None: no value is null in YAML; write {key}=null"):
+        load(file, [f"{key}=None"])
+    assert load(file, ["data.validation='None'"]).data.validation == "None"
+
+
+@pytest.mark.parametrize(
+    ("inside", "fix"), [("config.yaml", "did you mean {}/config.yaml?"), ("x", "name a YAML file")]
+)
+def test_a_folder_is_no_config_and_the_one_in_it_is_named(tmp_path: Path, inside: str, fix: str) -> None:
+    (tmp_path / inside).touch()
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path)
+    assert str(caught.value) == f"{tmp_path} is a folder, not a config; {fix.format(tmp_path)}"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: [1, 2\n", ", line 2: did not find expected ',' or ']' (while parsing a flow sequence); correct it"),
+        ("a: 1\nb: c: d\n", ", line 2: mapping values are not allowed in this context; correct it"),
+        (YAML + "optim: {lr: '${x.y}'}\n", ": optim.lr: Interpolation key 'x.y' not found"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_explained_in_one_line_with_the_place(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert str(caught.value) == f"{path}{told}"
+
+
+@pytest.mark.parametrize("word", ["data.train=[canary", "optim.betas={canary: ["])
+def test_an_override_that_cannot_be_read_is_named_and_its_value_not_repeated(file: Path, word: str) -> None:
+    key = word.partition("=")[0]
+    with pytest.raises(
+        ConfigError, match=rf"^override {key}: did not find .*; correct the value, or quote it$"
+    ) as caught:
+        load(file, [word])
+    assert "canary" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["just text", ""])
@@ -344,3 +426,6 @@ def test_the_page_of_settings_is_the_one_the_code_writes() -> None:
     from launcher.reference_page import page
 
     assert (ROOT / "docs" / "config.md").read_text(encoding="utf-8") == page() + "\n"
+    assert "`None`" not in page()
+    assert "None:" not in page()
+    assert "returns its score, or None" in page()
