@@ -15,6 +15,13 @@ out, err = Console(emoji=False), Console(stderr=True, emoji=False)  # FOLDER:tra
 
 USAGE, FAILURE, TERMINATED = 2, 1, 143
 
+_PATHS: dict[type[OSError], str] = {
+    FileExistsError: "is there already, and is not what is needed; name another path",
+    IsADirectoryError: "is a folder, where a file is needed; correct the path",
+    NotADirectoryError: "leads through a file, or to one, where a folder is needed; correct the path",
+    PermissionError: "may not be used by this user; change its permissions, or name another path",
+}
+
 
 @contextmanager
 def explained() -> Iterator[None]:
@@ -37,18 +44,30 @@ def explained() -> Iterator[None]:
             err.print(traceback.format_exc().rstrip(), markup=False, highlight=False, soft_wrap=True)
         elif "\n" in str(error):
             err.print(str(error), markup=False, highlight=False, soft_wrap=True)
-        _fail(f"{type(error).__name__}: {_first_line(error)}", code or FAILURE)
+        _fail(f"{type(error).__name__}: {_sentence(error)}", code or FAILURE)
 
 
 def exit_code(error: Exception) -> int | None:
     """None for an error that nobody wrote for people: those keep their traceback."""
-    if is_input(error):
+    if is_input(error) or _rule_of_path(error):
         return USAGE
     ours = type(error).__module__.split(".")[0] in ("jpo_dist", "cluster", "launcher")
     return FAILURE if ours else None
 
 
-def _first_line(error: Exception) -> str:
+def _rule_of_path(error: Exception) -> str | None:
+    """What is wrong with the path in an error of the system, and the fix; None: no path is to blame.
+
+    Here and not in `is_input`, by which a failed rank is tried again: there another host may see the path.
+    """
+    named = isinstance(error, OSError) and error.filename is not None
+    return next((rule for kind, rule in _PATHS.items() if isinstance(error, kind)), None) if named else None
+
+
+def _sentence(error: Exception) -> str:
+    rule = _rule_of_path(error)
+    if isinstance(error, OSError) and rule:
+        return f"{error.filename} {rule}"
     return str(error).strip().partition("\n")[0]
 
 

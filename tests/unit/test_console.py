@@ -1,9 +1,12 @@
 """What a person reads when a command ends."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import typer
 
-from launcher.console import USAGE, explained, out
+from launcher.console import FAILURE, USAGE, explained, out
 
 
 def test_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]):
@@ -15,3 +18,36 @@ def test_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]):
     assert ended.value.exit_code == USAGE
     assert "sets/[a]:train: no split" in told.err
     assert told.out == "written: sets/a:train:\n"
+
+
+@pytest.mark.parametrize(
+    ("act", "rule"),
+    [
+        (lambda file: file.mkdir(exist_ok=True), "FileExistsError: {} is there already"),
+        (lambda file: (file / "a").write_text("x"), "NotADirectoryError: {}/a leads through a file"),
+        (lambda file: file.parent.read_text(), "IsADirectoryError: {.parent} is a folder"),
+        (lambda file: _refused(file), "PermissionError: {} may not be used by this user"),
+    ],
+)
+def test_a_path_that_is_something_else_is_wrong_input_and_named(
+    act: Callable[[Path], object], rule: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "[a].jsonl"
+    file.touch()
+    with pytest.raises(typer.Exit) as ended, explained():
+        act(file)
+    told = capsys.readouterr().err
+    assert ended.value.exit_code == USAGE
+    assert rule.format(file) in told
+    assert "Traceback" not in told
+
+
+def _refused(file: Path) -> None:
+    raise PermissionError(13, "Permission denied", str(file))  # root may do everything
+
+
+def test_an_error_of_the_system_without_a_path_keeps_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended, explained():
+        raise PermissionError(1, "Operation not permitted")
+    assert ended.value.exit_code == FAILURE
+    assert "Traceback" in capsys.readouterr().err
