@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -31,7 +31,7 @@ def train(config: ConfigPath, overrides: Overrides = None) -> None:
 
         folder = stages.train(resolved)
         if stages.is_driver():
-            out.print(f"exported model: {folder}", soft_wrap=True, highlight=False)
+            _say(f"exported model: {folder}")
 
 
 @app.command()
@@ -45,7 +45,7 @@ def evaluate(config: ConfigPath, overrides: Overrides = None) -> None:
         path = stages.evaluate(resolved)
         if stages.is_driver():
             out.print(evaluation_table(path))
-            out.print(f"written: {path}", soft_wrap=True, highlight=False)
+            _say(f"written: {path}")
 
 
 @app.command()
@@ -57,7 +57,7 @@ def export(config: ConfigPath, overrides: Overrides = None) -> None:
 
         folder = stages.export(resolved)
         if stages.is_driver():
-            out.print(f"exported model: {folder}", soft_wrap=True, highlight=False)
+            _say(f"exported model: {folder}")
 
 
 @app.command()
@@ -112,8 +112,8 @@ def judge(config: ConfigPath, overrides: Overrides = None) -> None:
         settings = load_as(JudgeRunConfig, config, overrides)
         found = run(settings)["outcomes"]
         told = [f"{found[outcome]} {outcome}" for outcome in OUTCOMES if found.get(outcome)]
-        out.print(", ".join(told), highlight=False)
-        out.print(f"comparisons, report.html: {settings.output}", soft_wrap=True, highlight=False)
+        _say(", ".join(told))
+        _say(f"comparisons, report.html: {settings.output}")
 
 
 @app.command()
@@ -121,7 +121,9 @@ def submit(
     config: ConfigPath,
     overrides: Overrides = None,
     address: Annotated[str | None, typer.Option(help="http://HOST:8265 of the head. [RAY_API_SERVER_ADDRESS]")] = None,
-    verb: Annotated[str, typer.Option(help="train, evaluate or export.")] = "train",
+    verb: Annotated[
+        Literal["train", "evaluate", "export"], typer.Option(help="What the job does with the config.")
+    ] = "train",
     working_dir: Annotated[Path, typer.Option(help="The code to ship; .rayignore says what not.")] = Path("."),
     job_id: Annotated[str | None, typer.Option("--id", help="Name of the job; default: run.name and the time.")] = None,
     wait: Annotated[bool, typer.Option(help="Follow the log and return the job's exit code.")] = True,
@@ -169,6 +171,11 @@ def doctor(
     with explained():
         healthy = examine(out, build=build)
     raise typer.Exit(0 if healthy else FAILURE)
+
+
+def _say(text: str) -> None:
+    """As it is: a path may have brackets in it."""
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _load(config: Path, overrides: list[str] | None) -> RunConfig:

@@ -4,17 +4,20 @@ What it adds is looked at here: the config is checked before anything is shipped
 is the job's own exit code, of which Ray's command makes 1.
 """
 
+import http.client
 import json
 import os
 import shlex
+import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from cluster.errors import ClusterError
 from cluster.secrets import ray_token
 from launcher.config import ConfigError, RunConfig, load_as, refuse_relative
 from launcher.console import FAILURE, TERMINATED, err, out
@@ -91,6 +94,7 @@ def run(job: Job) -> int:
             "no Ray token on this host: put the cluster's into a file that only you can read and name it in "
             "RAY_AUTH_TOKEN_PATH (default ~/.ray/auth_token)"
         )
+    _find_dashboard(job.address, token)
     out.print(shlex.join(job.command), markup=False, highlight=False, soft_wrap=True)
     ray = Path(sys.executable).parent / "ray"
     program = str(ray) if ray.exists() else "ray"
@@ -99,17 +103,34 @@ def run(job: Job) -> int:
     try:
         code = subprocess.run([program, *job.command[1:]], env=env, check=False).returncode
     except KeyboardInterrupt:
-        err.print(f"the job goes on; `ray job stop --address {job.address} {job.id}` ends it", highlight=False)
+        err.print(
+            f"the job goes on; `ray job stop --address {job.address} {job.id}` ends it", highlight=False, markup=False
+        )
         return INTERRUPTED
     return code if "--no-wait" in job.command else _outcome(job, token, code)
 
 
+def _find_dashboard(address: str, token: str | None) -> None:
+    """Raises ClusterError where nobody listens, of which Ray's command makes a page. Anything else is left to it."""
+    try:
+        _ask(f"{address}/api/version", token).close()
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None)
+        if isinstance(reason, ConnectionRefusedError | socket.gaierror):
+            raise ClusterError(
+                f"no Ray dashboard at {address} ({reason.strerror}); correct --address, or start the cluster"
+            ) from None
+
+
+def _ask(url: str, token: str | None) -> Any:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30)
+
+
 def _outcome(job: Job, token: str | None, code: int) -> int:
     """The exit code of the job's process. `code` is that of Ray's command: 0 also for a job that was stopped."""
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    request = urllib.request.Request(f"{job.address}/api/jobs/{job.id}", headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with _ask(f"{job.address}/api/jobs/{job.id}", token) as answer:
             about = json.load(answer)
     except (OSError, ValueError) as error:
         if isinstance(error, urllib.error.HTTPError) and error.code == 404:  # it was never accepted
@@ -125,5 +146,7 @@ def _outcome(job: Job, token: str | None, code: int) -> int:
             own = about.get("driver_exit_code")
             return code or FAILURE if own is None else 128 - own if own < 0 else own
         case status:
-            err.print(f"{job.id} is {status}; `ray job logs --address {job.address} -f {job.id}` follows it")
+            err.print(
+                f"{job.id} is {status}; `ray job logs --address {job.address} -f {job.id}` follows it", markup=False
+            )
             return code or FAILURE

@@ -1,0 +1,46 @@
+"""What the commands take and print, without what they start."""
+
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cluster.errors import ClusterError
+from launcher import stages, submit
+from launcher.cli import app
+
+YAML = "model: {path: m}\ndata: {train: d}\nrun: {dir: /runs/a}\n"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    path = tmp_path / "run.yaml"
+    path.write_text(YAML)
+    return str(path)
+
+
+@pytest.mark.parametrize("verb", ["train", "export"])
+def test_a_path_with_brackets_is_printed_with_them(config: str, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To rich they are markup, which it leaves out."""
+    monkeypatch.setattr(stages, verb, lambda _: Path("/runs/[a]/export"))
+    done = CliRunner().invoke(app, [verb, config])
+    assert done.output == "exported model: /runs/[a]/export\n"
+
+
+def test_a_job_is_only_of_a_command_that_there_is(config: str) -> None:
+    done = CliRunner().invoke(app, ["submit", config, "--address", "http://localhost:1", "--verb", "foo"])
+    assert done.exit_code == 2
+    assert "'foo' is not one of 'train', 'evaluate', 'export'" in " ".join(done.output.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
+def test_a_head_where_nobody_listens_is_said_before_ray_is_asked(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("Ray's command was started"))
+    with socket.socket() as taken:  # bound and not listening: nobody else gets this port meanwhile
+        taken.bind(("127.0.0.1", 0))
+        address = f"http://{host}:{taken.getsockname()[1]}"
+        with pytest.raises(ClusterError, match=rf"^no Ray dashboard at {address} \(.+\); correct --address"):
+            submit.run(submit.Job(address, "a", ["ray", "job", "submit"]))
