@@ -1,5 +1,18 @@
 """`python -m launcher` is `jpo`."""
 
-from launcher.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """Ctrl-C ends the seconds of imports in the same words as all that comes after (launcher.console)."""
+    try:
+        from launcher.cli import main as begin
+
+        begin()
+    except KeyboardInterrupt:
+        sys.stderr.write("error (exit 130): interrupted\n")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -95,6 +95,8 @@ def test_over_long_items_are_counted_cut_or_an_error_as_told(tiny: Files, warm: 
         (["model.pth=x"], "model.pth is not a setting; did you mean model.path?"),
         (["objective.beta=-1"], "objective.beta"),
         (["objective.beta"], "override 'objective.beta' is not key=value"),
+        (["data.validation=None"], "write data.validation=null"),
+        (["run.dir={empty}"], "empty.jsonl is there already"),
     ],
 )
 def test_wrong_input_is_named_in_one_message(

@@ -2,6 +2,7 @@
 
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from cluster.errors import ClusterError
 from launcher import stages, submit
+from launcher.__main__ import main
 from launcher.cli import app
 
 YAML = "model: {path: m}\ndata: {train: d}\nrun: {dir: /runs/a}\n"
@@ -44,3 +46,19 @@ def test_a_head_where_nobody_listens_is_said_before_ray_is_asked(host: str, monk
         address = f"http://{host}:{taken.getsockname()[1]}"
         with pytest.raises(ClusterError, match=rf"^no Ray dashboard at {address} \(.+\); correct --address"):
             submit.run(submit.Job(address, "a", ["ray", "job", "submit"]))
+
+
+def test_ctrl_c_during_the_imports_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupts:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "launcher.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "launcher.cli")
+    monkeypatch.setattr(sys, "meta_path", [Interrupts(), *sys.meta_path])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "error (exit 130): interrupted\n"
