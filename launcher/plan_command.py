@@ -179,10 +179,10 @@ def _subject(config: RunConfig, options: Options, on_gpu: bool) -> Subject:
         tokenizer = load_tokenizer(config.model)
         prepared, held_out, notes = load_data(config, tokenizer)
     except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
+        first = str(error).strip().splitlines()[0].rstrip(".")
         raise ValueError(
-            f"the plan needs model.path's tokenizer and data.train: {first} To plan before you have them, say how long "
-            "an item is, in tokens: --lengths 80,60 (mean, standard deviation)"
+            f"the plan needs model.path's tokenizer and data.train: {first}. To plan before you have them, say how "
+            "long an item is, in tokens: --lengths 80,60 (mean, standard deviation)"
         ) from error
     evaluated = None if held_out is None else (held_out.comparisons, held_out.tokens.lengths_N)
     lengths_N, shared_C, trunks_N2 = prepared.tokens.lengths_N, prepared.shared_C, prepared.trunks_N2
@@ -201,9 +201,9 @@ def _settings(config: RunConfig, model_config: Path | None) -> Any:
         )
     except (OSError, ValueError) as error:
         where = f"--model-config ({model_config})" if model_config else f"model.path ({config.model.path})"
-        first = str(error).strip().splitlines()[0]
+        first = str(error).strip().splitlines()[0].rstrip(".")
         raise ValueError(
-            f"{where}: no model configuration can be read there: {first} Correct it, or name the model's config.json: "
+            f"{where}: no model configuration can be read there: {first}. Correct it, or name the model's config.json: "
             "--model-config FILE"
         ) from error
 
