@@ -83,13 +83,13 @@ def _refuse_run(given: str, folder: Path) -> None:
 
 
 @contextmanager
-def _reading(config: ModelConfig) -> Iterator[None]:
+def reading(config: ModelConfig) -> Iterator[None]:
     """A name that leads nowhere is wrong input: one sentence of ours for a page of transformers' tracebacks."""
     try:
         yield
     except OSError as error:
-        # Ours, which says it already, and the system's: a disk that fails, a file that nobody may read.
-        if isinstance(error, FileNotFoundError) or error.errno is not None:
+        # Ours says it already (the hub's are of classes of their own); the system's is a disk that fails, say.
+        if type(error) is FileNotFoundError or error.errno is not None:
             raise
         seen = Path(resolve(config.path)).is_dir()
         where = "" if seen else "no folder seen from here, and not to be read from the hub: "
@@ -140,7 +140,7 @@ def attention_share(config: ModelConfig) -> float:
 
 
 def load_tokenizer(config: ModelConfig) -> Any:
-    with _reading(config):
+    with reading(config):
         return AutoTokenizer.from_pretrained(
             model_folder(config), revision=config.revision, trust_remote_code=config.trust_remote_code
         )
@@ -154,7 +154,7 @@ def load_model(config: ModelConfig, *, partitioned: Any = None, trainable: bool 
     cannot be copied.
     """
     try:
-        with _reading(config), partitioned or nullcontext():
+        with reading(config), partitioned or nullcontext():
             model = AutoModelForCausalLM.from_pretrained(
                 model_folder(config),
                 revision=config.revision,
