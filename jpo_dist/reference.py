@@ -24,7 +24,7 @@ from jpo_dist.engine import Engine, deepspeed_config, freeze, partitioned, relea
 from jpo_dist.manifest import sync_file
 from jpo_dist.paths import cache_folder
 from jpo_dist.plan import MicroStep
-from jpo_dist.policy import adapter_off, device, load_model, model_folder, torch_dtype
+from jpo_dist.policy import adapter_off, device, load_model, model_folder, reading, torch_dtype
 from jpo_dist.prepare import Prepared
 from jpo_dist.score import Packed, Scorer, item_scores, move, pack
 from jpo_dist.spool import sync_folder
@@ -219,7 +219,10 @@ def weights_folder(model: ModelConfig) -> Path:
 
     for weights in WEIGHTS:  # a repository that has both would be fetched twice
         wanted = [f"*{weights}", *DECIDING]
-        folder = Path(snapshot_download(where, revision=model.revision, allow_patterns=wanted, ignore_patterns="*/*"))
+        with reading(model):
+            folder = Path(
+                snapshot_download(where, revision=model.revision, allow_patterns=wanted, ignore_patterns="*/*")
+            )
         if any(folder.glob(f"*{weights}")):
             break
     return folder
