@@ -131,7 +131,7 @@ def make_plan(
     `shared_C`, `trunks_N2`: see Plan; None scores every token and shares nothing. `quadratic`: see Room.
     """
     if not len(comparisons):
-        raise ValueError("data.train has no comparisons left to train on; see the counts of skipped rows above")
+        raise ValueError("data.train has no comparisons left to train on")
     winners_C, losers_C = comparisons.winners_C, comparisons.losers_C
     room = Room(num_ranks, train.tokens_per_micro_step, train.squares_per_micro_step or NO_LIMIT, quadratic)
     for key, limit, power in (("tokens", room.tokens, 1), ("squares", room.squares, 2)):

@@ -178,9 +178,10 @@ def save(setup: Setup, state: TrainState, attempt: int, diary: Diary | None, upl
 def export_commit(config: JpoConfig, timeout_s: float = 600.0, *, elastic: bool = False) -> Path:
     """Write the export of the newest valid commit, here or in the store, without training. All ranks call it."""
     connect(timeout_s)
-    must = config.model_copy(update={"checkpoint": config.checkpoint.model_copy(update={"resume": "must"})})
-    resumed = find_commit(must, store_of(config))
-    assert resumed is not None
+    either = config.model_copy(update={"checkpoint": config.checkpoint.model_copy(update={"resume": "auto"})})
+    resumed = find_commit(either, store_of(config))
+    if resumed is None:
+        raise ResumeError(f"run.dir ({config.run.dir}) has no valid commit to export; train first, or correct run.dir")
     with ranks.together("reading what the run began from"):
         check_method(resumed, start_of(config), config)
     folder = loadable(resumed, config, elastic)

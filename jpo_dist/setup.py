@@ -39,6 +39,7 @@ def set_up(config: JpoConfig) -> Setup:
     """The reference comes before the policy: a cached one has done its work and is gone when the policy loads."""
     tokenizer = load_tokenizer(config.model)
     dataset, held_out, notes = load_data(config, tokenizer)
+    require_comparisons(dataset, notes)
     share = attention_share(config.model)
     lengths_N, num_ranks = dataset.tokens.lengths_N, ranks.num_ranks()
     common = (dataset.shared_C, share, dataset.trunks_N2)
@@ -50,6 +51,16 @@ def set_up(config: JpoConfig) -> Setup:
     policy = build_policy(config)
     reference = reference or switched_off(policy, config)
     return Setup(config, dataset, held_out, plan, policy, reference, tokenizer, device(), notes)
+
+
+def require_comparisons(dataset: Prepared, notes: list[str]) -> None:
+    """Raises ValueError with what became of all of them."""
+    if not len(dataset.comparisons):
+        gone = "; ".join(note.removeprefix("data.train: ") for note in notes if note.startswith("data.train: "))
+        raise ValueError(
+            f"data.train has no comparisons left to train on ({gone}); for over-long ones raise data.max_length, or "
+            "set data.over_long=truncate"
+        )
 
 
 def build_policy(config: JpoConfig) -> Engine:

@@ -15,7 +15,7 @@ from jpo_dist.memory import memory
 from jpo_dist.plan import make_plan
 from jpo_dist.policy import load_tokenizer, model_folder, torch_dtype
 from jpo_dist.records import ComparisonSet
-from jpo_dist.setup import load_data
+from jpo_dist.setup import load_data, require_comparisons
 from jpo_dist.shape import Activations, ModelShape, Passes, activations, model_shape
 from jpo_dist.workload import Load, filling_pass, guessed, loads
 from launcher.config import RunConfig
@@ -184,6 +184,7 @@ def _subject(config: RunConfig, options: Options, on_gpu: bool) -> Subject:
             f"the plan needs model.path's tokenizer and data.train: {first}. To plan before you have them, say how "
             "long an item is, in tokens: --lengths 80,60 (mean, standard deviation)"
         ) from error
+    require_comparisons(prepared, notes)
     evaluated = None if held_out is None else (held_out.comparisons, held_out.tokens.lengths_N)
     lengths_N, shared_C, trunks_N2 = prepared.tokens.lengths_N, prepared.shared_C, prepared.trunks_N2
     return Subject(config, settings, prepared.comparisons, lengths_N, shared_C, trunks_N2, evaluated, on_gpu, notes)

@@ -214,6 +214,11 @@ def test_evaluate_checks_generated_answers(evaluated: dict[str, object]) -> None
     assert rates["rate"][0] == sum(passed) / 2
 
 
+def test_export_without_a_commit_says_what_to_do(tiny: Files, warm: Warm, tmp_path: Path) -> None:
+    done = warm("export", tiny.config, f"run.dir={tmp_path / 'run'}", "cluster.workers=0")
+    refused(done, "has no valid commit to export; train first")
+
+
 def test_evaluate_without_an_export_says_what_is_missing(tiny: Files, warm: Warm, tmp_path: Path) -> None:
     refused(warm("evaluate", tiny.config, f"run.dir={tmp_path / 'run'}", "cluster.workers=0"), str(tmp_path / "run"))
 

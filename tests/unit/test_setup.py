@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jpo_dist.evaluate import evaluate_policy
-from jpo_dist.setup import load_data
+from jpo_dist.setup import load_data, set_up
 from tests.support.runs import config_for
 from tests.support.tiny import byte_tokenizer, comparisons, save_tiny, write_jsonl
 
@@ -29,6 +29,14 @@ def test_held_out_comparisons_that_are_all_skipped_are_none_and_are_counted(tie:
     assert (len(prepared.comparisons), held_out) == (6, None)
     assert f"held out: {2 * tie} ties and {2 * (not tie)} over-long comparisons skipped, 0 items cut" in notes
     assert notes[-1].startswith("nothing that is held out is left after that, so there are no eval/ metrics")
+
+
+def test_when_nothing_is_left_to_train_on_it_says_where_it_went(tmp_path: Path) -> None:
+    train = write_jsonl(tmp_path / "train.jsonl", comparisons(6))
+    data = {"max_length": 10, "max_instruction_length": 8, "over_long": "skip"}
+    config = config_for(save_tiny(tmp_path / "model"), train, tmp_path / "run", data=data)
+    with pytest.raises(ValueError, match=r"no comparisons left .*6 over-long comparisons skipped.*data\.max_length"):
+        set_up(config)
 
 
 def test_an_evaluation_of_nothing_says_where_it_went(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
