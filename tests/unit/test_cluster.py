@@ -470,8 +470,8 @@ def test_a_stopped_driver_unwinds_and_leaves_no_process(tmp_path, number, status
 def test_a_driver_stopped_between_two_starts_does_not_begin_the_next(tmp_path):
     """Ray's handler of the first start is still there then, and asks a controller that has nothing left to abort."""
     code = (
-        "import os, signal, test_cluster as t\n"
-        "t.ray_train.root_cause = lambda *failures: os.kill(os.getpid(), signal.SIGINT)\n"
+        "import signal, test_cluster as t\n"
+        "t.ray_train.root_cause = lambda *failures: signal.raise_signal(signal.SIGINT)\n"
         "config = t.ClusterConfig(workers=2, **t.QUICK)\n"
         f"payload = {{'log': {str(tmp_path / 'starts')!r}}}\n"
         f"t.ray_train.launch(t.always_failing, payload, config, run_name='r', storage={str(tmp_path)!r}, env={{}})\n"
