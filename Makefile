@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 HOSTS ?= 2
-# One ninja for every process (see jpo_dist/engine.py), one thread a rank: tests run two ranks on two cores.
+# One ninja for every process (see jpo_dist/model/engine.py), one thread a rank: tests run two ranks on two cores.
 PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .PHONY: setup demo cluster ui test nightly faults quick bench bench-gpu lint types format lock licences image-check clean
@@ -24,7 +24,7 @@ setup: .venv/ready
 	touch $@
 
 demo: setup
-	$(BIN)/python -m launcher.demo
+	$(BIN)/python -m launcher.commands.demo
 
 # Virtual hosts joined into one Ray cluster, until Ctrl-C: docs/clusters.md. Root is needed, so it sets up nothing.
 cluster:

@@ -11,8 +11,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
-from cluster import namespaces
-from cluster.virtual_hosts import NoVirtualHosts, VirtualHost, add_host, end_cluster, find_hosts, virtual_hosts
+from cluster.virtual import namespaces
+from cluster.virtual.hosts import NoVirtualHosts, VirtualHost, add_host, end_cluster, find_hosts, virtual_hosts
 
 GUIDE = """\
 {count} hosts, one Ray cluster of {cpus} CPU each; dashboard and job API: {dashboard}

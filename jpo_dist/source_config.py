@@ -6,7 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from jpo_dist.config import Positive, Section
-from jpo_dist.layouts import COLUMNS
+from jpo_dist.data.layouts import COLUMNS
 
 LayoutName = Literal[
     "auto",

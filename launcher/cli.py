@@ -9,14 +9,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from launcher import allocator, data_cli
-from launcher.config import RunConfig, absolute, load, load_as
+from launcher import allocator
+from launcher.commands import data
+from launcher.config.load import RunConfig, absolute, load, load_as
 from launcher.console import FAILURE, err, explained, out
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown"
 )
-app.add_typer(data_cli.app, name="data")
+app.add_typer(data.app, name="data")
 
 ConfigPath = Annotated[Path, typer.Argument(help="A YAML file, for example configs/demo.yaml.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings to change: objective.beta=0.2 …")]
@@ -27,10 +28,10 @@ def train(config: ConfigPath, overrides: Overrides = None) -> None:
     """Align the policy on comparisons; leaves metrics, checkpoints and an exported model in run.dir."""
     with explained():
         resolved = _load(config, overrides)
-        from launcher import stages
+        from launcher import ranked
 
-        folder = stages.train(resolved)
-        if stages.is_driver():
+        folder = ranked.train(resolved)
+        if ranked.is_driver():
             _say(f"exported model: {folder}")
 
 
@@ -39,11 +40,11 @@ def evaluate(config: ConfigPath, overrides: Overrides = None) -> None:
     """Held-out loss, accuracy and margins with intervals; pass-rate of generated answers to checkable instructions."""
     with explained():
         resolved = _load(config, overrides)
-        from launcher import stages
-        from launcher.report import evaluation_table
+        from launcher import ranked
+        from launcher.show.evaluation import evaluation_table
 
-        path = stages.evaluate(resolved)
-        if stages.is_driver():
+        path = ranked.evaluate(resolved)
+        if ranked.is_driver():
             out.print(evaluation_table(path))
             _say(f"written: {path}")
 
@@ -53,10 +54,10 @@ def export(config: ConfigPath, overrides: Overrides = None) -> None:
     """Write the newest valid checkpoint of run.dir as one Hugging Face folder."""
     with explained():
         resolved = _load(config, overrides)
-        from launcher import stages
+        from launcher import ranked
 
-        folder = stages.export(resolved)
-        if stages.is_driver():
+        folder = ranked.export(resolved)
+        if ranked.is_driver():
             _say(f"exported model: {folder}")
 
 
@@ -66,7 +67,7 @@ def check(config: ConfigPath, overrides: Overrides = None) -> None:
     with explained():
         from omegaconf import OmegaConf
 
-        from launcher.kinds import kind_of
+        from launcher.config.kinds import kind_of
 
         resolved = load_as(kind_of(config), config, overrides)
         out.print(OmegaConf.to_yaml(OmegaConf.create(resolved.model_dump(mode="json"))), markup=False, highlight=False)
@@ -92,7 +93,8 @@ def plan(
 ) -> None:
     """Memory, traffic and time of a run, what bounds it and what to change. Loads no weights, starts nothing."""
     with explained():
-        from launcher import plan_command, plan_tables
+        from launcher.commands import plan as plan_command
+        from launcher.show import plan as plan_tables
 
         options = plan_command.Options(device, network, model_config, lengths)
         found = plan_command.plan(_load(config, overrides), options)
@@ -106,8 +108,8 @@ def plan(
 def judge(config: ConfigPath, overrides: Overrides = None) -> None:
     """Label candidate comparisons with a judge: an LLM, a program that checks, or a reward model."""
     with explained():
-        from jpo_dist.judge_report import OUTCOMES
-        from launcher.judge import JudgeRunConfig, run
+        from jpo_dist.judge.report import OUTCOMES
+        from launcher.commands.judge import JudgeRunConfig, run
 
         settings = load_as(JudgeRunConfig, config, overrides)
         found = run(settings)["outcomes"]
@@ -130,7 +132,7 @@ def submit(
 ) -> None:
     """Run a command as a Ray job: prints the plain `ray job submit …` and runs it."""
     with explained():
-        from launcher.submit import job, run
+        from launcher.commands.submit import job, run
 
         code = run(
             job(
@@ -166,7 +168,7 @@ def doctor(
     build: Annotated[bool, typer.Option(help="Also compile what would otherwise be compiled at first use.")] = False,
 ) -> None:
     """What this machine has, what is missing, and how to fix it."""
-    from launcher.doctor import examine
+    from launcher.commands.doctor import examine
 
     with explained():
         healthy = examine(out, build=build)

@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from jpo_dist import sources
+from jpo_dist.batches.plan import MicroStep, Plan, Step, make_plan
+from jpo_dist.batches.prepare import Prepared
 from jpo_dist.config import TrainConfig
+from jpo_dist.data import read
+from jpo_dist.model.load import attention_share, device, load_tokenizer
+from jpo_dist.model.scorer import pack
 from jpo_dist.paths import resolve
-from jpo_dist.plan import MicroStep, Plan, Step, make_plan
-from jpo_dist.policy import attention_share, device, load_tokenizer
-from jpo_dist.prepare import Prepared
-from jpo_dist.records import COMPARISON_SCHEMA, ITEM_SCHEMA, ComparisonSet
-from jpo_dist.score import pack
-from jpo_dist.setup import load_data
+from jpo_dist.records.comparisons import COMPARISON_SCHEMA, ITEM_SCHEMA, ComparisonSet
+from jpo_dist.train.setup import load_data
 from launcher.bench import ours
 from launcher.bench.clock import now, since
 from launcher.bench.sizes import Figures, Sizes
@@ -34,7 +34,7 @@ MIB = 2**20
 def measure(sizes: Sizes) -> Figures:
     """All rows, each winner against another row's loser, 64 comparisons a step, 8 ranks."""
     sizes.require_rows()
-    found, _ = sources.read(resolve(sizes.rows), on_bad_row="error")
+    found, _ = read.read(resolve(sizes.rows), on_bad_row="error")
     rows = ours.joint_rows(replace(sizes, comparisons=len(found)))
     config = ours.config_for(sizes, rows, Path(tempfile.mkdtemp()))
     dataset, _, _ = load_data(config, load_tokenizer(config.model))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from jpo_dist import ranks
+from jpo_dist.distributed import ranks
 
 
 class Spent(NamedTuple):

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from transformers import LlamaForCausalLM
 
-from jpo_dist import ranks
-from jpo_dist.engine import connect
-from jpo_dist.setup import Setup
-from jpo_dist.step import train_step
+from jpo_dist.distributed import ranks
+from jpo_dist.model.engine import connect
+from jpo_dist.objective.step import train_step
+from jpo_dist.train.setup import Setup
 from launcher.bench.sizes import Figures, Sizes
 from launcher.bench.synthetic import Shape, llama, ready
 from launcher.bench.traffic import ALL_GATHER, REDUCE_SCATTER, Traffic, watched

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from jpo_dist.engine import connect
-from jpo_dist.setup import Setup
+from jpo_dist.model.engine import connect
+from jpo_dist.train.setup import Setup
 from launcher.bench import ours, peer, training
 from launcher.bench.clock import in_turns, least
 from launcher.bench.machine import product_speed

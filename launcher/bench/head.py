@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from jpo_dist.head import target_logps
+from jpo_dist.model.head import target_logps
 from launcher.bench.clock import in_turns
 from launcher.bench.sizes import Figures, Sizes
 

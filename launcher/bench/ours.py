@@ -11,18 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from jpo_dist import metrics, ranks, sources
+from jpo_dist.batches.plan import make_plan
+from jpo_dist.batches.prepare import Prepared
+from jpo_dist.batches.shared_prefix import trunks
 from jpo_dist.config import JpoConfig
-from jpo_dist.engine import StepOutcome
-from jpo_dist.held_out import score_comparisons
-from jpo_dist.margins import share_of
+from jpo_dist.data import read
+from jpo_dist.distributed import ranks
+from jpo_dist.model.engine import StepOutcome
+from jpo_dist.objective import metrics
+from jpo_dist.objective.held_out import score_comparisons
+from jpo_dist.objective.scores import share_of
+from jpo_dist.objective.step import train_step
 from jpo_dist.paths import resolve
-from jpo_dist.plan import make_plan
-from jpo_dist.prefix import trunks
-from jpo_dist.prepare import Prepared
-from jpo_dist.records import Item
-from jpo_dist.setup import Setup, set_up
-from jpo_dist.step import train_step
+from jpo_dist.records.comparisons import Item
+from jpo_dist.train.setup import Setup, set_up
 from launcher.bench.sizes import Sizes
 
 TEMPLATE = "### Instructions: {instruction}\n\n### Response:"
@@ -35,7 +37,7 @@ STEPS = 1000
 
 def joint_rows(sizes: Sizes) -> list[dict[str, str]]:
     """`sizes.comparisons` rows spread evenly over the file, the winner of each against the loser of the next one."""
-    found, _ = sources.read(resolve(sizes.rows), on_bad_row="error")
+    found, _ = read.read(resolve(sizes.rows), on_bad_row="error")
     places = np.linspace(0, len(found), sizes.comparisons, endpoint=False).astype(int)
     items = found.all_items()
     winners = [items[int(found.winners_C[p])] for p in places]

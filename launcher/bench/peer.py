@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, TrainerCallback
 
-from jpo_dist import ranks
-from jpo_dist.policy import model_folder, torch_dtype
-from jpo_dist.setup import Setup
+from jpo_dist.distributed import ranks
+from jpo_dist.model.load import model_folder, torch_dtype
+from jpo_dist.train.setup import Setup
 from launcher.bench.clock import Spent, now, since, timed
 from launcher.bench.ours import BETA, LR, pairs_of_ids
 from launcher.bench.sizes import SkippedError

@@ -10,7 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from jpo_dist.engine import connect
+from jpo_dist.model.engine import connect
 from launcher.bench import ours
 from launcher.bench.clock import in_turns
 from launcher.bench.sizes import Figures, Sizes

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from jpo_dist import sources
-from jpo_dist.engine import connect
+from jpo_dist.batches.prepare import Prepared
+from jpo_dist.data import read
+from jpo_dist.model.engine import connect
 from jpo_dist.paths import resolve
-from jpo_dist.prepare import Prepared
-from jpo_dist.records import Item
+from jpo_dist.records.comparisons import Item
 from launcher.bench import ours
 from launcher.bench.clock import in_turns
 from launcher.bench.sizes import Figures, Sizes
@@ -47,7 +47,7 @@ def measure(sizes: Sizes) -> Figures:
 def rankings(sizes: Sizes) -> list[dict[str, str]]:
     """All pairs of four responses to each instruction. The responses are those of two neighbouring rows: public
     rankings are not at hand, and what is measured depends on lengths alone."""
-    found, _ = sources.read(resolve(sizes.rows), on_bad_row="error")
+    found, _ = read.read(resolve(sizes.rows), on_bad_row="error")
     items, rows = found.all_items(), []
     for place in np.linspace(0, len(found) - 1, sizes.rankings, endpoint=False).astype(int):
         ends = [items[int(side[place + k])] for k in range(2) for side in (found.winners_C, found.losers_C)]

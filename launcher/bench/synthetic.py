@@ -11,13 +11,13 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
-from jpo_dist import ranks
-from jpo_dist.plan import make_plan
-from jpo_dist.policy import attention_share, device
-from jpo_dist.prepare import Prepared
-from jpo_dist.reference import cached, live
-from jpo_dist.setup import Setup, build_policy
-from jpo_dist.tokenize import TokenizedItems
+from jpo_dist.batches.plan import make_plan
+from jpo_dist.batches.prepare import Prepared
+from jpo_dist.batches.tokenize import TokenizedItems
+from jpo_dist.distributed import ranks
+from jpo_dist.model.load import attention_share, device
+from jpo_dist.objective.reference import cached, live
+from jpo_dist.train.setup import Setup, build_policy
 from launcher.bench import balance, ours
 from launcher.bench.sizes import Sizes
 

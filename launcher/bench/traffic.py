@@ -18,7 +18,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from jpo_dist.setup import Setup
+from jpo_dist.train.setup import Setup
 
 ALL_GATHER, REDUCE_SCATTER, ALL_REDUCE, BROADCAST, REDUCE = (
     "all-gather",

@@ -4,9 +4,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from jpo_dist import ranks
-from jpo_dist.engine import connect
-from jpo_dist.setup import Setup
+from jpo_dist.distributed import ranks
+from jpo_dist.model.engine import connect
+from jpo_dist.train.setup import Setup
 from launcher.bench import ours, peer
 from launcher.bench.clock import Spent, in_turns, least, of_all_ranks
 from launcher.bench.sizes import Figures, Sizes

@@ -30,7 +30,7 @@ def main(sizes_file: str, out_file: str, *groups: str) -> None:
 def leave() -> NoReturn:
     """End here, with everything written: at the interpreter's end a thread of gloo can abort the process
     ("terminate called without an active exception" was seen), and torchrun would call the figures failed."""
-    from jpo_dist.engine import disconnect
+    from jpo_dist.model.engine import disconnect
 
     disconnect()
     sys.stdout.flush()

@@ -19,8 +19,8 @@ import time
 
 import numpy as np
 
-from jpo_dist.pair_config import PairConfig
-from jpo_dist.pairing import Pool, pair
+from jpo_dist.pairing.config import PairConfig
+from jpo_dist.pairing.pair import Pool, pair
 
 POLICIES = ("conditional", "random", "similar", "dissimilar", "bucketed", "hard", "balanced", "assumed_wins")
 WORDS, VOCABULARY, KINDS = 40, 50_000, 20

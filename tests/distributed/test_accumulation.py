@@ -51,8 +51,8 @@ def accumulate(rank_count: int) -> list[tuple[float, list[bool]]]:
     the second of which has a loss that is not a number."""
     from deepspeed.utils import safe_get_full_grad
 
-    from jpo_dist import ranks
-    from jpo_dist.engine import Engine, connect
+    from jpo_dist.distributed import ranks
+    from jpo_dist.model.engine import Engine, connect
 
     connect(60)
     exact, found = exact_gradients(rank_count), []

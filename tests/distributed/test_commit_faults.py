@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
-from jpo_dist import checkpoint, ranks, run_folder
-from jpo_dist.checkpoint import CheckpointError, commit, find_valid, open_attempt, resume_point
-from jpo_dist.ranks import PeerError
+from jpo_dist.checkpoint import commit as checkpoint
+from jpo_dist.checkpoint import run_folder
+from jpo_dist.checkpoint.commit import CheckpointError, commit, find_valid, open_attempt, resume_point
+from jpo_dist.distributed import ranks
+from jpo_dist.distributed.ranks import PeerError
 from tests.support.disk import small_disk
 from tests.support.procs import Outcome, RankError, run_ranks
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jpo_dist import ranks
 from jpo_dist.config import JpoConfig
+from jpo_dist.distributed import ranks
 from tests.support.commands import lines_of
 from tests.support.procs import Outcome, run_ranks
 from tests.support.runs import config_for
@@ -43,7 +43,7 @@ def train(config: JpoConfig, until: int) -> dict[str, np.ndarray]:
     """Go on as far as the commit of step `until`; the weights then. All ranks call it."""
     import torch
 
-    from jpo_dist import resume, train
+    from jpo_dist.train import loop, resume
 
     torch.set_num_threads(1)
     weights: dict[str, np.ndarray] = {}
@@ -57,13 +57,13 @@ def train(config: JpoConfig, until: int) -> dict[str, np.ndarray]:
         if step == until:
             raise Stop
 
-    train.save = save
+    loop.save = save
     try:
-        train.run(config, stop, 60)
+        loop.run(config, stop, 60)
     except Stop:
         pass
     finally:
-        train.save = commit
+        loop.save = commit
     return weights
 
 
@@ -149,7 +149,7 @@ def test_killed_while_converting_leaves_nothing_that_counts_and_the_next_start_c
 
 
 def _refused(config: JpoConfig, **checkpoint: Any) -> str:
-    from jpo_dist.train import run
+    from jpo_dist.train.loop import run
 
     changed = config.model_copy(update={"checkpoint": config.checkpoint.model_copy(update=checkpoint)})
     try:
@@ -174,9 +174,10 @@ def test_without_the_setting_it_is_refused_before_a_model_is_loaded(
 
 
 def _refused_all(config: JpoConfig) -> dict[str, str]:
-    from jpo_dist import run_folder, train
+    from jpo_dist.checkpoint import run_folder
+    from jpo_dist.train import loop
 
-    train.set_up = None  # type: ignore[assignment]  # what loads models
+    loop.set_up = None  # type: ignore[assignment]  # what loads models
     said = {"refuse": _refused(config, other_ranks="refuse")}
     stage_2 = config.model_copy(update={"engine": config.engine.model_copy(update={"zero_stage": 2})})
     said["stage"] = _refused(stage_2)
@@ -189,6 +190,6 @@ def _refused_all(config: JpoConfig) -> dict[str, str]:
 
 
 def run_folder_error() -> type[Exception]:
-    from jpo_dist.checkpoint import DiskFullError
+    from jpo_dist.checkpoint.commit import DiskFullError
 
     return DiskFullError

@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 from transformers import AutoConfig
 
+from jpo_dist.batches.plan import make_plan
 from jpo_dist.config import JpoConfig
-from jpo_dist.estimate import Traffic, traffic
-from jpo_dist.memory import memory
-from jpo_dist.plan import make_plan
-from jpo_dist.policy import attention_share, load_tokenizer
-from jpo_dist.setup import load_data
-from jpo_dist.shape import Passes, activations, model_shape
-from jpo_dist.workload import Load, load_of
+from jpo_dist.estimate.memory import memory
+from jpo_dist.estimate.model_shape import Passes, activations, model_shape
+from jpo_dist.estimate.step_time import Traffic, traffic
+from jpo_dist.estimate.workload import Load, load_of
+from jpo_dist.model.load import attention_share, load_tokenizer
+from jpo_dist.train.setup import load_data
 from tests.support.footprint import training_peak
 from tests.support.procs import run_ranks
 from tests.support.runs import config_for
@@ -43,9 +43,9 @@ def planned(config: JpoConfig, ranks: int) -> list[Load]:
 
 def counted(config: JpoConfig) -> dict[tuple[str, str], int]:
     """Elements of the last of some steps. In the first ZeRO-3 does not yet know the order of the modules."""
-    from jpo_dist.engine import connect
-    from jpo_dist.setup import set_up
-    from jpo_dist.step import train_step
+    from jpo_dist.model.engine import connect
+    from jpo_dist.objective.step import train_step
+    from jpo_dist.train.setup import set_up
     from launcher.bench.traffic import Traffic as Counter
     from launcher.bench.traffic import watched
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 import transformers as hf
 
-from jpo_dist.engine import connect
-from jpo_dist.export import export
-from jpo_dist.setup import build_policy
+from jpo_dist.model.engine import connect
+from jpo_dist.model.export import export
+from jpo_dist.train.setup import build_policy
 from tests.support.procs import run_ranks
 from tests.support.runs import config_for
 from tests.support.tiny import byte_tokenizer

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from jpo_dist.batches.prepare import prepare
 from jpo_dist.config import JpoConfig
-from jpo_dist.prepare import prepare
 from tests.support import oracle
 from tests.support.procs import run_ranks
 from tests.support.runs import config_for, trajectory
@@ -56,10 +56,10 @@ def alone(files: dict[str, str]) -> dict[str, Any]:
 def test_first_step_equals_the_float64_oracle(files: dict[str, str], alone: dict[str, Any]) -> None:
     """Loss ln 2 and the gradient norm of the naive objective."""
     config = config_for(files["model"], files["data"], files["run"])
-    from jpo_dist import sources
-    from jpo_dist.plan import make_plan
+    from jpo_dist.batches.plan import make_plan
+    from jpo_dist.data import read
 
-    found, _ = sources.read(files["data"], on_bad_row="error")
+    found, _ = read.read(files["data"], on_bad_row="error")
     data = prepare(byte_tokenizer(), found, config.data, config.train)
     step = make_plan(data.comparisons, data.tokens.lengths_N, config.train, 1).step(0)
     model = tiny_model().double()
@@ -109,11 +109,11 @@ def reference_passes(configs: list[JpoConfig]) -> list[tuple[int, int, list[floa
     """(micro-steps, forwards of the reference, losses) of a step under each config, one after another."""
     from torch.nn.modules.module import register_module_forward_pre_hook
 
-    from jpo_dist import metrics
-    from jpo_dist.engine import connect
-    from jpo_dist.score import Scorer
-    from jpo_dist.setup import set_up
-    from jpo_dist.step import train_step
+    from jpo_dist.model.engine import connect
+    from jpo_dist.model.scorer import Scorer
+    from jpo_dist.objective import metrics
+    from jpo_dist.objective.step import train_step
+    from jpo_dist.train.setup import set_up
 
     connect(60)
     forwards: list[Scorer] = []

@@ -6,7 +6,7 @@ import signal
 import pytest
 import torch
 
-from jpo_dist import ranks
+from jpo_dist.distributed import ranks
 from tests.support.procs import RankError, run_ranks
 
 

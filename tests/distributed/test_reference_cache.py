@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from jpo_dist import ranks
+from jpo_dist.batches.prepare import prepare
 from jpo_dist.config import DataConfig, TrainConfig
-from jpo_dist.engine import connect
-from jpo_dist.prepare import prepare
-from jpo_dist.reference import cache_path, score_once
+from jpo_dist.distributed import ranks
+from jpo_dist.model.engine import connect
+from jpo_dist.objective.reference import cache_path, score_once
 from tests.support.procs import run_ranks
 from tests.support.runs import config_for
 from tests.support.tiny import PLAIN, byte_tokenizer, comparisons, save_tiny

@@ -14,7 +14,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from jpo_dist import pace, ranks, watch
+from jpo_dist.distributed import ranks, stragglers, watchdog
 from tests.support.procs import run_ranks
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -23,7 +23,7 @@ HOSTS = ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
 
 
 def quick() -> None:
-    watch.BEAT_S, watch.LOOK_S, watch.STORE_S, pace.WINDOW_S = 0.1, 0.02, 1.0, 1.0
+    watchdog.BEAT_S, watchdog.LOOK_S, watchdog.STORE_S, stragglers.WINDOW_S = 0.1, 0.02, 1.0, 1.0
 
 
 def notices(folder: Path) -> list[str]:
@@ -42,7 +42,7 @@ def late_until_told(folder: Path) -> None:
 
 def one_comes_late(folder: Path) -> None:
     quick()
-    with watch.watching(folder, HOSTS, 6.0, False) as watcher, watcher.step(any_step(6), 10):
+    with watchdog.watching(folder, HOSTS, 6.0, False) as watcher, watcher.step(any_step(6), 10):
         dist.all_reduce(torch.ones(1))
         if ranks.rank() == 1:
             late_until_told(folder)
@@ -64,7 +64,7 @@ def test_who_comes_late_is_named_once_with_its_place_and_when_it_goes_on(tmp_pat
 
 def all_work_alone(folder: Path) -> str:
     quick()
-    with watch.watching(folder, HOSTS, 6.0, False) as watcher:
+    with watchdog.watching(folder, HOSTS, 6.0, False) as watcher:
         dist.all_reduce(torch.ones(1))
         time.sleep(3)  # the work
         finding = watcher.finding
@@ -82,7 +82,7 @@ def one_is_stopped(folder: Path, stopped: int) -> None:
     dist.init_process_group("gloo", timeout=timedelta(seconds=6))  # the limit of the collective
     pids = ranks.gather(os.getpid())
     try:
-        with watch.watching(folder, HOSTS, 6.0, False):
+        with watchdog.watching(folder, HOSTS, 6.0, False):
             if ranks.rank() == stopped:
                 os.kill(os.getpid(), signal.SIGSTOP)
             dist.all_reduce(torch.ones(1))
@@ -106,7 +106,7 @@ def one_is_slow(folder: Path, seconds: float) -> dict[str, float]:
     """Steps of equal work; rank 1 takes longer for it. All do as many steps as rank 0 says."""
     quick()
     numbers: dict[str, float] = {}
-    with watch.watching(folder, HOSTS, 60.0, True) as watcher:
+    with watchdog.watching(folder, HOSTS, 60.0, True) as watcher:
         started, index = time.monotonic(), 0
         while ranks.broadcast(time.monotonic() - started < seconds):
             with watcher.step(any_step(index), 100):
@@ -132,15 +132,15 @@ def test_a_straggler_is_named_once_and_its_speed_is_that_of_its_own_work(tmp_pat
     assert numbers["system/10.0.0.1/cpu_utilization_percentage"] >= 0
 
 
-def pulses(*work_and_tokens: tuple[float, int], step_s: float) -> list[pace.Pulse]:
-    return [pace.Pulse(1, 1, 1, "", work, step_s, tokens, {}) for work, tokens in work_and_tokens]
+def pulses(*work_and_tokens: tuple[float, int], step_s: float) -> list[stragglers.Pulse]:
+    return [stragglers.Pulse(1, 1, 1, "", work, step_s, tokens, {}) for work, tokens in work_and_tokens]
 
 
 def test_ranks_are_compared_by_their_own_time_and_a_recovered_one_is_told_of_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pace, "WINDOW_S", 0.0)
-    one = pace.Pace(["a", "a", "b"])
+    monkeypatch.setattr(stragglers, "WINDOW_S", 0.0)
+    one = stragglers.Pace(["a", "a", "b"])
     assert one.take(pulses((0, 0), (0, 0), (0, 0), step_s=0)) == ({}, [])
     assert one.take(pulses((0, 0), (1, 100), (1, 100), step_s=1)) == ({}, [])  # no step of rank 0 has ended yet
     told, now = [], [(0.0, 0), (0.0, 0), (0.0, 0)]

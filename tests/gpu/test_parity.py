@@ -11,10 +11,10 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from jpo_dist.attention import SEGMENTS
-from jpo_dist.head import target_logps
-from jpo_dist.score import Scorer, item_scores, pack
-from jpo_dist.tokenize import TokenizedItems
+from jpo_dist.batches.tokenize import TokenizedItems
+from jpo_dist.model.attention import SEGMENTS
+from jpo_dist.model.head import target_logps
+from jpo_dist.model.scorer import Scorer, item_scores, pack
 from tests.support import oracle
 
 CUDA = pytest.param(

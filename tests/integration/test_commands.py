@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from jpo_dist.config import RunSection, TrackingConfig
-from jpo_dist.tracking import replay
+from jpo_dist.tracking.writer import replay
 from tests.support.commands import Done, Files, Warm, jpo, lines_of, numbers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

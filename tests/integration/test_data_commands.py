@@ -9,8 +9,8 @@ import pytest
 import torch
 import yaml
 
-from jpo_dist.set_folder import read_set
-from jpo_dist.sources import read
+from jpo_dist.data.read import read
+from jpo_dist.records.folder import read_set
 from tests.support.commands import Files, Warm, lines_of
 from tests.support.tiny import PLAIN
 

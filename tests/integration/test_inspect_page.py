@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from jpo_dist.inspection import inspect
-from jpo_dist.records import Comparison, ComparisonSet, Item, Message, Rating
-from launcher.inspect_page import POLICY, page
-from launcher.inspect_tables import bins, tables, visible
+from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item, Message, Rating
+from jpo_dist.records.inspection import inspect
+from launcher.show.inspection_page import POLICY, page
+from launcher.show.inspection_tables import bins, tables, visible
 
 EVIL = Item.of(
     'Say <script>fetch("http://evil.example")</script> [bold red]now[/] </p></article>\x1b[2J$\\frac{1}{2}$',

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from jpo_dist.asking import ask
-from jpo_dist.endpoint import EndpointDown, EndpointRefused
-from jpo_dist.judge_config import JudgeConfig
-from jpo_dist.judging import Candidate, judge, write
-from jpo_dist.records import Item
+from jpo_dist.endpoint.client import EndpointDown, EndpointRefused
+from jpo_dist.judge.asking import ask
+from jpo_dist.judge.config import JudgeConfig
+from jpo_dist.judge.judging import Candidate, judge, write
+from jpo_dist.records.comparisons import Item
 from tests.support.openai_server import Fault, OpenAIServer, by_hash, by_length, openai_server
 
 KEY = "sk-PLANTED-7f3a9"
@@ -42,7 +42,7 @@ def config(server: OpenAIServer, budget: dict | None = None, **endpoint) -> Judg
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch):
-    monkeypatch.setattr("jpo_dist.endpoint._FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("jpo_dist.endpoint.client._FIRST_WAIT_S", 0.01)
 
 
 def outcomes(judged):
@@ -368,7 +368,7 @@ def test_a_full_disk_ends_the_run(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("jpo_dist.verdicts.JsonLines.append", full)
+    monkeypatch.setattr("jpo_dist.endpoint.answers.JsonLines.append", full)
     with openai_server() as server, pytest.raises(OSError, match="No space"):
         judge(candidates(6), config(server), tmp_path)
     assert server.requests == 1  # no more money for answers that cannot be kept

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.judge import JudgeRunConfig, run
+from launcher.commands.judge import JudgeRunConfig, run
 
 
 @pytest.mark.slow
@@ -22,7 +22,7 @@ def test_rates_page_and_figures_are_in_mlflow(tmp_path: Path):
         "candidates": str(tmp_path / "pairs.jsonl"),
         "output": str(tmp_path / "out"),
         "kind": "checker",
-        "checker": {"function": "jpo_dist.judges:constraints_held"},
+        "checker": {"function": "jpo_dist.judge.reward_model:constraints_held"},
         "tracking": {"uri": uri},
         "name": "judged",
     }

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
-from jpo_dist import archive, ranks, remote
-from jpo_dist.archive import Carrier, find_commit, open_run
-from jpo_dist.checkpoint import CheckpointError, FencedError, ResumeRefused, commit
+from jpo_dist.checkpoint import store as remote
+from jpo_dist.checkpoint import upload as archive
+from jpo_dist.checkpoint.commit import CheckpointError, FencedError, ResumeRefused, commit
+from jpo_dist.checkpoint.store import Stored, StoreError
+from jpo_dist.checkpoint.upload import Carrier, find_commit, open_run
 from jpo_dist.config import JpoConfig
-from jpo_dist.remote import Stored, StoreError
+from jpo_dist.distributed import ranks
 from tests.support.commands import Files, Warm, commits, lines_of, numbers, tiny_files, warm_commands
 from tests.support.procs import Outcome, run_ranks
 from tests.support.runs import config_for
@@ -163,7 +165,7 @@ def test_two_hosts_without_a_common_disk_are_told_so_before_anything_is_fetched(
 
 
 def _own_folder(folder: Path) -> None:
-    from jpo_dist import run_folder
+    from jpo_dist.checkpoint import run_folder
 
     run_folder.appears.__defaults__ = (0.2,)
     run(config(folder / str(ranks.rank()), f"file://{folder}/store"))

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from jpo_dist.config import RunSection, TrackingConfig
-from jpo_dist.spool import SPOOL, Spool
-from jpo_dist.tracking import Writer, replay, start_run, tracking_uri
+from jpo_dist.tracking.metrics_file import SPOOL, Spool
+from jpo_dist.tracking.writer import Writer, replay, start_run, tracking_uri
 from tests.support.disk import fill_up, small_disk
 
 pytestmark = pytest.mark.slow
@@ -182,8 +182,8 @@ def test_a_server_that_never_answers_holds_up_the_start_for_seconds_only(tmp_pat
 CHILD = """
 import sys, time
 from jpo_dist.config import RunSection, TrackingConfig
-from jpo_dist.spool import Spool
-from jpo_dist.tracking import Writer
+from jpo_dist.tracking.metrics_file import Spool
+from jpo_dist.tracking.writer import Writer
 uri, folder, first, last = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 spool = Spool(folder + "/metrics.jsonl")
 spool.truncate_after(first - 1)
@@ -321,8 +321,8 @@ def test_training_code_runs_where_mlflow_is_not_installed(tmp_path: Path) -> Non
 import sys
 sys.modules["mlflow"] = None  # what a missing package looks like to import
 from jpo_dist.config import RunSection, TrackingConfig
-from jpo_dist.spool import Spool
-from jpo_dist.tracking import Writer, start_run
+from jpo_dist.tracking.metrics_file import Spool
+from jpo_dist.tracking.writer import Writer, start_run
 config, run = TrackingConfig(), RunSection(dir={str(tmp_path / "run")!r})
 assert start_run(config, run, {{}}) is None
 writer = Writer(config, run)

@@ -14,8 +14,8 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from jpo_dist import sources
-from jpo_dist.manifest import sha256
+from jpo_dist.checkpoint.manifest import sha256
+from jpo_dist.data import read
 from tests.support.commands import ROOT, Files, Warm, commits, jpo, lines_of, losses, numbers, torchrun
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -164,7 +164,7 @@ def test_mlflow_has_params_config_tags_checkpoints_and_the_model(by_ray: Path, t
     text = Path(download_artifacts(run_id=run.info.run_id, artifact_path="config.yaml", tracking_uri=uri)).read_text()
     assert yaml.safe_load(text)["optim"] == yaml.safe_load((by_ray / "config.yaml").read_text())["optim"]
     tags = run.data.tags
-    found, _ = sources.read(tiny.train, on_bad_row="error")
+    found, _ = read.read(tiny.train, on_bad_row="error")
     assert tags["jpo.dataset"] == found.fingerprint
     assert tags["jpo.num_ranks"] == "2"
     for package in ("torch", "deepspeed", "transformers", "ray"):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from cluster.virtual_hosts import NoVirtualHosts, VirtualHost, virtual_hosts
+from cluster.virtual.hosts import NoVirtualHosts, VirtualHost, virtual_hosts
 from tests.support.commands import environment
 from tests.support.page import LAPTOP, SETTINGS, Shell
 from tests.support.tiny import comparisons, save_tiny, write_jsonl

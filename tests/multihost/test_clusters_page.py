@@ -12,9 +12,9 @@ import psutil
 import pytest
 import yaml
 
-from cluster import namespaces
-from cluster.virtual_hosts import NoVirtualHosts, end_cluster, find_hosts, require_virtual_hosts
-from launcher.config import parse
+from cluster.virtual import namespaces
+from cluster.virtual.hosts import NoVirtualHosts, end_cluster, find_hosts, require_virtual_hosts
+from launcher.config.load import parse
 from tests.multihost.conftest import ROOT, Commands, Laptop
 from tests.multihost.test_secrets import contents
 from tests.support.hosts import wait_until

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from cluster import connection
 from cluster.config import ClusterConfig
 from cluster.ray_train import commit_reporter, launch
-from cluster.virtual_hosts import NoVirtualHosts, add_host, require_virtual_hosts, virtual_hosts
+from cluster.virtual.hosts import NoVirtualHosts, add_host, require_virtual_hosts, virtual_hosts
 from tests.support.procs import run_ranks
 from tests.support.runs import config_for
 from tests.support.tiny import comparisons, save_tiny, write_jsonl
@@ -30,7 +30,7 @@ IMPORTABLE = {"PYTHONPATH": os.pathsep.join([str(HERE), str(ROOT)])}
 
 def undisturbed(values: dict[str, Any]) -> None:
     from jpo_dist.config import JpoConfig
-    from jpo_dist.train import run
+    from jpo_dist.train.loop import run
 
     run(JpoConfig.model_validate(values), None, 60)
 
@@ -38,7 +38,7 @@ def undisturbed(values: dict[str, Any]) -> None:
 def disturbed(payload: dict[str, Any]) -> None:
     """The worker. Two ranks wait behind the commit of step 2 for a death, one behind that of step 4 for a host."""
     from jpo_dist.config import JpoConfig
-    from jpo_dist.train import run
+    from jpo_dist.train.loop import run
 
     out, report = Path(payload["out"]), commit_reporter(ClusterConfig(**payload["cluster"]))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.virtual_hosts import NoVirtualHosts, VirtualHost, virtual_hosts
+from cluster.virtual.hosts import NoVirtualHosts, VirtualHost, virtual_hosts
 from tests.support import matrix
 from tests.support.commands import Files, commits, jpo, lines_of, numbers, tiny_files, torchrun, tracked
 from tests.support.disk import fill_up, small_disk

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.virtual_hosts import VirtualHost, add_host, end_cluster, find_hosts, virtual_hosts
+from cluster.virtual.hosts import VirtualHost, add_host, end_cluster, find_hosts, virtual_hosts
 from tests.support.hosts import ask, nodes, ray_answers, wait_until
 
 pytestmark = [pytest.mark.multihost, pytest.mark.slow]

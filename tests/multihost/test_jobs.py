@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.virtual_hosts import VirtualHost
+from cluster.virtual.hosts import VirtualHost
 from tests.multihost.conftest import NOT_SHIPPED, ROOT, SHIPPED, Job
 from tests.support.hosts import job, job_log, wait_until
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster.virtual_hosts import NoVirtualHosts, VirtualHost, virtual_hosts
+from cluster.virtual.hosts import NoVirtualHosts, VirtualHost, virtual_hosts
 
 pytestmark = [pytest.mark.multihost, pytest.mark.slow, pytest.mark.nightly]
 

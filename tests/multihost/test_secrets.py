@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.virtual_hosts import VirtualHost
+from cluster.virtual.hosts import VirtualHost
 from tests.multihost.conftest import Commands, Job
 from tests.support.hosts import ask
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from cluster import namespaces
+from cluster.virtual import namespaces
 from tests.support.commands import losses, tiny_files
 
 pytestmark = [pytest.mark.multihost, pytest.mark.nightly, pytest.mark.slow, pytest.mark.timeout(600)]

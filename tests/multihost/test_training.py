@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cluster.virtual_hosts import VirtualHost
+from cluster.virtual.hosts import VirtualHost
 from tests.multihost.conftest import Job, Laptop
 from tests.support.commands import MEASURED
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from cluster import virtual_hosts
 from cluster.config import ClusterConfig
 from cluster.errors import ResourceError, WorkerError
 from cluster.ray_train import commit_reporter, launch
 from cluster.tasks import run_tasks
+from cluster.virtual import hosts
 from tests.support.hosts import wait_until
 
 pytestmark = [pytest.mark.multihost, pytest.mark.slow]
@@ -95,8 +95,8 @@ def test_hosts_vanish_with_all_their_processes_even_after_an_error(two_hosts, mo
         if len(started) == 2:
             raise RuntimeError("no second node")
 
-    monkeypatch.setattr(virtual_hosts.VirtualHost, "start_ray", refuse_the_second)
-    with pytest.raises(RuntimeError, match="no second node"), virtual_hosts.virtual_hosts(2):
+    monkeypatch.setattr(hosts.VirtualHost, "start_ray", refuse_the_second)
+    with pytest.raises(RuntimeError, match="no second node"), hosts.virtual_hosts(2):
         pass
     assert [process.poll() for _, process in started] == [-9, -9]
     left = subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout

@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from jpo_dist.head import Shape, replace_head_forward, target_logps
+from jpo_dist.model.head import Shape, replace_head_forward, target_logps
 
 ROWS, VOCABULARY, HIDDEN = 13, 29, 7
 SHAPES = [(1.0, None), (0.25, None), (1.0, 3.0), (0.5, 2.0)]

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from jpo_dist.attention import SEGMENTS, _has_varlen
+from jpo_dist.batches.shared_prefix import trunks
+from jpo_dist.batches.tokenize import TokenizedItems, tokenize
 from jpo_dist.config import DataConfig
-from jpo_dist.head import Shape
-from jpo_dist.logits import shape_of
-from jpo_dist.prefix import trunks
-from jpo_dist.records import Item
-from jpo_dist.score import INSTRUCTION, RESPONSE, Packed, Scorer, item_scores, pack
-from jpo_dist.tokenize import TokenizedItems, tokenize
+from jpo_dist.model.attention import SEGMENTS, _has_varlen
+from jpo_dist.model.head import Shape
+from jpo_dist.model.head_shape import shape_of
+from jpo_dist.model.scorer import INSTRUCTION, RESPONSE, Packed, Scorer, item_scores, pack
+from jpo_dist.records.comparisons import Item
 from tests.support import oracle
 from tests.support.tiny import byte_tokenizer
 

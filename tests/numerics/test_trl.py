@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from jpo_dist import sources
-from jpo_dist.prepare import prepare
+from jpo_dist.batches.prepare import prepare
+from jpo_dist.data import read
 from tests.support.oracle import LN2
 from tests.support.procs import run_ranks
 from tests.support.runs import config_for, trajectory
@@ -89,7 +89,7 @@ def our_losses(rows: list[dict[str, str]], folder: Path, **objective: Any) -> tu
         optim={"lr": LR}, train={"comparisons_per_step": PER_STEP, "shuffle": False},
     )  # fmt: skip
     (done,) = run_ranks(trajectory, 1, config, STEPS, timeout=200, group=False)
-    comparisons, _ = sources.read(str(file), on_bad_row="error")
+    comparisons, _ = read.read(str(file), on_bad_row="error")
     data = prepare(byte_tokenizer(), comparisons, config.data, config.train)
     ends = zip(comparisons.winners_C, comparisons.losers_C, strict=True)
     ids = [data.tokens.ids(int(row)).tolist() for edge in ends for row in edge]

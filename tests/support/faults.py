@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from cluster.virtual_hosts import VirtualHost
+from cluster.virtual.hosts import VirtualHost
 from tests.support.commands import Done, Files, environment, lines_of
 from tests.support.hosts import nodes, ray_answers, wait_until
 

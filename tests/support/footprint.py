@@ -20,9 +20,9 @@ def forget_peak() -> None:
 
 def training_peak(config: JpoConfig, steps: int) -> dict[str, Any]:
     """Bytes above the idle process: while training `steps` steps (`peak`), and before them (`stays`)."""
-    from jpo_dist.engine import connect
-    from jpo_dist.setup import set_up
-    from jpo_dist.step import train_step
+    from jpo_dist.model.engine import connect
+    from jpo_dist.objective.step import train_step
+    from jpo_dist.train.setup import set_up
 
     connect(120)
     # Threads and first calls of the libraries are the process's, not the model's.

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from cluster.virtual_hosts import VirtualHost
+from cluster.virtual.hosts import VirtualHost
 
 _ASK = """
 import json, sys, urllib.request

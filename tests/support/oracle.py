@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from jpo_dist.tokenize import TokenizedItems
+from jpo_dist.batches.tokenize import TokenizedItems
 
 
 def item_logps(model: Any, tokens: TokenizedItems, row: int) -> tuple[torch.Tensor, torch.Tensor]:

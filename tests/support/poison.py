@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from safetensors.torch import load_file, save_file
 
-from jpo_dist import sources
+from jpo_dist.batches.plan import make_plan
 from jpo_dist.config import TrainConfig
-from jpo_dist.plan import make_plan
+from jpo_dist.data import read
 from tests.support.commands import Files
 
 POISON = "~"
@@ -44,6 +44,6 @@ def with_poison(files: Files, *rows: int) -> str:
 
 def comparison_of_step(files: Files, step: int) -> int:
     """A row of the training file that is in this step."""
-    found, _ = sources.read(files.train, on_bad_row="error")
+    found, _ = read.read(files.train, on_bad_row="error")
     plan = make_plan(found, np.ones(found.num_items, np.int64), TrainConfig(comparisons_per_step=8, seed=0), 1)
     return int(plan.step(step - 1).comparisons_C[0])

@@ -29,10 +29,10 @@ def config_for(folder: str, data_file: str, run_dir: Path | str, **sections: Any
 
 def trajectory(config: JpoConfig, steps: int) -> dict[str, Any]:
     """Losses, margins and gradient norms of the first steps, and the weights after them (rank 0's view)."""
-    from jpo_dist import metrics
-    from jpo_dist.engine import connect
-    from jpo_dist.setup import set_up
-    from jpo_dist.step import train_step
+    from jpo_dist.model.engine import connect
+    from jpo_dist.objective import metrics
+    from jpo_dist.objective.step import train_step
+    from jpo_dist.train.setup import set_up
 
     torch.set_num_threads(1)
     connect(60)

@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from jpo_dist.records import Comparison, ComparisonSet, Item
+from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
 
 PLAIN = "### Instructions: {instruction}\n\n### Response:"
 CHAT_TEMPLATE = (

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jpo_dist.agreement import ONE_ANSWER, Answer, agreement, cohen_kappa, fleiss_kappa
+from jpo_dist.judge.agreement import ONE_ANSWER, Answer, agreement, cohen_kappa, fleiss_kappa
 
 
 def test_cohen_kappa_of_a_table_worked_by_hand():

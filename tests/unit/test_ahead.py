@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from jpo_dist.ahead import ahead
+from jpo_dist.batches.prefetch import ahead
 
 
 def test_results_come_in_order_and_one_is_always_under_way():

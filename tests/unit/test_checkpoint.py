@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from jpo_dist import checkpoint, manifest, run_folder
-from jpo_dist.checkpoint import (
+from jpo_dist.checkpoint import commit as checkpoint
+from jpo_dist.checkpoint import manifest, run_folder
+from jpo_dist.checkpoint.commit import (
     CheckpointError,
     Commit,
     DiskFullError,
@@ -25,7 +26,7 @@ from jpo_dist.checkpoint import (
     open_attempt,
     resume_point,
 )
-from jpo_dist.faults import OrderedError, fault_during, fault_point
+from jpo_dist.distributed.fault_injection import OrderedError, fault_during, fault_point
 from tests.support.disk import fill_up, small_disk
 
 SHARDS = {"shards/rank0.pt": b"0" * 3000, "shards/rank1.pt": bytes(range(256)) * 8, "empty": b""}

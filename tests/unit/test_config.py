@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from jpo_dist.build_config import BuildConfig
 from jpo_dist.config import JpoConfig
-from launcher.config import ConfigError, RunConfig, absolute, flatten, known_keys, load, load_as, parse, write
-from launcher.judge import JudgeRunConfig
-from launcher.kinds import kind_of
+from jpo_dist.data.config import BuildConfig
+from launcher.commands.judge import JudgeRunConfig
+from launcher.config.kinds import kind_of
+from launcher.config.load import ConfigError, RunConfig, absolute, flatten, known_keys, load, load_as, parse, write
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAST: dict[str, Any] = {"model": {"path": "m"}, "data": {"train": "d"}, "run": {"dir": "r"}}
@@ -422,8 +422,8 @@ def test_paths_become_absolute_and_hub_ids_do_not(tmp_path: Path, monkeypatch: p
 
 
 def test_the_page_of_settings_is_the_one_the_code_writes() -> None:
-    """docs/config.md is made by `python -m launcher.reference_page`."""
-    from launcher.reference_page import page
+    """docs/config.md is made by `python -m launcher.config.reference_page`."""
+    from launcher.config.reference_page import page
 
     assert (ROOT / "docs" / "config.md").read_text(encoding="utf-8") == page() + "\n"
     assert "`None`" not in page()

@@ -8,11 +8,11 @@ from typing import get_args
 import pytest
 import yaml
 
-from jpo_dist.build_config import BuildConfig
-from jpo_dist.layouts import LAYOUTS, layout_of
-from jpo_dist.pair_config import Policy
-from jpo_dist.preferences import BadRowError
-from jpo_dist.sources import read, scan
+from jpo_dist.data.collected import BadRowError
+from jpo_dist.data.config import BuildConfig
+from jpo_dist.data.layouts import LAYOUTS, layout_of
+from jpo_dist.data.read import read, scan
+from jpo_dist.pairing.config import Policy
 
 PAGE = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
 FRUIT = """\

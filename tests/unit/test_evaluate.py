@@ -8,12 +8,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from jpo_dist import evaluate
+from jpo_dist.batches.tokenize import tokenize
 from jpo_dist.config import DataConfig, ModelConfig
-from jpo_dist.evaluate import evaluate_policy, read_tasks
-from jpo_dist.generate import generate
-from jpo_dist.records import Item
-from jpo_dist.tokenize import tokenize
+from jpo_dist.evaluate import evaluation
+from jpo_dist.evaluate.evaluation import evaluate_policy, read_tasks
+from jpo_dist.generate.local import generate
+from jpo_dist.records.comparisons import Item
 from tests.support.procs import run_ranks
 from tests.support.runs import config_for
 from tests.support.tiny import PLAIN, byte_tokenizer, comparisons, save_tiny, write_jsonl
@@ -79,7 +79,7 @@ def failing_answers(folder: str, train: str, where: str) -> None:
     def fail(*_: object) -> None:
         raise MemoryError("none left")
 
-    evaluate.pass_rate = fail  # type: ignore[assignment]
+    evaluation.pass_rate = fail  # type: ignore[assignment]
     config = config_for(folder, train, f"{where}/run", data={"validation": train})
     evaluate_policy(config, folder, f"{where}/tasks.jsonl", 8, 60)
 

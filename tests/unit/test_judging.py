@@ -11,16 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jpo_dist import judge_page, judge_report
-from jpo_dist.asking import shares
-from jpo_dist.budget import Budget, Spent, left_of
-from jpo_dist.judge_config import BudgetConfig, EndpointConfig, JudgeConfig, PromptsConfig
-from jpo_dist.judges import JudgeError, batches_of, constraints_held
-from jpo_dist.judging import Candidate, Judged, judge, outcome_of, write
-from jpo_dist.questions import fill, in_shown_order, letter_in, prompt_of, read_prompts, request_of
-from jpo_dist.records import Comparison, Item, Message
-from jpo_dist.set_folder import read_set
-from jpo_dist.verdicts import Answer, Answers
+from jpo_dist.endpoint.answers import Answer, Answers
+from jpo_dist.endpoint.budget import Budget, Spent, left_of
+from jpo_dist.judge import report as judge_report
+from jpo_dist.judge.asking import shares
+from jpo_dist.judge.config import BudgetConfig, EndpointConfig, JudgeConfig, PromptsConfig
+from jpo_dist.judge.judging import Candidate, Judged, judge, outcome_of, write
+from jpo_dist.judge.questions import fill, in_shown_order, letter_in, prompt_of, read_prompts, request_of
+from jpo_dist.judge.reward_model import JudgeError, batches_of, constraints_held
+from jpo_dist.records.comparisons import Comparison, Item, Message
+from jpo_dist.records.folder import read_set
+from launcher.show import judge_page
 from tests.support.openai_server import answers_in
 
 PROMPTS = read_prompts(PromptsConfig())

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jpo_dist.label_studio import CHOICES, annotator_of, labelling_config, read, shown_order, tasks
-from jpo_dist.records import Comparison, Item, Message
+from jpo_dist.judge.label_studio import CHOICES, annotator_of, labelling_config, read, shown_order, tasks
+from jpo_dist.records.comparisons import Comparison, Item, Message
 
 PEAR, BRICK = Item.of("Name a fruit.", "A pear."), Item.of("Name a fruit.", "A brick.")
 BLUE = Item.of("Name a color.", "Blue.")

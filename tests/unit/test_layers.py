@@ -13,12 +13,12 @@ FILES = {
 }
 ONLY_IMPORTERS = {
     "ray": {"cluster/connection.py", "cluster/ray_train.py", "cluster/tasks.py"},
-    "deepspeed": {"jpo_dist/engine.py"},
-    "mlflow": {"jpo_dist/tracking.py"},
-    "peft": {"jpo_dist/policy.py"},
-    "openai": {"jpo_dist/endpoint.py"},
-    "faiss": {"jpo_dist/neighbours.py"},
-    "sentence_transformers": {"jpo_dist/embedding.py"},
+    "deepspeed": {"jpo_dist/model/engine.py"},
+    "mlflow": {"jpo_dist/tracking/writer.py"},
+    "peft": {"jpo_dist/model/load.py"},
+    "openai": {"jpo_dist/endpoint/client.py"},
+    "faiss": {"jpo_dist/pairing/neighbours.py"},
+    "sentence_transformers": {"jpo_dist/pairing/embedding.py"},
 }
 
 

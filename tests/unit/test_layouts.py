@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jpo_dist.fields import BadField
-from jpo_dist.layouts import Names, layout_of, read_row
-from jpo_dist.records import Comparison, Item, Message
+from jpo_dist.data.layouts import Names, layout_of, read_row
+from jpo_dist.data.row_values import BadField
+from jpo_dist.records.comparisons import Comparison, Item, Message
 
 
 def turns(*contents: str, first: str = "user") -> list[dict[str, str]]:

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from jpo_dist.config import ObjectiveConfig
-from jpo_dist.margins import Scores
-from jpo_dist.metrics import Meter, bootstrap_interval, by_protocol, column, comparison_columns, means
-from jpo_dist.objective import margins
+from jpo_dist.objective.losses import margins
+from jpo_dist.objective.metrics import Meter, bootstrap_interval, by_protocol, column, comparison_columns, means
+from jpo_dist.objective.scores import Scores
 
 # items:            rewards (instruction, response)
 #   0  (2, 3)       1  (1, -1)       2  (2, 3): as good as 0

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jpo_dist.objective import comparison_losses, margins, sft_losses, total_margin
+from jpo_dist.objective.losses import comparison_losses, margins, sft_losses, total_margin
 
 KINDS = ["sigmoid", "ipo", "hinge"]
 finite = st.floats(-50, 50)

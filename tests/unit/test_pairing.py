@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from jpo_dist import partners
-from jpo_dist.embedding import embed, similarity
-from jpo_dist.pair_config import PairConfig
-from jpo_dist.pairing import Pool, assumed_scores, candidates, pair
+from jpo_dist.pairing import offers
+from jpo_dist.pairing.config import PairConfig
+from jpo_dist.pairing.embedding import embed, similarity
+from jpo_dist.pairing.pair import Pool, assumed_scores, candidates, pair
 
 JOINT = ("random", "similar", "dissimilar", "bucketed", "hard", "balanced")
 BLIND = ("conditional", "random", "similar", "dissimilar", "bucketed")
@@ -274,7 +274,7 @@ def test_drawn_and_listed_conditional_pairs_meet_at_the_same_bound(monkeypatch):
     """Above and below the size at which pairs are drawn instead of listed the limits fill alike."""
     pool = make_pool(np.zeros(60, int), np.arange(60))
     listed = pair(pool, settings_of("conditional"), 0).report
-    monkeypatch.setattr(partners, "ALL_PAIRS_UP_TO", 10)
+    monkeypatch.setattr(offers, "ALL_PAIRS_UP_TO", 10)
     drawn = pair(pool, settings_of("conditional"), 0).report
     assert (listed["considered"], listed["made"] >= 116, drawn["made"] >= 110) == (60 * 59 // 2, True, True)
 

@@ -6,13 +6,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from jpo_dist import pairing
-from jpo_dist.balance import balanced_pairs
-from jpo_dist.pair_config import PairConfig
-from jpo_dist.pair_limits import Ledger, Limits
-from jpo_dist.pairing import Pool, pair
-from jpo_dist.partners import Chooser
-from jpo_dist.shortcut import instruction_only_accuracy, propensity
+from jpo_dist.pairing import pair as pairing
+from jpo_dist.pairing.balanced import balanced_pairs
+from jpo_dist.pairing.config import PairConfig
+from jpo_dist.pairing.instruction_only import instruction_only_accuracy, propensity
+from jpo_dist.pairing.limits import Ledger, Limits
+from jpo_dist.pairing.offers import Chooser
+from jpo_dist.pairing.pair import Pool, pair
 
 PASS_RATES = {
     "Answer in exactly one sentence.": 0.73,

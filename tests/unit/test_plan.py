@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jpo_dist.batches.plan import Plan, Step, make_plan
 from jpo_dist.config import JpoConfig, TrainConfig
-from jpo_dist.held_out import evaluation_plan
-from jpo_dist.plan import Plan, Step, make_plan
-from jpo_dist.records import Comparison, ComparisonSet, Item
+from jpo_dist.objective.held_out import evaluation_plan
+from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
 
 
 def graph(edges: list[tuple[int, int]], weights: list[float] | None = None) -> tuple[ComparisonSet, list[int]]:

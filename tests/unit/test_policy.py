@@ -9,11 +9,11 @@ import pytest
 import torch
 import transformers as hf
 
-from jpo_dist import policy as module
+from jpo_dist.batches.tokenize import tokenize
 from jpo_dist.config import DataConfig, LoraConfig, ModelConfig
-from jpo_dist.policy import add_adapter, load_model, load_tokenizer, model_folder
-from jpo_dist.score import Scorer, item_scores, pack
-from jpo_dist.tokenize import tokenize
+from jpo_dist.model import load as module
+from jpo_dist.model.load import add_adapter, load_model, load_tokenizer, model_folder
+from jpo_dist.model.scorer import Scorer, item_scores, pack
 from tests.support.tiny import PLAIN, byte_tokenizer, comparisons, tiny_model
 
 

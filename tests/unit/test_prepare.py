@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jpo_dist import prepare as module
+from jpo_dist.batches import prepare as module
+from jpo_dist.batches.prepare import prepare, tokens_of
+from jpo_dist.batches.shared_prefix import shared_prefixes
+from jpo_dist.batches.tokenize import TokenizedItems
 from jpo_dist.config import DataConfig, TrainConfig
-from jpo_dist.prefix import shared_prefixes
-from jpo_dist.prepare import prepare, tokens_of
-from jpo_dist.records import Comparison, ComparisonSet, Item
-from jpo_dist.tokenize import TokenizedItems
+from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
 from tests.support.tiny import byte_tokenizer, comparisons
 
 PLAIN = DataConfig(train="unused", template="### {instruction}\n>")
@@ -45,7 +45,7 @@ def test_shared_prefixes_equal_a_plain_loop(case: tuple[TokenizedItems, np.ndarr
 
 def test_many_comparisons_are_looked_at_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     ready = prepare(byte_tokenizer(), comparisons(12), PLAIN, TrainConfig())
-    monkeypatch.setattr("jpo_dist.prefix._AT_A_TIME", 5)
+    monkeypatch.setattr("jpo_dist.batches.shared_prefix._AT_A_TIME", 5)
     again = shared_prefixes(ready.tokens, ready.comparisons.winners_C, ready.comparisons.losers_C)
     assert again.tolist() == ready.shared_C.tolist()
     assert ready.shared_C.min() >= len("<s>### ") - 2, "BOS and the template's head are common to all"

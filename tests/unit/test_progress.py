@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from launcher.progress import Tail, _log_lines, describe
+from launcher.show.progress import Tail, _log_lines, describe
 
 
 def lines(*steps: tuple[int, float]) -> str:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jpo_dist.records import Comparison, ComparisonSet, Item, Message, digest
-from jpo_dist.set_folder import read_set, write_set
-from jpo_dist.split import split_by_instruction
+from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item, Message, digest
+from jpo_dist.records.folder import read_set, write_set
+from jpo_dist.records.split import split_by_instruction
 
 PEAR, BRICK = Item.of("Name a fruit.", "A pear."), Item.of("Name a fruit.", "A brick.")
 BLUE, RED = Item.of("Name a color.", "Blue."), Item.of("Name a color.", "Red.")

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from jpo_dist.fields import BadField
-from jpo_dist.layouts import LAYOUTS, Names, Reading, layout_of, read_row
-from jpo_dist.preferences import BadRowError, ReadReport, comparisons_of
-from jpo_dist.records import Comparison, Item, Message, Rating
+from jpo_dist.data.collected import BadRowError, ReadReport, comparisons_of
+from jpo_dist.data.layouts import LAYOUTS, Names, Reading, layout_of, read_row
+from jpo_dist.data.read import read, read_candidates, read_source, scan
+from jpo_dist.data.row_values import BadField
+from jpo_dist.records.comparisons import Comparison, Item, Message, Rating
 from jpo_dist.source_config import SourceConfig
-from jpo_dist.sources import read, read_candidates, read_source, scan
 
 HERE = Names("a.jsonl:7", "a")
 

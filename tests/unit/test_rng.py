@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from jpo_dist.rng import restore_rng, rng_state
+from jpo_dist.distributed.rng import restore_rng, rng_state
 
 
 def test_every_random_generator_continues_where_it_was() -> None:

@@ -11,10 +11,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import jpo_dist
-from jpo_dist.verifiable import KINDS, Constraint, constraints_of, passes, words
-from launcher import sample as generator
-from launcher.sample_card import CARD
-from launcher.sample_pairs import (
+from jpo_dist.evaluate.constraints import KINDS, Constraint, constraints_of, passes, words
+from jpo_dist.sample import make as generator
+from jpo_dist.sample.card import CARD
+from jpo_dist.sample.pairs import (
     BLOCK,
     MOST_USES,
     Answer,
@@ -279,7 +279,7 @@ def test_tokens_are_drawn_with_their_probability() -> None:
 
 def test_the_card_says_how_to_make_the_set_again_and_under_which_licence() -> None:
     card = (FOLDER / "CARD.md").read_text(encoding="utf-8")
-    assert "python -m launcher.sample --model FOLDER --seed 0" in card
+    assert "python -m jpo_dist.sample.make --model FOLDER --seed 0" in card
     assert "MIT" in card
     assert "Apache-2.0" in card
     assert "{" not in re.sub(r"`.*?`", "", card)

@@ -11,13 +11,13 @@ import pytest
 
 from cluster.config import ClusterConfig
 from cluster.secrets import SecretError, load_secrets, ray_token
-from jpo_dist import manifest as manifests
+from jpo_dist.checkpoint import manifest as manifests
 from jpo_dist.config import ModelConfig
-from jpo_dist.policy import load_model
-from launcher import submit
-from launcher.config import ConfigError, absolute, load, load_as, parse, ray_job
+from jpo_dist.model.load import load_model
+from launcher.commands import submit
+from launcher.config.kinds import kind_of
+from launcher.config.load import ConfigError, absolute, load, load_as, parse, ray_job
 from launcher.console import explained
-from launcher.kinds import kind_of
 from tests.support.commands import tiny_files, warm_commands
 from tests.support.tiny import save_tiny
 
@@ -60,7 +60,7 @@ def test_nothing_in_our_code_loads_what_can_run_code() -> None:
     found = {(where, ast.unparse(call.func)) for call, where in CALLS if ast.unparse(call.func) in forbidden}
     assert found == set()
     loaders = {where for call, where in CALLS if ast.unparse(call.func).endswith(".load_checkpoint")}
-    assert loaders == {"jpo_dist/engine.py"}
+    assert loaders == {"jpo_dist/model/engine.py"}
     unsafe = {"allow_pickle", "shell"}
     asked = {(where, k.arg) for call, where in CALLS for k in call.keywords if k.arg in unsafe}
     assert {(where, name) for where, name in asked if name} == set()

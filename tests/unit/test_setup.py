@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from jpo_dist.evaluate import evaluate_policy
-from jpo_dist.setup import load_data, set_up
+from jpo_dist.evaluate.evaluation import evaluate_policy
+from jpo_dist.train.setup import load_data, set_up
 from tests.support.runs import config_for
 from tests.support.tiny import byte_tokenizer, comparisons, save_tiny, write_jsonl
 
@@ -40,7 +40,7 @@ def test_when_nothing_is_left_to_train_on_it_says_where_it_went(tmp_path: Path) 
 
 
 def test_an_evaluation_of_nothing_says_where_it_went(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jpo_dist.evaluate.connect", lambda _: None)
+    monkeypatch.setattr("jpo_dist.evaluate.evaluation.connect", lambda _: None)
     data = {"validation": validation_file(tmp_path, tie=True)}
     folder, train = save_tiny(tmp_path / "model"), write_jsonl(tmp_path / "train.jsonl", comparisons(6))
     config = config_for(folder, train, tmp_path / "run", data=data)

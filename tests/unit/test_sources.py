@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jpo_dist.preferences import BadRow, BadRowError
-from jpo_dist.records import ComparisonSet, Item
-from jpo_dist.set_folder import write_set
-from jpo_dist.sources import read, scan
+from jpo_dist.data.collected import BadRow, BadRowError
+from jpo_dist.data.read import read, scan
+from jpo_dist.records.comparisons import ComparisonSet, Item
+from jpo_dist.records.folder import write_set
 from tests.support.hub import hub
 
 HELPFUL = Path(__file__).parents[2] / "../shared/data/helpful/val_conditional_pref.jsonl"
@@ -431,7 +431,7 @@ def test_hub_ids_go_through_datasets_and_what_cannot_be_had_there_is_said(tmp_pa
     """The real loader, over HTTP, from a hub on loopback."""
     lines = write_jsonl(tmp_path / "rows").read_bytes()
     code = """if True:
-        from jpo_dist.sources import read
+        from jpo_dist.data.read import read
         found, report = read("owner/name:test", on_bad_row="error")
         print(len(found), report.items, found.comparisons["source"][2])
         for where in ("owner/broken", "owner/name:dev", "owner/none"):

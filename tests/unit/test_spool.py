@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jpo_dist.outbox import Outbox
 from jpo_dist.redact import redact
-from jpo_dist.spool import NONFINITE, SPOOL, JsonLines, Spool, read_lines
+from jpo_dist.tracking.metrics_file import NONFINITE, SPOOL, JsonLines, Spool, read_lines
+from jpo_dist.tracking.outbox import Outbox
 
 
 def lines(path: Path) -> list[dict]:

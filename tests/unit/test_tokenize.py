@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from jpo_dist.batches.prepare import OverLongError, prepare
+from jpo_dist.batches.template import chat_template, instruction_text, make_template
+from jpo_dist.batches.tokenize import TokenizedItems, tokenize
 from jpo_dist.config import DataConfig, TrainConfig
-from jpo_dist.prepare import OverLongError, prepare
-from jpo_dist.records import Comparison, ComparisonSet, Item, Message
-from jpo_dist.template import chat_template, instruction_text, make_template
-from jpo_dist.tokenize import TokenizedItems, tokenize
+from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item, Message
 from tests.support.tiny import CHAT_TEMPLATE, PLAIN, byte_tokenizer
 
 BOS, EOS = 0, 1

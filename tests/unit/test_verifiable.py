@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jpo_dist.verifiable import KINDS, Constraint, check, constraints_of, instruction_text, passes, sentences, words
+from jpo_dist.evaluate.constraints import (
+    KINDS,
+    Constraint,
+    check,
+    constraints_of,
+    instruction_text,
+    passes,
+    sentences,
+    words,
+)
 
 CASES: list[tuple[dict, list[str], list[str]]] = [
     (
@@ -221,5 +230,6 @@ def test_a_malformed_constraint_is_named(value: dict, message: str) -> None:
 
 
 def test_importing_the_checkers_loads_no_heavy_package() -> None:
-    code = "import sys, jpo_dist.verifiable; print(sorted({'torch', 'numpy', 'pyarrow', 'ray'} & set(sys.modules)))"
+    heavy = "{'torch', 'numpy', 'pyarrow', 'ray'}"
+    code = f"import sys, jpo_dist.evaluate.constraints; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

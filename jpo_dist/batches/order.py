@@ -1,0 +1,28 @@
+"""In which order the comparisons of an epoch come. Legend: C comparisons, G groups."""
+
+import numpy as np
+
+from jpo_dist.batches.micro_steps import connected
+
+
+def epoch_order(count: int, seed: int | None, group_C: np.ndarray | None, epoch: int) -> np.ndarray:
+    """Numbers of the comparisons, (C,), in the order of `epoch`; without a seed, that of the data.
+
+    With `group_C` the comparisons of a group come one after another, groups and what is in them in random order.
+    """
+    if seed is None:
+        return np.arange(count)
+    random = np.random.Generator(np.random.PCG64([seed, epoch]))
+    order_C = random.permutation(count)
+    if group_C is None:
+        return order_C
+    place_G = random.permutation(int(group_C.max()) + 1)
+    return order_C[np.argsort(place_G[group_C[order_C]], kind="stable")]
+
+
+def groups(winners_C: np.ndarray, losers_C: np.ndarray) -> np.ndarray:
+    """The number of the group of each comparison, (C,): comparisons that hang together by their items are one."""
+    group_C = np.zeros(len(winners_C), dtype=np.int64)
+    for number, places in enumerate(connected(winners_C.tolist(), losers_C.tolist())):
+        group_C[places] = number
+    return group_C

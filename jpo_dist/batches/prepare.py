@@ -1,0 +1,91 @@
+"""A comparison set made ready to be planned: tokens, what is left out, what its items have in common."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from filelock import FileLock
+
+from jpo_dist.batches.shared_prefix import shared_prefixes, trunks
+from jpo_dist.batches.template import chat_template
+from jpo_dist.batches.tokenize import TokenizedItems, tokenize
+from jpo_dist.config import DataConfig, TrainConfig
+from jpo_dist.paths import cache_folder
+from jpo_dist.records.comparisons import ComparisonSet, digest
+
+KEPT_FROM = 20_000
+"""Sets of at least so many items keep their tokens on disk: encoding them takes longer than reading them."""
+
+
+class OverLongError(ValueError):
+    """An item has more tokens than data.max_length allows."""
+
+
+class Prepared(NamedTuple):
+    """A comparison set that is ready to be planned, and what was left out of it."""
+
+    comparisons: ComparisonSet
+    tokens: TokenizedItems
+    shared_C: np.ndarray
+    """Leading tokens of each comparison that need no score, see plan.Plan."""
+    skipped: dict[Literal["tie", "over-long"], int]
+    trunks_N2: np.ndarray | None = None
+    """Instructions that are computed once, see plan.Plan."""
+
+    def trunks_of(self, items_n: np.ndarray) -> np.ndarray | None:
+        """Numbers of the items' instructions, (n,); None where each item is computed by itself."""
+        return None if self.trunks_N2 is None else self.trunks_N2[items_n, 0]
+
+
+def prepare(tokenizer: Any, everything: ComparisonSet, data: DataConfig, train: TrainConfig) -> Prepared:
+    """Drop ties, which none of the losses can use, and tokenize; drop the comparisons that have an over-long item and
+    count them, or raise OverLongError."""
+    ties = int(everything.is_tie_C.sum())
+    comparisons = everything.subset(~everything.is_tie_C) if ties else everything
+    tokens = tokens_of(tokenizer, comparisons, data)
+    too_long_N = tokens.lengths_N > data.max_length
+    bad_C = too_long_N[comparisons.winners_C] | too_long_N[comparisons.losers_C]
+    if bad_C.any():
+        if data.over_long == "error":
+            row = int(np.flatnonzero(too_long_N)[0])
+            text = comparisons.items["instruction"][row].as_py()[-1]["content"][:60]
+            raise OverLongError(
+                f"data.max_length ({data.max_length}) is less than {int(too_long_N.sum())} items, the first of "
+                f"{tokens.lengths_N[row]} tokens ({text!r}); raise it, or set data.over_long to skip or truncate"
+            )
+        used = np.unique(np.concatenate([comparisons.winners_C[~bad_C], comparisons.losers_C[~bad_C]]))
+        comparisons, tokens = comparisons.subset(~bad_C), tokens.take(used)
+    winners_C, losers_C = comparisons.winners_C, comparisons.losers_C
+    nothing = np.zeros(len(comparisons), dtype=np.int64)
+    shared_C = nothing if train.score_shared_prefix else shared_prefixes(tokens, winners_C, losers_C)
+    trunks_N2 = trunks(tokens) if train.share_instructions else None
+    return Prepared(comparisons, tokens, shared_C, {"tie": ties, "over-long": int(bad_C.sum())}, trunks_N2)
+
+
+def tokens_of(tokenizer: Any, comparisons: ComparisonSet, data: DataConfig) -> TokenizedItems:
+    """Tokens of all items. Those of a large set are made once on each host, then memory-mapped by all its ranks."""
+    if comparisons.num_items < KEPT_FROM or not tokenizer.is_fast:
+        return tokenize(tokenizer, comparisons.all_items(), data)
+    template = chat_template(tokenizer) if data.template == "chat" else data.template
+    cut = data.over_long == "truncate" and (data.max_length, data.max_instruction_length)
+    vocabulary = [tokenizer.backend_tokenizer.to_str(), tokenizer.bos_token_id, tokenizer.eos_token_id]
+    folder = cache_folder("tokens") / digest([comparisons.items["id"].to_pylist(), vocabulary, template, cut])
+    with FileLock(f"{folder}.lock"):  # the ranks of one host: the first encodes, the others wait and find it
+        if not (folder / "facts.json").exists():
+            _write(folder, tokenize(tokenizer, comparisons.all_items(), data))
+    return _read(folder)
+
+
+def _write(folder: Path, tokens: TokenizedItems) -> None:
+    folder.mkdir(exist_ok=True)
+    np.save(folder / "ids.npy", tokens.ids_T)
+    np.save(folder / "offsets.npy", tokens.offsets)
+    np.save(folder / "instruction_lengths.npy", tokens.instruction_lengths_N)
+    (folder / "facts.json").write_text(json.dumps({"truncated": tokens.truncated}))  # last: what has it is whole
+
+
+def _read(folder: Path) -> TokenizedItems:
+    names = ("ids", "offsets", "instruction_lengths")
+    ids_T, offsets, lengths_N = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in names)
+    return TokenizedItems(ids_T, offsets, lengths_N, json.loads((folder / "facts.json").read_text())["truncated"])

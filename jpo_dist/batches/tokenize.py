@@ -1,0 +1,112 @@
+"""Items to token ids, with the boundary between instruction and response at a token boundary.
+
+Legend: N items, T tokens of all items end to end.
+
+    item      "Name a fruit." -> "A pear."      template "### {instruction}\\n>"
+    pieces    BOS | ### Name a fruit.\\n> | A pear. | EOS
+    scored          ^^^^^^^^^^^^^^^^^^^ instruction ^^^^^^^^^^^^ response (EOS counts as response)
+
+Instruction and response are encoded apart. Encoded together, BPE merges across the boundary ("> A" may become one
+token), equal instructions stop having equal tokens, and JPO stops being DPO where it must be.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from jpo_dist.batches.template import Template, instruction_text, make_template
+from jpo_dist.config import DataConfig
+from jpo_dist.records.comparisons import Item
+
+
+@dataclass(frozen=True)
+class TokenizedItems:
+    """Token ids of N items end to end. Item i is `ids_T[offsets[i]:offsets[i + 1]]`."""
+
+    ids_T: np.ndarray
+    offsets: np.ndarray
+    instruction_lengths_N: np.ndarray
+    """Tokens before the response, BOS included."""
+    truncated: int = 0
+
+    @cached_property
+    def lengths_N(self) -> np.ndarray:
+        return np.diff(self.offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def ids(self, row: int) -> np.ndarray:
+        return self.ids_T[self.offsets[row] : self.offsets[row + 1]]
+
+    def take(self, rows: np.ndarray) -> "TokenizedItems":
+        """The items `rows`, in that order."""
+        lengths = self.lengths_N[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        places = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
+        return TokenizedItems(self.ids_T[places], offsets, self.instruction_lengths_N[rows], self.truncated)
+
+    def digest(self, row: int) -> str:
+        """Of its ids: identifies the log-probs of this item's tokens under a given model."""
+        return hashlib.sha256(self.ids(row).astype("<i4").tobytes()).hexdigest()[:32]
+
+    def contents(self) -> str:
+        """Of everything that decides what is trained on: equal for the same tokens, however they are kept. Reads all of
+        them, a gigabyte in about a second."""
+        total = hashlib.sha256(str(len(self)).encode())
+        for array, kind in ((self.lengths_N, "<i8"), (self.instruction_lengths_N, "<i8"), (self.ids_T, "<i4")):
+            total.update(np.ascontiguousarray(array, dtype=kind).data)
+        return total.hexdigest()[:32]
+
+
+def encode_instructions(tokenizer: Any, template: Template, items: Iterable[Item]) -> list[list[int]]:
+    """Ids up to the response, with exactly one BOS (none where the tokenizer has none)."""
+    texts = [instruction_text(tokenizer, template, item.instruction) for item in items]
+    bos = tokenizer.bos_token_id
+    encoded = _encode(tokenizer, texts)
+    if bos is None:
+        return encoded
+    # Chat templates often write BOS themselves: adding another would shift every score.
+    return [ids if ids[:1] == [bos] else [bos, *ids] for ids in encoded]
+
+
+def _encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    # Special tokens are ours to place. Text of an item that spells one ("</s>") still becomes that token, as it does
+    # when the model is served.
+    return list(tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else []
+
+
+def tokenize(tokenizer: Any, items: list[Item], data: DataConfig) -> TokenizedItems:
+    """Encode `items`. With over_long=truncate, what is cut from an item depends on that item alone.
+
+    The instruction keeps BOS and its last tokens (the template's response header among them), the response its first
+    tokens and its end. With error or skip, over-long items are returned whole: `over_long_rows` finds them.
+    """
+    template = make_template(tokenizer, data.template)
+    instructions = encode_instructions(tokenizer, template, items)
+    responses = _encode(tokenizer, [item.response for item in items])
+    pieces: list[list[int]] = []
+    boundaries, truncated = [], 0
+    for instruction, response in zip(instructions, responses, strict=True):
+        end = list(template.end_ids)
+        if data.over_long == "truncate" and len(instruction) + len(response) + len(end) > data.max_length:
+            has_bos = instruction[:1] == [tokenizer.bos_token_id]
+            instruction = _keep_end(instruction, min(data.max_instruction_length, data.max_length - len(end)), has_bos)
+            response = response[: data.max_length - len(instruction) - len(end)]
+            truncated += 1
+        pieces.append(instruction + response + end)
+        boundaries.append(len(instruction))
+    offsets = np.zeros(len(pieces) + 1, dtype=np.int64)
+    np.cumsum([len(piece) for piece in pieces], out=offsets[1:])
+    flat = np.fromiter((token for piece in pieces for token in piece), dtype=np.int32, count=int(offsets[-1]))
+    return TokenizedItems(flat, offsets, np.array(boundaries, dtype=np.int64), truncated)
+
+
+def _keep_end(instruction: list[int], most: int, has_bos: bool) -> list[int]:
+    if len(instruction) <= most:
+        return instruction
+    return [instruction[0], *instruction[len(instruction) - most + 1 :]] if has_bos else instruction[-most:]

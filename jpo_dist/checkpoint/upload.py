@@ -1,0 +1,207 @@
+"""The store of checkpoint.storage beside a run: commits are carried there off the critical path, and fetched from there
+when the run folder has nothing as new, as on a new machine.
+"""
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from jpo_dist.checkpoint import manifest as manifests
+from jpo_dist.checkpoint import run_folder
+from jpo_dist.checkpoint import store as remote
+from jpo_dist.checkpoint.commit import (
+    CheckpointError,
+    Commit,
+    DiskFullError,
+    Found,
+    ResumeRefused,
+    find_valid,
+    open_attempt,
+    resume_point,
+)
+from jpo_dist.checkpoint.manifest import ManifestError
+from jpo_dist.checkpoint.store import Store, Stored
+from jpo_dist.config import JpoConfig
+from jpo_dist.distributed import ranks
+
+logger = logging.getLogger(__name__)
+
+OnUploaded = Callable[[int, int, float], None]
+
+
+class Carrier:
+    """A thread of rank 0 that uploads commits one at a time. While one travels, only the newest of those made since
+    waits: training never does.
+
+    A failed upload is tried again with the next commit and at the end; `close` raises when the last one is not there.
+    """
+
+    def __init__(self, store: Store, attempt: int, keep: int, on_uploaded: OnUploaded) -> None:
+        """`on_uploaded(step, bytes, seconds)` is called in the thread."""
+        self._store, self._attempt, self._keep, self._on_uploaded = store, attempt, keep, on_uploaded
+        self._now: Path | None = None
+        self._next: Path | None = None
+        self._failed: tuple[Path, Exception] | None = None
+        self._changed = threading.Condition()
+        # A daemon: a rank that fails must end. The next start uploads what this one could not.
+        threading.Thread(target=self._work, name="uploads", daemon=True).start()
+
+    def submit(self, commit: Path) -> None:
+        """Upload it, when the one on its way has arrived."""
+        with self._changed:
+            if self._next is not None:
+                logger.info("%s is not uploaded: %s is newer, and another still travels", self._next.name, commit.name)
+            elif self._now is not None:
+                logger.info("%s waits until %s is uploaded", commit.name, self._now.name)
+            self._next = commit
+            self._changed.notify_all()
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Names of the commits that must not be deleted yet."""
+        with self._changed:
+            return frozenset(path.name for path in (self._now, self._next) if path is not None)
+
+    def close(self) -> None:
+        """Return when the newest commit is in the store. Raises CheckpointError when it cannot get there."""
+        self._wait()
+        if self._failed is not None:
+            self.submit(self._failed[0])
+            self._wait()
+        if self._failed is not None:
+            path, error = self._failed
+            raise CheckpointError(
+                f"{path.name} could not be uploaded to checkpoint.storage ({self._store.url}): {type(error).__name__}: "
+                f"{error}. It is in {path.parent}; the same command uploads it when the store is back"
+            ) from error
+
+    def _wait(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._now is None and self._next is None)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._next is not None)
+                path = self._now = self._next
+                self._next = None
+            assert path is not None
+            self._failed = self._upload(path)
+            with self._changed:
+                self._now = None
+                self._changed.notify_all()
+
+    def _upload(self, path: Path) -> tuple[Path, Exception] | None:
+        started = time.monotonic()
+        try:
+            num_bytes = remote.upload(self._store, path, self._attempt, self._keep)
+        except Exception as error:  # of a store, of pyarrow, of a run folder that is gone: training goes on
+            logger.warning("%s could not be uploaded to %s: %s", path.name, self._store.url, error)
+            return path, error
+        seconds = time.monotonic() - started
+        logger.info("uploaded %s to %s: %.0f MB in %.1f s", path.name, self._store.url, num_bytes / 1e6, seconds)
+        self._on_uploaded(int(path.name.partition("-")[2]), num_bytes, seconds)
+        return None
+
+
+# -- at the start; all ranks call these
+
+
+def open_run(config: JpoConfig) -> tuple[int, Store | None]:
+    """This start's attempt, higher than any before here and in the store, and the store."""
+    run_dir, store, newest = Path(config.run.dir), store_of(config), 0
+    with ranks.together("opening checkpoint.storage"):
+        if store and ranks.rank() == 0:
+            newest = remote.newest_attempt(store)
+    attempt = open_attempt(run_dir, above=newest)
+    with ranks.together("opening the attempt in checkpoint.storage"):
+        if store and ranks.rank() == 0:
+            remote.claim_attempt(store, attempt)
+    return attempt, store
+
+
+def store_of(config: JpoConfig) -> Store | None:
+    """checkpoint.storage, where it is set. Raises StoreError."""
+    with ranks.together("connecting to checkpoint.storage"):
+        return remote.connect(config.checkpoint.storage) if config.checkpoint.storage else None
+
+
+def find_commit(config: JpoConfig, store: Store | None) -> Commit | None:
+    """Where to go on, here or in the store, as checkpoint.resume says; see `resume_point`."""
+    run_dir, policy = Path(config.run.dir), config.checkpoint.resume
+    if store is None:
+        return resume_point(run_dir, policy)
+    if policy == "never" and (there := _in_store(store)):
+        raise ResumeRefused(
+            f"checkpoint.resume (never) needs a checkpoint.storage without commits, {store.url} has {there[0].name}; "
+            "use another address, or checkpoint.resume=auto to continue that run"
+        )
+    return resume_point(run_dir, policy, partial(_find_anywhere, store=store))
+
+
+def carrier(config: JpoConfig, store: Store, attempt: int, resumed: Commit | None, on_uploaded: OnUploaded) -> Carrier:
+    """Rank 0's. It begins with the commit that the run goes on from, where that is not in the store."""
+    made = Carrier(store, attempt, config.checkpoint.keep, on_uploaded)
+    if resumed and Stored(resumed.attempt, resumed.step) not in remote.commits(store):
+        made.submit(resumed.path)
+    return made
+
+
+def _in_store(store: Store) -> list[Stored]:
+    found: list[Stored] = []
+    with ranks.together("looking for commits in checkpoint.storage"):
+        if ranks.rank() == 0:
+            found = remote.commits(store)
+    return list(ranks.broadcast(found))
+
+
+def _find_anywhere(run_dir: Path, store: Store) -> Found:
+    found = find_valid(run_dir)
+    here = found.commit and Stored(found.commit.attempt, found.commit.step)
+    set_aside = found.set_aside
+    for stored in _in_store(store):
+        if here and stored <= here:
+            break
+        try:
+            _fetch(store, stored, run_dir)
+        except (OSError, ManifestError, ranks.PeerError, DiskFullError) as error:
+            if isinstance(error, DiskFullError):
+                raise
+            set_aside.append(f"{stored.name} in {store.url} cannot be fetched: {error}")
+            if ranks.rank() == 0:
+                logger.warning(set_aside[-1])
+            continue
+        again = find_valid(run_dir)
+        set_aside += again.set_aside
+        if again.commit and (again.commit.attempt, again.commit.step) == stored:
+            return Found(again.commit, set_aside)
+    return Found(found.commit, set_aside)
+
+
+def _fetch(store: Store, stored: Stored, run_dir: Path) -> None:
+    """The commit in its place in the run folder, not verified yet. Every rank fetches its share of the files."""
+    started, token = time.monotonic(), ranks.broadcast(uuid.uuid4().hex[:8])
+    final = run_folder.commit_folder(run_dir, stored.step)
+    # `.old-`: what attempt opens next sweeps it, should this one die.
+    stage = final.with_name(f".old-fetched-{token}") / final.name
+    with ranks.together(f"reading the manifest of {stored.name}"):
+        manifest = remote.read_manifest(store, stored)
+        free = run_folder.free_bytes(run_dir)
+        if free is not None and free < run_folder.SPACE_FACTOR * manifest.bytes:
+            raise DiskFullError(
+                f"no room on the disk of run.dir ({run_dir}) for {stored.name} of {store.url}: it has "
+                f"{manifest.bytes / 2**20:.1f} MiB, {free / 2**20:.1f} MiB are free. Free space, or use another disk"
+            )
+    sizes = {name: file["bytes"] for name, file in manifest.files.items()}
+    share = manifests.shares(sizes, ranks.num_ranks())[ranks.rank()]
+    ranks.unhurried(f"fetching {stored.name}", lambda: remote.download(store, stored, share, stage))
+    with ranks.together(f"renaming {stored.name}"):
+        if ranks.rank() == 0:
+            manifests.write(stage, manifest)
+            run_folder.rename_into_place(stage, final)
+            seconds = time.monotonic() - started
+            logger.info("fetched %s from %s: %.0f MB in %.1f s", stored.name, store.url, manifest.bytes / 1e6, seconds)

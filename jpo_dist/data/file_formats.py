@@ -1,0 +1,199 @@
+"""File formats: each is one function from a file to its rows, (line or row number from 1, row or BadField) in order.
+
+Nothing here knows what the columns mean. What spoils one row spoils only that row: the readers of `datasets` and pandas
+give up on the whole file at one bad byte or brace, take "NA" or "42" in a text column for a missing value or a number,
+and keep a second copy of everything in a cache.
+"""
+
+import csv
+import gzip
+import io
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jpo_dist.data.row_values import BadField, is_encodable
+
+Rows = Iterator[tuple[int, dict[str, Any] | BadField]]
+
+
+class Columns(NamedTuple):
+    """What is asked of a table: the columns that are wanted, and which of them hold numbers."""
+
+    wanted: frozenset[str] | None
+    """None: all."""
+    numbers: frozenset[str]
+
+
+_GZIP = ".gz"
+_BOM = b"\xef\xbb\xbf"
+_GAP = re.compile(r"[\s,]*")
+_NOT_JSON, _NOT_UTF8 = BadField("", "not json"), BadField("", "not utf-8")
+
+
+def _json_lines(file: Path, columns: Columns) -> Rows:
+    """One object a line. A blank line is no row, but it counts as a line."""
+    with _open(file) as stream:  # as text, U+2028 or a bare CR inside a string would end the line
+        for line, raw in enumerate(stream, 1):
+            raw = raw.removeprefix(_BOM) if line == 1 else raw
+            if raw.strip():
+                yield line, _json_row(raw)
+
+
+def _open(file: Path) -> BinaryIO:
+    """Its bytes, unpacked when the name ends in .gz."""
+    return cast(BinaryIO, gzip.open(file)) if file.suffix.lower() == _GZIP else file.open("rb")
+
+
+def _json_row(raw: bytes) -> dict[str, Any] | BadField:
+    try:
+        return _object(json.loads(raw.decode("utf-8")))  # loads(bytes) would guess at UTF-16 and UTF-32
+    except UnicodeDecodeError:
+        return _NOT_UTF8
+    except (ValueError, RecursionError):  # ValueError: also an integer of more than 4300 digits
+        return _NOT_JSON
+
+
+def _object(value: Any) -> dict[str, Any] | BadField:
+    return value if isinstance(value, dict) else BadField("", "not an object")
+
+
+def _json(file: Path, columns: Columns) -> Rows:
+    """A list of objects, read one at a time so that every row before a defect is known; else JSON lines."""
+    with _open(file) as stream:
+        text = stream.read().removeprefix(_BOM).decode("utf-8", "surrogateescape")
+    if not text.lstrip().startswith("["):
+        yield from _json_lines(file, columns)
+        return
+    decoder, start = json.JSONDecoder(), text.index("[") + 1
+    line, counted = 1, 0
+    while True:
+        start = _end_of(_GAP.match(text, start))
+        line, counted = line + text.count("\n", counted, start), start
+        if text.startswith("]", start) and not text[start + 1 :].strip():
+            return
+        try:
+            value, end = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            yield line, _NOT_JSON  # where the next row starts is unknown from here on
+            return
+        yield line, _object(value) if is_encodable(text[start:end]) else _NOT_UTF8
+        start = end
+
+
+def _end_of(match: re.Match[str] | None) -> int:
+    assert match is not None, "a pattern that may be empty always matches"
+    return match.end()
+
+
+def _csv(file: Path, columns: Columns) -> Rows:
+    """A header line, then rows. All cells are text, those of number columns aside. A row's line is where it starts."""
+    csv.field_size_limit(2**31 - 1)  # the default makes an error of a cell over 128 KiB
+    with io.TextIOWrapper(_open(file), encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+        reader = csv.reader(stream, strict=True)
+        header = next(reader, [])
+        if len(set(header)) < len(header):
+            raise ValueError(f"two columns have the same name in {header}; rename one")
+        while True:
+            line = reader.line_num + 1
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error:
+                yield line, BadField("", "not csv")
+                continue
+            if cells:
+                yield line, _csv_row(header, cells, columns.numbers)
+
+
+def _csv_row(header: list[str], cells: list[str], numbers: frozenset[str]) -> dict[str, Any] | BadField:
+    if len(cells) > len(header):
+        return BadField("", "more cells than columns")
+    row: dict[str, Any] = dict(zip(header, cells, strict=False))  # a short row: the layout names the missing field
+    for name, cell in row.items():
+        if not is_encodable(cell):
+            return BadField(name, "not utf-8")
+    return {name: _number(cell) if name in numbers else cell for name, cell in row.items()}
+
+
+def _number(cell: str) -> Any:
+    """A number, true or false; what is none of these stays text, which the layout then refuses."""
+    if cell.lower() in ("true", "false"):
+        return cell.lower() == "true"
+    with suppress(ValueError):
+        return float(cell)
+    return cell
+
+
+def _parquet(file: Path, columns: Columns) -> Rows:
+    with pq.ParquetFile(file, memory_map=True) as table:
+        wanted = columns.wanted
+        known = None if wanted is None else [name for name in table.schema_arrow.names if name in wanted]
+        yield from _table_rows(table.iter_batches(batch_size=1000, columns=known))
+
+
+def _arrow(file: Path, columns: Columns) -> Rows:
+    """The IPC file format (Feather) or the IPC stream that `datasets` keeps its tables in."""
+    with pa.memory_map(str(file)) as source:
+        try:
+            reader = pa.ipc.open_file(source)
+            batches: Iterable[pa.RecordBatch] = (reader.get_batch(n) for n in range(reader.num_record_batches))
+        except pa.ArrowInvalid:
+            batches = pa.ipc.open_stream(source)
+        yield from _table_rows(batches)
+
+
+def _table_rows(batches: Iterable[pa.RecordBatch]) -> Rows:
+    number = 0
+    for batch in batches:
+        try:
+            rows = batch.to_pylist()
+        except UnicodeDecodeError:  # Arrow does not look into its strings before they are used
+            rows = [_table_row(batch.slice(n, 1)) for n in range(batch.num_rows)]
+        for row in rows:
+            number += 1
+            yield number, row
+
+
+def _table_row(batch: pa.RecordBatch) -> dict[str, Any] | BadField:
+    try:
+        row: dict[str, Any] = batch.to_pylist()[0]
+        return row
+    except UnicodeDecodeError:
+        return _NOT_UTF8
+
+
+FORMATS: dict[str, Callable[[Path, Columns], Rows]] = {
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".json": _json,
+    ".csv": _csv,
+    ".parquet": _parquet,
+    ".arrow": _arrow,
+}
+LINE_FORMATS = (".jsonl", ".ndjson", ".json", ".csv")
+
+
+def format_of(file: Path) -> str | None:
+    """Its extension among FORMATS; of `pairs.jsonl.gz`, `.jsonl`. None: a file of another kind."""
+    name = file.name.lower()
+    plain = Path(name.removesuffix(_GZIP)).suffix
+    return plain if plain in (LINE_FORMATS if name.endswith(_GZIP) else FORMATS) else None
+
+
+def rows_of(file: Path, columns: Columns) -> Rows:
+    """The rows of a file that has a format. Raises ValueError when it is not such a file at all."""
+    kind = format_of(file)
+    assert kind is not None, "whoever opens a file asks for its format first"
+    try:
+        yield from FORMATS[kind](file, columns)
+    except (pa.ArrowException, csv.Error, ValueError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{file}: cannot be read as {kind[1:]}: {error}; mend the file or its extension") from error

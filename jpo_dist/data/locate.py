@@ -1,0 +1,136 @@
+"""Where rows are: files, folders, globs, hub data sets, ComparisonSet folders, files inside an installed package."""
+
+import glob
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from jpo_dist.data.file_formats import FORMATS, Columns, Rows, format_of, rows_of
+from jpo_dist.paths import resolve
+from jpo_dist.records.comparisons import TRAIN, VALIDATION, ComparisonSet
+from jpo_dist.records.folder import is_set, read_set
+from jpo_dist.records.split import part_of, splits_in
+
+# What `datasets` writes beside its tables: JSON, but not rows.
+_NOT_DATA = frozenset({"dataset_info.json", "state.json", "dataset_dict.json", "dataset_infos.json"})
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?")
+ALL = "all"
+
+
+class Table(NamedTuple):
+    """Something with rows: `name` for errors, `label` for the `source` of a comparison (no folder: runs move)."""
+
+    name: str
+    label: str
+    rows: Callable[[Columns], Rows]
+
+
+def open_place(where: str, ignored: list[str]) -> list[Table | ComparisonSet]:
+    path = Path(resolve(where))
+    if path.is_dir():
+        return _open_folder(path, None, ignored)
+    if path.is_file():
+        return [_open_file(path)]
+    folder, _, split = where.rpartition(":")
+    if folder and Path(resolve(folder)).is_dir():
+        return _open_folder(Path(resolve(folder)), split, ignored)
+    if re.search(r"[*?\[]", where):
+        return _open_glob(str(path), ignored)
+    # `sets/mine` beside a folder `sets` is a slip of the pen, and the hub would be asked for it for half a minute.
+    if _HUB_ID.fullmatch(where) and format_of(path) is None and not Path(where).parent.is_dir():
+        return [Table(where, where, lambda columns: _hub_rows(where))]
+    raise FileNotFoundError(f"{where}: no such file or folder, seen from {Path.cwd()}; correct the path")
+
+
+def _open_file(path: Path) -> Table:
+    if format_of(path) is None:
+        raise ValueError(
+            f"{path}: extension {path.suffix!r} is none of {' '.join(FORMATS)}; convert or rename the file"
+        )
+    return Table(str(path), path.name, lambda columns: rows_of(path, columns))
+
+
+def _open_folder(folder: Path, split: str | None, ignored: list[str]) -> list[Table | ComparisonSet]:
+    if is_set(folder):
+        return [_open_set(folder, split)]
+    data: list[Path] = []
+    if split is None:
+        data = _data_files([path for path in sorted(folder.iterdir()) if not path.name.startswith(".")], ignored)
+    return [_open_file(path) for path in data or _files_of_split(folder, split or TRAIN, ignored)]
+
+
+def _files_of_split(folder: Path, split: str, ignored: list[str]) -> list[Path]:
+    """A copy of a hub data set, or what save_to_disk wrote for several splits: `datasets` knows which files are of
+    which split; they are read here, row by row."""
+    import datasets
+
+    nothing = f"{folder}: no {' '.join(FORMATS)} files in this folder; name the folder they are in"
+    try:
+        found = datasets.load_dataset_builder(str(folder)).config.data_files or {}
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise FileNotFoundError(nothing) from error
+    if split not in (*found, ALL):
+        raise FileNotFoundError(f"{folder}: no split {split!r}; there are: {', '.join(map(str, found))}; name one")
+    known = {Path(file).resolve() for files in found.values() for file in files}
+    others = [p for p in sorted(folder.rglob("*")) if format_of(p) and p.resolve() not in known]
+    ignored[:] = [name for name in ignored if Path(name).is_file()]  # its folders were looked into after all
+    ignored += [str(path) for path in others if path.name not in _NOT_DATA]
+    data = _data_files([Path(file) for name in (found if split == ALL else [split]) for file in found[name]], ignored)
+    if not data:
+        raise FileNotFoundError(nothing)
+    return data
+
+
+def _open_set(folder: Path, split: str | None) -> ComparisonSet:
+    """Without a name, the training split of a set that has splits: the others are there to be held out."""
+    found = read_set(folder)
+    if split == ALL or (split is None and not splits_in(found)):
+        return found
+    if not splits_in(found):
+        raise ValueError(
+            f"{folder}:{split}: this set has no splits; name the folder alone, or build one: jpo data build"
+        )
+    try:
+        return part_of(found, split or TRAIN)
+    except KeyError as error:
+        raise ValueError(f"{folder}:{split}: {error.args[0]}; name one of them, or {ALL}") from error
+
+
+def validation_of(where: str | list[str]) -> str | None:
+    """The validation split that comes with training data, when it is one ComparisonSet folder that has one."""
+    if not isinstance(where, str):
+        return None
+    folder = where.removesuffix(f":{TRAIN}")
+    path = Path(resolve(folder))
+    return f"{folder}:{VALIDATION}" if is_set(path) and VALIDATION in splits_in(read_set(path)) else None
+
+
+def _open_glob(pattern: str, ignored: list[str]) -> list[Table | ComparisonSet]:
+    matches = sorted(Path(match) for match in glob.glob(pattern, recursive=True))
+    folders = [path for path in matches if is_set(path)]
+    data = _data_files([path for path in matches if path not in folders], ignored)
+    if not data and not folders:
+        raise FileNotFoundError(f"{pattern}: no data file matches, seen from {Path.cwd()}; correct the pattern")
+    return [part for folder in folders for part in _open_folder(folder, None, ignored)] + [_open_file(p) for p in data]
+
+
+def _data_files(paths: list[Path], ignored: list[str]) -> list[Path]:
+    data = [p for p in paths if p.is_file() and format_of(p) and p.name not in _NOT_DATA]
+    ignored.extend(str(path) for path in paths if path not in data)
+    return data
+
+
+def _hub_rows(where: str) -> Rows:
+    import datasets  # seconds to import, and only hub ids need it
+
+    name, _, split = where.partition(":")
+    try:
+        rows = datasets.load_dataset(name, split=split or TRAIN)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise FileNotFoundError(
+            f"{where}: neither here (seen from {Path.cwd()}) nor readable on the hub: {error}; correct the name, or "
+            f"get the files and name their folder (one bad line does not stop them there): hf download {name} "
+            "--repo-type dataset --local-dir FOLDER"
+        ) from error
+    yield from enumerate(rows, 1)

@@ -1,0 +1,287 @@
+"""Reading preferences: from files, folders, globs and hub data sets to one ComparisonSet and a report that adds up.
+
+A bad row never ends the reading of a file and is never dropped in silence: it stops the run with its file, line, field
+and reason, or it is counted and named in the report.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from difflib import get_close_matches
+from itertools import islice
+from typing import Any, Literal
+
+from jpo_dist.data.collected import (
+    BAD_ROWS_TO_KEEP,
+    BadRow,
+    BadRowError,
+    Preferences,
+    ReadReport,
+    comparisons_of,
+    compile_set,
+    ratings_of,
+    report_of,
+)
+from jpo_dist.data.file_formats import Columns
+from jpo_dist.data.layouts import (
+    COLUMNS,
+    LAYOUTS,
+    RATING_COLUMNS,
+    Layout,
+    Names,
+    Reading,
+    layout_of,
+    mean_score,
+    read_row,
+)
+from jpo_dist.data.locate import Table, open_place
+from jpo_dist.data.row_values import NUMBERS, BadField
+from jpo_dist.judge.reward_model import checker_scores
+from jpo_dist.records.comparisons import ComparisonSet, Item, Rating
+from jpo_dist.source_config import SourceConfig
+
+OnBadRow = Literal["error", "skip"]
+
+_ROWS_TO_DETECT = 1000
+
+
+def read(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[ComparisonSet, ReadReport]:
+    """All comparisons of `where`, in order, each with the `source` FILE:LINE; scores give comparisons within an
+    instruction, after those that are stated.
+
+    `where`: JSONL, JSON, CSV, Parquet or Arrow files, folders of them, globs, ComparisonSet folders (FOLDER or
+    FOLDER:SPLIT), hub data sets (OWNER/NAME or OWNER/NAME:SPLIT, else the split `train`), `package:MODULE/FILE`; or a
+    list of such. Raises BadRowError (with on_bad_row="error"), FileNotFoundError, and ValueError for files without a
+    known layout or when there is no comparison at all.
+    """
+    built, report = scan(where, on_bad_row=on_bad_row)
+    if not len(built):
+        raise ValueError("\n".join([f"{where}: no comparisons; {_advice(built)}", *report.lines()]))
+    return built, report
+
+
+def _advice(built: ComparisonSet) -> str:
+    if not built.num_items:
+        return "name data that has some"
+    if built.items["score"].null_count == built.num_items:
+        return "no response has a score; a checker (jpo data build) or a judge (jpo judge) may compare them"
+    return "ratings of different instructions compare only with a pairing policy: jpo data build"
+
+
+def scan(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[ComparisonSet, ReadReport]:
+    """As `read`, and content with items that nobody has compared."""
+    preferences = Preferences()
+    places = [(place, text) for text in _listed(where) for place in open_place(text, preferences.tally.ignored)]
+    if len(places) == 1 and isinstance(places[0][0], ComparisonSet):  # keeps its memory map
+        built = places[0][0]
+        preferences.tally.rows = len(built)
+    else:
+        for place, text in places:
+            collect(place, SourceConfig(path=text), on_bad_row, preferences)
+        built = compile_set(preferences)
+    return built, report_of(built, preferences)
+
+
+def read_candidates(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[list[tuple[Item, Item, str]], ReadReport]:
+    """Pairs for a judge: (first, second, source). Rows without a verdict, or comparisons with theirs put aside."""
+    preferences = Preferences()
+    for text in _listed(where):
+        for place in open_place(text, preferences.tally.ignored):
+            collect(place, SourceConfig(path=text), on_bad_row, preferences, candidates=True)
+    if not preferences.comparisons:
+        raise ValueError(f"{where}: no pairs to judge; name pairs, or make some with jpo data build (candidates:)")
+    found = [(c.winner, c.loser, c.source) for c in preferences.comparisons]
+    return found, report_of(ComparisonSet.build(preferences.comparisons), preferences)
+
+
+def read_source(source: SourceConfig, on_bad_row: OnBadRow) -> Preferences:
+    """One source of a build, read with its own layout, columns and score."""
+    preferences = Preferences()
+    for text in _listed(source.path):
+        for place in open_place(text, preferences.tally.ignored):
+            collect(place, source, on_bad_row, preferences)
+    return preferences if source.checker is None else _checked(preferences, source, source.checker)
+
+
+def _checked(preferences: Preferences, source: SourceConfig, checker: str) -> Preferences:
+    """Every item rated by the checker; one that it cannot tell has no score, which pairing counts."""
+    first: dict[Item, str] = {r.item: r.source for r in reversed([*preferences.ratings, *preferences.pair_scores])}
+    for c in preferences.comparisons:
+        first.setdefault(c.winner, c.source)
+        first.setdefault(c.loser, c.source)
+    scores = checker_scores(list(first), checker)
+    scale = source.name or str(source.path)
+    rated = {
+        item: Rating(item, math.nan if score is None else score, scale, first[item])
+        for item, score in zip(first, scores, strict=True)
+    }
+    ratings = [rated[r.item] for r in preferences.ratings]
+    read_as_ratings = {r.item for r in ratings}
+    return replace(
+        preferences, ratings=ratings, pair_scores=[r for r in rated.values() if r.item not in read_as_ratings]
+    )
+
+
+def _listed(where: str | list[str]) -> list[str]:
+    refuse_empty(where)
+    return [where] if isinstance(where, str) else where
+
+
+def refuse_empty(where: str | list[str]) -> None:
+    """Raises ValueError for an empty name, which to the system is the folder that the command runs in."""
+    if not where or (isinstance(where, list) and "" in where):
+        raise ValueError(f"{where!r}: nothing is named; name a file, folder, glob or hub id ('.' is this folder)")
+
+
+def collect(
+    place: Table | ComparisonSet,
+    source: SourceConfig,
+    on_bad_row: OnBadRow,
+    into: Preferences,
+    candidates: bool = False,
+) -> None:
+    """Everything of one place, added to `into`."""
+    if isinstance(place, ComparisonSet):
+        into.tally.rows += len(place)
+        into.comparisons.extend(comparisons_of(place))
+        into.pair_scores.extend(ratings_of(place))
+        return
+    layout = _detect(place, source, candidates)
+    bad_here: list[BadRow] = []
+    scale = source.name or str(source.path)
+    for line, row in place.rows(_columns(source)):
+        into.tally.rows += 1
+        names = Names(f"{source.name or place.label}:{line}", scale, source.scores)
+        try:
+            reading = _read(layout, row, source, names)
+        except BadField as bad:
+            reading = Reading(bad=(bad,))
+        _add(reading, layout, into)
+        bad_here.extend(BadRow(place.name, line, bad.field, bad.reason) for bad in reading.bad)
+    into.tally.skipped.update(bad.reason for bad in bad_here)
+    if bad_here and on_bad_row == "error":  # only now: people want to mend a file once
+        raise BadRowError(*bad_here[0], others=len(bad_here) - 1)
+    into.tally.bad_rows.extend(bad_here[: BAD_ROWS_TO_KEEP - len(into.tally.bad_rows)])
+
+
+def _add(reading: Reading, layout: Layout | None, into: Preferences) -> None:
+    if reading.comparison:
+        into.comparisons.append(reading.comparison)
+    if layout and layout.kind == "responses":
+        into.tally.responses += len(reading.ratings) + len(reading.bad)
+        into.ratings.extend(reading.ratings)
+    else:
+        into.pair_scores.extend(reading.ratings)
+
+
+def _read(layout: Layout | None, row: dict[str, Any] | BadField, source: SourceConfig, names: Names) -> Reading:
+    if isinstance(row, BadField):
+        raise row
+    if layout is None:
+        raise BadField("", "unknown layout")
+    return read_row(layout, _renamed(row, layout, source), names, named=source.layout != "auto")
+
+
+def _renamed(row: dict[str, Any], layout: Layout, source: SourceConfig) -> dict[str, Any]:
+    """The row under the names that layouts know, its score under `score`. Raises BadField for a row without a column
+    that the source names: what the row has under the layout's own name is something else."""
+    if not source.columns and not source.scores:
+        return row
+    for their in source.columns.values():
+        if their not in row:
+            raise BadField(their, "missing field")
+    hidden = _hidden(source)
+    renamed = {name: value for name, value in row.items() if name not in hidden}
+    renamed |= {ours: row[their] for ours, their in source.columns.items()}
+    if source.scores and "score" in layout.columns:  # in other layouts it is a key of each completion
+        renamed["score"] = mean_score(row, source.scores)
+    return renamed
+
+
+def _hidden(source: SourceConfig) -> set[str]:
+    """Columns that are not what their name says: others are read in their place, or they have another name. Where the
+    source says what rates a response, none of the columns that usually do."""
+    named = {*source.columns, *(["score"] if source.scores else [])}
+    return named | set(source.columns.values()) | (RATING_COLUMNS if named & RATING_COLUMNS else set())
+
+
+def _columns(source: SourceConfig) -> Columns:
+    scores = set(source.scores) | {their for ours, their in source.columns.items() if ours in NUMBERS}
+    return Columns(COLUMNS | set(source.columns.values()) | scores, NUMBERS | scores)
+
+
+def _detect(table: Table, source: SourceConfig, candidates: bool) -> Layout | None:
+    """The layout that most of the first rows have; None when no row can be read. Raises ValueError for unknown columns.
+
+    One layout for a table: row by row, a row that lost its `prompt` would pass for one with an implicit prompt.
+    """
+    everything = _columns(source)._replace(wanted=None)
+    rows = [row for _, row in islice(table.rows(everything), _ROWS_TO_DETECT) if not isinstance(row, BadField)]
+    there = _keys(rows)
+    if rows:
+        for ours, their in source.columns.items():
+            _refuse_absent(table.name, f"columns.{ours}", their, there)
+    name = None if source.layout == "auto" else source.layout
+    columns = [_column_names(row, source, there) for row in rows]
+    votes = Counter(layout for names in columns if (layout := layout_of(names, name)))
+    if columns and not votes:
+        raise ValueError(
+            f"{table.name}: its columns ({', '.join(sorted(there)) or 'none'}) are of no known layout; rename them to "
+            f"one of: {_nearest(set().union(*columns), name)} (all layouts: docs/data.md)"
+        )
+    layout = votes.most_common(1)[0][0] if votes else None
+    if layout and layout.kind == "candidates" and not candidates:
+        raise ValueError(f"{table.name}: pairs without a verdict (no column feedback); label them first: jpo judge")
+    if layout and source.scores:
+        _check_score(table.name, layout, source, rows)
+    return layout
+
+
+def _column_names(row: dict[str, Any], source: SourceConfig, there: set[str]) -> set[str]:
+    """The row's columns under the names that layouts know, with all that the source names: a row that lacks one is a
+    bad row of its layout, not a good one of another. `there`: the columns of all rows."""
+    is_column = source.layout == "rating" or bool(there & set(source.scores))
+    named = {*source.columns, *(["score"] if source.scores and is_column else [])}
+    return (set(row) - _hidden(source)) | named
+
+
+def _check_score(place: str, layout: Layout, source: SourceConfig, rows: list[dict[str, Any]]) -> None:
+    """Raises ValueError when the score that the source names is not there, or this layout would not look at it."""
+    there: set[str] = set()
+    if layout.name in ("rating", "unscored"):
+        there = _keys(rows)
+    elif layout.name == "responses" and "scores" not in layout.columns:
+        responses = source.columns.get(layout.columns[1], layout.columns[1])
+        lists = (row[responses] for row in rows if isinstance(row.get(responses), list))
+        there = _keys(one for found in lists for one in found if isinstance(one, dict))
+    if not there:
+        raise ValueError(
+            f"{place}: score ({', '.join(source.scores)}) names a column of rows with one response, or a key of "
+            f"completions that are objects; this is {' '.join(layout.columns)}: leave score out"
+        )
+    for score in source.scores:
+        _refuse_absent(place, "score", score, there)
+
+
+def _keys(rows: Iterable[dict[str, Any]]) -> set[str]:
+    return {name for row in rows for name in row}
+
+
+def _refuse_absent(place: str, key: str, name: str, there: set[str]) -> None:
+    """A slip in a name must not make every row of the file bad, or leave it to the columns that layouts know."""
+    if name not in there:
+        near = get_close_matches(name, sorted(there), n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(
+            f"{place}: {key} ({name}) is in none of its rows (the first {_ROWS_TO_DETECT} were looked at); "
+            f"{meant}there are: {', '.join(sorted(there))}"
+        )
+
+
+def _nearest(columns: set[str], name: str | None) -> str:
+    """Column names of the three layouts that have most of these columns, and, of equal ones, the usual ones first."""
+    usual = ("paper", "explicit", "rating")
+    known = [layout for layout in LAYOUTS if name in (None, layout.name)]
+    known.sort(key=lambda layout: (-len(columns & set(layout.columns)), layout.name not in usual))
+    return "; ".join(" ".join(layout.columns) for layout in known[:3])

@@ -1,0 +1,59 @@
+"""`chosen` and `rejected` as two plain texts: transcripts of the Anthropic HH kind, or any text with one beginning."""
+
+import re
+
+from jpo_dist.data.row_values import BadField, conversation, text
+from jpo_dist.records.comparisons import Item, Message
+
+_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
+_ROLES = {"Human": "user", "Assistant": "assistant"}
+# Where a word ends in scripts that put no space between words.
+_STOPS = "。！？：；，、．…"
+
+
+def two_texts(chosen: str, rejected: str) -> tuple[Item, Item]:
+    """Winner and loser. Two transcripts are read each for itself, so their instructions may differ."""
+    if all(_is_transcript(side) for side in (chosen, rejected)):
+        return transcript(chosen, "chosen"), transcript(rejected, "rejected")
+    if chosen == rejected:
+        raise BadField("rejected", "winner equals loser")
+    cut = _end_of_instruction(chosen, rejected)
+    return Item.of(chosen[:cut], chosen[cut:]), Item.of(rejected[:cut], rejected[cut:])
+
+
+def _is_transcript(value: str) -> bool:
+    return value.lstrip().startswith("Human:") and "\n\nAssistant:" in value
+
+
+def transcript(value: str, field: str) -> Item:
+    """`\\n\\nHuman: …\\n\\nAssistant: …` as turns; the last answer is the response.
+
+    One space after a name belongs to the name. A name inside a line ("I said: Human: …") starts no turn.
+    """
+    value = value.lstrip()
+    marks = list(_TURN.finditer(value))
+    ends = [*(mark.start() for mark in marks[1:]), len(value)]
+    turns = [
+        (_ROLES[mark.group(1)], value[mark.end() : end].removeprefix(" "))
+        for mark, end in zip(marks, ends, strict=True)
+    ]
+    return conversation(
+        tuple(Message(role, text(content, f"{field}[{n}]")) for n, (role, content) in enumerate(turns)), field
+    )
+
+
+def _end_of_instruction(chosen: str, rejected: str) -> int:
+    """Where two different texts with a common beginning part: TRL's rule, moved back so that no word is cut.
+
+    The longest common prefix alone would give "… A: Ap" + "ple" and "… A: Ap" + "ricot". As in TRL one space before
+    the response belongs to the response. Instruction + response is exactly the text.
+    """
+    pairs = enumerate(zip(chosen, rejected, strict=False))
+    common = next((at for at, (a, b) in pairs if a != b), min(len(chosen), len(rejected)))
+    for cut in range(common, 0, -1):
+        rests = chosen[cut:], rejected[cut:]
+        before_space = all(rest[:1].isspace() for rest in rests)
+        after_stop = chosen[cut - 1] in _STOPS or (chosen[cut - 1].isspace() and chosen[cut - 1] != " ")
+        if (before_space or after_stop) and all(rest.strip() for rest in rests) and chosen[:cut].strip():
+            return cut
+    raise BadField("chosen", "no common instruction")

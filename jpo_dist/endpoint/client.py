@@ -1,0 +1,229 @@
+"""A server that speaks the OpenAI chat API: the only module that imports openai and tenacity.
+
+The key is read here, handed to the client and nowhere else: errors leave this module as text of our own, with the key
+taken out, because servers quote it in theirs.
+"""
+
+import json
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+try:
+    import openai
+    import tenacity
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(f"kind=llm needs {error.name}; pip install 'jpo-dist[judge]'", name=error.name) from None
+
+from jpo_dist.judge.config import EndpointConfig
+from jpo_dist.redact import redact
+
+# Of a reply whose server does not count: bytes per token, a little below what English text has.
+_BYTES_PER_TOKEN = 3
+_FIRST_WAIT_S = 0.5
+
+
+class EndpointRefused(ValueError):
+    """The server will answer none of the questions: the key, the model or the request is wrong."""
+
+
+class EndpointDown(RuntimeError):
+    """The server does not answer now."""
+
+
+class QuestionFailed(Exception):
+    """No answer to this question; others may fare better."""
+
+
+class Stopped(Exception):
+    """The run ends: do not try again."""
+
+
+class _TryAgain(Exception):
+    """`wait_s`: what the server asks for, None when it says nothing."""
+
+    def __init__(self, reason: str, wait_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason, self.wait_s = reason, wait_s
+
+
+class Reply(NamedTuple):
+    text: str
+    input_tokens: int
+    output_tokens: int
+    estimated: bool
+
+
+class Endpoint:
+    """Asks, waits and tries again. For many threads; `stop` ends every wait at once."""
+
+    def __init__(self, config: EndpointConfig, stop: threading.Event) -> None:
+        """Raises EndpointRefused when the key is not where the config says."""
+        self.config = config
+        self.tries: Counter[str] = Counter()
+        """Every try, by what became of it."""
+        self._key, self._stop = read_key(config), stop
+        self._lock = threading.Lock()
+        self._not_before = 0.0
+        # Its own retries are off: they would be invisible in `tries`, and know nothing of `stop`.
+        self._client = openai.OpenAI(
+            api_key=self._key or "none", base_url=config.base_url, timeout=config.timeout_s, max_retries=0
+        )
+
+    def ask(self, body: Mapping[str, Any]) -> Reply:
+        """Raises QuestionFailed, EndpointRefused, EndpointDown, or Stopped."""
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(_TryAgain),
+            stop=tenacity.stop_after_attempt(self.config.max_retries + 1),
+            wait=self._wait,
+            sleep=self._sleep,
+            reraise=True,
+        )
+        try:
+            return retrying(self._try, body)
+        except _TryAgain as last:
+            raise QuestionFailed(f"{last.reason} ({self.config.max_retries + 1} tries)") from None
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _try(self, body: Mapping[str, Any]) -> Reply:
+        self._sleep(self._not_before - time.monotonic())  # one 429 holds back all threads
+        try:
+            response = self._client.chat.completions.create(**body)
+        except openai.APITimeoutError:
+            raise self._again("timeout") from None
+        except openai.APIConnectionError as error:
+            raise self._again("connection lost", detail=str(error.__cause__ or error)) from None
+        except openai.APIStatusError as error:
+            raise self._after_status(error) from None
+        except (openai.APIError, ValueError) as error:  # 200, but its body is not JSON
+            raise self._again("broken reply", detail=str(error)) from None
+        reply = _read(response, body)
+        if reply is None:
+            raise self._again("broken reply", detail="no choice with a message in it")
+        self._count("answered")
+        return reply
+
+    def _after_status(self, error: openai.APIStatusError) -> Exception:
+        status, said = error.status_code, self.clean(error.message)
+        if status == 429 and error.code == "insufficient_quota":
+            return EndpointDown(
+                f"{self._where()} says the account's quota is used up: {said}; raise it, then run again"
+            )
+        if status in (408, 409, 429) or status >= 500:
+            return self._again(f"HTTP {status}", _retry_after(error.response.headers), said)
+        self._count(f"HTTP {status}")
+        if status in (401, 403):
+            source = self.config.key_file or self.config.key_env
+            return EndpointRefused(f"{self._where()} refuses the key from {source} (HTTP {status}): {said}; correct it")
+        if status == 404:
+            return EndpointRefused(
+                f"{self._where()} has no model {self.config.model!r} (endpoint.model), or nothing at that address "
+                f"(HTTP 404): {said}; correct endpoint.model or endpoint.base_url"
+            )
+        return QuestionFailed(f"HTTP {status}: {said}")
+
+    def _again(self, outcome: str, wait_s: float | None = None, detail: str = "") -> Exception:
+        self._count(outcome)
+        if wait_s is not None and wait_s > self.config.max_wait_s:
+            return EndpointDown(
+                f"{self._where()} asks to wait {wait_s:.0f} s ({outcome}), endpoint.max_wait_s is "
+                f"{self.config.max_wait_s:g}; run again later, or raise it: no answer so far is lost"
+            )
+        if wait_s is not None:
+            with self._lock:
+                self._not_before = max(self._not_before, time.monotonic() + wait_s)
+        said = self.clean(detail)
+        return _TryAgain(f"{outcome}: {said}" if said else outcome, wait_s)
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        asked = state.outcome.exception().wait_s if state.outcome else None  # type: ignore[union-attr]
+        if asked is not None:
+            return float(asked)
+        jittered = tenacity.wait_exponential_jitter(
+            multiplier=_FIRST_WAIT_S, max=self.config.max_wait_s, jitter=_FIRST_WAIT_S
+        )
+        return float(jittered(state))
+
+    def _sleep(self, seconds: float) -> None:
+        if self._stop.wait(max(0.0, seconds)):
+            raise Stopped
+
+    def _count(self, outcome: str) -> None:
+        with self._lock:
+            self.tries[outcome] += 1
+
+    def _where(self) -> str:
+        return f"endpoint.base_url ({self.config.base_url})"
+
+    def clean(self, text: str) -> str:
+        """What a server said, in one short line, without the key."""
+        hidden = text.replace(self._key, "***") if self._key else text
+        return str(redact(" ".join(hidden.split())))[:300]
+
+
+def read_key(config: EndpointConfig) -> str | None:
+    """None: this server wants no key. Raises EndpointRefused."""
+    if config.key_file is not None:
+        try:
+            key = Path(config.key_file).expanduser().read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not text"
+            raise EndpointRefused(f"endpoint.key_file ({config.key_file}): {reason}; correct the path") from None
+        source, fix = f"endpoint.key_file ({config.key_file})", "put the key into it"
+    elif config.key_env is not None:
+        key = os.environ.get(config.key_env, "").strip()
+        source = f"endpoint.key_env ({config.key_env})"
+        fix = "set it (on every node, with Ray), name a key_file, or say key_env=null for a server without keys"
+    else:
+        return None
+    if not key:
+        raise EndpointRefused(f"{source} holds no key; {fix}")
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise EndpointRefused(f"{source} holds something that is no key (a space, a line break or not ASCII); {fix}")
+    return key
+
+
+def _read(response: Any, body: Mapping[str, Any]) -> Reply | None:
+    """The client lets almost any JSON through. None: not a chat completion."""
+    try:
+        message = response.choices[0].message
+        text = message.content
+        refusal = getattr(message, "refusal", None)
+    except (AttributeError, IndexError, TypeError):
+        return None
+    if text is None:  # a refusal, or a reply cut off before it began: an answer, without a label
+        text = refusal if isinstance(refusal, str) else ""
+    if not isinstance(text, str):
+        return None
+    usage = getattr(response, "usage", None)
+    counts = [getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
+    if all(isinstance(count, int) and count >= 0 for count in counts):
+        return Reply(text, counts[0] or 0, counts[1] or 0, estimated=False)
+    asked = len(json.dumps(body["messages"], ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    said = len(text.encode("utf-8", "surrogatepass"))
+    return Reply(text, -(-asked // _BYTES_PER_TOKEN), -(-said // _BYTES_PER_TOKEN), estimated=True)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds, from `retry-after-ms` or `Retry-After` (seconds or a date)."""
+    try:
+        if "retry-after-ms" in headers:
+            seconds = float(headers["retry-after-ms"]) / 1000
+        elif headers.get("retry-after", "").strip().replace(".", "", 1).isdigit():
+            seconds = float(headers["retry-after"])
+        elif "retry-after" in headers:
+            when = parsedate_to_datetime(headers["retry-after"])
+            seconds = ((when if when.tzinfo else when.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds()
+        else:
+            return None
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return min(max(0.0, seconds), 1e9) if seconds == seconds else None

@@ -1,0 +1,249 @@
+"""What a run will cost: traffic, time and what bounds it, from model, loads of the plan and speeds of machines.
+
+Legend: P parameters, W ranks, G micro-steps of a step, w bytes of an element of the weights. Arithmetic on numbers;
+compared with counters and processes in tests/distributed/test_estimate_measured.py.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jpo_dist.config import JpoConfig
+from jpo_dist.estimate.hardware import Device, Link
+from jpo_dist.estimate.memory import Memory, traced
+from jpo_dist.estimate.model_shape import ModelShape
+from jpo_dist.estimate.workload import Load
+from jpo_dist.estimate.zero3_gathers import forward_order, gathered, training_order
+from jpo_dist.model.load import torch_dtype
+
+
+class Traffic(NamedTuple):
+    """Elements of collectives of one step, of the whole tensor: each rank sends and receives (W - 1) / W of them, of an
+    all-reduce twice that."""
+
+    policy_gathers: int
+    reference_gathers: int
+    reduce_scatters: int
+    all_reduces: int
+    update_gathers: int
+    """Of the weights, after the optimizer step of ZeRO-1 and 2."""
+
+    def bytes(self, w: int, ranks: int) -> float:
+        once = self.policy_gathers + self.reference_gathers + self.reduce_scatters + self.update_gathers
+        return (once + 2 * self.all_reduces) * w * (ranks - 1) / ranks
+
+
+def traffic(shape: ModelShape, config: JpoConfig, ranks: int, micro_steps: int, passes: int) -> Traffic:
+    """Of a step of `micro_steps` and as many reference `passes`; nothing on one rank.
+
+    ZeRO-3 gathers all again in each micro-step. ZeRO-2 reduces each micro-step's gradient, ZeRO-0 and 1 the step's.
+    """
+    if ranks == 1:
+        return Traffic(0, 0, 0, 0, 0)
+    trained, stage = shape.trainable, config.engine.zero_stage
+    if stage < 3:
+        reduced = trained * (micro_steps if stage == 2 else 1)
+        return Traffic(0, 0, 0, reduced, trained if stage else 0)
+    order = training_order(shape, recomputes=config.model.gradient_checkpointing)
+    policy = gathered(order, config.engine, known=traced(shape, config)).total * micro_steps
+    one_pass = gathered(forward_order(shape), config.engine).total
+    reference = 0 if config.reference.mode == "cached" else one_pass * passes
+    return Traffic(policy, reference, trained * micro_steps, 0, 0)
+
+
+class Work(NamedTuple):
+    """FLOPs of each rank in each micro-step, (G, W), and of the reference, by pass."""
+
+    policy_GW: np.ndarray
+    reference_PW: np.ndarray
+
+
+def work(shape: ModelShape, config: JpoConfig, load: Load) -> Work:
+    """Products of body, attention and head. A trained head computes its logits twice, a frozen one is done after the
+    forward; frozen weights have no gradient of their own; checkpointing runs the body's forward again."""
+    again = 1 if config.model.gradient_checkpointing else 0
+    body = 2.0 * shape.in_body * load.tokens_MW
+    attention = 2.0 * shape.layers * shape.width * load.squares_MW
+    head = 2.0 * shape.head * load.rows_MW
+    lora = shape.adapters > 0
+    policy = body * ((2 if lora else 3) + again) + attention * (3 + again) + head * (2 if lora else 4)
+    reference = np.zeros((0, policy.shape[1]))
+    if config.reference.mode != "cached":
+        one = body + attention + head
+        reference = np.stack([one[load.group_M == g].sum(0) for g in np.unique(load.group_M)])
+    return Work(policy, reference)
+
+
+class Phase(NamedTuple):
+    """Seconds that each resource needs for a part of the step."""
+
+    name: str
+    compute: float
+    network: float
+    memory: float
+    overlaps: bool
+
+    @property
+    def seconds(self) -> float:
+        beside = max(self.compute, self.memory)
+        return max(beside, self.network) if self.overlaps else beside + self.network
+
+    @property
+    def bound(self) -> str:
+        return max(("compute", "network", "memory"), key=lambda resource: getattr(self, resource))
+
+
+class StepTime(NamedTuple):
+    """Of one step, mean over the loads."""
+
+    phases: tuple[Phase, ...]
+    ideal: float
+    """If all ranks computed all the time at the speed reckoned with."""
+
+    @property
+    def seconds(self) -> float:
+        return sum(phase.seconds for phase in self.phases)
+
+    @property
+    def efficiency(self) -> float:
+        return self.ideal / self.seconds
+
+    @property
+    def bound(self) -> str:
+        """The resource that the longest phase waits for."""
+        return max(self.phases, key=lambda phase: phase.seconds).bound
+
+
+def step_time(
+    shape: ModelShape, config: JpoConfig, loads: Sequence[Load], device: Device, link: Link, active: int
+) -> StepTime:
+    """`active`: bytes of activations of the fullest micro-step, written and read once in training."""
+    dtype = torch_dtype(config.model.dtype)
+    w, speed = dtype.itemsize, device.reached(dtype)
+    ranks = loads[0].tokens_MW.shape[1]
+    passes_over_weights = 4 if config.model.gradient_checkpointing else 3
+    sums = np.zeros((3, 3))  # reference, policy, optimizer x compute, network, memory
+    ideal = 0.0
+    for load in loads:
+        todo = work(shape, config, load)
+        micro_steps, passes = len(todo.policy_GW), len(todo.reference_PW)
+        moved = traffic(shape, config, ranks, micro_steps, passes)
+        ideal += float(todo.policy_GW.sum() + todo.reference_PW.sum()) / ranks / speed
+        fullness = load.tokens_MW.max(1).sum() / max(1, load.tokens_MW.max())
+        sums[0] += [
+            float(todo.reference_PW.max(1, initial=0).sum()) / speed,
+            moved._replace(policy_gathers=0, reduce_scatters=0, all_reduces=0, update_gathers=0).bytes(w, ranks),
+            passes * shape.total * w,
+        ]
+        sums[1] += [
+            float(todo.policy_GW.max(1).sum()) / speed,
+            moved._replace(reference_gathers=0, update_gathers=0).bytes(w, ranks),
+            micro_steps * passes_over_weights * shape.total * w + 2 * active * fullness,
+        ]
+        # AdamW reads weight, gradient and two moments in float32, writes three of them and the weights.
+        own = shape.trainable / (ranks if config.engine.zero_stage else 1)
+        sums[2] += [0, Traffic(0, 0, 0, 0, moved.update_gathers).bytes(w, ranks), own * (28 + w)]
+    sums[:, 1] /= link.rate
+    sums[:, 2] /= device.bandwidth
+    names = ("reference", "policy", "optimizer")
+    means = (sums / len(loads)).tolist()
+    phases = tuple(
+        Phase(name, compute, network, memory, device.overlaps)
+        for name, (compute, network, memory) in zip(names, means, strict=True)
+    )
+    return StepTime(phases, ideal / len(loads))
+
+
+def break_even(shape: ModelShape, config: JpoConfig, device: Device, link: Link) -> float:
+    """Tokens of a micro-step on a rank from which ZeRO-3 computes longer than it communicates.
+
+    (c / 2k) F / BW with c bytes a parameter, k forwards' worth of work, F FLOP/s, BW bytes/s; whatever the model.
+    """
+    lora, mode = shape.adapters > 0, config.reference.mode
+    units = (2 if lora else 3) + config.model.gradient_checkpointing + (mode != "cached")
+    dtype = torch_dtype(config.model.dtype)
+    passes = 2 + (0 if lora else 1) + (mode != "cached")
+    return passes * dtype.itemsize / (2 * units) * device.reached(dtype) / link.rate
+
+
+class Tokens(NamedTuple):
+    """What the plan gives a micro-step."""
+
+    per_step: float
+    per_rank_and_micro_step: float
+    micro_steps: float
+    padding_share: float
+    balance: float
+    """Largest over mean of the ranks' tokens of a step."""
+    idle_share: float
+    """Of ranks without an item, over all micro-steps."""
+
+
+def tokens_of(loads: Sequence[Load]) -> Tokens:
+    totals = [load.tokens_MW.sum() for load in loads]
+    fillers = sum(load.fillers for load in loads)
+    return Tokens(
+        per_step=float(np.mean(totals)),
+        per_rank_and_micro_step=float(np.mean(np.concatenate([load.tokens_MW.ravel() for load in loads]))),
+        micro_steps=float(np.mean([len(load.tokens_MW) for load in loads])),
+        padding_share=fillers / (float(np.sum(totals)) + fillers),
+        balance=float(np.mean([(load.tokens_MW.max(1) / load.tokens_MW.mean(1)).mean() for load in loads])),
+        idle_share=float(np.mean([(load.tokens_MW == 0).mean() for load in loads])),
+    )
+
+
+def ranks_fed(tokens_per_step: float, even: float) -> int:
+    """How many ranks a global batch keeps busy under ZeRO-3: each needs `even` tokens in a micro-step."""
+    return max(1, int(tokens_per_step / even))
+
+
+class Situation(NamedTuple):
+    """One number of ranks on one network."""
+
+    ranks: int
+    device: Device
+    link: Link
+    memory: Memory
+    tokens: Tokens
+    time: StepTime
+    break_even: float
+    comparisons: int
+
+
+def advice(config: JpoConfig, now: Situation, others: dict[str, Situation]) -> list[str]:
+    """What to change, most useful first; nothing where nothing helps. `others`: the same with one thing changed."""
+    told: list[str] = []
+    peak, room = now.memory.peak, now.device.memory
+    if peak > room:
+        told.append(
+            f"does not fit: {peak / 1e9:.1f} GB on a rank of {room / 1e9:.0f} GB; lower train.tokens_per_micro_step "
+            f"({config.train.tokens_per_micro_step}), set model.gradient_checkpointing, or use more ranks"
+        )
+    without = now.memory._replace(scoring=0, filling=0).peak
+    if peak - without > 0.02 * room:
+        told.append(
+            f"forwards without gradient take {(peak - without) / 1e9:.1f} GB more than training; they shrink with "
+            f"reference.tokens_per_pass ({config.reference.tokens_per_pass}), at the price of more passes"
+        )
+    fed = ranks_fed(now.tokens.per_step, now.break_even)
+    starved = config.engine.zero_stage == 3 and now.ranks > 1 and now.tokens.per_rank_and_micro_step < now.break_even
+    if starved and now.tokens.micro_steps > 1.5 and now.tokens.per_step / now.ranks > now.break_even:
+        told.append(
+            f"micro-steps are too small for ZeRO-3: {now.tokens.per_rank_and_micro_step:,.0f} tokens on a rank, "
+            f"break-even {now.break_even:,.0f}; raise train.tokens_per_micro_step"
+        )
+    elif starved:
+        wanted = int(np.ceil(now.comparisons * now.ranks * now.break_even / now.tokens.per_step))
+        told.append(
+            f"train.comparisons_per_step ({now.comparisons}) feeds {fed} of {now.ranks} ranks under ZeRO-3 on "
+            f"{now.link.name}: {now.tokens.per_step:,.0f} tokens a step, {now.break_even:,.0f} wanted on each rank; "
+            f"use {fed} ranks, or {wanted} comparisons a step"
+        )
+    if now.tokens.idle_share > 0.02:
+        told.append(f"{now.tokens.idle_share:.0%} of the ranks' micro-steps have no item at all; use fewer ranks")
+    for change, other in others.items():
+        gain = now.time.seconds / other.time.seconds
+        if other.memory.peak <= room and (gain > 1.05 or peak > room):
+            told.append(f"{change}: {gain:.2f} x as fast, {other.memory.peak / 1e9:.1f} GB on a rank")
+    return told

@@ -1,0 +1,220 @@
+"""Judging: candidates (two items each) to verdicts, by asking a language model in both orders, or by scores.
+
+The rule, for a model: shown (x, y) and then (y, x), it must name the same item twice. The same letter twice is a tie:
+the place decided. A reply without a label is asked for again, a few times, and never guessed. Verdicts are a function
+of the answers on disk and of nothing else, so that it does not matter which run, thread or task got them.
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from jpo_dist.endpoint.answers import Answer, Answers
+from jpo_dist.endpoint.budget import spent_on
+from jpo_dist.judge import report as judge_report
+from jpo_dist.judge.asking import ANSWERS, NOT_ASKED, UNPARSABLE, Asked, Spread, ask, here, letter_of
+from jpo_dist.judge.config import JudgeConfig
+from jpo_dist.judge.questions import Prompts, in_shown_order, prompt_of, read_prompts, request_of
+from jpo_dist.judge.reward_model import checker_scores, confidence, reward_scores
+from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
+from jpo_dist.records.folder import write_set
+from jpo_dist.tracking.outbox import write_json
+
+Outcome = Literal["decided", "tie", "unparsable", "failed", "not asked"]
+FAILED = "!"
+
+
+class Candidate(NamedTuple):
+    """Two items to compare. Which of them stands first means nothing."""
+
+    first: Item
+    second: Item
+    source: str
+
+
+class Judged(NamedTuple):
+    """What became of a candidate. Its two items, put in an order by their content, are called x and y."""
+
+    candidate: Candidate
+    outcome: Outcome
+    comparison: Comparison | None
+    """None: no verdict. A tie has one, with x as its `winner`."""
+    letters: str = ""
+    """Of a model: its replies to (x, y) and to (y, x): `a` the first shown, `b` the second, `?` no label after all
+    tries, `!` no answer, `-` not asked. `ab` and `ba` are decided, `aa` and `bb` ties. Empty for scores."""
+    reason: str = ""
+    """Of a failure."""
+
+    @property
+    def protocol(self) -> str:
+        return "conditional" if self.candidate.first.instruction == self.candidate.second.instruction else "joint"
+
+
+def outcome_of(letters: str) -> Outcome:
+    """
+    >>> [outcome_of(letters) for letters in ("ab", "bb", "a?", "!b", "?-")]
+    ['decided', 'tie', 'unparsable', 'failed', 'not asked']
+    """
+    if FAILED in letters:
+        return "failed"
+    if NOT_ASKED in letters:
+        return "not asked"
+    if UNPARSABLE in letters:
+        return "unparsable"
+    return "tie" if letters[0] == letters[1] else "decided"
+
+
+def judge(
+    candidates: Sequence[Candidate], config: JudgeConfig, folder: Path, spread: Spread = here, tasks: int = 1
+) -> tuple[list[Judged], dict[str, Any]]:
+    """Verdicts in the order of the candidates, and the report (see judge_report).
+
+    `folder` keeps the answers of a model: naming it again asks only what it lacks. `spread` runs up to `tasks` shards
+    at once; the result does not depend on it. Raises ValueError for a candidate whose two items are equal, JudgeError,
+    EndpointRefused or EndpointDown.
+    """
+    for candidate in candidates:
+        if candidate.first == candidate.second:
+            raise ValueError(f"{candidate.source}: both items are {candidate.first.id}; a comparison needs two")
+    folder.mkdir(parents=True, exist_ok=True)
+    if config.kind == "llm":
+        judged, usage, asked = _by_model(candidates, config, folder, spread, tasks)
+        report = judge_report.report(judged, config.annotator) | {"usage": usage}
+        write_json(folder / "run.json", asked)
+        return judged, report
+    items = list(dict.fromkeys(item for c in candidates for item in (c.first, c.second)))
+    if config.kind == "checker":
+        scores, band = checker_scores(items, config.checker.function), config.checker.tie_band
+    else:
+        scores, band = reward_scores(items, config, folder, spread, tasks), config.reward_model.tie_band
+    table = dict(zip(items, scores, strict=True))
+    judged = [_by_scores(c, table[c.first], table[c.second], band, config) for c in candidates]
+    return judged, judge_report.report(judged, config.annotator)
+
+
+def _by_model(
+    candidates: Sequence[Candidate], config: JudgeConfig, folder: Path, spread: Spread, tasks: int
+) -> tuple[list[Judged], dict[str, Any], dict[str, Any]]:
+    prompts = read_prompts(config.prompts)
+    pairs = [_questions(candidate, prompts) for candidate in candidates]
+    unique = list(dict.fromkeys(prompt for pair in pairs for prompt in pair))
+    asked = ask(unique, config, folder, spread, tasks)
+    answers = Answers(folder / ANSWERS)
+    letters = {prompt: letter_of(prompt, answers, config.endpoint, prompts.again) for prompt in unique}
+    letters |= dict.fromkeys(asked.failed, FAILED)
+    judged = [
+        _by_letters(candidate, letters[pair[0]] + letters[pair[1]], config, _reason(pair, asked))
+        for candidate, pair in zip(candidates, pairs, strict=True)
+    ]
+    used = [found for prompt in unique for found in _answers_to(prompt, answers, config, prompts)]
+    return judged, usage(used, config), _this_run(asked, answers, config)
+
+
+def _questions(candidate: Candidate, prompts: Prompts) -> tuple[str, str]:
+    x, y = in_shown_order(candidate.first, candidate.second)
+    return prompt_of(prompts, x, y), prompt_of(prompts, y, x)
+
+
+def _reason(pair: tuple[str, str], asked: Asked) -> str:
+    return next((asked.failed[prompt] for prompt in pair if prompt in asked.failed), "")
+
+
+def _answers_to(prompt: str, answers: Answers, config: JudgeConfig, prompts: Prompts) -> list[Answer]:
+    keys = (
+        request_of(prompt, attempt, config.endpoint, prompts.again).key
+        for attempt in range(config.endpoint.ask_again + 1)
+    )
+    return [found for key in keys if (found := answers.get(key)) is not None]
+
+
+def usage(used: Sequence[Answer], config: JudgeConfig) -> dict[str, Any]:
+    """What the answers behind these verdicts took: the same in every run that ends with the same verdicts."""
+    spent = spent_on(used, config.endpoint)
+    return {
+        "answers": spent.requests,
+        "input_tokens": sum(answer.input_tokens for answer in used),
+        "output_tokens": sum(answer.output_tokens for answer in used),
+        "answers_with_estimated_tokens": sum(answer.estimated for answer in used),
+        "cost": math.fsum(spent_on([answer], config.endpoint).cost for answer in used),
+    }
+
+
+def _this_run(asked: Asked, answers: Answers, config: JudgeConfig) -> dict[str, Any]:
+    """For run.json: what differs between two runs with the same result."""
+    spent = spent_on(answers.all(), config.endpoint)
+    return {
+        "tries": dict(sorted(asked.tries.items())),
+        "budget_reached": asked.exhausted,
+        "answers_in_folder": spent._asdict(),
+        "answered_twice": sum(answers.repeated.values()),
+    }
+
+
+def _by_letters(candidate: Candidate, letters: str, config: JudgeConfig, reason: str) -> Judged:
+    outcome = outcome_of(letters)
+    if outcome not in ("decided", "tie"):
+        return Judged(candidate, outcome, None, letters, reason)
+    x, y = in_shown_order(candidate.first, candidate.second)
+    winner, loser = (y, x) if letters == "ba" else (x, y)
+    made = Comparison(
+        winner, loser, source=candidate.source, tie=outcome == "tie", origin="judged", annotator=config.annotator
+    )
+    return Judged(candidate, outcome, made, letters)
+
+
+def _by_scores(
+    candidate: Candidate, first: float | None, second: float | None, band: float, config: JudgeConfig
+) -> Judged:
+    if first is None or second is None:
+        return Judged(candidate, "unparsable", None, reason="no score")
+    gap = first - second
+    is_tie = abs(gap) <= band
+    if is_tie:
+        winner, loser = in_shown_order(candidate.first, candidate.second)
+    else:
+        winner, loser = candidate[:2] if gap > 0 else (candidate.second, candidate.first)
+    made = Comparison(
+        winner,
+        loser,
+        source=candidate.source,
+        tie=is_tie,
+        confidence=confidence(gap) if config.kind == "reward_model" else None,
+        origin="judged",
+        annotator=config.annotator,
+    )
+    return Judged(candidate, "tie" if is_tie else "decided", made)
+
+
+def write(judged: Sequence[Judged], report: dict[str, Any], folder: Path) -> ComparisonSet:
+    """The decided comparisons and the ties as a ComparisonSet in `folder`, and `judged.jsonl`: a line a candidate."""
+    kept = ComparisonSet.build(one.comparison for one in judged if one.comparison is not None)
+    write_set(kept, folder, {"judge": report})
+    aside = folder / "judged.jsonl.tmp"
+    with aside.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(_line(one)) + "\n" for one in judged)
+    aside.replace(folder / "judged.jsonl")
+    return kept
+
+
+def _line(one: Judged) -> dict[str, Any]:
+    made = one.comparison
+    return {
+        "source": one.candidate.source,
+        "protocol": one.protocol,
+        "first": one.candidate.first.id,
+        "second": one.candidate.second.id,
+        "outcome": one.outcome,
+        "winner": made.winner.id if made is not None and not made.tie else None,
+        "letters": one.letters,
+        "confidence": made.confidence if made is not None else None,
+        "reason": one.reason,
+    }
+
+
+def left_over(judged: Sequence[Judged]) -> dict[str, int]:
+    """How many candidates have no verdict, by outcome."""
+    counts = Counter(one.outcome for one in judged if one.comparison is None)
+    return dict(sorted(counts.items()))

@@ -1,0 +1,146 @@
+"""What the judge is asked, and how its reply is read.
+
+A *question* is one prompt: two items shown in one order as (a) and (b). A reply becomes a letter or nothing; it is
+never guessed. Item text goes into the prompt by one pass of replacement: what stands in an item is not expanded.
+"""
+
+import difflib
+import hashlib
+import json
+import re
+import unicodedata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jpo_dist.judge.config import EndpointConfig, PromptsConfig
+from jpo_dist.paths import resolve
+from jpo_dist.records.comparisons import Item, Message
+
+FIELDS = {
+    "conditional": ("instruction", "response_a", "response_b"),
+    "joint": ("instruction_a", "response_a", "instruction_b", "response_b"),
+    "again": (),
+}
+_FIELD = re.compile(r"\{([A-Za-z_]\w*)\}")
+
+
+class Prompts(NamedTuple):
+    """The text of the template files."""
+
+    conditional: str
+    joint: str
+    again: str
+
+
+def read_prompts(config: PromptsConfig) -> Prompts:
+    """Raises FileNotFoundError, and ValueError for a template that lacks a field or has one it should not have."""
+    return Prompts(*[_read_template(name, getattr(config, name)) for name in Prompts._fields])
+
+
+def _read_template(name: str, where: str) -> str:
+    path = Path(resolve(where))
+    if not path.is_file():
+        raise FileNotFoundError(f"prompts.{name} ({where}): no such file, seen from {Path.cwd()}; correct the path")
+    text = path.read_text(encoding="utf-8").rstrip("\n")
+    found, known = set(_FIELD.findall(text)), set(FIELDS[name])
+    if unknown := sorted(found - known):
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"did you mean {{{near[0]}}}?" if near else f"it knows: {' '.join(sorted(known)) or 'none'}"
+        raise ValueError(f"prompts.{name} ({where}): {{{unknown[0]}}} is not a field of it; {hint}")
+    if missing := sorted(known - found):
+        raise ValueError(f"prompts.{name} ({where}) lacks {{{missing[0]}}}; put it where that text shall stand")
+    return text
+
+
+def fill(template: str, values: dict[str, str]) -> str:
+    """Every {field} of `values` replaced in one pass: a `{response_b}` inside a value stays as it is.
+
+    >>> fill("{x} or {y}?", {"x": "{y}", "y": "2"})
+    '{y} or 2?'
+    """
+    return _FIELD.sub(lambda found: values.get(found[1], found[0]), template)
+
+
+def plain_instruction(instruction: tuple[Message, ...]) -> str:
+    """One user message as it is; more turns one below the other, each after its role."""
+    if len(instruction) == 1 and instruction[0].role == "user":
+        return instruction[0].content
+    return "\n\n".join(f"{turn.role.title()}: {turn.content}" for turn in instruction)
+
+
+def prompt_of(prompts: Prompts, a: Item, b: Item) -> str:
+    """The question that shows `a` as (a) and `b` as (b)."""
+    instruction_a, instruction_b = plain_instruction(a.instruction), plain_instruction(b.instruction)
+    responses = {"response_a": a.response, "response_b": b.response}
+    if a.instruction == b.instruction:
+        return fill(prompts.conditional, {"instruction": instruction_a, **responses})
+    return fill(prompts.joint, {"instruction_a": instruction_a, "instruction_b": instruction_b, **responses})
+
+
+def in_shown_order(first: Item, second: Item) -> tuple[Item, Item]:
+    """The two items in an order that depends on their content only: sources name the winner first, and the order must
+    not carry that label into the questions or into the records of ties."""
+    low, high = sorted((first, second), key=lambda item: item.id)
+    # A bit of both ids: by one id alone an item would stand first in all of its comparisons, or in none.
+    flip = hashlib.sha256((low.id + high.id).encode()).digest()[0] & 1
+    return (high, low) if flip else (low, high)
+
+
+class Request(NamedTuple):
+    """One request: `key` is the SHA-256 of the server's name and of all that is sent."""
+
+    key: str
+    body: dict[str, Any]
+
+
+def request_of(prompt: str, attempt: int, config: EndpointConfig, again: str) -> Request:
+    """`attempt` 0 asks the question; 1, 2, … ask it again: with a reminder, and with another seed.
+
+    The prompt is the same but for the reminder: an unparsable reply is not shown to the model, or it would be judged
+    by what it said before.
+    """
+    content = prompt if attempt == 0 else f"{prompt}\n\n{again}"
+    body: dict[str, Any] = {
+        "model": config.model,
+        "messages": [{"role": "user", "content": content}],
+        config.max_tokens_field: config.max_tokens,
+    }
+    if config.temperature is not None:
+        body["temperature"] = config.temperature
+    if config.seed is not None:
+        body["seed"] = config.seed + attempt
+    if config.extra_body:
+        body["extra_body"] = config.extra_body
+    asked = json.dumps([config.name or config.base_url, body, attempt], sort_keys=True, separators=(",", ":"))
+    return Request(hashlib.sha256(asked.encode()).hexdigest(), body)
+
+
+_THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
+_EDGES = " \t*_`\"'.,:;!#>"
+_NOUN = r"(?:answer|output|option|response|pair|item|label|verdict|choice)"
+_VERDICT = re.compile(
+    rf"(?:(?:(?:my|the|your)\s+)?(?:final\s+|better\s+)?{_NOUN}\s*(?:is\b)?\s*[:=]?\s*)?"
+    rf"(?:the\s+)?(?:{_NOUN}\s*[:=]?\s*)?"
+    r"(?:\((?P<round>[ab])\)|\[+(?P<square>[ab])\]+|(?P<open>[ab])\)?)"
+    rf"(?:\s+is\s+(?:the\s+)?better(?:\s+(?:{_NOUN}|one))?)?",
+    re.IGNORECASE,
+)
+
+
+def letter_in(reply: str) -> str | None:
+    """`a` or `b` when the reply gives exactly one of them as its verdict, else None.
+
+    A verdict is a whole line that says nothing but the label, perhaps with a word before it (`Answer: (a)`, `**B**`,
+    `Output (b)`, `(a) is better.`). Labels inside other sentences do not count, so a judge may reason first and
+    `(a) is worse` is not taken for a vote. No such line, or lines with both labels: None.
+
+    >>> [letter_in(text) for text in ("(a)", "Answer: **b**", "A good one", "(a)\\n(b)", "(a) is worse")]
+    ['a', 'b', None, None, None]
+    """
+    text = _THOUGHT.sub("", unicodedata.normalize("NFKC", reply))
+    if text.lstrip().startswith("<think>"):  # cut off while thinking
+        return None
+    lines = (line.replace("**", "").replace("\\", "").strip(_EDGES) for line in text.splitlines())
+    matches = [found for line in lines if (found := _VERDICT.fullmatch(line))]
+    letters = {next(filter(None, found.group("round", "square", "open"))).lower() for found in matches}
+    return letters.pop() if len(letters) == 1 else None

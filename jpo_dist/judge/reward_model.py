@@ -1,0 +1,185 @@
+"""Judges that give each item a score: a program, or a reward model. The higher score wins.
+
+Both score an item once, however many comparisons it is in.
+"""
+
+import importlib
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from jpo_dist.batches.template import chat_text
+from jpo_dist.evaluate.constraints import check, constraints_of
+from jpo_dist.judge.asking import Spread, here
+from jpo_dist.judge.config import JudgeConfig, RewardModelConfig
+from jpo_dist.judge.questions import fill, plain_instruction
+from jpo_dist.paths import resolve
+from jpo_dist.records.comparisons import Item
+
+
+class JudgeError(ValueError):
+    """The judge named in the config cannot be used."""
+
+
+def checker_scores(items: Sequence[Item], function: str) -> list[float | None]:
+    """One score an item, None where the checker cannot tell. Raises JudgeError.
+
+    `function` is `module:function`; importing it runs its module, as any import does.
+    """
+    module, _, name = function.partition(":")
+    try:
+        checker = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise JudgeError(f"checker.function ({function}): {error}; correct the name, or set PYTHONPATH") from error
+    return [_checked(checker, item, function) for item in items]
+
+
+def _checked(checker: Any, item: Item, function: str) -> float | None:
+    where = f"checker.function ({function}) on item {item.id} (response {item.response[:60]!r})"
+    try:
+        score = checker(item)
+        score = None if score is None else float(score)
+    except Exception as error:
+        raise JudgeError(
+            f"{where}: {type(error).__name__}: {error}; return a number, or None where it cannot tell"
+        ) from error
+    if score is not None and not math.isfinite(score):
+        raise JudgeError(f"{where} returned {score}; return a finite number, or None where it cannot tell")
+    return score
+
+
+def constraints_held(item: Item) -> float | None:
+    """A checker for verifiable instructions: the share of their constraints that the response holds.
+
+    None for an instruction that states none.
+    """
+    constraints = constraints_of(plain_instruction(item.instruction))
+    if not constraints:
+        return None
+    return sum(check(constraint, item.response) for constraint in constraints) / len(constraints)
+
+
+def reward_scores(
+    items: Sequence[Item], config: JudgeConfig, folder: Path, spread: Spread = here, tasks: int = 1
+) -> list[float | None]:
+    """One score an item from the reward model, None for an item over max_length. Raises JudgeError.
+
+    The batches are made here, from all items, and handed out whole: which items share a batch changes the last bits
+    of their scores, and must not depend on the number of tasks.
+    """
+    ids = tokenized(items, config.reward_model)
+    kept = [row for row in range(len(items)) if len(ids[row]) <= config.reward_model.max_length]
+    batches = batches_of([len(ids[row]) for row in kept], config.reward_model.tokens_per_batch)
+    scores: list[float | None] = [None] * len(items)
+    parts = max(1, min(tasks, len(batches)))
+    with TemporaryDirectory(prefix="shards-", dir=folder) as aside:
+        payloads = []
+        for part in range(parts):
+            path = Path(aside) / f"{part}.json"
+            path.write_text(json.dumps([[ids[kept[row]] for row in batch] for batch in batches[part::parts]]))
+            payloads.append({"config": config.reward_model.model_dump(mode="json"), "batches": str(path)})
+        results = spread(score_shard, payloads)
+    for part, result in enumerate(results):
+        for batch, found in zip(batches[part::parts], result["scores"], strict=True):
+            for row, score in zip(batch, found, strict=True):
+                scores[kept[row]] = score
+    return scores
+
+
+def tokenized(items: Sequence[Item], config: RewardModelConfig) -> list[list[int]]:
+    """Token ids of instruction and response, as the reward model's template writes them."""
+    tokenizer = _load("tokenizer", config)
+    if config.template == "chat":
+        if not tokenizer.chat_template:
+            raise JudgeError(
+                "reward_model.template (chat) needs a tokenizer with a chat template; give text with {instruction} "
+                "and {response} instead"
+            )
+        texts = [chat_text(tokenizer, _turns(item)) for item in items]
+        return [list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+    for name in ("{instruction}", "{response}"):
+        if name not in config.template:
+            raise JudgeError(f"reward_model.template ({config.template!r}) has no {name}; add it, or say chat")
+    plain = [
+        fill(config.template, {"instruction": plain_instruction(item.instruction), "response": item.response})
+        for item in items
+    ]
+    return [list(tokenizer(text)["input_ids"]) for text in plain]
+
+
+def _turns(item: Item) -> list[dict[str, str]]:
+    return [*(turn._asdict() for turn in item.instruction), {"role": "assistant", "content": item.response}]
+
+
+def batches_of(lengths: Sequence[int], most_tokens: int) -> list[list[int]]:
+    """Rows of like length together, each batch within `most_tokens` with its padding; a row alone may exceed it.
+
+    >>> batches_of([5, 1, 4, 2], 8)
+    [[1, 3], [2], [0]]
+    """
+    batches: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)):
+        if batches and (len(batches[-1]) + 1) * lengths[row] <= most_tokens:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    return batches
+
+
+def score_shard(payload: dict[str, Any]) -> dict[str, Any]:
+    """One task: {"batches": file of token ids} to {"scores": one list a batch}."""
+    import torch
+
+    batches = json.loads(Path(payload["batches"]).read_text())
+    if not batches:
+        return {"scores": []}
+    config = RewardModelConfig.model_validate(payload["config"])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = _load("model", config).to(device).eval()
+    scores = []
+    with torch.inference_mode():
+        for batch in batches:
+            width = max(map(len, batch))
+            pad = model.config.pad_token_id
+            ids = torch.tensor([row + [pad] * (width - len(row)) for row in batch], device=device)
+            mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in batch], device=device)
+            logits = model(input_ids=ids, attention_mask=mask).logits
+            scores.append([float(score) for score in logits[:, 0].float().cpu()])
+    return {"scores": scores}
+
+
+def _load(what: str, config: RewardModelConfig) -> Any:
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    try:
+        if what == "tokenizer":
+            return AutoTokenizer.from_pretrained(resolve(config.path))
+        dtype = "auto" if config.dtype == "auto" else getattr(torch, config.dtype)
+        model, found = AutoModelForSequenceClassification.from_pretrained(
+            resolve(config.path), dtype=dtype, output_loading_info=True
+        )
+    except (OSError, ValueError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise JudgeError(f"reward_model.path ({config.path}): {said}; name a sequence-classification folder") from None
+    if found["missing_keys"]:  # a language model loads too: with a head of random numbers
+        missing = ", ".join(sorted(found["missing_keys"])[:3])
+        raise JudgeError(
+            f"reward_model.path ({config.path}) has no weights for {missing}; name a sequence-classification folder"
+        )
+    if model.config.num_labels != 1:
+        raise JudgeError(
+            f"reward_model.path ({config.path}) has {model.config.num_labels} outputs; a reward model has one"
+        )
+    if model.config.pad_token_id is None:  # it finds the last token of a row by its padding
+        tokenizer = AutoTokenizer.from_pretrained(resolve(config.path))
+        model.config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    return model
+
+
+def confidence(gap: float) -> float:
+    """Probability, by Bradley and Terry, that the item with the higher reward is preferred: sigmoid of the gap."""
+    return 1.0 / (1.0 + math.exp(-abs(gap)))

@@ -1,0 +1,78 @@
+"""Shards to one Hugging Face folder that transformers loads and generates from."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from jpo_dist.config import JpoConfig
+from jpo_dist.distributed import ranks
+from jpo_dist.model.engine import Engine
+from jpo_dist.model.load import base_config, merge_adapter
+
+SHARD_SIZE = "4GB"
+
+
+def export(policy: Engine, tokenizer: Any, config: JpoConfig, facts: dict[str, float]) -> Path:
+    """Write `<run.dir>/export` (an adapter folder for LoRA, and `<run.dir>/export-merged` when asked for).
+
+    All ranks call it and gather one parameter at a time; rank 0 writes, aside first. Returns the folder.
+    """
+    target = Path(config.run.dir) / "export"
+    adapter = bool(config.model.lora.rank)
+    with ranks.together("export"):
+        weights = {}
+        for name, tensor in policy.whole_parameters(trainable_only=adapter):
+            if ranks.rank() == 0:
+                weights[name.removeprefix("model.")] = tensor
+        if ranks.rank() == 0:
+            _write(policy.module.model, tokenizer, weights, target, config, facts)
+            if adapter and config.model.lora.merge_on_export:
+                merged = target.with_name("export-merged")
+                merge_adapter(config.model, target, merged)
+                tokenizer.save_pretrained(merged)
+    return target
+
+
+def _write(
+    model: Any, tokenizer: Any, weights: dict[str, Any], target: Path, config: JpoConfig, facts: dict[str, float]
+) -> None:
+    aside = target.with_name(".export")
+    shutil.rmtree(aside, ignore_errors=True)
+    settings = base_config(model)
+    used_cache, settings.use_cache = settings.use_cache, True
+    model.save_pretrained(aside, state_dict=weights, max_shard_size=SHARD_SIZE)
+    settings.use_cache = used_cache
+    tokenizer.save_pretrained(aside)
+    (aside / "README.md").write_text(model_card(config, facts), encoding="utf-8")
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(aside, target)
+
+
+def model_card(config: JpoConfig, facts: dict[str, float]) -> str:
+    """What the model is, from what, by which objective, and what the held-out comparisons said."""
+    rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(facts.items()) if name.startswith("eval/"))
+    settings = json.dumps(config.model_dump(include={"objective", "optim", "train", "reference"}), indent=1)
+    base = Path(config.model.path).name if "/" in config.model.path else config.model.path
+    return f"""---
+base_model: {base}
+library_name: {"peft" if config.model.lora.rank else "transformers"}
+pipeline_tag: text-generation
+tags: [jpo, preference-optimization, alignment]
+---
+
+# {config.run.name}
+
+Aligned from `{base}` with Joint Preference Optimization (Bansal et al., arXiv 2404.00530): the joint probability of the
+preferred (instruction, response) pair is raised over the rejected one, against the frozen reference. The licence of the
+base model applies.
+
+| held-out metric | value |
+| --- | --- |
+{rows or "| none | no held-out comparisons |"}
+
+```json
+{settings}
+```
+"""

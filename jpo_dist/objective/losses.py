@@ -1,0 +1,54 @@
+"""The objective, in pure functions of tensors.
+
+Legend: N items, C comparisons; scores_N2 and margins_C2 have columns (instruction, response).
+
+    z(w,l) = [log pi(I_w,R_w) - log ref(I_w,R_w)] - [log pi(I_l,R_l) - log ref(I_l,R_l)] = z_instruction + z_response
+    L_JPO  = - mean over comparisons of  weight * log sigmoid(beta * z)            (Bansal et al., arXiv 2404.00530)
+"""
+
+from typing import Literal
+
+import torch
+from torch.nn.functional import logsigmoid
+
+from jpo_dist.model.scorer import INSTRUCTION, RESPONSE
+
+Loss = Literal["sigmoid", "ipo", "hinge"]
+
+
+def margins(
+    policy_N2: torch.Tensor, reference_N2: torch.Tensor, winners_C: torch.Tensor, losers_C: torch.Tensor
+) -> torch.Tensor:
+    """Margins of the comparisons, by part, (C, 2)."""
+    if policy_N2.shape != reference_N2.shape:
+        raise ValueError(f"scores of policy {tuple(policy_N2.shape)} and reference {tuple(reference_N2.shape)} differ")
+    rewards_N2 = policy_N2 - reference_N2
+    return rewards_N2[winners_C] - rewards_N2[losers_C]
+
+
+def total_margin(margins_C2: torch.Tensor, instruction_weight: float) -> torch.Tensor:
+    """z = z_response + lambda * z_instruction, (C,). lambda = 1 is JPO; 0 scores responses alone, as DPO does."""
+    return margins_C2[:, RESPONSE] + instruction_weight * margins_C2[:, INSTRUCTION]
+
+
+def comparison_losses(z_C: torch.Tensor, beta: float, kind: Loss, label_smoothing: float = 0.0) -> torch.Tensor:
+    """Loss of each comparison, (C,).
+
+    sigmoid  -(1 - s) log sigmoid(beta z) - s log sigmoid(-beta z)    s: label smoothing (Mitchell, cDPO, 2023)
+    ipo      (z - 1/(2 beta))^2                                       Azar et al., arXiv 2310.12036, eq. 17
+    hinge    max(0, 1 - beta z)                                       SLiC, arXiv 2305.10425
+
+    >>> comparison_losses(torch.zeros(1, dtype=torch.float64), 0.1, "sigmoid").item()
+    0.6931471805599453
+    """
+    if kind == "sigmoid":
+        s = label_smoothing
+        return -(1 - s) * logsigmoid(beta * z_C) - s * logsigmoid(-beta * z_C)
+    if kind == "ipo":
+        return (z_C - 1 / (2 * beta)) ** 2
+    return torch.relu(1 - beta * z_C)
+
+
+def sft_losses(policy_N2: torch.Tensor, response_lengths_N: torch.Tensor, winners_C: torch.Tensor) -> torch.Tensor:
+    """Mean negative log-likelihood of the tokens of each winner's response, EOS included, (C,), in nats a token."""
+    return -policy_N2[winners_C, RESPONSE] / response_lengths_N[winners_C]

@@ -1,0 +1,81 @@
+"""Margins across ranks: scores gathered from wherever their items were scored.
+
+Legend: n items on this rank, N on all ranks (rank 0's first), C comparisons.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+
+from jpo_dist.batches.plan import MicroStep
+from jpo_dist.batches.prepare import Prepared
+from jpo_dist.model.scorer import Packed, item_scores, move, pack
+from jpo_dist.objective import losses
+
+Policy = Callable[[Packed], torch.Tensor]
+"""Packed items to the log-probs of their tokens: an engine, or a module."""
+
+
+class Scores(NamedTuple):
+    """Of one micro-step, equal on every rank; gradient flows to this rank's own items only."""
+
+    policy_N2: torch.Tensor
+    reference_N2: torch.Tensor
+    winners_C: torch.Tensor
+    losers_C: torch.Tensor
+    margins_C2: torch.Tensor
+
+
+class Share(NamedTuple):
+    """What this rank needs of one micro-step, on its device: its items, and which of all items are compared."""
+
+    batch: Packed
+    winners_C: torch.Tensor
+    losers_C: torch.Tensor
+    weights_C: torch.Tensor
+    response_lengths_N: torch.Tensor
+
+
+def share_of(dataset: Prepared, micro: MicroStep, rank: int, device: torch.device) -> Share:
+    """Touches no GPU stream but to copy: it runs in a thread while the micro-step before is computed."""
+    tokens, items_N = dataset.tokens, micro.items_N
+    lengths_N = tokens.lengths_N[items_N] - tokens.instruction_lengths_N[items_N]
+    small = (micro.winners_C, micro.losers_C, dataset.comparisons.weights_C[micro.comparisons_C], lengths_N)
+    items_n = micro.items_by_rank[rank]
+    batch = pack(tokens, items_n, device, micro.skips_by_rank[rank], dataset.trunks_of(items_n))
+    return Share(batch, *(move(array, device) for array in small))
+
+
+def gather_scores(local_nK: torch.Tensor, counts: list[int], rank: int) -> torch.Tensor:
+    """Scores of all ranks' items, (N, K).
+
+    Gathered copies carry no gradient. This rank's own rows are put back in with theirs: each rank then holds the
+    gradient of the whole loss with respect to its own items, and the sum over ranks is the gradient.
+    """
+    if len(counts) == 1:
+        return local_nK
+    most, width = max(counts), local_nK.shape[1]
+    padded = local_nK.new_zeros(most, width)
+    padded[: len(local_nK)] = local_nK.detach()
+    everyone = local_nK.new_empty(len(counts) * most, width)
+    dist.all_gather_single(everyone, padded)
+    parts = [everyone[r * most : r * most + count] for r, count in enumerate(counts)]
+    parts[rank] = local_nK
+    return torch.cat(parts)
+
+
+def score(
+    policy: Policy, reference_n2: torch.Tensor, share: Share, counts: list[int], rank: int
+) -> tuple[Scores, torch.Tensor]:
+    """One engine forward here, one gather of a few floats, all margins everywhere.
+
+    `counts`: items on each rank. Also returns this rank's token log-probs, for the filler's empty gradient.
+    """
+    logps_R: torch.Tensor = policy(share.batch)
+    local_n4 = torch.cat([item_scores(logps_R, share.batch), reference_n2], dim=1)
+    all_N4 = gather_scores(local_n4, counts, rank)
+    policy_N2, reference_N2 = all_N4[:, :2], all_N4[:, 2:].detach()
+    margins_C2 = losses.margins(policy_N2, reference_N2, share.winners_C, share.losers_C)
+    return Scores(policy_N2, reference_N2, share.winners_C, share.losers_C, margins_C2), logps_R

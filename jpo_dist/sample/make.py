@@ -1,0 +1,214 @@
+"""Makes the sample set in jpo_dist/sample: instructions, sampled responses, comparisons, card.
+
+    python -m jpo_dist.sample.make --model FOLDER     sample the responses, then pair and write
+    python -m jpo_dist.sample.make                    pair and write, from the responses in samples.jsonl
+
+Sampling takes minutes and depends on the machine's arithmetic; everything after it depends on the responses and the
+seed alone, so the responses are shipped beside the comparisons made from them.
+"""
+
+import argparse
+import json
+import random
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from jpo_dist.evaluate.constraints import KINDS, Constraint, instruction_text
+from jpo_dist.sample.card import card
+from jpo_dist.sample.pairs import BLOCK, answers, pair
+
+TOPICS = {
+    "train": """breakfast, rain, bicycles, cats, gardening, sleep, coffee, swimming, books, bread, the moon, trains,
+        honey, birthdays, chess, dogs, camping, soup, music, walking, snow, tea, shoes, painting, bees, pizza,
+        the beach, libraries, apples, dancing, clocks, horses, pancakes, maps, friendship, cheese, running, kites,
+        rivers, yoga""",
+    "validation": "birds, chocolate, hiking, museums, soap, winter, carrots, guitars, farms, jokes",
+    "evaluation": "fish, summer, baking, buses, trees, puzzles, lemons, school",
+}
+"""Instructions about one topic are all in one split."""
+REQUESTS = (
+    "Tell me something about {}.",
+    "Give me one tip about {}.",
+    "What is good about {}?",
+    "Share a short fact about {}.",
+    "Why do people like {}?",
+    "Say something nice about {}.",
+    "What should I know about {}?",
+    "Describe {} to a child.",
+)
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "max_words": (10, 12, 15, 20),
+    "min_words": (15, 20, 25),
+    "include_word": ("because", "happy", "good", "people", "day", "small"),
+    "avoid_word": ("the", "and", "is", "of"),
+    "bullets": (2, 3),
+    "json_keys": (("name", "reason"), ("answer",), ("fact",)),
+    "starts_with": ("Sure", "Yes", "I think", "I like"),
+}
+DOUBLES = (
+    ("max_words", "ends_with_question"),
+    ("one_sentence", "include_word"),
+    ("max_words", "no_commas"),
+    ("one_sentence", "avoid_word"),
+    ("min_words", "no_commas"),
+    ("one_sentence", "has_number"),
+)
+HARD = {"lower_case", "bullets", "json_keys", "starts_with"}
+"""Kinds that the model rarely satisfies: sampled twice as often."""
+MAX_NEW_TOKENS = 48
+SIZES = {"train": (1000, 1000), "validation": (120, 120)}
+"""Conditional and joint comparisons of each split."""
+CHUNK = 128
+"""Responses sampled at a time."""
+
+
+class Instruction(NamedTuple):
+    split: str
+    topic: str
+    text: str
+    constraints: tuple[Constraint, ...]
+
+    @property
+    def copies(self) -> int:
+        """How many responses to sample."""
+        if self.split == "evaluation":
+            return 2
+        return 12 if {constraint.kind for constraint in self.constraints} & HARD else 6
+
+
+def compose(seed: int) -> list[Instruction]:
+    """Every topic with every kind and one pair of kinds, the request and the argument drawn; well mixed."""
+    draw = random.Random(seed)
+    made = []
+    for split, topics in TOPICS.items():
+        for i, topic in enumerate(re.split(r",\s+", topics)):
+            for kinds in [*((kind,) for kind in KINDS), DOUBLES[i % len(DOUBLES)]]:
+                constraints = tuple(Constraint(kind, draw.choice(ARGUMENTS.get(kind, (None,)))) for kind in kinds)
+                request = draw.choice(REQUESTS).format(topic)
+                # Asked in capitals for small letters, this model practically never obeys.
+                request = request.lower() if "lower_case" in kinds else request
+                made.append(
+                    Instruction(split, topic, instruction_text(request, constraints, draw.randrange(2)), constraints)
+                )
+    draw.shuffle(made)
+    return made
+
+
+def sample(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], copies: int, seed: int
+) -> list[list[str | None]]:
+    """`copies` responses to each prompt at temperature 1; None where the model did not end in MAX_NEW_TOKENS."""
+    generator, eos = torch.Generator().manual_seed(seed), tokenizer.eos_token_id
+    chats = [[{"role": "user", "content": prompt}] for prompt in prompts]
+    texts = [tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True) for chat in chats]
+    encoded = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
+    mask = encoded.attention_mask
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    out = model(
+        input_ids=encoded.input_ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1
+    )
+    cache = out.past_key_values
+    cache.batch_repeat_interleave(copies)
+    mask = mask.repeat_interleave(copies, 0)
+    logits = out.logits[:, -1].repeat_interleave(copies, 0)
+    tokens: list[list[int]] = [[] for _ in mask]
+    live = torch.arange(len(mask))
+    for step in range(MAX_NEW_TOKENS):
+        drawn = _draw(logits, generator)
+        for row, token in zip(live.tolist(), drawn[:, 0].tolist(), strict=True):
+            tokens[row].append(token)
+        keep = (drawn[:, 0] != eos).nonzero()[:, 0]
+        if len(keep) == 0 or step == MAX_NEW_TOKENS - 1:
+            break
+        if len(keep) < len(live):  # finished rows leave the batch: half of the work is saved
+            cache.batch_select_indices(keep)
+            mask, live, drawn = mask[keep], live[keep], drawn[keep]
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
+        positions = mask.sum(-1, keepdim=True) - 1
+        logits = model(
+            input_ids=drawn, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+        ).logits[:, -1]
+    responses = [tokenizer.decode(row, skip_special_tokens=True).strip() if row[-1] == eos else None for row in tokens]
+    return [responses[i : i + copies] for i in range(0, len(responses), copies)]
+
+
+def _draw(logits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """One token a row by the inverse of the distribution function: ten times as fast as multinomial on a CPU."""
+    cumulative = logits.float().softmax(-1).cumsum(-1, dtype=torch.float64)
+    point = torch.rand(len(logits), 1, generator=generator, dtype=torch.float64) * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, point, right=True).clamp(max=logits.shape[-1] - 1)
+
+
+def sampled(model_folder: str, instructions: list[Instruction], seed: int) -> Iterator[dict[str, Any]]:
+    """Rows of samples.jsonl, CHUNK responses at a time, so that a part of the rows is a fair part of the set."""
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.bfloat16).eval()
+    chunks: list[list[Instruction]] = []
+    for copies in sorted({instruction.copies for instruction in instructions}):
+        group = [instruction for instruction in instructions if instruction.copies == copies]
+        size = CHUNK // copies
+        chunks += [group[start : start + size] for start in range(0, len(group), size)]
+    random.Random(seed).shuffle(chunks)
+    for number, chunk in enumerate(chunks):
+        prompts = [instruction.text for instruction in chunk]
+        with torch.inference_mode():
+            responses = sample(model, tokenizer, prompts, chunk[0].copies, seed + 1 + number)
+        for instruction, texts in zip(chunk, responses, strict=True):
+            finished = [text for text in texts if text is not None]
+            yield {
+                "split": instruction.split,
+                "topic": instruction.topic,
+                "instruction": instruction.text,
+                "constraints": [constraint.as_json() for constraint in instruction.constraints],
+                "responses": finished,
+                "unfinished": len(texts) - len(finished),
+            }
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    with path.open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def write_set(rows: list[dict[str, Any]], folder: Path, seed: int) -> None:
+    """Everything that is made from the sampled responses: comparisons, evaluation instructions, card."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pools = {split: answers(row for row in rows if row["split"] == split) for split in SIZES}
+    pairs = {split: pair(pools[split], *SIZES[split], seed) for split in SIZES}
+    for split, found in pairs.items():
+        write_rows(folder / f"{split}.jsonl", (comparison.as_row() for comparison in found))
+    evaluation = [
+        {key: row[key] for key in ("instruction", "constraints")} for row in rows if row["split"] == "evaluation"
+    ]
+    write_rows(folder / "evaluation.jsonl", evaluation)
+    facts = {"seed": seed, "block": BLOCK, "max_new_tokens": MAX_NEW_TOKENS, "num_requests": len(REQUESTS)}
+    (folder / "CARD.md").write_text(card(rows, pools, pairs, facts), encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="folder of a causal language model; without it, the responses in OUT are used")
+    parser.add_argument("--out", type=Path, default=Path("jpo_dist/sample"))
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    samples = args.out / "samples.jsonl"
+    if args.model:
+        args.out.mkdir(parents=True, exist_ok=True)
+        write_rows(samples, sampled(args.model, compose(args.seed), args.seed))
+    write_set(read_rows(samples), args.out, args.seed)
+
+
+if __name__ == "__main__":
+    main()

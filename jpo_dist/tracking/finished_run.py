@@ -1,0 +1,38 @@
+"""A finished piece of work that is not training (judging, building) as one MLflow run."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jpo_dist.config import RunSection, TrackingConfig
+from jpo_dist.tracking.metrics_file import Spool
+from jpo_dist.tracking.writer import Writer, start_run
+
+SPOOL = "metrics.jsonl"
+
+
+def log_report(
+    tracking: TrackingConfig,
+    folder: Path,
+    name: str,
+    params: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    files: Sequence[Path],
+    timeout_s: float = 60.0,
+) -> int:
+    """Log parameters, one step of metrics and files. Returns the number of steps the server still lacks.
+
+    `folder` keeps the run's id and what could not be sent: the same work done again is the next step of the same run,
+    and a server that is away loses nothing.
+    """
+    run = RunSection(dir=str(folder), name=name)
+    folder.mkdir(parents=True, exist_ok=True)
+    start_run(tracking, run, params)
+    spool = Spool(folder / SPOOL)
+    spool.append(0 if spool.last_step is None else spool.last_step + 1, metrics)
+    spool.close()
+    writer = Writer(tracking, run)
+    for file in files:
+        writer.log_artifact(file)
+    writer.finish("FINISHED")
+    return writer.close(timeout_s)

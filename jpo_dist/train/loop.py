@@ -1,0 +1,147 @@
+"""The training loop. Runs alone, under torchrun, or in a Ray worker, and cannot tell which."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jpo_dist.batches.plan import Step
+from jpo_dist.batches.prefetch import ahead
+from jpo_dist.checkpoint.upload import carrier, find_commit, open_run
+from jpo_dist.config import JpoConfig
+from jpo_dist.distributed import ranks
+from jpo_dist.distributed.fault_injection import fault_point
+from jpo_dist.distributed.network import network_facts
+from jpo_dist.distributed.watchdog import Watch, own_tokens, watching
+from jpo_dist.model.engine import StepOutcome, connect
+from jpo_dist.model.export import export
+from jpo_dist.objective import metrics
+from jpo_dist.objective.held_out import score_comparisons
+from jpo_dist.objective.step import learning_rate, train_step
+from jpo_dist.train.resume import TrainState, check_method, loadable, method_of, metrics_at, restore, save
+from jpo_dist.train.run_log import Diary, write_down
+from jpo_dist.train.setup import Setup, set_up
+
+logger = logging.getLogger(__name__)
+
+OnCommit = Callable[[int, dict[str, Any], bool], None]
+Leaving = Callable[[], bool]
+
+
+class NonFiniteError(RuntimeError):
+    """Too many steps in a row had a loss or gradient that is not finite."""
+
+
+def run(
+    config: JpoConfig,
+    on_commit: OnCommit | None = None,
+    timeout_s: float = 600.0,
+    *,
+    elastic: bool = False,
+    leaving: Leaving | None = None,
+) -> dict[str, float]:
+    """Train to the end of the plan, from the newest valid commit if there is one. All ranks call it.
+
+    `on_commit(step, metrics, is_last)` is called on every rank after each commit. `elastic`: a commit of another number
+    of ranks is converted. `leaving()`: whether this rank knows that a host of the run will go away soon; when any rank
+    does, the step that is done is committed at once. Returns the last step's metrics.
+    """
+    fault_point("train:start", 0)
+    connect(timeout_s)
+    hosts = ranks.gather(ranks.address())
+    with watching(Path(config.run.dir), hosts, timeout_s, config.tracking.system_metrics) as watch:
+        return train(config, watch, on_commit, elastic, leaving)
+
+
+def train(
+    config: JpoConfig, watch: Watch, on_commit: OnCommit | None, elastic: bool, leaving: Leaving | None
+) -> dict[str, float]:
+    """`run`, connected and watched."""
+    run_dir = Path(config.run.dir)
+    attempt, store = open_run(config)
+    resumed = find_commit(config, store)
+    with ranks.together("reading what the run begins from"):
+        method = method_of(config)
+        check_method(resumed, method, config)
+    shards = loadable(resumed, config, elastic)
+    setup = set_up(config)
+    state = restore(setup, resumed, shards, method)
+    network = network_facts(watch.hosts, setup.device)
+    diary = Diary.open(setup, resumed, network) if ranks.rank() == 0 else None
+    uploads = carrier(config, store, attempt, resumed, diary.writer.log_upload) if store and diary else None
+    if resumed:
+        last = metrics_at(run_dir, state.step)
+    else:
+        last = evaluate(setup)
+        write_down(diary, 0, last)
+    for step in ahead(setup.plan.step, range(state.step, setup.plan.num_steps)):
+        state, last = do_step(setup, step, state, watch)
+        write_down(diary, state.step, last)
+        if is_due(state.step, config.checkpoint.every, setup.plan.num_steps) or ranks.any_true(leaving):
+            save(setup, state, attempt, diary, uploads)
+            if on_commit:
+                on_commit(state.step, last, state.step == setup.plan.num_steps)
+    folder = export(setup.policy, setup.tokenizer, config, last)
+    ranks.unhurried("uploading the last commit", uploads.close if uploads else lambda: None)
+    if diary:
+        diary.close(folder if config.tracking.log_model else None)
+    return last
+
+
+def do_step(setup: Setup, step: Step, state: TrainState, watch: Watch) -> tuple[TrainState, dict[str, float]]:
+    """Train one step. Returns the state after it and its line of metrics.jsonl."""
+    started = time.perf_counter()
+    fault_point("train:step", step.index + 1)
+    with watch.step(step, own_tokens(step, setup.plan.lengths_N)):
+        outcome, meter = train_step(setup, step)
+    state = advance(state, step, outcome, setup.config.train.max_nonfinite_steps)
+    line = step_metrics(setup, step, state, outcome, meter, time.perf_counter() - started) | watch.numbers()
+    if is_due(state.step, setup.config.train.eval_every, setup.plan.num_steps):
+        line |= evaluate(setup)
+    return state, line
+
+
+def is_due(step: int, every: int, num_steps: int) -> bool:
+    return step == num_steps or (every > 0 and step % every == 0)
+
+
+def advance(state: TrainState, step: Step, outcome: StepOutcome, most: int) -> TrainState:
+    """The state after `step`. Raises NonFiniteError after `most` steps in a row whose update was left out."""
+    skipped = not outcome.applied
+    in_a_row = state.nonfinite_in_a_row + 1 if skipped else 0
+    if in_a_row >= most:
+        raise NonFiniteError(
+            f"loss or gradient not finite in {in_a_row} steps in a row, the last one step {step.index + 1} with "
+            f"comparisons {step.comparisons_C.tolist()}; the weights are those of step {step.index + 1 - in_a_row}. "
+            "Lower optim.lr, look at these comparisons, or raise train.max_nonfinite_steps"
+        )
+    if skipped and ranks.rank() == 0:
+        logger.warning("step %d: not finite, update left out (%d in a row)", step.index + 1, in_a_row)
+    return replace(
+        state, step=step.index + 1, nonfinite_steps=state.nonfinite_steps + skipped, nonfinite_in_a_row=in_a_row
+    )
+
+
+def step_metrics(
+    setup: Setup, step: Step, state: TrainState, outcome: StepOutcome, meter: metrics.Meter, seconds: float
+) -> dict[str, float]:
+    """One line of metrics.jsonl."""
+    _, rows_CK = meter.table()
+    return {
+        **metrics.means(rows_CK),
+        "grad_norm": outcome.grad_norm,
+        "learning_rate": learning_rate(setup.config.optim, step.index, setup.plan.num_steps),
+        "epoch": state.step / setup.plan.steps_per_epoch,
+        "nonfinite_steps": float(state.nonfinite_steps),
+        **metrics.throughput(step, setup.plan.lengths_N, seconds),
+    }
+
+
+def evaluate(setup: Setup) -> dict[str, float]:
+    """`eval/...` over the held-out comparisons, each scored once; {} without any."""
+    if setup.held_out is None:
+        return {}
+    _, rows_CK = score_comparisons(setup.policy, setup.reference, setup.held_out, setup.config)
+    return metrics.by_protocol(rows_CK, setup.held_out.comparisons.is_joint_C, "eval/")

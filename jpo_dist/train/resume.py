@@ -1,0 +1,197 @@
+"""From a run folder back into a run: what is saved beside the engine's shards, and when it may be loaded."""
+
+import json
+import logging
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from jpo_dist.checkpoint.commit import Commit, commit, restore_rng, rng_state
+from jpo_dist.checkpoint.reshard import discard, reshape
+from jpo_dist.checkpoint.upload import Carrier, find_commit, store_of
+from jpo_dist.config import JpoConfig
+from jpo_dist.distributed import ranks
+from jpo_dist.distributed.rng import seed_rng
+from jpo_dist.model.engine import Engine, connect
+from jpo_dist.model.export import export
+from jpo_dist.model.load import load_tokenizer
+from jpo_dist.objective.reference import reference_model, weights_mark
+from jpo_dist.records.comparisons import digest
+from jpo_dist.tracking.metrics_file import read_lines
+from jpo_dist.train.run_log import Diary
+from jpo_dist.train.setup import Setup, build_policy
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS_OF_MODEL, WEIGHTS_OF_REFERENCE = "model.path", "reference.path"
+IDENTITY = "tokens:"
+"""Begins the identities that cover the tokens themselves; earlier ones covered their number, and began with nothing."""
+
+
+class ResumeError(ValueError):
+    """The run folder holds a run that this configuration does not continue."""
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """What a resumed run needs beside weights and optimizer. `step` steps are done; the next is `plan.step(step)`."""
+
+    step: int = 0
+    nonfinite_steps: int = 0
+    nonfinite_in_a_row: int = 0
+    plan: str = ""
+    """Identity of the comparisons and their order: not equal, and the run is another one."""
+    method: dict[str, Any] = field(default_factory=dict)
+    """What else makes it another run, by key, as `method_of` has it. Commits of earlier versions have none."""
+
+
+def plan_identity(setup: Setup) -> str:
+    """Equal for runs that see the same comparisons, as the same tokens, in the same order."""
+    train = setup.config.train
+    order = [train.comparisons_per_step, train.shuffle, train.sample_by, train.seed, setup.plan.num_steps]
+    return IDENTITY + digest([setup.dataset.comparisons.fingerprint, setup.dataset.tokens.contents(), order])
+
+
+def start_of(config: JpoConfig) -> dict[str, Any]:
+    """What the weights of a commit are changes of: DeepSpeed loads an adapter into any base that it fits."""
+    return {
+        WEIGHTS_OF_MODEL: weights_mark(config.model),
+        **_flat("model.lora", config.model.lora, but="merge_on_export"),
+    }
+
+
+def method_of(config: JpoConfig) -> dict[str, Any]:
+    """`start_of`, and what the loss measures by and against. How it is minimised (optim) may change during a run."""
+    reference = {WEIGHTS_OF_REFERENCE: weights_mark(reference_model(config))}
+    made: dict[str, Any] = json.loads(json.dumps(start_of(config) | reference | _flat("objective", config.objective)))
+    return made
+
+
+def _flat(name: str, section: BaseModel, but: str = "") -> dict[str, Any]:
+    return {f"{name}.{key}": value for key, value in section.model_dump(mode="json").items() if key != but}
+
+
+def check_method(resumed: Commit | None, method: dict[str, Any], config: JpoConfig) -> None:
+    """Raises ResumeError where `method` is not what the run of `resumed` began with."""
+    if resumed is None:
+        return
+    before = resumed.facts["state"].get("method", {})
+    for key, now in method.items():
+        if key not in before or before[key] == now:
+            continue
+        where = f"the commit of step {resumed.step} in run.dir ({config.run.dir}) was written with"
+        if key in (WEIGHTS_OF_MODEL, WEIGHTS_OF_REFERENCE):
+            raise ResumeError(f"{where} other weights than those of {key} now; set it back, or use another run.dir")
+        raise ResumeError(f"{where} {key}={before[key]}, now it is {now}; set it back, or use another run.dir")
+
+
+def loadable(resumed: Commit | None, config: JpoConfig, elastic: bool) -> Path | None:
+    """The folder to load `resumed` from: its own, or one made for this number of ranks. Before any model is loaded.
+
+    Raises ResumeError where that is not possible or not allowed; `elastic` allows it as checkpoint.other_ranks does.
+    """
+    if resumed is None:
+        return None
+    stage, now, before = config.engine.zero_stage, ranks.num_ranks(), resumed.num_ranks
+    where = f"the commit of step {resumed.step} in run.dir ({config.run.dir})"
+    if resumed.facts["zero_stage"] != stage:
+        raise ResumeError(
+            f"{where} was written with engine.zero_stage={resumed.facts['zero_stage']}, now it is {stage}; set it back"
+        )
+    if before == now:
+        return resumed.path
+    written = f"{where} was written by {before} ranks, now there are {now}"
+    if not elastic and config.checkpoint.other_ranks == "refuse":
+        raise ResumeError(
+            f"{written}; set cluster.workers={before}, or checkpoint.other_ranks=convert to go on with {now}"
+        )
+    if config.engine.offload_optimizer.device == "nvme":
+        raise ResumeError(
+            f"{written}, and DeepSpeed cannot convert what engine.offload_optimizer (nvme) keeps; set "
+            f"cluster.workers={before}"
+        )
+    return resumed.path if stage == 0 else reshape(resumed)  # without ZeRO every rank has all of it
+
+
+def restore(setup: Setup, resumed: Commit | None, folder: Path | None, method: dict[str, Any]) -> TrainState:
+    """State and weights of `resumed` from `folder` (`loadable`), or a fresh state.
+
+    Raises ResumeError when it is a commit of another run.
+    """
+    identity = plan_identity(setup)
+    if resumed is None or folder is None:
+        return TrainState(plan=identity, method=method)
+    state = TrainState(**resumed.facts["state"])
+    if not state.plan.startswith(IDENTITY):
+        raise ResumeError(
+            f"run.dir ({setup.config.run.dir}) holds a run at step {state.step} whose commits do not say which tokens "
+            "it saw: an earlier version wrote them; finish it with that version, or use another run.dir"
+        )
+    if state.plan != identity:
+        raise ResumeError(
+            f"run.dir ({setup.config.run.dir}) holds a run at step {state.step} over other data, template, seed, batch "
+            "or number of steps; use another run.dir, or the settings in its config.yaml"
+        )
+    load_commit(setup.policy, resumed, folder, setup.config)
+    if ranks.rank() == 0:
+        logger.info("resumed at step %d from %s", state.step, resumed.path)
+    return replace(state, method=state.method or method)
+
+
+def load_commit(policy: Engine, resumed: Commit, folder: Path, config: JpoConfig) -> None:
+    """Weights, optimizer and this rank's random state.
+
+    Ranks of another number have none: each starts its generators anew, from seed, step and place. Training draws no
+    random numbers after set-up, so this only keeps what may draw some day apart on the ranks, and repeatable.
+    """
+    saved = policy.load(folder, universal=folder != resumed.path)
+    if resumed.num_ranks == ranks.num_ranks():
+        restore_rng(saved["rng"])
+    else:
+        seed_rng(int(digest([config.train.seed, resumed.step, ranks.num_ranks(), ranks.rank()])[:15], 16))
+    if folder != resumed.path:
+        discard(folder)
+
+
+def save(setup: Setup, state: TrainState, attempt: int, diary: Diary | None, uploads: Carrier | None) -> None:
+    if diary:
+        diary.spool.sync()  # a commit must not outlive the lines of the steps it contains
+    facts = {"state": asdict(state), "zero_stage": setup.policy.zero_stage}
+    done = commit(
+        Path(setup.config.run.dir),
+        state.step,
+        attempt,
+        lambda folder: setup.policy.save(folder, {"rng": rng_state()}),
+        facts=facts,
+        keep=setup.config.checkpoint.keep,
+        spare=uploads.needs if uploads else frozenset(),
+    )
+    if uploads:
+        uploads.submit(done.path)
+    if diary:
+        logger.info("committed step %d: %.0f MB in %.1f s", done.step, done.bytes / 1e6, done.seconds)
+        diary.writer.log_checkpoint(done.step, done.path, done.bytes, done.seconds)
+
+
+def export_commit(config: JpoConfig, timeout_s: float = 600.0, *, elastic: bool = False) -> Path:
+    """Write the export of the newest valid commit, here or in the store, without training. All ranks call it."""
+    connect(timeout_s)
+    either = config.model_copy(update={"checkpoint": config.checkpoint.model_copy(update={"resume": "auto"})})
+    resumed = find_commit(either, store_of(config))
+    if resumed is None:
+        raise ResumeError(f"run.dir ({config.run.dir}) has no valid commit to export; train first, or correct run.dir")
+    with ranks.together("reading what the run began from"):
+        check_method(resumed, start_of(config), config)
+    folder = loadable(resumed, config, elastic)
+    assert folder is not None
+    policy = build_policy(config)
+    load_commit(policy, resumed, folder, config)
+    return export(policy, load_tokenizer(config.model), config, metrics_at(Path(config.run.dir), resumed.step))
+
+
+def metrics_at(run_dir: Path, step: int) -> dict[str, float]:
+    """What metrics.jsonl says of `step`; {} where it says nothing."""
+    lines = (line for line, _ in read_lines(run_dir / "metrics.jsonl"))
+    return next((dict(line["metrics"]) for line in lines if line.get("step") == step), {})

@@ -1,0 +1,114 @@
+"""`jpo data …`: build a set of comparisons, look into one, send one to people and read their answers."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from launcher.console import explained, out
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="markdown", help="Comparisons: build, inspect, export, import."
+)
+
+Overrides = Annotated[list[str] | None, typer.Argument(help="Settings to change: seed=1 pairs.0.budget=500 …")]
+Tokenizer = Annotated[str | None, typer.Option(help="Model folder or hub id: lengths in tokens, not characters.")]
+Where = Annotated[str, typer.Argument(help="A file, folder, glob, hub id, or FOLDER:SPLIT of a built set.")]
+
+
+@app.command()
+def build(
+    config: Annotated[Path, typer.Argument(help="A YAML file, for example configs/data.yaml.")],
+    overrides: Overrides = None,
+) -> None:
+    """Sources to one set: read, pair, mix, split by instruction. Leaves the set and its report in `output`."""
+    with explained():
+        from jpo_dist.data.build import build as build_set
+        from jpo_dist.data.build import lines, write
+        from jpo_dist.data.config import BuildConfig
+        from launcher.config.load import load_as, refuse_lost
+
+        settings = load_as(BuildConfig, config, overrides)
+        refuse_lost("output", settings.output)
+        built = build_set(settings)
+        write(built, Path(settings.output))
+        _say("\n".join(lines(built.report)))
+        if built.candidates:
+            there = f"{settings.output}/candidates.jsonl"
+            _say(f"have them judged: jpo judge configs/judge.yaml candidates={there}")
+        _say(f"written: {settings.output}; look at it: jpo data inspect {settings.output}")
+
+
+@app.command()
+def inspect(
+    where: Where,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Also write a self-contained page with plots.")] = None,
+    tokenizer: Tokenizer = None,
+    on_bad_row: Annotated[str, typer.Option(help="skip: count bad rows; error: stop at them.")] = "skip",
+    seed: Annotated[int, typer.Option(min=0, help="Which comparisons are shown.")] = 0,
+    examples: Annotated[int, typer.Option(min=0, help="How many.")] = 3,
+) -> None:
+    """What is in a set of comparisons, whatever its layout."""
+    with explained():
+        from launcher.commands.data_inspect import look
+        from launcher.config.load import refuse_lost
+
+        if html is not None:
+            refuse_lost("--html", html)
+        found = look(where, tokenizer, on_bad_row, seed, examples)
+        if html is not None:
+            from launcher.show.inspection_page import page
+
+            html.parent.mkdir(parents=True, exist_ok=True)
+            html.write_text(page(found), encoding="utf-8")
+        if as_json:
+            sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+            return
+        from launcher.show.inspection_tables import tables
+
+        for table in tables(found):
+            out.print(table)
+        if html is not None:
+            _say(f"page: {html}")
+
+
+@app.command()
+def export(
+    where: Where,
+    folder: Annotated[Path, typer.Argument(help="Where to write tasks and labelling configs.")],
+    to: Annotated[str, typer.Option(help="label-studio")] = "label-studio",
+    on_bad_row: Annotated[str, typer.Option(help="error or skip")] = "error",
+) -> None:
+    """Pairs as annotation tasks: one task file and one labelling config for each protocol."""
+    with explained():
+        from launcher.commands.data_annotate import export_tasks
+        from launcher.config.load import refuse_lost
+
+        refuse_lost("FOLDER", folder)
+        for line in export_tasks(where, folder, to, on_bad_row):
+            _say(line)
+
+
+@app.command("import")
+def import_(
+    export_file: Annotated[Path, typer.Argument(help="The JSON that the annotation tool exported.")],
+    folder: Annotated[Path, typer.Argument(help="The set to write.")],
+    from_: Annotated[str, typer.Option("--from", help="label-studio")] = "label-studio",
+) -> None:
+    """Annotations back as comparisons, with annotators and their agreement."""
+    with explained():
+        from launcher.commands.data_annotate import import_annotations
+        from launcher.config.load import refuse_lost
+
+        refuse_lost("FOLDER", folder)
+        report: dict[str, Any] = import_annotations(export_file, folder, from_)
+        out.print_json(json.dumps(report))
+        _say(f"written: {folder}")
+
+
+def _say(text: str) -> None:
+    """As it is: `[x]` in a path is no markup, and a path is not broken where the terminal ends."""
+    out.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,54 @@
+"""Pairs to people and their answers back."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jpo_dist.data import read
+from jpo_dist.judge import label_studio
+from jpo_dist.records.comparisons import CONDITIONAL, JOINT, ComparisonSet
+from jpo_dist.records.folder import write_set
+
+TOOLS = ("label-studio",)
+
+
+def export_tasks(where: str, folder: Path, tool: str, on_bad_row: str) -> list[str]:
+    """One file of tasks and one labelling config for each protocol that occurs. Returns lines for people."""
+    _known(tool)
+    if on_bad_row not in ("skip", "error"):
+        raise ValueError(f"on_bad_row ({on_bad_row}) is skip or error")
+    pairs, report = read.read_candidates(where, on_bad_row=on_bad_row)  # type: ignore[arg-type]
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = report.lines()
+    for protocol in (CONDITIONAL, JOINT):
+        mine = [pair for pair in pairs if (pair[0].instruction == pair[1].instruction) == (protocol == CONDITIONAL)]
+        if not mine:
+            continue
+        tasks = label_studio.tasks(mine)
+        target = folder / f"{protocol}.tasks.json"
+        target.write_text(json.dumps(tasks, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        config = folder / f"{protocol}.config.xml"
+        config.write_text(label_studio.labelling_config(protocol), encoding="utf-8")
+        lines.append(f"{len(tasks)} {protocol} tasks: {target}; labelling config of their project: {config}")
+    return lines
+
+
+def import_annotations(export_file: Path, folder: Path, tool: str) -> dict[str, Any]:
+    """The annotations of an exported project as a ComparisonSet in `folder`; returns the report."""
+    _known(tool)
+    if not export_file.is_file():
+        raise FileNotFoundError(f"{export_file}: no such file, seen from {Path.cwd()}; correct the path")
+    try:
+        exported = json.loads(export_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{export_file}: cannot be read as JSON: {error}; export the project as JSON") from error
+    comparisons, report = label_studio.read(exported)
+    if not comparisons:
+        raise ValueError(f"{export_file}: no usable annotation: {json.dumps(report)}")
+    write_set(ComparisonSet.build(comparisons), folder, {"read": {"rows": report["annotations"], **report}})
+    return report
+
+
+def _known(tool: str) -> None:
+    if tool not in TOOLS:
+        raise ValueError(f"{tool}: no such annotation tool here; known: {', '.join(TOOLS)}")

@@ -1,0 +1,53 @@
+"""`jpo data inspect`: from a place to the numbers about it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jpo_dist.data import read
+from jpo_dist.judge.report import NO_VERDICT
+from jpo_dist.paths import resolve
+from jpo_dist.records.folder import is_set, read_set
+from jpo_dist.records.inspection import inspect
+
+
+def look(where: str, tokenizer: str | None, on_bad_row: str, seed: int, examples: int) -> dict[str, Any]:
+    """Read `where` and inspect it. A built set comes with all its splits and with what was read for it."""
+    if on_bad_row not in ("skip", "error"):
+        raise ValueError(f"on_bad_row ({on_bad_row}) is skip or error")
+    read.refuse_empty(where)
+    loaded = None if tokenizer is None else _tokenizer(tokenizer)
+    folder = Path(resolve(where))
+    if is_set(folder):
+        built = read_set(folder)
+        return inspect(built, reading_of(folder), loaded, seed, examples)
+    built, report = read.scan(where, on_bad_row=on_bad_row)  # type: ignore[arg-type]
+    return inspect(built, report.as_dict(), loaded, seed, examples)
+
+
+def _tokenizer(where: str) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(resolve(where))
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"tokenizer ({where}): {reason} Name a folder with a tokenizer, or a hub id") from error
+
+
+def reading_of(folder: Path) -> dict[str, Any]:
+    """What was read when the set was made, as far as its report tells."""
+    report = folder / "report.json"
+    if not report.is_file():
+        return {}
+    found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+    if "judge" in found:
+        return _reading_of_judge(found["judge"])
+    return dict(found.get("read") or (found if "rows" in found else {}))
+
+
+def _reading_of_judge(report: dict[str, Any]) -> dict[str, Any]:
+    """Candidates without a verdict are rows that brought nothing: with them the counts add up."""
+    reading = dict(report.get("reading") or {})
+    lost = {name: report["outcomes"][name] for name in NO_VERDICT if report["outcomes"][name]}
+    return {**reading, "skipped": {**reading.get("skipped", {}), **lost}}

@@ -1,0 +1,84 @@
+"""docs/config.md from the settings themselves: `python -m launcher.config.reference_page > docs/config.md`."""
+
+import re
+import sys
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from jpo_dist.data.config import BuildConfig
+from launcher.commands.judge import JudgeRunConfig
+from launcher.config.load import RunConfig, model_in
+
+HEADER = """# Settings
+
+One YAML file a run; every key can be overridden on the command line: `jpo train configs/demo.yaml objective.beta=0.2`.
+`jpo check FILE [key=value …]` prints the resolved result. An unknown key is an error that names the nearest one.
+This page is written from the code (`python -m launcher.config.reference_page`).
+"""
+
+
+BUILD = """
+# Settings of `jpo data build`
+
+`jpo data build FILE [key=value …]`; of a list, entries are counted from 0: `pairs.0.budget=500`.
+"""
+JUDGE = """
+# Settings of `jpo judge`
+
+`jpo judge FILE [key=value …]`
+"""
+
+
+def page() -> str:
+    build = [BUILD, *_section(BuildConfig, "")]
+    return "\n".join([HEADER, *_section(RunConfig, ""), *build, JUDGE, *_section(JudgeRunConfig, "")])
+
+
+def _section(model: type[BaseModel], prefix: str) -> list[str]:
+    lines: list[str] = []
+    rows: list[str] = []
+    for name, field in model.model_fields.items():
+        kind, many = model_in(field.annotation)
+        if kind is not None:
+            about = " ".join(part for part in (_first(kind.__doc__), _words(field)) if part)
+            place = f"{prefix}{name}{'.N' if many else ''}"
+            lines += ["", f"{'###' if prefix else '##'} {place}", "", about, "", *_section(kind, f"{place}.")]
+        else:
+            rows.append(f"| `{prefix}{name}` | {_kind(field.annotation)} | {_default(field)} | {_words(field)} |")
+    table = ["| key | values | default | |", "| --- | --- | --- | --- |", *rows] if rows else []
+    return table + lines
+
+
+def _first(text: str | None) -> str:
+    return _as_typed(" ".join((text or "").strip().split("\n\n")[0].split()))
+
+
+def _words(field: FieldInfo) -> str:
+    return _as_typed(" ".join((field.description or "").split()).replace("|", "\\|"))
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default_factory is not None:
+        return _as_typed(f"`{field.default_factory()!r}`".replace("|", "\\|"))  # type: ignore[call-arg]
+    return "required" if field.is_required() else _as_typed(f"`{field.default!r}`".replace("|", "\\|"))
+
+
+def _as_typed(text: str) -> str:
+    """A setting that is None in the code is null in a file; what a checker of the user's returns stays None."""
+    return re.sub(r"(?<!or )\bNone\b", "null", text)
+
+
+def _kind(kind: Any) -> str:
+    if get_args(kind) and get_origin(kind) is not None and "Literal" in str(get_origin(kind)):
+        return ", ".join(f"`{value}`" for value in get_args(kind))
+    if str(get_origin(kind)) in ("<class 'types.UnionType'>", "typing.Union"):
+        return " or ".join(_kind(part) for part in get_args(kind))
+    if get_args(kind) and "Annotated" in str(kind):
+        return _kind(get_args(kind)[0])
+    return getattr(kind, "__name__", str(kind)).replace("NoneType", "none") if not get_args(kind) else str(kind)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page() + "\n")
