@@ -21,7 +21,7 @@ FORWARDED = (
 FORWARDED_PREFIXES = ("NCCL_",)
 
 ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
-"""Only so do freed tensors fit the next ones (jpo_dist.model.engine.keep_freed_memory). Read as a process starts."""
+"""Freed tensors fit the next ones only so (jpo_dist/distributed/allocator.py). glibc reads it as a process starts."""
 
 
 def worker_env(config: ClusterConfig, driver: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:

@@ -63,16 +63,9 @@ class ModelConfig(Section):
         return self
 
 
-class DataConfig(Section):
-    """Comparisons, and how an item becomes tokens."""
+class TokensConfig(Section):
+    """How an item becomes tokens."""
 
-    train: str | list[str] = Field(min_length=1)
-    """Files, folders, globs or hub ids with comparisons, or FOLDER[:SPLIT] of a set; `package:` as in model.path."""
-    validation: str | list[str] | None = None
-    """Held-out comparisons. None: the validation split of the set in `train`, if that is one, or else
-    `validation_fraction` of the training instructions."""
-    validation_fraction: Fraction = 0.05
-    """Share of the instructions held out of `train` when `validation` is None. 0: no validation."""
     template: str = "chat"
     """`chat`: the tokenizer's chat template. Otherwise text that contains {instruction}; the response follows it."""
     max_length: Count = 1024
@@ -81,8 +74,6 @@ class DataConfig(Section):
     """With over_long=truncate: the instruction's most tokens, BOS included, when the whole item is too long."""
     over_long: Literal["error", "skip", "truncate"] = "skip"
     """What to do with a comparison that has an item over max_length. Skips and cuts are counted and reported."""
-    on_bad_row: Literal["error", "skip"] = "error"
-    """A row that cannot be read: stop with file, line, field and reason, or count it and go on."""
 
     @model_validator(mode="after")
     def _template_and_lengths(self) -> Self:
@@ -94,6 +85,20 @@ class DataConfig(Section):
                 f"max_length ({self.max_length}); lower it"
             )
         return self
+
+
+class DataConfig(TokensConfig):
+    """Comparisons, and how an item becomes tokens."""
+
+    train: str | list[str] = Field(min_length=1)
+    """Files, folders, globs or hub ids with comparisons, or FOLDER[:SPLIT] of a set; `package:` as in model.path."""
+    validation: str | list[str] | None = None
+    """Held-out comparisons. None: the validation split of the set in `train`, if that is one, or else
+    `validation_fraction` of the training instructions."""
+    validation_fraction: Fraction = 0.05
+    """Share of the instructions held out of `train` when `validation` is None. 0: no validation."""
+    on_bad_row: Literal["error", "skip"] = "error"
+    """A row that cannot be read: stop with file, line, field and reason, or count it and go on."""
 
 
 class ObjectiveConfig(Section):
@@ -348,3 +353,15 @@ class JpoConfig(Section):
                 f"(now {self.reference.revision!r}) to be a 40-hex commit; pin it"
             )
         return self
+
+
+def reference_model(config: JpoConfig) -> ModelConfig:
+    """The model section of the reference."""
+    return model_at(config.model, config.reference.path, config.reference.revision)
+
+
+def model_at(model: ModelConfig, path: str | None, revision: str | None = None) -> ModelConfig:
+    """`model` with another path, and neither GGUF nor revision of its own; None or its own path: as it is."""
+    if path is None or path == model.path:
+        return model
+    return model.model_copy(update={"path": path, "gguf_file": None, "revision": revision})

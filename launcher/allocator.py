@@ -12,7 +12,7 @@ def begin_again(arguments: list[str]) -> None:
     """Put this process in place of itself, with glibc set as in Ray's workers, if `arguments` are of a command that
     computes. Same pid, same command line. What the person has set in GLIBC_TUNABLES stays as it is.
 
-    See jpo_dist.model.engine.keep_freed_memory for what it is good for.
+    See jpo_dist.distributed.allocator.keep_freed_memory for what it is good for.
     """
     if sys.platform == "linux" and set(arguments[:1]) & COMPUTING and not ALLOCATOR.keys() & os.environ.keys():
         os.environ.update(ALLOCATOR)

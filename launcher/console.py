@@ -47,6 +47,11 @@ def explained() -> Iterator[None]:
         _fail(f"{type(error).__name__}: {_sentence(error)}", code or FAILURE)
 
 
+def say(text: str) -> None:
+    """A line as it is: `[x]` in a path is no markup, and a path is not broken where the terminal ends."""
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def exit_code(error: Exception) -> int | None:
     """None for an error that nobody wrote for people: those keep their traceback."""
     if is_input(error) or _rule_of_path(error):

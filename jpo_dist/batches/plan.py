@@ -13,8 +13,8 @@ import numpy as np
 
 from jpo_dist.batches.micro_steps import NO_LIMIT, Room, Sizes, connected, micro_steps, spread
 from jpo_dist.batches.order import epoch_order, groups
+from jpo_dist.batches.prepare import Prepared
 from jpo_dist.config import TrainConfig
-from jpo_dist.records.comparisons import ComparisonSet
 
 
 @dataclass(frozen=True)
@@ -117,19 +117,12 @@ def _skips(winners: list[int], losers: list[int], shared_C: np.ndarray, count: i
     return skips_U
 
 
-def make_plan(
-    comparisons: ComparisonSet,
-    lengths_N: np.ndarray,
-    train: TrainConfig,
-    num_ranks: int,
-    shared_C: np.ndarray | None = None,
-    quadratic: float = 0.0,
-    trunks_N2: np.ndarray | None = None,
-) -> Plan:
-    """Raises ValueError when there is nothing to train on or a limit cannot hold the longest comparison.
+def make_plan(dataset: Prepared, train: TrainConfig, num_ranks: int, quadratic: float = 0.0) -> Plan:
+    """The whole run on paper. `quadratic`: see Room.
 
-    `shared_C`, `trunks_N2`: see Plan; None scores every token and shares nothing. `quadratic`: see Room.
+    Raises ValueError when there is nothing to train on or a limit cannot hold the longest comparison.
     """
+    comparisons, lengths_N = dataset.comparisons, dataset.tokens.lengths_N
     if not len(comparisons):
         raise ValueError("data.train has no comparisons left to train on")
     winners_C, losers_C = comparisons.winners_C, comparisons.losers_C
@@ -148,9 +141,9 @@ def make_plan(
         winners_C=winners_C,
         losers_C=losers_C,
         weights_C=comparisons.weights_C,
-        shared_C=np.zeros(len(comparisons), dtype=np.int64) if shared_C is None else shared_C,
+        shared_C=dataset.shared_C,
         lengths_N=lengths_N,
-        trunks_N2=trunks_N2,
+        trunks_N2=dataset.trunks_N2,
         order_of=lru_cache(maxsize=2)(partial(epoch_order, len(comparisons), seed, group_C)),
         room=room,
         comparisons_per_step=train.comparisons_per_step,

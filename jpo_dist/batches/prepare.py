@@ -33,6 +33,14 @@ class Prepared(NamedTuple):
     trunks_N2: np.ndarray | None = None
     """Instructions that are computed once, see plan.Plan."""
 
+    @classmethod
+    def of_lengths(cls, comparisons: ComparisonSet, lengths_N: np.ndarray, **known: np.ndarray | None) -> "Prepared":
+        """Items of these lengths and unknown tokens: enough to plan with. `known`: shared_C, trunks_N2."""
+        offsets = np.concatenate([[0], np.cumsum(lengths_N)]).astype(np.int64)
+        tokens = TokenizedItems(np.zeros(int(offsets[-1]), np.int32), offsets, np.ones(len(lengths_N), np.int64))
+        nothing = {"shared_C": np.zeros(len(comparisons), dtype=np.int64), "trunks_N2": None}
+        return cls(comparisons, tokens, skipped={"tie": 0, "over-long": 0}, **(nothing | known))
+
     def trunks_of(self, items_n: np.ndarray) -> np.ndarray | None:
         """Numbers of the items' instructions, (n,); None where each item is computed by itself."""
         return None if self.trunks_N2 is None else self.trunks_N2[items_n, 0]

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from jpo_dist.batches.template import Template, instruction_text, make_template
-from jpo_dist.config import DataConfig
+from jpo_dist.config import TokensConfig
 from jpo_dist.records.comparisons import Item
 
 
@@ -80,7 +80,7 @@ def _encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
     return list(tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else []
 
 
-def tokenize(tokenizer: Any, items: list[Item], data: DataConfig) -> TokenizedItems:
+def tokenize(tokenizer: Any, items: list[Item], data: TokensConfig) -> TokenizedItems:
     """Encode `items`. With over_long=truncate, what is cut from an item depends on that item alone.
 
     The instruction keeps BOS and its last tokens (the template's response header among them), the response its first

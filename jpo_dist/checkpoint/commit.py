@@ -25,6 +25,7 @@ from jpo_dist.checkpoint.manifest import Manifest, ManifestError
 from jpo_dist.distributed import ranks
 from jpo_dist.distributed.fault_injection import fault_during, fault_point
 from jpo_dist.distributed.rng import restore_rng, rng_state
+from jpo_dist.files import sha256, sync_file
 
 __all__ = [
     "CheckpointError", "Commit", "DiskFullError", "FencedError", "Found", "commit", "find_valid", "newest_valid",
@@ -311,10 +312,10 @@ def _digests(run_dir: Path, stage: Path) -> tuple[dict[str, dict[str, Any]], int
         if irregular or not sizes:
             raise CheckpointError(f"a commit is made of files, save_shards made {irregular or 'none'}")
         for name in sorted(sizes)[here.index(me) :: len(here)]:
-            manifests.sync_file(stage / name)
+            sync_file(stage / name)
     with ranks.together("digesting the shards"):
         for name in manifests.shares(sizes, len(seen))[me]:
-            part[name] = {"bytes": (stage / name).stat().st_size, "sha256": manifests.sha256(stage / name)}
+            part[name] = {"bytes": (stage / name).stat().st_size, "sha256": sha256(stage / name)}
     return {name: file for one in ranks.gather(part) for name, file in one.items()}, len(seen)
 
 

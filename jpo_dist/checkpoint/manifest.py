@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jpo_dist.tracking.metrics_file import sync_folder
+from jpo_dist.files import sha256, sync_folder
 
 MANIFEST = "manifest.json"
 
@@ -123,20 +123,6 @@ def shares(sizes: Mapping[str, int], num_ranks: int) -> list[list[str]]:
         out[lightest].append(name)
         load[lightest] += max(sizes[name], 1)
     return out
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sync_file(path: Path) -> None:
-    """Return when what this host wrote to `path` is on the disk."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def problem_with(folder: Path, manifest: Manifest, share: Iterable[str]) -> str | None:

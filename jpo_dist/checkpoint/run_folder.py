@@ -1,12 +1,12 @@
-"""Attempts and commits as files of one run. Local file operations only: rank 0's part of checkpoint.py.
+"""Attempts and commits as files of one run. Local file operations only: rank 0's part of commit.py.
 
 <run.dir>/attempts/000007                        one file a start of the run; only the highest may commit
 <run.dir>/checkpoints/.stage-000007/step-...     being written; a commit that fails is dropped here
 <run.dir>/checkpoints/step-00000040              a commit; complete, because it got its name by one rename
 <run.dir>/checkpoints/bad-step-00000040-1        a commit that no longer verifies, set aside
 <run.dir>/checkpoints/.old-...                   on its way out; under its own name nothing is ever half deleted
-<run.dir>/checkpoints/.old-reshaped-...          a commit converted for the ranks of one start (reshape.py)
-<run.dir>/checkpoints/.old-fetched-...           a commit on its way here from checkpoint.storage (archive.py)
+<run.dir>/checkpoints/.old-reshaped-...          a commit converted for the ranks of one start (reshard.py)
+<run.dir>/checkpoints/.old-fetched-...           a commit on its way here from checkpoint.storage (upload.py)
 """
 
 import errno
@@ -23,7 +23,7 @@ from pathlib import Path
 
 from jpo_dist.checkpoint import manifest as manifests
 from jpo_dist.checkpoint.manifest import Manifest, ManifestError
-from jpo_dist.tracking.metrics_file import sync_folder
+from jpo_dist.files import sync_folder
 
 logger = logging.getLogger(__name__)
 

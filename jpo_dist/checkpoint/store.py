@@ -29,7 +29,7 @@ from jpo_dist.checkpoint import manifest as manifests
 from jpo_dist.checkpoint.commit import CheckpointError, FencedError
 from jpo_dist.checkpoint.manifest import MANIFEST, Manifest, ManifestError
 from jpo_dist.distributed.fault_injection import fault_point
-from jpo_dist.tracking.metrics_file import SPOOL
+from jpo_dist.run_dir import SPOOL
 
 logger = logging.getLogger(__name__)
 

@@ -7,14 +7,14 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jpo_dist.data.collected import Preferences, compile_set, merged, report_of
-from jpo_dist.data.config import BuildConfig, SplitConfig
+from jpo_dist.data.config import BuildConfig, ReferenceScoresConfig, SplitConfig
 from jpo_dist.data.from_ratings import Made, from_scores, make_pool, to_comparisons
 from jpo_dist.data.read import read_source
 from jpo_dist.pairing import pair
@@ -22,8 +22,12 @@ from jpo_dist.pairing.config import PairConfig
 from jpo_dist.records.comparisons import CONDITIONAL, SPLITS, Comparison, ComparisonSet, Item, Rating
 from jpo_dist.records.folder import write_set
 from jpo_dist.records.split import split_of, splits_of, with_splits
+from jpo_dist.records.text import as_prompt
 
 WITHOUT_SCORES = ("assumed_wins",)
+
+ReferenceLogps = Callable[[Sequence[Item], ReferenceScoresConfig], np.ndarray]
+"""log p(I, R) of each item in nats, (N,), NaN where there is none."""
 
 
 class Built(NamedTuple):
@@ -32,9 +36,13 @@ class Built(NamedTuple):
     candidates: list[tuple[Item, Item]]
 
 
-def build(config: BuildConfig) -> Built:
-    """Read, pair, mix, split. A pure function of the sources' text and the config. Raises what reading raises, and
-    ValueError when nothing can be compared."""
+def build(config: BuildConfig, reference_logps: ReferenceLogps | None = None) -> Built:
+    """Read, pair, mix, split. A pure function of the sources' text and the config.
+
+    `reference_logps`: objective.log_probs.reference_logps, called only where a policy is `hard`; handed in, because it
+    needs torch and a model, and nothing else here does. Raises what reading raises, and ValueError when nothing can be
+    compared.
+    """
     parts = [read_source(source, config.on_bad_row) for source in config.sources]
     everything = joined(parts)
     if not (everything.comparisons or everything.ratings):
@@ -45,7 +53,9 @@ def build(config: BuildConfig) -> Built:
     made: list[Comparison] = []
     report: dict[str, Any] = {"pairs": []}
     for number, pairs in enumerate(config.pairs):
-        found = make(everything, ratings, pairs, config, seed=config.seed + number)
+        rated = wins_as_ratings(everything) if pairs.policy in WITHOUT_SCORES else ratings
+        logps_N = _logps(rated, config, reference_logps) if pairs.policy == "hard" else None
+        found = make(rated, logps_N, pairs, config.split, seed=config.seed + number)
         fresh, repeated = unseen(found.comparisons, [*everything.comparisons, *made])
         made += fresh
         report["pairs"].append({**found.report, "stated_or_made_before": repeated, "kept": len(fresh)})
@@ -79,18 +89,20 @@ def joined(parts: Sequence[Preferences]) -> Preferences:
     return whole
 
 
-def make(everything: Preferences, ratings: list[Rating], pairs: PairConfig, config: BuildConfig, seed: int) -> Made:
+def make(
+    rated: list[Rating], reference_logps_N: np.ndarray | None, pairs: PairConfig, split: SplitConfig, seed: int
+) -> Made:
     """Comparisons by one pairing policy. Items of different splits never meet."""
-    rated = wins_as_ratings(everything) if pairs.policy in WITHOUT_SCORES else ratings
-    reference_N = None
-    if pairs.policy == "hard":
-        assert config.reference is not None, "checked by BuildConfig"
-        from jpo_dist.objective.log_probs import reference_logps  # torch and a model: only this policy needs them
-
-        reference_N = reference_logps([rating.item for rating in rated], config.reference)
-    pool = make_pool(rated, item_splits([rating.item for rating in rated], config.split), reference_N)
+    pool = make_pool(rated, item_splits([rating.item for rating in rated], split), reference_logps_N)
     found = pair.pair(pool, pairs, seed)
     return Made(to_comparisons(rated, found, pairs.policy), found.report)
+
+
+def _logps(rated: list[Rating], config: BuildConfig, reference_logps: ReferenceLogps | None) -> np.ndarray:
+    assert config.reference is not None, "checked by BuildConfig"
+    if reference_logps is None:
+        raise ValueError("pairs: policy hard needs build(config, reference_logps); pass objective.log_probs's")
+    return reference_logps([rating.item for rating in rated], config.reference)
 
 
 def wins_as_ratings(everything: Preferences) -> list[Rating]:
@@ -224,9 +236,3 @@ def candidate_row(first: Item, second: Item) -> dict[str, Any]:
         "instruction_0": as_prompt(first), "response_0": first.response,
         "instruction_1": as_prompt(second), "response_1": second.response,
     }  # fmt: skip
-
-
-def as_prompt(item: Item) -> Any:
-    """One user turn as a string, a conversation as messages."""
-    turns = item.instruction
-    return turns[0].content if len(turns) == 1 and turns[0].role == "user" else [turn._asdict() for turn in turns]

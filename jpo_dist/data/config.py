@@ -1,12 +1,76 @@
 """Settings of `jpo data build`: from sources to one set of comparisons with splits."""
 
+from difflib import get_close_matches
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from jpo_dist.config import Count, Fraction, ModelConfig, Section
+from jpo_dist.config import Count, Fraction, ModelConfig, Positive, Section
+from jpo_dist.data.layouts import COLUMNS
 from jpo_dist.pairing.config import WITHIN, PairConfig
-from jpo_dist.source_config import SourceConfig
+
+LayoutName = Literal[
+    "auto",
+    "paper",
+    "judged-joint",
+    "judged",
+    "scored-pair",
+    "explicit",
+    "implicit",
+    "thumbs",
+    "rating",
+    "responses",
+    "unscored",
+]
+
+
+class SourceConfig(Section):
+    """Where preferences are and how to read them."""
+
+    path: str | list[str]
+    """Files, folders, globs, ComparisonSet folders or hub ids, as in data.train."""
+    name: str | None = None
+    """Stands for the file's name in `source`, and is the scale of its scores: sources that share a name share it."""
+    layout: LayoutName = "auto"
+    """auto: found by the columns."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Columns under other names: {prompt: question} reads the column `question` as `prompt`."""
+    score: str | list[str] | None = None
+    """Column, or key of each completion, that holds the score; of several the mean. None: the layout's own."""
+    checker: str | None = None
+    """`module:function` that is called with each Item of this source and returns its score, or None where it cannot
+    tell; in place of scores that the source has."""
+    weight: Positive | None = None
+    """Share of this source in the mixture, relative to the other sources'; None (in all of them): take everything."""
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Self:
+        if not self.path or (isinstance(self.path, list) and "" in self.path):
+            raise ValueError(f"path ({self.path!r}): nothing is named; name a file, folder, glob or hub id")
+        return self
+
+    @model_validator(mode="after")
+    def _columns_of_layouts(self) -> Self:
+        for name in self.columns:
+            if name not in COLUMNS:
+                near = get_close_matches(name, sorted(COLUMNS), n=1)
+                meant = f"did you mean {near[0]}? " if near else ""
+                raise ValueError(
+                    f"columns.{name}: no layout has such a column; {meant}known: {', '.join(sorted(COLUMNS))}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _one_score_that_is_read(self) -> Self:
+        if self.score is not None and "score" in self.columns:
+            raise ValueError(f"score ({self.score}) and columns.score ({self.columns['score']}): leave one out")
+        if self.score is not None and self.layout not in ("auto", "rating", "responses"):
+            raise ValueError(f"score ({self.score}) is not read in layout {self.layout}; leave one of the two out")
+        return self
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        return () if self.score is None else (self.score,) if isinstance(self.score, str) else tuple(self.score)
 
 
 class SplitConfig(Section):

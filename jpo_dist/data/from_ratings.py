@@ -10,7 +10,8 @@ import numpy as np
 
 from jpo_dist.pairing.config import WITHIN
 from jpo_dist.pairing.pair import Pairs, Pool, pair
-from jpo_dist.records.comparisons import Comparison, Item, Origin, Rating
+from jpo_dist.records.comparisons import Comparison, Origin, Rating
+from jpo_dist.records.text import instruction_text
 
 
 class Made(NamedTuple):
@@ -18,11 +19,6 @@ class Made(NamedTuple):
 
     comparisons: list[Comparison]
     report: dict[str, Any]
-
-
-def instruction_text(item: Item) -> str:
-    """The turns of an instruction as one text, for embeddings and classifiers."""
-    return "\n".join(turn.content for turn in item.instruction)
 
 
 def codes(values: Sequence[Any]) -> np.ndarray:

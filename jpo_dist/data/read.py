@@ -12,17 +12,9 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import Any, Literal
 
-from jpo_dist.data.collected import (
-    BAD_ROWS_TO_KEEP,
-    BadRow,
-    BadRowError,
-    Preferences,
-    ReadReport,
-    comparisons_of,
-    compile_set,
-    ratings_of,
-    report_of,
-)
+from jpo_dist.data.checker import checker_scores
+from jpo_dist.data.collected import Preferences, compile_set, report_of
+from jpo_dist.data.config import SourceConfig
 from jpo_dist.data.file_formats import Columns
 from jpo_dist.data.layouts import (
     COLUMNS,
@@ -36,10 +28,9 @@ from jpo_dist.data.layouts import (
     read_row,
 )
 from jpo_dist.data.locate import Table, open_place
+from jpo_dist.data.read_report import BAD_ROWS_TO_KEEP, BadRow, BadRowError, ReadReport
 from jpo_dist.data.row_values import NUMBERS, BadField
-from jpo_dist.judge.reward_model import checker_scores
-from jpo_dist.records.comparisons import ComparisonSet, Item, Rating
-from jpo_dist.source_config import SourceConfig
+from jpo_dist.records.comparisons import ComparisonSet, Item, Rating, comparisons_of, ratings_of
 
 OnBadRow = Literal["error", "skip"]
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch.distributed as dist
 
-from jpo_dist.batches.plan import Step
 from jpo_dist.distributed import ranks
 from jpo_dist.distributed.host_metrics import Vitals
 from jpo_dist.distributed.notices import notify
@@ -56,9 +55,9 @@ class Watch:
     # ---- for the training thread
 
     @contextmanager
-    def step(self, step: Step, tokens: int) -> Iterator[None]:
-        """Around one step; `tokens` of it are this rank's."""
-        self._step, self._in_step = step.index + 1, True
+    def step(self, index: int, tokens: int) -> Iterator[None]:
+        """Around step `index` (from 0); `tokens` of it are this rank's."""
+        self._step, self._in_step = index + 1, True
         try:
             yield
         finally:
@@ -180,7 +179,7 @@ def watching(run_dir: Path, hosts: list[str], timeout_s: float, system_metrics: 
 
 
 def _default_store() -> Any:
-    return dist.distributed_c10d._get_default_store()  # as in checkpoint.py: it has no public name
+    return dist.distributed_c10d._get_default_store()  # as in checkpoint/commit.py: it has no public name
 
 
 def _key(rank: int) -> str:
@@ -223,9 +222,3 @@ def missing(before: list[Pulse], now: list[Pulse], hosts: list[str]) -> str:
     said = [f"rank {r} ({hosts[r]}) {SILENT}" for r in silent]
     said += [f"rank {r} ({hosts[r]}) has not arrived, it is in {now[r].where}" for r in late if r not in silent]
     return "; ".join(said)
-
-
-def own_tokens(step: Step, lengths_N: Any) -> int:
-    """Tokens of this rank's items in a step."""
-    mine = [micro.items_by_rank[ranks.rank()] for micro in step.micro_steps]
-    return int(sum(lengths_N[items].sum() for items in mine))

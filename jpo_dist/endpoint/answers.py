@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jpo_dist.tracking.metrics_file import JsonLines, read_lines
+from jpo_dist.files import JsonLines, read_lines
 
 
 class Answer(NamedTuple):

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from jpo_dist.endpoint.answers import Answer
-from jpo_dist.judge.config import BudgetConfig, EndpointConfig
+from jpo_dist.endpoint.config import BudgetConfig, EndpointConfig
 
 
 class Spent(NamedTuple):

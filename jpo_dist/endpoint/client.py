@@ -21,7 +21,7 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"kind=llm needs {error.name}; pip install 'jpo-dist[judge]'", name=error.name) from None
 
-from jpo_dist.judge.config import EndpointConfig
+from jpo_dist.endpoint.config import EndpointConfig
 from jpo_dist.redact import redact
 
 # Of a reply whose server does not count: bytes per token, a little below what English text has.

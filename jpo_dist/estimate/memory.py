@@ -8,7 +8,7 @@ from typing import NamedTuple
 from jpo_dist.config import JpoConfig
 from jpo_dist.estimate.model_shape import Activations, ModelShape
 from jpo_dist.estimate.zero3_gathers import forward_order, gathered, training_order
-from jpo_dist.model.load import torch_dtype
+from jpo_dist.model.device import torch_dtype
 
 AT_ONCE = 500_000_000
 """Elements of gradient that DeepSpeed puts together without ZeRO."""

@@ -23,8 +23,10 @@ from transformers import AttentionInterface, AutoModelForCausalLM
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from jpo_dist.config import ModelConfig
+from jpo_dist.model.adapter import add_adapter
 from jpo_dist.model.attention import SEGMENTS, segment_attention
-from jpo_dist.model.load import add_adapter, silence, torch_dtype
+from jpo_dist.model.device import torch_dtype
+from jpo_dist.model.load import silence
 from jpo_dist.model.scorer import Packed, Scorer
 
 
@@ -135,7 +137,7 @@ def activations(settings: Any, config: ModelConfig, passes: Passes, *, on_gpu: b
 
 
 def _build(settings: Any, config: ModelConfig) -> Any:
-    """As policy.load_model, of a configuration, on the meta device."""
+    """As load.load_model, of a configuration, on the meta device."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(
             copy.deepcopy(settings),

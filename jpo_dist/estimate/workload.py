@@ -8,8 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from jpo_dist.batches.plan import Plan, Step
+from jpo_dist.batches.prepare import Prepared
 from jpo_dist.config import TrainConfig
-from jpo_dist.objective.reference import ITEMS_PER_PART, groups
+from jpo_dist.objective.reference import groups
+from jpo_dist.objective.reference_cache import ITEMS_PER_PART
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
 
 MOST_STEPS, ENOUGH_COMPARISONS = 16, 4096
@@ -89,14 +91,14 @@ def _looked_at(comparisons_per_step: int) -> int:
 
 
 def filling_pass(lengths_N: np.ndarray, ranks: int, tokens_per_pass: int) -> tuple[int, ...]:
-    """Lengths of the items of the first forward that fills a reference cache, as reference.score_once makes them."""
+    """Lengths of the items of the first forward that fills a reference cache, as score_once makes it."""
     mine = np.sort(lengths_N)[::-1][:ITEMS_PER_PART:ranks]
     count = int((np.cumsum(mine) <= tokens_per_pass).sum())
     return tuple(int(n) for n in mine[: max(1, count)])
 
 
-def guessed(mean: float, spread: float, train: TrainConfig, longest: int) -> tuple[ComparisonSet, np.ndarray]:
-    """Comparisons of made-up items, and their lengths: log-normal with this mean and standard deviation."""
+def guessed(mean: float, spread: float, train: TrainConfig, longest: int) -> Prepared:
+    """Comparisons of made-up items whose lengths are log-normal with this mean and standard deviation."""
     steps = _looked_at(train.comparisons_per_step)
     count = max(steps * train.comparisons_per_step, ITEMS_PER_PART // 2)  # enough to fill a cache with
     edges = [Comparison(Item.of(str(i), "w"), Item.of(str(i), "l")) for i in range(count)]
@@ -104,4 +106,4 @@ def guessed(mean: float, spread: float, train: TrainConfig, longest: int) -> tup
     sigma2 = np.log(1 + (spread / mean) ** 2)
     random = np.random.Generator(np.random.PCG64(train.seed))
     lengths_N = random.lognormal(np.log(mean) - sigma2 / 2, np.sqrt(sigma2), made.num_items)
-    return made, np.clip(lengths_N.round(), 3, longest).astype(np.int64)
+    return Prepared.of_lengths(made, np.clip(lengths_N.round(), 3, longest).astype(np.int64))

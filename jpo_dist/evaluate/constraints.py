@@ -7,90 +7,21 @@ comparison file needs no second file to be verified. Python's standard library o
 
 import json
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-_SINGLE_QUOTES = str.maketrans({"\u2018": "'", "\u2019": "'", "\u02bc": "'"})
-_WORD_BREAKS = re.compile(r"[\s\u2013\u2014\u2026]+")
+from jpo_dist.evaluate.words_and_sentences import OPENERS, plain, sentences, words
+
+if TYPE_CHECKING:
+    from jpo_dist.records.comparisons import Item
+
 _BULLET = re.compile(r"^[ \t]*(?:[-*][ \t]+|\u2022[ \t]*)(?=\S)", re.MULTILINE)
-_OPENERS = "\"'\u201c\u201d\u2018\u2019\u00ab([{*_#> \t\r\n"
 _CLOSERS = "\"'\u201c\u201d\u2018\u2019\u00bb)]}*_ \t\r\n"
 _COMMAS = frozenset(",\uff0c\u3001\u060c")
 _QUESTION_MARKS = "?\uff1f\u061f"
 _FENCE = re.compile(r"```(?:json|JSON)?[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
-_STOP = re.compile(r"(?<=\S)([.!?\u2026]+)([\"'\u201d\u2019\u00bb)\]*_]*)(?:\s+|$)|[\u3002\uff01\uff1f]+")
-_NEVER_LAST = {
-    "mr",
-    "mrs",
-    "ms",
-    "dr",
-    "prof",
-    "st",
-    "mt",
-    "sr",
-    "jr",
-    "vs",
-    "e.g",
-    "i.e",
-    "approx",
-    "fig",
-    "vol",
-    "cf",
-}
-"""Abbreviations that a sentence goes on after."""
-_SOMETIMES_LAST = {"etc", "a.m", "p.m", "u.s", "u.k", "inc", "ltd", "co", "ph.d", "b.c", "a.d"}
-"""Abbreviations that end a sentence when a capital follows."""
-
-
-def plain(text: str) -> str:
-    """One spelling for equal text: composed letters, straight apostrophes, no space around."""
-    return unicodedata.normalize("NFC", text).translate(_SINGLE_QUOTES).strip()
-
-
-def words(text: str) -> list[str]:
-    """What a word counter counts: runs between white space or dashes that hold a letter or digit.
-
-    >>> words("It's a well-known 3.5 - yes!")
-    ["It's", 'a', 'well-known', '3.5', 'yes!']
-    """
-    return [run for run in _WORD_BREAKS.split(text) if any(map(str.isalnum, run))]
-
-
-def sentences(text: str) -> list[str]:
-    """Sentences of `text`. A line break always ends one; the full stop of an abbreviation or a list number does not.
-
-    >>> sentences("Dr. Lee came at 3.5 p.m. on time. He left!")
-    ['Dr. Lee came at 3.5 p.m. on time.', 'He left!']
-    """
-    found: list[str] = []
-    for line in text.splitlines():
-        start = 0
-        for stop in _STOP.finditer(line):
-            if _ends_sentence(line[start : stop.start()], stop, line[stop.end() :]):
-                found.append(line[start : stop.end()].strip())
-                start = stop.end()
-        found.append(line[start:].strip())
-    return [sentence for sentence in found if words(sentence)]
-
-
-def _ends_sentence(before: str, stop: re.Match[str], after: str) -> bool:
-    mark, closers = stop.group(1, 2)
-    if not after or mark is None:
-        return True
-    goes_on = after[0].islower()
-    if mark != ".":
-        return not (goes_on and (closers or mark[-1] not in "!?"))  # "Really?" he asked. Well... maybe.
-    if not words(before):
-        return False
-    last = before.split()[-1].lstrip(_OPENERS)
-    if last.casefold() in _SOMETIMES_LAST:
-        return not goes_on
-    is_initial = len(last) == 1 and last.isupper() and last != "I"
-    is_list_number = last.isdigit() and before.strip() == last
-    return not (is_initial or is_list_number or last.casefold() in _NEVER_LAST)
 
 
 def _has_word(response: str, word: str) -> bool:
@@ -98,7 +29,7 @@ def _has_word(response: str, word: str) -> bool:
 
 
 def _starts_with(response: str, word: str) -> bool:
-    start = response.lstrip(_OPENERS).casefold()
+    start = response.lstrip(OPENERS).casefold()
     return re.match(rf"{re.escape(word.casefold())}(?!\w)", start) is not None
 
 
@@ -313,3 +244,16 @@ def _heard(name: str | None, text: str) -> Any:
     if name == "keys":
         return tuple(re.findall(r'"([^"]+)"', text))
     return text if name else None
+
+
+def constraints_held(item: "Item") -> float | None:
+    """A checker for verifiable instructions: the share of their constraints that the response holds.
+
+    None for an instruction that states none.
+    """
+    from jpo_dist.records.text import plain_instruction
+
+    constraints = constraints_of(plain_instruction(item.instruction))
+    if not constraints:
+        return None
+    return sum(check(constraint, item.response) for constraint in constraints) / len(constraints)

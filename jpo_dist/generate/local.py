@@ -8,7 +8,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from jpo_dist.batches.template import make_template
 from jpo_dist.batches.tokenize import encode_instructions
 from jpo_dist.config import ModelConfig
-from jpo_dist.model.load import device, model_folder, torch_dtype
+from jpo_dist.model.device import device, torch_dtype
+from jpo_dist.model.files import pretrained
 from jpo_dist.records.comparisons import Item
 
 BATCH = 64
@@ -25,12 +26,9 @@ def generate(config: ModelConfig, instructions: list[str], template: str, max_ne
 
     The prompts are the very tokens that training puts before a response.
     """
-    folder, source = model_folder(config), {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left", **source)
+    tokenizer: Any = pretrained(AutoTokenizer, config, padding_side="left")
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    model: Any = (
-        AutoModelForCausalLM.from_pretrained(folder, dtype=torch_dtype(config.dtype), **source).to(device()).eval()
-    )
+    model: Any = pretrained(AutoModelForCausalLM, config, dtype=torch_dtype(config.dtype)).to(device()).eval()
     model.generation_config.max_length = None
     shape = make_template(tokenizer, template)
     prompts = encode_instructions(tokenizer, shape, [Item.of(text, "") for text in instructions])

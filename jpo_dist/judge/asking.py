@@ -8,7 +8,7 @@ import json
 import logging
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +18,14 @@ from typing import Any
 
 from jpo_dist.endpoint.answers import Answer, Answers
 from jpo_dist.endpoint.budget import Budget, Spent, largest_of, left_of, reached, spent_on
-from jpo_dist.judge.config import BudgetConfig, EndpointConfig, JudgeConfig
+from jpo_dist.endpoint.config import BudgetConfig, EndpointConfig
+from jpo_dist.fan_out import Spread, here
+from jpo_dist.judge.config import JudgeConfig
 from jpo_dist.judge.questions import letter_in, read_prompts, request_of
+from jpo_dist.judge.verdict import NOT_ASKED, UNPARSABLE
 
 log = logging.getLogger(__name__)
 
-NOT_ASKED, UNPARSABLE = "-", "?"
 ANSWERS = "answers"
 _REPORT_EVERY_S = 30.0
 
@@ -167,15 +169,6 @@ class _Asker:
 
 
 # ---- shards: the same work in one process or in many
-
-
-Spread = Callable[[Callable[[dict[str, Any]], dict[str, Any]], list[dict[str, Any]]], list[dict[str, Any]]]
-"""Calls a top-level function on every payload, anywhere that sees the output folder; results in order."""
-
-
-def here(entry: Callable[[dict[str, Any]], dict[str, Any]], payloads: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One after the other, in this process."""
-    return [entry(payload) for payload in payloads]
 
 
 def ask_shard(payload: dict[str, Any]) -> dict[str, Any]:

@@ -10,61 +10,21 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
+from jpo_dist.data.checker import checker_scores
 from jpo_dist.endpoint.answers import Answer, Answers
 from jpo_dist.endpoint.budget import spent_on
+from jpo_dist.fan_out import Spread, here
+from jpo_dist.files import write_json
 from jpo_dist.judge import report as judge_report
-from jpo_dist.judge.asking import ANSWERS, NOT_ASKED, UNPARSABLE, Asked, Spread, ask, here, letter_of
+from jpo_dist.judge.asking import ANSWERS, Asked, ask, letter_of
 from jpo_dist.judge.config import JudgeConfig
-from jpo_dist.judge.questions import Prompts, in_shown_order, prompt_of, read_prompts, request_of
-from jpo_dist.judge.reward_model import checker_scores, confidence, reward_scores
-from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
+from jpo_dist.judge.questions import Prompts, prompt_of, read_prompts, request_of
+from jpo_dist.judge.reward_model import confidence, reward_scores
+from jpo_dist.judge.verdict import FAILED, Candidate, Judged, in_shown_order, outcome_of
+from jpo_dist.records.comparisons import Comparison, ComparisonSet
 from jpo_dist.records.folder import write_set
-from jpo_dist.tracking.outbox import write_json
-
-Outcome = Literal["decided", "tie", "unparsable", "failed", "not asked"]
-FAILED = "!"
-
-
-class Candidate(NamedTuple):
-    """Two items to compare. Which of them stands first means nothing."""
-
-    first: Item
-    second: Item
-    source: str
-
-
-class Judged(NamedTuple):
-    """What became of a candidate. Its two items, put in an order by their content, are called x and y."""
-
-    candidate: Candidate
-    outcome: Outcome
-    comparison: Comparison | None
-    """None: no verdict. A tie has one, with x as its `winner`."""
-    letters: str = ""
-    """Of a model: its replies to (x, y) and to (y, x): `a` the first shown, `b` the second, `?` no label after all
-    tries, `!` no answer, `-` not asked. `ab` and `ba` are decided, `aa` and `bb` ties. Empty for scores."""
-    reason: str = ""
-    """Of a failure."""
-
-    @property
-    def protocol(self) -> str:
-        return "conditional" if self.candidate.first.instruction == self.candidate.second.instruction else "joint"
-
-
-def outcome_of(letters: str) -> Outcome:
-    """
-    >>> [outcome_of(letters) for letters in ("ab", "bb", "a?", "!b", "?-")]
-    ['decided', 'tie', 'unparsable', 'failed', 'not asked']
-    """
-    if FAILED in letters:
-        return "failed"
-    if NOT_ASKED in letters:
-        return "not asked"
-    if UNPARSABLE in letters:
-        return "unparsable"
-    return "tie" if letters[0] == letters[1] else "decided"
 
 
 def judge(

@@ -12,9 +12,11 @@ import unicodedata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jpo_dist.judge.config import EndpointConfig, PromptsConfig
+from jpo_dist.endpoint.config import EndpointConfig
+from jpo_dist.judge.config import PromptsConfig
 from jpo_dist.paths import resolve
-from jpo_dist.records.comparisons import Item, Message
+from jpo_dist.records.comparisons import Item
+from jpo_dist.records.text import plain_instruction
 
 FIELDS = {
     "conditional": ("instruction", "response_a", "response_b"),
@@ -61,13 +63,6 @@ def fill(template: str, values: dict[str, str]) -> str:
     return _FIELD.sub(lambda found: values.get(found[1], found[0]), template)
 
 
-def plain_instruction(instruction: tuple[Message, ...]) -> str:
-    """One user message as it is; more turns one below the other, each after its role."""
-    if len(instruction) == 1 and instruction[0].role == "user":
-        return instruction[0].content
-    return "\n\n".join(f"{turn.role.title()}: {turn.content}" for turn in instruction)
-
-
 def prompt_of(prompts: Prompts, a: Item, b: Item) -> str:
     """The question that shows `a` as (a) and `b` as (b)."""
     instruction_a, instruction_b = plain_instruction(a.instruction), plain_instruction(b.instruction)
@@ -75,15 +70,6 @@ def prompt_of(prompts: Prompts, a: Item, b: Item) -> str:
     if a.instruction == b.instruction:
         return fill(prompts.conditional, {"instruction": instruction_a, **responses})
     return fill(prompts.joint, {"instruction_a": instruction_a, "instruction_b": instruction_b, **responses})
-
-
-def in_shown_order(first: Item, second: Item) -> tuple[Item, Item]:
-    """The two items in an order that depends on their content only: sources name the winner first, and the order must
-    not carry that label into the questions or into the records of ties."""
-    low, high = sorted((first, second), key=lambda item: item.id)
-    # A bit of both ids: by one id alone an item would stand first in all of its comparisons, or in none.
-    flip = hashlib.sha256((low.id + high.id).encode()).digest()[0] & 1
-    return (high, low) if flip else (low, high)
 
 
 class Request(NamedTuple):

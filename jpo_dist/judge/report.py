@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jpo_dist.judge.questions import plain_instruction
 from jpo_dist.records.comparisons import CONDITIONAL, JOINT, Item
+from jpo_dist.records.text import plain_instruction
 
 if TYPE_CHECKING:
-    from jpo_dist.judge.judging import Judged
+    from jpo_dist.judge.verdict import Judged
 
 NO_VERDICT = ("unparsable", "failed", "not asked")
 OUTCOMES = ("decided", "tie", *NO_VERDICT)

@@ -3,7 +3,6 @@
 Both score an item once, however many comparisons it is in.
 """
 
-import importlib
 import json
 import math
 from collections.abc import Sequence
@@ -12,54 +11,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from jpo_dist.batches.template import chat_text
-from jpo_dist.evaluate.constraints import check, constraints_of
-from jpo_dist.judge.asking import Spread, here
+from jpo_dist.data.checker import JudgeError
+from jpo_dist.fan_out import Spread, here
 from jpo_dist.judge.config import JudgeConfig, RewardModelConfig
-from jpo_dist.judge.questions import fill, plain_instruction
+from jpo_dist.judge.questions import fill
 from jpo_dist.paths import resolve
 from jpo_dist.records.comparisons import Item
-
-
-class JudgeError(ValueError):
-    """The judge named in the config cannot be used."""
-
-
-def checker_scores(items: Sequence[Item], function: str) -> list[float | None]:
-    """One score an item, None where the checker cannot tell. Raises JudgeError.
-
-    `function` is `module:function`; importing it runs its module, as any import does.
-    """
-    module, _, name = function.partition(":")
-    try:
-        checker = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise JudgeError(f"checker.function ({function}): {error}; correct the name, or set PYTHONPATH") from error
-    return [_checked(checker, item, function) for item in items]
-
-
-def _checked(checker: Any, item: Item, function: str) -> float | None:
-    where = f"checker.function ({function}) on item {item.id} (response {item.response[:60]!r})"
-    try:
-        score = checker(item)
-        score = None if score is None else float(score)
-    except Exception as error:
-        raise JudgeError(
-            f"{where}: {type(error).__name__}: {error}; return a number, or None where it cannot tell"
-        ) from error
-    if score is not None and not math.isfinite(score):
-        raise JudgeError(f"{where} returned {score}; return a finite number, or None where it cannot tell")
-    return score
-
-
-def constraints_held(item: Item) -> float | None:
-    """A checker for verifiable instructions: the share of their constraints that the response holds.
-
-    None for an instruction that states none.
-    """
-    constraints = constraints_of(plain_instruction(item.instruction))
-    if not constraints:
-        return None
-    return sum(check(constraint, item.response) for constraint in constraints) / len(constraints)
+from jpo_dist.records.text import plain_instruction
 
 
 def reward_scores(

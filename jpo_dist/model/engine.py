@@ -3,7 +3,6 @@
 The configuration is built in one place from typed fields: DeepSpeed accepts unknown top-level keys in silence.
 """
 
-import ctypes
 import glob
 import logging
 import os
@@ -12,10 +11,12 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from jpo_dist.distributed.allocator import keep_freed_memory
 
 os.environ.setdefault("DS_ACCELERATOR", "cuda" if os.path.exists("/dev/nvidia0") else "cpu")
 # DeepSpeed compiles with the first ninja on the PATH, and two versions of ninja do not believe each other's logs: with
@@ -30,8 +31,6 @@ from transformers.integrations.deepspeed import HfDeepSpeedConfig
 from jpo_dist.config import EngineConfig, OffloadConfig, OptimConfig
 
 TAG = "engine"  # the folder of DeepSpeed's shards inside one of our commits
-NO_TCACHE = "glibc.malloc.tcache_count=0"
-"""In GLIBC_TUNABLES of a process: see keep_freed_memory."""
 
 
 def connect(timeout_s: float = 600.0) -> None:
@@ -66,26 +65,9 @@ def disconnect() -> None:
         torch.distributed.destroy_process_group()
 
 
-def keep_freed_memory() -> None:
-    """Have glibc keep freed tensors for the next ones instead of giving every page back and faulting it in again, a
-    fifth of a CPU step. Without glibc nothing happens.
-
-    Tensors are aligned, and glibc before 2.38 cuts a splinter off each. Where threads keep splinters for themselves
-    (`tcache`, which only the environment of a new process can switch off: launcher/allocator.py), a freed tensor never
-    merges with its own again, and the next one of the same size does not fit: SmolLM2-135M took 0.1 GB more a second.
-    There, large tensors have to be faulted in anew.
-    """
-    fits = NO_TCACHE in os.environ.get("GLIBC_TUNABLES", "")
-    with suppress(OSError, AttributeError):
-        libc = ctypes.CDLL("libc.so.6")
-        fast_bins, trim_threshold, mmap_threshold = 1, -1, -3  # M_MXFAST, M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
-        libc.mallopt(fast_bins, 0)  # another keeper of splinters
-        libc.mallopt(mmap_threshold, 2**27 if fits else 2**22)
-        libc.mallopt(trim_threshold, 2**29)
-
-
-def deepspeed_config(engine: EngineConfig, optim: OptimConfig, dtype: torch.dtype, *, trains: bool) -> dict[str, Any]:
-    """DeepSpeed's settings for the policy, or (`trains=False`) for a frozen reference."""
+def deepspeed_config(engine: EngineConfig, dtype: torch.dtype, optim: OptimConfig | None = None) -> dict[str, Any]:
+    """DeepSpeed's settings for a policy that `optim` trains, or (None) for a frozen reference."""
+    trains = optim is not None
     stage = engine.zero_stage if trains or engine.zero_stage == 3 else 0
     zero: dict[str, Any] = {
         "stage": stage,
@@ -105,10 +87,10 @@ def deepspeed_config(engine: EngineConfig, optim: OptimConfig, dtype: torch.dtyp
         zero["offload_optimizer"] = _offload(engine.offload_optimizer)
     wide = trains and engine.grad_accum_dtype == "float32"
     return {
-        # Batches are ours (plan.py): DeepSpeed only needs numbers that agree with each other.
+        # Batches are ours (batches/plan.py): DeepSpeed only needs numbers that agree with each other.
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
-        "gradient_clipping": optim.grad_clip if trains else 0.0,
+        "gradient_clipping": optim.grad_clip if optim else 0.0,
         "bf16": {"enabled": dtype == torch.bfloat16},
         "data_types": {"grad_accum_dtype": "fp32" if wide else None},
         "zero_optimization": zero,
@@ -137,7 +119,7 @@ def _hf_partitioned(settings: dict[str, Any]) -> Any:
 
 
 def partitioned(settings: dict[str, Any]) -> AbstractContextManager[Any]:
-    """Context for `policy.load_model`: under ZeRO-3 weights are split as they are read, below it nothing happens."""
+    """Context for `load.load_model`: under ZeRO-3 weights are split as they are read, below it nothing happens."""
     return _hf_partitioned(settings) if settings["zero_optimization"]["stage"] == 3 else nullcontext()
 
 
@@ -152,7 +134,7 @@ class Engine:
     """A module under DeepSpeed. Gradients add up over `backward` calls until `step`."""
 
     def __init__(self, module: nn.Module, engine: EngineConfig, optim: OptimConfig, dtype: torch.dtype) -> None:
-        settings = deepspeed_config(engine, optim, dtype, trains=True)
+        settings = deepspeed_config(engine, dtype, optim)
         self.zero_stage: int = settings["zero_optimization"]["stage"]
         self._clip = optim.grad_clip
         optimizer = torch.optim.AdamW(
@@ -203,8 +185,8 @@ class Engine:
     def load(self, folder: Path, *, universal: bool = False) -> dict[str, Any]:
         """Weights, optimizer and the saved state. The folder must have been verified: it is unpickled.
 
-        `universal`: the folder is what reshape.py made of the shards of another number of ranks, and the state is
-        that of the rank that was 0.
+        `universal`: the folder is what checkpoint/reshard.py made of the shards of another number of ranks, and the
+        state is that of the rank that was 0.
         """
         settings, groups = self._engine._config, self._engine.optimizer.param_groups
         decays = [group["weight_decay"] for group in groups]
@@ -279,9 +261,9 @@ def _parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, 
     return [group for group in groups if group["params"]]
 
 
-def freeze(module: nn.Module, engine: EngineConfig, optim: OptimConfig, dtype: torch.dtype) -> nn.Module:
+def freeze(module: nn.Module, engine: EngineConfig, dtype: torch.dtype) -> nn.Module:
     """A reference: never trained, partitioned when the policy is. Its forward is called by all ranks together."""
-    settings = deepspeed_config(engine, optim, dtype, trains=False)
+    settings = deepspeed_config(engine, dtype)
     if settings["zero_optimization"]["stage"] == 3:
         module = deepspeed.initialize(model=module, config=settings)[0]
     module.eval()

@@ -8,8 +8,8 @@ from typing import Any
 
 from jpo_dist.config import JpoConfig
 from jpo_dist.distributed import ranks
+from jpo_dist.model.adapter import base_config, merge_adapter
 from jpo_dist.model.engine import Engine
-from jpo_dist.model.load import base_config, merge_adapter
 
 SHARD_SIZE = "4GB"
 

@@ -15,8 +15,8 @@ from jpo_dist.batches.tokenize import TokenizedItems
 from jpo_dist.model.attention import NO_ATTENTION_FUNCTION, SEGMENTS, Branches
 from jpo_dist.model.head import replace_head_forward
 from jpo_dist.model.head_shape import shape_of
+from jpo_dist.records.comparisons import INSTRUCTION, RESPONSE
 
-INSTRUCTION, RESPONSE = 0, 1
 ATTENTION_KINDS = {"full_attention", "sliding_attention"}
 
 
@@ -127,11 +127,3 @@ class Scorer(nn.Module):
         ).last_hidden_state
         logps_R: torch.Tensor = self._head[0](hidden_1TD[0].index_select(0, batch.rows_R), batch.targets_R)
         return logps_R
-
-
-def item_scores(logps_R: torch.Tensor, batch: Packed) -> torch.Tensor:
-    """Sums per item and part, (n, 2) in float64: joint log-probs are O(1e3) and margins their differences."""
-    sums = torch.zeros(2 * batch.num_items, dtype=torch.float64, device=logps_R.device)
-    if batch.num_items == 0:
-        return sums.view(0, 2)
-    return sums.index_add(0, batch.slots_R, logps_R.double()).view(-1, 2)

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch.nn.functional import logsigmoid
 
-from jpo_dist.model.scorer import INSTRUCTION, RESPONSE
+from jpo_dist.records.comparisons import INSTRUCTION, RESPONSE
 
 Loss = Literal["sigmoid", "ipo", "hinge"]
 

@@ -19,9 +19,9 @@ import torch
 
 from jpo_dist.batches.plan import Step
 from jpo_dist.config import ObjectiveConfig
-from jpo_dist.model.scorer import INSTRUCTION, RESPONSE
 from jpo_dist.objective import losses
 from jpo_dist.objective.scores import Scores
+from jpo_dist.records.comparisons import INSTRUCTION, RESPONSE
 
 _COLUMNS = (
     "loss",
@@ -113,13 +113,3 @@ def by_protocol(rows_CK: np.ndarray, is_joint_C: np.ndarray, prefix: str) -> dic
         **means(rows_CK[is_joint_C], f"{prefix}joint/"),
         f"{prefix}comparisons": float(len(rows_CK)),
     }
-
-
-def bootstrap_interval(values: np.ndarray, seed: int = 0, draws: int = 2000) -> tuple[float, float]:
-    """95 % percentile interval of the mean, resampling comparisons (Efron, 1979). (nan, nan) for no values."""
-    if not len(values):
-        return float("nan"), float("nan")
-    rng = np.random.Generator(np.random.PCG64(seed))
-    sampled = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(draws)]
-    low, high = np.percentile(sampled, [2.5, 97.5])
-    return float(low), float(high)

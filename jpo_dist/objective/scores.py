@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from jpo_dist.batches.plan import MicroStep
 from jpo_dist.batches.prepare import Prepared
-from jpo_dist.model.scorer import Packed, item_scores, move, pack
+from jpo_dist.model.scorer import Packed, move, pack
 from jpo_dist.objective import losses
 
 Policy = Callable[[Packed], torch.Tensor]
@@ -79,3 +79,11 @@ def score(
     policy_N2, reference_N2 = all_N4[:, :2], all_N4[:, 2:].detach()
     margins_C2 = losses.margins(policy_N2, reference_N2, share.winners_C, share.losers_C)
     return Scores(policy_N2, reference_N2, share.winners_C, share.losers_C, margins_C2), logps_R
+
+
+def item_scores(logps_R: torch.Tensor, batch: Packed) -> torch.Tensor:
+    """Sums per item and part, (n, 2) in float64: joint log-probs are O(1e3) and margins their differences."""
+    sums = torch.zeros(2 * batch.num_items, dtype=torch.float64, device=logps_R.device)
+    if batch.num_items == 0:
+        return sums.view(0, 2)
+    return sums.index_add(0, batch.slots_R, logps_R.double()).view(-1, 2)

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jpo_dist.intervals import wilson
 from jpo_dist.records.comparisons import ComparisonSet
 from jpo_dist.records.split import splits_in
 
@@ -244,18 +245,6 @@ def _bias(difference: np.ndarray) -> dict[str, Any]:
     shares = {name: count / len(difference) if len(difference) else None for name, count in counts.items()}
     interval = wilson(counts["longer"], counts["longer"] + counts["shorter"])
     return {"decided": len(difference), **shares, "longer_of_unequal": interval}
-
-
-def wilson(successes: int, trials: int) -> list[float] | None:
-    """[share, low, high] with Wilson's 95 % interval; None without trials. Raises ValueError when scipy is missing."""
-    if not trials:
-        return None
-    try:
-        from scipy.stats import binomtest  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise ValueError("intervals need scipy; pip install 'jpo-dist[data]'") from error
-    interval = binomtest(successes, trials).proportion_ci(method="wilson")
-    return [successes / trials, float(interval.low), float(interval.high)]
 
 
 def _degree(comparisons: ComparisonSet, decided_C: np.ndarray) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jpo_dist.evaluate.constraints import passes, words
+from jpo_dist.evaluate.constraints import passes
+from jpo_dist.evaluate.words_and_sentences import words
 
 MOST_USES = 4
 """An answer stands in at most this many comparisons of each protocol."""

@@ -5,145 +5,16 @@ A resumed run cuts the lines behind its checkpoint and writes those steps again:
 counts has computed. What the tracking server gets is a copy of it (outbox.py).
 """
 
-import json
 import math
-import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-SPOOL, OUTBOX = "metrics.jsonl", "tracking.jsonl"
+from jpo_dist.files import JsonLines, read_lines
+from jpo_dist.run_dir import OUTBOX, SPOOL
+
 NONFINITE = "train/nonfinite_metrics"
 """How many of a step's values were left out because they were not finite; present only where there are any."""
-
-
-def read_lines(path: Path, offset: int = 0, start: bytes = b"{") -> Iterator[tuple[dict[str, Any], int]]:
-    """The JSON objects of `path` from byte `offset`, each with the offset behind it. A missing file has none.
-
-    `start`: only lines that begin so; the others are not even parsed.
-
-    A last line without its newline is still being written, or was torn by a kill: it is not there yet. A damaged line
-    is skipped.
-    """
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        file.seek(offset)
-        for line in file:
-            if not line.endswith(b"\n"):
-                return
-            offset += len(line)
-            value = _parse(line) if line.startswith(start) else None
-            if value is not None:
-                yield value, offset
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-class JsonLines:
-    """A JSON-lines file with one writer: the newest process that opened it.
-
-    Opening, and every cut, puts a copy in the file's place. A process of an older attempt that hangs and wakes up
-    later still holds the file that was replaced: what it appends is lost and cannot mix with ours.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._fd = -1
-        self.offset = _complete_bytes(path)
-        self.truncate(self.offset)
-
-    def truncate(self, offset: int) -> None:
-        """Keep the first `offset` bytes; a crash leaves the old file or the new one.
-
-        Raises ValueError when there are fewer bytes, or when a line would be torn.
-        """
-        kept = self.path.read_bytes()[:offset] if self.path.exists() else b""
-        if len(kept) < offset or (kept and not kept.endswith(b"\n")):
-            raise ValueError(f"{self.path}: byte {offset} is not the end of a line of this file; cut by step instead")
-        aside = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
-        fd = os.open(aside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        try:
-            _write(fd, kept, aside)
-            os.fsync(fd)
-            os.replace(aside, self.path)
-        except BaseException:
-            os.close(fd)
-            raise
-        self.close()
-        self._fd, self.offset = fd, offset
-        sync_folder(self.path.parent)
-
-    def append(self, value: Mapping[str, Any]) -> None:
-        """One line in one write to the system: a killed process keeps it, a crashed machine may not (see `sync`)."""
-        line = json.dumps(value, separators=(",", ":"), allow_nan=False).encode() + b"\n"
-        try:
-            _write(self._fd, line, self.path)
-        except OSError:
-            os.ftruncate(self._fd, self.offset)  # a full disk takes half a line: the next one must not stick to it
-            raise
-        self.offset += len(line)
-
-    def sync(self) -> None:
-        """Return when every line is on the disk."""
-        os.fsync(self._fd)
-
-    @property
-    def superseded(self) -> bool:
-        """Another process has opened the file since: this one belongs to an attempt that is over."""
-        try:
-            now = self.path.stat()
-        except FileNotFoundError:
-            return True
-        mine = os.fstat(self._fd)
-        return (mine.st_dev, mine.st_ino) != (now.st_dev, now.st_ino)
-
-    def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-
-def _write(fd: int, data: bytes, path: Path) -> None:
-    written = os.write(fd, data) if data else 0
-    while written < len(data):
-        more = os.write(fd, data[written:])
-        if more == 0:
-            raise OSError(f"{path}: only {written} of {len(data)} bytes could be written; is the disk full?")
-        written += more
-
-
-def _complete_bytes(path: Path) -> int:
-    """Bytes up to and with the last newline."""
-    if not path.exists():
-        return 0
-    with path.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        while end > 0:
-            start = max(0, end - 65536)
-            file.seek(start)
-            found = file.read(end - start).rfind(b"\n")
-            if found >= 0:
-                return start + found + 1
-            end = start
-    return 0
-
-
-def sync_folder(folder: Path) -> None:
-    """Return when the names in `folder` (after a create or a rename) are on the disk."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 class Spool:
@@ -216,3 +87,9 @@ class Spool:
         sent = (line for line, _ in read_lines(self.path.with_name(OUTBOX)) if line.get("stream") == SPOOL)
         last = -1 if self._last_step is None else self._last_step
         self._sent_times = {line["step"]: line["ts_ms"] for line in sent if line["step"] > last}
+
+
+def metrics_at(run_dir: Path, step: int) -> dict[str, float]:
+    """What metrics.jsonl says of `step`; {} where it says nothing."""
+    lines = (line for line, _ in read_lines(run_dir / "metrics.jsonl"))
+    return next((dict(line["metrics"]) for line in lines if line.get("step") == step), {})

@@ -1,6 +1,7 @@
 """The training loop. Runs alone, under torchrun, or in a Ray worker, and cannot tell which."""
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,17 +11,19 @@ from typing import Any
 from jpo_dist.batches.plan import Step
 from jpo_dist.batches.prefetch import ahead
 from jpo_dist.checkpoint.upload import carrier, find_commit, open_run
-from jpo_dist.config import JpoConfig
+from jpo_dist.config import JpoConfig, OptimConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.distributed.fault_injection import fault_point
 from jpo_dist.distributed.network import network_facts
-from jpo_dist.distributed.watchdog import Watch, own_tokens, watching
+from jpo_dist.distributed.watchdog import Watch, watching
 from jpo_dist.model.engine import StepOutcome, connect
 from jpo_dist.model.export import export
 from jpo_dist.objective import metrics
-from jpo_dist.objective.held_out import score_comparisons
-from jpo_dist.objective.step import learning_rate, train_step
-from jpo_dist.train.resume import TrainState, check_method, loadable, method_of, metrics_at, restore, save
+from jpo_dist.objective.held_out import evaluation_plan, score_comparisons
+from jpo_dist.objective.step import train_step
+from jpo_dist.tracking.metrics_file import metrics_at
+from jpo_dist.train.identity import TrainState, check_method, method_of
+from jpo_dist.train.resume import loadable, restore, save
 from jpo_dist.train.run_log import Diary, write_down
 from jpo_dist.train.setup import Setup, set_up
 
@@ -94,13 +97,19 @@ def do_step(setup: Setup, step: Step, state: TrainState, watch: Watch) -> tuple[
     """Train one step. Returns the state after it and its line of metrics.jsonl."""
     started = time.perf_counter()
     fault_point("train:step", step.index + 1)
-    with watch.step(step, own_tokens(step, setup.plan.lengths_N)):
-        outcome, meter = train_step(setup, step)
+    with watch.step(step.index, own_tokens(step, setup.plan.lengths_N)):
+        outcome, meter = take_step(setup, step)
     state = advance(state, step, outcome, setup.config.train.max_nonfinite_steps)
     line = step_metrics(setup, step, state, outcome, meter, time.perf_counter() - started) | watch.numbers()
     if is_due(state.step, setup.config.train.eval_every, setup.plan.num_steps):
         line |= evaluate(setup)
     return state, line
+
+
+def take_step(setup: Setup, step: Step) -> tuple[StepOutcome, metrics.Meter]:
+    """`train_step` with the parts of `setup`, at the learning rate of `step`."""
+    lr = learning_rate(setup.config.optim, step.index, setup.plan.num_steps)
+    return train_step(setup.policy, setup.reference, setup.dataset, step, setup.config.objective, lr)
 
 
 def is_due(step: int, every: int, num_steps: int) -> bool:
@@ -143,5 +152,23 @@ def evaluate(setup: Setup) -> dict[str, float]:
     """`eval/...` over the held-out comparisons, each scored once; {} without any."""
     if setup.held_out is None:
         return {}
-    _, rows_CK = score_comparisons(setup.policy, setup.reference, setup.held_out, setup.config)
+    config = setup.config
+    plan = evaluation_plan(setup.held_out, config.train, config.reference.tokens_per_pass, ranks.num_ranks())
+    _, rows_CK = score_comparisons(setup.policy, setup.reference, setup.held_out, plan, config.objective)
     return metrics.by_protocol(rows_CK, setup.held_out.comparisons.is_joint_C, "eval/")
+
+
+def learning_rate(optim: OptimConfig, index: int, num_steps: int) -> float:
+    """Rate of step `index` (from 0). A function of the step alone: a skipped update cannot make the schedule lag."""
+    if index < optim.warmup_steps:
+        return optim.lr * (index + 1) / optim.warmup_steps
+    progress = (index - optim.warmup_steps) / max(1, num_steps - optim.warmup_steps)
+    if optim.schedule == "cosine":
+        return optim.lr * 0.5 * (1 + math.cos(math.pi * progress))
+    return optim.lr * (1 - progress) if optim.schedule == "linear" else optim.lr
+
+
+def own_tokens(step: Step, lengths_N: Any) -> int:
+    """Tokens of this rank's items in a step."""
+    mine = [micro.items_by_rank[ranks.rank()] for micro in step.micro_steps]
+    return int(sum(lengths_N[items].sum() for items in mine))

@@ -1,12 +1,9 @@
 """From a run folder back into a run: what is saved beside the engine's shards, and when it may be loaded."""
 
-import json
 import logging
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
-
-from pydantic import BaseModel
 
 from jpo_dist.checkpoint.commit import Commit, commit, restore_rng, rng_state
 from jpo_dist.checkpoint.reshard import discard, reshape
@@ -14,77 +11,17 @@ from jpo_dist.checkpoint.upload import Carrier, find_commit, store_of
 from jpo_dist.config import JpoConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.distributed.rng import seed_rng
+from jpo_dist.model.build import build_policy
 from jpo_dist.model.engine import Engine, connect
 from jpo_dist.model.export import export
 from jpo_dist.model.load import load_tokenizer
-from jpo_dist.objective.reference import reference_model, weights_mark
 from jpo_dist.records.comparisons import digest
-from jpo_dist.tracking.metrics_file import read_lines
+from jpo_dist.tracking.metrics_file import metrics_at
+from jpo_dist.train.identity import IDENTITY, ResumeError, TrainState, check_method, plan_identity, start_of
 from jpo_dist.train.run_log import Diary
-from jpo_dist.train.setup import Setup, build_policy
+from jpo_dist.train.setup import Setup
 
 logger = logging.getLogger(__name__)
-
-WEIGHTS_OF_MODEL, WEIGHTS_OF_REFERENCE = "model.path", "reference.path"
-IDENTITY = "tokens:"
-"""Begins the identities that cover the tokens themselves; earlier ones covered their number, and began with nothing."""
-
-
-class ResumeError(ValueError):
-    """The run folder holds a run that this configuration does not continue."""
-
-
-@dataclass(frozen=True)
-class TrainState:
-    """What a resumed run needs beside weights and optimizer. `step` steps are done; the next is `plan.step(step)`."""
-
-    step: int = 0
-    nonfinite_steps: int = 0
-    nonfinite_in_a_row: int = 0
-    plan: str = ""
-    """Identity of the comparisons and their order: not equal, and the run is another one."""
-    method: dict[str, Any] = field(default_factory=dict)
-    """What else makes it another run, by key, as `method_of` has it. Commits of earlier versions have none."""
-
-
-def plan_identity(setup: Setup) -> str:
-    """Equal for runs that see the same comparisons, as the same tokens, in the same order."""
-    train = setup.config.train
-    order = [train.comparisons_per_step, train.shuffle, train.sample_by, train.seed, setup.plan.num_steps]
-    return IDENTITY + digest([setup.dataset.comparisons.fingerprint, setup.dataset.tokens.contents(), order])
-
-
-def start_of(config: JpoConfig) -> dict[str, Any]:
-    """What the weights of a commit are changes of: DeepSpeed loads an adapter into any base that it fits."""
-    return {
-        WEIGHTS_OF_MODEL: weights_mark(config.model),
-        **_flat("model.lora", config.model.lora, but="merge_on_export"),
-    }
-
-
-def method_of(config: JpoConfig) -> dict[str, Any]:
-    """`start_of`, and what the loss measures by and against. How it is minimised (optim) may change during a run."""
-    reference = {WEIGHTS_OF_REFERENCE: weights_mark(reference_model(config))}
-    made: dict[str, Any] = json.loads(json.dumps(start_of(config) | reference | _flat("objective", config.objective)))
-    return made
-
-
-def _flat(name: str, section: BaseModel, but: str = "") -> dict[str, Any]:
-    return {f"{name}.{key}": value for key, value in section.model_dump(mode="json").items() if key != but}
-
-
-def check_method(resumed: Commit | None, method: dict[str, Any], config: JpoConfig) -> None:
-    """Raises ResumeError where `method` is not what the run of `resumed` began with."""
-    if resumed is None:
-        return
-    before = resumed.facts["state"].get("method", {})
-    for key, now in method.items():
-        if key not in before or before[key] == now:
-            continue
-        where = f"the commit of step {resumed.step} in run.dir ({config.run.dir}) was written with"
-        if key in (WEIGHTS_OF_MODEL, WEIGHTS_OF_REFERENCE):
-            raise ResumeError(f"{where} other weights than those of {key} now; set it back, or use another run.dir")
-        raise ResumeError(f"{where} {key}={before[key]}, now it is {now}; set it back, or use another run.dir")
 
 
 def loadable(resumed: Commit | None, config: JpoConfig, elastic: bool) -> Path | None:
@@ -186,12 +123,6 @@ def export_commit(config: JpoConfig, timeout_s: float = 600.0, *, elastic: bool 
         check_method(resumed, start_of(config), config)
     folder = loadable(resumed, config, elastic)
     assert folder is not None
-    policy = build_policy(config)
+    policy = build_policy(config.model, config.engine, config.optim)
     load_commit(policy, resumed, folder, config)
     return export(policy, load_tokenizer(config.model), config, metrics_at(Path(config.run.dir), resumed.step))
-
-
-def metrics_at(run_dir: Path, step: int) -> dict[str, float]:
-    """What metrics.jsonl says of `step`; {} where it says nothing."""
-    lines = (line for line, _ in read_lines(run_dir / "metrics.jsonl"))
-    return next((dict(line["metrics"]) for line in lines if line.get("step") == step), {})

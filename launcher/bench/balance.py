@@ -12,15 +12,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from jpo_dist.batches.load import load_data
 from jpo_dist.batches.plan import MicroStep, Plan, Step, make_plan
 from jpo_dist.batches.prepare import Prepared
 from jpo_dist.config import TrainConfig
 from jpo_dist.data import read
-from jpo_dist.model.load import attention_share, device, load_tokenizer
+from jpo_dist.model.device import device
+from jpo_dist.model.load import attention_share, load_tokenizer
 from jpo_dist.model.scorer import pack
 from jpo_dist.paths import resolve
 from jpo_dist.records.comparisons import COMPARISON_SCHEMA, ITEM_SCHEMA, ComparisonSet
-from jpo_dist.train.setup import load_data
 from launcher.bench import ours
 from launcher.bench.clock import now, since
 from launcher.bench.sizes import Figures, Sizes
@@ -42,7 +43,7 @@ def measure(sizes: Sizes) -> Figures:
         comparisons_per_step=COMPARISONS, tokens_per_micro_step=sizes.tokens_per_micro_step, epochs=EPOCHS
     )
     share = attention_share(config.model)
-    plan = make_plan(dataset.comparisons, dataset.tokens.lengths_N, train, RANKS, dataset.shared_C, quadratic=share)
+    plan = make_plan(dataset, train, RANKS, quadratic=share)
     full = [step for step in plan.steps() if len(step.comparisons_C) == COMPARISONS] or list(plan.steps())
     return {
         "balance.makespan_tokens": round(makespan(plan, full, float), 4),
@@ -87,7 +88,7 @@ def planning(sizes: Sizes) -> Figures:
     graph = comparisons(winners_C, losers_C)
     train = TrainConfig(epochs=1)
     before, start = resident_mib(), now()
-    plan = make_plan(graph, lengths_N, train, RANKS)
+    plan = make_plan(Prepared.of_lengths(graph, lengths_N), train, RANKS)
     steps = micro_steps = items = 0
     for step in plan.steps():
         steps += 1

@@ -13,7 +13,7 @@ from transformers import LlamaForCausalLM
 
 from jpo_dist.distributed import ranks
 from jpo_dist.model.engine import connect
-from jpo_dist.objective.step import train_step
+from jpo_dist.train.loop import take_step
 from jpo_dist.train.setup import Setup
 from launcher.bench.sizes import Figures, Sizes
 from launcher.bench.synthetic import Shape, llama, ready
@@ -41,10 +41,10 @@ def counted(sizes: Sizes, shape: Shape, folder: Path, name: str, mode: str) -> F
     smallest = {"zero_stage": 3, "param_persistence_threshold": 0, "max_reuse_distance": 0, "prefetch_bucket_size": 0,
                 "max_live_parameters": size["layer"]}  # fmt: skip
     setup = ready(sizes, shape, folder, mode, engine=smallest)
-    train_step(setup, setup.plan.step(0))
+    take_step(setup, setup.plan.step(0))
     step = setup.plan.step(1)
     with Traffic() as traffic:
-        _, meter = train_step(watched(setup, traffic), step)
+        _, meter = take_step(watched(setup, traffic), step)
         with traffic.labelled("metrics"):
             meter.table()
     return _figures(name, traffic, size, len(step.micro_steps), setup)

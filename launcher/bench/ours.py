@@ -19,11 +19,11 @@ from jpo_dist.data import read
 from jpo_dist.distributed import ranks
 from jpo_dist.model.engine import StepOutcome
 from jpo_dist.objective import metrics
-from jpo_dist.objective.held_out import score_comparisons
+from jpo_dist.objective.held_out import evaluation_plan, score_comparisons
 from jpo_dist.objective.scores import share_of
-from jpo_dist.objective.step import train_step
 from jpo_dist.paths import resolve
 from jpo_dist.records.comparisons import Item
+from jpo_dist.train.loop import take_step
 from jpo_dist.train.setup import Setup, set_up
 from launcher.bench.sizes import Sizes
 
@@ -81,11 +81,7 @@ def ready(sizes: Sizes, rows: list[dict[str, str]], folder: Path, **sections: An
 
 def on(setup: Setup, dataset: Prepared) -> Setup:
     """The same engine, of one rank, on another form of the data."""
-    quadratic = setup.plan.room.quadratic
-    plan = make_plan(
-        dataset.comparisons, dataset.tokens.lengths_N, setup.config.train, 1, dataset.shared_C,
-        quadratic=quadratic, trunks_N2=dataset.trunks_N2,
-    )  # fmt: skip
+    plan = make_plan(dataset, setup.config.train, 1, setup.plan.room.quadratic)
     return replace(setup, dataset=dataset, plan=plan)
 
 
@@ -99,7 +95,8 @@ def check_alike(arms: Sequence[Setup]) -> None:
     trained margin, the more bfloat16 rounds it."""
     found = []
     for arm in arms:
-        _, rows_CK = score_comparisons(arm.policy, arm.reference, arm.dataset, arm.config)
+        plan = evaluation_plan(arm.dataset, arm.config.train, arm.config.reference.tokens_per_pass, 1)
+        _, rows_CK = score_comparisons(arm.policy, arm.reference, arm.dataset, plan, arm.config.objective)
         found.append(metrics.column(rows_CK, "logps/chosen") - metrics.column(rows_CK, "logps/rejected"))
     apart = max(float(np.abs(margins - found[0]).mean()) for margins in found)
     assert apart < NATS, f"margins of two arms are {apart:.2f} nats apart"
@@ -115,7 +112,7 @@ class Steps:
         """Mean log p of the winners less that of the losers, in nats, before each step."""
 
     def __call__(self) -> StepOutcome:
-        outcome, meter = train_step(self.setup, self.setup.plan.step(len(self.losses)))
+        outcome, meter = take_step(self.setup, self.setup.plan.step(len(self.losses)))
         _, rows_CK = meter.table()
         self.losses.append(float(metrics.column(rows_CK, "loss").mean()))
         chosen, rejected = (metrics.column(rows_CK, f"logps/{side}").mean() for side in ("chosen", "rejected"))

@@ -19,7 +19,8 @@ import torch
 from transformers import PrinterCallback, TrainerCallback
 
 from jpo_dist.distributed import ranks
-from jpo_dist.model.load import model_folder, torch_dtype
+from jpo_dist.model.device import torch_dtype
+from jpo_dist.model.files import model_folder
 from jpo_dist.train.setup import Setup
 from launcher.bench.clock import Spent, now, since, timed
 from launcher.bench.ours import BETA, LR, pairs_of_ids

@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from jpo_dist.model.load import torch_dtype
+from jpo_dist.model.device import torch_dtype
 
 ROWS = "../shared/data/helpful/val_conditional_pref.jsonl"
 Figures = dict[str, float | int | str]

@@ -15,9 +15,11 @@ from jpo_dist.batches.plan import make_plan
 from jpo_dist.batches.prepare import Prepared
 from jpo_dist.batches.tokenize import TokenizedItems
 from jpo_dist.distributed import ranks
-from jpo_dist.model.load import attention_share, device
-from jpo_dist.objective.reference import cached, live
-from jpo_dist.train.setup import Setup, build_policy
+from jpo_dist.model.build import build_policy
+from jpo_dist.model.device import device
+from jpo_dist.model.load import attention_share
+from jpo_dist.objective.reference import own_reference
+from jpo_dist.train.setup import Setup
 from launcher.bench import balance, ours
 from launcher.bench.sizes import Sizes
 
@@ -50,10 +52,10 @@ def ready(sizes: Sizes, shape: Shape, folder: Path, mode: str = "live", **sectio
     }
     config = ours.config_for(sizes, [], folder, **wanted, **sections)
     dataset = random_comparisons(shape)
-    lengths_N, share = dataset.tokens.lengths_N, attention_share(config.model)
-    plan = make_plan(dataset.comparisons, lengths_N, config.train, ranks.num_ranks(), dataset.shared_C, quadratic=share)
-    reference = live(config) if mode == "live" else cached(config, dataset)
-    return Setup(config, dataset, None, plan, build_policy(config), reference, tokenizer, device(), [])
+    plan = make_plan(dataset, config.train, ranks.num_ranks(), attention_share(config.model))
+    reference = own_reference(config, dataset)
+    policy = build_policy(config.model, config.engine, config.optim)
+    return Setup(config, dataset, None, plan, policy, reference, tokenizer, device(), [])
 
 
 def save_model(shape: Shape, folder: Path) -> Any:

@@ -1,7 +1,7 @@
 """Elements that collectives carry, counted where every one of them passes: torch's c10d operators.
 
     with Traffic() as traffic:
-        train_step(watched(setup, traffic), step)
+        take_step(watched(setup, traffic), step)
     traffic.elements["policy forward", ALL_GATHER]      # of the gathered tensor: what W ranks put together
 
 Whoever calls (DeepSpeed, torch, we) and by whatever name, it is counted once, on this rank. Counting costs time in

@@ -3,11 +3,19 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from launcher.console import explained, out
+from launcher.console import explained, out, say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from jpo_dist.data.config import ReferenceScoresConfig
+    from jpo_dist.records.comparisons import Item
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="markdown", help="Comparisons: build, inspect, export, import."
@@ -28,17 +36,24 @@ def build(
         from jpo_dist.data.build import build as build_set
         from jpo_dist.data.build import lines, write
         from jpo_dist.data.config import BuildConfig
-        from launcher.config.load import load_as, refuse_lost
+        from launcher.config.load import load_as
+        from launcher.config.run_paths import refuse_lost
 
         settings = load_as(BuildConfig, config, overrides)
         refuse_lost("output", settings.output)
-        built = build_set(settings)
+        built = build_set(settings, _reference_logps)
         write(built, Path(settings.output))
-        _say("\n".join(lines(built.report)))
+        say("\n".join(lines(built.report)))
         if built.candidates:
             there = f"{settings.output}/candidates.jsonl"
-            _say(f"have them judged: jpo judge configs/judge.yaml candidates={there}")
-        _say(f"written: {settings.output}; look at it: jpo data inspect {settings.output}")
+            say(f"have them judged: jpo judge configs/judge.yaml candidates={there}")
+        say(f"written: {settings.output}; look at it: jpo data inspect {settings.output}")
+
+
+def _reference_logps(items: "Sequence[Item]", settings: "ReferenceScoresConfig") -> "np.ndarray":
+    from jpo_dist.objective.log_probs import reference_logps  # torch and a model: only the policy `hard` needs them
+
+    return reference_logps(items, settings)
 
 
 @app.command()
@@ -53,8 +68,8 @@ def inspect(
 ) -> None:
     """What is in a set of comparisons, whatever its layout."""
     with explained():
-        from launcher.commands.data_inspect import look
-        from launcher.config.load import refuse_lost
+        from launcher.config.run_paths import refuse_lost
+        from launcher.stages.inspect import look
 
         if html is not None:
             refuse_lost("--html", html)
@@ -72,7 +87,7 @@ def inspect(
         for table in tables(found):
             out.print(table)
         if html is not None:
-            _say(f"page: {html}")
+            say(f"page: {html}")
 
 
 @app.command()
@@ -84,12 +99,12 @@ def export(
 ) -> None:
     """Pairs as annotation tasks: one task file and one labelling config for each protocol."""
     with explained():
-        from launcher.commands.data_annotate import export_tasks
-        from launcher.config.load import refuse_lost
+        from launcher.config.run_paths import refuse_lost
+        from launcher.stages.annotate import export_tasks
 
         refuse_lost("FOLDER", folder)
         for line in export_tasks(where, folder, to, on_bad_row):
-            _say(line)
+            say(line)
 
 
 @app.command("import")
@@ -100,15 +115,10 @@ def import_(
 ) -> None:
     """Annotations back as comparisons, with annotators and their agreement."""
     with explained():
-        from launcher.commands.data_annotate import import_annotations
-        from launcher.config.load import refuse_lost
+        from launcher.config.run_paths import refuse_lost
+        from launcher.stages.annotate import import_annotations
 
         refuse_lost("FOLDER", folder)
         report: dict[str, Any] = import_annotations(export_file, folder, from_)
         out.print_json(json.dumps(report))
-        _say(f"written: {folder}")
-
-
-def _say(text: str) -> None:
-    """As it is: `[x]` in a path is no markup, and a path is not broken where the terminal ends."""
-    out.print(text, markup=False, highlight=False, soft_wrap=True)
+        say(f"written: {folder}")

@@ -9,11 +9,13 @@ from typing import Any
 
 from rich.console import Console
 
-from jpo_dist.evaluate.evaluation import pass_rate, read_tasks
-from jpo_dist.model.load import model_folder
-from launcher import ranked
-from launcher.config.load import RunConfig, absolute, load
+from jpo_dist.evaluate.pass_rate import pass_rate, read_tasks
+from jpo_dist.model.files import model_folder
+from launcher.config.kinds import RunConfig
+from launcher.config.load import load
+from launcher.config.run_paths import absolute
 from launcher.show.evaluation import before_after_table, side_by_side
+from launcher.stages.train import train
 
 CONFIG = "configs/demo.yaml"
 
@@ -24,7 +26,7 @@ def demo(config: RunConfig, out: Console) -> None:
     out.rule("1. the model before")
     before = _answers(config, model_folder(config.model), out)
     out.rule("2. align: Ray, 2 workers, DeepSpeed ZeRO-3")
-    folder = ranked.train(config)
+    folder = train(config)
     out.rule("3. the model after")
     after = _answers(config, str(folder), out)
     first, last = _first_and_last(Path(config.run.dir) / "metrics.jsonl")

@@ -1,152 +1,33 @@
-"""`jpo submit`: a training as a Ray job, by the plain `ray job submit` command, which is printed.
+"""`jpo submit`."""
 
-What it adds is looked at here: the config is checked before anything is shipped, the token is found, and the outcome
-is the job's own exit code, of which Ray's command makes 1.
-"""
-
-import http.client
-import json
-import os
-import shlex
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Literal
 
-from cluster.errors import ClusterError
-from cluster.secrets import ray_token
-from launcher.commands.judge import JudgeRunConfig
-from launcher.config.kinds import kind_of
-from launcher.config.load import ConfigError, RunConfig, load_as, refuse_relative
-from launcher.console import FAILURE, TERMINATED, err, out
+import typer
 
-INTERRUPTED = 130
+from launcher.arguments import ConfigPath, Overrides
+from launcher.console import explained
 
 
-class Job(NamedTuple):
-    address: str
-    """http(s)://HOST:PORT of the head's dashboard."""
-    id: str
-    command: list[str]
-    """`ray job submit ...`"""
+def command(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    address: Annotated[str | None, typer.Option(help="http://HOST:8265 of the head. [RAY_API_SERVER_ADDRESS]")] = None,
+    verb: Annotated[
+        Literal["train", "evaluate", "export"], typer.Option(help="What the job does with the config.")
+    ] = "train",
+    working_dir: Annotated[Path, typer.Option(help="The code to ship; .rayignore says what not.")] = Path("."),
+    job_id: Annotated[str | None, typer.Option("--id", help="Name of the job; default: run.name and the time.")] = None,
+    wait: Annotated[bool, typer.Option(help="Follow the log and return the job's exit code.")] = True,
+) -> None:
+    """Run a command as a Ray job: prints the plain `ray job submit …` and runs it."""
+    with explained():
+        from launcher.stages.submit import job, run
 
-
-def job(
-    config: Path,
-    overrides: list[str],
-    *,
-    verb: str,
-    address: str | None,
-    working_dir: Path,
-    job_id: str | None,
-    wait: bool,
-) -> Job:
-    """What to run. Raises ConfigError for what would only fail over there, or lose its results there."""
-    address = _address(address)
-    kind = kind_of(config)
-    settings = load_as(kind, config, overrides)
-    if isinstance(settings, RunConfig):
-        name, key, folder = settings.run.name, "run.dir", settings.run.dir
-    elif isinstance(settings, JudgeRunConfig):
-        name, key, folder, verb = settings.name, "output", settings.output, "judge"
-    else:
-        raise ConfigError(f"{config}: only trainings and judgings run as a Ray job; run `jpo data build` here")
-    refuse_relative(key, folder)
-    job_id = job_id or f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    root = working_dir.expanduser().absolute()
-    # Outside the folder that is shipped it is a file on a disk that all hosts see, and keeps its place.
-    there = config.absolute().relative_to(root) if config.absolute().is_relative_to(root) else config.absolute()
-    entry = ["python", "-m", "launcher", verb, str(there), *overrides]
-    follow = [] if wait else ["--no-wait"]
-    submit = [
-        "ray",
-        "job",
-        "submit",
-        "--address",
-        address,
-        "--submission-id",
-        job_id,
-        "--working-dir",
-        str(working_dir),
-    ]
-    return Job(address, job_id, [*submit, *follow, "--", *entry])
-
-
-def _address(given: str | None) -> str:
-    address = given or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS") or ""
-    if not address.startswith(("http://", "https://")):
-        raise ConfigError(
-            f"--address ({address or None}) must be http://HOST:8265, the dashboard of the head; it or "
-            "RAY_API_SERVER_ADDRESS is needed"
-        )
-    return address.rstrip("/")
-
-
-def run(job: Job) -> int:
-    """Submit, follow, and return what the job's own process returned. Ctrl-C leaves the job running."""
-    token = ray_token()
-    if token is None and os.environ.get("RAY_AUTH_MODE") != "disabled":
-        raise ConfigError(
-            "no Ray token on this host: put the cluster's into a file that only you can read and name it in "
-            "RAY_AUTH_TOKEN_PATH (default ~/.ray/auth_token)"
-        )
-    _find_dashboard(job.address, token)
-    out.print(shlex.join(job.command), markup=False, highlight=False, soft_wrap=True)
-    ray = Path(sys.executable).parent / "ray"
-    program = str(ray) if ray.exists() else "ray"
-    # Ray's command sends no token unless it is told to.
-    env = {"RAY_AUTH_MODE": "token", **os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
-    try:
-        code = subprocess.run([program, *job.command[1:]], env=env, check=False).returncode
-    except KeyboardInterrupt:
-        err.print(
-            f"the job goes on; `ray job stop --address {job.address} {job.id}` ends it", highlight=False, markup=False
-        )
-        return INTERRUPTED
-    return code if "--no-wait" in job.command else _outcome(job, token, code)
-
-
-def _find_dashboard(address: str, token: str | None) -> None:
-    """Raises ClusterError where nobody listens, of which Ray's command makes a page. Anything else is left to it."""
-    try:
-        _ask(f"{address}/api/version", token).close()
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None)
-        if isinstance(reason, ConnectionRefusedError | socket.gaierror):
-            raise ClusterError(
-                f"no Ray dashboard at {address} ({reason.strerror}); correct --address, or start the cluster"
-            ) from None
-
-
-def _ask(url: str, token: str | None) -> Any:
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30)
-
-
-def _outcome(job: Job, token: str | None, code: int) -> int:
-    """The exit code of the job's process. `code` is that of Ray's command: 0 also for a job that was stopped."""
-    try:
-        with _ask(f"{job.address}/api/jobs/{job.id}", token) as answer:
-            about = json.load(answer)
-    except (OSError, ValueError) as error:
-        if isinstance(error, urllib.error.HTTPError) and error.code == 404:  # it was never accepted
-            return code or FAILURE
-        err.print(f"the outcome of {job.id} is not known: {error}", highlight=False, markup=False)
-        return code or FAILURE
-    match about["status"]:
-        case "SUCCEEDED":
-            return 0
-        case "STOPPED":
-            return TERMINATED
-        case "FAILED":
-            own = about.get("driver_exit_code")
-            return code or FAILURE if own is None else 128 - own if own < 0 else own
-        case status:
-            err.print(
-                f"{job.id} is {status}; `ray job logs --address {job.address} -f {job.id}` follows it", markup=False
+        code = run(
+            job(
+                config, overrides or [],
+                verb=verb, address=address, working_dir=working_dir, job_id=job_id, wait=wait,
             )
-            return code or FAILURE
+        )  # fmt: skip
+    raise typer.Exit(code)

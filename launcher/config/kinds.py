@@ -1,13 +1,29 @@
-"""Which command a config is for, by its keys."""
+"""The configs that there are, and which command a file is for, by its keys."""
 
 from pathlib import Path
 
 import yaml
 from pydantic import BaseModel
 
+from cluster.config import ClusterConfig
+from jpo_dist.config import JpoConfig
 from jpo_dist.data.config import BuildConfig
-from launcher.commands.judge import JudgeRunConfig
-from launcher.config.load import RunConfig
+from jpo_dist.evaluate.config import EvaluateConfig
+from jpo_dist.judge.config import JudgeConfig
+
+
+class RunConfig(JpoConfig):
+    """Everything one `jpo` command needs."""
+
+    cluster: ClusterConfig = ClusterConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+
+class JudgeRunConfig(JudgeConfig):
+    """Everything one `jpo judge` needs."""
+
+    cluster: ClusterConfig = ClusterConfig(workers=0)
+    """workers: Ray tasks, each with its share of the questions and of endpoint.concurrency. 0: this process."""
 
 
 def kind_of(path: Path) -> type[BaseModel]:

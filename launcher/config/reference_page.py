@@ -8,8 +8,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from jpo_dist.data.config import BuildConfig
-from launcher.commands.judge import JudgeRunConfig
-from launcher.config.load import RunConfig, model_in
+from launcher.config.explain import model_in
+from launcher.config.kinds import JudgeRunConfig, RunConfig
 
 HEADER = """# Settings
 
@@ -39,7 +39,7 @@ def page() -> str:
 def _section(model: type[BaseModel], prefix: str) -> list[str]:
     lines: list[str] = []
     rows: list[str] = []
-    for name, field in model.model_fields.items():
+    for name, field in sorted(model.model_fields.items(), key=lambda pair: not pair[1].is_required()):
         kind, many = model_in(field.annotation)
         if kind is not None:
             about = " ".join(part for part in (_first(kind.__doc__), _words(field)) if part)

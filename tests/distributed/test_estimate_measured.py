@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from transformers import AutoConfig
 
+from jpo_dist.batches.load import load_data
 from jpo_dist.batches.plan import make_plan
 from jpo_dist.config import JpoConfig
 from jpo_dist.estimate.memory import memory
@@ -12,7 +13,6 @@ from jpo_dist.estimate.model_shape import Passes, activations, model_shape
 from jpo_dist.estimate.step_time import Traffic, traffic
 from jpo_dist.estimate.workload import Load, load_of
 from jpo_dist.model.load import attention_share, load_tokenizer
-from jpo_dist.train.setup import load_data
 from tests.support.footprint import training_peak
 from tests.support.procs import run_ranks
 from tests.support.runs import config_for
@@ -36,15 +36,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def planned(config: JpoConfig, ranks: int) -> list[Load]:
     dataset, _, _ = load_data(config, load_tokenizer(config.model))
-    share = attention_share(config.model)
-    plan = make_plan(dataset.comparisons, dataset.tokens.lengths_N, config.train, ranks, dataset.shared_C, share)
+    plan = make_plan(dataset, config.train, ranks, attention_share(config.model))
     return [load_of(plan, plan.step(i), config.reference.tokens_per_pass) for i in range(STEPS)]
 
 
 def counted(config: JpoConfig) -> dict[tuple[str, str], int]:
     """Elements of the last of some steps. In the first ZeRO-3 does not yet know the order of the modules."""
     from jpo_dist.model.engine import connect
-    from jpo_dist.objective.step import train_step
+    from jpo_dist.train.loop import take_step
     from jpo_dist.train.setup import set_up
     from launcher.bench.traffic import Traffic as Counter
     from launcher.bench.traffic import watched
@@ -53,7 +52,7 @@ def counted(config: JpoConfig) -> dict[tuple[str, str], int]:
     setup = set_up(config)
     for step in list(setup.plan.steps())[:STEPS]:
         with Counter() as counter:
-            train_step(watched(setup, counter), step)
+            take_step(watched(setup, counter), step)
     return dict(counter.elements)
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 import transformers as hf
 
+from jpo_dist.model.build import build_policy
 from jpo_dist.model.engine import connect
 from jpo_dist.model.export import export
-from jpo_dist.train.setup import build_policy
 from tests.support.procs import run_ranks
 from tests.support.runs import config_for
 from tests.support.tiny import byte_tokenizer
@@ -47,4 +47,4 @@ def with_scales(folder: Path) -> dict[str, torch.Tensor]:
 def export_untrained(zero_stage: int, folder: str) -> str:
     connect(60)
     config = config_for(f"{folder}/model", "unused", f"{folder}/run", engine={"zero_stage": zero_stage})
-    return str(export(build_policy(config), byte_tokenizer(), config, {}))
+    return str(export(build_policy(config.model, config.engine, config.optim), byte_tokenizer(), config, {}))

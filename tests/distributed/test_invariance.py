@@ -61,7 +61,7 @@ def test_first_step_equals_the_float64_oracle(files: dict[str, str], alone: dict
 
     found, _ = read.read(files["data"], on_bad_row="error")
     data = prepare(byte_tokenizer(), found, config.data, config.train)
-    step = make_plan(data.comparisons, data.tokens.lengths_N, config.train, 1).step(0)
+    step = make_plan(data, config.train, 1).step(0)
     model = tiny_model().double()
     edges = [(int(found.winners_C[c]), int(found.losers_C[c]), float(found.weights_C[c])) for c in step.comparisons_C]
     loss = oracle.jpo_loss(model, tiny_model().double(), data.tokens, edges)
@@ -112,7 +112,7 @@ def reference_passes(configs: list[JpoConfig]) -> list[tuple[int, int, list[floa
     from jpo_dist.model.engine import connect
     from jpo_dist.model.scorer import Scorer
     from jpo_dist.objective import metrics
-    from jpo_dist.objective.step import train_step
+    from jpo_dist.train.loop import take_step
     from jpo_dist.train.setup import set_up
 
     connect(60)
@@ -128,7 +128,7 @@ def reference_passes(configs: list[JpoConfig]) -> list[tuple[int, int, list[floa
         step = setup.plan.step(0)
         forwards.clear()
         with register_module_forward_pre_hook(note):
-            _, meter = train_step(setup, step)
+            _, meter = take_step(setup, step)
         losses = metrics.column(meter.table()[1], "loss").tolist()
         found.append((len(step.micro_steps), len(forwards), losses))
     return found

@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from jpo_dist.batches.prepare import prepare
-from jpo_dist.config import DataConfig, TrainConfig
+from jpo_dist.config import DataConfig, EngineConfig, ModelConfig, TrainConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.model.engine import connect
-from jpo_dist.objective.reference import cache_path, score_once
+from jpo_dist.objective.reference_cache import cache_path, score_once
 from tests.support.procs import run_ranks
-from tests.support.runs import config_for
 from tests.support.tiny import PLAIN, byte_tokenizer, comparisons, save_tiny
 
 
@@ -24,17 +23,17 @@ def test_a_damaged_part_is_set_aside_and_scored_again(tmp_path: Path) -> None:
 def scores_around_damage(folder: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Of two parts, one is empty and one cut off before the second time."""
     connect(60)
-    reference = {"mode": "cached", "cache_dir": f"{folder}/cache"}
-    config = config_for(f"{folder}/model", "unused", f"{folder}/run", reference=reference)
+    model, engine = ModelConfig(path=f"{folder}/model", dtype="float32"), EngineConfig()
+    kept = f"{folder}/cache"
     data = DataConfig(train="unused", template=PLAIN)
     sets = [prepare(byte_tokenizer(), comparisons(n), data, TrainConfig()).tokens for n in (4, 12)]
-    score_once(config, sets[:1])
-    (first,) = score_once(config, sets[1:])
-    cache = cache_path(config)
+    score_once(model, engine, 65_536, kept, sets[:1])
+    (first,) = score_once(model, engine, 65_536, kept, sets[1:])
+    cache = cache_path(model, kept)
     if ranks.rank() == 0:
         empty, short = cache.glob("part-*")
         empty.write_bytes(b"")
         short.write_bytes(short.read_bytes()[:-20])
     ranks.barrier()
-    (again,) = score_once(config, sets[1:])
+    (again,) = score_once(model, engine, 65_536, kept, sets[1:])
     return first, again, [path.name for path in cache.iterdir()]

@@ -14,7 +14,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralFo
 from jpo_dist.batches.tokenize import TokenizedItems
 from jpo_dist.model.attention import SEGMENTS
 from jpo_dist.model.head import target_logps
-from jpo_dist.model.scorer import Scorer, item_scores, pack
+from jpo_dist.model.scorer import Scorer, pack
+from jpo_dist.objective.scores import item_scores
 from tests.support import oracle
 
 CUDA = pytest.param(

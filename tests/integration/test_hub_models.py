@@ -18,7 +18,7 @@ CODE = """if True:
     from tests.support.runs import config_for
     for path, revision in (("owner/tiny", None), ("owner/tiny", "v1"), (sys.argv[1], None), (sys.argv[2], None)):
         config = config_for("unused", "unused", "unused", model={"path": path, "revision": revision})
-        name = cache_path(config).name
+        name = cache_path(config.model, None).name
         print(name, float(load_model(config.model).get_output_embeddings().weight.detach().abs().sum()))
 """
 

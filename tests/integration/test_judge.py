@@ -22,11 +22,13 @@ from transformers import (
 )
 
 from jpo_dist.judge.config import JudgeConfig
-from jpo_dist.judge.judging import Candidate, judge
+from jpo_dist.judge.judging import judge
+from jpo_dist.judge.verdict import Candidate
 from jpo_dist.records.comparisons import Item
 from jpo_dist.records.folder import read_set
-from launcher.commands.data_inspect import look
-from launcher.commands.judge import Incomplete, InUse, JudgeRunConfig, run
+from launcher.config.kinds import JudgeRunConfig
+from launcher.stages.inspect import look
+from launcher.stages.judge import Incomplete, InUse, run
 from tests.support.openai_server import Fault, OpenAIServer, by_hash, openai_server
 from tests.support.tiny import CHAT_TEMPLATE, byte_tokenizer, save_tiny
 
@@ -194,7 +196,7 @@ def test_inspecting_what_was_judged_accounts_for_every_candidate(tmp_path):
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"instruction": "x"}]))
     values = {
         "candidates": str(tmp_path / "pairs.jsonl"), "output": str(tmp_path / "out"), "on_bad_row": "skip",
-        "kind": "checker", "checker": {"function": "jpo_dist.judge.reward_model:constraints_held"},
+        "kind": "checker", "checker": {"function": "jpo_dist.evaluate.constraints:constraints_held"},
     }  # fmt: skip
     run(JudgeRunConfig.model_validate(values))
     found = look(str(tmp_path / "out"), None, "error", 0, 1)

@@ -11,7 +11,8 @@ import pytest
 from jpo_dist.endpoint.client import EndpointDown, EndpointRefused
 from jpo_dist.judge.asking import ask
 from jpo_dist.judge.config import JudgeConfig
-from jpo_dist.judge.judging import Candidate, judge, write
+from jpo_dist.judge.judging import judge, write
+from jpo_dist.judge.verdict import Candidate
 from jpo_dist.records.comparisons import Item
 from tests.support.openai_server import Fault, OpenAIServer, by_hash, by_length, openai_server
 

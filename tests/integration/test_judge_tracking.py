@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.commands.judge import JudgeRunConfig, run
+from launcher.config.kinds import JudgeRunConfig
+from launcher.stages.judge import run
 
 
 @pytest.mark.slow
@@ -22,7 +23,7 @@ def test_rates_page_and_figures_are_in_mlflow(tmp_path: Path):
         "candidates": str(tmp_path / "pairs.jsonl"),
         "output": str(tmp_path / "out"),
         "kind": "checker",
-        "checker": {"function": "jpo_dist.judge.reward_model:constraints_held"},
+        "checker": {"function": "jpo_dist.evaluate.constraints:constraints_held"},
         "tracking": {"uri": uri},
         "name": "judged",
     }

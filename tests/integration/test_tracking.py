@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from jpo_dist.config import RunSection, TrackingConfig
-from jpo_dist.tracking.metrics_file import SPOOL, Spool
-from jpo_dist.tracking.writer import Writer, replay, start_run, tracking_uri
+from jpo_dist.run_dir import SPOOL
+from jpo_dist.tracking.metrics_file import Spool
+from jpo_dist.tracking.run_file import tracking_uri
+from jpo_dist.tracking.writer import Writer, replay, start_run
 from tests.support.disk import fill_up, small_disk
 
 pytestmark = pytest.mark.slow

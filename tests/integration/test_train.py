@@ -14,8 +14,8 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from jpo_dist.checkpoint.manifest import sha256
 from jpo_dist.data import read
+from jpo_dist.files import sha256
 from tests.support.commands import ROOT, Files, Warm, commits, jpo, lines_of, losses, numbers, torchrun
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -142,7 +142,7 @@ def finished_job(two_hosts: list[VirtualHost], tiny_config: Path, tree: Path, ca
     """`ray job submit` of a training with one worker on each host, with MLflow and secrets by reference."""
     head, folder = two_hosts[0], tiny_config.parent
     (folder / "told").mkdir()
-    with (tree / "jpo_dist" / "train.py").open("a") as file:
+    with (tree / "jpo_dist" / "train" / "loop.py").open("a") as file:
         file.write(TELL.replace("TOLD", repr(str(folder / "told"))))
     key = head.token_file.with_name("judge-key")  # a file that each host has, and only its owner can read
     key.touch(mode=0o600)

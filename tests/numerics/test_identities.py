@@ -17,11 +17,11 @@ from transformers import PreTrainedTokenizerFast
 from jpo_dist.batches.tokenize import TokenizedItems, tokenize
 from jpo_dist.config import DataConfig, ObjectiveConfig
 from jpo_dist.model.attention import SEGMENTS
-from jpo_dist.model.scorer import INSTRUCTION, RESPONSE, Scorer, item_scores, pack
+from jpo_dist.model.scorer import Scorer, pack
 from jpo_dist.objective.losses import comparison_losses, margins, total_margin
 from jpo_dist.objective.metrics import column, comparison_columns
-from jpo_dist.objective.scores import Scores
-from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
+from jpo_dist.objective.scores import Scores, item_scores
+from jpo_dist.records.comparisons import INSTRUCTION, RESPONSE, Comparison, ComparisonSet, Item
 from tests.support import oracle
 from tests.support.tiny import PLAIN, tiny_model
 

@@ -18,8 +18,9 @@ from jpo_dist.config import DataConfig
 from jpo_dist.model.attention import SEGMENTS, _has_varlen
 from jpo_dist.model.head import Shape
 from jpo_dist.model.head_shape import shape_of
-from jpo_dist.model.scorer import INSTRUCTION, RESPONSE, Packed, Scorer, item_scores, pack
-from jpo_dist.records.comparisons import Item
+from jpo_dist.model.scorer import Packed, Scorer, pack
+from jpo_dist.objective.scores import item_scores
+from jpo_dist.records.comparisons import INSTRUCTION, RESPONSE, Item
 from tests.support import oracle
 from tests.support.tiny import byte_tokenizer
 

@@ -24,7 +24,7 @@ MEASURED = "perf/", "ckpt/", "system/"
 
 _SERVER = """
 import json, os, sys
-import launcher.cli, launcher.ranked, jpo_dist.train.loop, jpo_dist.evaluate.evaluation
+import launcher.cli, launcher.stages.ranked, jpo_dist.train.loop, jpo_dist.evaluate.evaluation
 for line in sys.stdin:
     order = json.loads(line)
     pid = os.fork()

@@ -21,7 +21,7 @@ def forget_peak() -> None:
 def training_peak(config: JpoConfig, steps: int) -> dict[str, Any]:
     """Bytes above the idle process: while training `steps` steps (`peak`), and before them (`stays`)."""
     from jpo_dist.model.engine import connect
-    from jpo_dist.objective.step import train_step
+    from jpo_dist.train.loop import take_step
     from jpo_dist.train.setup import set_up
 
     connect(120)
@@ -37,5 +37,5 @@ def training_peak(config: JpoConfig, steps: int) -> dict[str, Any]:
     stays = resident("VmRSS") - idle
     forget_peak()
     for step in list(setup.plan.steps())[:steps]:
-        train_step(setup, step)
+        take_step(setup, step)
     return {"peak": resident("VmHWM") - idle, "stays": stays}

@@ -11,6 +11,7 @@ import numpy as np
 from safetensors.torch import load_file, save_file
 
 from jpo_dist.batches.plan import make_plan
+from jpo_dist.batches.prepare import Prepared
 from jpo_dist.config import TrainConfig
 from jpo_dist.data import read
 from tests.support.commands import Files
@@ -45,5 +46,6 @@ def with_poison(files: Files, *rows: int) -> str:
 def comparison_of_step(files: Files, step: int) -> int:
     """A row of the training file that is in this step."""
     found, _ = read.read(files.train, on_bad_row="error")
-    plan = make_plan(found, np.ones(found.num_items, np.int64), TrainConfig(comparisons_per_step=8, seed=0), 1)
+    train = TrainConfig(comparisons_per_step=8, seed=0)
+    plan = make_plan(Prepared.of_lengths(found, np.ones(found.num_items, np.int64)), train, 1)
     return int(plan.step(step - 1).comparisons_C[0])

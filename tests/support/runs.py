@@ -31,7 +31,7 @@ def trajectory(config: JpoConfig, steps: int) -> dict[str, Any]:
     """Losses, margins and gradient norms of the first steps, and the weights after them (rank 0's view)."""
     from jpo_dist.model.engine import connect
     from jpo_dist.objective import metrics
-    from jpo_dist.objective.step import train_step
+    from jpo_dist.train.loop import take_step
     from jpo_dist.train.setup import set_up
 
     torch.set_num_threads(1)
@@ -39,7 +39,7 @@ def trajectory(config: JpoConfig, steps: int) -> dict[str, Any]:
     setup = set_up(config)
     rows: list[Any] = []
     for step in list(setup.plan.steps())[:steps]:
-        outcome, meter = train_step(setup, step)
+        outcome, meter = take_step(setup, step)
         comparisons_C, rows_CK = meter.table()
         rows.append(
             {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cluster.environment import ALLOCATOR
-from jpo_dist.model.engine import NO_TCACHE
+from jpo_dist.distributed.allocator import NO_TCACHE
 
 CLEAN = {key: value for key, value in os.environ.items() if key not in ALLOCATOR}
 

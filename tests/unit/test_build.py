@@ -9,10 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from jpo_dist.data.build import Built, build, lines, write
-from jpo_dist.data.collected import comparisons_of
 from jpo_dist.data.config import BuildConfig
 from jpo_dist.data.locate import validation_of
 from jpo_dist.data.read import read, read_candidates
+from jpo_dist.records.comparisons import comparisons_of
 from jpo_dist.records.folder import read_set
 from jpo_dist.records.split import instruction_ids, part_of, split_of, splits_in
 
@@ -217,7 +217,7 @@ def test_a_checker_scores_responses_without_a_score_and_the_score_of_another_sou
     bare = [{"prompt": asked, "completion": text} for text in ("one, two", "one two")]
     rated = [{"prompt": "Rated?", "completion": text, "score": score} for text, score in (("a", 1), ("b", 2))]
     (tmp_path / "bare").mkdir()
-    checked = {**write_source(tmp_path / "bare", bare), "checker": "jpo_dist.judge.reward_model:constraints_held"}
+    checked = {**write_source(tmp_path / "bare", bare), "checker": "jpo_dist.evaluate.constraints:constraints_held"}
     again = [{"prompt": "Rated?", "completion": "a"}]  # nobody's score takes no score away
     (tmp_path / "again").mkdir()
     sources = [write_source(tmp_path / "again", again), checked, write_source(tmp_path, rated)]
@@ -245,7 +245,10 @@ def test_a_checker_scores_the_items_of_a_source(tmp_path: Path):
         }
         for n in range(12)
     ]
-    source = {"path": write_rows(tmp_path / "r.jsonl", rows), "checker": "jpo_dist.judge.reward_model:constraints_held"}
+    source = {
+        "path": write_rows(tmp_path / "r.jsonl", rows),
+        "checker": "jpo_dist.evaluate.constraints:constraints_held",
+    }
     made = build(config([source], tmp_path, pairs=[{"policy": "conditional"}, {"policy": "random"}]))
     assert made.report["read"]["responses"] == 36
     found = list(comparisons_of(made.comparisons))

@@ -9,10 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from cluster.errors import ClusterError
-from launcher import ranked
 from launcher.__main__ import main
 from launcher.cli import app
-from launcher.commands import submit
+from launcher.stages import submit
 
 YAML = "model: {path: m}\ndata: {train: d}\nrun: {dir: /runs/a}\n"
 
@@ -27,7 +26,7 @@ def config(tmp_path: Path) -> str:
 @pytest.mark.parametrize("verb", ["train", "export"])
 def test_a_path_with_brackets_is_printed_with_them(config: str, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """To rich they are markup, which it leaves out."""
-    monkeypatch.setattr(ranked, verb, lambda _: Path("/runs/[a]/export"))
+    monkeypatch.setattr(f"launcher.stages.{verb}.{verb}", lambda _: Path("/runs/[a]/export"))
     done = CliRunner().invoke(app, [verb, config])
     assert done.output == "exported model: /runs/[a]/export\n"
 

@@ -8,9 +8,10 @@ from pydantic import ValidationError
 
 from jpo_dist.config import JpoConfig
 from jpo_dist.data.config import BuildConfig
-from launcher.commands.judge import JudgeRunConfig
-from launcher.config.kinds import kind_of
-from launcher.config.load import ConfigError, RunConfig, absolute, flatten, known_keys, load, load_as, parse, write
+from launcher.config.explain import ConfigError, known_keys
+from launcher.config.kinds import JudgeRunConfig, RunConfig, kind_of
+from launcher.config.load import flatten, load, load_as, parse, write
+from launcher.config.run_paths import absolute
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAST: dict[str, Any] = {"model": {"path": "m"}, "data": {"train": "d"}, "run": {"dir": "r"}}

@@ -8,10 +8,10 @@ from typing import get_args
 import pytest
 import yaml
 
-from jpo_dist.data.collected import BadRowError
 from jpo_dist.data.config import BuildConfig
 from jpo_dist.data.layouts import LAYOUTS, layout_of
 from jpo_dist.data.read import read, scan
+from jpo_dist.data.read_report import BadRowError
 from jpo_dist.pairing.config import Policy
 
 PAGE = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")

@@ -11,7 +11,9 @@ from transformers import LlamaConfig
 from typer.testing import CliRunner
 
 from jpo_dist.batches.plan import make_plan
+from jpo_dist.batches.prepare import Prepared
 from jpo_dist.config import EngineConfig, JpoConfig, ModelConfig, TrainConfig
+from jpo_dist.estimate.advice import Situation, advice, ranks_fed, tokens_of
 from jpo_dist.estimate.hardware import Device, Link, link_of
 from jpo_dist.estimate.memory import PROCESS, memory
 from jpo_dist.estimate.model_shape import (
@@ -24,7 +26,7 @@ from jpo_dist.estimate.model_shape import (
     activations,
     model_shape,
 )
-from jpo_dist.estimate.step_time import Situation, advice, break_even, ranks_fed, step_time, tokens_of, traffic, work
+from jpo_dist.estimate.step_time import break_even, step_time, traffic, work
 from jpo_dist.estimate.workload import Load, filling_pass, guessed, load_of, loads
 from jpo_dist.estimate.zero3_gathers import Visit, forward_order, gathered, training_order
 from jpo_dist.model.scorer import Scorer
@@ -267,8 +269,9 @@ def test_time_is_the_slowest_resource_and_the_slowest_rank() -> None:
 
 def test_loads_account_for_every_token_of_the_plan() -> None:
     train = TrainConfig(comparisons_per_step=8, tokens_per_micro_step=400, epochs=1)
-    made, lengths_N = guessed(80, 60, train, 200)
-    plan = make_plan(made, lengths_N, train, 3)
+    dataset = guessed(80, 60, train, 200)
+    made, lengths_N = dataset.comparisons, dataset.tokens.lengths_N
+    plan = make_plan(dataset, train, 3)
     found = load_of(plan, plan.step(2), 10**6)
     items = np.unique([made.winners_C[plan.step(2).comparisons_C], made.losers_C[plan.step(2).comparisons_C]])
     assert found.tokens_MW.sum() == lengths_N[items].sum()
@@ -283,8 +286,7 @@ def test_loads_account_for_every_token_of_the_plan() -> None:
 
 def test_a_step_is_one_reference_pass_unless_the_key_says_less() -> None:
     train = TrainConfig(comparisons_per_step=64, tokens_per_micro_step=400)
-    made, lengths_N = guessed(80, 60, train, 200)
-    plan = make_plan(made, lengths_N, train, 2)
+    plan = make_plan(guessed(80, 60, train, 200), train, 2)
     step = plan.step(0)
     whole = load_of(plan, step, 10**6)
     most = int(whole.tokens_MW.sum(0).max())
@@ -302,7 +304,8 @@ def test_a_shared_instruction_is_computed_once_on_a_rank() -> None:
     """Two comparisons of one instruction: four items of 30 tokens, 20 of them the instruction."""
     edges = [Comparison(Item.of("i", f"w{n}"), Item.of("i", f"l{n}")) for n in range(2)]
     made, train = ComparisonSet.build(edges), TrainConfig(comparisons_per_step=2, share_instructions=True)
-    plan = make_plan(made, np.full(4, 30), train, 1, trunks_N2=np.array([[0, 20]] * 4))
+    dataset = Prepared.of_lengths(made, np.full(4, 30), trunks_N2=np.array([[0, 20]] * 4))
+    plan = make_plan(dataset, train, 1)
     found = load_of(plan, plan.step(0), 10**6)
     assert found.tokens_MW.tolist() == [[20 + 4 * 10]]
     assert found.squares_MW.tolist() == [[4 * 30**2]], "attention spreads the instruction out to all items"

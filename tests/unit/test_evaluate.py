@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM
 from jpo_dist.batches.tokenize import tokenize
 from jpo_dist.config import DataConfig, ModelConfig
 from jpo_dist.evaluate import evaluation
-from jpo_dist.evaluate.evaluation import evaluate_policy, read_tasks
+from jpo_dist.evaluate.evaluation import evaluate_policy
+from jpo_dist.evaluate.pass_rate import read_tasks
 from jpo_dist.generate.local import generate
 from jpo_dist.records.comparisons import Item
 from tests.support.procs import run_ranks

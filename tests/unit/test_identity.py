@@ -12,7 +12,8 @@ import pytest
 from jpo_dist.batches.prepare import prepare
 from jpo_dist.batches.tokenize import TokenizedItems
 from jpo_dist.config import DataConfig, TrainConfig
-from jpo_dist.train.resume import ResumeError, check_method, method_of, plan_identity, restore
+from jpo_dist.train.identity import ResumeError, check_method, method_of, plan_identity
+from jpo_dist.train.resume import restore
 from tests.support.runs import config_for
 from tests.support.tiny import byte_tokenizer, comparisons, save_tiny
 

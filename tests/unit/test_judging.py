@@ -11,14 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jpo_dist.data.checker import JudgeError
 from jpo_dist.endpoint.answers import Answer, Answers
 from jpo_dist.endpoint.budget import Budget, Spent, left_of
+from jpo_dist.endpoint.config import BudgetConfig, EndpointConfig
+from jpo_dist.evaluate.constraints import constraints_held
 from jpo_dist.judge import report as judge_report
 from jpo_dist.judge.asking import shares
-from jpo_dist.judge.config import BudgetConfig, EndpointConfig, JudgeConfig, PromptsConfig
-from jpo_dist.judge.judging import Candidate, Judged, judge, outcome_of, write
-from jpo_dist.judge.questions import fill, in_shown_order, letter_in, prompt_of, read_prompts, request_of
-from jpo_dist.judge.reward_model import JudgeError, batches_of, constraints_held
+from jpo_dist.judge.config import JudgeConfig, PromptsConfig
+from jpo_dist.judge.judging import judge, write
+from jpo_dist.judge.questions import fill, letter_in, prompt_of, read_prompts, request_of
+from jpo_dist.judge.reward_model import batches_of
+from jpo_dist.judge.verdict import Candidate, Judged, in_shown_order, outcome_of
 from jpo_dist.records.comparisons import Comparison, Item, Message
 from jpo_dist.records.folder import read_set
 from launcher.show import judge_page

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from cluster.resources import Node, capacity
-from launcher.config import load
+from launcher.config.load import load
 from tests.support.manifests import (
     CRDS,
     KUBERNETES,

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from jpo_dist.config import ObjectiveConfig
+from jpo_dist.intervals import bootstrap_interval
 from jpo_dist.objective.losses import margins
-from jpo_dist.objective.metrics import Meter, bootstrap_interval, by_protocol, column, comparison_columns, means
+from jpo_dist.objective.metrics import Meter, by_protocol, column, comparison_columns, means
 from jpo_dist.objective.scores import Scores
 
 # items:            rewards (instruction, response)

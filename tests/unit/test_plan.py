@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jpo_dist.batches.plan import Plan, Step, make_plan
-from jpo_dist.config import JpoConfig, TrainConfig
+from jpo_dist.batches.prepare import Prepared
+from jpo_dist.config import TrainConfig
 from jpo_dist.objective.held_out import evaluation_plan
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
 
@@ -24,7 +25,8 @@ def graph(edges: list[tuple[int, int]], weights: list[float] | None = None) -> t
 
 def plan_of(edges: list[tuple[int, int]], lengths: dict[int, int], ranks: int = 1, **train: object) -> Plan:
     made, numbers = graph(edges)
-    return make_plan(made, np.array([lengths[n] for n in numbers]), TrainConfig.model_validate(train), ranks)
+    sizes = np.array([lengths[n] for n in numbers])
+    return make_plan(Prepared.of_lengths(made, sizes), TrainConfig.model_validate(train), ranks)
 
 
 Problem = tuple[list[tuple[int, int]], dict[int, int], dict[str, int]]
@@ -143,7 +145,10 @@ def test_a_group_too_large_is_cut_and_its_shared_item_scored_in_each_part() -> N
 def test_total_weight_is_of_the_whole_step() -> None:
     made, _ = graph([(0, 1), (2, 3), (4, 5)], [1.0, 2.5, 4.0])
     train = TrainConfig(comparisons_per_step=2, tokens_per_micro_step=20, shuffle=False)
-    assert [s.total_weight for s in make_plan(made, np.full(6, 10), train, 2).steps()] == [3.5, 4.0]
+    assert [s.total_weight for s in make_plan(Prepared.of_lengths(made, np.full(6, 10)), train, 2).steps()] == [
+        3.5,
+        4.0,
+    ]
 
 
 def test_seed_and_epoch_change_the_order_and_nothing_else_does() -> None:
@@ -162,7 +167,8 @@ def test_seed_and_epoch_change_the_order_and_nothing_else_does() -> None:
 def test_unshuffled_order_is_that_of_the_data() -> None:
     made, _ = graph([(2 * i, 2 * i + 1) for i in range(10)])
     train = TrainConfig(comparisons_per_step=4, shuffle=False)
-    found = [s.comparisons_C.tolist() for s in make_plan(made, np.full(20, 5), train, 1).steps()]
+    plan = make_plan(Prepared.of_lengths(made, np.full(20, 5)), train, 1)
+    found = [s.comparisons_C.tolist() for s in plan.steps()]
     assert found == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
@@ -174,9 +180,8 @@ def test_max_steps_counts_over_epochs() -> None:
 
 def test_evaluation_goes_through_the_data_once_in_order() -> None:
     made, _ = graph([(2 * i, 2 * i + 1) for i in range(5)])
-    sections = {"model": {"path": "m"}, "data": {"train": "d"}, "run": {"dir": "r"}}
-    config = JpoConfig(**sections, train={"comparisons_per_step": 2, "max_steps": 1, "epochs": 3})
-    steps = list(evaluation_plan(made, np.full(10, 5), config, 2).steps())
+    train = TrainConfig(comparisons_per_step=2, max_steps=1, epochs=3)
+    steps = list(evaluation_plan(Prepared.of_lengths(made, np.full(10, 5)), train, 65_536, 2).steps())
     assert [c for step in steps for c in step.comparisons_C] == [0, 1, 2, 3, 4]
 
 
@@ -189,7 +194,7 @@ def test_a_budget_below_the_longest_comparison_is_refused_with_the_fix() -> None
 
 def test_no_comparisons_is_an_error_that_says_so() -> None:
     with pytest.raises(ValueError, match=r"data\.train has no comparisons"):
-        make_plan(ComparisonSet.build([]), np.zeros(0, dtype=np.int64), TrainConfig(), 1)
+        make_plan(Prepared.of_lengths(ComparisonSet.build([]), np.zeros(0, dtype=np.int64)), TrainConfig(), 1)
 
 
 @pytest.mark.parametrize("ranks", [2, 4, 8])
@@ -243,7 +248,8 @@ def test_attention_counts_in_the_balance() -> None:
     train = TrainConfig(comparisons_per_step=30, tokens_per_micro_step=1000)
     sizes = np.array([lengths[n] for n in numbers])
     for quadratic, expected in ((0.0, 155), (0.01, 110)):
-        (micro,) = make_plan(made, sizes, train, 2, quadratic=quadratic).step(0).micro_steps
+        plan = make_plan(Prepared.of_lengths(made, sizes), train, 2, quadratic)
+        (micro,) = plan.step(0).micro_steps
         assert max(sizes[mine].sum() for mine in micro.items_by_rank if 0 in mine) == pytest.approx(expected, abs=10)
 
 
@@ -256,7 +262,8 @@ def test_skipped_tokens_are_skipped_on_both_sides_of_every_comparison(
     made, numbers = graph(edges)
     shared_C = np.array([data.draw(st.integers(0, min(lengths[w], lengths[v]))) for w, v in edges])
     sizes = np.array([lengths[n] for n in numbers])
-    for step in make_plan(made, sizes, TrainConfig.model_validate(train), ranks, shared_C).steps():
+    dataset = Prepared.of_lengths(made, sizes, shared_C=shared_C)
+    for step in make_plan(dataset, TrainConfig.model_validate(train), ranks).steps():
         skips = {int(i): int(k) for m in step.micro_steps for i, k in zip(m.items_N, np.concatenate(m.skips_by_rank),
                  strict=True)}  # fmt: skip
         for micro in step.micro_steps:
@@ -301,7 +308,8 @@ def test_items_of_one_instruction_stay_on_one_rank_and_count_it_once(
     trunk = np.array([data.draw(st.integers(0, 3)) for _ in numbers])
     heads = [data.draw(st.integers(0, int(sizes[trunk == t].min(initial=60)) - 1)) for t in range(4)]
     trunks = np.stack([trunk, np.array(heads)[trunk]], axis=1)
-    plan = make_plan(made, sizes, TrainConfig.model_validate(train), ranks, trunks_N2=trunks)
+    dataset = Prepared.of_lengths(made, sizes, trunks_N2=trunks)
+    plan = make_plan(dataset, TrainConfig.model_validate(train), ranks)
     for step in plan.steps():
         assert sorted(c for m in step.micro_steps for c in m.comparisons_C) == sorted(step.comparisons_C)
         for micro in step.micro_steps:

@@ -11,9 +11,11 @@ import transformers as hf
 
 from jpo_dist.batches.tokenize import tokenize
 from jpo_dist.config import DataConfig, LoraConfig, ModelConfig
-from jpo_dist.model import load as module
-from jpo_dist.model.load import add_adapter, load_model, load_tokenizer, model_folder
-from jpo_dist.model.scorer import Scorer, item_scores, pack
+from jpo_dist.model.adapter import add_adapter
+from jpo_dist.model.files import model_folder
+from jpo_dist.model.load import load_model, load_tokenizer
+from jpo_dist.model.scorer import Scorer, pack
+from jpo_dist.objective.scores import item_scores
 from tests.support.tiny import PLAIN, byte_tokenizer, comparisons, tiny_model
 
 
@@ -27,7 +29,7 @@ def test_a_converted_gguf_file_is_known_by_its_contents(tmp_path: Path, monkeypa
         folder.mkdir()
         (folder / "weights").write_bytes(source.read_bytes())
 
-    monkeypatch.setattr(module, "_convert_gguf", convert)
+    monkeypatch.setattr("jpo_dist.model.files._convert_gguf", convert)
     configs = []
     for name, contents in (("first", b"aaaa"), ("second", b"bbbb"), ("copy of the first", b"aaaa")):
         (tmp_path / name).mkdir()
@@ -79,7 +81,7 @@ def test_a_run_folder_is_no_model_and_the_one_in_it_is_named(
     assert model_folder(ModelConfig(path=f"runs/a/{inside}")) == f"runs/a/{inside}"
     (run / "weights.gguf").touch()
     monkeypatch.setenv("JPO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(module, "_convert_gguf", lambda source, folder, dtype: folder.mkdir())
+    monkeypatch.setattr("jpo_dist.model.files._convert_gguf", lambda source, folder, dtype: folder.mkdir())
     assert "weights-" in model_folder(ModelConfig(path="runs/a", gguf_file="weights.gguf"))
 
 

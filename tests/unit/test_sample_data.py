@@ -11,7 +11,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import jpo_dist
-from jpo_dist.evaluate.constraints import KINDS, Constraint, constraints_of, passes, words
+from jpo_dist.evaluate.constraints import KINDS, Constraint, constraints_of, passes
+from jpo_dist.evaluate.words_and_sentences import words
 from jpo_dist.sample import make as generator
 from jpo_dist.sample.card import CARD
 from jpo_dist.sample.pairs import (

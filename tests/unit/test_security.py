@@ -13,11 +13,14 @@ from cluster.config import ClusterConfig
 from cluster.secrets import SecretError, load_secrets, ray_token
 from jpo_dist.checkpoint import manifest as manifests
 from jpo_dist.config import ModelConfig
+from jpo_dist.files import sha256
 from jpo_dist.model.load import load_model
-from launcher.commands import submit
+from launcher.config.explain import ConfigError
 from launcher.config.kinds import kind_of
-from launcher.config.load import ConfigError, absolute, load, load_as, parse, ray_job
+from launcher.config.load import load, load_as, parse
+from launcher.config.run_paths import absolute, ray_job
 from launcher.console import explained
+from launcher.stages import submit
 from tests.support.commands import tiny_files, warm_commands
 from tests.support.tiny import save_tiny
 
@@ -110,7 +113,7 @@ def test_a_malicious_pickle_in_a_checkpoint_is_never_loaded(tmp_path: Path) -> N
         shard.write_bytes(pickle.dumps(Malicious(tmp_path / "owned")))
         old = manifests.read(forged)
         name = shard.relative_to(forged).as_posix()
-        files = {**old.files, name: {"bytes": shard.stat().st_size, "sha256": manifests.sha256(shard)}}
+        files = {**old.files, name: {"bytes": shard.stat().st_size, "sha256": sha256(shard)}}
         manifests.write(forged, manifests.Manifest(**{**vars(old), "files": files}))
         other = jpo(*run, f"run.dir={tmp_path}/forged", "train.seed=5").check(2)
         assert "holds a run at step 6 over other data" in other.said

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from jpo_dist.batches.load import load_data
 from jpo_dist.evaluate.evaluation import evaluate_policy
-from jpo_dist.train.setup import load_data, set_up
+from jpo_dist.train.setup import set_up
 from tests.support.runs import config_for
 from tests.support.tiny import byte_tokenizer, comparisons, save_tiny, write_jsonl
 

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jpo_dist.data.collected import BadRow, BadRowError
 from jpo_dist.data.read import read, scan
+from jpo_dist.data.read_report import BadRow, BadRowError
 from jpo_dist.records.comparisons import ComparisonSet, Item
 from jpo_dist.records.folder import write_set
 from tests.support.hub import hub

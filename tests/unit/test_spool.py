@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jpo_dist.files import JsonLines, read_lines
 from jpo_dist.redact import redact
-from jpo_dist.tracking.metrics_file import NONFINITE, SPOOL, JsonLines, Spool, read_lines
+from jpo_dist.run_dir import SPOOL
+from jpo_dist.tracking.metrics_file import NONFINITE, Spool
 from jpo_dist.tracking.outbox import Outbox
 
 

@@ -8,16 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jpo_dist.evaluate.constraints import (
-    KINDS,
-    Constraint,
-    check,
-    constraints_of,
-    instruction_text,
-    passes,
-    sentences,
-    words,
-)
+from jpo_dist.evaluate.constraints import KINDS, Constraint, check, constraints_of, instruction_text, passes
+from jpo_dist.evaluate.words_and_sentences import sentences, words
 
 CASES: list[tuple[dict, list[str], list[str]]] = [
     (

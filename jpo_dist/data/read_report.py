@@ -1,0 +1,110 @@
+"""What was read, skipped and refused, in numbers that add up."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jpo_dist.data.file_formats import LINE_FORMATS, format_of
+
+BAD_ROWS_TO_KEEP = 20
+
+
+class BadRow(NamedTuple):
+    """One row that could not be read. `line` counts from 1; in Parquet, Arrow and hub data it counts rows."""
+
+    file: str
+    line: int
+    field: str
+    reason: str
+
+    def __str__(self) -> str:
+        unit = "line" if format_of(Path(self.file)) in LINE_FORMATS else "row"
+        return f"{self.file}, {unit} {self.line}: {self.field + ': ' if self.field else ''}{self.reason}"
+
+
+class BadRowError(ValueError):
+    """The first bad row of a file, and how many others the same file has."""
+
+    def __init__(self, file: str, line: int, field: str, reason: str, others: int) -> None:
+        super().__init__(file, line, field, reason, others)  # all of them, so that it can be pickled
+        self.file, self.line, self.field, self.reason, self.others = file, line, field, reason, others
+
+    def __str__(self) -> str:
+        rows = "row" if self.others == 1 else "rows"
+        others = f" ({self.others} more bad {rows} in this file)" if self.others else ""
+        return (
+            f"{BadRow(self.file, self.line, self.field, self.reason)}{others}. "
+            "Correct the rows, or count them and go on: data.on_bad_row=skip in jpo train, on_bad_row=skip in data "
+            "build and judge, --on-bad-row skip in inspect and export."
+        )
+
+
+@dataclass(frozen=True)
+class ReadReport:
+    """What became of everything that was read.
+
+    Rows of pairs: rows == comparisons + ties + skipped. Responses (ratings, thumbs, rankings): responses == items +
+    duplicates + skipped, and the comparisons and ties are those that their scores make.
+    """
+
+    rows: int
+    comparisons: int
+    """Decided ones."""
+    ties: int
+    responses: int
+    duplicates: int
+    """Responses of an item that had been read before; its score is their mean."""
+    skipped: dict[str, int]
+    """Bad rows, and bad responses, by reason."""
+    bad_rows: tuple[BadRow, ...]
+    """The first 20 of them."""
+    items: int
+    joint: int
+    """Of the decided comparisons."""
+    repeated: int
+    """Comparisons of the same winner and loser as an earlier one; they are kept and count again."""
+    contradictions: int
+    """Comparisons that another one states the other way round; they are kept too."""
+    ignored: tuple[str, ...]
+    """Files in folders and globs that are not data files."""
+
+    def lines(self) -> list[str]:
+        """For people."""
+        rows = f"{self.rows} rows" + (f" with {self.responses} responses" if self.responses else "")
+        bad = "bad responses or rows" if self.responses else "bad rows"
+        ties = f"{self.ties} ties, " if self.ties else ""
+        lines = [
+            f"{rows}: {self.comparisons} comparisons ({self.comparisons - self.joint} conditional, "
+            f"{self.joint} joint) of {self.items} items, {ties}{sum(self.skipped.values())} {bad} skipped"
+        ]
+        lines += [f"  {count} x {reason}" for reason, count in sorted(self.skipped.items(), key=lambda kv: -kv[1])]
+        lines += [f"    {bad_row}" for bad_row in self.bad_rows]
+        unnamed = sum(self.skipped.values()) - len(self.bad_rows)
+        lines += [f"    and {unnamed} more"] if unnamed else []
+        lines += [f"  {self.duplicates} responses repeat an item"] if self.duplicates else []
+        lines += [f"  {self.repeated} comparisons repeat an earlier one"] if self.repeated else []
+        lines += [f"  {self.contradictions} comparisons are stated both ways"] if self.contradictions else []
+        lines += [f"  not read: {name}" for name in self.ignored]
+        return lines
+
+    def as_dict(self) -> dict[str, Any]:
+        """For report.json."""
+        return {**asdict(self), "bad_rows": [bad._asdict() for bad in self.bad_rows]}
+
+
+@dataclass
+class Tally:
+    """Counts that grow while reading."""
+
+    rows: int = 0
+    responses: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    bad_rows: list[BadRow] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+
+    def add(self, other: "Tally") -> None:
+        self.rows, self.responses = self.rows + other.rows, self.responses + other.responses
+        self.skipped += other.skipped
+        self.bad_rows = [*self.bad_rows, *other.bad_rows][:BAD_ROWS_TO_KEEP]
+        self.ignored += other.ignored

@@ -1,0 +1,82 @@
+"""The share of a model's answers that meet the constraints of their instructions."""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jpo_dist.config import JpoConfig, ModelConfig, model_at
+from jpo_dist.evaluate.constraints import Constraint, passes
+from jpo_dist.generate.local import generate
+from jpo_dist.intervals import bootstrap_interval
+from jpo_dist.paths import resolve
+
+UNREADABLE = "evaluate.instructions ({file}), line {number}: {rule}"
+
+
+class Task(NamedTuple):
+    """An instruction, and what a program can check in the answer."""
+
+    instruction: str
+    constraints: tuple[Constraint, ...]
+
+
+def read_tasks(file: str) -> list[Task]:
+    """One JSON object a line: {"instruction": text, "constraints": [...]}. Raises ValueError naming file and line."""
+    if not Path(resolve(file)).is_file():
+        raise ValueError(f"evaluate.instructions ({file}) is no file; correct the path")
+    tasks = []
+    for number, line in enumerate(Path(resolve(file)).read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            tasks.append(Task(str(row["instruction"]), tuple(Constraint.of(value) for value in row["constraints"])))
+        except (TypeError, KeyError, AttributeError):
+            rule = 'needs {"instruction": text, "constraints": [{"kind": ...}, ...]}'
+            raise ValueError(UNREADABLE.format(file=file, number=number, rule=rule)) from None
+        except ValueError as error:  # no JSON, or a constraint that is none
+            raise ValueError(UNREADABLE.format(file=file, number=number, rule=error)) from None
+    if not tasks:
+        raise ValueError(f"evaluate.instructions ({file}) is empty; leave the setting out, or name a file with some")
+    return tasks
+
+
+def policy_model(model: ModelConfig, folder: str) -> ModelConfig:
+    """The model section of a policy in `folder`, which is loaded as the model it began from was.
+
+    Raises ValueError for a hub id where model.trust_remote_code is on.
+    """
+    if model.trust_remote_code and folder != model.path and not Path(folder).is_dir():
+        raise ValueError(
+            f"evaluate.policy ({folder}) is not here, and model.trust_remote_code would run whatever code comes with "
+            "it; download it, and name the folder"
+        )
+    return model_at(model, folder)
+
+
+def pass_rate(config: JpoConfig, folder: str, tasks: list[Task], max_new_tokens: int) -> dict[str, Any]:
+    """Share of generated answers that meet their instruction's constraints: overall, by kind, and the answers.
+
+    An answer that is cut off at `max_new_tokens` fails, as in the sample data: it is not what the model would say.
+    """
+    model = policy_model(config.model, folder)
+    answers = generate(model, [task.instruction for task in tasks], config.data.template, max_new_tokens)
+    by_kind: dict[str, list[bool]] = defaultdict(list)
+    checked = []
+    for task, answer in zip(tasks, answers, strict=True):
+        passed = answer.finished and passes(task.constraints, answer.text)
+        row = {"instruction": task.instruction, "answer": answer.text, "finished": answer.finished}
+        checked.append({**row, "passed": passed})
+        for constraint in task.constraints:
+            by_kind[constraint.kind].append(passed)
+    verdicts = np.array([row["passed"] for row in checked], dtype=float)
+    return {
+        "rate": [float(verdicts.mean()), *bootstrap_interval(verdicts)],
+        "answers": len(checked),
+        "finished": float(np.mean([row["finished"] for row in checked])),
+        "by_kind": {kind: float(np.mean(v)) for kind, v in sorted(by_kind.items())},
+        "checked": checked,
+    }

@@ -1,0 +1,170 @@
+"""Files that survive a kill: written aside and renamed, synced, appended to by one writer, read back torn or not."""
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def read_lines(path: Path, offset: int = 0, start: bytes = b"{") -> Iterator[tuple[dict[str, Any], int]]:
+    """The JSON objects of `path` from byte `offset`, each with the offset behind it. A missing file has none.
+
+    `start`: only lines that begin so; the others are not even parsed.
+
+    A last line without its newline is still being written, or was torn by a kill: it is not there yet. A damaged line
+    is skipped.
+    """
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            offset += len(line)
+            value = _parse(line) if line.startswith(start) else None
+            if value is not None:
+                yield value, offset
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+class JsonLines:
+    """A JSON-lines file with one writer: the newest process that opened it.
+
+    Opening, and every cut, puts a copy in the file's place. A process of an older attempt that hangs and wakes up
+    later still holds the file that was replaced: what it appends is lost and cannot mix with ours.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._fd = -1
+        self.offset = _complete_bytes(path)
+        self.truncate(self.offset)
+
+    def truncate(self, offset: int) -> None:
+        """Keep the first `offset` bytes; a crash leaves the old file or the new one.
+
+        Raises ValueError when there are fewer bytes, or when a line would be torn.
+        """
+        kept = self.path.read_bytes()[:offset] if self.path.exists() else b""
+        if len(kept) < offset or (kept and not kept.endswith(b"\n")):
+            raise ValueError(f"{self.path}: byte {offset} is not the end of a line of this file; cut by step instead")
+        aside = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
+        fd = os.open(aside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            _write(fd, kept, aside)
+            os.fsync(fd)
+            os.replace(aside, self.path)
+        except BaseException:
+            os.close(fd)
+            raise
+        self.close()
+        self._fd, self.offset = fd, offset
+        sync_folder(self.path.parent)
+
+    def append(self, value: Mapping[str, Any]) -> None:
+        """One line in one write to the system: a killed process keeps it, a crashed machine may not (see `sync`)."""
+        line = json.dumps(value, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        try:
+            _write(self._fd, line, self.path)
+        except OSError:
+            os.ftruncate(self._fd, self.offset)  # a full disk takes half a line: the next one must not stick to it
+            raise
+        self.offset += len(line)
+
+    def sync(self) -> None:
+        """Return when every line is on the disk."""
+        os.fsync(self._fd)
+
+    @property
+    def superseded(self) -> bool:
+        """Another process has opened the file since: this one belongs to an attempt that is over."""
+        try:
+            now = self.path.stat()
+        except FileNotFoundError:
+            return True
+        mine = os.fstat(self._fd)
+        return (mine.st_dev, mine.st_ino) != (now.st_dev, now.st_ino)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _write(fd: int, data: bytes, path: Path) -> None:
+    written = os.write(fd, data) if data else 0
+    while written < len(data):
+        more = os.write(fd, data[written:])
+        if more == 0:
+            raise OSError(f"{path}: only {written} of {len(data)} bytes could be written; is the disk full?")
+        written += more
+
+
+def _complete_bytes(path: Path) -> int:
+    """Bytes up to and with the last newline."""
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - 65536)
+            file.seek(start)
+            found = file.read(end - start).rfind(b"\n")
+            if found >= 0:
+                return start + found + 1
+            end = start
+    return 0
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when the names in `folder` (after a create or a rename) are on the disk."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a small file of ours; empty when it is missing or was torn by a crash."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Replace a small file: readers see the old object or the new one."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    with aside.open("w") as file:
+        file.write(json.dumps(value, indent=1) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_file(path: Path) -> None:
+    """Return when what this host wrote to `path` is on the disk."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

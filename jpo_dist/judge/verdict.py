@@ -1,0 +1,59 @@
+"""A judged candidate: its outcome, and the order in which its pair was shown."""
+
+import hashlib
+from typing import Literal, NamedTuple
+
+from jpo_dist.records.comparisons import Comparison, Item
+
+NOT_ASKED, UNPARSABLE = "-", "?"
+Outcome = Literal["decided", "tie", "unparsable", "failed", "not asked"]
+FAILED = "!"
+
+
+class Candidate(NamedTuple):
+    """Two items to compare. Which of them stands first means nothing."""
+
+    first: Item
+    second: Item
+    source: str
+
+
+class Judged(NamedTuple):
+    """What became of a candidate. Its two items, put in an order by their content, are called x and y."""
+
+    candidate: Candidate
+    outcome: Outcome
+    comparison: Comparison | None
+    """None: no verdict. A tie has one, with x as its `winner`."""
+    letters: str = ""
+    """Of a model: its replies to (x, y) and to (y, x): `a` the first shown, `b` the second, `?` no label after all
+    tries, `!` no answer, `-` not asked. `ab` and `ba` are decided, `aa` and `bb` ties. Empty for scores."""
+    reason: str = ""
+    """Of a failure."""
+
+    @property
+    def protocol(self) -> str:
+        return "conditional" if self.candidate.first.instruction == self.candidate.second.instruction else "joint"
+
+
+def outcome_of(letters: str) -> Outcome:
+    """
+    >>> [outcome_of(letters) for letters in ("ab", "bb", "a?", "!b", "?-")]
+    ['decided', 'tie', 'unparsable', 'failed', 'not asked']
+    """
+    if FAILED in letters:
+        return "failed"
+    if NOT_ASKED in letters:
+        return "not asked"
+    if UNPARSABLE in letters:
+        return "unparsable"
+    return "tie" if letters[0] == letters[1] else "decided"
+
+
+def in_shown_order(first: Item, second: Item) -> tuple[Item, Item]:
+    """The two items in an order that depends on their content only: sources name the winner first, and the order must
+    not carry that label into the questions or into the records of ties."""
+    low, high = sorted((first, second), key=lambda item: item.id)
+    # A bit of both ids: by one id alone an item would stand first in all of its comparisons, or in none.
+    flip = hashlib.sha256((low.id + high.id).encode()).digest()[0] & 1
+    return (high, low) if flip else (low, high)

@@ -1,0 +1,72 @@
+"""LoRA adapters on a policy: put on, switched off for the reference, merged at the end. The only importer of peft."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import peft
+from torch import nn
+from transformers import AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
+
+from jpo_dist.config import LoraConfig, ModelConfig
+from jpo_dist.model.files import pretrained
+
+
+def add_adapter(model: nn.Module, config: LoraConfig) -> nn.Module:
+    """LoRA layers in the dtype of the base, which ZeRO-3 needs; B starts at zero, so step 0 equals the base."""
+    _refuse_head(model, config.target_modules)
+    dtype = next(model.parameters()).dtype
+    settings = peft.LoraConfig(
+        r=config.rank, lora_alpha=config.alpha, target_modules=config.target_modules, task_type="CAUSAL_LM"
+    )
+    try:
+        adapted = peft.get_peft_model(model, settings, autocast_adapter_dtype=False)
+    except ValueError as error:
+        raise ValueError(_no_such_layers(model, config.target_modules, error)) from None
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
+    return adapted
+
+
+def _refuse_head(model: Any, targets: list[str] | str) -> None:
+    """By the rule of peft: a name, or the end of one after a dot."""
+    head = next(name for name, module in model.named_modules() if module is model.get_output_embeddings())
+    named = [] if isinstance(targets, str) else [t for t in targets if head == t or head.endswith(f".{t}")]
+    if named:
+        raise ValueError(
+            f"model.lora.target_modules ({', '.join(targets)}) has {named[0]}, the head: scores are computed from its "
+            "weight in blocks, where an adapter would never take part; leave it out"
+        )
+
+
+def _no_such_layers(model: Any, targets: list[str] | str, error: ValueError) -> str:
+    """peft knows neither the setting nor, in its words, what the model has instead."""
+    named = targets if isinstance(targets, str) else ", ".join(targets)
+    head = model.get_output_embeddings()
+    # By their kind, not by their weights: those of ZeRO-3 have no shape here.
+    layers = [name for name, m in model.named_modules() if isinstance(m, nn.Linear | Conv1D) and m is not head]
+    there = ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
+    reason = str(error).strip().partition("\n")[0].rstrip(".")
+    return f"model.lora.target_modules ({named}): {reason}; its layers are {there}; or say all-linear"
+
+
+@contextmanager
+def adapter_off(model: Any) -> Iterator[None]:
+    """The base model for the length of the block."""
+    with model.disable_adapter():
+        yield
+
+
+def base_config(model: Any) -> Any:
+    """The transformers config under an adapter or without one."""
+    return (model.get_base_model() if hasattr(model, "get_base_model") else model).config
+
+
+def merge_adapter(config: ModelConfig, adapter_folder: Path, target: Path) -> None:
+    """Write `base` with the adapter's update added to its weights: an ordinary folder that needs no peft."""
+    base = pretrained(AutoModelForCausalLM, config, dtype="auto")
+    merged = peft.PeftModel.from_pretrained(base, adapter_folder).merge_and_unload()
+    merged.save_pretrained(target)

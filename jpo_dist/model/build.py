@@ -1,0 +1,25 @@
+"""A model in its engine: the policy, which trains, and the frozen reference."""
+
+from torch import nn
+
+from jpo_dist.config import EngineConfig, ModelConfig, OptimConfig
+from jpo_dist.model.device import device, torch_dtype
+from jpo_dist.model.engine import Engine, deepspeed_config, freeze, partitioned
+from jpo_dist.model.load import load_model
+from jpo_dist.model.scorer import Scorer
+
+
+def build_policy(model: ModelConfig, engine: EngineConfig, optim: OptimConfig) -> Engine:
+    """The model that trains. All ranks call it."""
+    dtype = torch_dtype(model.dtype)
+    settings = deepspeed_config(engine, dtype, optim)
+    scorer = Scorer(load_model(model, partitioned=partitioned(settings))).to(device())
+    return Engine(scorer, engine, optim, dtype)
+
+
+def load_frozen(model: ModelConfig, engine: EngineConfig) -> nn.Module:
+    """A model that only scores: a reference, or a policy that is evaluated. All ranks call it."""
+    dtype = torch_dtype(model.dtype)
+    settings = deepspeed_config(engine, dtype)
+    scorer = Scorer(load_model(model, partitioned=partitioned(settings), trainable=False)).to(device())
+    return freeze(scorer, engine, dtype)

@@ -1,0 +1,22 @@
+"""Where tensors live and in which dtype."""
+
+import os
+
+import torch
+
+
+def device() -> torch.device:
+    """This process's accelerator, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    return torch.device("cpu")
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """`auto` is bfloat16 where products of bfloat16 run in hardware, float32 elsewhere."""
+    if name != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    in_hardware = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if in_hardware else torch.float32

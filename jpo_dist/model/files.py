@@ -1,0 +1,167 @@
+"""The files of a model: which folder `model.path` means, what is no model, and digests that tell weights apart."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+from jpo_dist.config import ModelConfig
+from jpo_dist.model.device import torch_dtype
+from jpo_dist.paths import cache_folder, resolve
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS = (".safetensors", ".bin")
+DECIDING = ("config.json", "adapter_config.json", "*.py")
+"""Files that decide what a model computes, beside its weights: not those of tokenizer and generation."""
+SAMPLES, SAMPLE_BYTES = 64, 16_384
+"""Of a file of weights, to tell it from another."""
+
+
+def pretrained(kind: Any, config: ModelConfig, **settings: Any) -> Any:
+    """`kind.from_pretrained` for the model in `config`; `kind` is an Auto class of transformers.
+
+    Raises ValueError or FileNotFoundError, naming the setting, where there is no such model.
+    """
+    with reading(config):
+        return kind.from_pretrained(
+            model_folder(config), revision=config.revision, trust_remote_code=config.trust_remote_code, **settings
+        )
+
+
+def weights_folder(model: ModelConfig) -> Path:
+    """Where the files of the model are; those of a hub id are fetched as transformers would, unless they are there."""
+    where = model_folder(model)
+    if Path(where).is_dir():
+        return Path(where)
+    from huggingface_hub import snapshot_download
+
+    for weights in WEIGHTS:  # a repository that has both would be fetched twice
+        wanted = [f"*{weights}", *DECIDING]
+        with reading(model):
+            folder = Path(
+                snapshot_download(where, revision=model.revision, allow_patterns=wanted, ignore_patterns="*/*")
+            )
+        if any(folder.glob(f"*{weights}")):
+            break
+    return folder
+
+
+def weights_digest(folder: Path, facts: list[str]) -> str:
+    """SHA-256 of the files that decide what a model computes. Of the files, never of loaded tensors: a partitioned
+    model's are empty, and two different checkpoints then get one key."""
+    patterns = [*(f"*{weights}" for weights in WEIGHTS), *DECIDING]
+    files = sorted({file for pattern in patterns for file in folder.glob(pattern)})
+    if not any(file.suffix in WEIGHTS for file in files):
+        raise FileNotFoundError(
+            f"{folder} has no .safetensors weights; reference.mode=cached needs them to name its cache"
+        )
+    total = hashlib.sha256(json.dumps(facts).encode())
+    for file in files:
+        with file.open("rb") as stream:
+            total.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()[:32]
+
+
+def weights_mark(model: ModelConfig) -> str:
+    """Tells the weights of two models apart by samples from all over their files, so that none is read whole. The same
+    wherever the files lie."""
+    total = hashlib.sha256()
+    folder = weights_folder(model)
+    for file in sorted(file for weights in WEIGHTS for file in folder.glob(f"*{weights}")):
+        with file.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            for sample in range(SAMPLES):
+                stream.seek(max(0, size - SAMPLE_BYTES) * sample // (SAMPLES - 1))
+                total.update(stream.read(SAMPLE_BYTES))
+            total.update(str(size).encode())
+    return total.hexdigest()[:32]
+
+
+def model_folder(config: ModelConfig) -> str:
+    """A folder or hub id that transformers loads: `package:` resolved, a GGUF file converted once into the cache."""
+    where = resolve(config.path)
+    if where.startswith(("/", ".")) and not Path(where).is_dir():  # transformers would take it for a hub id
+        raise FileNotFoundError(f"{where}: no such model folder; correct the path, or train and export it first")
+    _refuse_adapter(Path(where))
+    if config.gguf_file is None:
+        _refuse_run(config.path, Path(where))
+        return where
+    source = Path(where) / config.gguf_file
+    if not source.is_file():
+        raise FileNotFoundError(f"model.gguf_file ({config.gguf_file}) is not in model.path ({where}); check both")
+    stat = source.stat()
+    contents = _contents(source, stat.st_size, stat.st_mtime_ns)
+    key = hashlib.sha256(f"{contents} {torch_dtype(config.dtype)}".encode()).hexdigest()[:16]
+    folder = cache_folder("models") / f"{source.stem}-{key}"
+    with FileLock(f"{folder}.lock"):  # the ranks of one host: the first converts, the others wait and find it
+        if not folder.is_dir():
+            _convert_gguf(source, folder, torch_dtype(config.dtype))
+    return str(folder)
+
+
+def _refuse_adapter(folder: Path) -> None:
+    """An adapter is no model: transformers would only miss a `model_type` in it, or a file of weights."""
+    if (folder / "adapter_config.json").is_file():
+        raise ValueError(
+            f"{folder} holds an adapter, not a model; name a folder with the adapter merged in. For a run of "
+            "jpo, `jpo export` with its config and model.lora.merge_on_export=true writes RUN.DIR/export-merged; any "
+            "other is merged by peft's merge_and_unload() and save_pretrained()."
+        )
+
+
+def _refuse_run(given: str, folder: Path) -> None:
+    """A run folder is no model: transformers would name every type that it knows before it says so."""
+    if folder.is_dir() and not (folder / "config.json").exists():
+        for inside in ("export", "export-merged"):
+            if (folder / inside / "config.json").is_file():
+                raise ValueError(f"model.path ({given}) holds no model; did you mean {Path(given, inside)}?")
+
+
+@contextmanager
+def reading(config: ModelConfig) -> Iterator[None]:
+    """A name that leads nowhere is wrong input: one sentence of ours for a page of transformers' tracebacks."""
+    try:
+        yield
+    except OSError as error:
+        # Ours says it already (the hub's are of classes of their own); the system's is a disk that fails, say.
+        if type(error) is FileNotFoundError or error.errno is not None:
+            raise
+        seen = Path(resolve(config.path)).is_dir()
+        where = "" if seen else "no folder seen from here, and not to be read from the hub: "
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        raise ValueError(f"model.path ({config.path}): {where}{reason}; correct the path") from None
+
+
+@lru_cache(maxsize=8)
+def _contents(source: Path, size: int, changed: int) -> str:
+    """SHA-256 of a file, read once by a process that asks several times. Name and size alone would let another
+    fine-tune of the same model find this one's weights."""
+    with source.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _convert_gguf(source: Path, folder: Path, dtype: torch.dtype) -> None:
+    logger.info("converting %s to %s, once", source.name, folder)
+    aside = Path(tempfile.mkdtemp(dir=folder.parent))
+    try:
+        plain = GgufConfig(dequantize=True)  # otherwise the weights stay packed, and a packed model cannot be saved
+        model = AutoModelForCausalLM.from_pretrained(
+            source.parent, gguf_file=source.name, dtype=dtype, quantization_config=plain
+        )
+        model.save_pretrained(aside)
+        AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(aside)
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,158 @@
+"""Log-probs of the reference, computed once for each unique item and kept on disk."""
+
+import logging
+import os
+import uuid
+from collections.abc import Container, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import nn
+
+from jpo_dist.batches.tokenize import TokenizedItems
+from jpo_dist.config import EngineConfig, ModelConfig
+from jpo_dist.distributed import ranks
+from jpo_dist.files import sync_file, sync_folder
+from jpo_dist.model.build import load_frozen
+from jpo_dist.model.device import device, torch_dtype
+from jpo_dist.model.engine import release
+from jpo_dist.model.files import weights_digest, weights_folder
+from jpo_dist.model.scorer import pack
+from jpo_dist.paths import cache_folder
+
+logger = logging.getLogger(__name__)
+
+NUMERICS = "packed-sdpa, float32 log-softmax, by token, 6"  # change it when scores of the same weights change
+ITEMS_PER_PART = 8192
+_SCHEMA = pa.schema([("item", pa.string()), ("logps", pa.list_(pa.float32()))])
+
+
+def score_once(
+    model: ModelConfig, engine: EngineConfig, tokens_per_pass: int, cache_dir: str | None, sets: list[TokenizedItems]
+) -> list[np.ndarray]:
+    """Log-probs of all tokens of each set, (T,) in float32, from disk where they are known. All ranks call it.
+
+    The first token of an item has none and is 0. `tokens_per_pass`, `cache_dir`: as in ReferenceConfig.
+    """
+    folder, tables = cache_path(model, cache_dir), _Tables(sets)
+    if ranks.rank() == 0:
+        tables.fill(_read_cache(folder, tables.rows))
+    tables.logps_T = [ranks.broadcast_array(logps_T, device()) for logps_T in tables.logps_T]
+    missing = tables.missing()
+    if ranks.rank() == 0:
+        found = len(tables.rows) - len(missing)
+        logger.info("reference cache %s: %d items found, %d to score", folder, found, len(missing))
+    if missing:
+        module = load_frozen(model, engine)
+        for start in range(0, len(missing), ITEMS_PER_PART):
+            part = dict(list(missing.items())[start : start + ITEMS_PER_PART])
+            scored = _score_items(module, part, tokens_per_pass)
+            if ranks.rank() == 0:
+                _append(folder, scored)
+            tables.fill(scored.items())
+        release(module)
+    ranks.barrier()
+    return tables.logps_T
+
+
+class _Tables:
+    """Log-probs beside the tokens of several sets, NaN where they are not known. An item is known by its ids."""
+
+    def __init__(self, sets: list[TokenizedItems]) -> None:
+        self.sets = sets
+        self.logps_T = [np.full(len(tokens.ids_T), np.nan, dtype=np.float32) for tokens in sets]
+        self.rows: dict[str, list[tuple[int, int]]] = {}
+        """(set, row) of each item: the same item in two sets is scored once."""
+        for number, tokens in enumerate(sets):
+            for row in range(len(tokens)):
+                self.rows.setdefault(tokens.digest(row), []).append((number, row))
+
+    def fill(self, known: Iterable[tuple[str, np.ndarray]]) -> None:
+        for key, logps in known:
+            for number, row in self.rows[key]:
+                start, end = self.sets[number].offsets[row : row + 2]
+                self.logps_T[number][start:end] = logps
+
+    def missing(self) -> dict[str, tuple[TokenizedItems, int]]:
+        first = {key: places[0] for key, places in self.rows.items()}
+        return {
+            key: (self.sets[number], row)
+            for key, (number, row) in first.items()
+            if np.isnan(self.logps_T[number][self.sets[number].offsets[row]])
+        }
+
+
+def cache_path(model: ModelConfig, cache_dir: str | None) -> Path:
+    """Folder of this reference's scores. All ranks call it; rank 0 reads the weight files."""
+    root = Path(cache_dir) if cache_dir else cache_folder("reference")
+    facts = [str(torch_dtype(model.dtype)), NUMERICS, device().type]
+    folder = weights_folder(model)  # on every rank: each host will load from it, and nobody waits for a download
+    key = weights_digest(folder, facts) if ranks.rank() == 0 else None
+    return root / str(ranks.broadcast(key))
+
+
+def _score_items(module: nn.Module, items: dict[str, tuple[TokenizedItems, int]], budget: int) -> dict[str, np.ndarray]:
+    """Log-probs of the tokens of each item. Longest first, dealt to the ranks in turn, cut into forwards by the token
+    budget; every rank makes as many."""
+    keys = sorted(items, key=lambda k: -int(items[k][0].lengths_N[items[k][1]]))
+    batches = [_batches(keys[r :: ranks.num_ranks()], items, budget) for r in range(ranks.num_ranks())]
+    mine, count = batches[ranks.rank()], max(len(b) for b in batches)
+    scored: dict[str, np.ndarray] = {}
+    for i in range(count):
+        chosen = mine[i] if i < len(mine) else []
+        merged = _join([items[key] for key in chosen])
+        with torch.no_grad():
+            logps_R = module(pack(merged, np.arange(len(merged)), device())).float().cpu().numpy()
+        pieces = np.split(logps_R, np.cumsum(merged.lengths_N - 1)[:-1]) if chosen else []  # else: filler
+        scored |= {key: np.append(np.float32(0), piece) for key, piece in zip(chosen, pieces, strict=True)}
+    return {key: logps for part in ranks.gather(scored) for key, logps in part.items()}
+
+
+def _batches(keys: list[str], items: dict[str, tuple[TokenizedItems, int]], budget: int) -> list[list[str]]:
+    batches: list[list[str]] = []
+    room = 0
+    for key in keys:
+        tokens, row = items[key]
+        length = int(tokens.lengths_N[row])
+        if not batches or length > room:
+            batches.append([])
+            room = budget
+        batches[-1].append(key)
+        room -= length
+    return batches
+
+
+def _join(rows: list[tuple[TokenizedItems, int]]) -> TokenizedItems:
+    ids = [tokens.ids(row) for tokens, row in rows]
+    offsets = np.cumsum([0, *(len(i) for i in ids)])
+    boundaries = np.array([tokens.instruction_lengths_N[row] for tokens, row in rows], dtype=np.int64)
+    return TokenizedItems(np.concatenate(ids) if ids else np.zeros(0, np.int32), offsets, boundaries)
+
+
+def _read_cache(folder: Path, wanted: Container[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """What the cache knows of the items in `wanted`."""
+    for part in sorted(folder.glob("part-*.parquet")):
+        try:
+            table = pq.read_table(part, schema=_SCHEMA).combine_chunks()
+        except pa.ArrowInvalid as error:
+            logger.warning("%s is damaged and set aside; its items are scored again: %s", part, error)
+            os.replace(part, part.with_name(f"damaged-{part.name}"))
+            continue
+        ends = table["logps"].chunk(0).offsets.to_numpy() if table.num_rows else np.zeros(1)
+        values = table["logps"].chunk(0).values.to_numpy() if table.num_rows else np.zeros(0)
+        for i, key in enumerate(table["item"].to_pylist()):
+            if key in wanted:
+                yield key, values[ends[i] : ends[i + 1]]
+
+
+def _append(folder: Path, scored: dict[str, np.ndarray]) -> None:
+    """A part is written aside and renamed: a killed run leaves whole parts only, and the next goes on from them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / f".{uuid.uuid4().hex}"
+    pq.write_table(pa.table([list(scored), list(scored.values())], schema=_SCHEMA), aside)
+    sync_file(aside)  # else a host that loses power may keep the name without the contents
+    os.replace(aside, folder / f"part-{uuid.uuid4().hex}.parquet")
+    sync_folder(folder)

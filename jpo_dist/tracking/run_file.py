@@ -1,0 +1,38 @@
+"""`run.json`: which MLflow run a run folder belongs to, and where its SQLite file is."""
+
+from pathlib import Path
+from typing import Any
+
+from jpo_dist.config import TrackingConfig
+from jpo_dist.files import read_json, write_json
+
+RUN_FILE = "run.json"
+
+
+def tracking_uri(config: TrackingConfig, run_dir: str | Path) -> str | None:
+    """The server's address, or None when nothing is tracked. SQLite paths are absolute: each process has its own cwd.
+
+    A relative SQLite path counts from the folder in which the run was first started.
+    """
+    if config.uri == "none":
+        return None
+    if config.uri is None:
+        return f"sqlite:///{Path(run_dir).resolve().parent / 'mlflow.db'}"
+    database = sqlite_path(config.uri)
+    if database is None or database.is_absolute():
+        return config.uri
+    known = read_json(Path(run_dir) / RUN_FILE).get("mlflow", {}).get("sqlite", {})
+    return str(known.get(config.uri) or f"sqlite:///{database.resolve()}")
+
+
+def sqlite_path(uri: str) -> Path | None:
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def update_run_file(run_dir: Path, **fields: Any) -> dict[str, Any]:
+    """Set fields of the `mlflow` entry of run.json, leaving what others wrote there; returns the entry."""
+    everything = read_json(run_dir / RUN_FILE)
+    entry = {**everything.get("mlflow", {}), **fields}
+    if entry != everything.get("mlflow"):
+        write_json(run_dir / RUN_FILE, {**everything, "mlflow": entry})
+    return entry

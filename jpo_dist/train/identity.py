@@ -1,0 +1,74 @@
+"""What makes a run the same run: comparisons, order, weights it began from, objective."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from jpo_dist.checkpoint.commit import Commit
+from jpo_dist.config import JpoConfig, reference_model
+from jpo_dist.model.files import weights_mark
+from jpo_dist.records.comparisons import digest
+from jpo_dist.train.setup import Setup
+
+WEIGHTS_OF_MODEL, WEIGHTS_OF_REFERENCE = "model.path", "reference.path"
+IDENTITY = "tokens:"
+"""Begins the identities that cover the tokens themselves; earlier ones covered their number, and began with nothing."""
+
+
+class ResumeError(ValueError):
+    """The run folder holds a run that this configuration does not continue."""
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """What a resumed run needs beside weights and optimizer. `step` steps are done; the next is `plan.step(step)`."""
+
+    step: int = 0
+    nonfinite_steps: int = 0
+    nonfinite_in_a_row: int = 0
+    plan: str = ""
+    """Identity of the comparisons and their order: not equal, and the run is another one."""
+    method: dict[str, Any] = field(default_factory=dict)
+    """What else makes it another run, by key, as `method_of` has it. Commits of earlier versions have none."""
+
+
+def plan_identity(setup: Setup) -> str:
+    """Equal for runs that see the same comparisons, as the same tokens, in the same order."""
+    train = setup.config.train
+    order = [train.comparisons_per_step, train.shuffle, train.sample_by, train.seed, setup.plan.num_steps]
+    return IDENTITY + digest([setup.dataset.comparisons.fingerprint, setup.dataset.tokens.contents(), order])
+
+
+def start_of(config: JpoConfig) -> dict[str, Any]:
+    """What the weights of a commit are changes of: DeepSpeed loads an adapter into any base that it fits."""
+    return {
+        WEIGHTS_OF_MODEL: weights_mark(config.model),
+        **_flat("model.lora", config.model.lora, but="merge_on_export"),
+    }
+
+
+def method_of(config: JpoConfig) -> dict[str, Any]:
+    """`start_of`, and what the loss measures by and against. How it is minimised (optim) may change during a run."""
+    reference = {WEIGHTS_OF_REFERENCE: weights_mark(reference_model(config))}
+    made: dict[str, Any] = json.loads(json.dumps(start_of(config) | reference | _flat("objective", config.objective)))
+    return made
+
+
+def _flat(name: str, section: BaseModel, but: str = "") -> dict[str, Any]:
+    return {f"{name}.{key}": value for key, value in section.model_dump(mode="json").items() if key != but}
+
+
+def check_method(resumed: Commit | None, method: dict[str, Any], config: JpoConfig) -> None:
+    """Raises ResumeError where `method` is not what the run of `resumed` began with."""
+    if resumed is None:
+        return
+    before = resumed.facts["state"].get("method", {})
+    for key, now in method.items():
+        if key not in before or before[key] == now:
+            continue
+        where = f"the commit of step {resumed.step} in run.dir ({config.run.dir}) was written with"
+        if key in (WEIGHTS_OF_MODEL, WEIGHTS_OF_REFERENCE):
+            raise ResumeError(f"{where} other weights than those of {key} now; set it back, or use another run.dir")
+        raise ResumeError(f"{where} {key}={before[key]}, now it is {now}; set it back, or use another run.dir")

@@ -1,0 +1,78 @@
+"""What is wrong with a config, said as key, value, rule and fix."""
+
+import difflib
+from typing import Any, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel
+
+from launcher.config.kinds import RunConfig
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used: key, value, rule, fix."""
+
+
+def where_and_why(error: Exception) -> str:
+    """An error of a file in one line, with its place: libraries spread both over several, and a command ends in one."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        during = f" ({error.context})" if error.context else ""
+        return f", line {error.problem_mark.line + 1}: {error.problem}{during}; correct it"
+    key = getattr(error, "full_key", None)
+    return f": {key}: {first_line(error)}" if key else f": {first_line(error)}"
+
+
+def first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def explain(problem: Any, kind: type[BaseModel] = RunConfig) -> str:
+    """pydantic's report of one problem as key, value, rule, fix."""
+    location = [str(part) for part in problem["loc"] if not str(part).startswith(("list[", "literal[", "function-"))]
+    if location[-1:] == ["str"]:  # pydantic's name for a branch of `str | list[str]`
+        location.pop()
+    key, rule = ".".join(location), problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "missing":
+        return f"{key} is required; add it"
+    if problem["type"] == "extra_forbidden":
+        return f"{key} is not a setting; {_nearest(location, kind)}"
+    if problem["type"] == "value_error":
+        return f"{key}{'.' if key and not rule.startswith(' ') else ''}{rule}"  # of a key in it, or of it itself
+    return f"{key} ({problem['input']!r}): {rule[0].lower()}{rule[1:]}"
+
+
+def _nearest(location: list[str], kind: type[BaseModel]) -> str:
+    """What an unknown key may have been meant to be; of an entry of a list, in the same entry."""
+    known = sorted(known_keys(kind)) if len(location) > 1 else sorted(kind.model_fields)
+    plain = [part for part in location if not part.isdigit()]
+    section, written = ".".join(plain[:-1]), ".".join([*location[:-1], ""])
+    here = {name: written + name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == section}
+    near = difflib.get_close_matches(".".join(plain), known, n=1, cutoff=0.4)
+    if near:
+        return f"did you mean {here.get(near[0], near[0])}?"
+    return f"known there: {', '.join(here.values()) or ', '.join(known)}"
+
+
+def model_in(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
+    """The section behind an annotation, also behind `list[…]` and `… | None`; and whether there may be several."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation, False
+    if "Literal" in str(get_origin(annotation)):
+        return None, False
+    for part in get_args(annotation):
+        kind, many = model_in(part)
+        if kind is not None:
+            return kind, many or get_origin(annotation) is list
+    return None, False
+
+
+def known_keys(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
+    """Every dotted key with its documentation; entries of a list without their number."""
+    keys: dict[str, str] = {}
+    for name, field in model.model_fields.items():
+        kind, _ = model_in(field.annotation)
+        if kind is not None:
+            keys |= known_keys(kind, f"{prefix}{name}.")
+        else:
+            keys[prefix + name] = field.description or ""
+    return keys

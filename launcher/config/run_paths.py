@@ -1,0 +1,70 @@
+"""Paths in a config: made absolute for workers that start elsewhere, refused where a Ray job would lose them."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from jpo_dist.records.comparisons import SPLITS
+from launcher.config.explain import ConfigError
+from launcher.config.kinds import RunConfig
+
+
+def absolute(config: RunConfig) -> RunConfig:
+    """Local paths made absolute: Ray workers do not start in the driver's folder. Hub ids and URIs stay as they are.
+
+    Raises ConfigError for a relative run.dir in a Ray job.
+    """
+    refuse_lost("run.dir", config.run.dir)
+
+    def fix(where: Any) -> Any:
+        if isinstance(where, list):
+            return [fix(one) for one in where]
+        folder, _, split = (where or "").rpartition(":")
+        if folder and (split in SPLITS or Path(folder).expanduser().is_dir()):
+            return f"{fix(folder)}:{split}"
+        if where is None or ":" in where.split("/")[0]:
+            return where
+        is_local = Path(where).exists() or any(c in where for c in "*?[") or where.startswith((".", "~"))
+        return str(Path(where).expanduser().absolute()) if is_local else where
+
+    run_dir = str(Path(config.run.dir).expanduser().absolute())
+    tracking = config.tracking.uri
+    if tracking and tracking.startswith("sqlite:///") and not tracking.startswith("sqlite:////"):
+        tracking = f"sqlite:///{Path(tracking.removeprefix('sqlite:///')).absolute()}"
+    return config.model_copy(
+        update={
+            "run": config.run.model_copy(update={"dir": run_dir}),
+            "model": config.model.model_copy(update={"path": fix(config.model.path)}),
+            "data": config.data.model_copy(
+                update={"train": fix(config.data.train), "validation": fix(config.data.validation)}
+            ),
+            "reference": config.reference.model_copy(
+                update={"path": fix(config.reference.path), "cache_dir": fix(config.reference.cache_dir)}
+            ),
+            "evaluate": config.evaluate.model_copy(
+                update={"policy": fix(config.evaluate.policy), "instructions": fix(config.evaluate.instructions)}
+            ),
+            "tracking": config.tracking.model_copy(update={"uri": tracking}),
+        }
+    )
+
+
+def refuse_lost(key: str, folder: str | Path) -> None:
+    """Raises ConfigError where this is a Ray job and what it writes to `folder` would be lost with it."""
+    if ray_job():
+        refuse_relative(key, str(folder))
+
+
+def refuse_relative(key: str, folder: str) -> None:
+    if not (Path(folder).expanduser().is_absolute() or "://" in folder):
+        raise ConfigError(
+            f"{key} ({folder}) must be absolute in a Ray job: relative, it would lie in the unpacked copy of the code "
+            f"on the head, which Ray deletes; use a folder that all hosts see"
+        )
+
+
+def ray_job() -> str | None:
+    """Submission id of the Ray job that this process is the driver of."""
+    about = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    return about.get("metadata", {}).get("job_submission_id")

@@ -1,0 +1,21 @@
+"""Exporting as the driver sees it."""
+
+from pathlib import Path
+from typing import Any
+
+from launcher.config.kinds import RunConfig
+from launcher.config.load import parse
+from launcher.stages.ranked import run_ranked
+
+
+def export(config: RunConfig) -> Path:
+    """Write the newest valid commit as a Hugging Face folder. Returns the folder."""
+    run_ranked(export_worker, config)
+    return Path(config.run.dir) / "export"
+
+
+def export_worker(payload: dict[str, Any]) -> None:
+    from jpo_dist.train.resume import export_commit
+
+    config = parse(payload["config"])
+    export_commit(config, config.cluster.collective_timeout_s, elastic=config.cluster.is_elastic)

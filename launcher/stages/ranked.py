@@ -1,0 +1,57 @@
+"""The stages behind the commands: what the driver does before, around and after the ranked processes.
+
+The same function runs in three places: Ray workers, processes that torchrun has started, or this process alone.
+"""
+
+import importlib.metadata
+import importlib.util
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cluster.secrets import load_secrets
+from launcher.config.explain import ConfigError
+from launcher.config.kinds import RunConfig
+
+logger = logging.getLogger(__name__)
+
+Entry = Callable[[dict[str, Any]], None]
+
+
+def run_ranked(entry: Entry, config: RunConfig) -> None:
+    """Run `entry` on every rank and wait. Raises what a rank raised.
+
+    Under torchrun this process is a rank already and Ray need not be installed; with cluster.workers=0 it is the only
+    one; else Ray starts the ranks.
+    """
+    load_secrets(config.cluster.secrets)
+    payload: dict[str, Any] = {"config": config.model_dump(mode="json"), "under_ray": False}
+    if under_torchrun() or config.cluster.workers == 0:
+        entry(payload)
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            from jpo_dist.model.engine import disconnect
+
+            disconnect()
+        return
+    if importlib.util.find_spec("ray") is None:
+        raise ConfigError(
+            f"cluster.workers ({config.cluster.workers}) needs Ray, which is not installed; install it, set "
+            "cluster.workers=0 to train in this process, or start with torchrun"
+        )
+    from cluster.ray_train import launch
+
+    payload["under_ray"] = True
+    env = {"JPO_CACHE": os.environ["JPO_CACHE"]} if "JPO_CACHE" in os.environ else {}
+    storage = str(Path(config.run.dir) / "ray")
+    launch(entry, payload, config.cluster, run_name=config.run.name, storage=storage, env=env)
+
+
+def under_torchrun() -> bool:
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def is_driver() -> bool:
+    """One process writes config and tracking: the one that was typed, or rank 0 under torchrun."""
+    return int(os.environ.get("RANK", "0")) == 0
