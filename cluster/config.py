@@ -55,7 +55,7 @@ class ClusterConfig(BaseModel):
     env: dict[str, str] = {}
     """More environment variables for the workers: HF_HOME, NCCL_DEBUG, GLOO_SOCKET_IFNAME (where a host has several
     networks). No secrets: Ray's job API returns them in clear."""
-    secrets: dict[str, str] = {}
+    secrets: dict[str, str] = Field(default={}, json_schema_extra={"references": True})
     """Secret variables by where every host has them itself: `env` (in the environment of its `ray start`) or the path
     of a file with the value. For example HF_TOKEN: env, MLFLOW_TRACKING_PASSWORD: /run/secrets/mlflow."""
 

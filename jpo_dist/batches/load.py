@@ -3,7 +3,7 @@
 from typing import Any
 
 from jpo_dist.batches.prepare import Prepared, prepare
-from jpo_dist.config import JpoConfig
+from jpo_dist.config.run import JpoConfig
 from jpo_dist.data import read
 from jpo_dist.data.locate import validation_of
 from jpo_dist.records.comparisons import ComparisonSet

@@ -14,7 +14,7 @@ import numpy as np
 from jpo_dist.batches.micro_steps import NO_LIMIT, Room, Sizes, connected, micro_steps, spread
 from jpo_dist.batches.order import epoch_order, groups
 from jpo_dist.batches.prepare import Prepared
-from jpo_dist.config import TrainConfig
+from jpo_dist.config.sections import TrainConfig
 
 
 @dataclass(frozen=True)

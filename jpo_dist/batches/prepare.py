@@ -10,7 +10,7 @@ from filelock import FileLock
 from jpo_dist.batches.shared_prefix import shared_prefixes, trunks
 from jpo_dist.batches.template import chat_template
 from jpo_dist.batches.tokenize import TokenizedItems, tokenize
-from jpo_dist.config import DataConfig, TrainConfig
+from jpo_dist.config.sections import DataConfig, TrainConfig
 from jpo_dist.paths import cache_folder
 from jpo_dist.records.comparisons import ComparisonSet, digest
 

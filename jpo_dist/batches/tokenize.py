@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from jpo_dist.batches.template import Template, instruction_text, make_template
-from jpo_dist.config import TokensConfig
+from jpo_dist.config.sections import TokensConfig
 from jpo_dist.records.comparisons import Item
 
 

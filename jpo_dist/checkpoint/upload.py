@@ -25,7 +25,7 @@ from jpo_dist.checkpoint.commit import (
 )
 from jpo_dist.checkpoint.manifest import ManifestError
 from jpo_dist.checkpoint.store import Store, Stored
-from jpo_dist.config import JpoConfig
+from jpo_dist.config.run import JpoConfig
 from jpo_dist.distributed import ranks
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from jpo_dist.config import Count, Fraction, ModelConfig, Positive, Section
+from jpo_dist.config.base import Count, Fraction, Positive, Section
+from jpo_dist.config.sections import ModelConfig
 from jpo_dist.data.layouts import COLUMNS
 from jpo_dist.pairing.config import WITHIN, PairConfig
 

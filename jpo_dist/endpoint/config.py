@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from jpo_dist.config import Count, NonNegative, Positive, Section
+from jpo_dist.config.base import Count, NonNegative, Positive, Section
 
 Limit = Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jpo_dist.config import JpoConfig
+from jpo_dist.config.run import JpoConfig
 from jpo_dist.estimate.hardware import Device, Link
 from jpo_dist.estimate.memory import Memory
 from jpo_dist.estimate.step_time import StepTime

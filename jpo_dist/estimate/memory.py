@@ -5,7 +5,7 @@ Legend: P parameters, T trained ones, W ranks, w bytes of an element of the weig
 
 from typing import NamedTuple
 
-from jpo_dist.config import JpoConfig
+from jpo_dist.config.run import JpoConfig
 from jpo_dist.estimate.model_shape import Activations, ModelShape
 from jpo_dist.estimate.zero3_gathers import forward_order, gathered, training_order
 from jpo_dist.model.device import torch_dtype

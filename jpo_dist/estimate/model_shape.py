@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import AttentionInterface, AutoModelForCausalLM
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from jpo_dist.config import ModelConfig
+from jpo_dist.config.sections import ModelConfig
 from jpo_dist.model.adapter import add_adapter
 from jpo_dist.model.attention import SEGMENTS, segment_attention
 from jpo_dist.model.device import torch_dtype

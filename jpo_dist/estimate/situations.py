@@ -7,7 +7,7 @@ import numpy as np
 
 from jpo_dist.batches.plan import make_plan
 from jpo_dist.batches.prepare import Prepared
-from jpo_dist.config import JpoConfig
+from jpo_dist.config.run import JpoConfig
 from jpo_dist.estimate.advice import Situation, ranks_fed, tokens_of
 from jpo_dist.estimate.hardware import Device, Link, link_of
 from jpo_dist.estimate.memory import memory

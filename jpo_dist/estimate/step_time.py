@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jpo_dist.config import JpoConfig
+from jpo_dist.config.run import JpoConfig
 from jpo_dist.estimate.hardware import Device, Link
 from jpo_dist.estimate.memory import traced
 from jpo_dist.estimate.model_shape import ModelShape

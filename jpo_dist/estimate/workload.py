@@ -9,7 +9,7 @@ import numpy as np
 
 from jpo_dist.batches.plan import Plan, Step
 from jpo_dist.batches.prepare import Prepared
-from jpo_dist.config import TrainConfig
+from jpo_dist.config.sections import TrainConfig
 from jpo_dist.objective.reference import groups
 from jpo_dist.objective.reference_cache import ITEMS_PER_PART
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from jpo_dist.config import EngineConfig
+from jpo_dist.config.engine import EngineConfig
 from jpo_dist.estimate.model_shape import ModelShape, Part
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from jpo_dist.config import Section
+from jpo_dist.config.base import Section
 
 
 class EvaluateConfig(Section):

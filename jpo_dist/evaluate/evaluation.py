@@ -10,7 +10,7 @@ import numpy as np
 
 from jpo_dist.batches.load import load_data
 from jpo_dist.batches.prepare import Prepared
-from jpo_dist.config import JpoConfig
+from jpo_dist.config.run import JpoConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.evaluate.pass_rate import pass_rate, policy_model, read_tasks
 from jpo_dist.intervals import bootstrap_interval

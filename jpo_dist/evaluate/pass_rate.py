@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jpo_dist.config import JpoConfig, ModelConfig, model_at
+from jpo_dist.config.run import JpoConfig, model_at
+from jpo_dist.config.sections import ModelConfig
 from jpo_dist.evaluate.constraints import Constraint, passes
 from jpo_dist.generate.local import generate
 from jpo_dist.intervals import bootstrap_interval

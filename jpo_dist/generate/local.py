@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from jpo_dist.batches.template import make_template
 from jpo_dist.batches.tokenize import encode_instructions
-from jpo_dist.config import ModelConfig
+from jpo_dist.config.sections import ModelConfig
 from jpo_dist.model.device import device, torch_dtype
 from jpo_dist.model.files import pretrained
 from jpo_dist.records.comparisons import Item

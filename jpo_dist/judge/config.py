@@ -4,7 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from jpo_dist.config import Count, NonNegative, Section, TrackingConfig
+from jpo_dist.config.base import Count, NonNegative, Section
+from jpo_dist.config.sections import TrackingConfig
 from jpo_dist.endpoint.config import BudgetConfig, EndpointConfig
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
-from jpo_dist.config import LoraConfig, ModelConfig
+from jpo_dist.config.sections import LoraConfig, ModelConfig
 from jpo_dist.model.files import pretrained
 
 

@@ -2,7 +2,8 @@
 
 from torch import nn
 
-from jpo_dist.config import EngineConfig, ModelConfig, OptimConfig
+from jpo_dist.config.engine import EngineConfig
+from jpo_dist.config.sections import ModelConfig, OptimConfig
 from jpo_dist.model.device import device, torch_dtype
 from jpo_dist.model.engine import Engine, deepspeed_config, freeze, partitioned
 from jpo_dist.model.load import load_model

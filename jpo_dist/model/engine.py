@@ -28,7 +28,8 @@ import torch
 from torch import nn
 from transformers.integrations.deepspeed import HfDeepSpeedConfig
 
-from jpo_dist.config import EngineConfig, OffloadConfig, OptimConfig
+from jpo_dist.config.engine import EngineConfig, OffloadConfig
+from jpo_dist.config.sections import OptimConfig
 
 TAG = "engine"  # the folder of DeepSpeed's shards inside one of our commits
 

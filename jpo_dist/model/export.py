@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from jpo_dist.config import JpoConfig
+from jpo_dist.config.run import JpoConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.model.adapter import base_config, merge_adapter
 from jpo_dist.model.engine import Engine

@@ -16,7 +16,7 @@ import torch
 from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-from jpo_dist.config import ModelConfig
+from jpo_dist.config.sections import ModelConfig
 from jpo_dist.model.device import torch_dtype
 from jpo_dist.paths import cache_folder, resolve
 

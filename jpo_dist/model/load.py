@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from jpo_dist.config import ModelConfig
+from jpo_dist.config.sections import ModelConfig
 from jpo_dist.model.adapter import add_adapter
 from jpo_dist.model.attention import NO_ATTENTION_FUNCTION, SEGMENTS
 from jpo_dist.model.device import torch_dtype

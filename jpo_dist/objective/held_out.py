@@ -5,7 +5,7 @@ import torch
 
 from jpo_dist.batches.plan import Plan, make_plan
 from jpo_dist.batches.prepare import Prepared
-from jpo_dist.config import ObjectiveConfig, TrainConfig
+from jpo_dist.config.sections import ObjectiveConfig, TrainConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.objective import metrics, scores
 from jpo_dist.objective.reference import Reference

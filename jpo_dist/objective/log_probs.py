@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from jpo_dist.batches.tokenize import tokenize
-from jpo_dist.config import EngineConfig, ReferenceConfig, TokensConfig
+from jpo_dist.config.engine import EngineConfig
+from jpo_dist.config.sections import ReferenceConfig, TokensConfig
 from jpo_dist.data.config import ReferenceScoresConfig
 from jpo_dist.model.engine import connect
 from jpo_dist.model.load import load_tokenizer

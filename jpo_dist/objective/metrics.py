@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from jpo_dist.batches.plan import Step
-from jpo_dist.config import ObjectiveConfig
+from jpo_dist.config.sections import ObjectiveConfig
 from jpo_dist.objective import losses
 from jpo_dist.objective.scores import Scores
 from jpo_dist.records.comparisons import INSTRUCTION, RESPONSE

@@ -12,7 +12,9 @@ import torch
 from jpo_dist.batches.plan import MicroStep
 from jpo_dist.batches.prepare import Prepared
 from jpo_dist.batches.tokenize import TokenizedItems
-from jpo_dist.config import EngineConfig, JpoConfig, ModelConfig, reference_model
+from jpo_dist.config.engine import EngineConfig
+from jpo_dist.config.run import JpoConfig, reference_model
+from jpo_dist.config.sections import ModelConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.model.adapter import adapter_off
 from jpo_dist.model.build import load_frozen

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from jpo_dist.batches.tokenize import TokenizedItems
-from jpo_dist.config import EngineConfig, ModelConfig
+from jpo_dist.config.engine import EngineConfig
+from jpo_dist.config.sections import ModelConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.files import sync_file, sync_folder
 from jpo_dist.model.build import load_frozen

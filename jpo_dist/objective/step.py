@@ -7,7 +7,7 @@ import torch
 from jpo_dist.batches.plan import Step
 from jpo_dist.batches.prefetch import ahead
 from jpo_dist.batches.prepare import Prepared
-from jpo_dist.config import ObjectiveConfig
+from jpo_dist.config.sections import ObjectiveConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.model.device import device
 from jpo_dist.model.engine import Engine, StepOutcome

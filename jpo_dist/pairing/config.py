@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from jpo_dist.config import Count, NonNegative, Section
+from jpo_dist.config.base import Count, NonNegative, Section
 
 Policy = Literal["conditional", "random", "similar", "dissimilar", "bucketed", "hard", "balanced", "assumed_wins"]
 Among = Literal["random", "similar", "dissimilar", "bucketed", "balanced"]

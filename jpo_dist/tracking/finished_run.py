@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jpo_dist.config import RunSection, TrackingConfig
+from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.tracking.metrics_file import Spool
 from jpo_dist.tracking.writer import Writer, start_run
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from jpo_dist.config import RunSection, TrackingConfig
+from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.files import read_lines
 from jpo_dist.run_dir import OUTBOX
 from jpo_dist.tracking.outbox import ROWS_PER_BATCH

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from jpo_dist.config import TrackingConfig
+from jpo_dist.config.sections import TrackingConfig
 from jpo_dist.files import read_json, write_json
 
 RUN_FILE = "run.json"

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import yaml
 
-from jpo_dist.config import RunSection, TrackingConfig
+from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.files import read_json
 from jpo_dist.redact import redact
 from jpo_dist.tracking.courier import Courier, CourierThread, brief

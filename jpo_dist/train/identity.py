@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from jpo_dist.checkpoint.commit import Commit
-from jpo_dist.config import JpoConfig, reference_model
+from jpo_dist.config.run import JpoConfig, reference_model
 from jpo_dist.model.files import weights_mark
 from jpo_dist.records.comparisons import digest
 from jpo_dist.train.setup import Setup

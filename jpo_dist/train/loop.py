@@ -11,7 +11,8 @@ from typing import Any
 from jpo_dist.batches.plan import Step
 from jpo_dist.batches.prefetch import ahead
 from jpo_dist.checkpoint.upload import carrier, find_commit, open_run
-from jpo_dist.config import JpoConfig, OptimConfig
+from jpo_dist.config.run import JpoConfig
+from jpo_dist.config.sections import OptimConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.distributed.fault_injection import fault_point
 from jpo_dist.distributed.network import network_facts

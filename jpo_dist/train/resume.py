@@ -8,7 +8,7 @@ from typing import Any
 from jpo_dist.checkpoint.commit import Commit, commit, restore_rng, rng_state
 from jpo_dist.checkpoint.reshard import discard, reshape
 from jpo_dist.checkpoint.upload import Carrier, find_commit, store_of
-from jpo_dist.config import JpoConfig
+from jpo_dist.config.run import JpoConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.distributed.rng import seed_rng
 from jpo_dist.model.build import build_policy

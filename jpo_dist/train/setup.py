@@ -8,7 +8,7 @@ import torch
 from jpo_dist.batches.load import load_data, require_comparisons
 from jpo_dist.batches.plan import Plan, make_plan
 from jpo_dist.batches.prepare import Prepared
-from jpo_dist.config import JpoConfig
+from jpo_dist.config.run import JpoConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.model.build import build_policy
 from jpo_dist.model.device import device

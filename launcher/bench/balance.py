@@ -15,7 +15,7 @@ import pyarrow as pa
 from jpo_dist.batches.load import load_data
 from jpo_dist.batches.plan import MicroStep, Plan, Step, make_plan
 from jpo_dist.batches.prepare import Prepared
-from jpo_dist.config import TrainConfig
+from jpo_dist.config.sections import TrainConfig
 from jpo_dist.data import read
 from jpo_dist.model.device import device
 from jpo_dist.model.load import attention_share, load_tokenizer

@@ -14,7 +14,7 @@ import numpy as np
 from jpo_dist.batches.plan import make_plan
 from jpo_dist.batches.prepare import Prepared
 from jpo_dist.batches.shared_prefix import trunks
-from jpo_dist.config import JpoConfig
+from jpo_dist.config.run import JpoConfig
 from jpo_dist.data import read
 from jpo_dist.distributed import ranks
 from jpo_dist.model.engine import StepOutcome

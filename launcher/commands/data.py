@@ -33,10 +33,10 @@ def build(
 ) -> None:
     """Sources to one set: read, pair, mix, split by instruction. Leaves the set and its report in `output`."""
     with explained():
+        from jpo_dist.config.load import load_as
         from jpo_dist.data.build import build as build_set
         from jpo_dist.data.build import lines, write
         from jpo_dist.data.config import BuildConfig
-        from launcher.config.load import load_as
         from launcher.config.run_paths import refuse_lost
 
         settings = load_as(BuildConfig, config, overrides)

@@ -7,9 +7,9 @@ from launcher.console import explained, say
 def command(config: ConfigPath, overrides: Overrides = None) -> None:
     """Label candidate comparisons with a judge: an LLM, a program that checks, or a reward model."""
     with explained():
+        from jpo_dist.config.load import load_as
         from jpo_dist.judge.report import OUTCOMES
         from launcher.config.kinds import JudgeRunConfig
-        from launcher.config.load import load_as
         from launcher.stages.judge import run
 
         settings = load_as(JudgeRunConfig, config, overrides)

@@ -6,7 +6,7 @@ import yaml
 from pydantic import BaseModel
 
 from cluster.config import ClusterConfig
-from jpo_dist.config import JpoConfig
+from jpo_dist.config.run import JpoConfig
 from jpo_dist.data.config import BuildConfig
 from jpo_dist.evaluate.config import EvaluateConfig
 from jpo_dist.judge.config import JudgeConfig

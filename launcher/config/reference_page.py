@@ -7,8 +7,8 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from jpo_dist.config.explain import model_in
 from jpo_dist.data.config import BuildConfig
-from launcher.config.explain import model_in
 from launcher.config.kinds import JudgeRunConfig, RunConfig
 
 HEADER = """# Settings

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from jpo_dist.config.explain import ConfigError
 from jpo_dist.records.comparisons import SPLITS
-from launcher.config.explain import ConfigError
 from launcher.config.kinds import RunConfig
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.config import ClusterConfig
+from jpo_dist.config.load import flatten
 from jpo_dist.data.read import read_candidates
 from jpo_dist.fan_out import Spread, here
 from jpo_dist.judge import report as judge_report
@@ -15,7 +16,6 @@ from jpo_dist.judge.config import JudgeConfig
 from jpo_dist.judge.judging import judge, left_over, write
 from jpo_dist.judge.verdict import Candidate, Judged
 from launcher.config.kinds import JudgeRunConfig
-from launcher.config.load import flatten
 from launcher.config.run_paths import refuse_lost
 from launcher.show import judge_page
 

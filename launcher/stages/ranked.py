@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.secrets import load_secrets
-from launcher.config.explain import ConfigError
+from jpo_dist.config.explain import ConfigError
 from launcher.config.kinds import RunConfig
 
 logger = logging.getLogger(__name__)

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 from cluster.errors import ClusterError
 from cluster.secrets import ray_token
-from launcher.config.explain import ConfigError
+from jpo_dist.config.explain import ConfigError
+from jpo_dist.config.load import load_as
 from launcher.config.kinds import JudgeRunConfig, RunConfig, kind_of
-from launcher.config.load import load_as
 from launcher.config.run_paths import refuse_relative
 from launcher.console import FAILURE, TERMINATED, err, out
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from cluster.errors import is_input
 from cluster.secrets import load_secrets
+from jpo_dist.config.load import flatten
 from jpo_dist.tracking.writer import Status, replay, start_run
 from launcher.config.kinds import RunConfig
-from launcher.config.load import flatten, parse, write
+from launcher.config.load import parse, write
 from launcher.config.run_paths import ray_job
 from launcher.show.progress import progress_of
 from launcher.stages.ranked import is_driver, run_ranked

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from jpo_dist.config import EngineConfig, OptimConfig
+from jpo_dist.config.engine import EngineConfig
+from jpo_dist.config.sections import OptimConfig
 from tests.support.procs import run_ranks
 
 pytestmark = pytest.mark.slow

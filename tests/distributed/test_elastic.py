@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jpo_dist.config import JpoConfig
+from jpo_dist.config.run import JpoConfig
 from jpo_dist.distributed import ranks
 from tests.support.commands import lines_of
 from tests.support.procs import Outcome, run_ranks

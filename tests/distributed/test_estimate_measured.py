@@ -7,7 +7,7 @@ from transformers import AutoConfig
 
 from jpo_dist.batches.load import load_data
 from jpo_dist.batches.plan import make_plan
-from jpo_dist.config import JpoConfig
+from jpo_dist.config.run import JpoConfig
 from jpo_dist.estimate.memory import memory
 from jpo_dist.estimate.model_shape import Passes, activations, model_shape
 from jpo_dist.estimate.step_time import Traffic, traffic

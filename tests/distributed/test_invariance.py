@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from jpo_dist.batches.prepare import prepare
-from jpo_dist.config import JpoConfig
+from jpo_dist.config.run import JpoConfig
 from tests.support import oracle
 from tests.support.procs import run_ranks
 from tests.support.runs import config_for, trajectory

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from jpo_dist.batches.prepare import prepare
-from jpo_dist.config import DataConfig, EngineConfig, ModelConfig, TrainConfig
+from jpo_dist.config.engine import EngineConfig
+from jpo_dist.config.sections import DataConfig, ModelConfig, TrainConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.model.engine import connect
 from jpo_dist.objective.reference_cache import cache_path, score_once

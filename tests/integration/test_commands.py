@@ -13,7 +13,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from jpo_dist.config import RunSection, TrackingConfig
+from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.tracking.writer import replay
 from tests.support.commands import Done, Files, Warm, jpo, lines_of, numbers
 

@@ -12,7 +12,7 @@ from tests.support.tiny import save_tiny
 
 CODE = """if True:
     import sys
-    from jpo_dist.config import ModelConfig
+    from jpo_dist.config.sections import ModelConfig
     from jpo_dist.model.load import load_model
     from jpo_dist.objective.reference import cache_path
     from tests.support.runs import config_for

@@ -17,7 +17,7 @@ from jpo_dist.checkpoint import upload as archive
 from jpo_dist.checkpoint.commit import CheckpointError, FencedError, ResumeRefused, commit
 from jpo_dist.checkpoint.store import Stored, StoreError
 from jpo_dist.checkpoint.upload import Carrier, find_commit, open_run
-from jpo_dist.config import JpoConfig
+from jpo_dist.config.run import JpoConfig
 from jpo_dist.distributed import ranks
 from tests.support.commands import Files, Warm, commits, lines_of, numbers, tiny_files, warm_commands
 from tests.support.procs import Outcome, run_ranks

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from jpo_dist.config import RunSection, TrackingConfig
+from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.run_dir import SPOOL
 from jpo_dist.tracking.metrics_file import Spool
 from jpo_dist.tracking.run_file import tracking_uri
@@ -183,7 +183,7 @@ def test_a_server_that_never_answers_holds_up_the_start_for_seconds_only(tmp_pat
 
 CHILD = """
 import sys, time
-from jpo_dist.config import RunSection, TrackingConfig
+from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.tracking.metrics_file import Spool
 from jpo_dist.tracking.writer import Writer
 uri, folder, first, last = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
@@ -322,7 +322,7 @@ def test_training_code_runs_where_mlflow_is_not_installed(tmp_path: Path) -> Non
     program = f"""
 import sys
 sys.modules["mlflow"] = None  # what a missing package looks like to import
-from jpo_dist.config import RunSection, TrackingConfig
+from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.tracking.metrics_file import Spool
 from jpo_dist.tracking.writer import Writer, start_run
 config, run = TrackingConfig(), RunSection(dir={str(tmp_path / "run")!r})

@@ -29,7 +29,7 @@ IMPORTABLE = {"PYTHONPATH": os.pathsep.join([str(HERE), str(ROOT)])}
 
 
 def undisturbed(values: dict[str, Any]) -> None:
-    from jpo_dist.config import JpoConfig
+    from jpo_dist.config.run import JpoConfig
     from jpo_dist.train.loop import run
 
     run(JpoConfig.model_validate(values), None, 60)
@@ -37,7 +37,7 @@ def undisturbed(values: dict[str, Any]) -> None:
 
 def disturbed(payload: dict[str, Any]) -> None:
     """The worker. Two ranks wait behind the commit of step 2 for a death, one behind that of step 4 for a host."""
-    from jpo_dist.config import JpoConfig
+    from jpo_dist.config.run import JpoConfig
     from jpo_dist.train.loop import run
 
     out, report = Path(payload["out"]), commit_reporter(ClusterConfig(**payload["cluster"]))

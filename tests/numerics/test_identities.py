@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from jpo_dist.batches.tokenize import TokenizedItems, tokenize
-from jpo_dist.config import DataConfig, ObjectiveConfig
+from jpo_dist.config.sections import DataConfig, ObjectiveConfig
 from jpo_dist.model.attention import SEGMENTS
 from jpo_dist.model.scorer import Scorer, pack
 from jpo_dist.objective.losses import comparison_losses, margins, total_margin

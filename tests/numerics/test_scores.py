@@ -14,7 +14,7 @@ from torch import nn
 
 from jpo_dist.batches.shared_prefix import trunks
 from jpo_dist.batches.tokenize import TokenizedItems, tokenize
-from jpo_dist.config import DataConfig
+from jpo_dist.config.sections import DataConfig
 from jpo_dist.model.attention import SEGMENTS, _has_varlen
 from jpo_dist.model.head import Shape
 from jpo_dist.model.head_shape import shape_of

@@ -5,7 +5,7 @@ import gc
 from pathlib import Path
 from typing import Any
 
-from jpo_dist.config import JpoConfig
+from jpo_dist.config.run import JpoConfig
 
 
 def resident(name: str) -> int:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from jpo_dist.batches.plan import make_plan
 from jpo_dist.batches.prepare import Prepared
-from jpo_dist.config import TrainConfig
+from jpo_dist.config.sections import TrainConfig
 from jpo_dist.data import read
 from tests.support.commands import Files
 

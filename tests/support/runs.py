@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from jpo_dist.config import JpoConfig
+from jpo_dist.config.run import JpoConfig
 from tests.support.tiny import PLAIN
 
 

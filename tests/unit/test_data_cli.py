@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from jpo_dist.config.explain import ConfigError
+from jpo_dist.config.load import load_as
 from jpo_dist.data.config import BuildConfig
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
 from jpo_dist.records.folder import write_set
 from launcher.commands.data import app
-from launcher.config.explain import ConfigError
-from launcher.config.load import load_as
 
 PAIRS = [{"instruction": "Say.", "response_0": "a", "response_1": "b", "feedback": verdict} for verdict in (0, 1)]
 BUILD = "sources: [{path: %s}]\noutput: %s\nsplit: {validation: 0.0, test: 0.0}\npairs: []\n"

@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 
 from jpo_dist.batches.plan import make_plan
 from jpo_dist.batches.prepare import Prepared
-from jpo_dist.config import EngineConfig, JpoConfig, ModelConfig, TrainConfig
+from jpo_dist.config.engine import EngineConfig
+from jpo_dist.config.run import JpoConfig
+from jpo_dist.config.sections import ModelConfig, TrainConfig
 from jpo_dist.estimate.advice import Situation, advice, ranks_fed, tokens_of
 from jpo_dist.estimate.hardware import Device, Link, link_of
 from jpo_dist.estimate.memory import PROCESS, memory

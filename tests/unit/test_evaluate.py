@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from jpo_dist.batches.tokenize import tokenize
-from jpo_dist.config import DataConfig, ModelConfig
+from jpo_dist.config.sections import DataConfig, ModelConfig
 from jpo_dist.evaluate import evaluation
 from jpo_dist.evaluate.evaluation import evaluate_policy
 from jpo_dist.evaluate.pass_rate import read_tasks

@@ -11,7 +11,7 @@ import pytest
 
 from jpo_dist.batches.prepare import prepare
 from jpo_dist.batches.tokenize import TokenizedItems
-from jpo_dist.config import DataConfig, TrainConfig
+from jpo_dist.config.sections import DataConfig, TrainConfig
 from jpo_dist.train.identity import ResumeError, check_method, method_of, plan_identity
 from jpo_dist.train.resume import restore
 from tests.support.runs import config_for

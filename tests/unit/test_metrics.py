@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from jpo_dist.config import ObjectiveConfig
+from jpo_dist.config.sections import ObjectiveConfig
 from jpo_dist.intervals import bootstrap_interval
 from jpo_dist.objective.losses import margins
 from jpo_dist.objective.metrics import Meter, by_protocol, column, comparison_columns, means

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jpo_dist.batches.plan import Plan, Step, make_plan
 from jpo_dist.batches.prepare import Prepared
-from jpo_dist.config import TrainConfig
+from jpo_dist.config.sections import TrainConfig
 from jpo_dist.objective.held_out import evaluation_plan
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
 

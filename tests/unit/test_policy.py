@@ -10,7 +10,7 @@ import torch
 import transformers as hf
 
 from jpo_dist.batches.tokenize import tokenize
-from jpo_dist.config import DataConfig, LoraConfig, ModelConfig
+from jpo_dist.config.sections import DataConfig, LoraConfig, ModelConfig
 from jpo_dist.model.adapter import add_adapter
 from jpo_dist.model.files import model_folder
 from jpo_dist.model.load import load_model, load_tokenizer

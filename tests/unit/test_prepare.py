@@ -11,7 +11,7 @@ from jpo_dist.batches import prepare as module
 from jpo_dist.batches.prepare import prepare, tokens_of
 from jpo_dist.batches.shared_prefix import shared_prefixes
 from jpo_dist.batches.tokenize import TokenizedItems
-from jpo_dist.config import DataConfig, TrainConfig
+from jpo_dist.config.sections import DataConfig, TrainConfig
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
 from tests.support.tiny import byte_tokenizer, comparisons
 

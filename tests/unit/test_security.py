@@ -12,12 +12,13 @@ import pytest
 from cluster.config import ClusterConfig
 from cluster.secrets import SecretError, load_secrets, ray_token
 from jpo_dist.checkpoint import manifest as manifests
-from jpo_dist.config import ModelConfig
+from jpo_dist.config.explain import ConfigError
+from jpo_dist.config.load import load_as
+from jpo_dist.config.sections import ModelConfig
 from jpo_dist.files import sha256
 from jpo_dist.model.load import load_model
-from launcher.config.explain import ConfigError
 from launcher.config.kinds import kind_of
-from launcher.config.load import load, load_as, parse
+from launcher.config.load import load, parse
 from launcher.config.run_paths import absolute, ray_job
 from launcher.console import explained
 from launcher.stages import submit

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from jpo_dist.batches.prepare import OverLongError, prepare
 from jpo_dist.batches.template import chat_template, instruction_text, make_template
 from jpo_dist.batches.tokenize import TokenizedItems, tokenize
-from jpo_dist.config import DataConfig, TrainConfig
+from jpo_dist.config.sections import DataConfig, TrainConfig
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item, Message
 from tests.support.tiny import CHAT_TEMPLATE, PLAIN, byte_tokenizer
 

@@ -6,18 +6,9 @@ Defaults live here and nowhere else. A string such as `5e-7`, which PyYAML does 
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    """A closed, frozen group of settings: an unknown key is an error, a value never changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+from jpo_dist.config.base import Count, Fraction, NonNegative, Positive, Section, is_commit
 
 
 class LoraConfig(Section):
@@ -31,10 +22,6 @@ class LoraConfig(Section):
     """Names of the layers that get an adapter. The head cannot be one of them."""
     merge_on_export: bool = False
     """Also export the base model with the adapter merged in."""
-
-
-def _is_commit(revision: str | None) -> bool:
-    return re.fullmatch("[0-9a-fA-F]{40}", revision or "") is not None
 
 
 class ModelConfig(Section):
@@ -56,7 +43,7 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _pinned_remote_code(self) -> Self:
-        if self.trust_remote_code and not _is_commit(self.revision):
+        if self.trust_remote_code and not is_commit(self.revision):
             raise ValueError(
                 f"trust_remote_code (true) needs revision (now {self.revision!r}) to be a 40-hex commit; pin it"
             )
@@ -188,68 +175,6 @@ class TrainConfig(Section):
         return self
 
 
-class OffloadConfig(Section):
-    """Where ZeRO keeps a partition that is not in use."""
-
-    device: Literal["none", "cpu", "nvme"] = "none"
-    nvme_path: str | None = None
-    pin_memory: bool = False
-
-    @model_validator(mode="after")
-    def _nvme_needs_a_path(self) -> Self:
-        if self.device == "nvme" and self.nvme_path is None:
-            raise ValueError("nvme_path (None) is needed with device=nvme; name a folder on that disk")
-        return self
-
-
-class EngineConfig(Section):
-    """DeepSpeed."""
-
-    zero_stage: Literal[0, 1, 2, 3] = 3
-    offload_optimizer: OffloadConfig = OffloadConfig()
-    offload_params: OffloadConfig = OffloadConfig()
-    """ZeRO-3 only."""
-    param_persistence_threshold: Annotated[int, Field(ge=0)] = 100_000
-    """ZeRO-3 keeps parameters of fewer elements than this on every rank."""
-    max_live_parameters: Count = 1_000_000_000
-    prefetch_bucket_size: Annotated[int, Field(ge=0)] = 50_000_000
-    max_reuse_distance: Annotated[int, Field(ge=0)] = 1_000_000_000
-    reduce_bucket_size: Count = 50_000_000
-    """Elements of gradient that are reduced at a time: a buffer of this size on every rank."""
-    sub_group_size: Count = 100_000_000
-    """ZeRO-3 updates this many parameters at a time: a copy of their gradients in float32."""
-    grad_accum_dtype: Literal["model", "float32"] = "model"
-    """What the gradients of micro-steps add up in: model.dtype, which rounds each sum, or float32, which takes 2 bytes
-    more of each parameter's share than bfloat16. ZeRO-2 and 3."""
-
-    @model_validator(mode="after")
-    def _offload_needs_partitions(self) -> Self:
-        if self.offload_params.device != "none" and self.zero_stage != 3:
-            raise ValueError(
-                f"offload_params needs zero_stage=3 (now {self.zero_stage}); parameters are whole below it"
-            )
-        if self.offload_optimizer.device != "none" and self.zero_stage == 0:
-            raise ValueError("offload_optimizer needs zero_stage 1, 2 or 3 (now 0)")
-        return self
-
-    @model_validator(mode="after")
-    def _accumulation_works(self) -> Self:
-        """Elsewhere DeepSpeed 0.19.8 refuses (ZeRO-0), takes an optimizer that rounds all the same (1), or never again
-        finds a gradient finite after one that was not (2, offloaded)."""
-        if self.grad_accum_dtype == "model" or self.zero_stage == 3:
-            return self
-        if self.zero_stage < 2:
-            raise ValueError(
-                f"grad_accum_dtype (float32) needs zero_stage 2 or 3 (now {self.zero_stage}); or use model"
-            )
-        if self.offload_optimizer.device != "none":
-            raise ValueError(
-                f"grad_accum_dtype (float32) does not go with zero_stage=2 and offload_optimizer "
-                f"({self.offload_optimizer.device}); use zero_stage=3, or model"
-            )
-        return self
-
-
 class CheckpointConfig(Section):
     """Commits to `<run.dir>/checkpoints`."""
 
@@ -311,57 +236,3 @@ class RunSection(Section):
     dir: str = Field(min_length=1)
     """Folder for checkpoints, metrics.jsonl, export and the resolved config; shared by all hosts."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "jpo"
-
-
-class JpoConfig(Section):
-    """Everything the method needs to know for one run."""
-
-    model: ModelConfig
-    data: DataConfig
-    objective: ObjectiveConfig = ObjectiveConfig()
-    reference: ReferenceConfig = ReferenceConfig()
-    optim: OptimConfig = OptimConfig()
-    train: TrainConfig = TrainConfig()
-    engine: EngineConfig = EngineConfig()
-    checkpoint: CheckpointConfig = CheckpointConfig()
-    tracking: TrackingConfig = TrackingConfig()
-    run: RunSection
-
-    @model_validator(mode="after")
-    def _reference_fits_the_policy(self) -> Self:
-        if self.reference.mode == "adapter_off" and not self.model.lora.rank:
-            raise ValueError(
-                "reference.mode (adapter_off) needs an adapter to switch off; set model.lora.rank, or use live"
-            )
-        if self.reference.mode == "adapter_off" and self.reference.path not in (None, self.model.path):
-            raise ValueError(
-                f"reference.path ({self.reference.path}) must be model.path with reference.mode=adapter_off; drop it"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _pinned_code_of_the_reference(self) -> Self:
-        of_its_own = self.reference.path not in (None, self.model.path)
-        if self.reference.revision is not None and not of_its_own:
-            raise ValueError(
-                f"reference.revision ({self.reference.revision}) belongs to a reference.path other than model.path; "
-                "set that, or use model.revision"
-            )
-        if of_its_own and self.model.trust_remote_code and not _is_commit(self.reference.revision):
-            raise ValueError(
-                f"model.trust_remote_code (true) with reference.path ({self.reference.path}) needs reference.revision "
-                f"(now {self.reference.revision!r}) to be a 40-hex commit; pin it"
-            )
-        return self
-
-
-def reference_model(config: JpoConfig) -> ModelConfig:
-    """The model section of the reference."""
-    return model_at(config.model, config.reference.path, config.reference.revision)
-
-
-def model_at(model: ModelConfig, path: str | None, revision: str | None = None) -> ModelConfig:
-    """`model` with another path, and neither GGUF nor revision of its own; None or its own path: as it is."""
-    if path is None or path == model.path:
-        return model
-    return model.model_copy(update={"path": path, "gguf_file": None, "revision": revision})

@@ -8,9 +8,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel
 
-from launcher.config.explain import ConfigError, first_line
-
-REFERENCES = "cluster.secrets"
+from jpo_dist.config.explain import ConfigError, first_line
 
 
 def refuse_beyond(config: Any, key: str) -> None:
@@ -46,18 +44,19 @@ def change(override: str, kind: type[BaseModel]) -> tuple[str, Any]:
 def _quoted(override: str, kind: type[BaseModel]) -> str:
     """Text settings taken as typed: as YAML, `#` would start a comment, `{` a mapping, and 7 be a number."""
     key, _, value = override.partition("=")
-    is_text = key.startswith(("cluster.env.", f"{REFERENCES}.")) or key in _text_keys(kind)
+    is_text = key in _text_keys(kind) or key.rpartition(".")[0] in _text_keys(kind, holding=dict[str, str])
     if not is_text or value in ("", "null") or value[:1] in ("'", '"'):
         return override
     return f"{key}={json.dumps(value, ensure_ascii=False)}"  # a JSON string is a YAML string
 
 
-def _text_keys(model: type[BaseModel], prefix: str = "") -> set[str]:
+def _text_keys(model: type[BaseModel], prefix: str = "", holding: Any = str) -> set[str]:
+    """Keys of the fields that hold this type, or None."""
     keys: set[str] = set()
     for name, field in model.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            keys |= _text_keys(kind, f"{prefix}{name}.")
-        elif kind in (str, str | None):
+            keys |= _text_keys(kind, f"{prefix}{name}.", holding)
+        elif kind in (holding, holding | None):
             keys.add(prefix + name)
     return keys

@@ -6,8 +6,6 @@ from typing import Any, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
-from launcher.config.kinds import RunConfig
-
 
 class ConfigError(ValueError):
     """A setting that cannot be used: key, value, rule, fix."""
@@ -26,7 +24,7 @@ def first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
 
 
-def explain(problem: Any, kind: type[BaseModel] = RunConfig) -> str:
+def explain(problem: Any, kind: type[BaseModel]) -> str:
     """pydantic's report of one problem as key, value, rule, fix."""
     location = [str(part) for part in problem["loc"] if not str(part).startswith(("list[", "literal[", "function-"))]
     if location[-1:] == ["str"]:  # pydantic's name for a branch of `str | list[str]`

@@ -1,0 +1,21 @@
+"""What every section of a config is made of: closed, frozen, documented."""
+
+import re
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A closed, frozen group of settings: an unknown key is an error, a value never changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+
+
+def is_commit(revision: str | None) -> bool:
+    return re.fullmatch("[0-9a-fA-F]{40}", revision or "") is not None

@@ -1,0 +1,92 @@
+"""A YAML file and dotted overrides to one closed, frozen, checked object, of any kind of config."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ValidationError
+
+from jpo_dist.config.explain import ConfigError, explain, where_and_why
+from jpo_dist.config.overrides import change, refuse_beyond
+from jpo_dist.redact import is_secret, secret_in
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+def load_as(kind: type[Config], path: str | Path, overrides: list[str] | None = None) -> Config:
+    """As `load`, for another kind of config."""
+    path = Path(path)
+    _refuse_missing(path)
+    changes = [change(item, kind) for item in overrides or []]
+    try:
+        merged = OmegaConf.load(path)
+        for key, value in changes:
+            refuse_beyond(merged, key)
+            # One key at a time: merged as a mapping, `sources.0.path` would not find its place in a list.
+            OmegaConf.update(merged, key, value, merge=True)
+        values = OmegaConf.to_container(merged, resolve=True)
+    except (OmegaConfBaseException, yaml.YAMLError, OSError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path}{where_and_why(error)}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: a config is a mapping of sections, this is a {type(values).__name__}")
+    return parse_as(kind, {str(key): value for key, value in values.items()}, str(path))
+
+
+def _refuse_missing(path: Path) -> None:
+    if path.is_dir():
+        inside = path / "config.yaml"
+        fix = f"did you mean {inside}?" if inside.is_file() else "name a YAML file"
+        raise ConfigError(f"{path} is a folder, not a config; {fix}")
+    if not path.is_file():
+        near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        raise ConfigError(f"{path}: no such config; {'beside it: ' + ', '.join(near) if near else 'check the path'}")
+
+
+def parse_as(kind: type[Config], values: dict[str, Any], source: str) -> Config:
+    """As `parse`, for another kind of config."""
+    for key, value in flatten(values).items():
+        found = None if key.startswith(_references(kind)) else _secret_in(key, value)
+        if found:
+            raise ConfigError(
+                f"{source}: {key} {found}; configs are logged and copied: use an environment variable of every host, "
+                "or a file there, and say where it is: cluster.secrets.NAME=env or =/PATH (MLflow reads "
+                "MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD and MLFLOW_TRACKING_TOKEN)"
+            )
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        lines = [explain(problem, kind) for problem in error.errors()]
+        raise ConfigError(f"{source}: " + f"\n{source}: ".join(lines)) from None
+
+
+def _references(kind: type[BaseModel], prefix: str = "") -> tuple[str, ...]:
+    """Beginnings of the keys that say where a secret is: their section sees to it that they do not hold one."""
+    found: tuple[str, ...] = ()
+    for name, field in kind.model_fields.items():
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("references"):
+            found += (f"{prefix}{name}",)
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found += _references(field.annotation, f"{prefix}{name}.")
+    return found
+
+
+def _secret_in(key: str, value: Any) -> str | None:
+    """What is wrong with a setting that holds a secret instead of a reference to it; never the value."""
+    if is_secret(key, value):
+        return "looks like a secret"
+    texts = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
+    kind = next(filter(None, map(secret_in, texts)), None)
+    return kind and f"holds a secret ({kind})"
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} to {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

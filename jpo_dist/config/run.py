@@ -1,0 +1,73 @@
+"""JpoConfig: all sections of one run, and the rules between them."""
+
+from typing import Self
+
+from pydantic import model_validator
+
+from jpo_dist.config.base import Section, is_commit
+from jpo_dist.config.engine import EngineConfig
+from jpo_dist.config.sections import (
+    CheckpointConfig,
+    DataConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimConfig,
+    ReferenceConfig,
+    RunSection,
+    TrackingConfig,
+    TrainConfig,
+)
+
+
+class JpoConfig(Section):
+    """Everything the method needs to know for one run."""
+
+    model: ModelConfig
+    data: DataConfig
+    objective: ObjectiveConfig = ObjectiveConfig()
+    reference: ReferenceConfig = ReferenceConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    engine: EngineConfig = EngineConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    run: RunSection
+
+    @model_validator(mode="after")
+    def _reference_fits_the_policy(self) -> Self:
+        if self.reference.mode == "adapter_off" and not self.model.lora.rank:
+            raise ValueError(
+                "reference.mode (adapter_off) needs an adapter to switch off; set model.lora.rank, or use live"
+            )
+        if self.reference.mode == "adapter_off" and self.reference.path not in (None, self.model.path):
+            raise ValueError(
+                f"reference.path ({self.reference.path}) must be model.path with reference.mode=adapter_off; drop it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _pinned_code_of_the_reference(self) -> Self:
+        of_its_own = self.reference.path not in (None, self.model.path)
+        if self.reference.revision is not None and not of_its_own:
+            raise ValueError(
+                f"reference.revision ({self.reference.revision}) belongs to a reference.path other than model.path; "
+                "set that, or use model.revision"
+            )
+        if of_its_own and self.model.trust_remote_code and not is_commit(self.reference.revision):
+            raise ValueError(
+                f"model.trust_remote_code (true) with reference.path ({self.reference.path}) needs reference.revision "
+                f"(now {self.reference.revision!r}) to be a 40-hex commit; pin it"
+            )
+        return self
+
+
+def reference_model(config: JpoConfig) -> ModelConfig:
+    """The model section of the reference."""
+    return model_at(config.model, config.reference.path, config.reference.revision)
+
+
+def model_at(model: ModelConfig, path: str | None, revision: str | None = None) -> ModelConfig:
+    """`model` with another path, and neither GGUF nor revision of its own; None or its own path: as it is."""
+    if path is None or path == model.path:
+        return model
+    return model.model_copy(update={"path": path, "gguf_file": None, "revision": revision})
