@@ -14,7 +14,7 @@ from jpo_dist.data.read import read, scan
 from jpo_dist.data.read_report import BadRowError
 from jpo_dist.pairing.config import Policy
 
-PAGE = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs/data.md").read_text(encoding="utf-8")
 FRUIT = """\
 {"i_chosen": "Name a fruit.", "r_chosen": "A pear.", "i_reject": "Name a fruit.", "r_reject": "A brick."}
 {"i_chosen": "Name a fruit.", "r_chosen": "A pear.", "i_reject": "Name a color.", "r_reject": "Rope."}

@@ -25,7 +25,7 @@ from cluster.errors import ClusterError, ResourceError, WorkerError, is_echo, ro
 from cluster.resources import Node
 from tests.support.disk import fill_up, small_disk
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 IMPORTABLE = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(ROOT)])}
 QUICK = {"health_timeout_s": 30, "collective_timeout_s": 60, "start_timeout_s": 60, "cpus_per_worker": 0.5}
 

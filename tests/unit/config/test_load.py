@@ -14,7 +14,7 @@ from launcher.config.kinds import JudgeRunConfig, RunConfig, kind_of
 from launcher.config.load import load, parse, write
 from launcher.config.run_paths import absolute
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LEAST: dict[str, Any] = {"model": {"path": "m"}, "data": {"train": "d"}, "run": {"dir": "r"}}
 YAML = "model: {path: m}\ndata: {train: d}\nrun: {dir: r}\n"
 

@@ -16,7 +16,7 @@ from jpo_dist.records.comparisons import comparisons_of
 from jpo_dist.records.folder import read_set
 from jpo_dist.records.split import instruction_ids, part_of, split_of, splits_in
 
-HELPFUL = Path(__file__).resolve().parents[3] / "shared/data/helpful/val_conditional_pref.jsonl"
+HELPFUL = Path(__file__).resolve().parents[4] / "shared/data/helpful/val_conditional_pref.jsonl"
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> str:

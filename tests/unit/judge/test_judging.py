@@ -209,7 +209,7 @@ def infinite(item: Item) -> float:
 
 
 def checker(function, band=0.0):
-    settings = {"function": f"tests.unit.test_judging:{function}", "tie_band": band}
+    settings = {"function": f"tests.unit.judge.test_judging:{function}", "tie_band": band}
     return JudgeConfig.model_validate({"candidates": "c", "output": "o", "kind": "checker", "checker": settings})
 
 
@@ -219,7 +219,7 @@ def test_a_checker_decides_ties_and_cannot_tell(tmp_path):
     judged, report = judge(candidates, checker("by_length", 1.0), tmp_path)
     assert [one.outcome for one in judged] == ["decided", "tie", "unparsable"]
     assert judged[0].comparison == Comparison(
-        r[0], r[1], source="f:1", origin="judged", annotator="tests.unit.test_judging:by_length"
+        r[0], r[1], source="f:1", origin="judged", annotator="tests.unit.judge.test_judging:by_length"
     )
     assert judged[1].comparison is not None
     assert (judged[1].comparison.tie, judged[1].comparison.winner) == (True, in_shown_order(r[0], r[2])[0])

@@ -22,7 +22,7 @@ from jpo_dist.records.comparisons import ComparisonSet, Item
 from jpo_dist.records.folder import write_set
 from tests.support.hub import hub
 
-HELPFUL = Path(__file__).parents[2] / "../shared/data/helpful/val_conditional_pref.jsonl"
+HELPFUL = Path(__file__).parents[3] / "../shared/data/helpful/val_conditional_pref.jsonl"
 ROWS = [
     {"i_chosen": "Name a fruit.", "r_chosen": "Pear.", "i_reject": "Name a fruit.", "r_reject": "Mud.", "weight": 1.0},
     {"i_chosen": "Où? 🍐\r\n\"là\", ici", "r_chosen": "NA", "i_reject": "أين؟", "r_reject": "42", "weight": 0.5},
@@ -443,7 +443,7 @@ def test_hub_ids_go_through_datasets_and_what_cannot_be_had_there_is_said(tmp_pa
     sets = {"owner/name": {"test.jsonl": lines, "train.jsonl": lines}, "owner/broken": {"train.jsonl": lines + b"{\n"}}
     with hub(sets) as address:
         settings = {"HF_HOME": str(tmp_path / "cache"), "HF_ENDPOINT": address, "NO_PROXY": "127.0.0.1"}
-        env = os.environ | settings | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+        env = os.environ | settings | {"PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
         env.pop("HF_HUB_OFFLINE", None)
         command = [sys.executable, "-c", code]
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)

@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 from cluster.image.examine import faults
 from locks.licences import licence, pins
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LOCKS = ROOT / "locks"
 DOCKERFILES = [ROOT / "Dockerfile", ROOT / "cluster/kubernetes/mlflow/Dockerfile"]
 both = pytest.mark.parametrize("path", DOCKERFILES, ids=["image", "mlflow"])
