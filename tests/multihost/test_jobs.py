@@ -46,7 +46,7 @@ def test_each_worker_runs_the_shipped_code_and_finds_its_secrets(
     digests = {name: hashlib.sha256(value.encode()).hexdigest() for name, value in canaries.items()}
     assert [one["secrets"] for one in told] == [digests, digests]
     places = [str(packages(host)[0]) for host in two_hosts]
-    assert sorted(Path(one["file"]).parents[1].as_posix() for one in told) == sorted(places)
+    assert sorted(Path(one["file"]).parents[2].as_posix() for one in told) == sorted(places)
 
 
 def test_a_finished_job_says_so_and_mlflow_knows_which_it_was(two_hosts: list[VirtualHost], finished_job: Job) -> None:
