@@ -34,6 +34,12 @@ def load_as(kind: type[Config], path: str | Path, overrides: list[str] | None = 
     return parse_as(kind, {str(key): value for key, value in values.items()}, str(path))
 
 
+def write(config: BaseModel, path: Path) -> None:
+    """The resolved config as a file that the same command reads again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json"))), encoding="utf-8")
+
+
 def _refuse_missing(path: Path) -> None:
     if path.is_dir():
         inside = path / "config.yaml"

@@ -45,13 +45,13 @@ def connect(timeout_s: float = 600.0) -> None:
     warnings.filterwarnings("ignore", message=r"`torch\.distributed\.", category=FutureWarning)
     if not torch.cuda.is_available():
         keep_freed_memory()
+    if "RANK" not in os.environ:  # DeepSpeed looks for them each time that it makes an engine
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = str(probe.getsockname()[1])
+        alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        os.environ.update(alone)
     if not torch.distributed.is_initialized():
-        if "RANK" not in os.environ:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = str(probe.getsockname()[1])
-            alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-            os.environ.update(alone)
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         if backend == "nccl":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))

@@ -22,6 +22,7 @@ from jpo_dist.model.device import device, torch_dtype
 from jpo_dist.model.engine import release
 from jpo_dist.model.files import weights_digest, weights_folder
 from jpo_dist.model.scorer import pack
+from jpo_dist.objective.item_scores import passes
 from jpo_dist.paths import cache_folder
 
 logger = logging.getLogger(__name__)
@@ -99,7 +100,9 @@ def _score_items(module: nn.Module, items: dict[str, tuple[TokenizedItems, int]]
     """Log-probs of the tokens of each item. Longest first, dealt to the ranks in turn, cut into forwards by the token
     budget; every rank makes as many."""
     keys = sorted(items, key=lambda k: -int(items[k][0].lengths_N[items[k][1]]))
-    batches = [_batches(keys[r :: ranks.num_ranks()], items, budget) for r in range(ranks.num_ranks())]
+    lengths = np.array([int(items[key][0].lengths_N[items[key][1]]) for key in keys])
+    dealt = [range(r, len(keys), ranks.num_ranks()) for r in range(ranks.num_ranks())]
+    batches = [[[keys[i] for i in one] for one in passes(places, lengths, budget)] for places in dealt]
     mine, count = batches[ranks.rank()], max(len(b) for b in batches)
     scored: dict[str, np.ndarray] = {}
     for i in range(count):
@@ -110,20 +113,6 @@ def _score_items(module: nn.Module, items: dict[str, tuple[TokenizedItems, int]]
         pieces = np.split(logps_R, np.cumsum(merged.lengths_N - 1)[:-1]) if chosen else []  # else: filler
         scored |= {key: np.append(np.float32(0), piece) for key, piece in zip(chosen, pieces, strict=True)}
     return {key: logps for part in ranks.gather(scored) for key, logps in part.items()}
-
-
-def _batches(keys: list[str], items: dict[str, tuple[TokenizedItems, int]], budget: int) -> list[list[str]]:
-    batches: list[list[str]] = []
-    room = 0
-    for key in keys:
-        tokens, row = items[key]
-        length = int(tokens.lengths_N[row])
-        if not batches or length > room:
-            batches.append([])
-            room = budget
-        batches[-1].append(key)
-        room -= length
-    return batches
 
 
 def _join(rows: list[tuple[TokenizedItems, int]]) -> TokenizedItems:

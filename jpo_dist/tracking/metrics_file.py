@@ -89,6 +89,11 @@ class Spool:
         self._sent_times = {line["step"]: line["ts_ms"] for line in sent if line["step"] > last}
 
 
+def metrics_of(run_dir: Path) -> list[dict[str, float]]:
+    """All of metrics.jsonl, one entry a step: its number under `step`, its metrics under their names."""
+    return [{"step": line["step"], **line["metrics"]} for line, _ in read_lines(run_dir / SPOOL)]
+
+
 def metrics_at(run_dir: Path, step: int) -> dict[str, float]:
     """What metrics.jsonl says of `step`; {} where it says nothing."""
     lines = (line for line, _ in read_lines(run_dir / "metrics.jsonl"))
