@@ -7,11 +7,11 @@ import pytest
 from pydantic import ValidationError
 
 from jpo_dist.config.explain import ConfigError, known_keys
-from jpo_dist.config.load import flatten, load_as
+from jpo_dist.config.load import flatten, load_as, write
 from jpo_dist.config.run import JpoConfig
 from jpo_dist.data.config import BuildConfig
 from launcher.config.kinds import JudgeRunConfig, RunConfig, kind_of
-from launcher.config.load import load, parse, write
+from launcher.config.load import load, parse
 from launcher.config.run_paths import absolute
 
 ROOT = Path(__file__).resolve().parents[3]
