@@ -18,6 +18,7 @@ from xml.etree import ElementTree as ET
 
 from jpo_dist.judge.agreement import Answer, agreement
 from jpo_dist.records.comparisons import CONDITIONAL, JOINT, Comparison, Item, Message, digest
+from jpo_dist.records.text import HEADED, as_text
 
 CONTROL = "preference"
 FIRST, SECOND, TIE = "first", "second", "tie"
@@ -75,17 +76,10 @@ def _data(first: Item, second: Item, source: str) -> dict[str, Any]:
         data |= {
             f"{side}_uid": item.id,
             f"{side}_messages": [turn._asdict() for turn in item.instruction],
-            f"{side}_instruction": readable(item.instruction),
+            f"{side}_instruction": as_text(item.instruction, HEADED),
             f"{side}_response": item.response,
         }
     return data
-
-
-def readable(instruction: tuple[Message, ...]) -> str:
-    """One user message as it is, a conversation with the role above each turn."""
-    if len(instruction) == 1 and instruction[0].role == "user":
-        return instruction[0].content
-    return "\n\n".join(f"[{turn.role}]\n{turn.content}" for turn in instruction)
 
 
 def labelling_config(protocol: str) -> str:
@@ -276,7 +270,7 @@ def _items_of(data: dict[str, Any]) -> tuple[Item, Item]:
         try:
             turns = tuple(Message(turn["role"], turn["content"]) for turn in data[f"{side}_messages"])
             item = Item(turns, data[f"{side}_response"])
-            unchanged = item.id == data[f"{side}_uid"] and readable(turns) == data[f"{side}_instruction"]
+            unchanged = item.id == data[f"{side}_uid"] and as_text(turns, HEADED) == data[f"{side}_instruction"]
         except (KeyError, TypeError) as error:
             raise BadTask("not a task made here") from error
         if not unchanged:

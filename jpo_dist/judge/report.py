@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jpo_dist.records.comparisons import CONDITIONAL, JOINT, Item
-from jpo_dist.records.text import plain_instruction
+from jpo_dist.records.text import as_text
 
 if TYPE_CHECKING:
     from jpo_dist.judge.verdict import Judged
@@ -122,7 +122,7 @@ def similarities(pairs: Sequence[tuple[Item, Item]]) -> np.ndarray:
         raise ModuleNotFoundError("the judge's report needs scikit-learn; pip install 'jpo-dist[judge]'") from None
     rows: dict[str, int] = {}
     sides = np.array(
-        [[rows.setdefault(plain_instruction(i.instruction), len(rows)) for i in pair] for pair in pairs], dtype=np.int64
+        [[rows.setdefault(as_text(i.instruction), len(rows)) for i in pair] for pair in pairs], dtype=np.int64
     )
     try:
         vectors = TfidfVectorizer(token_pattern=r"(?u)\w+").fit_transform(list(rows))
