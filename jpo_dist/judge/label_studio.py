@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
 from jpo_dist.judge.agreement import Answer, agreement
+from jpo_dist.judge.verdict import in_shown_order
 from jpo_dist.records.comparisons import CONDITIONAL, JOINT, Comparison, Item, Message, digest
 from jpo_dist.records.text import HEADED, as_text
 
@@ -47,25 +48,17 @@ class BadTask(ValueError):
 def tasks(candidates: Iterable[tuple[Item, Item, str]]) -> list[dict[str, Any]]:
     """One task for each pair of items in (item, item, source), in order, as Label Studio imports them.
 
-    A pair that comes again, in either order, makes no second task. Which item is shown first is decided by a hash of
-    both texts: always the winner first would give the label away, and the same pair looks the same to everybody.
+    A pair that comes again, in either order, makes no second task. The order shown is the judge's (`in_shown_order`):
+    always the winner first would give the label away. An exported task keeps its own order, which stands in its data.
     Raises ValueError when a candidate compares an item with itself.
     """
     made: dict[frozenset[str], dict[str, Any]] = {}
     for number, (one, other, source) in enumerate(candidates):
         if one == other:
             raise ValueError(f"candidate {number} ({source}) compares an item with itself; leave it out")
-        first, second = shown_order(one, other)
+        first, second = in_shown_order(one, other)
         made.setdefault(frozenset((first.id, second.id)), {"data": _data(first, second, source)})
     return list(made.values())
-
-
-def shown_order(one: Item, other: Item) -> tuple[Item, Item]:
-    """The two items in an order that depends on their texts alone, not on which comes first here."""
-    low, high = sorted((one, other), key=lambda item: item.id)
-    # Sorted ids alone would show an item with a low id first in all of its comparisons.
-    swapped = int(digest([low.id, high.id]), 16) & 1
-    return (high, low) if swapped else (low, high)
 
 
 def _data(first: Item, second: Item, source: str) -> dict[str, Any]:
