@@ -233,6 +233,6 @@ def write(built: Built, folder: Path) -> None:
 def candidate_row(first: Item, second: Item) -> dict[str, Any]:
     """In the paper's layout, without its column `feedback`."""
     return {
-        "instruction_0": as_prompt(first), "response_0": first.response,
-        "instruction_1": as_prompt(second), "response_1": second.response,
+        "instruction_0": as_prompt(first.instruction), "response_0": first.response,
+        "instruction_1": as_prompt(second.instruction), "response_1": second.response,
     }  # fmt: skip
