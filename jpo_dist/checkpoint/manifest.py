@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jpo_dist.files import sha256, sync_folder
+from jpo_dist.files import replace, sha256, sync_folder
 
 MANIFEST = "manifest.json"
 
@@ -53,12 +53,7 @@ def write(folder: Path, manifest: Manifest) -> None:
     Raises TypeError or ValueError when the facts are not JSON (NaN is not), OSError.
     """
     text = json.dumps({**asdict(manifest), "sha256": manifest.digest}, indent=1, sort_keys=True, allow_nan=False)
-    aside = folder / f"{MANIFEST}.tmp"
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, folder / MANIFEST)
+    replace(folder / MANIFEST, text + "\n", sync=True)
     for sub, _, _ in os.walk(folder, topdown=False):
         sync_folder(Path(sub))
 

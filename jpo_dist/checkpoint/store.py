@@ -29,6 +29,7 @@ from jpo_dist.checkpoint import manifest as manifests
 from jpo_dist.checkpoint.commit import CheckpointError, FencedError
 from jpo_dist.checkpoint.manifest import MANIFEST, Manifest, ManifestError
 from jpo_dist.distributed.fault_injection import fault_point
+from jpo_dist.files import replace
 from jpo_dist.run_dir import SPOOL
 
 logger = logging.getLogger(__name__)
@@ -210,9 +211,8 @@ def restore_run_files(url: str, run_dir: Path) -> list[str]:
     infos = store.files.get_file_info([store.at(name) for name in missing])
     found = [name for name, info in zip(missing, infos, strict=True) if info.type == fs.FileType.File]
     for name in found:
-        aside = run_dir / f"{name}.{os.getpid()}.tmp"
-        _get(store, store.at(name), aside)
-        os.replace(aside, run_dir / name)
+        with store.files.open_input_stream(store.at(name)) as stream:
+            replace(run_dir / name, stream.read(), sync=False)
     return found
 
 
