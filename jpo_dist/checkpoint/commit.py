@@ -26,6 +26,7 @@ from jpo_dist.distributed import ranks
 from jpo_dist.distributed.fault_injection import fault_during, fault_point
 from jpo_dist.distributed.rng import restore_rng, rng_state
 from jpo_dist.files import sha256, sync_file
+from jpo_dist.run_dir import CHECKPOINTS
 
 __all__ = [
     "CheckpointError", "Commit", "DiskFullError", "FencedError", "Found", "commit", "find_valid", "newest_valid",
@@ -166,13 +167,13 @@ def find_valid(run_dir: Path) -> Found:
         name = ranks.broadcast(path.name if path else None)
         if name is None:
             return Found(None, set_aside)
-        found, problem = _verify(run_dir / "checkpoints" / name)
+        found, problem = _verify(run_dir / CHECKPOINTS / name)
         if found is not None:
             return Found(found, set_aside)
         bad: Path | None = None
         with ranks.together(f"setting {name} aside"):
             if ranks.rank() == 0:
-                bad = run_folder.set_aside(run_dir / "checkpoints" / name)
+                bad = run_folder.set_aside(run_dir / CHECKPOINTS / name)
         bad = ranks.broadcast(bad)
         if bad is not None:  # None: it is gone, deleted by a retention beside us
             set_aside.append(f"{name}: {problem}; now {bad.name}")
@@ -201,9 +202,9 @@ def resume_point(
         return None
     found = find(run_dir)
     if found.commit is None and policy == "must":
-        bad = ranks.broadcast(sorted(path.name for path in (run_dir / "checkpoints").glob("bad-step-*")))
+        bad = ranks.broadcast(run_folder.bad_commits(run_dir))
         raise ResumeRefused(
-            f"checkpoint.resume (must) found no valid commit in {run_dir / 'checkpoints'}: "
+            f"checkpoint.resume (must) found no valid commit in {run_dir / CHECKPOINTS}: "
             f"{'; '.join(found.set_aside) or 'there is none'} (set aside so far: {', '.join(bad) or 'none'}). "
             "Restore one, or use checkpoint.resume=auto to start from nothing"
         )

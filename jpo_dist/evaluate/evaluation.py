@@ -19,6 +19,7 @@ from jpo_dist.model.load import load_tokenizer
 from jpo_dist.objective import metrics
 from jpo_dist.objective.held_out import evaluation_plan, score_comparisons
 from jpo_dist.objective.reference import own_reference
+from jpo_dist.run_dir import EVALUATION
 
 INTERVALS = ("loss", "rewards/accuracies", "rewards/margins", "margin/instruction", "margin/response")
 
@@ -46,7 +47,7 @@ def evaluate_policy(
     plan = evaluation_plan(held_out, config.train, config.reference.tokens_per_pass, ranks.num_ranks())
     _, rows_CK = score_comparisons(policy, reference, held_out, plan, config.objective)
     result: dict[str, Any] = {"policy": policy_folder, "comparisons": with_intervals(rows_CK, held_out)}
-    target = Path(config.run.dir) / "evaluation.json"
+    target = Path(config.run.dir) / EVALUATION
     if ranks.rank() == 0:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_json(target, result)  # now: the answers take long, and may fail

@@ -25,6 +25,7 @@ from jpo_dist.judge.reward_model import confidence, reward_scores
 from jpo_dist.judge.verdict import FAILED, Candidate, Judged, in_shown_order, outcome_of
 from jpo_dist.records.comparisons import Comparison, ComparisonSet
 from jpo_dist.records.folder import write_set
+from jpo_dist.run_dir import RUN
 
 
 def judge(
@@ -43,7 +44,7 @@ def judge(
     if config.kind == "llm":
         judged, usage, asked = _by_model(candidates, config, folder, spread, tasks)
         report = judge_report.report(judged, config.annotator) | {"usage": usage}
-        write_json(folder / "run.json", asked)
+        write_json(folder / RUN, asked)
         return judged, report
     items = list(dict.fromkeys(item for c in candidates for item in (c.first, c.second)))
     if config.kind == "checker":

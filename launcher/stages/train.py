@@ -11,6 +11,7 @@ from typing import Any
 from cluster.errors import is_input
 from cluster.secrets import load_secrets
 from jpo_dist.config.load import flatten
+from jpo_dist.run_dir import CONFIG, EXPORT
 from jpo_dist.tracking.writer import Status, replay, start_run
 from launcher.config.kinds import RunConfig
 from launcher.config.load import parse, write
@@ -26,14 +27,14 @@ def train(config: RunConfig) -> Path:
     run_dir = Path(config.run.dir)
     if not is_driver():
         run_ranked(train_worker, config)
-        return run_dir / "export"
+        return run_dir / EXPORT
     load_secrets(config.cluster.secrets)  # MLflow's, before the first call of it
     if config.checkpoint.storage:  # a new machine goes on in the same MLflow run
         from jpo_dist.checkpoint.store import restore_run_files
 
         for name in restore_run_files(config.checkpoint.storage, run_dir):
             logger.info("fetched %s from %s", name, config.checkpoint.storage)
-    resolved = run_dir / "config.yaml"
+    resolved = run_dir / CONFIG
     before = resolved.read_text(encoding="utf-8") if resolved.exists() else None
     write(config, resolved)
     start_run(config.tracking, config.run, flatten(config.model_dump(mode="json")), run_tags())
@@ -45,11 +46,11 @@ def train(config: RunConfig) -> Path:
     except Exception as error:
         if before is not None and is_input(error):  # a start that was refused leaves the run that is there as it was
             resolved.write_text(before, encoding="utf-8")
-            status = "FINISHED" if (run_dir / "export").exists() else "FAILED"
+            status = "FINISHED" if (run_dir / EXPORT).exists() else "FAILED"
         raise
     finally:
         replay(config.tracking, config.run, status)
-    return run_dir / "export"
+    return run_dir / EXPORT
 
 
 def train_worker(payload: dict[str, Any]) -> None:
