@@ -13,7 +13,7 @@ FILES = {
 }
 ONLY_IMPORTERS = {
     "ray": {"cluster/connection.py", "cluster/ray_train.py", "cluster/tasks.py"},
-    "deepspeed": {"jpo_dist/checkpoint/reshard.py", "jpo_dist/model/engine.py"},
+    "deepspeed": {"jpo_dist/model/engine.py"},
     "mlflow": {"jpo_dist/tracking/mlflow_server.py"},
     "peft": {"jpo_dist/model/adapter.py"},
     "openai": {"jpo_dist/endpoint/client.py"},
