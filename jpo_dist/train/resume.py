@@ -5,12 +5,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from jpo_dist.checkpoint.commit import Commit, commit, restore_rng, rng_state
+from jpo_dist.checkpoint.commit import Commit, commit
 from jpo_dist.checkpoint.reshard import discard, reshard
 from jpo_dist.checkpoint.upload import Carrier, find_commit, store_of
 from jpo_dist.config.run import JpoConfig
 from jpo_dist.distributed import ranks
-from jpo_dist.distributed.rng import seed_rng
+from jpo_dist.distributed.rng import restore_rng, rng_state, seed_rng
 from jpo_dist.model.build import build_policy
 from jpo_dist.model.engine import Engine, connect, convert
 from jpo_dist.model.export import export
