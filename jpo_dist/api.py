@@ -25,6 +25,7 @@ from jpo_dist.data.read_report import ReadReport
 from jpo_dist.evaluate.config import EvaluateConfig
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
 from jpo_dist.records.folder import read_set, write_set
+from jpo_dist.run_dir import EXPORT
 
 if TYPE_CHECKING:
     import torch
@@ -199,7 +200,7 @@ def align(config: RunConfig) -> AlignResult:
         run(config)
     gc.collect()  # engines hold themselves: without this, a second run would find the memory of the first in use
     run_dir = Path(config.run.dir)
-    return AlignResult(metrics_of(run_dir), run_dir / "export")
+    return AlignResult(metrics_of(run_dir), run_dir / EXPORT)
 
 
 @contextmanager

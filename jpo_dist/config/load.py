@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from jpo_dist.config.explain import ConfigError, explain, where_and_why
 from jpo_dist.config.overrides import change, refuse_beyond
 from jpo_dist.redact import is_secret, secret_in
+from jpo_dist.run_dir import CONFIG
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -42,7 +43,7 @@ def write(config: BaseModel, path: Path) -> None:
 
 def _refuse_missing(path: Path) -> None:
     if path.is_dir():
-        inside = path / "config.yaml"
+        inside = path / CONFIG
         fix = f"did you mean {inside}?" if inside.is_file() else "name a YAML file"
         raise ConfigError(f"{path} is a folder, not a config; {fix}")
     if not path.is_file():

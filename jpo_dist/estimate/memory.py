@@ -98,7 +98,7 @@ def traced(shape: ModelShape, config: JpoConfig) -> bool:
 
 
 def _stored(trained: int, config: JpoConfig, ranks: int, w: int, on_gpu: bool) -> _Stored:
-    """As DeepSpeed 0.19.8 keeps them under the settings of engine.deepspeed_config."""
+    """As DeepSpeed 0.19.8 keeps them under the settings of model/deepspeed_settings.py."""
     engine, half = config.engine, w == 2
     own = trained // ranks
     bucket = min(engine.reduce_bucket_size, trained) * w

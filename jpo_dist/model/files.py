@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.model.device import torch_dtype
 from jpo_dist.paths import cache_folder, resolve
+from jpo_dist.run_dir import EXPORT, EXPORT_MERGED
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ def _refuse_adapter(folder: Path) -> None:
 def _refuse_run(given: str, folder: Path) -> None:
     """A run folder is no model: transformers would name every type that it knows before it says so."""
     if folder.is_dir() and not (folder / "config.json").exists():
-        for inside in ("export", "export-merged"):
+        for inside in (EXPORT, EXPORT_MERGED):
             if (folder / inside / "config.json").is_file():
                 raise ValueError(f"model.path ({given}) holds no model; did you mean {Path(given, inside)}?")
 

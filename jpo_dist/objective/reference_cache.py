@@ -1,5 +1,6 @@
 """Log-probs of the reference, computed once for each unique item and kept on disk."""
 
+import io
 import logging
 import os
 import uuid
@@ -16,7 +17,7 @@ from jpo_dist.batches.tokenize import TokenizedItems
 from jpo_dist.config.engine import EngineConfig
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.distributed import ranks
-from jpo_dist.files import sync_file, sync_folder
+from jpo_dist.files import replace, sync_folder
 from jpo_dist.model.build import load_frozen
 from jpo_dist.model.device import device, torch_dtype
 from jpo_dist.model.engine import release
@@ -141,8 +142,7 @@ def _read_cache(folder: Path, wanted: Container[str]) -> Iterator[tuple[str, np.
 def _append(folder: Path, scored: dict[str, np.ndarray]) -> None:
     """A part is written aside and renamed: a killed run leaves whole parts only, and the next goes on from them."""
     folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / f".{uuid.uuid4().hex}"
-    pq.write_table(pa.table([list(scored), list(scored.values())], schema=_SCHEMA), aside)
-    sync_file(aside)  # else a host that loses power may keep the name without the contents
-    os.replace(aside, folder / f"part-{uuid.uuid4().hex}.parquet")
+    part = io.BytesIO()
+    pq.write_table(pa.table([list(scored), list(scored.values())], schema=_SCHEMA), part)
+    replace(folder / f"part-{uuid.uuid4().hex}.parquet", part.getvalue(), sync=True)
     sync_folder(folder)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jpo_dist.config.load import flatten, write
 from jpo_dist.config.run import JpoConfig
+from jpo_dist.run_dir import CONFIG, EXPORT
 from jpo_dist.tracking.writer import Status, replay, start_run
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def recorded(
 
         for name in restore_run_files(config.checkpoint.storage, run_dir):
             logger.info("fetched %s from %s", name, config.checkpoint.storage)
-    resolved = run_dir / "config.yaml"
+    resolved = run_dir / CONFIG
     before = resolved.read_text(encoding="utf-8") if resolved.exists() else None
     write(config, resolved)
     start_run(config.tracking, config.run, flatten(config.model_dump(mode="json")), tags)
@@ -42,7 +43,7 @@ def recorded(
     except Exception as error:
         if before is not None and is_input(error):
             resolved.write_text(before, encoding="utf-8")
-            status = "FINISHED" if (run_dir / "export").exists() else "FAILED"
+            status = "FINISHED" if (run_dir / EXPORT).exists() else "FAILED"
         raise
     finally:
         replay(config.tracking, config.run, status)

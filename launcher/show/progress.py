@@ -12,6 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from jpo_dist.run_dir import METRICS, NOTICES, PLAN, RAY_LOG
+
 POLL_S = 0.5
 
 SHOWN = {
@@ -71,7 +73,7 @@ def progress_of(run_dir: Path) -> Iterator[None]:
     console = Console(file=sys.stderr)
     stop = threading.Event()
     show = _bar if console.is_terminal else _log_lines
-    names = ("metrics.jsonl", "notices.jsonl", "ray/cluster.jsonl")
+    names = (METRICS, NOTICES, RAY_LOG)
     tails = [Tail.from_now(run_dir / name) for name in names]
     thread = threading.Thread(target=show, args=(console, run_dir, *tails, stop), daemon=True)
     thread.start()
@@ -93,7 +95,7 @@ def describe(line: dict[str, Any]) -> str:
 
 def _plan(run_dir: Path) -> dict[str, Any]:
     """What rank 0 wrote of its plan. It is there before the first line of metrics."""
-    return dict(json.loads((run_dir / "plan.json").read_text(encoding="utf-8")))
+    return dict(json.loads((run_dir / PLAN).read_text(encoding="utf-8")))
 
 
 def _log_lines(console: Console, run_dir: Path, tail: Tail, notices: Tail, losses: Tail, stop: threading.Event) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from cluster.secrets import load_secrets
 from jpo_dist.config.explain import ConfigError
+from jpo_dist.run_dir import RAY
 from launcher.config.kinds import RunConfig
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ def run_ranked(entry: Entry, config: RunConfig) -> None:
 
     payload["under_ray"] = True
     env = {"JPO_CACHE": os.environ["JPO_CACHE"]} if "JPO_CACHE" in os.environ else {}
-    storage = str(Path(config.run.dir) / "ray")
+    storage = str(Path(config.run.dir) / RAY)
     launch(entry, payload, config.cluster, run_name=config.run.name, storage=storage, env=env)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from cluster.errors import is_input
 from cluster.secrets import load_secrets
+from jpo_dist.run_dir import EXPORT
 from jpo_dist.train.driver import recorded
 from launcher.config.kinds import RunConfig
 from launcher.config.load import parse
@@ -22,11 +23,11 @@ def train(config: RunConfig) -> Path:
     run_dir = Path(config.run.dir)
     if not is_driver():
         run_ranked(train_worker, config)
-        return run_dir / "export"
+        return run_dir / EXPORT
     load_secrets(config.cluster.secrets)  # MLflow's, before the first call of it
     with recorded(config, run_tags(), is_input), progress_of(run_dir):
         run_ranked(train_worker, config)
-    return run_dir / "export"
+    return run_dir / EXPORT
 
 
 def train_worker(payload: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ FILES = {path: path.relative_to(ROOT).as_posix() for part in PACKAGES for path i
 MOST_MODULES, MOST_LINES, LONGEST_FUNCTION, LONGEST_CORE = 14, 300, 60, 950
 ONLY_IMPORTERS = {
     "ray": {"cluster/connection.py", "cluster/ray_train.py", "cluster/tasks.py"},
-    "deepspeed": {"jpo_dist/checkpoint/reshard.py", "jpo_dist/model/engine.py"},
+    "deepspeed": {"jpo_dist/model/engine.py"},
     "mlflow": {"jpo_dist/tracking/mlflow_server.py"},
     "peft": {"jpo_dist/model/adapter.py"},
     "openai": {"jpo_dist/endpoint/client.py"},
