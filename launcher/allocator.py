@@ -3,9 +3,10 @@
 import os
 import sys
 
-from cluster.environment import ALLOCATOR
+from jpo_dist.distributed.allocator import NO_TCACHE
 
 COMPUTING = {"train", "evaluate", "judge", "bench"}
+TUNABLES = "GLIBC_TUNABLES"
 
 
 def begin_again(arguments: list[str]) -> None:
@@ -14,6 +15,6 @@ def begin_again(arguments: list[str]) -> None:
 
     See jpo_dist.distributed.allocator.keep_freed_memory for what it is good for.
     """
-    if sys.platform == "linux" and set(arguments[:1]) & COMPUTING and not ALLOCATOR.keys() & os.environ.keys():
-        os.environ.update(ALLOCATOR)
+    if sys.platform == "linux" and set(arguments[:1]) & COMPUTING and TUNABLES not in os.environ:
+        os.environ[TUNABLES] = NO_TCACHE
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
