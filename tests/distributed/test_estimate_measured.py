@@ -45,13 +45,12 @@ def counted(config: JpoConfig) -> dict[tuple[str, str], int]:
     from jpo_dist.model.engine import connect
     from jpo_dist.train.loop import take_step
     from jpo_dist.train.setup import set_up
-    from launcher.bench.traffic import Traffic as Counter
-    from launcher.bench.traffic import watched
+    from launcher.bench.traffic import TrafficCounter, watched
 
     connect(60)
     setup = set_up(config)
     for step in list(setup.plan.steps())[:STEPS]:
-        with Counter() as counter:
+        with TrafficCounter() as counter:
             take_step(watched(setup, counter), step)
     return dict(counter.elements)
 
