@@ -1,6 +1,6 @@
 """Settings of the machines: how many ranked processes, where, and what they survive."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 from pydantic.dataclasses import dataclass
@@ -33,6 +33,9 @@ class ClusterConfig(BaseModel):
     """Ray workers. Ignored under torchrun, which has started the processes itself."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    EXPERT: ClassVar = ("max_failures", "start_timeout_s", "collective_timeout_s", "health_timeout_s")
+    """Settings that hardly a run needs: docs/config.md keeps them apart."""
 
     workers: Workers = 1
     """Training processes, one rank each. 0: train in this very process, without Ray. {min: 2, max: 8}: as many as there
