@@ -21,6 +21,7 @@ GROUPS: dict[str, tuple[int, str, str]] = {
 
 
 def measure(group: str, sizes: Sizes) -> Figures:
+    """The figures of one group, measured in this process or rank."""
     _, module, function = GROUPS[group]
     figures: Figures = getattr(importlib.import_module(f"launcher.bench.{module}"), function)(sizes)
     return figures

@@ -36,9 +36,9 @@ class RunSize(NamedTuple):
     kv_heads: int
     vocabulary: int
     comparisons: int
-    """Of a step."""
+    """Comparisons of a step."""
     tokens: int
-    """Of a micro-step."""
+    """Tokens of a micro-step."""
     tied: bool = True
     lengths: tuple[int, int, int, int] = (382, 102, 32, 600)
     """Tokens of an item: mean, deviation, least, most. By default those of summarisation comparisons (TL;DR)."""
@@ -75,6 +75,7 @@ def save_model(run: RunSize, folder: Path) -> Any:
 
 
 def llama(run: RunSize) -> Any:
+    """The transformers configuration of the run's Llama."""
     return LlamaConfig(
         hidden_size=run.width, num_hidden_layers=run.layers, intermediate_size=run.inner,
         num_attention_heads=run.heads, num_key_value_heads=run.kv_heads, vocab_size=run.vocabulary,

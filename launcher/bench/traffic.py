@@ -39,11 +39,12 @@ KINDS = {
     "broadcast_": BROADCAST,
     "reduce_": REDUCE,
 }
-"""c10d operators by what they do. Of a gather its first argument, the output, is the whole; of a scatter its second."""
+"""c10d operators by what they do. The whole tensor is an operator's first argument (a gather's output), and a
+reduce-scatter's second."""
 
 
 class TrafficCounter(TorchDispatchMode):
-    """Counts elements, bytes and calls of each (label, kind) while it is entered."""
+    """Counts elements, bytes and calls of collectives by (label, kind) while it is entered."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,6 +68,7 @@ class TrafficCounter(TorchDispatchMode):
 
     @contextmanager
     def labelled(self, label: str) -> Iterator[None]:
+        """Inside, what is counted is counted under `label`."""
         before, self.label = self.label, label
         try:
             yield
@@ -94,7 +96,7 @@ class _Watched:
 
 
 def watched(setup: Setup, traffic: TrafficCounter) -> Setup:
-    """The same setup, its traffic labelled: policy forward, policy backward, optimizer, reference, and "" for ours."""
+    """`setup` with its traffic labelled: policy forward, policy backward, optimizer, reference, and "" for our own."""
 
     def reference(*args: Any) -> Any:
         with traffic.labelled("reference"):

@@ -31,12 +31,13 @@ JUDGE = """
 
 
 def page() -> str:
+    """The whole page, in Markdown."""
     build = [BUILD, *_section(BuildConfig, "")]
     return "\n".join([HEADER, *_section(RunConfig, ""), *build, JUDGE, *_section(JudgeRunConfig, "")])
 
 
 def _section(model: type[BaseModel], prefix: str) -> list[str]:
-    """Everyday settings, expert ones, then the sections inside this one."""
+    """Lines on a section: its everyday settings, its expert ones, then the sections inside it."""
     below: list[str] = []
     everyday: list[str] = []
     expert: list[str] = []
@@ -71,7 +72,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def _as_typed(text: str) -> str:
-    """A setting that is None in the code is null in a file; what a checker of the user's returns stays None."""
+    """`text` with null for None, as a file has it; "or None", what a function of the user's returns, stays."""
     return re.sub(r"(?<!or )\bNone\b", "null", text)
 
 

@@ -91,7 +91,7 @@ def test_collectives_carry_what_the_formula_says(files: dict[str, str], which: s
     sections["model"] = {"path": files[which], "dtype": "float32", **sections.get("model", {})}
     config = config_for(files[which], files["data"], files["run"], **sections, train={"tokens_per_micro_step": 140})
     load = planned(config, 2)[-1]
-    micro_steps, passes = len(load.tokens_MW), int(load.group_M.max()) + 1
+    micro_steps, passes = len(load.tokens_MW), int(load.pass_M.max()) + 1
     assert micro_steps > 1
     assert passes == 1
     shape = model_shape(AutoConfig.from_pretrained(files[which]), config.model)

@@ -26,7 +26,7 @@ RANKS, COMPARISONS, EPOCHS = 8, 64, 5
 
 
 def measure(sizes: Sizes) -> Figures:
-    """All rows, each winner against another row's loser, 64 comparisons a step, 8 ranks."""
+    """How even a plan is: all rows, each winner against another row's loser, 64 comparisons a step, 8 ranks."""
     sizes.require_rows()
     found, _ = read.read(resolve(sizes.rows), on_bad_row="error")
     rows = ours.joint_rows(replace(sizes, comparisons=len(found)))

@@ -24,8 +24,9 @@ FORWARD, BACKWARD, REFERENCE, OURS = "policy forward", "policy backward", "refer
 
 
 def measure(sizes: Sizes) -> Figures:
-    """Theory: 1 P a forward and 1 P a backward pass, whatever the head is cut into; with a tied head its weight once
-    more in each. A live reference 1 P a step, a cached one none. One gather of scores a micro-step, none for metrics.
+    """What a step sends. Theory: 1 P a forward and 1 P a backward pass, whatever the head is cut into; with a tied head
+    its weight once more in each. A live reference 1 P a step, a cached one none. One gather of scores a micro-step,
+    none for metrics.
     """
     connect()
     found: Figures = {}
@@ -36,7 +37,7 @@ def measure(sizes: Sizes) -> Figures:
 
 
 def counted(sizes: Sizes, run: RunSize, folder: Path, name: str, mode: str) -> Figures:
-    """Of one step after the first, in which ZeRO-3 learns the order of the modules."""
+    """The figures of one step after the first, in which ZeRO-3 learns the order of the modules."""
     size = parameters(run)
     smallest = {"zero_stage": 3, "param_persistence_threshold": 0, "max_reuse_distance": 0, "prefetch_bucket_size": 0,
                 "max_live_parameters": size["layer"]}  # fmt: skip
@@ -69,6 +70,7 @@ def _figures(name: str, traffic: TrafficCounter, size: dict[str, int], micro_ste
 
 
 def parameters(run: RunSize) -> dict[str, int]:
+    """Elements of all weights, of the head, and of one layer."""
     with torch.device("meta"):
         built: Any = LlamaForCausalLM(llama(run))
     count = lambda module: sum(p.numel() for p in module.parameters())  # noqa: E731

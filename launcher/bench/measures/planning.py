@@ -22,7 +22,8 @@ MIB = 2**20
 
 
 def measure(sizes: Sizes) -> Figures:
-    """Every step of an epoch over a random graph, in this process, which has done nothing else."""
+    """What it costs to plan every step of an epoch over a random graph, in this process, which has done nothing
+    else."""
     random = np.random.default_rng(0)
     count = sizes.planned
     winners_C = random.integers(count, size=count)
@@ -56,5 +57,6 @@ def _lognormal(random: np.random.Generator, count: int) -> np.ndarray:
 
 
 def resident_mib() -> float:
+    """Memory of this process that is in use now, in MiB."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * resource.getpagesize() / MIB
