@@ -43,10 +43,10 @@ from cluster.signals import ended_by_signals
 logger = logging.getLogger(__name__)
 
 LEAVING_A_GROUP = {"TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "5"}
-"""Ray lets all workers leave their process group before it ends them. A lost one never does: 30 s by default."""
+"""Seconds that Ray waits for all workers to leave their process group. A lost one never does; Ray's default is 30."""
 
 SETUP_ATTEMPTS = 3
-"""Tries at making the process group. Ray does not repeat this step, and its choice of a free port is a race."""
+"""How often the process group is tried. Ray does not repeat this step, and its choice of a free port is a race."""
 
 # Ray prints this on the driver's standard output, in the middle of a progress bar. The loss is in cluster.jsonl, and
 # in the WorkerError when it ends the run.
@@ -105,6 +105,9 @@ def launch(
 
 def run_until_done(start: Callable[[int], None], config: ClusterConfig, history: History, run: str) -> int:
     """Start groups of workers until one gets to the end; returns how many it took.
+
+    `start(number)` runs one group and raises what Ray raised; `run` begins the Ray names of all its starts. Raises
+    WorkerError and ClusterError as `launch` does.
 
     Ray's own retries are not used: for a lost host they wait with no end that a person would know, and they cannot tell
     a host that leaves or a wrong input from a failure.
@@ -185,7 +188,8 @@ def _trainer(
     worker_env: dict[str, str],
     history: History,
 ) -> TorchTrainer:
-    """`run_name` is new for every attempt: with an old one Ray would resume from its own snapshot file."""
+    """Ray's trainer of one start. `run_name` is new for every start: with an old one Ray would resume from its own
+    snapshot file."""
     return TorchTrainer(
         _work,
         train_loop_config={"entry": name, "payload": payload, "secrets": config.secrets},
@@ -213,7 +217,7 @@ def _trainer(
 
 
 def _work(config: dict[str, Any]) -> None:
-    """One rank, inside its worker."""
+    """Run the entry on one rank, inside its worker."""
     try:
         load_secrets(config["secrets"])
         module, _, function = config["entry"].partition(":")
@@ -224,7 +228,10 @@ def _work(config: dict[str, Any]) -> None:
 
 
 def importable_name(entry: Callable[..., Any]) -> str:
-    """`module:function`. By name, so that a worker imports the function and nothing else of the driver's memory."""
+    """`module:function` of `entry`: a worker imports it by name, and gets nothing else of the driver's memory.
+
+    Raises ValueError for a function that cannot be imported so.
+    """
     if entry.__module__ == "__main__" or "." in entry.__qualname__:
         raise ValueError(f"entry ({entry.__module__}:{entry.__qualname__}) must be a top-level function of a module")
     return f"{entry.__module__}:{entry.__qualname__}"
@@ -255,6 +262,8 @@ class _HostAwareTorchConfig(TorchConfig):
 
 
 class _HostAwareBackend(TorchConfig().backend_cls):  # type: ignore[misc]
+    """Prepares each worker's process before the group is made, and does not wait long for a lost one at its end."""
+
     def on_start(self, worker_group: Any, backend_config: _HostAwareTorchConfig) -> None:
         worker_group.execute(_prepare_worker, backend_config.num_threads)
         super().on_start(worker_group, backend_config)

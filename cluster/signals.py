@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM on the driver, while Ray wants them for itself."""
+"""Ctrl-C and SIGTERM on the driver of a run, of which Ray makes something else."""
 
 import signal
 import sys
@@ -11,8 +11,9 @@ from contextlib import contextmanager
 def ended_by_signals() -> Iterator[Callable[[], None]]:
     """Inside, Ctrl-C and SIGTERM end the run as any Python code: by an exception, so that callers can tidy up.
 
-    Ray's own handlers would end the process with status 0 for the first and abort it for the second. Gives a function
-    that takes the signals back from it.
+    Ray's own handlers would end the process with status 0 for the first and abort it for the second. Yields a function
+    that takes the signals back from Ray; call it after whatever sets Ray's handlers. In a thread other than the main
+    one signals stay as they are.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
