@@ -16,7 +16,7 @@ SHARD_SIZE = "4GB"
 
 
 def export(policy: Engine, tokenizer: Any, config: JpoConfig, facts: dict[str, float]) -> Path:
-    """Write `<run.dir>/export` (an adapter folder for LoRA, and `<run.dir>/export-merged` when asked for).
+    """Write `<run.dir>/export`: a model, or an adapter for LoRA, and `<run.dir>/export-merged` when asked for.
 
     All ranks call it and gather one parameter at a time; rank 0 writes, aside first. Returns the folder.
     """

@@ -1,4 +1,7 @@
-"""Log-probs of the reference, computed once for each unique item and kept on disk."""
+"""Log-probs of the reference, computed once for each unique item and kept on disk.
+
+Legend: T tokens of a set of items end to end, R rows that are scored in one forward.
+"""
 
 import io
 import logging
@@ -36,7 +39,7 @@ _SCHEMA = pa.schema([("item", pa.string()), ("logps", pa.list_(pa.float32()))])
 def score_once(
     model: ModelConfig, engine: EngineConfig, tokens_per_pass: int, cache_dir: str | None, sets: list[TokenizedItems]
 ) -> list[np.ndarray]:
-    """Log-probs of all tokens of each set, (T,) in float32, from disk where they are known. All ranks call it.
+    """Log-probs of all tokens of each set in nats, (T,) in float32, from disk where they are known. All ranks call it.
 
     The first token of an item has none and is 0. `tokens_per_pass`, `cache_dir`: as in ReferenceConfig.
     """
@@ -62,7 +65,8 @@ def score_once(
 
 
 class _Tables:
-    """Log-probs beside the tokens of several sets, NaN where they are not known. An item is known by its ids."""
+    """Log-probs beside the tokens of several sets, NaN where they are not known yet. An item's key is made of its
+    ids."""
 
     def __init__(self, sets: list[TokenizedItems]) -> None:
         self.sets = sets
@@ -98,8 +102,8 @@ def cache_path(model: ModelConfig, cache_dir: str | None) -> Path:
 
 
 def _score_items(module: nn.Module, items: dict[str, tuple[TokenizedItems, int]], budget: int) -> dict[str, np.ndarray]:
-    """Log-probs of the tokens of each item. Longest first, dealt to the ranks in turn, cut into forwards by the token
-    budget; every rank makes as many."""
+    """Log-probs of the tokens of each item, by key. Longest first, dealt to the ranks in turn, cut into forwards by the
+    token budget; every rank makes equally many forwards."""
     keys = sorted(items, key=lambda k: -int(items[k][0].lengths_N[items[k][1]]))
     lengths = np.array([int(items[key][0].lengths_N[items[key][1]]) for key in keys])
     dealt = [range(r, len(keys), ranks.num_ranks()) for r in range(ranks.num_ranks())]
@@ -117,6 +121,7 @@ def _score_items(module: nn.Module, items: dict[str, tuple[TokenizedItems, int]]
 
 
 def _join(rows: list[tuple[TokenizedItems, int]]) -> TokenizedItems:
+    """One set of the given rows of several sets."""
     ids = [tokens.ids(row) for tokens, row in rows]
     offsets = np.cumsum([0, *(len(i) for i in ids)])
     boundaries = np.array([tokens.instruction_lengths_N[row] for tokens, row in rows], dtype=np.int64)
@@ -124,7 +129,7 @@ def _join(rows: list[tuple[TokenizedItems, int]]) -> TokenizedItems:
 
 
 def _read_cache(folder: Path, wanted: Container[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """What the cache knows of the items in `wanted`."""
+    """Key and log-probs of each item in `wanted` that the cache has."""
     for part in sorted(folder.glob("part-*.parquet")):
         try:
             table = pq.read_table(part, schema=_SCHEMA).combine_chunks()

@@ -11,10 +11,11 @@ from launcher.config.kinds import RunConfig
 
 
 def load(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
-    """Read, override, check. Relative paths stay relative to where the command runs. Raises ConfigError."""
+    """The config in a file, with overrides, checked. Relative paths stay relative to where the command runs. Raises
+    ConfigError."""
     return load_as(RunConfig, path, overrides)
 
 
 def parse(values: dict[str, Any], source: str = "config") -> RunConfig:
-    """Check a plain mapping. Raises ConfigError naming every bad key."""
+    """The config in a plain mapping, checked. Raises ConfigError naming every bad key."""
     return parse_as(RunConfig, values, source)

@@ -23,11 +23,11 @@ SHOWN = {
     "perf/tokens_per_second": "{:.0f} tok/s",
     "eval/rewards/accuracies": "held out {:.3f}",
 }
-"""Of a step's metrics: those that people see, and how."""
+"""The metrics of a step that people see, and how they are written."""
 
 
 class Tail:
-    """Whole lines of a file that are newer than the last look.
+    """Reads the whole lines of a file that are newer than the last look.
 
     A restarted attempt puts a shorter file in its place, without the steps that it does again. That is read from the
     start, and lines that have been seen are left out: a step done again took another time, so that its line differs.
@@ -38,7 +38,7 @@ class Tail:
 
     @classmethod
     def from_now(cls, path: Path) -> "Tail":
-        """What is written from now on."""
+        """A tail that leaves out what the file has already."""
         tail = cls(path)
         tail.lines()
         return tail
@@ -60,7 +60,7 @@ class Tail:
 
 
 def _parsed(line: bytes) -> Any:
-    """None: a line that a kill or a full disk has torn, perhaps with the next one behind it."""
+    """The value of a line; None for one that a kill or a full disk has torn, perhaps with the next one behind it."""
     try:
         return json.loads(line)
     except ValueError:
@@ -69,10 +69,11 @@ def _parsed(line: bytes) -> Any:
 
 @contextmanager
 def progress_of(run_dir: Path) -> Iterator[None]:
-    """A bar on a terminal, else a line a step: logs of jobs are line-based."""
+    """Inside, the steps of the run are shown on standard error: as a bar on a terminal, else a line a step, since logs
+    of jobs are line-based."""
     console = Console(file=sys.stderr)
     stop = threading.Event()
-    show = _bar if console.is_terminal else _log_lines
+    show = _bar if console.is_terminal else log_lines
     names = (METRICS, NOTICES, RAY_LOG)
     tails = [Tail.from_now(run_dir / name) for name in names]
     thread = threading.Thread(target=show, args=(console, run_dir, *tails, stop), daemon=True)
@@ -98,7 +99,8 @@ def _plan(run_dir: Path) -> dict[str, Any]:
     return dict(json.loads((run_dir / PLAN).read_text(encoding="utf-8")))
 
 
-def _log_lines(console: Console, run_dir: Path, tail: Tail, notices: Tail, losses: Tail, stop: threading.Event) -> None:
+def log_lines(console: Console, run_dir: Path, tail: Tail, notices: Tail, losses: Tail, stop: threading.Event) -> None:
+    """Print a line a step, notices, and losses of workers, until `stop` is set and everything is read."""
     done, plan = False, dict[str, Any]()
     while not done:
         done = stop.wait(POLL_S)
@@ -120,7 +122,7 @@ def _warn(console: Console, notices: Tail, losses: Tail) -> None:
 
 
 def _told(console: Console, run_dir: Path, before: dict[str, Any]) -> dict[str, Any]:
-    """The plan; what is new in its notes is shown: every attempt writes one."""
+    """The plan of the present attempt; prints what is new in its notes beside those of the plan `before`."""
     plan = _plan(run_dir)
     for note in plan["notes"]:
         if note not in before.get("notes", []):

@@ -1,6 +1,5 @@
-"""The stages behind the commands: what the driver does before, around and after the ranked processes.
-
-The same function runs in three places: Ray workers, processes that torchrun has started, or this process alone.
+"""One function on every rank. The same function runs in three places: Ray workers, processes that torchrun has started,
+or this process alone.
 """
 
 import importlib.metadata
@@ -54,5 +53,5 @@ def under_torchrun() -> bool:
 
 
 def is_driver() -> bool:
-    """One process writes config and tracking: the one that was typed, or rank 0 under torchrun."""
+    """Whether this process writes config and tracking: the one that a person started, or rank 0 under torchrun."""
     return int(os.environ.get("RANK", "0")) == 0

@@ -44,7 +44,7 @@ def train_worker(payload: dict[str, Any]) -> None:
 
 
 def run_tags() -> dict[str, str]:
-    """What a person needs to run it again: code, versions, machine."""
+    """Facts that a person needs to run it again: code, versions, machine."""
     tags = {"jpo.command": " ".join(sys.argv), "jpo.python": platform.python_version()}
     for name in ("jpo-dist", "torch", "deepspeed", "transformers", "ray"):
         try:
