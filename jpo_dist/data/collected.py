@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 from jpo_dist.data.from_ratings import from_scores
 from jpo_dist.data.read_report import ReadReport, Tally
-from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item, Rating, restated
+from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item, Rating
+from jpo_dist.records.repeats import restated
 
 
 @dataclass

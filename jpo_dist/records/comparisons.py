@@ -7,7 +7,7 @@ How a ComparisonSet is kept in a folder: jpo_dist.records.folder.
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -188,36 +188,3 @@ class ComparisonSet:
             new = pa.array(np.searchsorted(used, old), pa.int64())
             comparisons = comparisons.set_column(comparisons.schema.get_field_index(name), name, new)
         return ComparisonSet(self.items.take(pa.array(used)), comparisons)
-
-
-class Restated(NamedTuple):
-    """How many decided comparisons say again, or deny, what another one says."""
-
-    repeated: int
-    """The same winner and loser as an earlier one."""
-    contradictions: int
-    """Another one states the reverse; both count."""
-
-
-def restated(built: ComparisonSet) -> Restated:
-    """Counts over the decided comparisons of a set; ties restate nothing."""
-    winners, losers = built.winners_C[~built.is_tie_C], built.losers_C[~built.is_tie_C]
-    forward, backward = winners * built.num_items + losers, losers * built.num_items + winners
-    return Restated(len(forward) - len(np.unique(forward)), int(np.isin(forward, backward).sum()))
-
-
-def comparisons_of(built: ComparisonSet) -> Iterator[Comparison]:
-    """The comparisons as they were before they became tables."""
-    items = built.all_items()
-    for e in built.comparisons.to_pylist():
-        winner, loser = items[e["winner"]], items[e["loser"]]
-        how = {name: e[name] for name in ("weight", "source", "tie", "confidence", "origin", "pairing", "annotator")}
-        yield Comparison(winner, loser, **how)
-
-
-def ratings_of(built: ComparisonSet) -> Iterator[Rating]:
-    """The scores of its items."""
-    scored = built.items.select(["score", "scale"]).to_pylist()
-    for item, row in zip(built.all_items(), scored, strict=True):
-        if row["score"] is not None:
-            yield Rating(item, row["score"], row["scale"])

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jpo_dist.intervals import wilson
-from jpo_dist.records.comparisons import ComparisonSet, restated
+from jpo_dist.records.comparisons import ComparisonSet
+from jpo_dist.records.repeats import restated
 from jpo_dist.records.split import splits_in
 
 _SCALES_SHOWN = 20

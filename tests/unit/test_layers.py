@@ -156,13 +156,3 @@ def test_the_core_path_reads_in_one_sitting() -> None:
     core = re.findall(r"\]\((jpo_dist/\w+/\w+\.py)\)", readme)
     assert len(core) == 8
     assert sum(len((ROOT / file).read_text(encoding="utf-8").splitlines()) for file in core) < LONGEST_CORE
-
-
-def test_data_is_read_without_torch() -> None:
-    modules = [
-        name[:-3].replace("/", ".") for name in FILES.values() if re.match(r"jpo_dist/(records|data|pairing)/", name)
-    ]
-    code = f"import importlib, sys; [importlib.import_module(m) for m in {modules}]; print('torch' in sys.modules)"
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.strip() == "False"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item, Message, digest, restated
+from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item, Message, digest
 from jpo_dist.records.folder import read_set, write_set
 from jpo_dist.records.split import split_by_instruction
 
@@ -176,11 +176,3 @@ def test_a_crossing_comparison_is_in_neither_split():
     assert split.num_crossing > 0
     for part in split[:2]:
         assert len(part) < 50
-
-
-def test_restated_comparisons_are_counted_and_ties_restate_nothing():
-    a, b, c = (Item.of("q", text) for text in "abc")
-    said = [(a, b, False), (a, b, False), (b, a, False), (b, c, False), (c, b, True), (b, c, True)]
-    built = ComparisonSet.build(Comparison(winner, loser, tie=tie) for winner, loser, tie in said)
-    assert restated(built) == (1, 3)
-    assert restated(ComparisonSet.build([])) == (0, 0)
