@@ -58,7 +58,7 @@ bench-gpu: setup
 	$(BIN)/jpo bench gpu --json runs/bench-gpu.json
 
 lint: setup
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache
 
 types: setup
 	$(BIN)/mypy

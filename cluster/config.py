@@ -1,6 +1,6 @@
 """Settings of the machines: how many ranked processes, where, and what they survive."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 from pydantic.dataclasses import dataclass
@@ -8,7 +8,8 @@ from pydantic.dataclasses import dataclass
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class WorkerRange:
-    """As many workers as there is room for. With room for fewer than `min` a run waits, for start_timeout_s."""
+    """A number of workers that follows the room there is. With room for fewer than `min` a run waits, for
+    start_timeout_s."""
 
     max: Annotated[int, Field(ge=1)]
     min: Annotated[int, Field(ge=1)] = 1
@@ -22,7 +23,7 @@ def _which(value: object) -> str:
     return "function-range" if isinstance(value, dict | WorkerRange) else "function-count"
 
 
-# By the tag only what was meant is complained about, and messages leave out a tag of this form.
+# With a tag, errors are about the form that was meant, and their keys leave out a tag of this kind.
 Workers = Annotated[
     Annotated[int, Field(ge=0), Tag("function-count")] | Annotated[WorkerRange, Tag("function-range")],
     Discriminator(_which),
@@ -33,6 +34,9 @@ class ClusterConfig(BaseModel):
     """Ray workers. Ignored under torchrun, which has started the processes itself."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    EXPERT: ClassVar = ("max_failures", "start_timeout_s", "collective_timeout_s", "health_timeout_s")
+    """Settings that hardly a run needs: docs/config.md keeps them apart."""
 
     workers: Workers = 1
     """Training processes, one rank each. 0: train in this very process, without Ray. {min: 2, max: 8}: as many as there
@@ -72,12 +76,12 @@ class ClusterConfig(BaseModel):
 
     @property
     def most(self) -> int:
-        """Workers at most."""
+        """The most workers that a start may have."""
         return self.workers if isinstance(self.workers, int) else self.workers.max
 
     @property
     def least(self) -> int:
-        """Workers at least."""
+        """The fewest workers that a start needs."""
         return self.workers if isinstance(self.workers, int) else self.workers.min
 
     @property
@@ -85,5 +89,5 @@ class ClusterConfig(BaseModel):
         return self.least < self.most
 
     def of(self, workers: int) -> "ClusterConfig":
-        """The same with so many workers, neither more nor fewer."""
+        """These settings with so many workers, neither more nor fewer."""
         return self.model_copy(update={"workers": workers})

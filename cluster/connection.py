@@ -28,12 +28,14 @@ SETTLE_S = 10.0
 """How long to wait for all workers of a range before starting with fewer: a lost one may be back by then."""
 
 OBJECT_STORE_BYTES = 128 * 2**20
-"""Of a local Ray. Only the code of a run passes through it; Ray would reserve 30 % of the memory."""
+"""Size of a local Ray's object store. Only the code of a run passes through it; Ray would reserve 30 % of the
+memory."""
 
 
 @contextmanager
 def connected(config: ClusterConfig) -> Iterator[None]:
-    """Inside: this process drives a Ray cluster."""
+    """Inside, this process drives a Ray cluster: the one that it drives already, the one at the configured address, or
+    a local one."""
     address = config.address or os.environ.get("RAY_ADDRESS")
     if ray.is_initialized():
         yield
@@ -47,7 +49,7 @@ def connected(config: ClusterConfig) -> Iterator[None]:
 
 @contextmanager
 def joined(address: str) -> Iterator[None]:
-    """Inside: this process is a driver of the running cluster at `address`. Raises ClusterError when it is not one."""
+    """Inside, this process is a driver of the running cluster at `address`. Raises ClusterError when there is none."""
     rule = f"cluster.address ({address}) must be `auto` or HOST:PORT of a running Ray cluster that has this host in it"
     if "://" in address:
         raise ClusterError(f"{rule}; from outside use `ray job submit --address ... -- <the same command>`")
@@ -71,7 +73,8 @@ def joined(address: str) -> Iterator[None]:
 
 @contextmanager
 def local(config: ClusterConfig) -> Iterator[None]:
-    """Inside: a Ray cluster of this machine alone, as large as the run. No process of it is left afterwards.
+    """Inside, this process drives a Ray cluster of this machine alone, as large as the run. No process of it is left
+    afterwards.
 
     Raises ResourceError at once when the machine is too small: nothing will ever join this cluster.
     """
@@ -141,13 +144,14 @@ def describe(address: str | None = None) -> dict[str, Any]:
 
 
 def nodes() -> list[resources.Node]:
-    """Without those that go away soon: Ray places nothing there."""
+    """The live nodes of the cluster, without those that go away soon: Ray places nothing there."""
     leaving = state.get_draining_nodes()
     return [node for node in resources.nodes_of(ray.nodes(), available_resources_per_node()) if node.id not in leaving]
 
 
 def workers_now(config: ClusterConfig) -> int:
-    """The number of workers to start, when the cluster can hold them. Says what is missing when that takes longer.
+    """The number of workers to start, as soon as the cluster can hold them. The log says what is missing when that
+    takes longer.
 
     Raises ResourceError after `start_timeout_s`.
 

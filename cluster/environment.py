@@ -21,11 +21,13 @@ FORWARDED = (
 FORWARDED_PREFIXES = ("NCCL_",)
 
 ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
-"""Freed tensors fit the next ones only so (jpo_dist/distributed/allocator.py). glibc reads it as a process starts."""
+"""The allocator's setting with which freed tensors make room for the next ones (jpo_dist/distributed/allocator.py).
+glibc reads it as a process starts."""
 
 
 def worker_env(config: ClusterConfig, driver: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
-    """Variables of every worker: computed ones, then the driver's listed ones, then cluster.env, then `extra`."""
+    """Variables of every worker: computed ones, then those of FORWARDED that the driver has, then cluster.env, then
+    `extra`. The later one wins."""
     computed = {"OMP_NUM_THREADS": str(threads(config)), "TOKENIZERS_PARALLELISM": "false", **ALLOCATOR}
     if not config.gpus_per_worker:
         computed["DS_ACCELERATOR"] = "cpu"
@@ -64,7 +66,7 @@ def ray_settings(config: ClusterConfig) -> dict[str, str]:
 
 @contextmanager
 def environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """`settings` in os.environ, and as it was afterwards."""
+    """Inside, `settings` are in os.environ; afterwards it is as it was."""
     before = {key: os.environ.get(key) for key in settings}
     os.environ.update(settings)
     try:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 
 class ClusterError(RuntimeError):
-    """The machines, not the training code, are the problem."""
+    """A run failed by its machines, not by the training code."""
 
 
 class ResourceError(ClusterError):
@@ -15,15 +15,15 @@ class ResourceError(ClusterError):
 
 
 class Regroup(Exception):
-    """Not an error: the workers end after a commit, to begin again in other places."""
+    """No error: the workers end after a commit, to begin again in other places."""
 
 
 class RoomForMore(Regroup):
-    """The cluster can hold more of them now."""
+    """The cluster can hold more workers now."""
 
 
 class HostLeaves(Regroup):
-    """A host that some of them are on goes away soon."""
+    """A host that some of the workers are on goes away soon."""
 
 
 class WorkerError(ClusterError):
@@ -49,7 +49,8 @@ class WorkerError(ClusterError):
 
     @classmethod
     def of(cls, rank: int, error: BaseException, max_lines: int = 25) -> "WorkerError":
-        """`error` as strings. The exception object itself may not pickle, or not import where it is unpickled."""
+        """The WorkerError that says what `error` was, in strings. The exception itself may not pickle, or not import
+        where it is unpickled."""
         lines = "".join(traceback.format_exception(error)).splitlines()
         wrong_input = isinstance(error, Exception) and is_input(error)
         return cls(rank, type(error).__name__, str(error), "\n".join(lines[-max_lines:]), time.time(), wrong_input)
@@ -81,7 +82,7 @@ def is_echo(error: WorkerError) -> bool:
 
 
 def is_hopeless(error: WorkerError, before: tuple[str, str] | None) -> bool:
-    """Whether another try cannot mend it: wrong input, or the same words as the failure before (its kind, message)."""
+    """Whether another try cannot mend `error`: wrong input, or the words of the failure before (its kind, message)."""
     repeats = before == (error.kind, error.message)
     return error.is_input or (repeats and error.kind != "WorkerLost" and not is_echo(error))
 
@@ -102,7 +103,7 @@ def root_cause(failures: Mapping[int, BaseException], num_workers: int) -> Worke
 
 
 def _lost(rank: int, error: BaseException) -> WorkerError:
-    """From Ray's report of a worker that stopped answering, without its list of internal ids."""
+    """The WorkerError for a worker that stopped answering: Ray's report without its list of internal ids."""
     report = str(getattr(error, "health_check_failure", error))
     kept = [line.strip() for line in report.splitlines() if line.strip() and not _INTERNAL.match(line)]
     return WorkerError(rank, "WorkerLost", " ".join(kept)[:1500] or type(error).__name__)

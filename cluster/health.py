@@ -15,6 +15,7 @@ URL = "http://127.0.0.1:{port}/api/local_raylet_healthz"
 
 
 def main() -> int:
+    """The exit code; what the node said goes to standard error."""
     if not _has_node():
         return 0
     port = os.environ.get("RAY_AGENT_PORT", "52365")  # `ray start --dashboard-agent-listen-port`

@@ -1,8 +1,8 @@
 """`python -m cluster.leave SECONDS`: tells Ray that this host's node goes away in so many seconds.
 
-For what warns before it ends a host: the preStop hook of a pod, Slurm's early signal, a spot notice. Ray's training
-workers learn of it and can save (ray.train.get_preemption_info); nothing new is placed here; the node ends as soon as
-nothing runs on it. Returns then, or when the time is over. Without a Ray node here there is nothing to tell.
+Whatever warns before it ends a host calls it: the preStop hook of a pod, Slurm's early signal, a spot notice. Ray's
+training workers learn of it and can save (ray.train.get_preemption_info); nothing new is placed here; the node ends as
+soon as nothing runs on it. Returns then, or when the time is over. Without a Ray node here there is nothing to tell.
 
 The head can be told too, where its host goes: the controller of a training, which asks for no CPU, holds it until the
 workers have saved. An idle head ends at once, and every driver with it.
@@ -19,6 +19,7 @@ import psutil  # type: ignore[import-untyped]
 
 
 def main(seconds: int) -> int:
+    """Tell Ray, wait for the node's end; returns the exit code."""
     nodes = list(raylets())
     for node in nodes:
         flags = dict(part.lstrip("-").split("=", 1) for part in node.cmdline() if part.startswith("--") and "=" in part)
@@ -44,6 +45,7 @@ def raylets() -> Iterator[psutil.Process]:
 
 
 def network(pid: int) -> str:
+    """The network namespace of a process."""
     return os.readlink(f"/proc/{pid}/ns/net")
 
 

@@ -6,16 +6,12 @@ starts. No batch and no checkpoint passes through Ray.
 
 import importlib
 import itertools
-import json
 import logging
 import os
 import re
-import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +36,17 @@ from cluster.errors import (
     is_regroup,
     root_cause,
 )
+from cluster.history import History
 from cluster.secrets import load_secrets
+from cluster.signals import ended_by_signals
 
 logger = logging.getLogger(__name__)
 
 LEAVING_A_GROUP = {"TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "5"}
-"""Ray lets all workers leave their process group before it ends them. A lost one never does: 30 s by default."""
+"""Seconds that Ray waits for all workers to leave their process group. A lost one never does; Ray's default is 30."""
 
 SETUP_ATTEMPTS = 3
-"""Tries at making the process group. Ray does not repeat this step, and its choice of a free port is a race."""
+"""How often the process group is tried. Ray does not repeat this step, and its choice of a free port is a race."""
 
 # Ray prints this on the driver's standard output, in the middle of a progress bar. The loss is in cluster.jsonl, and
 # in the WorkerError when it ends the run.
@@ -82,15 +80,15 @@ def launch(
     storage = str(Path(storage).absolute()) if "://" not in storage else storage
     worker_env = environment.worker_env(config, os.environ, env)
     unique_name = f"{run_name}-{time.time_ns():x}"
-    diary = _Diary(f"{storage}/cluster.jsonl")
+    history = History(f"{storage}/cluster.jsonl")
 
     def start(number: int) -> None:
         connection.enter_context(connected(config))  # the one of the last start, unless that was closed
         take_signals()  # Ray has put its own handlers
         now = config.of(workers_now(config))
-        diary.num_workers = now.most
+        history.num_workers = now.most
         try:
-            _trainer(name, payload, now, f"{unique_name}-{number}", storage, worker_env, diary).fit()
+            _trainer(name, payload, now, f"{unique_name}-{number}", storage, worker_env, history).fit()
         except (ray.train.ControllerError, ray.train.PreemptionError):
             # Ray keeps the reservation of workers that failed to start until the driver that asked for them is gone.
             connection.close()
@@ -99,30 +97,33 @@ def launch(
             take_signals()  # also fit's own, which would ask a controller that is no more
 
     settings = environment.environment(environment.ray_settings(config))
-    with settings, _ended_by_signals() as take_signals, ExitStack() as connection:
-        starts = _until_done(start, config, diary, unique_name)
-    commits = diary.events(unique_name, "commit")
+    with settings, ended_by_signals() as take_signals, ExitStack() as connection:
+        starts = run_until_done(start, config, history, unique_name)
+    commits = history.events(unique_name, "commit")
     return {"attempts": starts, "metrics": commits[-1]["metrics"] if commits else None}
 
 
-def _until_done(start: Callable[[int], None], config: ClusterConfig, diary: "_Diary", run: str) -> int:
+def run_until_done(start: Callable[[int], None], config: ClusterConfig, history: History, run: str) -> int:
     """Start groups of workers until one gets to the end; returns how many it took.
+
+    `start(number)` runs one group and raises what Ray raised; `run` begins the Ray names of all its starts. Raises
+    WorkerError and ClusterError as `launch` does.
 
     Ray's own retries are not used: for a lost host they wait with no end that a person would know, and they cannot tell
     a host that leaves or a wrong input from a failure.
     """
     unconnected, failures, before = 0, 0, None
     for number in itertools.count(1):
-        known = len(diary.events(run, "commit"))
+        known = len(history.events(run, "commit"))
         try:
             start(number)
             break
         except ray.train.WorkerGroupError as error:
-            unconnected, cause = 0, root_cause(error.worker_failures, diary.num_workers)
+            unconnected, cause = 0, root_cause(error.worker_failures, history.num_workers)
             if is_regroup(cause):
                 continue
             failures += 1
-            if len(diary.events(run, "commit")) > known:
+            if len(history.events(run, "commit")) > known:
                 before = None  # it got on: the same words again are another failure
             if failures > config.max_failures or is_hopeless(cause, before):
                 raise cause from None
@@ -185,9 +186,10 @@ def _trainer(
     run_name: str,
     storage: str,
     worker_env: dict[str, str],
-    diary: "_Diary",
+    history: History,
 ) -> TorchTrainer:
-    """`run_name` is new for every attempt: with an old one Ray would resume from its own snapshot file."""
+    """Ray's trainer of one start. `run_name` is new for every start: with an old one Ray would resume from its own
+    snapshot file."""
     return TorchTrainer(
         _work,
         train_loop_config={"entry": name, "payload": payload, "secrets": config.secrets},
@@ -208,47 +210,14 @@ def _trainer(
             failure_config=ray.train.FailureConfig(
                 max_failures=0, controller_failure_limit=0, max_preemption_failures=0
             ),
-            callbacks=[diary],
+            callbacks=[Recorder(history)],
             worker_runtime_env={"env_vars": worker_env},
         ),
     )
 
 
-@contextmanager
-def _ended_by_signals() -> Iterator[Callable[[], None]]:
-    """Inside, Ctrl-C and SIGTERM end the run as any Python code: by an exception, so that callers can tidy up.
-
-    Ray's own handlers would end the process with status 0 for the first and abort it for the second. Gives a function
-    that takes the signals back from it.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    terminated = []
-
-    def on_sigterm(number: int, frame: object) -> None:
-        terminated.append(number)
-        sys.exit(128 + number)
-
-    def take() -> None:
-        signal.signal(signal.SIGINT, before[signal.SIGINT])
-        signal.signal(signal.SIGTERM, on_sigterm)
-
-    take()
-    try:
-        yield take
-    except SystemExit:  # on its way through Ray its code becomes 1
-        if terminated:
-            raise SystemExit(128 + terminated[0]) from None
-        raise KeyboardInterrupt from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _work(config: dict[str, Any]) -> None:
-    """One rank, inside its worker."""
+    """Run the entry on one rank, inside its worker."""
     try:
         load_secrets(config["secrets"])
         module, _, function = config["entry"].partition(":")
@@ -259,7 +228,10 @@ def _work(config: dict[str, Any]) -> None:
 
 
 def importable_name(entry: Callable[..., Any]) -> str:
-    """`module:function`. By name, so that a worker imports the function and nothing else of the driver's memory."""
+    """`module:function` of `entry`: a worker imports it by name, and gets nothing else of the driver's memory.
+
+    Raises ValueError for a function that cannot be imported so.
+    """
     if entry.__module__ == "__main__" or "." in entry.__qualname__:
         raise ValueError(f"entry ({entry.__module__}:{entry.__qualname__}) must be a top-level function of a module")
     return f"{entry.__module__}:{entry.__qualname__}"
@@ -290,6 +262,8 @@ class _HostAwareTorchConfig(TorchConfig):
 
 
 class _HostAwareBackend(TorchConfig().backend_cls):  # type: ignore[misc]
+    """Prepares each worker's process before the group is made, and does not wait long for a lost one at its end."""
+
     def on_start(self, worker_group: Any, backend_config: _HostAwareTorchConfig) -> None:
         worker_group.execute(_prepare_worker, backend_config.num_threads)
         super().on_start(worker_group, backend_config)
@@ -304,46 +278,16 @@ def _prepare_worker(num_threads: int) -> None:
     environment.prepare_host(ray.util.get_node_ip_address(), num_threads)
 
 
-class _Diary(ray.train.UserCallback):
-    """`cluster.jsonl`: a line for each commit reported and each loss of the worker group.
+class Recorder(ray.train.UserCallback):
+    """Writes the history of one start. It runs in Ray's controller, on the driver's host."""
 
-    Written by Ray's controller, on the driver's host. Ray keeps metrics only for reports that carry a checkpoint.
-    """
-
-    def __init__(self, path: str) -> None:
-        self.path, self.num_workers, self._told = path, 0, False
+    def __init__(self, history: History) -> None:
+        self.history, self._ended = history, False
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: object) -> None:
-        self._write(run_context, {"event": "commit", "metrics": metrics[0]})
+        self.history.committed(run_context.run_config.name, metrics[0])
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        if self._told:  # while a host leaves, Ray tells of one end several times
-            return
-        self._told = True
-        cause = root_cause(worker_exceptions, self.num_workers)
-        event = "regroup" if is_regroup(cause) else "failure"
-        self._write(run_context, {"event": event, "rank": cause.rank, "kind": cause.kind, "message": cause.message})
-
-    def _write(self, run_context: Any, event: dict[str, Any]) -> None:
-        """Never raises: a full disk would end the controller, with words about something else."""
-        line = {"ts_ms": time.time_ns() // 10**6, "run": run_context.run_config.name, **event}
-        data = json.dumps(line, default=str).encode() + b"\n"
-        try:
-            Path(self.path).parent.mkdir(parents=True, exist_ok=True)
-            with open(self.path, "ab", buffering=0) as file:
-                begin = file.tell()
-                if file.write(data) < len(data):
-                    file.truncate(begin)  # half a line would spoil the next
-        except OSError as error:
-            logger.warning("%s cannot be written: %s", self.path, error)
-
-    def events(self, run: str, kind: str) -> list[dict[str, Any]]:
-        """The lines of one kind that the Ray runs whose name starts so have written."""
-        lines = []
-        with suppress(FileNotFoundError):
-            for text in Path(self.path).read_text(encoding="utf-8").splitlines():
-                with suppress(ValueError, TypeError, KeyError):  # a line that a power cut has torn
-                    line = json.loads(text)
-                    if line["run"].startswith(run) and line["event"] == kind:
-                        lines.append(line)
-        return lines
+        if not self._ended:  # while a host leaves, Ray tells of one end several times
+            self._ended = True
+            self.history.ended(run_context.run_config.name, worker_exceptions)

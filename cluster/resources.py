@@ -8,7 +8,7 @@ from cluster.config import ClusterConfig
 
 
 class Node(NamedTuple):
-    """A live machine of the cluster: what it has, and what of that nobody uses now."""
+    """A live machine of the cluster: what it has, and how much of that nobody uses now."""
 
     ip: str
     cpus: float

@@ -21,7 +21,7 @@ Task = Callable[[dict[str, Any]], dict[str, Any]]
 def run_tasks(
     entry: Task, payloads: list[dict[str, Any]], config: ClusterConfig, env: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    """`entry(payload)` for each payload, up to `config.workers` at a time. Results in the order of the payloads.
+    """The results of `entry(payload)` for each payload, in their order; up to `config.workers` run at a time.
 
     `entry` is a top-level function of a module that every node can import; a lost task is started again, so it must
     do no harm when it runs twice. Raises WorkerError with the error of the first task that failed, and ends the
@@ -61,7 +61,7 @@ def _get(reference: Any) -> dict[str, Any]:
 
 
 def _run(name: str, number: int, payload: dict[str, Any], secrets: dict[str, str]) -> dict[str, Any]:
-    """One task, inside its worker. Errors leave it as text: the exception object may not pickle."""
+    """Run one task, inside its worker. Errors leave it as text: the exception object may not pickle."""
     module, _, function = name.partition(":")
     try:
         load_secrets(secrets)

@@ -3,8 +3,9 @@
 import hashlib
 import json
 import os
-import threading
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +61,17 @@ class JsonLines:
         kept = self.path.read_bytes()[:offset] if self.path.exists() else b""
         if len(kept) < offset or (kept and not kept.endswith(b"\n")):
             raise ValueError(f"{self.path}: byte {offset} is not the end of a line of this file; cut by step instead")
-        aside = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
-        fd = os.open(aside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        aside = _aside(self.path)
+        # Not by `replace`: appending goes on in the file that was renamed, through this descriptor.
+        fd = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
             _write(fd, kept, aside)
             os.fsync(fd)
             os.replace(aside, self.path)
         except BaseException:
             os.close(fd)
+            with suppress(OSError):
+                aside.unlink()
             raise
         self.close()
         self._fd, self.offset = fd, offset
@@ -147,13 +151,36 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Replace a small file: readers see the old object or the new one."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    with aside.open("w") as file:
-        file.write(json.dumps(value, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    """Put `value` in the place of a small file; see `replace`."""
+    replace(path, json.dumps(value, indent=1) + "\n", sync=True)
+
+
+def replace(path: Path, data: str | bytes | Iterable[str], *, sync: bool) -> None:
+    """Write `data` (text as UTF-8; an iterable: piece by piece) aside and rename it to `path`, whose folder must exist.
+
+    Readers see the old contents or the new, never a part; of two writers at once, one wins whole. With `sync` that also
+    holds for a machine that loses power, which may else keep the name without the contents (see also `sync_folder`).
+    After an error `path` is as it was, and what was written aside is gone. The mode is that of any new file.
+    """
+    aside = _aside(path)
+    pieces = [data] if isinstance(data, str | bytes) else data
+    try:
+        with aside.open("xb") as file:
+            for piece in pieces:
+                file.write(piece.encode() if isinstance(piece, str) else piece)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(aside, path)
+    except BaseException:
+        with suppress(OSError):
+            aside.unlink()
+        raise
+
+
+def _aside(path: Path) -> Path:
+    """A name in the same folder that nobody else writes to, and that no reader looks for."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
 
 
 def sha256(path: Path) -> str:

@@ -4,7 +4,8 @@ import sys
 
 
 def main() -> None:
-    """Ctrl-C ends the seconds of imports in the same words as all that comes after (launcher.console)."""
+    """Run the command. Ctrl-C during the imports ends it in the same words as all that comes after
+    (launcher.console)."""
     try:
         from launcher.cli import main as begin
 

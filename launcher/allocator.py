@@ -1,19 +1,20 @@
-"""A process whose memory allocator suits tensors: its settings are read once, when a process starts."""
+"""A process whose memory allocator suits tensors. glibc reads its settings once, when a process starts."""
 
 import os
 import sys
 
-from cluster.environment import ALLOCATOR
+from jpo_dist.distributed.allocator import NO_TCACHE
 
 COMPUTING = {"train", "evaluate", "judge", "bench"}
+TUNABLES = "GLIBC_TUNABLES"
 
 
 def begin_again(arguments: list[str]) -> None:
-    """Put this process in place of itself, with glibc set as in Ray's workers, if `arguments` are of a command that
-    computes. Same pid, same command line. What the person has set in GLIBC_TUNABLES stays as it is.
+    """Start this process anew with glibc set as in Ray's workers, if `arguments` name a command that computes.
 
-    See jpo_dist.distributed.allocator.keep_freed_memory for what it is good for.
+    Pid and command line stay the same, and so does what the person has set in GLIBC_TUNABLES. The reason for it stands
+    in jpo_dist.distributed.allocator.keep_freed_memory.
     """
-    if sys.platform == "linux" and set(arguments[:1]) & COMPUTING and not ALLOCATOR.keys() & os.environ.keys():
-        os.environ.update(ALLOCATOR)
+    if sys.platform == "linux" and set(arguments[:1]) & COMPUTING and TUNABLES not in os.environ:
+        os.environ[TUNABLES] = NO_TCACHE
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

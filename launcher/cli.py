@@ -1,4 +1,4 @@
-"""The `jpo` command: what there is, in the order of the work."""
+"""The `jpo` command: registers its commands, in the order in which `jpo --help` lists them."""
 
 import logging
 import os
@@ -26,6 +26,7 @@ app.add_typer(data.app, name="data")
 
 
 def main() -> None:
+    """Run the command line: allocator, logs (JPO_LOG says from which level), quiet libraries, then the command."""
     allocator.begin_again(sys.argv[1:])
     level = os.environ.get("JPO_LOG", "INFO")
     logging.basicConfig(level=level, format="%(levelname).1s %(name)s: %(message)s", stream=sys.stderr)

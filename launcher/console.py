@@ -25,7 +25,8 @@ _PATHS: dict[type[OSError], str] = {
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Errors a person can act on end in one sentence and an exit code, others with their traceback.
+    """Inside, an error that a person can act on ends the command in one sentence and an exit code, any other with its
+    traceback.
 
     Exit code 2: the command or config is wrong. 1: the run failed. `ray job submit` turns both into 1, so the last
     line says which it was, and why, whatever stands before it.
@@ -34,7 +35,7 @@ def explained() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         _fail("interrupted", 130)
-    except SystemExit as end:  # cluster/ray_train.py ends so on SIGTERM, which is how `ray job stop` asks
+    except SystemExit as end:  # cluster/signals.py ends so on SIGTERM, which is how `ray job stop` asks
         if end.code == TERMINATED:
             _fail("terminated", TERMINATED)
         raise
@@ -48,12 +49,12 @@ def explained() -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """A line as it is: `[x]` in a path is no markup, and a path is not broken where the terminal ends."""
+    """Print a line as it is: `[x]` in a path is no markup, and a path is not broken where the terminal ends."""
     out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def exit_code(error: Exception) -> int | None:
-    """None for an error that nobody wrote for people: those keep their traceback."""
+    """The exit code for `error`; None for an error that nobody wrote for people: those keep their traceback."""
     if is_input(error) or _rule_of_path(error):
         return USAGE
     ours = type(error).__module__.split(".")[0] in ("jpo_dist", "cluster", "launcher")

@@ -28,7 +28,8 @@ __all__ = [
 GCS_PORT, DASHBOARD_PORT = 6379, 8265
 START_TIMEOUT_S = 120.0
 NETWORKS = [f"10.77.{n}" for n in range(16)]
-"""The first is used where the addresses exist inside the namespaces only: every cluster can have the same ones then."""
+"""First three numbers of a cluster's addresses. A cluster whose addresses exist inside its namespaces only takes the
+first: any number of such clusters can have the same ones."""
 
 # `ray job stop` kills after 3 s by default: too early for the end of the workers and of the MLflow run.
 NODE_SETTINGS = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0", "RAY_JOB_STOP_WAIT_TIME_S": "60"}
@@ -36,7 +37,7 @@ NODE_SETTINGS = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0", "RAY_
 
 @dataclass
 class VirtualHost:
-    """One host: a network namespace with the address `ip`, on a link of its own, and a Ray node in it."""
+    """A host: a network namespace with the address `ip`, on a link of its own, and a Ray node in it."""
 
     name: str
     ip: str
@@ -47,7 +48,7 @@ class VirtualHost:
     token_file: Path
     temp_dir: Path
     env: dict[str, str] = field(default_factory=dict, repr=False)
-    """What the host's Ray node, and so its workers, have in their environment beside this process's."""
+    """Variables that the host's Ray node, and so its workers, have beside those of this process."""
     popens: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
@@ -161,7 +162,7 @@ def virtual_hosts(
     name: str = "",
     reachable: bool = False,
 ) -> Iterator[list[VirtualHost]]:
-    """`count` hosts that form one Ray cluster with `cpus` CPUs each; the first is the head. All gone afterwards.
+    """Inside, `count` hosts form one Ray cluster with `cpus` CPUs each; the first is the head. Afterwards all are gone.
 
     `head_cpus=0`: the head takes no workers; losing it is not losing one too. `env` is for the Ray nodes; it is nowhere
     on the disk. By `name`, `find_hosts` finds the cluster from other processes. `reachable`: this machine gets a cable
@@ -208,7 +209,7 @@ def find_hosts(name: str) -> list[VirtualHost]:
 
 
 def end_cluster(name: str) -> None:
-    """End a cluster by its name: its processes, namespaces, files. For one that is held, its holder does so."""
+    """End the cluster of this name: its processes, namespaces, files. For a held cluster its holder calls it."""
     for namespace in namespaces.named(f"jpo-{name}-"):
         namespaces.end_processes(namespace)
         namespaces.delete(namespace)

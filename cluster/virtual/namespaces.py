@@ -50,14 +50,14 @@ def delete(name: str) -> None:
 
 
 def make_switch(switch: str) -> None:
-    """A bridge in a namespace of its own: nothing of it appears on the real host."""
+    """Make a bridge in a namespace of its own: nothing of it appears on the real host."""
     ip("netns", "add", switch)
     ip("-n", switch, "link", "add", "br0", "type", "bridge")
     ip("-n", switch, "link", "set", "br0", "up")
 
 
 def plug_in(switch: str, name: str, address: str) -> None:
-    """A new namespace with one cable to the switch, and `address` (with its prefix length) on it."""
+    """Make a namespace with one cable to the switch, and `address` (with its prefix length) on it."""
     port, cable = port_of(name), cable_of(name)
     ip("netns", "add", name)
     ip("-n", switch, "link", "add", port, "type", "veth", "peer", "name", cable, "netns", name)
@@ -68,7 +68,7 @@ def plug_in(switch: str, name: str, address: str) -> None:
 
 
 def plug_in_this_host(switch: str, device: str, address: str) -> None:
-    """A cable from the switch to the real host, where it is called `device`; gone with the switch."""
+    """Lay a cable from the switch to the real host, where it is called `device`; it goes with the switch."""
     ip("-n", switch, "link", "add", "outside", "type", "veth", "peer", "name", device, "netns", str(os.getpid()))
     ip("-n", switch, "link", "set", "outside", "master", "br0", "up")
     ip("address", "add", address, "dev", device)
@@ -81,17 +81,17 @@ def is_free(address: str) -> bool:
 
 
 def cable_of(name: str) -> str:
-    """The cable's end in the host: another name on every host, as real hosts have."""
+    """Name of the cable's end in the host: another one on every host, as real hosts have."""
     return f"net{name.rpartition('-')[2]}"
 
 
 def port_of(name: str) -> str:
-    """The cable's end in the switch."""
+    """Name of the cable's end in the switch."""
     return f"port{name.rpartition('-')[2]}"
 
 
 def slow_down(namespace: str, device: str, rate: str | None) -> None:
-    """At most `rate` (as tc writes it: `10mbit`) leaves `namespace` through `device`; None: full speed again."""
+    """Let at most `rate` (as tc writes it: `10mbit`) leave `namespace` through `device`; None: full speed again."""
     if rate is None:
         done = run("tc", "-n", namespace, "qdisc", "delete", "dev", device, "root")
         if done.returncode != 0 and "No such file" not in done.stderr and "handle of zero" not in done.stderr:
@@ -105,12 +105,12 @@ def slow_down(namespace: str, device: str, rate: str | None) -> None:
 
 
 def pids(name: str) -> list[int]:
-    """Every live process of a namespace."""
+    """Process ids of everything that runs in a namespace."""
     return [int(line) for line in ip("netns", "pids", name).split()]
 
 
 def end_processes(name: str, patience_s: float = 20.0) -> None:
-    """SIGKILL to what runs in a namespace, by pid, until nothing does: a dying raylet may still start a worker."""
+    """Send SIGKILL to what runs in a namespace until nothing does: a dying raylet may still start a worker."""
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         try:

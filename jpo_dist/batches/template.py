@@ -4,6 +4,7 @@ from datetime import date
 from typing import Any, NamedTuple
 
 from jpo_dist.records.comparisons import Message
+from jpo_dist.records.text import as_text
 
 CHAT = "chat"
 _SENTINEL = "\u241fRESPONSE\u241f"  # stands for the response while we find what a chat template puts after it
@@ -61,6 +62,4 @@ def instruction_text(tokenizer: Any, template: Template, instruction: tuple[Mess
     if template.text == CHAT:
         turns = [message._asdict() for message in instruction]
         return chat_text(tokenizer, turns, add_generation_prompt=True)
-    single = len(instruction) == 1 and instruction[0].role == "user"
-    plain = instruction[0].content if single else "\n\n".join(f"{m.role.title()}: {m.content}" for m in instruction)
-    return template.text.replace("{instruction}", plain)
+    return template.text.replace("{instruction}", as_text(instruction))

@@ -2,12 +2,11 @@
 
 All ranks call each public function together, on a run folder that all of them see (run_folder.py says what is in it).
 Nothing here knows what is in a shard: the caller saves through a function, and what it wrote is synced, digested, named
-in a manifest and renamed into place. Nothing of a commit may be loaded before `find_valid` has verified it.
+in a manifest and renamed into place. Nothing of a commit may be loaded before it is verified (search.py).
 """
 
 import itertools
 import json
-import logging
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -15,24 +14,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import torch.distributed as dist
 
 from jpo_dist.checkpoint import manifest as manifests
 from jpo_dist.checkpoint import run_folder
-from jpo_dist.checkpoint.manifest import Manifest, ManifestError
+from jpo_dist.checkpoint.manifest import Manifest
 from jpo_dist.distributed import ranks
 from jpo_dist.distributed.fault_injection import fault_during, fault_point
-from jpo_dist.distributed.rng import restore_rng, rng_state
 from jpo_dist.files import sha256, sync_file
-
-__all__ = [
-    "CheckpointError", "Commit", "DiskFullError", "FencedError", "Found", "commit", "find_valid", "newest_valid",
-    "open_attempt", "restore_rng", "resume_point", "rng_state",
-]  # fmt: skip
-
-logger = logging.getLogger(__name__)
 
 PEERS_LEAVE_S = 5.0
 """How long a rank whose save failed waits for the others to come out of theirs. Short: where they have died, or cannot
@@ -46,10 +37,6 @@ class CheckpointError(RuntimeError):
 
 class FencedError(CheckpointError):
     """A newer attempt of this run has started: this one must end, it can never commit again."""
-
-
-class ResumeRefused(CheckpointError, ValueError):
-    """checkpoint.resume says must or never, and the folder is not so."""
 
 
 class DiskFullError(CheckpointError):
@@ -71,10 +58,9 @@ class Commit:
     """What making it took."""
 
 
-class Found(NamedTuple):
-    commit: Commit | None
-    set_aside: list[str]
-    """One sentence for each commit that did not verify: which, why, and where it is now."""
+def as_commit(path: Path, manifest: Manifest, seconds: float) -> Commit:
+    """The commit in `path`, as its manifest has it."""
+    return Commit(manifest.step, path, manifest.attempt, manifest.num_ranks, manifest.facts, manifest.bytes, seconds)
 
 
 def open_attempt(run_dir: Path, above: int = 0) -> int:
@@ -144,70 +130,7 @@ def commit(
         if not isinstance(error, FencedError):
             _check_token(run_dir, attempt, error)
         raise
-    return _as_commit(final, done, time.monotonic() - started)
-
-
-def newest_valid(run_dir: Path) -> Commit | None:
-    """The newest commit whose files are exactly what was written; see `find_valid`."""
-    return find_valid(run_dir).commit
-
-
-def find_valid(run_dir: Path) -> Found:
-    """Newest to oldest, the first commit that verifies, the same on all ranks. Those that do not are set aside.
-
-    Every rank checks the names and sizes of all files and the SHA-256 of its share of them.
-    """
-    set_aside: list[str] = []
-    while True:
-        path: Path | None = None
-        with ranks.together("looking for commits"):
-            if ranks.rank() == 0:
-                path = next((path for path, _ in run_folder.commits(run_dir)), None)
-        name = ranks.broadcast(path.name if path else None)
-        if name is None:
-            return Found(None, set_aside)
-        found, problem = _verify(run_dir / "checkpoints" / name)
-        if found is not None:
-            return Found(found, set_aside)
-        bad: Path | None = None
-        with ranks.together(f"setting {name} aside"):
-            if ranks.rank() == 0:
-                bad = run_folder.set_aside(run_dir / "checkpoints" / name)
-        bad = ranks.broadcast(bad)
-        if bad is not None:  # None: it is gone, deleted by a retention beside us
-            set_aside.append(f"{name}: {problem}; now {bad.name}")
-            if ranks.rank() == 0:
-                logger.warning("checkpoint %s does not verify and is set aside as %s: %s", name, bad, problem)
-
-
-def resume_point(
-    run_dir: Path, policy: Literal["auto", "must", "never"], find: Callable[[Path], Found] = find_valid
-) -> Commit | None:
-    """Where to go on, or None for a start from nothing, as `checkpoint.resume` says. `find` looks for it.
-
-    Raises ResumeRefused: must, and no commit verifies; never, and the folder has commits.
-    """
-    if policy == "never":
-        names: list[str] = []
-        with ranks.together("looking for commits"):
-            if ranks.rank() == 0:
-                names = sorted(path.name for path, _ in run_folder.commits(run_dir))
-        names = ranks.broadcast(names)
-        if names:
-            raise ResumeRefused(
-                f"checkpoint.resume (never) needs a run.dir without commits, {run_dir} has {names[-1]}; "
-                "use another run.dir, or checkpoint.resume=auto to continue that run"
-            )
-        return None
-    found = find(run_dir)
-    if found.commit is None and policy == "must":
-        bad = ranks.broadcast(sorted(path.name for path in (run_dir / "checkpoints").glob("bad-step-*")))
-        raise ResumeRefused(
-            f"checkpoint.resume (must) found no valid commit in {run_dir / 'checkpoints'}: "
-            f"{'; '.join(found.set_aside) or 'there is none'} (set aside so far: {', '.join(bad) or 'none'}). "
-            "Restore one, or use checkpoint.resume=auto to start from nothing"
-        )
-    return found.commit
+    return as_commit(final, done, time.monotonic() - started)
 
 
 # -- the steps of a commit
@@ -314,39 +237,6 @@ def _digests(run_dir: Path, stage: Path) -> tuple[dict[str, dict[str, Any]], int
         for name in sorted(sizes)[here.index(me) :: len(here)]:
             sync_file(stage / name)
     with ranks.together("digesting the shards"):
-        for name in manifests.shares(sizes, len(seen))[me]:
+        for name in manifests.files_by_rank(sizes, len(seen))[me]:
             part[name] = {"bytes": (stage / name).stat().st_size, "sha256": sha256(stage / name)}
     return {name: file for one in ranks.gather(part) for name, file in one.items()}, len(seen)
-
-
-# -- the steps of a search
-
-
-def _verify(path: Path) -> tuple[Commit | None, str]:
-    """The commit in `path`, or why it is none, agreed on by all ranks."""
-    manifest, problem = None, None
-    try:
-        run_folder.appears(path)
-        manifest = manifests.read(path)
-        if path != run_folder.commit_folder(path.parent.parent, manifest.step):
-            problem = f"its manifest is that of step {manifest.step}"
-    except (ManifestError, OSError) as error:
-        problem = str(error)
-    seen = ranks.gather((problem, manifest and manifest.digest))
-    problem = next((problem for problem, _ in seen if problem), None)
-    if problem is None and len({digest for _, digest in seen}) > 1:
-        problem = "ranks read different manifests"  # the shares below are dealt out by it
-    if problem is not None or manifest is None:
-        return None, problem or "no manifest"
-    try:
-        sizes = {name: file["bytes"] for name, file in manifest.files.items()}
-        share = manifests.shares(sizes, len(seen))[ranks.rank() if len(seen) > 1 else 0]
-        problem = manifests.problem_with(path, manifest, share)
-    except OSError as error:
-        problem = f"cannot be read: {error}"
-    problem = next((problem for problem in ranks.gather(problem) if problem), None)
-    return (None, problem) if problem else (_as_commit(path, manifest, manifest.seconds), "")
-
-
-def _as_commit(path: Path, manifest: Manifest, seconds: float) -> Commit:
-    return Commit(manifest.step, path, manifest.attempt, manifest.num_ranks, manifest.facts, manifest.bytes, seconds)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jpo_dist.files import sha256, sync_folder
+from jpo_dist.files import replace, sha256, sync_folder
 
 MANIFEST = "manifest.json"
 
@@ -39,6 +39,11 @@ class Manifest:
         return sum(file["bytes"] for file in self.files.values())
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """Path -> bytes."""
+        return {name: file["bytes"] for name, file in self.files.items()}
+
+    @property
     def digest(self) -> str:
         return hashlib.sha256(_canonical(asdict(self))).hexdigest()
 
@@ -53,12 +58,7 @@ def write(folder: Path, manifest: Manifest) -> None:
     Raises TypeError or ValueError when the facts are not JSON (NaN is not), OSError.
     """
     text = json.dumps({**asdict(manifest), "sha256": manifest.digest}, indent=1, sort_keys=True, allow_nan=False)
-    aside = folder / f"{MANIFEST}.tmp"
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, folder / MANIFEST)
+    replace(folder / MANIFEST, text + "\n", sync=True)
     for sub, _, _ in os.walk(folder, topdown=False):
         sync_folder(Path(sub))
 
@@ -114,7 +114,7 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def shares(sizes: Mapping[str, int], num_ranks: int) -> list[list[str]]:
+def files_by_rank(sizes: Mapping[str, int], num_ranks: int) -> list[list[str]]:
     """One list of files a rank, about equal in bytes, each file in exactly one. Equal for equal input."""
     out: list[list[str]] = [[] for _ in range(num_ranks)]
     load = [0] * num_ranks
@@ -125,8 +125,8 @@ def shares(sizes: Mapping[str, int], num_ranks: int) -> list[list[str]]:
     return out
 
 
-def problem_with(folder: Path, manifest: Manifest, share: Iterable[str]) -> str | None:
-    """Why `folder` is not what `manifest` says, or None. Names and sizes of all files, SHA-256 of those in `share`."""
+def problem_with(folder: Path, manifest: Manifest, names: Iterable[str]) -> str | None:
+    """Why `folder` is not what `manifest` says, or None. Names and sizes of all files, SHA-256 of those in `names`."""
     there = list_files(folder)
     for name, file in manifest.files.items():
         if name not in there:
@@ -136,7 +136,7 @@ def problem_with(folder: Path, manifest: Manifest, share: Iterable[str]) -> str 
     extra = sorted(there.keys() - manifest.files.keys())
     if extra:
         return f"{extra[0]} is not in the manifest ({len(extra)} such files)"  # a loader that globs would read it
-    for name in share:
+    for name in names:
         if sha256(folder / name) != manifest.files[name]["sha256"]:
             return f"{name} has another SHA-256 than when it was written"
     return None

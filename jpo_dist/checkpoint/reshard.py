@@ -1,8 +1,8 @@
-"""The shards of one number of ranks, made into shards for any other by DeepSpeed's universal conversion.
+"""A commit of one number of ranks is made into a folder for any other; the caller hands in what converts the shards.
 
 ZeRO cuts weights and optimizer state into as many parts as there are ranks. The conversion puts every parameter
 together again, one file each for its weights and its two moments; every rank then reads its new part of each. It runs
-once, before a model is loaded, in a process of its own: its memory is gone when training begins.
+once, before a model is loaded.
 
 The result serves the start that made it and no other: it lies under a name that no reader looks for and that the next
 start deletes, so a half-converted folder can never be taken for a commit.
@@ -10,10 +10,9 @@ start deletes, so a half-converted folder can never be taken for a commit.
 
 import logging
 import os
-import subprocess
-import sys
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from jpo_dist.checkpoint import run_folder
@@ -24,28 +23,28 @@ from jpo_dist.distributed.fault_injection import fault_during
 
 logger = logging.getLogger(__name__)
 
-# 1, 9: PR_SET_PDEATHSIG, SIGKILL. A killed rank must not leave a process behind that writes into its run folder.
-CONVERTER = """
-import ctypes, runpy
-ctypes.CDLL(None).prctl(1, 9)
-runpy.run_module("deepspeed.checkpoint.ds_to_universal", run_name="__main__", alter_sys=True)
-"""
-SHARDS = "engine"  # the folder of DeepSpeed's shards inside a commit; engine.TAG, without importing deepspeed
+Convert = Callable[[Path, Path, int], None]
+"""Makes a folder (the second) from that of a commit, by so many processes. Raises RuntimeError. See model/engine.py."""
 
 
-def reshape(commit: Commit) -> Path:
-    """A folder that `Engine.load(folder, universal=True)` reads, made from `commit`. All ranks call it.
+def reshard(commit: Commit, convert: Convert) -> Path:
+    """A folder that an engine loads on any number of ranks, made from `commit` by rank 0. All ranks call it.
 
     `commit` must have been verified: its shards are unpickled. Delete the folder with `discard` once it is loaded.
+    Raises DiskFullError before anything is written, and CheckpointError when the conversion fails or a rank does not
+    see all of its files; PeerError on the other ranks.
     """
     token = ranks.broadcast(uuid.uuid4().hex[:8])
     # `.old-`: what attempt opens next sweeps it, whatever became of this one.
     folder = commit.path.with_name(f".old-reshaped-{commit.path.name}-{token}")
     started = time.monotonic()
     # Rank 0 may be at it for minutes, longer than a collective may last.
-    ranks.unhurried("converting the shards", lambda: _convert(commit, folder) if ranks.rank() == 0 else None)
+    made = ranks.unhurried(
+        "converting the shards", lambda: _convert(commit, folder, convert) if ranks.rank() == 0 else []
+    )
+    made = ranks.broadcast(made)
     with ranks.together("looking for the converted shards"):
-        if not run_folder.appears(folder / SHARDS / "zero" / "optimizer_state.pt"):
+        if not all(run_folder.appears(folder / name) for name in made):
             raise CheckpointError(f"{folder} is not there; is run.dir on a disk that all hosts share?")
     if ranks.rank() == 0:
         logger.info(
@@ -56,7 +55,7 @@ def reshape(commit: Commit) -> Path:
 
 
 def discard(folder: Path) -> None:
-    """Delete what `reshape` made, when all ranks have read it."""
+    """Delete what `reshard` made, when all ranks have read it."""
     ranks.barrier()
     if ranks.rank() == 0:
         run_folder.remove(folder)
@@ -67,7 +66,8 @@ def bytes_needed(commit: Commit) -> int:
     return round((2 + 1 / commit.num_ranks) * commit.bytes * 1.05)
 
 
-def _convert(commit: Commit, folder: Path) -> None:
+def _convert(commit: Commit, folder: Path, convert: Convert) -> list[str]:
+    """Names of the files that were made."""
     run_dir = commit.path.parent.parent
     free = run_folder.free_bytes(run_dir)
     if free is not None and free < bytes_needed(commit):
@@ -76,20 +76,13 @@ def _convert(commit: Commit, folder: Path) -> None:
             f"{ranks.num_ranks()} ranks: it needs {bytes_needed(commit) / 2**20:.1f} MiB, {free / 2**20:.1f} MiB are "
             f"free. Free space, or set cluster.workers={commit.num_ranks}"
         )
-    workers = str(min(4, len(os.sched_getaffinity(0))))
-    # Relative names: the converter takes its paths for patterns, and run.dir may have a + or a [ in it. -P: its
-    # working folder is no place to import from.
-    command = [
-        sys.executable, "-P", "-c", CONVERTER, "--input_folder", f"{commit.path.name}/{SHARDS}",
-        "--output_folder", f"{folder.name}/{SHARDS}", "--inject_missing_state",
-        "--num_extract_workers", workers, "--num_merge_workers", workers,
-    ]  # fmt: skip
-    with fault_during("reshape:mid", commit.step, lambda: folder.exists() and any(list_files(folder).values())):
-        done = subprocess.run(command, cwd=folder.parent, capture_output=True, text=True, check=False)
-    if done.returncode:
+    try:
+        with fault_during("reshape:mid", commit.step, lambda: folder.exists() and any(list_files(folder).values())):
+            convert(commit.path, folder, min(4, len(os.sched_getaffinity(0))))
+    except RuntimeError as error:
         run_folder.remove(folder)
-        last = " ".join(done.stderr.strip().splitlines()[-1:])
         raise CheckpointError(
             f"{commit.path.name} could not be converted from {commit.num_ranks} to {ranks.num_ranks()} ranks "
-            f"(exit code {done.returncode}): {last}; set cluster.workers={commit.num_ranks} to go on without that"
-        )
+            f"({error}); set cluster.workers={commit.num_ranks} to go on without that"
+        ) from error
+    return list(list_files(folder))

@@ -24,6 +24,7 @@ from pathlib import Path
 from jpo_dist.checkpoint import manifest as manifests
 from jpo_dist.checkpoint.manifest import Manifest, ManifestError
 from jpo_dist.files import sync_folder
+from jpo_dist.run_dir import ATTEMPTS, CHECKPOINTS
 
 logger = logging.getLogger(__name__)
 
@@ -32,21 +33,21 @@ SPACE_FACTOR = 1.2
 
 
 def attempt_file(run_dir: Path, attempt: int) -> Path:
-    return run_dir / "attempts" / f"{attempt:06d}"
+    return run_dir / ATTEMPTS / f"{attempt:06d}"
 
 
 def commit_folder(run_dir: Path, step: int) -> Path:
-    return run_dir / "checkpoints" / f"step-{step:08d}"
+    return run_dir / CHECKPOINTS / f"step-{step:08d}"
 
 
 def stage_folder(run_dir: Path, attempt: int, step: int) -> Path:
     """Beside the commits, because a rename works on one file system only."""
-    return run_dir / "checkpoints" / f".stage-{attempt:06d}" / commit_folder(run_dir, step).name
+    return run_dir / CHECKPOINTS / f".stage-{attempt:06d}" / commit_folder(run_dir, step).name
 
 
 def claim_attempt(run_dir: Path, above: int = 0) -> int:
     """Create the file of the next attempt, above `above`; of two drivers that do this at once, each gets its own."""
-    folder = run_dir / "attempts"
+    folder = run_dir / ATTEMPTS
     folder.mkdir(parents=True, exist_ok=True)
     while True:
         attempt = max(newest_attempt(run_dir), above) + 1
@@ -63,7 +64,7 @@ def claim_attempt(run_dir: Path, above: int = 0) -> int:
 
 
 def newest_attempt(run_dir: Path) -> int:
-    return max((int(name) for name in os.listdir(run_dir / "attempts") if name.isdigit()), default=0)
+    return max((int(name) for name in os.listdir(run_dir / ATTEMPTS) if name.isdigit()), default=0)
 
 
 def appears(path: Path, patience_s: float = 10.0) -> bool:
@@ -78,7 +79,7 @@ def appears(path: Path, patience_s: float = 10.0) -> bool:
 
 def tidy(run_dir: Path, attempt: int) -> None:
     """Remove what attempts before `attempt` were writing or deleting; take back a replacement that stopped half-way."""
-    folder = run_dir / "checkpoints"
+    folder = run_dir / CHECKPOINTS
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.iterdir()):
         stage = re.fullmatch(r"\.stage-(\d+)", path.name)
@@ -108,7 +109,7 @@ def commits(run_dir: Path) -> list[tuple[Path, Manifest | None]]:
     Newest is by attempt, then step: what an older attempt commits at its last moment does not count over a commit of
     the attempt that took its place.
     """
-    folder = run_dir / "checkpoints"
+    folder = run_dir / CHECKPOINTS
     found: list[tuple[Path, Manifest | None]] = []
     for path in sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []:
         if re.fullmatch(r"step-\d{8,}", path.name):
@@ -149,6 +150,11 @@ def set_aside(path: Path) -> Path | None:
     return bad
 
 
+def bad_commits(run_dir: Path) -> list[str]:
+    """Names of the commits that were set aside, by this attempt or an earlier one."""
+    return sorted(path.name for path in (run_dir / CHECKPOINTS).glob("bad-step-*"))
+
+
 def drop_stage(run_dir: Path, attempt: int) -> None:
     """Remove what this attempt was writing. Empties the files first: a failed writer may still hold one open, and the
     disk would stay full for as long as its error is being handled."""
@@ -178,7 +184,7 @@ def last_bytes(run_dir: Path) -> int:
 
 def free_bytes(run_dir: Path) -> int | None:
     """None where the file system does not tell."""
-    folder = run_dir / "checkpoints"
+    folder = run_dir / CHECKPOINTS
     status = os.statvfs(next(path for path in [folder, *folder.parents] if path.exists()))
     return status.f_bavail * status.f_frsize if status.f_blocks else None
 

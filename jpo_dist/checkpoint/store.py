@@ -29,11 +29,12 @@ from jpo_dist.checkpoint import manifest as manifests
 from jpo_dist.checkpoint.commit import CheckpointError, FencedError
 from jpo_dist.checkpoint.manifest import MANIFEST, Manifest, ManifestError
 from jpo_dist.distributed.fault_injection import fault_point
-from jpo_dist.run_dir import SPOOL
+from jpo_dist.files import replace
+from jpo_dist.run_dir import ATTEMPTS, METRICS, RUN
 
 logger = logging.getLogger(__name__)
 
-RUN_FILES = ("run.json", SPOOL)
+RUN_FILES = (RUN, METRICS)
 CHUNK_BYTES = 8 * 2**20
 STREAMS = 4
 """Files that travel at once."""
@@ -100,7 +101,7 @@ def _file_system(url: str) -> tuple[fs.FileSystem, str]:
 
 
 def newest_attempt(store: Store) -> int:
-    selector = fs.FileSelector(store.at("attempts"), allow_not_found=True)
+    selector = fs.FileSelector(store.at(ATTEMPTS), allow_not_found=True)
     return max((int(i.base_name) for i in store.files.get_file_info(selector) if i.base_name.isdigit()), default=0)
 
 
@@ -109,7 +110,7 @@ def claim_attempt(store: Store, attempt: int) -> None:
     think they are the newest: a store cannot create a name exclusively."""
     started = {"host": socket.gethostname(), "pid": os.getpid(), "ts_ms": time.time_ns() // 1_000_000}
     with _explained(store.url):
-        _write(store, store.at("attempts", f"{attempt:06d}"), json.dumps(started).encode())
+        _write(store, store.at(ATTEMPTS, f"{attempt:06d}"), json.dumps(started).encode())
 
 
 def check_token(store: Store, attempt: int) -> None:
@@ -174,7 +175,7 @@ def upload(store: Store, folder: Path, attempt: int, keep: int) -> int:
         path = folder.parent.parent / name
         if path.exists():
             data = path.read_bytes()
-            _write(store, store.at(name), data[: data.rfind(b"\n") + 1] if name == SPOOL else data)
+            _write(store, store.at(name), data[: data.rfind(b"\n") + 1] if name == METRICS else data)
     check_token(store, attempt)
     _write(store, store.at(stored.name, MANIFEST), (folder / MANIFEST).read_bytes())
     fault_point("upload:after-manifest", manifest.step)
@@ -210,9 +211,8 @@ def restore_run_files(url: str, run_dir: Path) -> list[str]:
     infos = store.files.get_file_info([store.at(name) for name in missing])
     found = [name for name, info in zip(missing, infos, strict=True) if info.type == fs.FileType.File]
     for name in found:
-        aside = run_dir / f"{name}.{os.getpid()}.tmp"
-        _get(store, store.at(name), aside)
-        os.replace(aside, run_dir / name)
+        with store.files.open_input_stream(store.at(name)) as stream:
+            replace(run_dir / name, stream.read(), sync=False)
     return found
 
 

@@ -7,23 +7,14 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from jpo_dist.checkpoint import manifest as manifests
 from jpo_dist.checkpoint import run_folder
 from jpo_dist.checkpoint import store as remote
-from jpo_dist.checkpoint.commit import (
-    CheckpointError,
-    Commit,
-    DiskFullError,
-    Found,
-    ResumeRefused,
-    find_valid,
-    open_attempt,
-    resume_point,
-)
+from jpo_dist.checkpoint.commit import CheckpointError, Commit, DiskFullError, open_attempt
 from jpo_dist.checkpoint.manifest import ManifestError
+from jpo_dist.checkpoint.search import Found, find_valid, list_names, resume_point
 from jpo_dist.checkpoint.store import Store, Stored
 from jpo_dist.config.run import JpoConfig
 from jpo_dist.distributed import ranks
@@ -131,16 +122,21 @@ def store_of(config: JpoConfig) -> Store | None:
 
 
 def find_commit(config: JpoConfig, store: Store | None) -> Commit | None:
-    """Where to go on, here or in the store, as checkpoint.resume says; see `resume_point`."""
+    """Where to go on, here or in the store, as checkpoint.resume says; None for a start from nothing.
+
+    Raises ResumeRefused (see `resume_point`), DiskFullError when the disk has no room for the commit that the store
+    has, and OSError when the store does not answer.
+    """
     run_dir, policy = Path(config.run.dir), config.checkpoint.resume
-    if store is None:
-        return resume_point(run_dir, policy)
-    if policy == "never" and (there := _in_store(store)):
-        raise ResumeRefused(
-            f"checkpoint.resume (never) needs a checkpoint.storage without commits, {store.url} has {there[0].name}; "
-            "use another address, or checkpoint.resume=auto to continue that run"
-        )
-    return resume_point(run_dir, policy, partial(_find_anywhere, store=store))
+    if policy == "never":  # nothing is verified: that would set aside commits of a run that is not ours
+        found = list_names(run_dir)
+        if store:
+            found = found._replace(url=store.url, stored=[stored.name for stored in _in_store(store)])
+    else:
+        found = find_valid(run_dir)
+        if store:
+            found = _fetch_newer(store, found)
+    return resume_point(policy, found)
 
 
 def carrier(config: JpoConfig, store: Store, attempt: int, resumed: Commit | None, on_uploaded: OnUploaded) -> Carrier:
@@ -159,31 +155,30 @@ def _in_store(store: Store) -> list[Stored]:
     return list(ranks.broadcast(found))
 
 
-def _find_anywhere(run_dir: Path, store: Store) -> Found:
-    found = find_valid(run_dir)
+def _fetch_newer(store: Store, found: Found) -> Found:
+    """`found`, or a newer commit that is fetched from the store, if one there can be fetched and verifies."""
     here = found.commit and Stored(found.commit.attempt, found.commit.step)
-    set_aside = found.set_aside
+    set_aside = list(found.set_aside)
     for stored in _in_store(store):
         if here and stored <= here:
             break
         try:
-            _fetch(store, stored, run_dir)
-        except (OSError, ManifestError, ranks.PeerError, DiskFullError) as error:
-            if isinstance(error, DiskFullError):
-                raise
+            _fetch(store, stored, found.run_dir)
+        except (OSError, ManifestError, ranks.PeerError) as error:  # no room on the disk is for a person to mend
             set_aside.append(f"{stored.name} in {store.url} cannot be fetched: {error}")
             if ranks.rank() == 0:
                 logger.warning(set_aside[-1])
             continue
-        again = find_valid(run_dir)
+        again = find_valid(found.run_dir)
         set_aside += again.set_aside
         if again.commit and (again.commit.attempt, again.commit.step) == stored:
-            return Found(again.commit, set_aside)
-    return Found(found.commit, set_aside)
+            return again._replace(set_aside=set_aside)
+        found = again
+    return found._replace(set_aside=set_aside)
 
 
 def _fetch(store: Store, stored: Stored, run_dir: Path) -> None:
-    """The commit in its place in the run folder, not verified yet. Every rank fetches its share of the files."""
+    """The commit in its place in the run folder, not verified yet. Every rank fetches its part of the files."""
     started, token = time.monotonic(), ranks.broadcast(uuid.uuid4().hex[:8])
     final = run_folder.commit_folder(run_dir, stored.step)
     # `.old-`: what attempt opens next sweeps it, should this one die.
@@ -196,9 +191,8 @@ def _fetch(store: Store, stored: Stored, run_dir: Path) -> None:
                 f"no room on the disk of run.dir ({run_dir}) for {stored.name} of {store.url}: it has "
                 f"{manifest.bytes / 2**20:.1f} MiB, {free / 2**20:.1f} MiB are free. Free space, or use another disk"
             )
-    sizes = {name: file["bytes"] for name, file in manifest.files.items()}
-    share = manifests.shares(sizes, ranks.num_ranks())[ranks.rank()]
-    ranks.unhurried(f"fetching {stored.name}", lambda: remote.download(store, stored, share, stage))
+    mine = manifests.files_by_rank(manifest.sizes, ranks.num_ranks())[ranks.rank()]
+    ranks.unhurried(f"fetching {stored.name}", lambda: remote.download(store, stored, mine, stage))
     with ranks.together(f"renaming {stored.name}"):
         if ranks.rank() == 0:
             manifests.write(stage, manifest)

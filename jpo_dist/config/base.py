@@ -1,7 +1,7 @@
 """What every section of a config is made of: closed, frozen, documented."""
 
 import re
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +15,9 @@ class Section(BaseModel):
     """A closed, frozen group of settings: an unknown key is an error, a value never changes after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+
+    EXPERT: ClassVar[tuple[str, ...]] = ()
+    """Settings that hardly a run needs: docs/config.md keeps them apart. What a config of configs/ sets is none."""
 
 
 def is_commit(revision: str | None) -> bool:

@@ -10,6 +10,8 @@ from jpo_dist.config.base import Count, Section
 class OffloadConfig(Section):
     """Where ZeRO keeps a partition that is not in use."""
 
+    EXPERT = ("nvme_path", "pin_memory")
+
     device: Literal["none", "cpu", "nvme"] = "none"
     nvme_path: str | None = None
     pin_memory: bool = False
@@ -23,6 +25,11 @@ class OffloadConfig(Section):
 
 class EngineConfig(Section):
     """DeepSpeed."""
+
+    EXPERT = (
+        "param_persistence_threshold", "max_live_parameters", "prefetch_bucket_size", "max_reuse_distance",
+        "grad_accum_dtype",
+    )  # fmt: skip
 
     zero_stage: Literal[0, 1, 2, 3] = 3
     offload_optimizer: OffloadConfig = OffloadConfig()

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from jpo_dist.config.explain import ConfigError, explain, where_and_why
 from jpo_dist.config.overrides import change, refuse_beyond
 from jpo_dist.redact import is_secret, secret_in
+from jpo_dist.run_dir import CONFIG
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -34,9 +35,15 @@ def load_as(kind: type[Config], path: str | Path, overrides: list[str] | None = 
     return parse_as(kind, {str(key): value for key, value in values.items()}, str(path))
 
 
+def write(config: BaseModel, path: Path) -> None:
+    """The resolved config as a file that the same command reads again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json"))), encoding="utf-8")
+
+
 def _refuse_missing(path: Path) -> None:
     if path.is_dir():
-        inside = path / "config.yaml"
+        inside = path / CONFIG
         fix = f"did you mean {inside}?" if inside.is_file() else "name a YAML file"
         raise ConfigError(f"{path} is a folder, not a config; {fix}")
     if not path.is_file():

@@ -14,6 +14,8 @@ from jpo_dist.config.base import Count, Fraction, NonNegative, Positive, Section
 class LoraConfig(Section):
     """Low-rank adapters (peft). The base weights stay frozen."""
 
+    EXPERT = ("target_modules",)
+
     rank: Annotated[int, Field(ge=0)] = 0
     """Rank of the adapters; 0 trains all weights instead."""
     alpha: Positive = 16.0
@@ -26,6 +28,8 @@ class LoraConfig(Section):
 
 class ModelConfig(Section):
     """The policy, and where it starts."""
+
+    EXPERT = ("revision", "trust_remote_code")
 
     path: str = Field(min_length=1)
     """A Hugging Face folder or hub id, or `package:MODULE[/FILE]` for files that an installed package carries."""
@@ -91,6 +95,8 @@ class DataConfig(TokensConfig):
 class ObjectiveConfig(Section):
     """The loss. Defaults are the paper's."""
 
+    EXPERT = ("label_smoothing", "sft_weight")
+
     beta: Positive = 0.1
     """Strength of the pull to the reference: the loss sees beta * margin."""
     instruction_weight: NonNegative = 1.0
@@ -113,6 +119,8 @@ class ObjectiveConfig(Section):
 class ReferenceConfig(Section):
     """The frozen model the policy is measured against."""
 
+    EXPERT = ("revision", "cache_dir", "tokens_per_pass")
+
     mode: Literal["live", "cached", "adapter_off"] = "live"
     """live: a second engine. cached: score every item once, then free it. adapter_off: the LoRA base in the policy."""
     path: str | None = None
@@ -130,6 +138,8 @@ class ReferenceConfig(Section):
 class OptimConfig(Section):
     """AdamW and its schedule."""
 
+    EXPERT = ("weight_decay", "grad_clip", "betas", "eps")
+
     lr: Positive = 5e-7
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """Shape after the warm-up; cosine and linear end at zero."""
@@ -143,6 +153,8 @@ class OptimConfig(Section):
 
 class TrainConfig(Section):
     """How much, in what portions, in what order."""
+
+    EXPERT = ("squares_per_micro_step", "score_shared_prefix", "sample_by", "max_nonfinite_steps")
 
     comparisons_per_step: Count = 32
     """Comparisons of one optimizer step over all ranks: the global batch, whatever the number of ranks."""
@@ -178,6 +190,8 @@ class TrainConfig(Section):
 class CheckpointConfig(Section):
     """Commits to `<run.dir>/checkpoints`."""
 
+    EXPERT = ("other_ranks",)
+
     every: Annotated[int, Field(ge=0)] = 100
     """Steps between commits; 0: only after the last step."""
     keep: Count = 2
@@ -210,6 +224,8 @@ _TRACKED = re.compile(
 
 class TrackingConfig(Section):
     """MLflow. A server that is down never stops or slows training."""
+
+    EXPERT = ("log_model", "system_metrics")
 
     uri: str | None = None
     """Server or `sqlite:///FILE`. None: `sqlite:///<parent of run.dir>/mlflow.db`. `none`: metrics.jsonl only."""

@@ -5,7 +5,6 @@ Legend: N items, C comparisons.
 
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from jpo_dist.data.collected import Preferences, compile_set, merged, report_of
 from jpo_dist.data.config import BuildConfig, ReferenceScoresConfig, SplitConfig
 from jpo_dist.data.from_ratings import Made, from_scores, make_pool, to_comparisons
 from jpo_dist.data.read import read_source
+from jpo_dist.files import replace
 from jpo_dist.pairing import pair
 from jpo_dist.pairing.config import PairConfig
 from jpo_dist.records.comparisons import CONDITIONAL, SPLITS, Comparison, ComparisonSet, Item, Rating
@@ -223,16 +223,14 @@ def write(built: Built, folder: Path) -> None:
     """items.parquet, comparisons.parquet, report.json, and candidates.jsonl when there are candidates."""
     write_set(built.comparisons, folder, built.report)
     if built.candidates:
-        aside = folder / ".candidates.jsonl"
-        with aside.open("w", encoding="utf-8") as file:
-            for first, second in built.candidates:
-                file.write(json.dumps(candidate_row(first, second), ensure_ascii=False) + "\n")
-        os.replace(aside, folder / "candidates.jsonl")
+        rows = (candidate_row(first, second) for first, second in built.candidates)
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        replace(folder / "candidates.jsonl", lines, sync=False)
 
 
 def candidate_row(first: Item, second: Item) -> dict[str, Any]:
     """In the paper's layout, without its column `feedback`."""
     return {
-        "instruction_0": as_prompt(first), "response_0": first.response,
-        "instruction_1": as_prompt(second), "response_1": second.response,
+        "instruction_0": as_prompt(first.instruction), "response_0": first.response,
+        "instruction_1": as_prompt(second.instruction), "response_1": second.response,
     }  # fmt: skip

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from jpo_dist.data.from_ratings import from_scores
 from jpo_dist.data.read_report import ReadReport, Tally
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item, Rating
+from jpo_dist.records.repeats import restated
 
 
 @dataclass
@@ -41,8 +40,7 @@ def compile_set(preferences: Preferences) -> ComparisonSet:
 
 def report_of(built: ComparisonSet, preferences: Preferences) -> ReadReport:
     tally, decided_C = preferences.tally, ~built.is_tie_C
-    winners, losers = built.winners_C[decided_C], built.losers_C[decided_C]
-    forward, backward = winners * built.num_items + losers, losers * built.num_items + winners
+    again = restated(built)
     return ReadReport(
         rows=tally.rows,
         comparisons=int(decided_C.sum()),
@@ -53,7 +51,7 @@ def report_of(built: ComparisonSet, preferences: Preferences) -> ReadReport:
         bad_rows=tuple(tally.bad_rows),
         items=built.num_items,
         joint=int((built.is_joint_C & decided_C).sum()),
-        repeated=len(forward) - len(np.unique(forward)),
-        contradictions=int(np.isin(forward, backward).sum()),
+        repeated=again.repeated,
+        contradictions=again.contradictions,
         ignored=tuple(tally.ignored),
     )

@@ -28,6 +28,8 @@ LayoutName = Literal[
 class SourceConfig(Section):
     """Where preferences are and how to read them."""
 
+    EXPERT = ("name",)
+
     path: str | list[str]
     """Files, folders, globs, ComparisonSet folders or hub ids, as in data.train."""
     name: str | None = None

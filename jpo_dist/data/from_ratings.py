@@ -11,7 +11,7 @@ import numpy as np
 from jpo_dist.pairing.config import WITHIN
 from jpo_dist.pairing.pair import Pairs, Pool, pair
 from jpo_dist.records.comparisons import Comparison, Origin, Rating
-from jpo_dist.records.text import instruction_text
+from jpo_dist.records.text import CONTENTS, as_text
 
 
 class Made(NamedTuple):
@@ -31,7 +31,7 @@ def make_pool(
     ratings: Sequence[Rating], splits: Sequence[str] | None = None, reference_N: np.ndarray | None = None
 ) -> Pool:
     return Pool(
-        instructions=[instruction_text(rating.item) for rating in ratings],
+        instructions=[as_text(rating.item.instruction, CONTENTS) for rating in ratings],
         instruction_N=codes([rating.item.instruction for rating in ratings]),
         scores_N=np.array([rating.score for rating in ratings], dtype=np.float64),
         scales_N=codes([rating.scale for rating in ratings]),

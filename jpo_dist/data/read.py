@@ -30,7 +30,8 @@ from jpo_dist.data.layouts import (
 from jpo_dist.data.locate import Table, open_place
 from jpo_dist.data.read_report import BAD_ROWS_TO_KEEP, BadRow, BadRowError, ReadReport
 from jpo_dist.data.row_values import NUMBERS, BadField
-from jpo_dist.records.comparisons import ComparisonSet, Item, Rating, comparisons_of, ratings_of
+from jpo_dist.records.comparisons import ComparisonSet, Item, Rating
+from jpo_dist.records.unbuilt import comparisons_of, ratings_of
 
 OnBadRow = Literal["error", "skip"]
 

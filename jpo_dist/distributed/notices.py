@@ -9,7 +9,7 @@ import os
 import time
 from pathlib import Path
 
-FILE = "notices.jsonl"
+from jpo_dist.run_dir import NOTICES
 
 logger = logging.getLogger(__name__)
 
@@ -20,10 +20,10 @@ def notify(run_dir: Path, text: str) -> None:
     line = json.dumps({"ts_ms": time.time_ns() // 10**6, "text": text}) + "\n"
     try:
         # One write to a file opened for appending: lines of two ranks do not mix.
-        file = os.open(run_dir / FILE, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o644)
+        file = os.open(run_dir / NOTICES, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o644)
         try:
             os.write(file, line.encode())
         finally:
             os.close(file)
     except OSError as error:
-        logger.warning("%s cannot be written: %s", run_dir / FILE, error)
+        logger.warning("%s cannot be written: %s", run_dir / NOTICES, error)

@@ -13,6 +13,11 @@ Limit = Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
 class EndpointConfig(Section):
     """A server that speaks the OpenAI chat API. `base_url`, `name` and all that is sent decide what is asked anew."""
 
+    EXPERT = (
+        "name", "max_tokens_field", "seed", "extra_body", "ask_again", "timeout_s", "max_retries", "max_wait_s",
+        "max_failures",
+    )  # fmt: skip
+
     base_url: str = "https://api.openai.com/v1"
     name: str | None = None
     """What the store of answers calls this server; None: base_url. Set it for a server whose address changes."""

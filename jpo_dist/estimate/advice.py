@@ -13,16 +13,16 @@ from jpo_dist.estimate.workload import Load
 
 
 class Tokens(NamedTuple):
-    """What the plan gives a micro-step."""
+    """Tokens that the plan gives a step and its micro-steps, the mean over the steps looked at."""
 
     per_step: float
     per_rank_and_micro_step: float
     micro_steps: float
     padding_share: float
     balance: float
-    """Largest over mean of the ranks' tokens of a step."""
+    """The fullest rank's tokens of a micro-step over the mean of the ranks: 1 is even."""
     idle_share: float
-    """Of ranks without an item, over all micro-steps."""
+    """Share of the ranks' micro-steps that have no item."""
 
 
 def tokens_of(loads: Sequence[Load]) -> Tokens:
@@ -39,12 +39,12 @@ def tokens_of(loads: Sequence[Load]) -> Tokens:
 
 
 def ranks_fed(tokens_per_step: float, even: float) -> int:
-    """How many ranks a global batch keeps busy under ZeRO-3: each needs `even` tokens in a micro-step."""
+    """How many ranks a global batch keeps busy under ZeRO-3: each needs `even` tokens (step_time.break_even)."""
     return max(1, int(tokens_per_step / even))
 
 
 class Situation(NamedTuple):
-    """One number of ranks on one network."""
+    """A run on so many ranks of one device and network: what it needs and how fast it is."""
 
     ranks: int
     device: Device
@@ -53,7 +53,9 @@ class Situation(NamedTuple):
     tokens: Tokens
     time: StepTime
     break_even: float
+    """As step_time.break_even, in tokens."""
     comparisons: int
+    """Comparisons of a step."""
 
 
 def advice(config: JpoConfig, now: Situation, others: dict[str, Situation]) -> list[str]:

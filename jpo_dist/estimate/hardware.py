@@ -24,15 +24,16 @@ class Device(NamedTuple):
     """Peak FLOP/s of dense products."""
     float32: float
     memory: float
-    """Bytes."""
+    """Bytes that it has."""
     bandwidth: float
     """Bytes/s of that memory."""
     overlaps: bool = True
-    """Communication runs beside computation."""
+    """Whether communication runs beside computation."""
     source: str = ""
+    """Where the numbers are from."""
 
     def reached(self, dtype: torch.dtype) -> float:
-        """FLOP/s to reckon with."""
+        """FLOP/s of products in `dtype` to reckon with."""
         return REACHED * (self.bfloat16 if dtype == torch.bfloat16 else self.float32)
 
 
@@ -70,7 +71,10 @@ STATED = ("nvlink", "400Gb", "100Gb", "100Gb/8")
 
 
 def link_of(text: str) -> Link:
-    """`nvlink`, `loopback`, `400Gb` for each rank, `100Gb/8` shared by 8 ranks. Raises ValueError."""
+    """The link that `text` names: `nvlink`, `loopback`, `400Gb` for each rank, `100Gb/8` shared by 8 ranks.
+
+    Raises ValueError for any other text.
+    """
     if text in LINKS:
         return LINKS[text]
     found = re.fullmatch(r"(\d+(?:\.\d+)?)Gb(?:/(\d+))?", text)
@@ -84,7 +88,8 @@ def link_of(text: str) -> Link:
 
 
 def device_of(text: str, threads: int, ranks_here: int) -> Device:
-    """A named device, or `cpu`: this machine, measured in about a second. Raises ValueError."""
+    """The device that `text` names, or for `cpu` this machine, measured in about a second with so many `threads` of a
+    rank and its memory shared by `ranks_here`. Raises ValueError for a name that is none."""
     if text == "cpu":
         return measured(threads, ranks_here)
     if text not in DEVICES:
@@ -93,7 +98,7 @@ def device_of(text: str, threads: int, ranks_here: int) -> Device:
 
 
 def measured(threads: int, ranks_here: int) -> Device:
-    """Products and copies of `threads` threads of this machine, and its memory shared by `ranks_here` ranks."""
+    """This machine as a device: products and copies of `threads` threads, memory shared by `ranks_here` ranks."""
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, min(threads, os.cpu_count() or 1)))
     try:
@@ -116,7 +121,7 @@ def _products(dtype: torch.dtype) -> float:
 
 
 def _shortest(work: Callable[[], object], seconds: float) -> float:
-    """The shortest of the runs that fit into `seconds`: other programs can only lengthen one."""
+    """Seconds of the shortest of the calls that fit into `seconds`: other programs can only lengthen one."""
     best, end = float("inf"), 0.0
     work()
     while best == float("inf") or time.perf_counter() < end:

@@ -1,7 +1,4 @@
-"""Bytes that a rank needs, part by part.
-
-Legend: P parameters, T trained ones, W ranks, w bytes of an element of the weights (2 in bfloat16, 4 in float32).
-"""
+"""Bytes that a rank needs, part by part. `w`: bytes of an element of the weights, 2 in bfloat16 and 4 in float32."""
 
 from typing import NamedTuple
 
@@ -11,15 +8,16 @@ from jpo_dist.estimate.zero3_gathers import forward_order, gathered, training_or
 from jpo_dist.model.device import torch_dtype
 
 AT_ONCE = 500_000_000
-"""Elements of gradient that DeepSpeed puts together without ZeRO."""
+"""Elements of gradient that DeepSpeed copies into one buffer at a time under ZeRO-0."""
 
 PROCESS = {"cpu": 500_000_000, "gpu": 1_000_000_000}
-"""Beside tensors. CPU: code and caches of the libraries, and pages that the allocator keeps (engine.keep_freed_memory),
-as measured by tests/distributed/test_estimate_measured.py. GPU: CUDA context and NCCL, an assumption."""
+"""Bytes of a process beside its tensors. CPU: code and caches of the libraries, and pages that the allocator keeps
+(distributed.allocator), as measured by tests/distributed/test_estimate_measured.py. GPU: CUDA context and NCCL, an
+assumption."""
 
 
 class Memory(NamedTuple):
-    """Of one rank, in bytes. The peak is what stays plus the largest of what comes and goes."""
+    """Memory of one rank, in bytes. The peak is what stays plus the largest of what comes and goes."""
 
     process: int
     weights: int
@@ -28,13 +26,13 @@ class Memory(NamedTuple):
     optimizer: int
     """Moments, and float32 copies of the weights where the optimizer has any."""
     buffers: int
-    """Of ZeRO's reductions."""
+    """Where ZeRO puts gradients together to reduce them."""
     gathered: int
-    """Whole parameters under ZeRO-3, most at a time."""
+    """Whole parameters that ZeRO-3 holds at a time, at most."""
     activations: int
     """Most that forward and backward hold: activations, tiles of the head, gradients on their way."""
     scoring: int
-    """A reference pass or one of evaluation: activations, and what it gathers."""
+    """A forward without gradient, of a reference or of evaluation: activations, and what it gathers."""
     update: int
     """Copies that the optimizer step makes."""
     host: int
@@ -52,7 +50,7 @@ class Memory(NamedTuple):
 
 
 class _Stored(NamedTuple):
-    """Gradients, optimizer state, buffers and copies of one ZeRO stage, in bytes."""
+    """What a rank keeps for training under one ZeRO stage, in bytes, and the copies its update makes."""
 
     gradients: int
     moments: int
@@ -61,6 +59,7 @@ class _Stored(NamedTuple):
 
 
 def memory(shape: ModelShape, config: JpoConfig, ranks: int, active: Activations, *, on_gpu: bool) -> Memory:
+    """Memory of the fullest rank of a run on so many `ranks`. `active`: bytes that its forwards and backwards need."""
     w = torch_dtype(config.model.dtype).itemsize
     zero3 = config.engine.zero_stage == 3
     recomputes = config.model.gradient_checkpointing
@@ -93,12 +92,13 @@ def memory(shape: ModelShape, config: JpoConfig, ranks: int, active: Activations
 
 
 def traced(shape: ModelShape, config: JpoConfig) -> bool:
-    """False where DeepSpeed never sees the same order twice: frozen weights that are recomputed leave the trace."""
+    """Whether DeepSpeed learns the order of the modules. With frozen weights that are recomputed it never sees the same
+    order twice, and gathers without looking ahead."""
     return not (shape.adapters and config.model.gradient_checkpointing)
 
 
 def _stored(trained: int, config: JpoConfig, ranks: int, w: int, on_gpu: bool) -> _Stored:
-    """As DeepSpeed 0.19.8 keeps them under the settings of engine.deepspeed_config."""
+    """What DeepSpeed 0.19.8 keeps of `trained` parameters under the settings of model/deepspeed_settings.py."""
     engine, half = config.engine, w == 2
     own = trained // ranks
     bucket = min(engine.reduce_bucket_size, trained) * w

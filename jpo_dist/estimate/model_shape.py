@@ -3,7 +3,7 @@
 The model is built of tensors that have a shape and no contents, and the very code that training runs is run on them.
 What that allocates is what training allocates, whatever the model type and however scoring is tuned.
 
-Legend: T tokens, R rows that are scored, L layers.
+Legend: T tokens of a row end to end, R rows that are scored. Sizes of parameters are in elements.
 """
 
 import copy
@@ -34,14 +34,14 @@ class Part(NamedTuple):
     """A module as a forward calls it. DeepSpeed looks ahead at each of them, also at those without parameters."""
 
     parameters: tuple[tuple[int, int, bool], ...]
-    """(number, elements, trained) of each of its own: a tied one has the same number in both places."""
+    """(number, elements, whether it trains) of each parameter of its own. A tied one has one number in both places."""
     layer: int | None
-    """Which recomputed block it is in; None: in none."""
+    """Number of the block it is in, of those that checkpointing recomputes; None: in none."""
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """What the arithmetic needs to know of a model."""
+    """What the arithmetic of memory and time needs to know of a model. Counts are of elements."""
 
     name: str
     total: int
@@ -52,6 +52,7 @@ class ModelShape:
     """Elements of the vocabulary projection, which are the table's where they are tied."""
     tied: bool
     adapters: int
+    """Elements of LoRA's matrices; 0: all weights train."""
     largest: int
     """Elements of the largest parameter."""
     largest_trained: int
@@ -59,9 +60,9 @@ class ModelShape:
     width: int
     vocabulary: int
     calls: tuple[Part, ...]
-    """In the order in which a forward enters them."""
+    """The modules in the order in which a forward enters them."""
     returns: tuple[Part, ...]
-    """In the order in which it leaves them; a backward enters them in the reverse of it."""
+    """The modules in the order in which a forward leaves them; a backward enters them in the reverse of it."""
 
     @property
     def in_body(self) -> int:
@@ -74,13 +75,13 @@ class ModelShape:
 
 
 class Passes(NamedTuple):
-    """Lengths of the items of the largest forward of each kind; none where there is no such forward."""
+    """Lengths, in tokens, of the items in the largest forward of each kind; empty where there is no such forward."""
 
     training: tuple[int, ...]
     scoring: tuple[int, ...]
-    """Without gradient beside the policy: a reference pass, or evaluation."""
+    """A forward without gradient beside the policy: a reference pass, or evaluation."""
     filling: tuple[int, ...]
-    """Of the reference cache."""
+    """A forward that fills the reference cache."""
 
 
 class Activations(NamedTuple):
@@ -93,7 +94,7 @@ class Activations(NamedTuple):
 
 
 def model_shape(settings: Any, config: ModelConfig) -> ModelShape:
-    """`settings`: the transformers configuration of the model that `config` names."""
+    """The shape of the model that `config` names. `settings`: its transformers configuration."""
     model = _build(settings, config)
     core = model.get_base_model() if hasattr(model, "get_base_model") else model
     text = core.config.get_text_config()
@@ -120,7 +121,10 @@ def model_shape(settings: Any, config: ModelConfig) -> ModelShape:
 
 
 def activations(settings: Any, config: ModelConfig, passes: Passes, *, on_gpu: bool) -> Activations:
-    """Layers are alike, so three are enough: the third says what each of the others adds."""
+    """Bytes of activations of each kind of forward in `passes`. `settings`: the model's transformers configuration.
+
+    Layers are alike, so a model of three is enough to look at: the third says what each of the others adds.
+    """
     layers = settings.get_text_config().num_hidden_layers
     peaks = {}
     for count in {min(layers, 2), min(layers, 3)}:
@@ -137,7 +141,7 @@ def activations(settings: Any, config: ModelConfig, passes: Passes, *, on_gpu: b
 
 
 def _build(settings: Any, config: ModelConfig) -> Any:
-    """As load.load_model, of a configuration, on the meta device."""
+    """What load.load_model makes, but of a configuration and on the meta device: shapes without contents."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(
             copy.deepcopy(settings),
@@ -155,8 +159,8 @@ def _build(settings: Any, config: ModelConfig) -> Any:
 
 
 def _pretend(model: torch.nn.Module, mode: FakeTensorMode) -> None:
-    """Tensors of the meta device become tensors that say they are on the CPU: code that asks takes the way it takes
-    there. By hand, since `Module.to` would part tied parameters."""
+    """Exchange the tensors of the meta device for fake ones that say they are on the CPU: code that asks then goes the
+    way it goes there. Done by hand, since `Module.to` would part tied parameters."""
     made: dict[int, torch.Tensor] = {}
     with mode:
         for module in model.modules():
@@ -183,7 +187,8 @@ def _shallow(settings: Any, layers: int) -> Any:
 
 
 def _parts(model: Any) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
-    """Found by running a forward of two tokens: registration order is another one in many models."""
+    """The modules as a forward enters them, and as it leaves them. A forward of two tokens shows it: many models
+    register their modules in another order."""
     scorer, mode = Scorer(model), FakeTensorMode(allow_non_fake_inputs=True)
     _pretend(scorer, mode)
     blocks = [module for module in scorer.modules() if isinstance(module, GradientCheckpointingLayer)]
@@ -225,7 +230,7 @@ def _peak(scorer: Scorer, lengths: tuple[int, ...], *, trains: bool) -> int:
 
 
 class _Alive(TorchDispatchMode):
-    """Bytes of the storages that operators return, until they are freed."""
+    """Counts the bytes of storages that operators return, until these are freed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -256,7 +261,7 @@ class _Alive(TorchDispatchMode):
 
 
 class _FusedKernel(torch.autograd.Function):
-    """What a fused attention kernel keeps on a GPU, in bytes: its inputs, its output, and a number a row and head."""
+    """Allocates what a fused attention kernel keeps on a GPU: its inputs, its output, and a number a token and head."""
 
     @staticmethod
     def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -272,14 +277,15 @@ class _FusedKernel(torch.autograd.Function):
 def _on_gpu(
     module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: None, **_: Any
 ) -> tuple[torch.Tensor, None]:
-    """In place of attention.segment_attention."""
+    """Stands in for attention.segment_attention: allocates what it would on a GPU, and computes nothing."""
     out: torch.Tensor = _FusedKernel.apply(query, key, value)
     return out.transpose(1, 2), None
 
 
 @contextmanager
 def _attention(on_gpu: bool) -> Iterator[None]:
-    """Here tensors are on the CPU, where attention goes another way than on a GPU."""
+    """Inside, attention allocates what it would on a GPU, if `on_gpu`; the fake tensors say that they are on the
+    CPU."""
     if on_gpu:
         AttentionInterface.register(SEGMENTS, _on_gpu)
     try:

@@ -18,7 +18,9 @@ from jpo_dist.model.device import torch_dtype
 from jpo_dist.objective.held_out import evaluation_plan
 
 IN_A_NODE = 8
+"""GPUs of a node."""
 EXTRAPOLATED = (8, 64, 512)
+"""Numbers of GPUs that `jpo plan` asks about beside the run's own."""
 
 
 @dataclass
@@ -26,7 +28,7 @@ class Subject:
     """A run on paper: model, comparisons, and what has been worked out of them so far."""
 
     ranks: int
-    """Of the run as it is configured; others are asked about below."""
+    """Ranks of the run as it is configured; its methods ask about other numbers too."""
     settings: Any
     """The transformers configuration of the model."""
     dataset: Prepared
@@ -56,7 +58,9 @@ class Subject:
         return self._loads[key]
 
     def active(self, config: JpoConfig, ranks: int) -> Activations:
-        """On more ranks than the config's a rank has less to hold: the config's own is then good enough."""
+        """Bytes of activations on so many ranks. On more ranks than the run has a rank holds less: the run's own number
+            is
+        then taken, as a bound."""
         passes = self.passes(config, min(ranks, self.ranks))
         key = (config.model.model_dump_json(), passes)
         if key not in self._active:
@@ -98,7 +102,7 @@ class Subject:
 
 
 def changes(config: JpoConfig) -> dict[str, JpoConfig]:
-    """The run with one thing changed."""
+    """The run with one thing changed, by the name of the change."""
 
     def changed(section: str, **values: Any) -> JpoConfig:
         return config.model_copy(update={section: getattr(config, section).model_copy(update=values)})
@@ -116,7 +120,7 @@ def changes(config: JpoConfig) -> dict[str, JpoConfig]:
 
 
 def lower_stages(config: JpoConfig) -> tuple[int, ...]:
-    """That could be used instead of ZeRO-3."""
+    """The stages that could be used instead of ZeRO-3."""
     return (2,) if config.engine.grad_accum_dtype == "float32" else (0, 1, 2)
 
 
@@ -152,7 +156,8 @@ def brief(other: Situation) -> dict[str, Any]:
 
 
 def extrapolated(subject: Subject, config: JpoConfig, gpus: int, device: Device, name: str) -> dict[str, Any]:
-    """One row of the extrapolation. Inside a node it is NVLink that carries everything."""
+    """The run on `gpus` ranks of `device` under ZeRO-3, on the network `name`, and what would be faster there. Inside a
+    node NVLink carries everything."""
     link = link_of(name)
     three = config.model_copy(update={"engine": config.engine.model_copy(update={"zero_stage": 3})})
     now = subject.situation(three, gpus, device, link)

@@ -1,7 +1,7 @@
-"""What a run will cost: traffic, time and what bounds it, from model, loads of the plan and speeds of machines.
+"""What a step will cost: traffic, time and what bounds it, from model, loads of the plan and speeds of machines.
 
-Legend: P parameters, W ranks, G micro-steps of a step, w bytes of an element of the weights. Arithmetic on numbers;
-compared with counters and processes in tests/distributed/test_estimate_measured.py.
+Legend: M micro-steps of a step, F reference passes of a step, W ranks. `w`: bytes of an element of the weights.
+Arithmetic on numbers; tests/distributed/test_estimate_measured.py compares it with counters and processes.
 """
 
 from collections.abc import Sequence
@@ -19,23 +19,24 @@ from jpo_dist.model.device import torch_dtype
 
 
 class Traffic(NamedTuple):
-    """Elements of collectives of one step, of the whole tensor: each rank sends and receives (W - 1) / W of them, of an
-    all-reduce twice that."""
+    """Elements of the collectives of one step, counted as the whole tensor: each rank sends and receives (W - 1) / W of
+    them, of an all-reduce twice that."""
 
     policy_gathers: int
     reference_gathers: int
     reduce_scatters: int
     all_reduces: int
     update_gathers: int
-    """Of the weights, after the optimizer step of ZeRO-1 and 2."""
+    """Gathers of the weights, after the optimizer step of ZeRO-1 and 2."""
 
     def bytes(self, w: int, ranks: int) -> float:
+        """Bytes that a rank sends, and as many that it receives."""
         once = self.policy_gathers + self.reference_gathers + self.reduce_scatters + self.update_gathers
         return (once + 2 * self.all_reduces) * w * (ranks - 1) / ranks
 
 
 def traffic(shape: ModelShape, config: JpoConfig, ranks: int, micro_steps: int, passes: int) -> Traffic:
-    """Of a step of `micro_steps` and as many reference `passes`; nothing on one rank.
+    """Traffic of a step of so many `micro_steps` and reference `passes`; nothing on one rank.
 
     ZeRO-3 gathers all again in each micro-step. ZeRO-2 reduces each micro-step's gradient, ZeRO-0 and 1 the step's.
     """
@@ -53,15 +54,20 @@ def traffic(shape: ModelShape, config: JpoConfig, ranks: int, micro_steps: int, 
 
 
 class Work(NamedTuple):
-    """FLOPs of each rank in each micro-step, (G, W), and of the reference, by pass."""
+    """FLOPs of each rank in each micro-step, (M, W), and in each reference pass, (F, W)."""
 
-    policy_GW: np.ndarray
-    reference_PW: np.ndarray
+    policy_MW: np.ndarray
+    reference_FW: np.ndarray
 
 
 def work(shape: ModelShape, config: JpoConfig, load: Load) -> Work:
-    """Products of body, attention and head. A trained head computes its logits twice, a frozen one is done after the
-    forward; frozen weights have no gradient of their own; checkpointing runs the body's forward again."""
+    """FLOPs of the products of body, attention and head.
+
+    A forward takes 2 a parameter and token, and in attention 2 L D for each token and token of its item (L layers of
+    width D; two products, of the half that comes before). A backward takes twice its forward. A trained head computes
+    its logits once more, a frozen one is done after the forward. Frozen weights have no gradient of their own.
+    Checkpointing runs the body's forward again.
+    """
     again = 1 if config.model.gradient_checkpointing else 0
     body = 2.0 * shape.in_body * load.tokens_MW
     attention = 2.0 * shape.layers * shape.width * load.squares_MW
@@ -71,21 +77,23 @@ def work(shape: ModelShape, config: JpoConfig, load: Load) -> Work:
     reference = np.zeros((0, policy.shape[1]))
     if config.reference.mode != "cached":
         one = body + attention + head
-        reference = np.stack([one[load.group_M == g].sum(0) for g in np.unique(load.group_M)])
+        reference = np.stack([one[load.pass_M == g].sum(0) for g in np.unique(load.pass_M)])
     return Work(policy, reference)
 
 
 class Phase(NamedTuple):
-    """Seconds that each resource needs for a part of the step."""
+    """Seconds that each resource needs for one part of a step."""
 
     name: str
     compute: float
     network: float
     memory: float
     overlaps: bool
+    """Whether network and computation work at the same time."""
 
     @property
     def seconds(self) -> float:
+        """Seconds of the part, when every resource works as soon as it can."""
         beside = max(self.compute, self.memory)
         return max(beside, self.network) if self.overlaps else beside + self.network
 
@@ -95,11 +103,11 @@ class Phase(NamedTuple):
 
 
 class StepTime(NamedTuple):
-    """Of one step, mean over the loads."""
+    """Seconds of one step, the mean over the loads."""
 
     phases: tuple[Phase, ...]
     ideal: float
-    """If all ranks computed all the time at the speed reckoned with."""
+    """Seconds if all ranks computed all the time at the speed reckoned with."""
 
     @property
     def seconds(self) -> float:
@@ -118,7 +126,8 @@ class StepTime(NamedTuple):
 def step_time(
     shape: ModelShape, config: JpoConfig, loads: Sequence[Load], device: Device, link: Link, active: int
 ) -> StepTime:
-    """`active`: bytes of activations of the fullest micro-step, written and read once in training."""
+    """Time of a step, in seconds. `active`: bytes of activations of the fullest micro-step, written and read once in
+    training."""
     dtype = torch_dtype(config.model.dtype)
     w, speed = dtype.itemsize, device.reached(dtype)
     ranks = loads[0].tokens_MW.shape[1]
@@ -127,17 +136,17 @@ def step_time(
     ideal = 0.0
     for load in loads:
         todo = work(shape, config, load)
-        micro_steps, passes = len(todo.policy_GW), len(todo.reference_PW)
+        micro_steps, passes = len(todo.policy_MW), len(todo.reference_FW)
         moved = traffic(shape, config, ranks, micro_steps, passes)
-        ideal += float(todo.policy_GW.sum() + todo.reference_PW.sum()) / ranks / speed
+        ideal += float(todo.policy_MW.sum() + todo.reference_FW.sum()) / ranks / speed
         fullness = load.tokens_MW.max(1).sum() / max(1, load.tokens_MW.max())
         sums[0] += [
-            float(todo.reference_PW.max(1, initial=0).sum()) / speed,
+            float(todo.reference_FW.max(1, initial=0).sum()) / speed,
             moved._replace(policy_gathers=0, reduce_scatters=0, all_reduces=0, update_gathers=0).bytes(w, ranks),
             passes * shape.total * w,
         ]
         sums[1] += [
-            float(todo.policy_GW.max(1).sum()) / speed,
+            float(todo.policy_MW.max(1).sum()) / speed,
             moved._replace(reference_gathers=0, update_gathers=0).bytes(w, ranks),
             micro_steps * passes_over_weights * shape.total * w + 2 * active * fullness,
         ]

@@ -1,8 +1,9 @@
 """How much ZeRO-3 gathers, and how much it holds at once: DeepSpeed's own bookkeeping, replayed with numbers.
 
-There is no short formula. A parameter is gathered where a module needs it and dropped behind it, unless it comes again
-within `max_reuse_distance` elements; and what the look-ahead of `prefetch_bucket_size` elements has passed over,
-because it was still there, is not dropped either. Both decide whether the backward pass gathers 1.0 P or nothing.
+Legend: P parameters of the model. There is no short formula. A parameter is gathered where a module needs it and
+dropped behind it, unless it comes again within `max_reuse_distance` elements; and what the look-ahead of
+`prefetch_bucket_size` elements has passed over, because it was still there, is not dropped either. Both decide whether
+the backward pass gathers 1.0 P or nothing.
 """
 
 from collections import deque
@@ -20,24 +21,26 @@ class Visit(NamedTuple):
     wanted: tuple[tuple[int, int], ...]
     """(number, elements) of its parameters."""
     held: bool = False
-    """It waits for others before it is done, so that nothing of it is dropped behind it."""
+    """Whether it waits for other modules before it is done: then none of its parameters is dropped behind it."""
 
 
 class Gathered(NamedTuple):
-    """Elements, of one pass."""
+    """What ZeRO-3 gathers in one pass, in elements."""
 
     total: int
     """All that all-gathers put together on a rank."""
     most: int
-    """Most at any time beside the rank's own partition, persistent parameters included."""
+    """Most that is there at any time beside the rank's own partition, persistent parameters included."""
 
 
 def forward_order(shape: ModelShape) -> list[Visit]:
+    """The modules in the order in which a forward calls them."""
     return [_visit(part) for part in shape.calls]
 
 
 def training_order(shape: ModelShape, *, recomputes: bool) -> list[Visit]:
-    """A forward and its backward. Below the first trained parameter there is no backward."""
+    """The modules in the order of a forward and its backward. Below the first trained parameter there is no backward.
+    `recomputes`: the backward runs each block's forward again (checkpointing)."""
     first = next(i for i, part in enumerate(shape.returns) if any(trained for _, _, trained in part.parameters))
     backward: list[Visit] = []
     for layer, parts in groupby(reversed(shape.returns[first:]), key=lambda part: part.layer):
@@ -56,13 +59,13 @@ def _visit(part: Part) -> Visit:
 
 
 def gathered(order: Sequence[Visit], engine: EngineConfig, *, known: bool = True) -> Gathered:
-    """Of a pass in this order. `known`: DeepSpeed has seen it twice, which it has from the third micro-step on. Until
-    then it drops a parameter at once."""
+    """What a pass in this order gathers. `known`: DeepSpeed has seen the order twice, as from the third micro-step on.
+    Until then it drops a parameter at once and never looks ahead."""
     return _Coordinator(order, engine, known).run()
 
 
 class _Coordinator:
-    """deepspeed.runtime.zero.PartitionedParameterCoordinator (0.19.8) without the tensors."""
+    """Replays deepspeed.runtime.zero.PartitionedParameterCoordinator (0.19.8) without the tensors."""
 
     def __init__(self, order: Sequence[Visit], engine: EngineConfig, known: bool) -> None:
         self.order, self.engine, self.known = order, engine, known

@@ -251,9 +251,9 @@ def constraints_held(item: "Item") -> float | None:
 
     None for an instruction that states none.
     """
-    from jpo_dist.records.text import plain_instruction
+    from jpo_dist.records.text import as_text
 
-    constraints = constraints_of(plain_instruction(item.instruction))
+    constraints = constraints_of(as_text(item.instruction))
     if not constraints:
         return None
     return sum(check(constraint, item.response) for constraint in constraints) / len(constraints)

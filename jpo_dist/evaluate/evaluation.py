@@ -1,7 +1,5 @@
 """What a model has learned: held-out comparisons, and instructions whose answers a program can check."""
 
-import json
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from jpo_dist.batches.prepare import Prepared
 from jpo_dist.config.run import JpoConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.evaluate.pass_rate import pass_rate, policy_model, read_tasks
+from jpo_dist.files import write_json
 from jpo_dist.intervals import bootstrap_interval
 from jpo_dist.model.build import load_frozen
 from jpo_dist.model.engine import connect
@@ -20,6 +19,7 @@ from jpo_dist.model.load import load_tokenizer
 from jpo_dist.objective import metrics
 from jpo_dist.objective.held_out import evaluation_plan, score_comparisons
 from jpo_dist.objective.reference import own_reference
+from jpo_dist.run_dir import EVALUATION
 
 INTERVALS = ("loss", "rewards/accuracies", "rewards/margins", "margin/instruction", "margin/response")
 
@@ -47,24 +47,18 @@ def evaluate_policy(
     plan = evaluation_plan(held_out, config.train, config.reference.tokens_per_pass, ranks.num_ranks())
     _, rows_CK = score_comparisons(policy, reference, held_out, plan, config.objective)
     result: dict[str, Any] = {"policy": policy_folder, "comparisons": with_intervals(rows_CK, held_out)}
-    target = Path(config.run.dir) / "evaluation.json"
+    target = Path(config.run.dir) / EVALUATION
     if ranks.rank() == 0:
-        _write(target, result)  # now: the answers take long, and may fail
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_json(target, result)  # now: the answers take long, and may fail
     if tasks:
         work = partial(pass_rate, config, policy_folder, tasks, max_new_tokens) if ranks.rank() == 0 else dict
         rates: dict[str, Any] = ranks.unhurried("generating answers", work)
         if ranks.rank() == 0:
             result["pass_rate"] = rates
-            _write(target, result)
+            write_json(target, result)
     ranks.barrier()
     return result
-
-
-def _write(target: Path, result: dict[str, Any]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_suffix(".tmp")
-    aside.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    os.replace(aside, target)
 
 
 def with_intervals(rows_CK: np.ndarray, held_out: Prepared) -> dict[str, dict[str, Any]]:

@@ -12,6 +12,8 @@ from jpo_dist.endpoint.config import BudgetConfig, EndpointConfig
 class PromptsConfig(Section):
     """Text files with {fields}; copy one, edit it, and name it here."""
 
+    EXPERT = ("again",)
+
     conditional: str = "package:jpo_dist/judge/prompts/conditional.txt"
     """For one instruction: {instruction}, {response_a}, {response_b}."""
     joint: str = "package:jpo_dist/judge/prompts/joint.txt"
@@ -31,6 +33,8 @@ class CheckerConfig(Section):
 
 class RewardModelConfig(Section):
     """A sequence-classification model with one output as the judge."""
+
+    EXPERT = ("dtype", "tokens_per_batch", "max_length")
 
     path: str = ""
     """A Hugging Face folder or hub id."""

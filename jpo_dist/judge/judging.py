@@ -16,7 +16,7 @@ from jpo_dist.data.checker import checker_scores
 from jpo_dist.endpoint.answers import Answer, Answers
 from jpo_dist.endpoint.budget import spent_on
 from jpo_dist.fan_out import Spread, here
-from jpo_dist.files import write_json
+from jpo_dist.files import replace, write_json
 from jpo_dist.judge import report as judge_report
 from jpo_dist.judge.asking import ANSWERS, Asked, ask, letter_of
 from jpo_dist.judge.config import JudgeConfig
@@ -25,6 +25,7 @@ from jpo_dist.judge.reward_model import confidence, reward_scores
 from jpo_dist.judge.verdict import FAILED, Candidate, Judged, in_shown_order, outcome_of
 from jpo_dist.records.comparisons import Comparison, ComparisonSet
 from jpo_dist.records.folder import write_set
+from jpo_dist.run_dir import RUN
 
 
 def judge(
@@ -43,7 +44,7 @@ def judge(
     if config.kind == "llm":
         judged, usage, asked = _by_model(candidates, config, folder, spread, tasks)
         report = judge_report.report(judged, config.annotator) | {"usage": usage}
-        write_json(folder / "run.json", asked)
+        write_json(folder / RUN, asked)
         return judged, report
     items = list(dict.fromkeys(item for c in candidates for item in (c.first, c.second)))
     if config.kind == "checker":
@@ -152,10 +153,7 @@ def write(judged: Sequence[Judged], report: dict[str, Any], folder: Path) -> Com
     """The decided comparisons and the ties as a ComparisonSet in `folder`, and `judged.jsonl`: a line a candidate."""
     kept = ComparisonSet.build(one.comparison for one in judged if one.comparison is not None)
     write_set(kept, folder, {"judge": report})
-    aside = folder / "judged.jsonl.tmp"
-    with aside.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(_line(one)) + "\n" for one in judged)
-    aside.replace(folder / "judged.jsonl")
+    replace(folder / "judged.jsonl", (json.dumps(_line(one)) + "\n" for one in judged), sync=False)
     return kept
 
 

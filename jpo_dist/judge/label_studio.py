@@ -17,7 +17,9 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
 from jpo_dist.judge.agreement import Answer, agreement
+from jpo_dist.judge.verdict import in_shown_order
 from jpo_dist.records.comparisons import CONDITIONAL, JOINT, Comparison, Item, Message, digest
+from jpo_dist.records.text import HEADED, as_text
 
 CONTROL = "preference"
 FIRST, SECOND, TIE = "first", "second", "tie"
@@ -46,25 +48,17 @@ class BadTask(ValueError):
 def tasks(candidates: Iterable[tuple[Item, Item, str]]) -> list[dict[str, Any]]:
     """One task for each pair of items in (item, item, source), in order, as Label Studio imports them.
 
-    A pair that comes again, in either order, makes no second task. Which item is shown first is decided by a hash of
-    both texts: always the winner first would give the label away, and the same pair looks the same to everybody.
+    A pair that comes again, in either order, makes no second task. The order shown is the judge's (`in_shown_order`):
+    always the winner first would give the label away. An exported task keeps its own order, which stands in its data.
     Raises ValueError when a candidate compares an item with itself.
     """
     made: dict[frozenset[str], dict[str, Any]] = {}
     for number, (one, other, source) in enumerate(candidates):
         if one == other:
             raise ValueError(f"candidate {number} ({source}) compares an item with itself; leave it out")
-        first, second = shown_order(one, other)
+        first, second = in_shown_order(one, other)
         made.setdefault(frozenset((first.id, second.id)), {"data": _data(first, second, source)})
     return list(made.values())
-
-
-def shown_order(one: Item, other: Item) -> tuple[Item, Item]:
-    """The two items in an order that depends on their texts alone, not on which comes first here."""
-    low, high = sorted((one, other), key=lambda item: item.id)
-    # Sorted ids alone would show an item with a low id first in all of its comparisons.
-    swapped = int(digest([low.id, high.id]), 16) & 1
-    return (high, low) if swapped else (low, high)
 
 
 def _data(first: Item, second: Item, source: str) -> dict[str, Any]:
@@ -75,17 +69,10 @@ def _data(first: Item, second: Item, source: str) -> dict[str, Any]:
         data |= {
             f"{side}_uid": item.id,
             f"{side}_messages": [turn._asdict() for turn in item.instruction],
-            f"{side}_instruction": readable(item.instruction),
+            f"{side}_instruction": as_text(item.instruction, HEADED),
             f"{side}_response": item.response,
         }
     return data
-
-
-def readable(instruction: tuple[Message, ...]) -> str:
-    """One user message as it is, a conversation with the role above each turn."""
-    if len(instruction) == 1 and instruction[0].role == "user":
-        return instruction[0].content
-    return "\n\n".join(f"[{turn.role}]\n{turn.content}" for turn in instruction)
 
 
 def labelling_config(protocol: str) -> str:
@@ -276,7 +263,7 @@ def _items_of(data: dict[str, Any]) -> tuple[Item, Item]:
         try:
             turns = tuple(Message(turn["role"], turn["content"]) for turn in data[f"{side}_messages"])
             item = Item(turns, data[f"{side}_response"])
-            unchanged = item.id == data[f"{side}_uid"] and readable(turns) == data[f"{side}_instruction"]
+            unchanged = item.id == data[f"{side}_uid"] and as_text(turns, HEADED) == data[f"{side}_instruction"]
         except (KeyError, TypeError) as error:
             raise BadTask("not a task made here") from error
         if not unchanged:

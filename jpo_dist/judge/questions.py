@@ -16,7 +16,7 @@ from jpo_dist.endpoint.config import EndpointConfig
 from jpo_dist.judge.config import PromptsConfig
 from jpo_dist.paths import resolve
 from jpo_dist.records.comparisons import Item
-from jpo_dist.records.text import plain_instruction
+from jpo_dist.records.text import as_text
 
 FIELDS = {
     "conditional": ("instruction", "response_a", "response_b"),
@@ -65,7 +65,7 @@ def fill(template: str, values: dict[str, str]) -> str:
 
 def prompt_of(prompts: Prompts, a: Item, b: Item) -> str:
     """The question that shows `a` as (a) and `b` as (b)."""
-    instruction_a, instruction_b = plain_instruction(a.instruction), plain_instruction(b.instruction)
+    instruction_a, instruction_b = as_text(a.instruction), as_text(b.instruction)
     responses = {"response_a": a.response, "response_b": b.response}
     if a.instruction == b.instruction:
         return fill(prompts.conditional, {"instruction": instruction_a, **responses})

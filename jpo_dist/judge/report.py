@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jpo_dist.pairing.embedding import word_cosines
 from jpo_dist.records.comparisons import CONDITIONAL, JOINT, Item
-from jpo_dist.records.text import plain_instruction
+from jpo_dist.records.text import as_text
 
 if TYPE_CHECKING:
     from jpo_dist.judge.verdict import Judged
@@ -114,24 +115,12 @@ def similarities(pairs: Sequence[tuple[Item, Item]]) -> np.ndarray:
 
     0 for an instruction without a word in it.
     """
-    if not pairs:
-        return np.zeros(0)
-    try:
-        from sklearn.feature_extraction.text import TfidfVectorizer  # type: ignore[import-untyped]
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError("the judge's report needs scikit-learn; pip install 'jpo-dist[judge]'") from None
     rows: dict[str, int] = {}
-    sides = np.array(
-        [[rows.setdefault(plain_instruction(i.instruction), len(rows)) for i in pair] for pair in pairs], dtype=np.int64
+    first_C, second_C = (
+        np.array([rows.setdefault(as_text(pair[side].instruction), len(rows)) for pair in pairs], dtype=np.int64)
+        for side in (0, 1)
     )
-    try:
-        vectors = TfidfVectorizer(token_pattern=r"(?u)\w+").fit_transform(list(rows))
-    except ValueError:  # no word in any of them
-        return np.zeros(len(pairs))
-    starts = range(0, len(pairs), _ROWS_AT_A_TIME)
-    blocks = [sides[start : start + _ROWS_AT_A_TIME] for start in starts]
-    cosines = [np.asarray(vectors[b[:, 0]].multiply(vectors[b[:, 1]]).sum(axis=1)).ravel() for b in blocks]
-    return np.clip(np.concatenate(cosines), 0.0, 1.0)
+    return word_cosines(list(rows), first_C, second_C)
 
 
 ROLES = ("chosen vs chosen", "rejected vs rejected", "chosen vs rejected", "unknown")

@@ -17,7 +17,7 @@ from jpo_dist.judge.config import JudgeConfig, RewardModelConfig
 from jpo_dist.judge.questions import fill
 from jpo_dist.paths import resolve
 from jpo_dist.records.comparisons import Item
-from jpo_dist.records.text import plain_instruction
+from jpo_dist.records.text import as_text
 
 
 def reward_scores(
@@ -62,8 +62,7 @@ def tokenized(items: Sequence[Item], config: RewardModelConfig) -> list[list[int
         if name not in config.template:
             raise JudgeError(f"reward_model.template ({config.template!r}) has no {name}; add it, or say chat")
     plain = [
-        fill(config.template, {"instruction": plain_instruction(item.instruction), "response": item.response})
-        for item in items
+        fill(config.template, {"instruction": as_text(item.instruction), "response": item.response}) for item in items
     ]
     return [list(tokenizer(text)["input_ids"]) for text in plain]
 

@@ -51,8 +51,11 @@ def outcome_of(letters: str) -> Outcome:
 
 
 def in_shown_order(first: Item, second: Item) -> tuple[Item, Item]:
-    """The two items in an order that depends on their content only: sources name the winner first, and the order must
-    not carry that label into the questions or into the records of ties."""
+    """The two items in the order in which a judge and a person see them first; it depends on their content only.
+
+    Sources name the winner first: the order must not carry that label into questions, tasks or the records of ties.
+    Stored answers of a judge are found by the questions' bytes, so the rule must not change.
+    """
     low, high = sorted((first, second), key=lambda item: item.id)
     # A bit of both ids: by one id alone an item would stand first in all of its comparisons, or in none.
     flip = hashlib.sha256((low.id + high.id).encode()).digest()[0] & 1

@@ -15,7 +15,11 @@ from jpo_dist.model.files import pretrained
 
 
 def add_adapter(model: nn.Module, config: LoraConfig) -> nn.Module:
-    """LoRA layers in the dtype of the base, which ZeRO-3 needs; B starts at zero, so step 0 equals the base."""
+    """`model` with LoRA layers in the dtype of the base, which ZeRO-3 needs. B starts at zero, so step 0 equals the
+    base.
+
+    Raises ValueError where target_modules names the head or no layer at all.
+    """
     _refuse_head(model, config.target_modules)
     dtype = next(model.parameters()).dtype
     settings = peft.LoraConfig(
@@ -32,7 +36,8 @@ def add_adapter(model: nn.Module, config: LoraConfig) -> nn.Module:
 
 
 def _refuse_head(model: Any, targets: list[str] | str) -> None:
-    """By the rule of peft: a name, or the end of one after a dot."""
+    """Raises ValueError where a target is the head. peft's rule for a target: a layer's name, or its end after a
+    dot."""
     head = next(name for name, module in model.named_modules() if module is model.get_output_embeddings())
     named = [] if isinstance(targets, str) else [t for t in targets if head == t or head.endswith(f".{t}")]
     if named:
@@ -43,7 +48,7 @@ def _refuse_head(model: Any, targets: list[str] | str) -> None:
 
 
 def _no_such_layers(model: Any, targets: list[str] | str, error: ValueError) -> str:
-    """peft knows neither the setting nor, in its words, what the model has instead."""
+    """The error to show: peft's names neither the setting nor what layers the model has instead."""
     named = targets if isinstance(targets, str) else ", ".join(targets)
     head = model.get_output_embeddings()
     # By their kind, not by their weights: those of ZeRO-3 have no shape here.

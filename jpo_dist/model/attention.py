@@ -1,7 +1,7 @@
 """Attention over packed items: each segment of a packed row attends to itself alone.
 
-Legend: H query heads, K key heads, T tokens of all segments end to end, D head size; a block is n segments of at most
-L tokens.
+Legend: T tokens of a row end to end, H query heads, K key heads, D width of a head (exceptions here: elsewhere K are
+metric columns, and D is the model's width). A block is n segments of at most L tokens; B cells are those of all blocks.
 
 A model is loaded with `attn_implementation=SEGMENTS`; its forward is then called with `segment_lengths`, a tuple of
 ints that sums to T, and `segment_bounds`, where they begin and end. They travel as arguments, not as globals, because a
@@ -41,11 +41,11 @@ class Branches(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """How a packed row is spread out to blocks, C cells one after another, and read back."""
+    """How a packed row is spread out to blocks, B cells one after another, and read back."""
 
     shapes: list[tuple[int, int]]
-    """(n, L) of each block."""
-    spread_C: np.ndarray
+    """Segments and their longest length, (n, L), of each block."""
+    spread_B: np.ndarray
     """Which token of the row each cell gets. Behind the end of a segment, any: no earlier token sees it."""
     place_T: np.ndarray
     """The cell of each token of the row."""
@@ -92,10 +92,10 @@ def _attend_all(
     sliding_window: int | None,
     softcap: float | None,
 ) -> torch.Tensor:
-    """By the way that is fastest on this device and can express the model's attention."""
+    """Attention of all segments, (1, T, H, D), by the fastest way that this device and this model's attention allow."""
     groups = query_1HTD.shape[1] // key_1KTD.shape[1]
     scale = scaling if scaling is not None else query_1HTD.shape[-1] ** -0.5
-    if softcap is None and query_1HTD.is_cuda and _has_varlen(query_1HTD, value_1KTD):
+    if softcap is None and query_1HTD.is_cuda and has_varlen(query_1HTD, value_1KTD):
         longest = max(segment_lengths)
         return _attend_varlen(query_1HTD, key_1KTD, value_1KTD, segment_bounds, longest, scale, sliding_window)
     if groups > 1:
@@ -107,8 +107,8 @@ def _attend_all(
     return torch.cat(attended, dim=2).transpose(1, 2)
 
 
-def _has_varlen(query: torch.Tensor, value: torch.Tensor) -> bool:
-    """What the flash kernel of torch computes: elsewhere it is not built, or refuses."""
+def has_varlen(query: torch.Tensor, value: torch.Tensor) -> bool:
+    """Whether torch's flash kernel computes this attention: elsewhere it is not built, or refuses."""
     size = query.shape[-1]
     fits = size == value.shape[-1] and size <= 256 and size % 8 == 0 and query.dtype in (torch.bfloat16, torch.float16)
     return fits and torch.version.hip is None and torch.cuda.get_device_capability(query.device) >= (8, 0)
@@ -123,7 +123,7 @@ def _attend_varlen(
     scale: float,
     window: int | None,
 ) -> torch.Tensor:
-    """All segments in one call of the flash kernel, grouped heads included."""
+    """Attention of all segments, (1, T, H, D), in one call of the flash kernel, grouped heads included."""
     query, key, value = (t[0].transpose(0, 1) for t in (query_1HTD, key_1KTD, value_1KTD))
     attended = varlen_attn(
         query,
@@ -150,7 +150,8 @@ def _attend(
     window: int | None,
     softcap: float | None,
 ) -> torch.Tensor:
-    """One segment, or several of one length, by the fused kernel where it can express the model's attention."""
+    """Attention of one segment, or of several of one length, (n, H, L, D), by the fused kernel where it can express the
+    model's attention."""
     length = query.shape[2]
     windowed = window is not None and length > window
     if softcap is None and not windowed:
@@ -186,17 +187,19 @@ def _attend_in_blocks(
     return torch.cat(attended).index_select(0, torch.from_numpy(place))[None]
 
 
-def _spread(tokens_1HTD: torch.Tensor, spread_C: torch.Tensor, shapes: list[tuple[int, int]]) -> list[torch.Tensor]:
-    """(n, H, L, D) of each block."""
-    cells_CHD = tokens_1HTD[0].transpose(0, 1).index_select(0, spread_C)
-    blocks = cells_CHD.split([n * length for n, length in shapes])
+def _spread(tokens_1HTD: torch.Tensor, spread_B: torch.Tensor, shapes: list[tuple[int, int]]) -> list[torch.Tensor]:
+    """The tokens of each block, (n, H, L, D)."""
+    cells_BHD = tokens_1HTD[0].transpose(0, 1).index_select(0, spread_B)
+    blocks = cells_BHD.split([n * length for n, length in shapes])
     return [block.unflatten(0, shape).transpose(1, 2) for block, shape in zip(blocks, shapes, strict=True)]
 
 
 def _attend_in_block(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
-    """Logits in float32, as the fused kernel has them: rounded to bfloat16 they cost a score half a nat.
+    """Attention of one block of short segments, (n, H, L, D), by plain products.
 
-    What can be done to the queries or in place is: a pass over the logits costs as much as their product.
+    Logits are float32, as the fused kernel has them: rounded to bfloat16 they cost a score half a nat.
+
+    Scaling is done to the queries and the rest in place: a pass over the logits costs as much as their product.
     """
     length = query.shape[2]
     wide = torch.promote_types(query.dtype, torch.float32)
@@ -208,7 +211,7 @@ def _attend_in_block(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
 
 @lru_cache(maxsize=64)
 def make_blocks(lengths: tuple[int, ...]) -> Blocks:
-    """Segments by length, cut where one is much shorter than the longest of its block.
+    """Blocks of segments of these lengths: longest first, cut where one is much shorter than the longest of its block.
 
     Arrays, not tensors: what is remembered here outlives the mode it was asked in (planning runs on tensors without
     contents)."""

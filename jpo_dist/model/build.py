@@ -4,8 +4,9 @@ from torch import nn
 
 from jpo_dist.config.engine import EngineConfig
 from jpo_dist.config.sections import ModelConfig, OptimConfig
+from jpo_dist.model.deepspeed_settings import deepspeed_config
 from jpo_dist.model.device import device, torch_dtype
-from jpo_dist.model.engine import Engine, deepspeed_config, freeze, partitioned
+from jpo_dist.model.engine import Engine, freeze, partitioned
 from jpo_dist.model.load import load_model
 from jpo_dist.model.scorer import Scorer
 

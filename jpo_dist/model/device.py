@@ -6,14 +6,15 @@ import torch
 
 
 def device() -> torch.device:
-    """This process's accelerator, else the CPU."""
+    """The accelerator of this process, else the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     return torch.device("cpu")
 
 
 def torch_dtype(name: str) -> torch.dtype:
-    """`auto` is bfloat16 where products of bfloat16 run in hardware, float32 elsewhere."""
+    """The dtype that model.dtype names. auto: bfloat16 where products of bfloat16 run in hardware, float32
+    elsewhere."""
     if name != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
     if torch.cuda.is_available():

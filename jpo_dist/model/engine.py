@@ -1,12 +1,10 @@
-"""DeepSpeed, and nothing of preferences. Only importer of deepspeed.
-
-The configuration is built in one place from typed fields: DeepSpeed accepts unknown top-level keys in silence.
-"""
+"""DeepSpeed, and nothing of preferences. Only importer of deepspeed; deepspeed_settings.py says what it is told."""
 
 import glob
 import logging
 import os
 import socket
+import subprocess
 import sys
 import tempfile
 import warnings
@@ -28,10 +26,17 @@ import torch
 from torch import nn
 from transformers.integrations.deepspeed import HfDeepSpeedConfig
 
-from jpo_dist.config.engine import EngineConfig, OffloadConfig
+from jpo_dist.config.engine import EngineConfig
 from jpo_dist.config.sections import OptimConfig
+from jpo_dist.model.deepspeed_settings import deepspeed_config, parameter_groups
 
 TAG = "engine"  # the folder of DeepSpeed's shards inside one of our commits
+# 1, 9: PR_SET_PDEATHSIG, SIGKILL. A killed rank must not leave a process behind that writes into its run folder.
+CONVERTER = """
+import ctypes, runpy
+ctypes.CDLL(None).prctl(1, 9)
+runpy.run_module("deepspeed.checkpoint.ds_to_universal", run_name="__main__", alter_sys=True)
+"""
 
 
 def connect(timeout_s: float = 600.0) -> None:
@@ -45,13 +50,13 @@ def connect(timeout_s: float = 600.0) -> None:
     warnings.filterwarnings("ignore", message=r"`torch\.distributed\.", category=FutureWarning)
     if not torch.cuda.is_available():
         keep_freed_memory()
+    if "RANK" not in os.environ:  # DeepSpeed looks for them each time that it makes an engine
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = str(probe.getsockname()[1])
+        alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        os.environ.update(alone)
     if not torch.distributed.is_initialized():
-        if "RANK" not in os.environ:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = str(probe.getsockname()[1])
-            alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-            os.environ.update(alone)
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         if backend == "nccl":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -64,48 +69,6 @@ def disconnect() -> None:
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
-
-
-def deepspeed_config(engine: EngineConfig, dtype: torch.dtype, optim: OptimConfig | None = None) -> dict[str, Any]:
-    """DeepSpeed's settings for a policy that `optim` trains, or (None) for a frozen reference."""
-    trains = optim is not None
-    stage = engine.zero_stage if trains or engine.zero_stage == 3 else 0
-    zero: dict[str, Any] = {
-        "stage": stage,
-        "overlap_comm": torch.cuda.is_available() and stage > 0,
-        "reduce_bucket_size": engine.reduce_bucket_size,
-    }
-    if stage == 3:
-        zero |= {
-            "stage3_param_persistence_threshold": engine.param_persistence_threshold,
-            "stage3_max_live_parameters": engine.max_live_parameters,
-            "stage3_prefetch_bucket_size": engine.prefetch_bucket_size,
-            "stage3_max_reuse_distance": engine.max_reuse_distance,
-            "sub_group_size": engine.sub_group_size,
-            "offload_param": _offload(engine.offload_params),
-        }
-    if stage > 0 and trains:
-        zero["offload_optimizer"] = _offload(engine.offload_optimizer)
-    wide = trains and engine.grad_accum_dtype == "float32"
-    return {
-        # Batches are ours (batches/plan.py): DeepSpeed only needs numbers that agree with each other.
-        "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": 1,
-        "gradient_clipping": optim.grad_clip if optim else 0.0,
-        "bf16": {"enabled": dtype == torch.bfloat16},
-        "data_types": {"grad_accum_dtype": "fp32" if wide else None},
-        "zero_optimization": zero,
-        "zero_force_ds_cpu_optimizer": False,
-        "steps_per_print": None,
-        "checkpoint": {"tag_validation": "Fail"},
-    }
-
-
-def _offload(config: OffloadConfig) -> dict[str, Any] | None:
-    if config.device == "none":
-        return None
-    path = {"nvme_path": config.nvme_path} if config.nvme_path else {}
-    return {"device": config.device, "pin_memory": config.pin_memory, **path}
 
 
 @contextmanager
@@ -139,7 +102,7 @@ class Engine:
         self.zero_stage: int = settings["zero_optimization"]["stage"]
         self._clip = optim.grad_clip
         optimizer = torch.optim.AdamW(
-            _parameter_groups(module, optim.weight_decay), lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=True
+            parameter_groups(module, optim.weight_decay), lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=True
         )  # fused: one pass over the state, and no temporaries of its size
         self._engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=settings)
         if self.zero_stage == 0 and torch.distributed.get_world_size() == 1:
@@ -186,8 +149,8 @@ class Engine:
     def load(self, folder: Path, *, universal: bool = False) -> dict[str, Any]:
         """Weights, optimizer and the saved state. The folder must have been verified: it is unpickled.
 
-        `universal`: the folder is what checkpoint/reshard.py made of the shards of another number of ranks, and the
-        state is that of the rank that was 0.
+        `universal`: the folder is what `convert` made of the shards of another number of ranks. The state is then that
+        of the rank that was 0.
         """
         settings, groups = self._engine._config, self._engine.optimizer.param_groups
         decays = [group["weight_decay"] for group in groups]
@@ -216,6 +179,25 @@ class Engine:
     def whole_parameters(self, *, trainable_only: bool = False) -> Iterable[tuple[str, torch.Tensor]]:
         """See the function of this name."""
         return whole_parameters(self.module, self.zero_stage, trainable_only=trainable_only)
+
+
+def convert(commit: Path, target: Path, workers: int) -> None:
+    """Make `target` from the shards in `commit`: `Engine.load(target, universal=True)` reads it on any number of ranks.
+
+    DeepSpeed's universal conversion, by `workers` processes at a time, all gone when this returns, their memory too.
+    `commit` must have been verified: it is unpickled. Raises RuntimeError with the converter's exit code and last line.
+    """
+    # Relative names: the converter takes its paths for patterns, and run.dir may have a + or a [ in it. -P: its
+    # working folder is no place to import from.
+    command = [
+        sys.executable, "-P", "-c", CONVERTER, "--input_folder", f"{commit.name}/{TAG}",
+        "--output_folder", f"{os.path.relpath(target, commit.parent)}/{TAG}", "--inject_missing_state",
+        "--num_extract_workers", str(workers), "--num_merge_workers", str(workers),
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=commit.parent, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = " ".join(done.stderr.strip().splitlines()[-1:])
+        raise RuntimeError(f"exit code {done.returncode}: {last}")
 
 
 @contextmanager
@@ -247,19 +229,6 @@ def whole_parameters(
     if not trainable_only:
         kept = module.state_dict().keys()
         yield from ((name, buffer.detach().cpu().clone()) for name, buffer in module.named_buffers() if name in kept)
-
-
-def _parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay, vectors (norms, biases) do not. Never an empty group: torch 2.13 fails on one."""
-    trainable = [p for p in module.parameters() if p.requires_grad]
-    if not weight_decay:
-        return [{"params": trainable, "weight_decay": 0.0}]
-    is_matrix = [len(getattr(p, "ds_shape", p.shape)) > 1 for p in trainable]
-    groups = [
-        {"params": [p for p, m in zip(trainable, is_matrix, strict=True) if m], "weight_decay": weight_decay},
-        {"params": [p for p, m in zip(trainable, is_matrix, strict=True) if not m], "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
 
 
 def freeze(module: nn.Module, engine: EngineConfig, dtype: torch.dtype) -> nn.Module:

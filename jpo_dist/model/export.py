@@ -10,16 +10,17 @@ from jpo_dist.config.run import JpoConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.model.adapter import base_config, merge_adapter
 from jpo_dist.model.engine import Engine
+from jpo_dist.run_dir import EXPORT, EXPORT_MERGED
 
 SHARD_SIZE = "4GB"
 
 
 def export(policy: Engine, tokenizer: Any, config: JpoConfig, facts: dict[str, float]) -> Path:
-    """Write `<run.dir>/export` (an adapter folder for LoRA, and `<run.dir>/export-merged` when asked for).
+    """Write `<run.dir>/export`: a model, or an adapter for LoRA, and `<run.dir>/export-merged` when asked for.
 
     All ranks call it and gather one parameter at a time; rank 0 writes, aside first. Returns the folder.
     """
-    target = Path(config.run.dir) / "export"
+    target = Path(config.run.dir) / EXPORT
     adapter = bool(config.model.lora.rank)
     with ranks.together("export"):
         weights = {}
@@ -29,7 +30,7 @@ def export(policy: Engine, tokenizer: Any, config: JpoConfig, facts: dict[str, f
         if ranks.rank() == 0:
             _write(policy.module.model, tokenizer, weights, target, config, facts)
             if adapter and config.model.lora.merge_on_export:
-                merged = target.with_name("export-merged")
+                merged = target.with_name(EXPORT_MERGED)
                 merge_adapter(config.model, target, merged)
                 tokenizer.save_pretrained(merged)
     return target

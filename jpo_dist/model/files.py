@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.model.device import torch_dtype
 from jpo_dist.paths import cache_folder, resolve
+from jpo_dist.run_dir import EXPORT, EXPORT_MERGED
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ WEIGHTS = (".safetensors", ".bin")
 DECIDING = ("config.json", "adapter_config.json", "*.py")
 """Files that decide what a model computes, beside its weights: not those of tokenizer and generation."""
 SAMPLES, SAMPLE_BYTES = 64, 16_384
-"""Of a file of weights, to tell it from another."""
+"""How many samples of a file of weights, of so many bytes each, tell it from another."""
 
 
 def pretrained(kind: Any, config: ModelConfig, **settings: Any) -> Any:
@@ -59,8 +60,11 @@ def weights_folder(model: ModelConfig) -> Path:
 
 
 def weights_digest(folder: Path, facts: list[str]) -> str:
-    """SHA-256 of the files that decide what a model computes. Of the files, never of loaded tensors: a partitioned
-    model's are empty, and two different checkpoints then get one key."""
+    """SHA-256 of the files that decide what a model computes, and of `facts`; 32 hex digits. It reads files, never
+    loaded tensors: those of a partitioned model are empty, and two different checkpoints would get one key.
+
+    Raises FileNotFoundError for a folder without weights.
+    """
     patterns = [*(f"*{weights}" for weights in WEIGHTS), *DECIDING]
     files = sorted({file for pattern in patterns for file in folder.glob(pattern)})
     if not any(file.suffix in WEIGHTS for file in files):
@@ -75,8 +79,8 @@ def weights_digest(folder: Path, facts: list[str]) -> str:
 
 
 def weights_mark(model: ModelConfig) -> str:
-    """Tells the weights of two models apart by samples from all over their files, so that none is read whole. The same
-    wherever the files lie."""
+    """A mark that tells the weights of two models apart, 32 hex digits: SHA-256 of samples from all over their files,
+    so that none is read whole. The mark is the same wherever the files lie."""
     total = hashlib.sha256()
     folder = weights_folder(model)
     for file in sorted(file for weights in WEIGHTS for file in folder.glob(f"*{weights}")):
@@ -90,7 +94,10 @@ def weights_mark(model: ModelConfig) -> str:
 
 
 def model_folder(config: ModelConfig) -> str:
-    """A folder or hub id that transformers loads: `package:` resolved, a GGUF file converted once into the cache."""
+    """A folder or hub id that transformers loads: `package:` resolved, a GGUF file converted once into the cache.
+
+    Raises FileNotFoundError or ValueError, naming the setting, where there is no model.
+    """
     where = resolve(config.path)
     if where.startswith(("/", ".")) and not Path(where).is_dir():  # transformers would take it for a hub id
         raise FileNotFoundError(f"{where}: no such model folder; correct the path, or train and export it first")
@@ -107,12 +114,12 @@ def model_folder(config: ModelConfig) -> str:
     folder = cache_folder("models") / f"{source.stem}-{key}"
     with FileLock(f"{folder}.lock"):  # the ranks of one host: the first converts, the others wait and find it
         if not folder.is_dir():
-            _convert_gguf(source, folder, torch_dtype(config.dtype))
+            convert_gguf(source, folder, torch_dtype(config.dtype))
     return str(folder)
 
 
 def _refuse_adapter(folder: Path) -> None:
-    """An adapter is no model: transformers would only miss a `model_type` in it, or a file of weights."""
+    """Raises ValueError for an adapter: transformers would only miss a `model_type` in it, or a file of weights."""
     if (folder / "adapter_config.json").is_file():
         raise ValueError(
             f"{folder} holds an adapter, not a model; name a folder with the adapter merged in. For a run of "
@@ -122,16 +129,16 @@ def _refuse_adapter(folder: Path) -> None:
 
 
 def _refuse_run(given: str, folder: Path) -> None:
-    """A run folder is no model: transformers would name every type that it knows before it says so."""
+    """Raises ValueError for a run folder: transformers would name every type that it knows before it says so."""
     if folder.is_dir() and not (folder / "config.json").exists():
-        for inside in ("export", "export-merged"):
+        for inside in (EXPORT, EXPORT_MERGED):
             if (folder / inside / "config.json").is_file():
                 raise ValueError(f"model.path ({given}) holds no model; did you mean {Path(given, inside)}?")
 
 
 @contextmanager
 def reading(config: ModelConfig) -> Iterator[None]:
-    """A name that leads nowhere is wrong input: one sentence of ours for a page of transformers' tracebacks."""
+    """Inside, a name that leads nowhere is a ValueError of one sentence, not a page of transformers' tracebacks."""
     try:
         yield
     except OSError as error:
@@ -152,7 +159,7 @@ def _contents(source: Path, size: int, changed: int) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _convert_gguf(source: Path, folder: Path, dtype: torch.dtype) -> None:
+def convert_gguf(source: Path, folder: Path, dtype: torch.dtype) -> None:
     logger.info("converting %s to %s, once", source.name, folder)
     aside = Path(tempfile.mkdtemp(dir=folder.parent))
     try:

@@ -1,6 +1,6 @@
 """The vocabulary projection as log-probs of the given targets: the (tokens x vocabulary) tensor never exists.
 
-Legend: R rows (positions that predict a token), D hidden size, V vocabulary, B a block of it.
+Legend: R rows that are scored (positions that predict a token), D width, V vocabulary. A block is a slice of V.
 
 The head module keeps its place in the model and its `forward` is exchanged, so that one call of the module covers all
 blocks. Under ZeRO-3 the weight is then gathered once in the forward and once in the backward pass; a module call a
@@ -17,25 +17,27 @@ from typing import Any, NamedTuple
 import torch
 
 ALIGNED = 64
-"""On a GPU, products of other widths go to slower kernels."""
+"""Width of a block on a GPU is a multiple of this: products of other widths go to slower kernels."""
 
 
-class Shape(NamedTuple):
+class HeadShape(NamedTuple):
     """How logits come from the product: softcap(scale * product), and how much of them exists at a time."""
 
     scale: float = 1.0
     softcap: float | None = None
     tile: int = 2**22
-    """Elements of logits, in float32. More leave the processor's cache, fewer make thin products."""
+    """Elements of logits that exist at a time, in float32. More leave the processor's cache, fewer make thin
+    products."""
     narrowest: int = 512
+    """Least width of a block, however many rows there are."""
 
 
-def replace_head_forward(head: Any, shape: Shape) -> None:
-    """Make `head(hidden_RD, targets_R)` return log-probs in float32 (float64 for a float64 model)."""
+def replace_head_forward(head: Any, shape: HeadShape) -> None:
+    """Make `head(hidden_RD, targets_R)` return log-probs, (R,) in float32 (float64 for a float64 model)."""
     head.forward = partial(_head_forward, head, shape)
 
 
-def _head_forward(head: Any, shape: Shape, hidden_RD: torch.Tensor, targets_R: torch.Tensor) -> torch.Tensor:
+def _head_forward(head: Any, shape: HeadShape, hidden_RD: torch.Tensor, targets_R: torch.Tensor) -> torch.Tensor:
     return target_logps(hidden_RD, head.weight, getattr(head, "bias", None), targets_R, shape)
 
 
@@ -44,9 +46,9 @@ def target_logps(
     weight_VD: torch.Tensor,
     bias_V: torch.Tensor | None,
     targets_R: torch.Tensor,
-    shape: Shape = Shape(),  # noqa: B008 (a frozen tuple)
+    shape: HeadShape = HeadShape(),  # noqa: B008 (a frozen tuple)
 ) -> torch.Tensor:
-    """log softmax(softcap(scale * (h W^T + b)))[target] for each row, (R,).
+    """log softmax(softcap(scale * (h W^T + b)))[target] of each row in nats, (R,).
 
     The log-sum-exp and everything after it are float32 or better, whatever the dtype of the product.
     """
@@ -56,7 +58,7 @@ def target_logps(
     return how.apply(hidden_RD, weight_VD, bias_V, targets_R, shape)
 
 
-def _blocks(weight_VD: torch.Tensor, rows: int, shape: Shape) -> Iterator[slice]:
+def _blocks(weight_VD: torch.Tensor, rows: int, shape: HeadShape) -> Iterator[slice]:
     width = max(shape.narrowest, shape.tile // max(1, rows))
     if weight_VD.is_cuda:
         width = width // ALIGNED * ALIGNED or width
@@ -94,7 +96,7 @@ def _logits(
     hidden: torch.Tensor,
     weight: torch.Tensor,
     bias: torch.Tensor | None,
-    shape: Shape,
+    shape: HeadShape,
     near_R: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Logits of a block, and d(logits)/d(product) where it is not the constant `scale`."""
@@ -110,7 +112,7 @@ def _logits(
 
 
 class _Found(NamedTuple):
-    """Where the targets are in a block. Rows whose target is elsewhere have place 0 and `here` False."""
+    """Where the targets of the rows are in a block. Rows whose target is elsewhere have place 0 and `here` False."""
 
     place_R1: torch.Tensor
     here_R: torch.Tensor
@@ -135,13 +137,14 @@ def _nothing_seen(hidden_RD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def _seen(
     chosen_R: torch.Tensor, lse_R: torch.Tensor, logits: torch.Tensor, found: _Found
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same after one block more."""
+    """Logit of the target and log-sum-exp of each row after one block more, (R,)."""
     chosen_R = torch.where(found.here_R, logits.gather(-1, found.place_R1).squeeze(-1), chosen_R)
     return chosen_R, torch.logaddexp(lse_R, torch.logsumexp(logits, -1))
 
 
 class _TrainedHead(torch.autograd.Function):
-    """Backward recomputes each block's logits instead of keeping them."""
+    """Log-probs under a head that trains: its backward pass computes each block's logits again instead of keeping
+    them."""
 
     @staticmethod
     def forward(
@@ -150,7 +153,7 @@ class _TrainedHead(torch.autograd.Function):
         weight_VD: torch.Tensor,
         bias_V: torch.Tensor | None,
         targets_R: torch.Tensor,
-        shape: Shape,
+        shape: HeadShape,
     ) -> torch.Tensor:
         chosen_R, lse_R = _nothing_seen(hidden_RD)
         for block in _blocks(weight_VD, len(targets_R), shape):
@@ -192,8 +195,8 @@ class _TrainedHead(torch.autograd.Function):
 
 
 class _FrozenHead(torch.autograd.Function):
-    """d logp / d hidden comes with the forward pass: the mean of the weights under softmax, which grows block by block
-    as the log-sum-exp does. The backward pass then has no product at all."""
+    """Log-probs under a head that does not train: d logp / d hidden comes with the forward pass. It is a mean of the
+    weights under softmax, which grows block by block as the log-sum-exp does. The backward pass then has no product."""
 
     @staticmethod
     def forward(
@@ -202,7 +205,7 @@ class _FrozenHead(torch.autograd.Function):
         weight_VD: torch.Tensor,
         bias_V: torch.Tensor | None,
         targets_R: torch.Tensor,
-        shape: Shape,
+        shape: HeadShape,
     ) -> torch.Tensor:
         chosen_R, lse_R = _nothing_seen(hidden_RD)
         slope_R = torch.full_like(lse_R, shape.scale)

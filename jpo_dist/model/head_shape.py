@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from jpo_dist.model.head import Shape
+from jpo_dist.model.head import HeadShape
 
 FAR = 2.0**20
-"""A product so large that a softcap has nothing left to add."""
+"""A product so large that a softcap of it is the cap itself."""
 
 UNKNOWN = (
     "packed scoring multiplies the last hidden state by the head in blocks and knows no other way to this model's "
@@ -23,7 +23,7 @@ UNKNOWN = (
 
 
 class _Decoded(tuple[torch.Tensor]):
-    """What a decoder returns; whatever else is asked of it is None."""
+    """The output of a decoder that did not run: its last hidden state; whatever else is asked of it is None."""
 
     @property
     def last_hidden_state(self) -> torch.Tensor:
@@ -33,11 +33,11 @@ class _Decoded(tuple[torch.Tensor]):
         return None
 
 
-def shape_of(model: Any) -> Shape:
+def shape_of(model: Any) -> HeadShape:
     """How the model's logits come from its head's product.
 
-    Its own forward runs once on two tokens, with known numbers in place of what its decoder and its head compute: this
-    needs no weights, which may be partitioned or not there at all, and draws no random numbers.
+    The model's own forward runs once on two tokens, with known numbers in place of what its decoder and its head
+    compute: this needs no weights, which may be partitioned or not there at all, and draws no random numbers.
 
     Raises ValueError for a model whose logits are not softcap(scale * product) of the last hidden state.
     """
@@ -68,7 +68,7 @@ def shape_of(model: Any) -> Shape:
     one, limit = logits[0, 0, :2].tolist()
     capped = abs(limit - one * FAR) > 1e-3 * abs(limit)
     # Under a softcap a scale of 1 comes back as 1 and the rounding of whoever computed it.
-    shape = Shape(round(limit * math.atanh(one / limit), 8), limit) if capped else Shape(one)
+    shape = HeadShape(round(limit * math.atanh(one / limit), 8), limit) if capped else HeadShape(one)
     expected = shape.scale * product_1TV
     if shape.softcap is not None:
         expected = shape.softcap * torch.tanh(expected / shape.softcap)

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 def attention_share(config: ModelConfig) -> float:
     """What attention adds to the cost of a token, for each token of its item, as a share of the cost of its products.
 
+    An item of n tokens costs n (1 + share n).
+
     Products cost 2 P a token and causal attention 2 L D for each token before it (half of them, twice): L D / P, with P
     the parameters that take part in products (not the embedding table), L layers and D the model's width. Read off the
     model's configuration; no weights are loaded.
@@ -39,7 +41,7 @@ def load_tokenizer(config: ModelConfig) -> Any:
 
 
 def load_model(config: ModelConfig, *, partitioned: Any = None, trainable: bool = True) -> nn.Module:
-    """Weights with packed attention, no dropout, and adapters where they are asked for.
+    """A causal language model with its weights, packed attention, no dropout, and adapters where they are asked for.
 
     `partitioned` is a context in which loaded weights are split over the ranks as they arrive (ZeRO-3): the whole
     model then never exists in one process. A reference is always loaded from its path, since a partitioned model
@@ -62,11 +64,12 @@ def load_model(config: ModelConfig, *, partitioned: Any = None, trainable: bool 
 
 
 def silence(model: nn.Module) -> nn.Module:
-    """Scores must be repeatable: with dropout even step 0 would see policy and reference differ.
+    """`model` without any randomness. Scores must be repeatable: with dropout even step 0 would see policy and
+    reference differ.
 
-    Everything is in evaluation mode, since model types draw in ways of their own while they train (PhiMoE its experts);
-    but for what is checkpointed, which it is in training mode only. Dropout is zero all the same, also where it is a
-    number and no module (OPT, Seed-OSS).
+    Everything is in evaluation mode, since model types draw in ways of their own while they train (PhiMoE its experts).
+    Checkpointed layers are the exception: they recompute in training mode only. Dropout is zero all the same, also
+    where it is a number and no module (OPT, Seed-OSS).
     """
     for module in model.eval().modules():
         for name, value in vars(module).items():

@@ -1,7 +1,8 @@
 """Items to scores: one packed engine forward, then a float64 sum per item.
 
-Legend: n items on this rank, T their tokens end to end, R rows that predict a scored token (T - n without skips).
-A score is two numbers, the log-probs of the instruction's and of the response's tokens: `scores_n2[i, INSTRUCTION]`.
+Legend: n items of this rank, T their tokens end to end, R rows that are scored: those that predict a token that counts
+(T - n without skips), D width. A score is two numbers, the log-probs of the instruction's and of the response's tokens:
+`scores_n2[i, INSTRUCTION]`.
 """
 
 from dataclasses import dataclass
@@ -46,8 +47,8 @@ def pack(
     skips_n: np.ndarray | None = None,
     trunks_n: np.ndarray | None = None,
 ) -> Packed:
-    """No padding anywhere. The first `skips_n` tokens of an item are computed and not scored. Items with one number in
-    `trunks_n` have the same instruction, which is in the row once.
+    """Items end to end in one row, without padding. The first `skips_n` tokens of an item are computed and not scored.
+    Items with one number in `trunks_n` have the same instruction, which is in the row once.
 
     An empty `items_n` gives two tokens that count for nothing: under ZeRO-3 every rank has to take part in every
     forward, or all ranks wait for ever.
@@ -86,8 +87,8 @@ def pack(
 
 
 def move(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Onto the device; a GPU is not waited for. From memory that is not pinned it would be: the copy begins when the
-    work before it is done."""
+    """`array` on the device, without waiting for a GPU. From memory that is not pinned the copy would wait: it begins
+    when the work before it is done."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
@@ -116,7 +117,7 @@ class Scorer(nn.Module):
         replace_head_forward(self._head[0], shape_of(core))
 
     def forward(self, batch: Packed) -> torch.Tensor:
-        """Log-probs of the R targets, float32 or better."""
+        """Log-probs of the R targets in nats, (R,), float32 or better."""
         hidden_1TD = self._decoder[0](
             input_ids=batch.ids_1T,
             position_ids=batch.positions_1T,

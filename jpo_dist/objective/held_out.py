@@ -1,4 +1,4 @@
-"""Comparisons scored without a step: what they lose, who wins, by how much."""
+"""Comparisons scored without a step: what they lose, who wins, by how much. Legend: C comparisons, K metric columns."""
 
 import numpy as np
 import torch
@@ -13,14 +13,15 @@ from jpo_dist.objective.scores import Policy
 from jpo_dist.objective.step import preference_losses, shares
 
 AT_A_TIME = 512
+"""Comparisons of an evaluation step, unless a training step has more."""
 
 
 def score_comparisons(
     policy: Policy, reference: Reference, dataset: Prepared, plan: Plan, objective: ObjectiveConfig
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(comparison numbers (C,), metric columns (C, K)) of every comparison in `plan`, equal on all ranks.
+    """Numbers (C,) and metrics (C, K) of every comparison in `plan`, equal on all ranks; without gradient.
 
-    No gradient. All ranks call it. `plan`: an `evaluation_plan` of `dataset`.
+    All ranks call it. `plan`: an `evaluation_plan` of `dataset`.
     """
     meter = metrics.Meter()
     with torch.no_grad():
@@ -34,7 +35,7 @@ def score_comparisons(
 
 
 def evaluation_plan(dataset: Prepared, train: TrainConfig, tokens_per_pass: int, num_ranks: int) -> Plan:
-    """Every comparison once, in order, many at a time: an item that several of them share is scored once.
+    """A plan with every comparison once, in order, many at a time: an item that several of them share is scored once.
 
     Micro-steps are as large as a live reference's passes. So both see the same packs, and a policy that is still the
     reference ties exactly: in bfloat16 a product of another size is another number.

@@ -1,4 +1,7 @@
-"""Log-probs of items under a model that is not trained, in one process: what the pairing policy `hard` goes by."""
+"""Log-probs of items under a model that is not trained, in one process: what the pairing policy `hard` goes by.
+
+Legend: N items, T tokens of those that are short enough, end to end.
+"""
 
 from collections.abc import Sequence
 

@@ -1,6 +1,6 @@
 """The objective, in pure functions of tensors.
 
-Legend: N items, C comparisons; scores_N2 and margins_C2 have columns (instruction, response).
+Legend: N items, C comparisons; everything in nats. scores_N2 and margins_C2 have columns (instruction, response).
 
     z(w,l) = [log pi(I_w,R_w) - log ref(I_w,R_w)] - [log pi(I_l,R_l) - log ref(I_l,R_l)] = z_instruction + z_response
     L_JPO  = - mean over comparisons of  weight * log sigmoid(beta * z)            (Bansal et al., arXiv 2404.00530)
@@ -19,7 +19,10 @@ Loss = Literal["sigmoid", "ipo", "hinge"]
 def margins(
     policy_N2: torch.Tensor, reference_N2: torch.Tensor, winners_C: torch.Tensor, losers_C: torch.Tensor
 ) -> torch.Tensor:
-    """Margins of the comparisons, by part, (C, 2)."""
+    """Margins of the comparisons, by part, (C, 2). `winners_C`, `losers_C`: row numbers of their items.
+
+    Raises ValueError where policy and reference have not scored the same items.
+    """
     if policy_N2.shape != reference_N2.shape:
         raise ValueError(f"scores of policy {tuple(policy_N2.shape)} and reference {tuple(reference_N2.shape)} differ")
     rewards_N2 = policy_N2 - reference_N2

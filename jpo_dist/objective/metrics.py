@@ -1,4 +1,6 @@
-"""Numbers of a step or an evaluation, per comparison until the end, then one read from the device.
+"""Numbers of a step or an evaluation, for each comparison until the end, then one read from the device.
+
+Legend: N items of a micro-step on all ranks, C comparisons, K metric columns (_COLUMNS, in their order).
 
 Every mean is over comparisons, unweighted. Names are TRL's where the meaning is the same; `chosen` is the winner.
 
@@ -39,7 +41,10 @@ _COLUMNS = (
 
 
 def comparison_columns(scores: Scores, losses_C: torch.Tensor, config: ObjectiveConfig) -> torch.Tensor:
-    """One row a comparison, one column a metric of _COLUMNS, on the device, detached."""
+    """The metrics of each comparison of a micro-step, (C, K) in float64, on the device, without gradient.
+
+    `losses_C`: what the comparisons lost, sft_weight included.
+    """
     weights = torch.ones(2, dtype=torch.float64, device=losses_C.device)
     weights[INSTRUCTION] = config.instruction_weight
     policy_N2, z_C = scores.policy_N2.detach(), losses.total_margin(scores.margins_C2, config.instruction_weight)
@@ -64,7 +69,10 @@ def comparison_columns(scores: Scores, losses_C: torch.Tensor, config: Objective
 
 @dataclass
 class Meter:
-    """Collects comparisons until `read`. The same on every rank, since gathered scores are: no collective needed."""
+    """Collects the metrics of comparisons, micro-step by micro-step, until `table` reads them from the device.
+
+    Gathered scores are the same on every rank, and so is the table: no collective is needed.
+    """
 
     rows: list[torch.Tensor] = field(default_factory=list)
     comparisons: list[np.ndarray] = field(default_factory=list)
@@ -74,21 +82,22 @@ class Meter:
         self.comparisons.append(comparisons_C)
 
     def table(self) -> tuple[np.ndarray, np.ndarray]:
-        """(comparison numbers (C,), metric columns (C, K)) sorted by comparison: independent of ranks and packing."""
+        """Numbers of the comparisons (C,) and their metrics (C, K), by number: whatever the ranks and the packing."""
         order = np.argsort(np.concatenate(self.comparisons), kind="stable")
         rows_CK = torch.cat(self.rows).cpu().numpy()[order]
         return np.concatenate(self.comparisons)[order], rows_CK
 
 
 def means(rows_CK: np.ndarray, prefix: str = "") -> dict[str, float]:
-    """Mean of every metric over the rows given; none for no rows."""
+    """The mean of each metric over comparisons, by `prefix` and name; empty for no comparisons."""
     if not len(rows_CK):
         return {}
     return {prefix + name: float(value) for name, value in zip(_COLUMNS, rows_CK.mean(0), strict=True)}
 
 
 def throughput(step: Step, lengths_N: np.ndarray, seconds: float) -> dict[str, float]:
-    """`perf/...` of one step. `padding_share`: share of the computed tokens that belong to no item."""
+    """`perf/...` of one step that took so many seconds. padding_share: share of the computed tokens that belong to no
+    item."""
     tokens = int(lengths_N[np.concatenate([micro.items_N for micro in step.micro_steps])].sum())
     fillers = sum(2 for micro in step.micro_steps for mine in micro.items_by_rank if not len(mine))
     return {
@@ -101,12 +110,14 @@ def throughput(step: Step, lengths_N: np.ndarray, seconds: float) -> dict[str, f
 
 
 def column(rows_CK: np.ndarray, name: str) -> np.ndarray:
+    """The metric `name` of each comparison, (C,). Raises ValueError for a name that is none."""
     values: np.ndarray = rows_CK[:, _COLUMNS.index(name)]
     return values
 
 
 def by_protocol(rows_CK: np.ndarray, is_joint_C: np.ndarray, prefix: str) -> dict[str, float]:
-    """Means over all rows, and over the conditional and the joint ones apart."""
+    """Means over all comparisons, over the conditional ones and over the joint ones (`is_joint_C`), and their
+    number."""
     return {
         **means(rows_CK, prefix),
         **means(rows_CK[~is_joint_C], f"{prefix}conditional/"),

@@ -1,7 +1,9 @@
 """The frozen reference in three ways that agree: live, cached, adapter_off.
 
 Each is a function (dataset, micro-steps of one step) -> this rank's reference scores of each micro-step, (n, 2) in
-float64, without gradient. All ranks call it together.
+float64, in nats, without gradient. All ranks call it together.
+
+Legend: n items of this rank in one micro-step, N items of the dataset, T tokens of all its items end to end.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +30,10 @@ Reference = Callable[[Prepared, Sequence[MicroStep]], list[torch.Tensor]]
 
 
 def own_reference(config: JpoConfig, *datasets: Prepared) -> Reference:
-    """The reference of `config` as a model of its own: cached for `datasets` if it says so, else live."""
+    """The reference of `config`, when it is a model of its own: cached for `datasets`, or live.
+
+    For reference.mode=adapter_off see switched_off: the policy itself is needed.
+    """
     model, engine, settings = reference_model(config), config.engine, config.reference
     if settings.mode == "cached":
         return cached(model, engine, settings.tokens_per_pass, settings.cache_dir, *datasets)
@@ -36,7 +41,7 @@ def own_reference(config: JpoConfig, *datasets: Prepared) -> Reference:
 
 
 def live(model: ModelConfig, engine: EngineConfig, tokens_per_pass: int) -> Reference:
-    """Score with a second model, beside the policy, each time. `tokens_per_pass`: as in ReferenceConfig."""
+    """A reference that scores with a second model beside the policy. `tokens_per_pass`: as in ReferenceConfig."""
     module = load_frozen(model, engine)
 
     def forward(batch: Packed) -> torch.Tensor:
@@ -47,7 +52,7 @@ def live(model: ModelConfig, engine: EngineConfig, tokens_per_pass: int) -> Refe
 
 
 def switched_off(policy: Engine, tokens_per_pass: int) -> Reference:
-    """Score with the policy's own base weights: no second model at all."""
+    """A reference that scores with the policy's own base weights, its adapter off: no second model at all."""
 
     def forward(batch: Packed) -> torch.Tensor:
         with torch.no_grad(), adapter_off(policy.module.model):
@@ -57,19 +62,20 @@ def switched_off(policy: Engine, tokens_per_pass: int) -> Reference:
 
 
 def _fused(forward: Callable[[Packed], torch.Tensor], budget: int) -> Reference:
-    """Each item of a step scored once, in as few forwards as `budget` tokens on the fullest rank allow.
+    """A reference that scores each item of a step once, in as few forwards as `budget` tokens on the fullest rank
+    allow.
 
-    Such a forward keeps one layer's activations, not all of them, so it can take many micro-steps at once; under ZeRO-3
-    each one gathers all parameters, so fewer are fewer bytes.
+    A forward without gradient keeps the activations of one layer at a time, so it can take many micro-steps at once.
+    Under ZeRO-3 each forward gathers all parameters: fewer forwards send fewer bytes.
     """
 
     def score(dataset: Prepared, micro_steps: Sequence[MicroStep]) -> list[torch.Tensor]:
         found: list[torch.Tensor] = []
         rank, where = ranks.rank(), device()
-        for group in groups(micro_steps, dataset.tokens.lengths_N, budget):
-            mine = [micro.items_by_rank[rank] for micro in group]
+        for together in reference_passes(micro_steps, dataset.tokens.lengths_N, budget):
+            mine = [micro.items_by_rank[rank] for micro in together]
             items_n, first, places = np.unique(np.concatenate(mine), return_index=True, return_inverse=True)
-            skips_n = np.concatenate([micro.skips_by_rank[rank] for micro in group])[first]
+            skips_n = np.concatenate([micro.skips_by_rank[rank] for micro in together])[first]
             scores_n2 = forward(pack(dataset.tokens, items_n, where, skips_n, dataset.trunks_of(items_n)))
             ends = np.cumsum([len(items) for items in mine])[:-1]
             found += [scores_n2[move(rows, where)] for rows in np.split(places, ends)]
@@ -78,8 +84,11 @@ def _fused(forward: Callable[[Packed], torch.Tensor], budget: int) -> Reference:
     return score
 
 
-def groups(micro_steps: Sequence[MicroStep], lengths_N: np.ndarray, budget: int) -> list[list[MicroStep]]:
-    """Consecutive micro-steps that go into one forward: the same on every rank, since all ranks' items count."""
+def reference_passes(micro_steps: Sequence[MicroStep], lengths_N: np.ndarray, budget: int) -> list[list[MicroStep]]:
+    """The micro-steps of a step, cut into passes: one forward each of at most `budget` tokens on any rank.
+
+    The cut is the same on every rank, since all ranks' items count. A micro-step with more tokens is a pass alone.
+    """
     found: list[list[MicroStep]] = []
     loads = np.zeros(0)
     for micro in micro_steps:
@@ -96,7 +105,7 @@ def groups(micro_steps: Sequence[MicroStep], lengths_N: np.ndarray, budget: int)
 def cached(
     model: ModelConfig, engine: EngineConfig, tokens_per_pass: int, cache_dir: str | None, *datasets: Prepared
 ) -> Reference:
-    """Score each item once, before the policy is loaded, free the model, and look scores up from then on.
+    """A reference that scores each item once, before the policy is loaded, frees the model, and then looks scores up.
 
     Log-probs of tokens are kept on disk under a key made of the weight files, the dtype and NUMERICS, each item's under
     its token ids: another beta, epoch, template boundary, set of partners or data set finds them.
@@ -115,7 +124,7 @@ def cached(
 
 
 def _sums(tokens: TokenizedItems, logps_T: np.ndarray, items_n: np.ndarray, skips_n: np.ndarray) -> np.ndarray:
-    """(n, 2) as `item_scores` has them."""
+    """The scores of `items_n`, (n, 2), as scores.item_scores has them, from the log-probs of the dataset's tokens."""
     scores_n2 = np.zeros((len(items_n), 2))
     for i, (item, skip) in enumerate(zip(items_n, skips_n, strict=True)):
         logps = logps_T[tokens.offsets[item] : tokens.offsets[item + 1]]

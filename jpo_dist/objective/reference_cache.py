@@ -1,5 +1,9 @@
-"""Log-probs of the reference, computed once for each unique item and kept on disk."""
+"""Log-probs of the reference, computed once for each unique item and kept on disk.
 
+Legend: T tokens of a set of items end to end, R rows that are scored in one forward.
+"""
+
+import io
 import logging
 import os
 import uuid
@@ -16,12 +20,13 @@ from jpo_dist.batches.tokenize import TokenizedItems
 from jpo_dist.config.engine import EngineConfig
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.distributed import ranks
-from jpo_dist.files import sync_file, sync_folder
+from jpo_dist.files import replace, sync_folder
 from jpo_dist.model.build import load_frozen
 from jpo_dist.model.device import device, torch_dtype
 from jpo_dist.model.engine import release
 from jpo_dist.model.files import weights_digest, weights_folder
 from jpo_dist.model.scorer import pack
+from jpo_dist.objective.item_scores import passes
 from jpo_dist.paths import cache_folder
 
 logger = logging.getLogger(__name__)
@@ -34,7 +39,7 @@ _SCHEMA = pa.schema([("item", pa.string()), ("logps", pa.list_(pa.float32()))])
 def score_once(
     model: ModelConfig, engine: EngineConfig, tokens_per_pass: int, cache_dir: str | None, sets: list[TokenizedItems]
 ) -> list[np.ndarray]:
-    """Log-probs of all tokens of each set, (T,) in float32, from disk where they are known. All ranks call it.
+    """Log-probs of all tokens of each set in nats, (T,) in float32, from disk where they are known. All ranks call it.
 
     The first token of an item has none and is 0. `tokens_per_pass`, `cache_dir`: as in ReferenceConfig.
     """
@@ -60,7 +65,8 @@ def score_once(
 
 
 class _Tables:
-    """Log-probs beside the tokens of several sets, NaN where they are not known. An item is known by its ids."""
+    """Log-probs beside the tokens of several sets, NaN where they are not known yet. An item's key is made of its
+    ids."""
 
     def __init__(self, sets: list[TokenizedItems]) -> None:
         self.sets = sets
@@ -96,10 +102,12 @@ def cache_path(model: ModelConfig, cache_dir: str | None) -> Path:
 
 
 def _score_items(module: nn.Module, items: dict[str, tuple[TokenizedItems, int]], budget: int) -> dict[str, np.ndarray]:
-    """Log-probs of the tokens of each item. Longest first, dealt to the ranks in turn, cut into forwards by the token
-    budget; every rank makes as many."""
+    """Log-probs of the tokens of each item, by key. Longest first, dealt to the ranks in turn, cut into forwards by the
+    token budget; every rank makes equally many forwards."""
     keys = sorted(items, key=lambda k: -int(items[k][0].lengths_N[items[k][1]]))
-    batches = [_batches(keys[r :: ranks.num_ranks()], items, budget) for r in range(ranks.num_ranks())]
+    lengths = np.array([int(items[key][0].lengths_N[items[key][1]]) for key in keys])
+    dealt = [range(r, len(keys), ranks.num_ranks()) for r in range(ranks.num_ranks())]
+    batches = [[[keys[i] for i in one] for one in passes(places, lengths, budget)] for places in dealt]
     mine, count = batches[ranks.rank()], max(len(b) for b in batches)
     scored: dict[str, np.ndarray] = {}
     for i in range(count):
@@ -112,21 +120,8 @@ def _score_items(module: nn.Module, items: dict[str, tuple[TokenizedItems, int]]
     return {key: logps for part in ranks.gather(scored) for key, logps in part.items()}
 
 
-def _batches(keys: list[str], items: dict[str, tuple[TokenizedItems, int]], budget: int) -> list[list[str]]:
-    batches: list[list[str]] = []
-    room = 0
-    for key in keys:
-        tokens, row = items[key]
-        length = int(tokens.lengths_N[row])
-        if not batches or length > room:
-            batches.append([])
-            room = budget
-        batches[-1].append(key)
-        room -= length
-    return batches
-
-
 def _join(rows: list[tuple[TokenizedItems, int]]) -> TokenizedItems:
+    """One set of the given rows of several sets."""
     ids = [tokens.ids(row) for tokens, row in rows]
     offsets = np.cumsum([0, *(len(i) for i in ids)])
     boundaries = np.array([tokens.instruction_lengths_N[row] for tokens, row in rows], dtype=np.int64)
@@ -134,7 +129,7 @@ def _join(rows: list[tuple[TokenizedItems, int]]) -> TokenizedItems:
 
 
 def _read_cache(folder: Path, wanted: Container[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """What the cache knows of the items in `wanted`."""
+    """Key and log-probs of each item in `wanted` that the cache has."""
     for part in sorted(folder.glob("part-*.parquet")):
         try:
             table = pq.read_table(part, schema=_SCHEMA).combine_chunks()
@@ -152,8 +147,7 @@ def _read_cache(folder: Path, wanted: Container[str]) -> Iterator[tuple[str, np.
 def _append(folder: Path, scored: dict[str, np.ndarray]) -> None:
     """A part is written aside and renamed: a killed run leaves whole parts only, and the next goes on from them."""
     folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / f".{uuid.uuid4().hex}"
-    pq.write_table(pa.table([list(scored), list(scored.values())], schema=_SCHEMA), aside)
-    sync_file(aside)  # else a host that loses power may keep the name without the contents
-    os.replace(aside, folder / f"part-{uuid.uuid4().hex}.parquet")
+    part = io.BytesIO()
+    pq.write_table(pa.table([list(scored), list(scored.values())], schema=_SCHEMA), part)
+    replace(folder / f"part-{uuid.uuid4().hex}.parquet", part.getvalue(), sync=True)
     sync_folder(folder)

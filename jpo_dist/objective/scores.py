@@ -1,6 +1,7 @@
 """Margins across ranks: scores gathered from wherever their items were scored.
 
-Legend: n items on this rank, N on all ranks (rank 0's first), C comparisons.
+Legend: of one micro-step, n items of this rank, N items of all ranks (rank 0's first), C comparisons, R rows that are
+scored here. Columns of a score are (instruction, response).
 """
 
 from collections.abc import Callable
@@ -19,7 +20,8 @@ Policy = Callable[[Packed], torch.Tensor]
 
 
 class Scores(NamedTuple):
-    """Of one micro-step, equal on every rank; gradient flows to this rank's own items only."""
+    """Scores and margins of one micro-step in nats, equal on every rank; gradient flows to this rank's own items
+    only."""
 
     policy_N2: torch.Tensor
     reference_N2: torch.Tensor
@@ -39,7 +41,8 @@ class Share(NamedTuple):
 
 
 def share_of(dataset: Prepared, micro: MicroStep, rank: int, device: torch.device) -> Share:
-    """Touches no GPU stream but to copy: it runs in a thread while the micro-step before is computed."""
+    """What `rank` needs of a micro-step. It does nothing on a GPU but copy: a thread runs it while the micro-step
+    before is computed."""
     tokens, items_N = dataset.tokens, micro.items_N
     lengths_N = tokens.lengths_N[items_N] - tokens.instruction_lengths_N[items_N]
     small = (micro.winners_C, micro.losers_C, dataset.comparisons.weights_C[micro.comparisons_C], lengths_N)
@@ -49,7 +52,7 @@ def share_of(dataset: Prepared, micro: MicroStep, rank: int, device: torch.devic
 
 
 def gather_scores(local_nK: torch.Tensor, counts: list[int], rank: int) -> torch.Tensor:
-    """Scores of all ranks' items, (N, K).
+    """Columns of all ranks' items, (N, K), from this rank's, (n, K); `counts`: items of each rank. K: any number.
 
     Gathered copies carry no gradient. This rank's own rows are put back in with theirs: each rank then holds the
     gradient of the whole loss with respect to its own items, and the sum over ranks is the gradient.
@@ -69,9 +72,9 @@ def gather_scores(local_nK: torch.Tensor, counts: list[int], rank: int) -> torch
 def score(
     policy: Policy, reference_n2: torch.Tensor, share: Share, counts: list[int], rank: int
 ) -> tuple[Scores, torch.Tensor]:
-    """One engine forward here, one gather of a few floats, all margins everywhere.
+    """Scores and margins of a micro-step: one engine forward here, one gather of a few floats, all margins everywhere.
 
-    `counts`: items on each rank. Also returns this rank's token log-probs, for the filler's empty gradient.
+    `counts`: items of each rank. Also returns this rank's token log-probs, (R,), for the filler's empty gradient.
     """
     logps_R: torch.Tensor = policy(share.batch)
     local_n4 = torch.cat([item_scores(logps_R, share.batch), reference_n2], dim=1)
@@ -82,7 +85,8 @@ def score(
 
 
 def item_scores(logps_R: torch.Tensor, batch: Packed) -> torch.Tensor:
-    """Sums per item and part, (n, 2) in float64: joint log-probs are O(1e3) and margins their differences."""
+    """Sums of log-probs by item and part, (n, 2) in float64: joint log-probs are O(1e3), and margins their
+    differences."""
     sums = torch.zeros(2 * batch.num_items, dtype=torch.float64, device=logps_R.device)
     if batch.num_items == 0:
         return sums.view(0, 2)

@@ -1,4 +1,7 @@
-"""One optimizer step. This is the method; everything else feeds it or keeps its results."""
+"""One optimizer step. This is the method; everything else feeds it or keeps its results.
+
+Legend: n items of this rank in one micro-step, C comparisons of a micro-step, R rows that are scored here, W ranks.
+"""
 
 from collections.abc import Iterator
 
@@ -20,7 +23,10 @@ from jpo_dist.objective.scores import Scores, Share
 def train_step(
     policy: Engine, reference: Reference, dataset: Prepared, step: Step, objective: ObjectiveConfig, lr: float
 ) -> tuple[StepOutcome, metrics.Meter]:
-    """One optimizer step over the global batch, whatever the number of ranks and micro-steps. All ranks call it."""
+    """One optimizer step over the global batch, whatever the number of ranks and micro-steps. All ranks call it.
+
+    Returns what the optimizer did and the metrics of the step's comparisons.
+    """
     meter, rank = metrics.Meter(), ranks.rank()
     references = reference(dataset, step.micro_steps)
     for micro, reference_n2, share in zip(step.micro_steps, references, shares(dataset, step), strict=True):
@@ -39,12 +45,12 @@ def train_step(
 
 
 def shares(dataset: Prepared, step: Step) -> Iterator[Share]:
-    """This rank's part of each micro-step, the next one made ready while this one computes."""
+    """This rank's part of each micro-step; the next one is made ready while this one computes."""
     rank, where = ranks.rank(), device()
     return ahead(lambda micro: scores.share_of(dataset, micro, rank, where), step.micro_steps)
 
 
 def preference_losses(found: Scores, objective: ObjectiveConfig) -> torch.Tensor:
-    """Preference loss of each comparison of a micro-step, (C,)."""
+    """The preference loss of each comparison of a micro-step, (C,)."""
     z_C = total_margin(found.margins_C2, objective.instruction_weight)
     return comparison_losses(z_C, objective.beta, objective.loss, objective.label_smoothing)

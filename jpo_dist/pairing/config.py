@@ -13,6 +13,8 @@ Among = Literal["random", "similar", "dissimilar", "bucketed", "balanced"]
 class PairConfig(Section):
     """How items are paired. Two items meet only when they are of one split and their scores of one scale."""
 
+    EXPERT = ("among", "max_imbalance", "neighbours", "buckets", "num_buckets", "embedding")
+
     policy: Policy = "balanced"
     """conditional: within one instruction, all pairs that the limits below allow. The others are joint, between two
     different instructions. random: any two items. similar: instructions that are near in the embedding, nearest

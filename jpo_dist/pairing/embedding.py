@@ -6,6 +6,7 @@ not depend on the order of the additions, so neither on threads nor on the libra
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,9 @@ GRID = 3800
 TFIDF, TFIDF_DIMENSIONS = "tfidf", 128
 CHARACTERS = 2000
 """Only the beginning of an instruction is read; sentence models cut at 256 to 512 tokens as well."""
+WORD = r"(?u)\b\w+\b"
+"""What counts as a word, as a regular expression."""
+_ROWS_AT_A_TIME = 2048
 _FIT_ON = 20_000
 """Directions are learned from at most so many instructions, evenly spread; more would cost time and change little."""
 
@@ -49,18 +53,46 @@ def similarity(vectors_QD: np.ndarray, first_C: np.ndarray, second_C: np.ndarray
     return found_C / np.float32(GRID**2)
 
 
+def word_weights(texts_Q: Sequence[str], **weighting: Any) -> Any:
+    """(Q, V) sparse: TF-IDF weights of the words of each text, rows of length 1; None where no text has any word.
+
+    `weighting` is what scikit-learn's TfidfVectorizer takes beside its defaults. Raises ModuleNotFoundError.
+    """
+    with needs_data_extra():
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+    # Words of one letter count too: some languages and many formulas have little else.
+    vectorizer = TfidfVectorizer(token_pattern=WORD, **weighting)
+    try:
+        return vectorizer.fit_transform(texts_Q)
+    except ValueError:  # no text has any word
+        return None
+
+
+def word_cosines(texts_Q: Sequence[str], first_C: np.ndarray, second_C: np.ndarray) -> np.ndarray:
+    """(C,) TF-IDF cosine, 0 to 1, of the texts `first_C[c]` and `second_C[c]`; 0 for a text without a word.
+
+    Exact, for reports: `embed` reduces, rounds and cuts, which is for search among many. Raises ModuleNotFoundError.
+    """
+    weights_QV = word_weights(texts_Q) if len(texts_Q) else None
+    found_C = np.zeros(len(first_C))
+    if weights_QV is None:
+        return found_C
+    for at in range(0, len(first_C), _ROWS_AT_A_TIME):
+        rows = slice(at, at + _ROWS_AT_A_TIME)
+        products = weights_QV[first_C[rows]].multiply(weights_QV[second_C[rows]])
+        found_C[rows] = np.asarray(products.sum(axis=1)).ravel()
+    return np.clip(found_C, 0.0, 1.0)
+
+
 def _tfidf(texts_Q: list[str]) -> np.ndarray:
     """Word weights, reduced to their main directions (latent semantic analysis) unless there are few words anyway."""
     with needs_data_extra():
         from sklearn.decomposition import TruncatedSVD
-        from sklearn.feature_extraction.text import TfidfVectorizer
         from threadpoolctl import threadpool_limits
 
-    # Words of one letter count too: some languages and many formulas have little else.
-    vectorizer = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b", sublinear_tf=True, max_features=50_000, dtype=np.float32)
-    try:
-        words_QV = vectorizer.fit_transform(texts_Q)
-    except ValueError:  # no text has any word
+    words_QV = word_weights(texts_Q, sublinear_tf=True, max_features=50_000, dtype=np.float32)
+    if words_QV is None:
         return np.zeros((len(texts_Q), 1), np.float32)
     if words_QV.shape[1] <= TFIDF_DIMENSIONS:
         return words_QV.toarray()
@@ -91,7 +123,7 @@ def _sentence_model(texts_Q: list[str], name: str) -> np.ndarray:
 
 @contextmanager
 def needs_data_extra() -> Iterator[None]:
-    """Around imports of what only the extra `data` installs: a missing package is named with the fix."""
+    """Stands around imports of what only the extra `data` installs: a missing package is named with the fix."""
     try:
         yield
     except ModuleNotFoundError as error:

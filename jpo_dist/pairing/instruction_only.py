@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from jpo_dist.pairing.embedding import CHARACTERS, needs_data_extra
+from jpo_dist.pairing.embedding import CHARACTERS, WORD, needs_data_extra
 
 FOLDS = 3
 MOST_COMPARISONS = 20_000
 """More are sampled down to this: the standard error is then below half a point."""
 _FEWEST_TESTED = 20
 _WORDS = 30_000
+_MOST_ITERATIONS = 1000
 
 
 def instruction_only_accuracy(
@@ -36,7 +37,7 @@ def instruction_only_accuracy(
     if len(chosen) < _FEWEST_TESTED:
         return found
     used, codes = np.unique(np.concatenate([winner_C[chosen], loser_C[chosen]]), return_inverse=True)
-    features_QV = _words([texts_Q[row] for row in used])
+    features_QV = word_features([texts_Q[row] for row in used])
     if features_QV is None:
         return found
     winner_C, loser_C = np.split(codes, 2)
@@ -49,7 +50,10 @@ def instruction_only_accuracy(
         test_FC, train_FC = [fold_C == f for f in range(FOLDS)], [fold_C != f for f in range(FOLDS)]
     difference_CV = features_QV[winner_C] - features_QV[loser_C]
     right = np.concatenate(
-        [_right(difference_CV[fit_C], difference_CV[test_C]) for fit_C, test_C in zip(train_FC, test_FC, strict=True)]
+        [
+            winners_found(difference_CV[fit_C], difference_CV[test_C])
+            for fit_C, test_C in zip(train_FC, test_FC, strict=True)
+        ]
     )
     accuracy = float(right.mean())
     error = float(np.sqrt(max(accuracy * (1 - accuracy), 0.25 / len(right)) / len(right)))
@@ -62,8 +66,12 @@ def instruction_only_accuracy(
     }
 
 
-def _right(fit_CV: Any, test_CV: Any) -> np.ndarray:
-    """1, or one half for a margin of zero, for each comparison of `test_CV` whose winner the model finds."""
+def winners_found(fit_CV: Any, test_CV: Any, tolerance: float = 1e-3) -> np.ndarray:
+    """The classifier: fitted to `fit_CV`, it says for each comparison of `test_CV` whether its winner is found.
+
+    Rows are sparse differences of `word_features`, winner minus loser. Returns (C,): 1 found, 0 not, one half for a
+    margin of zero. `tolerance` is the largest gradient at which fitting stops; figures that are published want 1e-8.
+    """
     with needs_data_extra():
         from sklearn.linear_model import LogisticRegression
         from threadpoolctl import threadpool_limits
@@ -73,7 +81,7 @@ def _right(fit_CV: Any, test_CV: Any) -> np.ndarray:
     # Without an intercept a turned comparison is the same example; scikit-learn only wants to see two labels.
     sign_C = np.where(np.arange(fit_CV.shape[0]) % 2, 1.0, -1.0)
     with threadpool_limits(1):
-        model = LogisticRegression(fit_intercept=False, C=1.0, max_iter=200, tol=1e-3)
+        model = LogisticRegression(fit_intercept=False, C=1.0, max_iter=_MOST_ITERATIONS, tol=tolerance)
         model.fit(fit_CV.multiply(sign_C[:, None]).tocsr(), sign_C)
         margin_C = np.round(test_CV @ model.coef_[0], 6)
     return (margin_C > 0) + (margin_C == 0) / 2
@@ -85,7 +93,7 @@ def propensity(texts_Q: Sequence[str], target_Q: np.ndarray, weight_Q: np.ndarra
         from sklearn.linear_model import Ridge
         from threadpoolctl import threadpool_limits
 
-    features_QV = _words(texts_Q)
+    features_QV = word_features(texts_Q)
     expected_Q = np.full(len(texts_Q), np.average(target_Q, weights=weight_Q))
     if features_QV is None or len(texts_Q) < 10:
         return expected_Q
@@ -99,13 +107,13 @@ def propensity(texts_Q: Sequence[str], target_Q: np.ndarray, weight_Q: np.ndarra
     return np.round(expected_Q, 6)
 
 
-def _words(texts_Q: Sequence[str]) -> Any:
-    """(Q, V) sparse: 1 where an instruction has a word or a pair of neighbouring words; None without any word."""
+def word_features(texts_Q: Sequence[str]) -> Any:
+    """(Q, V) sparse: 1 where an instruction has a word or a pair of neighboring words; None without any word."""
     with needs_data_extra():
         from sklearn.feature_extraction.text import CountVectorizer
 
     vectorizer = CountVectorizer(
-        token_pattern=r"(?u)\b\w+\b", ngram_range=(1, 2), binary=True, max_features=_WORDS, dtype=np.float64
+        token_pattern=WORD, ngram_range=(1, 2), binary=True, max_features=_WORDS, dtype=np.float64
     )
     try:
         return vectorizer.fit_transform([text[:CHARACTERS] for text in texts_Q])

@@ -7,7 +7,7 @@ How a ComparisonSet is kept in a folder: jpo_dist.records.folder.
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -188,20 +188,3 @@ class ComparisonSet:
             new = pa.array(np.searchsorted(used, old), pa.int64())
             comparisons = comparisons.set_column(comparisons.schema.get_field_index(name), name, new)
         return ComparisonSet(self.items.take(pa.array(used)), comparisons)
-
-
-def comparisons_of(built: ComparisonSet) -> Iterator[Comparison]:
-    """The comparisons as they were before they became tables."""
-    items = built.all_items()
-    for e in built.comparisons.to_pylist():
-        winner, loser = items[e["winner"]], items[e["loser"]]
-        how = {name: e[name] for name in ("weight", "source", "tie", "confidence", "origin", "pairing", "annotator")}
-        yield Comparison(winner, loser, **how)
-
-
-def ratings_of(built: ComparisonSet) -> Iterator[Rating]:
-    """The scores of its items."""
-    scored = built.items.select(["score", "scale"]).to_pylist()
-    for item, row in zip(built.all_items(), scored, strict=True):
-        if row["score"] is not None:
-            yield Rating(item, row["score"], row["scale"])

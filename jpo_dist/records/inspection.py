@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from jpo_dist.intervals import wilson
 from jpo_dist.records.comparisons import ComparisonSet
+from jpo_dist.records.repeats import restated
 from jpo_dist.records.split import splits_in
 
 _SCALES_SHOWN = 20
@@ -51,7 +52,7 @@ def inspect(
         "instructions": _distinct(instructions_N),
         "comparisons": _by_protocol(comparisons, decided_C),
         "ties": int(comparisons.is_tie_C.sum()),
-        **_restated(comparisons, decided_C),
+        **restated(comparisons)._asdict(),
         "by_source": _counts(comparisons, _files(comparisons.comparisons["source"])),
         "by_origin": _counts(comparisons, comparisons.comparisons["origin"]),
         "by_pairing": _counts(comparisons, comparisons.comparisons["pairing"], missing=None),
@@ -158,16 +159,6 @@ def _known(column: pa.ChunkedArray) -> np.ndarray:
 def _by_protocol(comparisons: ComparisonSet, keep_C: np.ndarray) -> dict[str, int]:
     joint = int(comparisons.is_joint_C[keep_C].sum())
     return {"conditional": int(keep_C.sum()) - joint, "joint": joint}
-
-
-def _restated(comparisons: ComparisonSet, decided_C: np.ndarray) -> dict[str, int]:
-    """`repeated`: the same winner and loser as an earlier one. `contradictions`: another one says the reverse."""
-    winners, losers = comparisons.winners_C[decided_C], comparisons.losers_C[decided_C]
-    forward, backward = winners * comparisons.num_items + losers, losers * comparisons.num_items + winners
-    return {
-        "repeated": len(forward) - _distinct(forward),
-        "contradictions": int(np.isin(forward, backward).sum()),
-    }
 
 
 def _files(sources: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -1,6 +1,6 @@
 """Comparisons from sampled responses, paired so that neither the instruction nor the length tells who wins.
 
-Legend: A answers (one response to one instruction), F features, K candidates of one choice.
+Legend: A answers (one response to one instruction), C comparisons, F features, K candidates of one choice, V words.
 """
 
 import math
@@ -14,6 +14,7 @@ import numpy as np
 
 from jpo_dist.evaluate.constraints import passes
 from jpo_dist.evaluate.words_and_sentences import words
+from jpo_dist.pairing.instruction_only import winners_found, word_features
 
 MOST_USES = 4
 """An answer stands in at most this many comparisons of each protocol."""
@@ -206,31 +207,19 @@ def random_pairs(pool: Sequence[Answer], count: int, seed: int) -> list[Pair]:
     return [pair for pair in drawn if pair.joint][:count]
 
 
-def instruction_only_accuracy(fit: Sequence[Pair], test: Sequence[Pair], ridge: float = 1.0) -> float:
+def instruction_only_accuracy(fit: Sequence[Pair], test: Sequence[Pair]) -> float:
     """How often a logistic model of instruction words alone, fitted to the pairs `fit`, picks the winners of `test`.
 
     Conditional pairs must be left out: they say nothing of it. A tie counts one half.
     """
-    names = sorted({name for pair in fit for side in pair for name in bag(side.instruction)})
-    columns = {name: f for f, name in enumerate(names)}
-    fit_CF, test_CF = _differences(fit, columns), _differences(test, columns)
-    weight_F = np.zeros(len(columns))
-    for _ in range(12):  # Newton's method; the dual form, since there are more features than comparisons
-        chance_C = 1 / (1 + np.exp(-(fit_CF @ weight_F)))
-        curve_C = chance_C * (1 - chance_C) + 1e-6
-        target_C = fit_CF @ weight_F + (1 - chance_C) / curve_C
-        gram_CC = fit_CF @ fit_CF.T / ridge + np.diag(1 / curve_C)
-        weight_F = fit_CF.T @ np.linalg.solve(gram_CC, target_C) / ridge
-    margin_C = np.round(test_CF @ weight_F, 9)
-    return float((margin_C > 0).mean() + (margin_C == 0).mean() / 2)
-
-
-def _differences(pairs: Sequence[Pair], columns: dict[str, int]) -> np.ndarray:
-    difference_CF = np.zeros((len(pairs), len(columns)))
-    for c, pair in enumerate(pairs):
-        for side, sign in zip(pair, (1.0, -1.0), strict=True):
-            difference_CF[c, [columns[name] for name in bag(side.instruction) if name in columns]] += sign
-    return difference_CF
+    rows: dict[str, int] = {}
+    fit_C2, test_C2 = (
+        np.array([[rows.setdefault(side.instruction, len(rows)) for side in pair] for pair in pairs])
+        for pairs in (fit, test)
+    )
+    features_QV = word_features(list(rows))
+    fit_CV, test_CV = (features_QV[rows_C2[:, 0]] - features_QV[rows_C2[:, 1]] for rows_C2 in (fit_C2, test_C2))
+    return float(winners_found(fit_CV, test_CV, tolerance=1e-8).mean())
 
 
 def shortcut_accuracy(pairs: Sequence[Pair], seed: int, rounds: int = 10) -> float:

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from jpo_dist.config.sections import RunSection, TrackingConfig
+from jpo_dist.run_dir import METRICS
 from jpo_dist.tracking.metrics_file import Spool
 from jpo_dist.tracking.writer import Writer, start_run
-
-SPOOL = "metrics.jsonl"
 
 
 def log_report(
@@ -28,7 +27,7 @@ def log_report(
     run = RunSection(dir=str(folder), name=name)
     folder.mkdir(parents=True, exist_ok=True)
     start_run(tracking, run, params)
-    spool = Spool(folder / SPOOL)
+    spool = Spool(folder / METRICS)
     spool.append(0 if spool.last_step is None else spool.last_step + 1, metrics)
     spool.close()
     writer = Writer(tracking, run)

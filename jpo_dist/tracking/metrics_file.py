@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jpo_dist.files import JsonLines, read_lines
-from jpo_dist.run_dir import OUTBOX, SPOOL
+from jpo_dist.run_dir import METRICS, OUTBOX
 
 NONFINITE = "train/nonfinite_metrics"
 """How many of a step's values were left out because they were not finite; present only where there are any."""
@@ -84,12 +84,17 @@ class Spool:
 
     def _look_back(self) -> None:
         self._last_step = max((line["step"] for line, _ in read_lines(self.path)), default=None)
-        sent = (line for line, _ in read_lines(self.path.with_name(OUTBOX)) if line.get("stream") == SPOOL)
+        sent = (line for line, _ in read_lines(self.path.with_name(OUTBOX)) if line.get("stream") == METRICS)
         last = -1 if self._last_step is None else self._last_step
         self._sent_times = {line["step"]: line["ts_ms"] for line in sent if line["step"] > last}
 
 
+def metrics_of(run_dir: Path) -> list[dict[str, float]]:
+    """All of metrics.jsonl, one entry a step: its number under `step`, its metrics under their names."""
+    return [{"step": line["step"], **line["metrics"]} for line, _ in read_lines(run_dir / METRICS)]
+
+
 def metrics_at(run_dir: Path, step: int) -> dict[str, float]:
     """What metrics.jsonl says of `step`; {} where it says nothing."""
-    lines = (line for line, _ in read_lines(run_dir / "metrics.jsonl"))
+    lines = (line for line, _ in read_lines(run_dir / METRICS))
     return next((dict(line["metrics"]) for line in lines if line.get("step") == step), {})

@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from jpo_dist.files import JsonLines, read_json, read_lines, write_json
-from jpo_dist.run_dir import OUTBOX, SPOOL
+from jpo_dist.run_dir import ACK, METRICS, OUTBOX
 
-ACK_FILE = "tracking.ack.json"
 ROWS_PER_BATCH = 1000
 
 
@@ -34,7 +33,7 @@ class Outbox:
 
     def __init__(self, folder: Path) -> None:
         """Open or create the outbox of a run folder; an older process that has it open is superseded."""
-        self.folder, self.spool_path = folder, folder / SPOOL
+        self.folder, self.spool_path = folder, folder / METRICS
         self._lines = JsonLines(folder / OUTBOX)
         self._newest: dict[str, int] = {}
         self._spool_offset = 0
@@ -45,7 +44,7 @@ class Outbox:
     @property
     def last_step(self) -> int:
         """The newest training step that was queued; -1: none."""
-        return self._newest.get(SPOOL, -1)
+        return self._newest.get(METRICS, -1)
 
     @property
     def superseded(self) -> bool:
@@ -73,7 +72,7 @@ class Outbox:
         """Copy new lines of the spool here: all, or until they hold `num_rows` values."""
         with self._lock:
             for line, end in read_lines(self.spool_path, self._spool_offset):
-                self.put_metrics(SPOOL, line["step"], line["ts_ms"], line["metrics"])
+                self.put_metrics(METRICS, line["step"], line["ts_ms"], line["metrics"])
                 self._spool_offset = end
                 num_rows -= len(line["metrics"])
                 if num_rows <= 0:
@@ -107,16 +106,16 @@ class Outbox:
 
     def confirmed(self, run_id: str) -> int:
         """Bytes that the server has confirmed for this run; 0 for one it does not know."""
-        ack = read_json(self.folder / ACK_FILE)
+        ack = read_json(self.folder / ACK)
         ours = ack.get("run_id") == run_id and ack["offset"] <= self._lines.offset
         return int(ack["offset"]) if ours else 0
 
     def confirm(self, run_id: str, offset: int) -> None:
-        write_json(self.folder / ACK_FILE, {"run_id": run_id, "offset": offset})
+        write_json(self.folder / ACK, {"run_id": run_id, "offset": offset})
 
     def count_unsent(self) -> int:
         """Training steps that the server has not confirmed, those that are only in the spool included."""
-        sent = int(read_json(self.folder / ACK_FILE).get("offset", 0))
-        queued = sum(end > sent for entry, end in self.entries() if entry.get("stream") == SPOOL)
+        sent = int(read_json(self.folder / ACK).get("offset", 0))
+        queued = sum(end > sent for entry, end in self.entries() if entry.get("stream") == METRICS)
         only_spooled = sum(int(line["step"]) > self.last_step for line, _ in read_lines(self.spool_path))
         return queued + only_spooled

@@ -5,8 +5,7 @@ from typing import Any
 
 from jpo_dist.config.sections import TrackingConfig
 from jpo_dist.files import read_json, write_json
-
-RUN_FILE = "run.json"
+from jpo_dist.run_dir import RUN
 
 
 def tracking_uri(config: TrackingConfig, run_dir: str | Path) -> str | None:
@@ -21,7 +20,7 @@ def tracking_uri(config: TrackingConfig, run_dir: str | Path) -> str | None:
     database = sqlite_path(config.uri)
     if database is None or database.is_absolute():
         return config.uri
-    known = read_json(Path(run_dir) / RUN_FILE).get("mlflow", {}).get("sqlite", {})
+    known = read_json(Path(run_dir) / RUN).get("mlflow", {}).get("sqlite", {})
     return str(known.get(config.uri) or f"sqlite:///{database.resolve()}")
 
 
@@ -31,8 +30,8 @@ def sqlite_path(uri: str) -> Path | None:
 
 def update_run_file(run_dir: Path, **fields: Any) -> dict[str, Any]:
     """Set fields of the `mlflow` entry of run.json, leaving what others wrote there; returns the entry."""
-    everything = read_json(run_dir / RUN_FILE)
+    everything = read_json(run_dir / RUN)
     entry = {**everything.get("mlflow", {}), **fields}
     if entry != everything.get("mlflow"):
-        write_json(run_dir / RUN_FILE, {**everything, "mlflow": entry})
+        write_json(run_dir / RUN, {**everything, "mlflow": entry})
     return entry

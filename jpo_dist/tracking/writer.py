@@ -19,10 +19,11 @@ import yaml
 from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.files import read_json
 from jpo_dist.redact import redact
+from jpo_dist.run_dir import CONFIG, RUN
 from jpo_dist.tracking.courier import Courier, CourierThread, brief
 from jpo_dist.tracking.mlflow_server import bound_requests, connect
 from jpo_dist.tracking.outbox import Outbox
-from jpo_dist.tracking.run_file import RUN_FILE, tracking_uri, update_run_file
+from jpo_dist.tracking.run_file import tracking_uri, update_run_file
 
 Status = Literal["RUNNING", "FINISHED", "FAILED"]
 
@@ -70,16 +71,16 @@ def start_run(
     outbox.put("status", status="RUNNING", ts_ms=_now_ms())
     outbox.put("params", params={key: str(redact(value, key)) for key, value in params.items()})
     outbox.put("tags", tags=redact(dict(tags or {})))
-    resolved = Path(run.dir) / "config.yaml"
+    resolved = Path(run.dir) / CONFIG
     if resolved.exists():
         shown = redact(yaml.safe_load(resolved.read_text()))
-        outbox.put("text", text=yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), file="config.yaml")
+        outbox.put("text", text=yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), file=CONFIG)
     try:
         courier.carry(time.monotonic() + 5)
     except Exception as error:
         log.warning("no tracking now, the run goes on and sends later: %s", brief(error))
     outbox.close()
-    return read_json(Path(run.dir) / RUN_FILE)["mlflow"].get("run_id") if courier.link is not None else None
+    return read_json(Path(run.dir) / RUN)["mlflow"].get("run_id") if courier.link is not None else None
 
 
 def replay(config: TrackingConfig, run: RunSection, status: Status | None = None, timeout_s: float = 60.0) -> int:

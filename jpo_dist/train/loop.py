@@ -1,7 +1,6 @@
 """The training loop. Runs alone, under torchrun, or in a Ray worker, and cannot tell which."""
 
 import logging
-import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +11,6 @@ from jpo_dist.batches.plan import Step
 from jpo_dist.batches.prefetch import ahead
 from jpo_dist.checkpoint.upload import carrier, find_commit, open_run
 from jpo_dist.config.run import JpoConfig
-from jpo_dist.config.sections import OptimConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.distributed.fault_injection import fault_point
 from jpo_dist.distributed.network import network_facts
@@ -26,6 +24,7 @@ from jpo_dist.tracking.metrics_file import metrics_at
 from jpo_dist.train.identity import TrainState, check_method, method_of
 from jpo_dist.train.resume import loadable, restore, save
 from jpo_dist.train.run_log import Diary, write_down
+from jpo_dist.train.schedule import is_due, learning_rate
 from jpo_dist.train.setup import Setup, set_up
 
 logger = logging.getLogger(__name__)
@@ -113,10 +112,6 @@ def take_step(setup: Setup, step: Step) -> tuple[StepOutcome, metrics.Meter]:
     return train_step(setup.policy, setup.reference, setup.dataset, step, setup.config.objective, lr)
 
 
-def is_due(step: int, every: int, num_steps: int) -> bool:
-    return step == num_steps or (every > 0 and step % every == 0)
-
-
 def advance(state: TrainState, step: Step, outcome: StepOutcome, most: int) -> TrainState:
     """The state after `step`. Raises NonFiniteError after `most` steps in a row whose update was left out."""
     skipped = not outcome.applied
@@ -157,16 +152,6 @@ def evaluate(setup: Setup) -> dict[str, float]:
     plan = evaluation_plan(setup.held_out, config.train, config.reference.tokens_per_pass, ranks.num_ranks())
     _, rows_CK = score_comparisons(setup.policy, setup.reference, setup.held_out, plan, config.objective)
     return metrics.by_protocol(rows_CK, setup.held_out.comparisons.is_joint_C, "eval/")
-
-
-def learning_rate(optim: OptimConfig, index: int, num_steps: int) -> float:
-    """Rate of step `index` (from 0). A function of the step alone: a skipped update cannot make the schedule lag."""
-    if index < optim.warmup_steps:
-        return optim.lr * (index + 1) / optim.warmup_steps
-    progress = (index - optim.warmup_steps) / max(1, num_steps - optim.warmup_steps)
-    if optim.schedule == "cosine":
-        return optim.lr * 0.5 * (1 + math.cos(math.pi * progress))
-    return optim.lr * (1 - progress) if optim.schedule == "linear" else optim.lr
 
 
 def own_tokens(step: Step, lengths_N: Any) -> int:

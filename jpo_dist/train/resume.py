@@ -5,14 +5,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from jpo_dist.checkpoint.commit import Commit, commit, restore_rng, rng_state
-from jpo_dist.checkpoint.reshard import discard, reshape
+from jpo_dist.checkpoint.commit import Commit, commit
+from jpo_dist.checkpoint.reshard import discard, reshard
 from jpo_dist.checkpoint.upload import Carrier, find_commit, store_of
 from jpo_dist.config.run import JpoConfig
 from jpo_dist.distributed import ranks
-from jpo_dist.distributed.rng import seed_rng
+from jpo_dist.distributed.rng import restore_rng, rng_state, seed_rng
 from jpo_dist.model.build import build_policy
-from jpo_dist.model.engine import Engine, connect
+from jpo_dist.model.engine import Engine, connect, convert
 from jpo_dist.model.export import export
 from jpo_dist.model.load import load_tokenizer
 from jpo_dist.records.comparisons import digest
@@ -49,7 +49,7 @@ def loadable(resumed: Commit | None, config: JpoConfig, elastic: bool) -> Path |
             f"{written}, and DeepSpeed cannot convert what engine.offload_optimizer (nvme) keeps; set "
             f"cluster.workers={before}"
         )
-    return resumed.path if stage == 0 else reshape(resumed)  # without ZeRO every rank has all of it
+    return resumed.path if stage == 0 else reshard(resumed, convert)  # without ZeRO every rank has all of it
 
 
 def restore(setup: Setup, resumed: Commit | None, folder: Path | None, method: dict[str, Any]) -> TrainState:

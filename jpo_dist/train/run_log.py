@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from jpo_dist.checkpoint.commit import Commit
+from jpo_dist.checkpoint.run_folder import bad_commits
 from jpo_dist.distributed.network import in_words
+from jpo_dist.files import write_json
+from jpo_dist.run_dir import CHECKPOINTS, METRICS, PLAN
 from jpo_dist.tracking.metrics_file import Spool
 from jpo_dist.tracking.writer import Writer
 from jpo_dist.train.setup import Setup
@@ -25,7 +28,7 @@ class Diary:
     def open(cls, setup: Setup, resumed: Commit | None, network: dict[str, Any]) -> "Diary":
         """Cut the lines of steps that will be done again, before the writer looks at them."""
         run_dir = Path(setup.config.run.dir)
-        spool = Spool(run_dir / "metrics.jsonl")
+        spool = Spool(run_dir / METRICS)
         spool.truncate_after(resumed.step if resumed else -1)
         facts = {
             "num_steps": setup.plan.num_steps,
@@ -43,10 +46,9 @@ class Diary:
         notes = [line for line in [in_words(network)] if line]
         notes += [f"resumed at step {resumed.step} from {resumed.path}{moved}"] if resumed else []
         # Set aside now or by an earlier attempt: either way a person should look.
-        bad = sorted(path.name for path in (run_dir / "checkpoints").glob("bad-step-*"))
-        notes += [f"did not verify and is set aside: checkpoints/{name}" for name in bad]
-        plan = json.dumps({**facts, "notes": [*setup.data_notes, *notes]}, indent=1)
-        (run_dir / "plan.json").write_text(plan + "\n", encoding="utf-8")
+        bad = bad_commits(run_dir)
+        notes += [f"did not verify and is set aside: {CHECKPOINTS}/{name}" for name in bad]
+        write_json(run_dir / PLAN, {**facts, "notes": [*setup.data_notes, *notes]})
         writer = Writer(setup.config.tracking, setup.config.run)
         for name, value in facts.items():
             writer.set_tag(f"jpo.{name}", value if isinstance(value, str) else json.dumps(value))

@@ -1,5 +1,9 @@
-"""`jpo bench`: how fast, how small, against whom. One module a group of figures, each group in processes of its own.
+"""`jpo bench`: how fast, how small, against whom. Each group of figures is measured in processes of its own.
 
-A figure that compares has both arms in one process, in turns, and counts the least CPU time of each: on a machine that
-others use, wall time says little. Beside times stand counters, which do not move. `figures.run` starts the groups.
+Stations: command -> figures (starts the processes) -> worker, groups (run in them) -> measures; beside them sizes,
+clock, machine, the arms ours and peer (TRL), synthetic (made-up runs), traffic (counts collectives).
+May import jpo_dist.
+
+Two arms that are compared run in one process, in turns, and the least CPU time of each counts: on a machine that others
+use, wall time says little. Beside times stand counters, which do not move.
 """

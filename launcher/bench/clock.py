@@ -1,4 +1,4 @@
-"""Time of the arms of a comparison."""
+"""How long the arms of a comparison take: wall seconds and CPU seconds."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from jpo_dist.distributed import ranks
 
 
 class Spent(NamedTuple):
-    """Seconds. `cpu`: of all threads of this process."""
+    """Seconds spent. `cpu`: by all threads of this process."""
 
     cpu: float
     wall: float
@@ -34,7 +34,7 @@ def timed(work: Callable[[], object]) -> Spent:
 
 
 def in_turns(arms: Sequence[Callable[[], object]], repetitions: int) -> list[Spent]:
-    """The least of each arm, after one turn that does not count."""
+    """Run the arms in turns; returns the least that each took, after one turn that does not count."""
     for arm in arms:
         arm()
     turns = [[timed(arm) for arm in arms] for _ in range(repetitions)]
@@ -46,7 +46,7 @@ def least(spent: Sequence[Spent]) -> Spent:
 
 
 def of_all_ranks(spent: Sequence[Spent]) -> list[Spent]:
-    """Of each repetition: CPU seconds summed over the ranks, wall seconds of the slowest."""
+    """What all ranks spent in each repetition: CPU seconds summed over the ranks, wall seconds of the slowest."""
     return [
         Spent(sum(s.cpu for s in same), max(s.wall for s in same)) for same in zip(*ranks.gather(spent), strict=True)
     ]

@@ -1,4 +1,4 @@
-"""Runs the groups one after another, each in processes of its own, and brings their figures home."""
+"""Runs the groups of figures one after another, each in processes of its own, and collects what they found."""
 
 import datetime
 import json
@@ -15,7 +15,7 @@ from launcher.bench.groups import GROUPS
 from launcher.bench.sizes import Figures, Sizes
 
 LIMIT_S = 1800
-"""A group that takes longer hangs."""
+"""Seconds after which a group is taken to hang."""
 
 
 class BenchError(RuntimeError):
@@ -37,18 +37,23 @@ def run(names: Sequence[str], sizes: Sizes, tell: Callable[[str], None]) -> Figu
 
 
 def _shared(names: list[str], quick: bool) -> list[list[str]]:
-    """Groups that run in the same processes. Each has its own, where memory and time are measured for good."""
+    """Lists of groups that run in the same processes. A group has its own, unless memory and time mean nothing
+    (quick)."""
     if not quick:
         return [[name] for name in names]
     return [together for n in (1, 2) if (together := [name for name in names if GROUPS[name][0] == n])]
 
 
 def lines(found: Figures) -> list[str]:
+    """`name=value` for each figure."""
     return [f"{name}={value}" for name, value in found.items()]
 
 
 def _in_processes(groups: list[str], sizes: Sizes) -> dict[str, Figures]:
-    """In one process, or under torchrun; its output goes to our standard error."""
+    """The figures of `groups`, measured in one process or under torchrun; their output goes to our standard error.
+
+    Raises BenchError where they leave none.
+    """
     num_ranks = GROUPS[groups[0]][0]
     with tempfile.TemporaryDirectory() as folder:
         given, made = Path(folder) / "sizes.json", Path(folder) / "figures.json"

@@ -35,7 +35,7 @@ def measure(sizes: Sizes) -> Figures:
 
 
 def product_speed(dtype: torch.dtype, device: torch.device, side: int) -> float:
-    """TFLOP/s of a square product, the best of some."""
+    """TFLOP/s of a square product with `side` rows, the best of eight."""
     a, b = (torch.randn(side, side, dtype=dtype, device=device) for _ in range(2))
     best = min(timed(lambda: a @ b).wall for _ in range(8))
     return 2 * side**3 / best / 1e12

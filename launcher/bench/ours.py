@@ -1,6 +1,6 @@
 """Our arm: the package's own set-up and step, on the rows that every arm gets.
 
-Legend: C comparisons, N items.
+Legend: N items, C comparisons, K metric columns.
 """
 
 import json
@@ -30,9 +30,9 @@ from launcher.bench.sizes import Sizes
 TEMPLATE = "### Instructions: {instruction}\n\n### Response:"
 LR, BETA = 1e-4, 0.1
 NATS = 1.0
-"""What bfloat16 may cost a margin when an item is packed with others."""
+"""How far two arms' margins may be apart in the mean: bfloat16 rounds an item that is packed with others otherwise."""
 STEPS = 1000
-"""More than anything here takes: each step is a whole epoch of the same comparisons."""
+"""Steps of the plan, more than anything here takes: each is a whole epoch of the same comparisons."""
 
 
 def joint_rows(sizes: Sizes) -> list[dict[str, str]]:
@@ -55,7 +55,7 @@ def row_of(winner: Item, loser: Item) -> dict[str, str]:
 
 
 def config_for(sizes: Sizes, rows: list[dict[str, str]], folder: Path, **sections: Any) -> JpoConfig:
-    """One step is all `rows`, in order, so that every step is the same work. `sections` add settings."""
+    """A config whose steps are all `rows`, in order: every step is the same work. `sections` add settings."""
     file = folder / f"rows-{ranks.rank()}.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     values: dict[str, Any] = {
@@ -80,13 +80,13 @@ def ready(sizes: Sizes, rows: list[dict[str, str]], folder: Path, **sections: An
 
 
 def on(setup: Setup, dataset: Prepared) -> Setup:
-    """The same engine, of one rank, on another form of the data."""
+    """`setup` with the same engine, of one rank, on another form of the data."""
     plan = make_plan(dataset, setup.config.train, 1, setup.plan.room.quadratic)
     return replace(setup, dataset=dataset, plan=plan)
 
 
 def instructions_once(setup: Setup) -> Setup:
-    """The same with `train.share_instructions`."""
+    """`setup` with train.share_instructions."""
     return on(setup, setup.dataset._replace(trunks_N2=trunks(setup.dataset.tokens)))
 
 
@@ -103,7 +103,7 @@ def check_alike(arms: Sequence[Setup]) -> None:
 
 
 class Steps:
-    """Calls take the next optimizer step; `losses` and `margins` are those of the steps taken."""
+    """Takes the next optimizer step at each call; `losses` and `margins` are those of the steps taken."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup

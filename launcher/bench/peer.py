@@ -40,14 +40,14 @@ PLACE = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 
 @dataclass
 class Race(TrainerCallback):
-    """Between two of TRL's optimizer steps the other arm takes its own. The first turn of each does not count."""
+    """Lets the other arm take its step between two of TRL's optimizer steps. The first turn of each does not count."""
 
     other: Callable[[], object]
     theirs: list[Spent] = field(default_factory=list)
     others: list[Spent] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     margins: list[float] = field(default_factory=list)
-    """As `ours.Steps` has them, of TRL's steps."""
+    """Mean margins before each of TRL's steps, as ours.Steps has them."""
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         self._start = now()
@@ -61,10 +61,12 @@ class Race(TrainerCallback):
 
     @property
     def counted(self) -> tuple[list[Spent], list[Spent]]:
+        """What TRL's steps and the other arm's took, without their first turns."""
         return self.theirs[1:], self.others[1:]
 
 
 def require() -> None:
+    """Raises SkippedError where TRL is not installed."""
     if importlib.util.find_spec("trl") is None:
         raise SkippedError("trl is not installed; it comes with the `dev` extra")
 
@@ -112,7 +114,7 @@ def race(
 
 
 def _settings(kind: Any, setup: Setup, **own: Any) -> Any:
-    """What every race has in common, and the race's `own`."""
+    """TRL's arguments: what every race has in common, and the race's `own`."""
     config = setup.config
     narrow, sharded = torch_dtype(config.model.dtype) == torch.bfloat16, config.engine.zero_stage == 3
     return kind(
@@ -141,7 +143,7 @@ def _settings(kind: Any, setup: Setup, **own: Any) -> Any:
 
 
 def _trainer_class(stock: Any, race: Race, micro_steps: int) -> Any:
-    """The stock trainer with our tokens, whose losses are noted on their way out."""
+    """The stock trainer on our tokens; it notes its losses and margins in `race`."""
 
     class Listening(stock):  # type: ignore[misc]
         def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
@@ -162,14 +164,15 @@ def _trainer_class(stock: Any, race: Race, micro_steps: int) -> Any:
 
 
 def _mean(values: list[float]) -> float:
-    """Over micro-steps and ranks, all of one size."""
+    """The mean over micro-steps and ranks, all of one size."""
     everyone = [v for part in ranks.gather(list(values)) for v in part]
     return sum(everyone) / len(everyone)
 
 
 @contextmanager
 def _seen_as(num_ranks: int) -> Iterator[None]:
-    """One process is shown to TRL as such, not as a group of one: it would wrap the model for data parallelism."""
+    """Inside, TRL sees a single process as such, not as a group of one: then it would wrap the model for data
+    parallelism."""
     hidden = {name: os.environ.pop(name) for name in PLACE if num_ranks == 1 and name in os.environ}
     try:
         yield

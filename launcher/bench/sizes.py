@@ -21,14 +21,14 @@ class SkippedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Sizes:
-    """Defaults: about a quarter of an hour for everything on two cores."""
+    """Sizes of everything measured. With the defaults all groups take about a quarter of an hour on two cores."""
 
     model: str = MODEL
     gguf_file: str | None = GGUF_FILE
     rows: str = ROWS
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     comparisons: int = 16
-    """Of one optimizer step, the same on both sides."""
+    """Comparisons of one optimizer step, the same in both arms."""
     repetitions: int = 3
     tokens_per_micro_step: int = 4096
     trl_batches: tuple[int, ...] = (1, 2, 4)
@@ -42,6 +42,7 @@ class Sizes:
     """Everything small: a check that the commands work, whose figures mean nothing."""
 
     def require_rows(self) -> None:
+        """Raises SkippedError where the file of comparisons is not there."""
         if not self.rows.startswith("package:") and not Path(self.rows).is_file():
             raise SkippedError(
                 f"{self.rows} is not here; name comparisons with --rows (package:jpo_dist/sample/train.jsonl always is)"
@@ -49,7 +50,7 @@ class Sizes:
 
 
 def quick(model: str | None, rows: str | None) -> Sizes:
-    """Small enough for a test; with a tiny model, seconds."""
+    """Sizes small enough for a test; with a tiny model it takes seconds."""
     return Sizes(
         model=model or MODEL,
         gguf_file=None if model else GGUF_FILE,
@@ -65,6 +66,7 @@ def quick(model: str | None, rows: str | None) -> Sizes:
 
 
 def full(model: str | None, rows: str | None) -> Sizes:
-    """In bfloat16 where it runs in hardware: elsewhere its products are up to a hundred times slower than float32's."""
+    """The usual sizes, in bfloat16 where it runs in hardware: elsewhere its products are up to a hundred times slower
+    than float32's."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16" if torch_dtype("auto") == torch.bfloat16 else "float32"
     return Sizes(model=model or MODEL, gguf_file=None if model else GGUF_FILE, rows=rows or ROWS, dtype=dtype)

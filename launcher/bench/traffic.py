@@ -1,8 +1,8 @@
 """Elements that collectives carry, counted where every one of them passes: torch's c10d operators.
 
-    with Traffic() as traffic:
+    with TrafficCounter() as traffic:
         take_step(watched(setup, traffic), step)
-    traffic.elements["policy forward", ALL_GATHER]      # of the gathered tensor: what W ranks put together
+    traffic.elements["policy forward", ALL_GATHER]      # of the gathered tensor: what all ranks put together
 
 Whoever calls (DeepSpeed, torch, we) and by whatever name, it is counted once, on this rank. Counting costs time in
 every operator, so a benchmark counts in a step of its own.
@@ -39,11 +39,12 @@ KINDS = {
     "broadcast_": BROADCAST,
     "reduce_": REDUCE,
 }
-"""c10d operators by what they do. Of a gather its first argument, the output, is the whole; of a scatter its second."""
+"""c10d operators by what they do. The whole tensor is an operator's first argument (a gather's output), and a
+reduce-scatter's second."""
 
 
-class Traffic(TorchDispatchMode):
-    """Counts elements, bytes and calls of each (label, kind) while it is entered."""
+class TrafficCounter(TorchDispatchMode):
+    """Counts elements, bytes and calls of collectives by (label, kind) while it is entered."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,6 +68,7 @@ class Traffic(TorchDispatchMode):
 
     @contextmanager
     def labelled(self, label: str) -> Iterator[None]:
+        """Inside, what is counted is counted under `label`."""
         before, self.label = self.label, label
         try:
             yield
@@ -77,7 +79,7 @@ class Traffic(TorchDispatchMode):
 class _Watched:
     """An engine whose passes are labelled."""
 
-    def __init__(self, policy: Any, traffic: Traffic) -> None:
+    def __init__(self, policy: Any, traffic: TrafficCounter) -> None:
         self._policy, self._traffic, self.module = policy, traffic, policy.module
 
     def __call__(self, batch: Any) -> torch.Tensor:
@@ -93,8 +95,8 @@ class _Watched:
             return self._policy.step(lr)
 
 
-def watched(setup: Setup, traffic: Traffic) -> Setup:
-    """The same setup, its traffic labelled: policy forward, policy backward, optimizer, reference, and "" for ours."""
+def watched(setup: Setup, traffic: TrafficCounter) -> Setup:
+    """`setup` with its traffic labelled: policy forward, policy backward, optimizer, reference, and "" for our own."""
 
     def reference(*args: Any) -> Any:
         with traffic.labelled("reference"):

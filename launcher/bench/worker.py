@@ -12,7 +12,8 @@ from launcher.bench.sizes import Figures, Sizes, SkippedError
 
 
 def main(sizes_file: str, out_file: str, *groups: str) -> None:
-    """Writes {group: figures}. The reason of a group that has to be skipped is its only figure."""
+    """Measure the groups and write {group: figures}. A group that has to be skipped has the reason as its only
+    figure."""
     logging.basicConfig(level=logging.WARNING)
     first = os.environ.get("RANK", "0") == "0"  # asked before a group takes the variable away from TRL
     sizes = Sizes(**json.loads(Path(sizes_file).read_text(encoding="utf-8")))
@@ -28,7 +29,7 @@ def main(sizes_file: str, out_file: str, *groups: str) -> None:
 
 
 def leave() -> NoReturn:
-    """End here, with everything written: at the interpreter's end a thread of gloo can abort the process
+    """End this process now, with everything written. At the interpreter's end a thread of gloo can abort the process
     ("terminate called without an active exception" was seen), and torchrun would call the figures failed."""
     from jpo_dist.model.engine import disconnect
 

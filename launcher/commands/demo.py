@@ -11,6 +11,7 @@ from rich.console import Console
 
 from jpo_dist.evaluate.pass_rate import pass_rate, read_tasks
 from jpo_dist.model.files import model_folder
+from jpo_dist.run_dir import METRICS
 from launcher.config.kinds import RunConfig
 from launcher.config.load import load
 from launcher.config.run_paths import absolute
@@ -29,7 +30,7 @@ def demo(config: RunConfig, out: Console) -> None:
     folder = train(config)
     out.rule("3. the model after")
     after = _answers(config, str(folder), out)
-    first, last = _first_and_last(Path(config.run.dir) / "metrics.jsonl")
+    first, last = _first_and_last(Path(config.run.dir) / METRICS)
     out.print(before_after_table(first, last, (before, after)))
     out.print(side_by_side(before, after))
     out.print(f"{time.monotonic() - started:.0f} s in all", highlight=False)

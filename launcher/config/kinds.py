@@ -27,7 +27,8 @@ class JudgeRunConfig(JudgeConfig):
 
 
 def kind_of(path: Path) -> type[BaseModel]:
-    """`sources` makes it one of `jpo data build`, `candidates` with `output` one of `jpo judge`, else of `jpo train`.
+    """The class of the config in a file. `sources` makes it one of `jpo data build`, `candidates` with `output` one of
+    `jpo judge`, anything else one of `jpo train`.
 
     What cannot be read at all is left for the loader to explain.
     """

@@ -6,23 +6,16 @@ load("configs/demo.yaml", ["objective.beta=0.2", "cluster.workers=4"])
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from jpo_dist.config.load import load_as, parse_as
 from launcher.config.kinds import RunConfig
 
 
 def load(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
-    """Read, override, check. Relative paths stay relative to where the command runs. Raises ConfigError."""
+    """The config in a file, with overrides, checked. Relative paths stay relative to where the command runs. Raises
+    ConfigError."""
     return load_as(RunConfig, path, overrides)
 
 
 def parse(values: dict[str, Any], source: str = "config") -> RunConfig:
-    """Check a plain mapping. Raises ConfigError naming every bad key."""
+    """The config in a plain mapping, checked. Raises ConfigError naming every bad key."""
     return parse_as(RunConfig, values, source)
-
-
-def write(config: RunConfig, path: Path) -> None:
-    """The resolved config: the same run again with `jpo train <path>`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json"))), encoding="utf-8")

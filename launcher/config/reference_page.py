@@ -15,10 +15,9 @@ HEADER = """# Settings
 
 One YAML file a run; every key can be overridden on the command line: `jpo train configs/demo.yaml objective.beta=0.2`.
 `jpo check FILE [key=value …]` prints the resolved result. An unknown key is an error that names the nearest one.
+Settings under "Expert" have defaults that suit almost every run: read them when a page of these docs sends you there.
 This page is written from the code (`python -m launcher.config.reference_page`).
 """
-
-
 BUILD = """
 # Settings of `jpo data build`
 
@@ -32,23 +31,30 @@ JUDGE = """
 
 
 def page() -> str:
+    """The whole page, in Markdown."""
     build = [BUILD, *_section(BuildConfig, "")]
     return "\n".join([HEADER, *_section(RunConfig, ""), *build, JUDGE, *_section(JudgeRunConfig, "")])
 
 
 def _section(model: type[BaseModel], prefix: str) -> list[str]:
-    lines: list[str] = []
-    rows: list[str] = []
+    """Lines on a section: its everyday settings, its expert ones, then the sections inside it."""
+    below: list[str] = []
+    everyday: list[str] = []
+    expert: list[str] = []
     for name, field in sorted(model.model_fields.items(), key=lambda pair: not pair[1].is_required()):
         kind, many = model_in(field.annotation)
         if kind is not None:
             about = " ".join(part for part in (_first(kind.__doc__), _words(field)) if part)
             place = f"{prefix}{name}{'.N' if many else ''}"
-            lines += ["", f"{'###' if prefix else '##'} {place}", "", about, "", *_section(kind, f"{place}.")]
+            below += ["", f"{'###' if prefix else '##'} {place}", "", about, "", *_section(kind, f"{place}.")]
         else:
-            rows.append(f"| `{prefix}{name}` | {_kind(field.annotation)} | {_default(field)} | {_words(field)} |")
-    table = ["| key | values | default | |", "| --- | --- | --- | --- |", *rows] if rows else []
-    return table + lines
+            row = f"| `{prefix}{name}` | {_kind(field.annotation)} | {_default(field)} | {_words(field)} |"
+            (expert if name in getattr(model, "EXPERT", ()) else everyday).append(row)
+    return [*_table(everyday), *(["", "Expert:", "", *_table(expert)] if expert else []), *below]
+
+
+def _table(rows: list[str]) -> list[str]:
+    return ["| key | values | default | |", "| --- | --- | --- | --- |", *rows] if rows else []
 
 
 def _first(text: str | None) -> str:
@@ -66,7 +72,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def _as_typed(text: str) -> str:
-    """A setting that is None in the code is null in a file; what a checker of the user's returns stays None."""
+    """`text` with null for None, as a file has it; "or None", what a function of the user's returns, stays."""
     return re.sub(r"(?<!or )\bNone\b", "null", text)
 
 

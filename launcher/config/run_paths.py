@@ -11,7 +11,8 @@ from launcher.config.kinds import RunConfig
 
 
 def absolute(config: RunConfig) -> RunConfig:
-    """Local paths made absolute: Ray workers do not start in the driver's folder. Hub ids and URIs stay as they are.
+    """`config` with its local paths made absolute: Ray workers do not start in the driver's folder. Hub ids and URIs
+    stay as they are.
 
     Raises ConfigError for a relative run.dir in a Ray job.
     """
@@ -57,6 +58,7 @@ def refuse_lost(key: str, folder: str | Path) -> None:
 
 
 def refuse_relative(key: str, folder: str) -> None:
+    """Raises ConfigError for a folder that is neither absolute nor a URL."""
     if not (Path(folder).expanduser().is_absolute() or "://" in folder):
         raise ConfigError(
             f"{key} ({folder}) must be absolute in a Ray job: relative, it would lie in the unpacked copy of the code "
@@ -65,6 +67,6 @@ def refuse_relative(key: str, folder: str) -> None:
 
 
 def ray_job() -> str | None:
-    """Submission id of the Ray job that this process is the driver of."""
+    """Submission id of the Ray job that this process is the driver of; None: it is none."""
     about = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
     return about.get("metadata", {}).get("job_submission_id")

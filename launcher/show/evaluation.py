@@ -16,7 +16,7 @@ ROWS = (
 
 
 def evaluation_table(path: Path) -> Table:
-    """The file that `jpo evaluate` writes, with 95 % intervals."""
+    """The table of the file that `jpo evaluate` writes, with 95 % intervals."""
     result = json.loads(path.read_text(encoding="utf-8"))
     table = Table(
         title=f"held-out comparisons, {Path(result['policy']).name}", caption="brackets: 95 % bootstrap interval"
@@ -41,7 +41,7 @@ def _with_interval(values: list[float], form: str) -> str:
 
 
 def before_after_table(before: dict[str, float], after: dict[str, float], rates: tuple[Any, Any]) -> Table:
-    """First and last `eval/` metrics of a run, and the pass-rates of generations."""
+    """A table of the first and last `eval/` metrics of a run, and of the pass-rates before and after."""
     table = Table(title="held-out, before -> after")
     table.add_column("")
     protocols = [name for name in ("conditional", "joint") if f"eval/{name}/loss" in after]
@@ -62,7 +62,8 @@ def before_after_table(before: dict[str, float], after: dict[str, float], rates:
 
 
 def side_by_side(before: dict[str, Any], after: dict[str, Any], count: int = 3) -> Table:
-    """Answers before and after: first those that now pass, then the others, different constraints first."""
+    """A table of `count` answers before and after: first those that meet their constraint only now, then those
+    that changed, then the others."""
     pairs = list(zip(before["checked"], after["checked"], strict=True))
     changed = sorted(
         pairs, key=lambda p: (not (p[1]["passed"] and not p[0]["passed"]), p[0]["answer"] == p[1]["answer"])

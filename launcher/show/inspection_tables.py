@@ -11,6 +11,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from jpo_dist.records.comparisons import Message
+from jpo_dist.records.text import LINES, as_text
+
 ROWS_SHOWN, CHARACTERS_SHOWN, BAR = 12, 300, 24
 # Marks that turn the direction of text, and spaces without width: one of them can hide or reorder what is read.
 _HIDDEN = re.compile("[\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]")
@@ -194,9 +197,8 @@ def about(row: Mapping[str, Any]) -> str:
 
 
 def conversation(instruction: list[Mapping[str, str]]) -> str:
-    if len(instruction) == 1 and instruction[0]["role"] == "user":
-        return instruction[0]["content"]
-    return "\n".join(f"{turn['role']}: {turn['content']}" for turn in instruction)
+    """An instruction as the inspection holds it, as text."""
+    return as_text([Message(**turn) for turn in instruction], LINES)
 
 
 def shown(value: Any, style: str = "") -> Text:

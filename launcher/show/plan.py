@@ -9,7 +9,7 @@ from jpo_dist.estimate.hardware import STATED
 
 
 def show(found: dict[str, Any], out: Console) -> None:
-    """The tables."""
+    """Print what `jpo plan` found: notes, tables, advice."""
     for line in found["about"]:
         out.print(line, markup=False, highlight=False, soft_wrap=True)
     for table in (_model_table(found), _memory_table(found), _step_table(found)):

@@ -12,6 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from jpo_dist.run_dir import METRICS, NOTICES, PLAN, RAY_LOG
+
 POLL_S = 0.5
 
 SHOWN = {
@@ -21,11 +23,11 @@ SHOWN = {
     "perf/tokens_per_second": "{:.0f} tok/s",
     "eval/rewards/accuracies": "held out {:.3f}",
 }
-"""Of a step's metrics: those that people see, and how."""
+"""The metrics of a step that people see, and how they are written."""
 
 
 class Tail:
-    """Whole lines of a file that are newer than the last look.
+    """Reads the whole lines of a file that are newer than the last look.
 
     A restarted attempt puts a shorter file in its place, without the steps that it does again. That is read from the
     start, and lines that have been seen are left out: a step done again took another time, so that its line differs.
@@ -36,7 +38,7 @@ class Tail:
 
     @classmethod
     def from_now(cls, path: Path) -> "Tail":
-        """What is written from now on."""
+        """A tail that leaves out what the file has already."""
         tail = cls(path)
         tail.lines()
         return tail
@@ -58,7 +60,7 @@ class Tail:
 
 
 def _parsed(line: bytes) -> Any:
-    """None: a line that a kill or a full disk has torn, perhaps with the next one behind it."""
+    """The value of a line; None for one that a kill or a full disk has torn, perhaps with the next one behind it."""
     try:
         return json.loads(line)
     except ValueError:
@@ -67,11 +69,12 @@ def _parsed(line: bytes) -> Any:
 
 @contextmanager
 def progress_of(run_dir: Path) -> Iterator[None]:
-    """A bar on a terminal, else a line a step: logs of jobs are line-based."""
+    """Inside, the steps of the run are shown on standard error: as a bar on a terminal, else a line a step, since logs
+    of jobs are line-based."""
     console = Console(file=sys.stderr)
     stop = threading.Event()
-    show = _bar if console.is_terminal else _log_lines
-    names = ("metrics.jsonl", "notices.jsonl", "ray/cluster.jsonl")
+    show = _bar if console.is_terminal else log_lines
+    names = (METRICS, NOTICES, RAY_LOG)
     tails = [Tail.from_now(run_dir / name) for name in names]
     thread = threading.Thread(target=show, args=(console, run_dir, *tails, stop), daemon=True)
     thread.start()
@@ -93,10 +96,11 @@ def describe(line: dict[str, Any]) -> str:
 
 def _plan(run_dir: Path) -> dict[str, Any]:
     """What rank 0 wrote of its plan. It is there before the first line of metrics."""
-    return dict(json.loads((run_dir / "plan.json").read_text(encoding="utf-8")))
+    return dict(json.loads((run_dir / PLAN).read_text(encoding="utf-8")))
 
 
-def _log_lines(console: Console, run_dir: Path, tail: Tail, notices: Tail, losses: Tail, stop: threading.Event) -> None:
+def log_lines(console: Console, run_dir: Path, tail: Tail, notices: Tail, losses: Tail, stop: threading.Event) -> None:
+    """Print a line a step, notices, and losses of workers, until `stop` is set and everything is read."""
     done, plan = False, dict[str, Any]()
     while not done:
         done = stop.wait(POLL_S)
@@ -118,7 +122,7 @@ def _warn(console: Console, notices: Tail, losses: Tail) -> None:
 
 
 def _told(console: Console, run_dir: Path, before: dict[str, Any]) -> dict[str, Any]:
-    """The plan; what is new in its notes is shown: every attempt writes one."""
+    """The plan of the present attempt; prints what is new in its notes beside those of the plan `before`."""
     plan = _plan(run_dir)
     for note in plan["notes"]:
         if note not in before.get("notes", []):

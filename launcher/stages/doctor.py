@@ -17,6 +17,8 @@ OPTIONAL = {"ray": "needed for cluster.workers >= 1; torchrun works without it",
 
 
 class Finding(NamedTuple):
+    """One row of the doctor's table."""
+
     subject: str
     verdict: Verdict
     fact: str

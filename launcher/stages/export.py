@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from jpo_dist.run_dir import EXPORT
 from launcher.config.kinds import RunConfig
 from launcher.config.load import parse
 from launcher.stages.ranked import run_ranked
@@ -11,7 +12,7 @@ from launcher.stages.ranked import run_ranked
 def export(config: RunConfig) -> Path:
     """Write the newest valid commit as a Hugging Face folder. Returns the folder."""
     run_ranked(export_worker, config)
-    return Path(config.run.dir) / "export"
+    return Path(config.run.dir) / EXPORT
 
 
 def export_worker(payload: dict[str, Any]) -> None:

@@ -49,7 +49,7 @@ def plan(config: RunConfig, options: Options) -> dict[str, Any]:
         others["one node"] = subject.situation(config, IN_A_NODE, device, link_of("nvlink"))
     shape = subject.shape(config)
     found = subject.loads(config, ranks)
-    micro_steps, passes = len(found[0].tokens_MW), int(found[0].group_M.max()) + 1
+    micro_steps, passes = len(found[0].tokens_MW), int(found[0].pass_M.max()) + 1
     return {
         "about": subject.about,
         "model": model_facts(shape, config),
@@ -78,7 +78,7 @@ def plan(config: RunConfig, options: Options) -> dict[str, Any]:
 
 
 def ranks_of(config: RunConfig) -> int:
-    """Of an elastic run, the most."""
+    """Ranks of the run; of an elastic one, the most."""
     workers = config.cluster.workers
     return max(1, workers if isinstance(workers, int) else workers.max)
 

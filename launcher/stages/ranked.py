@@ -1,6 +1,5 @@
-"""The stages behind the commands: what the driver does before, around and after the ranked processes.
-
-The same function runs in three places: Ray workers, processes that torchrun has started, or this process alone.
+"""One function on every rank. The same function runs in three places: Ray workers, processes that torchrun has started,
+or this process alone.
 """
 
 import importlib.metadata
@@ -13,6 +12,7 @@ from typing import Any
 
 from cluster.secrets import load_secrets
 from jpo_dist.config.explain import ConfigError
+from jpo_dist.run_dir import RAY
 from launcher.config.kinds import RunConfig
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def run_ranked(entry: Entry, config: RunConfig) -> None:
 
     payload["under_ray"] = True
     env = {"JPO_CACHE": os.environ["JPO_CACHE"]} if "JPO_CACHE" in os.environ else {}
-    storage = str(Path(config.run.dir) / "ray")
+    storage = str(Path(config.run.dir) / RAY)
     launch(entry, payload, config.cluster, run_name=config.run.name, storage=storage, env=env)
 
 
@@ -53,5 +53,5 @@ def under_torchrun() -> bool:
 
 
 def is_driver() -> bool:
-    """One process writes config and tracking: the one that was typed, or rank 0 under torchrun."""
+    """Whether this process writes config and tracking: the one that a person started, or rank 0 under torchrun."""
     return int(os.environ.get("RANK", "0")) == 0

@@ -29,6 +29,8 @@ INTERRUPTED = 130
 
 
 class Job(NamedTuple):
+    """What `ray job submit` is told."""
+
     address: str
     """http(s)://HOST:PORT of the head's dashboard."""
     id: str
@@ -46,7 +48,8 @@ def job(
     job_id: str | None,
     wait: bool,
 ) -> Job:
-    """What to run. Raises ConfigError for what would only fail over there, or lose its results there."""
+    """The job to run for a config. Raises ConfigError for what would only fail over there, or lose its results
+    there."""
     address = _address(address)
     kind = kind_of(config)
     settings = load_as(kind, config, overrides)
@@ -112,7 +115,7 @@ def run(job: Job) -> int:
 
 
 def _find_dashboard(address: str, token: str | None) -> None:
-    """Raises ClusterError where nobody listens, of which Ray's command makes a page. Anything else is left to it."""
+    """Raises ClusterError where nobody listens: Ray's command would print a page. Anything else is left to it."""
     try:
         _ask(f"{address}/api/version", token).close()
     except (OSError, ValueError, http.client.HTTPException) as error:

@@ -1,7 +1,6 @@
 """Training as the driver sees it: config.yaml, the MLflow run, the ranks, the progress bar."""
 
 import importlib.metadata
-import logging
 import platform
 import subprocess
 import sys
@@ -10,15 +9,13 @@ from typing import Any
 
 from cluster.errors import is_input
 from cluster.secrets import load_secrets
-from jpo_dist.config.load import flatten
-from jpo_dist.tracking.writer import Status, replay, start_run
+from jpo_dist.run_dir import EXPORT
+from jpo_dist.train.driver import recorded
 from launcher.config.kinds import RunConfig
-from launcher.config.load import parse, write
+from launcher.config.load import parse
 from launcher.config.run_paths import ray_job
 from launcher.show.progress import progress_of
 from launcher.stages.ranked import is_driver, run_ranked
-
-logger = logging.getLogger(__name__)
 
 
 def train(config: RunConfig) -> Path:
@@ -26,30 +23,11 @@ def train(config: RunConfig) -> Path:
     run_dir = Path(config.run.dir)
     if not is_driver():
         run_ranked(train_worker, config)
-        return run_dir / "export"
+        return run_dir / EXPORT
     load_secrets(config.cluster.secrets)  # MLflow's, before the first call of it
-    if config.checkpoint.storage:  # a new machine goes on in the same MLflow run
-        from jpo_dist.checkpoint.store import restore_run_files
-
-        for name in restore_run_files(config.checkpoint.storage, run_dir):
-            logger.info("fetched %s from %s", name, config.checkpoint.storage)
-    resolved = run_dir / "config.yaml"
-    before = resolved.read_text(encoding="utf-8") if resolved.exists() else None
-    write(config, resolved)
-    start_run(config.tracking, config.run, flatten(config.model_dump(mode="json")), run_tags())
-    status: Status = "FAILED"
-    try:
-        with progress_of(run_dir):
-            run_ranked(train_worker, config)
-        status = "FINISHED"
-    except Exception as error:
-        if before is not None and is_input(error):  # a start that was refused leaves the run that is there as it was
-            resolved.write_text(before, encoding="utf-8")
-            status = "FINISHED" if (run_dir / "export").exists() else "FAILED"
-        raise
-    finally:
-        replay(config.tracking, config.run, status)
-    return run_dir / "export"
+    with recorded(config, run_tags(), is_input), progress_of(run_dir):
+        run_ranked(train_worker, config)
+    return run_dir / EXPORT
 
 
 def train_worker(payload: dict[str, Any]) -> None:
@@ -66,7 +44,7 @@ def train_worker(payload: dict[str, Any]) -> None:
 
 
 def run_tags() -> dict[str, str]:
-    """What a person needs to run it again: code, versions, machine."""
+    """Facts that a person needs to run it again: code, versions, machine."""
     tags = {"jpo.command": " ".join(sys.argv), "jpo.python": platform.python_version()}
     for name in ("jpo-dist", "torch", "deepspeed", "transformers", "ray"):
         try:

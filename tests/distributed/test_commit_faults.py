@@ -14,7 +14,8 @@ import pytest
 
 from jpo_dist.checkpoint import commit as checkpoint
 from jpo_dist.checkpoint import run_folder
-from jpo_dist.checkpoint.commit import CheckpointError, commit, find_valid, open_attempt, resume_point
+from jpo_dist.checkpoint.commit import CheckpointError, commit, open_attempt
+from jpo_dist.checkpoint.search import find_valid, resume_point
 from jpo_dist.distributed import ranks
 from jpo_dist.distributed.ranks import PeerError
 from tests.support.disk import small_disk
@@ -55,7 +56,7 @@ def run(run_dir: Path, *steps: int, keep: int = 2) -> tuple[int | None, list[str
     for step in steps:
         if resumed is None or step > resumed:
             commit(run_dir, step, attempt, partial(save, step=step), facts={"s": step}, keep=keep)
-    return resumed, found.set_aside
+    return resumed, list(found.set_aside)
 
 
 def names(run_dir: Path) -> list[str]:
@@ -158,7 +159,7 @@ def test_a_commit_of_two_ranks_verifies_on_any_number(run_dir: Path, readers: in
 
 def _must(run_dir: Path) -> str:
     try:
-        resume_point(run_dir, "must")
+        resume_point("must", find_valid(run_dir))
     except CheckpointError as error:
         return str(error)
     return ""

@@ -45,13 +45,12 @@ def counted(config: JpoConfig) -> dict[tuple[str, str], int]:
     from jpo_dist.model.engine import connect
     from jpo_dist.train.loop import take_step
     from jpo_dist.train.setup import set_up
-    from launcher.bench.traffic import Traffic as Counter
-    from launcher.bench.traffic import watched
+    from launcher.bench.traffic import TrafficCounter, watched
 
     connect(60)
     setup = set_up(config)
     for step in list(setup.plan.steps())[:STEPS]:
-        with Counter() as counter:
+        with TrafficCounter() as counter:
             take_step(watched(setup, counter), step)
     return dict(counter.elements)
 
@@ -92,7 +91,7 @@ def test_collectives_carry_what_the_formula_says(files: dict[str, str], which: s
     sections["model"] = {"path": files[which], "dtype": "float32", **sections.get("model", {})}
     config = config_for(files[which], files["data"], files["run"], **sections, train={"tokens_per_micro_step": 140})
     load = planned(config, 2)[-1]
-    micro_steps, passes = len(load.tokens_MW), int(load.group_M.max()) + 1
+    micro_steps, passes = len(load.tokens_MW), int(load.pass_M.max()) + 1
     assert micro_steps > 1
     assert passes == 1
     shape = model_shape(AutoConfig.from_pretrained(files[which]), config.model)

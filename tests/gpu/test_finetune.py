@@ -12,7 +12,7 @@ from tests.support.commands import command, jpo
 WITHOUT = """
 import json, sys
 sys.modules["ray"] = sys.modules["mlflow"] = sys.modules["trl"] = None
-from launcher.bench.finetune import TINY, fine_tuning
+from launcher.bench.measures.finetune import TINY, fine_tuning
 from launcher.bench.sizes import quick
 print(json.dumps(fine_tuning(quick(None, None), TINY, ())))
 assert sys.modules["ray"] is sys.modules["mlflow"] is None

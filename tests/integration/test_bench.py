@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from launcher.bench import head, training
 from launcher.bench.clock import in_turns
 from launcher.bench.figures import lines, run
 from launcher.bench.groups import GROUPS
-from launcher.bench.products import Recorder, Replay, flops
+from launcher.bench.measures import head, training
+from launcher.bench.measures.products import Recorder, Replay, flops
 from launcher.bench.sizes import quick
 from tests.support.commands import Files, jpo
 

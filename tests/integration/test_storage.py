@@ -14,7 +14,8 @@ import pytest
 
 from jpo_dist.checkpoint import store as remote
 from jpo_dist.checkpoint import upload as archive
-from jpo_dist.checkpoint.commit import CheckpointError, FencedError, ResumeRefused, commit
+from jpo_dist.checkpoint.commit import CheckpointError, FencedError, commit
+from jpo_dist.checkpoint.search import ResumeRefused
 from jpo_dist.checkpoint.store import Stored, StoreError
 from jpo_dist.checkpoint.upload import Carrier, find_commit, open_run
 from jpo_dist.config.run import JpoConfig

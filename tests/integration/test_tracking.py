@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from jpo_dist.config.sections import RunSection, TrackingConfig
-from jpo_dist.run_dir import SPOOL
+from jpo_dist.run_dir import METRICS
 from jpo_dist.tracking.metrics_file import Spool
 from jpo_dist.tracking.run_file import tracking_uri
 from jpo_dist.tracking.writer import Writer, replay, start_run
@@ -113,7 +113,7 @@ def rows(config: TrackingConfig, run: RunSection) -> dict[str, dict[int, tuple[f
 
 def spooled(run: RunSection) -> dict[str, dict[int, tuple[float, int]]]:
     result: dict[str, dict[int, tuple[float, int]]] = {}
-    for text in (Path(run.dir) / SPOOL).read_text().splitlines():
+    for text in (Path(run.dir) / METRICS).read_text().splitlines():
         line = json.loads(text)
         for key, value in line["metrics"].items():
             result.setdefault(key, {})[line["step"]] = (value, line["ts_ms"])
@@ -132,7 +132,7 @@ def test_without_a_server_training_does_not_wait_and_later_it_gets_everything_on
     start = time.monotonic()
     assert start_run(config, run, PARAMS, {"dataset.fingerprint": "abc"}) is None
     assert time.monotonic() - start < 5
-    spool, writer = Spool(tmp_path / "run" / SPOOL), Writer(config, run, interval_s=0.05)
+    spool, writer = Spool(tmp_path / "run" / METRICS), Writer(config, run, interval_s=0.05)
     times = []
     for step in range(150):
         before = time.perf_counter()
@@ -156,7 +156,7 @@ def test_without_a_server_training_does_not_wait_and_later_it_gets_everything_on
 def test_a_server_killed_and_back_again_has_every_step_once(up: Server, tmp_path: Path) -> None:
     run, config = RunSection(dir=str(tmp_path / "run"), name="server-killed"), TrackingConfig(uri=up.uri)
     assert start_run(config, run, PARAMS) is not None
-    spool, writer = Spool(tmp_path / "run" / SPOOL), Writer(config, run, interval_s=0.01)
+    spool, writer = Spool(tmp_path / "run" / METRICS), Writer(config, run, interval_s=0.01)
     for step in range(300):
         spool.append(step, metrics(step))
         if step == 100:
@@ -251,7 +251,7 @@ def test_an_artifact_that_cannot_be_sent_does_not_hold_up_the_metrics(up: Server
     run, config = RunSection(dir=str(tmp_path / "run"), name="refused"), TrackingConfig(uri=up.uri)
     writer = Writer(config, run, interval_s=0.01)
     writer.log_artifact(tmp_path / "nothing-here")
-    spool = Spool(tmp_path / "run" / SPOOL)
+    spool = Spool(tmp_path / "run" / METRICS)
     spool.append(0, {"odd@name%": 1.0, "train/loss": 2.0})
     assert writer.close(30) == 0
     assert {key: values[0][0] for key, values in rows(config, run).items()} == {"odd_name_": 1.0, "train/loss": 2.0}
@@ -259,7 +259,7 @@ def test_an_artifact_that_cannot_be_sent_does_not_hold_up_the_metrics(up: Server
 
 def test_a_server_that_lost_its_data_gets_all_of_it_again(tmp_path: Path) -> None:
     run = RunSection(dir=str(tmp_path / "run"), name="moved")
-    spool = Spool(tmp_path / "run" / SPOOL)
+    spool = Spool(tmp_path / "run" / METRICS)
     for step in range(5):
         spool.append(step, metrics(step))
     for database in ("first.db", "second.db"):

@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from jpo_dist.model.head import Shape, replace_head_forward, target_logps
+from jpo_dist.model.head import HeadShape, replace_head_forward, target_logps
 
 ROWS, VOCABULARY, HIDDEN = 13, 29, 7
 SHAPES = [(1.0, None), (0.25, None), (1.0, 3.0), (0.5, 2.0)]
@@ -32,7 +32,7 @@ def naive(p: dict[str, Any], scale: float = 1.0, softcap: float | None = None) -
 
 
 def blocked(p: dict[str, Any], *shape: Any) -> torch.Tensor:
-    return target_logps(p["hidden"], p["weight"], p["bias"], p["targets"], Shape(*shape, narrowest=1))
+    return target_logps(p["hidden"], p["weight"], p["bias"], p["targets"], HeadShape(*shape, narrowest=1))
 
 
 def gradients(p: dict[str, Any], value: torch.Tensor) -> list[torch.Tensor]:
@@ -64,7 +64,7 @@ def test_values_and_gradients_equal_log_softmax(
 @pytest.mark.parametrize(("scale", "softcap"), SHAPES)
 def test_gradients_equal_finite_differences(scale: float, softcap: float | None) -> None:
     p = problem()
-    function = lambda h, w, b: target_logps(h, w, b, p["targets"], Shape(scale, softcap, 4 * ROWS, 1))  # noqa: E731
+    function = lambda h, w, b: target_logps(h, w, b, p["targets"], HeadShape(scale, softcap, 4 * ROWS, 1))  # noqa: E731
     assert torch.autograd.gradcheck(function, (p["hidden"], p["weight"], p["bias"]))
     frozen = lambda h: function(h, p["weight"].detach(), p["bias"].detach())  # noqa: E731
     assert torch.autograd.gradcheck(frozen, (p["hidden"],))
@@ -96,7 +96,7 @@ def test_narrow_weights_have_wide_logits(
     up to 0.1 nats, and their shares make gradients that are off by 5 %. What is left here is the rounding of the
     gradients themselves, 2^-9 at most."""
     p, exact = peaked(dtype, frozen)
-    ours = target_logps(p["hidden"], p["weight"], p["bias"], p["targets"], Shape(scale, softcap, 60 * 300, 1))
+    ours = target_logps(p["hidden"], p["weight"], p["bias"], p["targets"], HeadShape(scale, softcap, 60 * 300, 1))
     plain = naive(exact, scale, softcap)
     assert ours.dtype == torch.float32
     torch.testing.assert_close(ours.double(), plain, rtol=0, atol=nats)
@@ -109,7 +109,7 @@ def test_narrow_weight_gradient_adds_up_in_float32() -> None:
     """512 equal rows of gradient 1/2: added up in bfloat16 the sum would stop growing at 128."""
     hidden = torch.ones(512, 1, dtype=torch.bfloat16)
     weight = torch.zeros(2, 1, dtype=torch.bfloat16, requires_grad=True)
-    logps = target_logps(hidden, weight, None, torch.zeros(512, dtype=torch.long), Shape(tile=512, narrowest=1))
+    logps = target_logps(hidden, weight, None, torch.zeros(512, dtype=torch.long), HeadShape(tile=512, narrowest=1))
     (grad,) = torch.autograd.grad(logps.sum(), weight)
     assert grad.flatten().tolist() == [256.0, -256.0]
 
@@ -122,7 +122,8 @@ def test_narrow_hidden_gradient_adds_up_in_float32(frozen: bool) -> None:
     with torch.no_grad():
         weight[0] = 0
     (grad,) = torch.autograd.grad(
-        target_logps(hidden, weight, None, torch.zeros(1, dtype=torch.long), Shape(tile=1, narrowest=1)).sum(), hidden
+        target_logps(hidden, weight, None, torch.zeros(1, dtype=torch.long), HeadShape(tile=1, narrowest=1)).sum(),
+        hidden,
     )
     assert grad.item() == pytest.approx(-511 / 512, rel=4e-3)
 
@@ -140,7 +141,7 @@ def test_replaced_forward_of_a_module_equals_the_function() -> None:
     p = problem()
     head = torch.nn.Linear(HIDDEN, VOCABULARY, dtype=torch.float64)
     head.load_state_dict({"weight": p["weight"].detach(), "bias": p["bias"].detach()})
-    replace_head_forward(head, Shape(0.5, 2.0))
+    replace_head_forward(head, HeadShape(0.5, 2.0))
     torch.testing.assert_close(head(p["hidden"], p["targets"]), naive(p, 0.5, 2.0), rtol=0, atol=1e-12)
     assert sorted(head.state_dict()) == ["bias", "weight"]
 
@@ -179,7 +180,7 @@ def test_rows_times_vocabulary_never_exists(frozen: bool) -> None:
     targets = torch.randint(30000, (1000,))
     with Sizes() as ours:
         target_logps(hidden, weight, None, targets).sum().backward()
-    assert 0.99 * Shape().tile < ours.largest <= Shape().tile < 1000 * 30000 / 3
+    assert 0.99 * HeadShape().tile < ours.largest <= HeadShape().tile < 1000 * 30000 / 3
     with Sizes() as plain:
         torch.log_softmax(hidden @ weight.T, -1).gather(-1, targets[:, None]).sum().backward()
     assert plain.largest == 1000 * 30000, "the counter itself must see what it forbids"

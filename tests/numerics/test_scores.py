@@ -15,8 +15,8 @@ from torch import nn
 from jpo_dist.batches.shared_prefix import trunks
 from jpo_dist.batches.tokenize import TokenizedItems, tokenize
 from jpo_dist.config.sections import DataConfig
-from jpo_dist.model.attention import SEGMENTS, _has_varlen
-from jpo_dist.model.head import Shape
+from jpo_dist.model.attention import SEGMENTS, has_varlen
+from jpo_dist.model.head import HeadShape
 from jpo_dist.model.head_shape import shape_of
 from jpo_dist.model.scorer import Packed, Scorer, pack
 from jpo_dist.objective.scores import item_scores
@@ -313,7 +313,7 @@ def test_the_flash_kernel_is_asked_for_what_it_computes(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     query, value = (torch.empty(1, 2, 3, n, dtype=dtype, device="meta") for n in (size, value_size))
-    assert _has_varlen(query, value) == taken
+    assert has_varlen(query, value) == taken
 
 
 def test_other_attention_is_refused() -> None:
@@ -362,7 +362,7 @@ def test_what_a_model_makes_of_its_product_is_found_out_without_weights() -> Non
     with torch.device("meta"):
         model: Any = hf.AutoModelForCausalLM.from_config(hf.Gemma2Config(**GROUPED, final_logit_softcapping=7.0))
     before = torch.get_rng_state()
-    assert shape_of(model) == Shape(1.0, 7.0)
+    assert shape_of(model) == HeadShape(1.0, 7.0)
     assert torch.equal(torch.get_rng_state(), before)
     assert not any("forward" in module.__dict__ for module in model.modules())
 

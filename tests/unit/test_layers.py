@@ -1,19 +1,26 @@
-"""Who may import whom. Read from the source, so that an import inside a function counts too."""
+"""Who may import whom, and how large a file, a function and a folder may grow.
+
+Read from the source, so that an import inside a function counts too.
+"""
 
 import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = {
-    path: path.relative_to(ROOT).as_posix()
-    for part in ("jpo_dist", "cluster", "launcher")
-    for path in (ROOT / part).rglob("*.py")
-}
+PACKAGES = ("jpo_dist", "cluster", "launcher")
+FILES = {path: path.relative_to(ROOT).as_posix() for part in PACKAGES for path in (ROOT / part).rglob("*.py")}
+MOST_MODULES, MOST_LINES, LONGEST_FUNCTION, LONGEST_CORE = 14, 300, 60, 950
 ONLY_IMPORTERS = {
     "ray": {"cluster/connection.py", "cluster/ray_train.py", "cluster/tasks.py"},
-    "deepspeed": {"jpo_dist/checkpoint/reshard.py", "jpo_dist/model/engine.py"},
+    "deepspeed": {"jpo_dist/model/engine.py"},
     "mlflow": {"jpo_dist/tracking/mlflow_server.py"},
     "peft": {"jpo_dist/model/adapter.py"},
     "openai": {"jpo_dist/endpoint/client.py"},
@@ -71,3 +78,81 @@ def test_the_machines_know_nothing_of_the_method_nor_the_method_of_the_machines(
 @pytest.mark.parametrize(("package", "only"), ONLY_IMPORTERS.items())
 def test_each_heavy_dependency_has_its_importers(package: str, only: set[str]) -> None:
     assert importers(package) == only
+
+
+def contracts(folder: Path) -> subprocess.CompletedProcess[str]:
+    """The contracts of pyproject.toml, checked on the packages in `folder`."""
+    env = {**os.environ, "PYTHONPATH": str(folder)}
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()", "--no-cache"]
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for part in PACKAGES:
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__", "*.jsonl"))
+    return tmp_path
+
+
+def test_the_rooms_keep_their_contracts() -> None:
+    done = contracts(ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "broken"),
+    [
+        ("jpo_dist/records/comparisons.py", "import jpo_dist.train.loop", "jpo_dist.records is not allowed to import"),
+        ("jpo_dist/pairing/pair.py", "from jpo_dist.tracking import writer", "jpo_dist.pairing is not allowed to"),
+        ("jpo_dist/files.py", "def late() -> None:\n    import jpo_dist.redact", "jpo_dist.files is not allowed to"),
+        ("jpo_dist/misc.py", "", "jpo_dist.misc"),
+        ("jpo_dist/lounge/__init__.py", "", "jpo_dist.lounge"),
+        ("jpo_dist/records/comparisons.py", "import jpo_dist.records.folder", "depend"),
+        ("cluster/errors.py", "import cluster.tasks", "depend"),
+    ],
+)
+def test_an_import_or_a_room_beside_the_contracts_is_refused(copied: Path, file: str, line: str, broken: str) -> None:
+    path = copied / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"{path.read_text(encoding='utf-8') if path.exists() else ''}\n{line}\n", encoding="utf-8")
+    done = contracts(copied)
+    assert done.returncode == 1
+    assert broken in " ".join(done.stdout.split())
+
+
+def test_no_folder_is_a_warehouse() -> None:
+    modules = Counter(path.parent for path in FILES if path.name != "__init__.py")
+    full = {folder.relative_to(ROOT).as_posix(): n for folder, n in modules.items() if n > MOST_MODULES}
+    assert full == {}
+
+
+def test_a_file_is_read_in_one_sitting() -> None:
+    lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for path, name in FILES.items()}
+    assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
+
+
+def test_a_function_fits_one_screen() -> None:
+    long = {}
+    for path, name in FILES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+                if node.end_lineno is not None and node.end_lineno - first + 1 > LONGEST_FUNCTION:
+                    long[f"{name}:{node.name}"] = node.end_lineno - first + 1
+    assert long == {}
+
+
+@pytest.mark.parametrize("package", sorted(name for path, name in FILES.items() if path.name == "__init__.py"))
+def test_a_package_says_what_it_is_for(package: str) -> None:
+    """Its purpose, its stations, what it may import: not in one line."""
+    said = ast.get_docstring(ast.parse((ROOT / package).read_text(encoding="utf-8"))) or ""
+    assert len(said.splitlines()) > 1, f"{package} says: {said!r}"
+
+
+def test_the_core_path_reads_in_one_sitting() -> None:
+    """From records to the training loop, the files that the README names in reading order."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    core = re.findall(r"\]\((jpo_dist/\w+/\w+\.py)\)", readme)
+    assert len(core) == 8
+    assert sum(len((ROOT / file).read_text(encoding="utf-8").splitlines()) for file in core) < LONGEST_CORE

@@ -21,11 +21,9 @@ from jpo_dist.checkpoint.commit import (
     DiskFullError,
     FencedError,
     commit,
-    find_valid,
-    newest_valid,
     open_attempt,
-    resume_point,
 )
+from jpo_dist.checkpoint.search import find_valid, resume_point
 from jpo_dist.distributed.fault_injection import OrderedError, fault_during, fault_point
 from tests.support.disk import fill_up, small_disk
 
@@ -61,7 +59,7 @@ def test_a_commit_reads_back_as_it_was_made_and_its_digests_are_those_of_the_fil
     assert written["files"] == {
         name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in SHARDS.items()
     }
-    found = newest_valid(tmp_path)
+    found = find_valid(tmp_path).commit
     assert found is not None
     assert (found.step, found.path, found.facts, found.bytes) == (40, made.path, made.facts, 5048)
     assert names(tmp_path) == ["step-00000040"]
@@ -147,7 +145,7 @@ def test_nothing_is_unpickled_before_it_verified(tmp_path: Path) -> None:
     trap = tmp_path / "sprung"
     payload = b"cos\nsystem\n(S'touch " + str(trap).encode() + b"'\ntR."
     (tmp_path / "checkpoints/step-00000040/shards/rank0.pt").write_bytes(payload.ljust(3000, b"."))
-    assert newest_valid(tmp_path) is None
+    assert find_valid(tmp_path).commit is None
     assert not trap.exists()
 
 
@@ -155,7 +153,7 @@ def test_two_bad_commits_of_one_step_get_different_names(tmp_path: Path) -> None
     for _ in range(2):
         make(tmp_path, 40)
         DAMAGES["missing"][0](tmp_path / "checkpoints/step-00000040")
-        assert newest_valid(tmp_path) is None
+        assert find_valid(tmp_path).commit is None
     assert names(tmp_path) == ["bad-step-00000040-1", "bad-step-00000040-2"]
 
 
@@ -230,11 +228,11 @@ def test_a_late_commit_of_an_older_attempt_does_not_count_over_one_of_its_succes
     late.rename(aside)
     make(tmp_path, 40)
     aside.rename(late)
-    found = newest_valid(tmp_path)
+    found = find_valid(tmp_path).commit
     assert found is not None
     assert (found.step, found.attempt) == (40, 2)
     make(tmp_path, 60)  # the same step again: the newer attempt's stays
-    found = newest_valid(tmp_path)
+    found = find_valid(tmp_path).commit
     assert found is not None
     assert (found.step, found.attempt) == (60, 3)
     assert names(tmp_path) == ["step-00000010", "step-00000040", "step-00000060"]
@@ -255,7 +253,7 @@ def test_a_replacement_that_stopped_half_way_is_taken_back(tmp_path: Path, monke
             make(tmp_path, 40)
     assert names(tmp_path) == [".old-replaced-step-00000040", ".stage-000002"]
     open_attempt(tmp_path)
-    found = newest_valid(tmp_path)
+    found = find_valid(tmp_path).commit
     assert found is not None
     assert (found.step, found.attempt) == (40, 1)
     assert names(tmp_path) == ["step-00000040"]
@@ -297,32 +295,17 @@ def test_a_save_that_writes_nothing_or_a_link_is_no_commit(tmp_path: Path) -> No
     assert names(tmp_path) == []
 
 
-def test_resume_policies(tmp_path: Path) -> None:
-    assert resume_point(tmp_path, "auto") is None
-    assert resume_point(tmp_path, "never") is None
-    with pytest.raises(CheckpointError, match=r"checkpoint.resume \(must\) found no valid commit .* there is none"):
-        resume_point(tmp_path, "must")
-    make(tmp_path, 20, 40)
-    for policy in ("auto", "must"):
-        found = resume_point(tmp_path, policy)  # type: ignore[arg-type]
-        assert found is not None
-        assert found.step == 40
-    with pytest.raises(CheckpointError, match=r"checkpoint.resume \(never\) .* has step-00000040; use another run.dir"):
-        resume_point(tmp_path, "never")
-    assert names(tmp_path) == ["step-00000020", "step-00000040"]
-
-
 def test_all_bad_stops_a_run_that_must_resume_and_names_each_with_its_reason(tmp_path: Path) -> None:
     make(tmp_path, 20, 40)
     DAMAGES["truncated"][0](tmp_path / "checkpoints/step-00000020")
     DAMAGES["empty manifest"][0](tmp_path / "checkpoints/step-00000040")
     with pytest.raises(CheckpointError) as caught:
-        resume_point(tmp_path, "must")
+        resume_point("must", find_valid(tmp_path))
     assert "step-00000020: shards/rank0.pt has 2999 bytes" in str(caught.value)
     assert "step-00000040: manifest.json (0 bytes)" in str(caught.value)
     with pytest.raises(CheckpointError, match="set aside so far: bad-step-00000020-1, bad-step-00000040-1"):
-        resume_point(tmp_path, "must")
-    assert resume_point(tmp_path, "auto") is None
+        resume_point("must", find_valid(tmp_path))
+    assert resume_point("auto", find_valid(tmp_path)) is None
 
 
 def test_too_little_room_is_said_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -376,7 +359,7 @@ def test_a_disk_that_fills_up_later_leaves_the_previous_commit_valid(disk: Path)
     (disk / "other").write_bytes(b"x" * (3 << 20))
     with pytest.raises(DiskFullError, match=r"needs about 3.6 MiB \(1.2 x the last commit\), 2.0 MiB are free;"):
         commit(disk, 2, attempt, lambda folder: pytest.fail("known beforehand"), facts={}, keep=1)
-    found = newest_valid(disk)
+    found = find_valid(disk).commit
     assert found is not None
     assert found.step == 1
 

@@ -7,11 +7,11 @@ import pytest
 from pydantic import ValidationError
 
 from jpo_dist.config.explain import ConfigError, known_keys
-from jpo_dist.config.load import flatten, load_as
+from jpo_dist.config.load import flatten, load_as, write
 from jpo_dist.config.run import JpoConfig
 from jpo_dist.data.config import BuildConfig
 from launcher.config.kinds import JudgeRunConfig, RunConfig, kind_of
-from launcher.config.load import load, parse, write
+from launcher.config.load import load, parse
 from launcher.config.run_paths import absolute
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -421,13 +421,3 @@ def test_paths_become_absolute_and_hub_ids_do_not(tmp_path: Path, monkeypatch: p
     assert (config.model.path, config.run.dir) == ("owner/model", at("runs/a"))
     assert config.tracking.uri == f"sqlite:///{at('mlflow.db')}"
     assert absolute(config) == config
-
-
-def test_the_page_of_settings_is_the_one_the_code_writes() -> None:
-    """docs/config.md is made by `python -m launcher.config.reference_page`."""
-    from launcher.config.reference_page import page
-
-    assert (ROOT / "docs" / "config.md").read_text(encoding="utf-8") == page() + "\n"
-    assert "`None`" not in page()
-    assert "None:" not in page()
-    assert "returns its score, or None" in page()

@@ -12,9 +12,9 @@ from jpo_dist.data.build import Built, build, lines, write
 from jpo_dist.data.config import BuildConfig
 from jpo_dist.data.locate import validation_of
 from jpo_dist.data.read import read, read_candidates
-from jpo_dist.records.comparisons import comparisons_of
 from jpo_dist.records.folder import read_set
 from jpo_dist.records.split import instruction_ids, part_of, split_of, splits_in
+from jpo_dist.records.unbuilt import comparisons_of
 
 HELPFUL = Path(__file__).resolve().parents[4] / "shared/data/helpful/val_conditional_pref.jsonl"
 

@@ -16,7 +16,8 @@ from jpo_dist.data.layouts import LAYOUTS, Names, Reading, layout_of, read_row
 from jpo_dist.data.read import read, read_candidates, read_source, scan
 from jpo_dist.data.read_report import BadRowError, ReadReport
 from jpo_dist.data.row_values import BadField
-from jpo_dist.records.comparisons import Comparison, Item, Message, Rating, comparisons_of
+from jpo_dist.records.comparisons import Comparison, Item, Message, Rating
+from jpo_dist.records.unbuilt import comparisons_of
 
 HERE = Names("a.jsonl:7", "a")
 

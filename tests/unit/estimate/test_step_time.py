@@ -231,9 +231,9 @@ def test_work_in_flops() -> None:
         with_adapters = 2 * shape.adapters * 100 * units[0]
         found = work(shape, settings, one)
         by_hand = body * units[0] + attention * units[1] + head * units[2] + with_adapters
-        assert found.policy_GW[0, 0] == by_hand
-        assert found.reference_PW.shape == (1, 2)
-    assert work(shape, config(reference={"mode": "cached"}), one).reference_PW.size == 0
+        assert found.policy_MW[0, 0] == by_hand
+        assert found.reference_FW.shape == (1, 2)
+    assert work(shape, config(reference={"mode": "cached"}), one).reference_FW.size == 0
 
 
 def test_break_even_does_not_depend_on_the_model() -> None:
@@ -293,13 +293,13 @@ def test_a_step_is_one_reference_pass_unless_the_key_says_less() -> None:
     whole = load_of(plan, step, 10**6)
     most = int(whole.tokens_MW.sum(0).max())
     assert len(whole.tokens_MW) > 8
-    assert whole.group_M.max() == 0
+    assert whole.pass_M.max() == 0
     assert sum(whole.longest_pass) == most, "no item is in two micro-steps here"
-    assert load_of(plan, step, most).group_M.max() == 0
+    assert load_of(plan, step, most).pass_M.max() == 0
     halves = load_of(plan, step, most - 1)
-    assert halves.group_M.max() == 1
+    assert halves.pass_M.max() == 1
     assert sum(halves.longest_pass) < most
-    assert load_of(plan, step, 1).group_M.tolist() == list(range(len(step.micro_steps))), "micro-steps are not split"
+    assert load_of(plan, step, 1).pass_M.tolist() == list(range(len(step.micro_steps))), "micro-steps are not split"
 
 
 def test_a_shared_instruction_is_computed_once_on_a_rank() -> None:

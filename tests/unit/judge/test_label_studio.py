@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jpo_dist.judge.label_studio import CHOICES, annotator_of, labelling_config, read, shown_order, tasks
+from jpo_dist.judge.label_studio import CHOICES, annotator_of, labelling_config, read, tasks
+from jpo_dist.judge.verdict import in_shown_order
 from jpo_dist.records.comparisons import Comparison, Item, Message
 
 PEAR, BRICK = Item.of("Name a fruit.", "A pear."), Item.of("Name a fruit.", "A brick.")
@@ -110,8 +111,31 @@ def test_each_side_comes_first_about_half_of_the_time_also_for_one_item():
     """A binomial share of 400 stays within five standard errors; one item is not always on the same side."""
     for pairs in ([(Item.of("q", f"a{n}"), Item.of("q", f"b{n}")) for n in range(400)],
                   [(PEAR, Item.of("Name a fruit.", f"b{n}")) for n in range(400)]):  # fmt: skip
-        first = sum(shown_order(one, other)[0] == one for one, other in pairs)
+        first = sum(in_shown_order(one, other)[0] == one for one, other in pairs)
         assert abs(first - 200) < 50
+
+
+SIDES = "first", "second"
+
+
+def sides_exchanged(task: dict[str, Any]) -> dict[str, Any]:
+    """The task with its sides exchanged: what another rule for the order would have exported."""
+    data, parts = task["data"], ("uid", "messages", "instruction", "response")
+    turned = {f"{new}_{part}": data[f"{old}_{part}"] for new, old in (SIDES, SIDES[::-1]) for part in parts}
+    return {"data": data | turned}
+
+
+def test_people_and_the_judge_see_a_pair_in_one_order_and_a_task_exported_in_another_keeps_its_own():
+    """32 pairs: another rule would turn some of them."""
+    pairs = [(Item.of("q", f"a{n}"), Item.of("q", f"b{n}")) for n in range(32)]
+    made = tasks([(*pair, "") for pair in pairs])
+    order = [in_shown_order(*pair) for pair in pairs]
+    assert [(t["data"]["first_uid"], t["data"]["second_uid"]) for t in made] == [(a.id, b.id) for a, b in order]
+    before = [sides_exchanged(task) for task in made]
+    for export in both(full(before, [[annotation(n, 7, choice("first"))] for n in range(32)])):
+        comparisons, report = read(export)
+        assert [(c.winner, c.loser) for c in comparisons] == [(b, a) for a, b in order]
+        assert report["skipped"] == {}
 
 
 def test_a_pair_is_asked_once_and_an_item_is_never_compared_with_itself():
@@ -169,7 +193,7 @@ def test_what_annotators_said_comes_back(pairs, said):
         for who, preferred in said.items():
             p = preferred[n]
             here.append(annotation(10 * n + who, who, choice("tie" if p is None else names[pair[p].id])))
-            winner, loser = pair if p is not None else shown_order(*pair)
+            winner, loser = pair if p is not None else in_shown_order(*pair)
             winner, loser = (loser, winner) if p == 1 else (winner, loser)
             about = {"source": f"f:{n}", "tie": p is None, "origin": "judged", "annotator": f"user:{who}"}
             expected.append(Comparison(winner, loser, **about))
@@ -193,7 +217,7 @@ def test_the_newest_annotation_of_an_annotator_counts_whatever_the_order_of_the_
     early, late = annotation(5, 7, choice("first"), 1), annotation(4, 7, choice("second"), 2)
     for export in (*both(one(early, late)), *both(one(late, early))):
         (comparison,), report = read(export)
-        assert comparison.winner == shown_order(PEAR, BRICK)[1]
+        assert comparison.winner == in_shown_order(PEAR, BRICK)[1]
         assert (report["annotations"], report["skipped"]) == (2, {"replaced by a newer annotation": 1})
     same_time = one(annotation(4, 7, choice("tie"), 1), annotation(5, 7, choice("first"), 1))
     assert not read(same_time)[0][0].tie
@@ -227,7 +251,7 @@ def test_a_cancelled_newest_annotation_takes_the_answer_back():
 
 
 def test_choices_by_their_text_and_pairwise_answers_are_understood():
-    first, second = shown_order(PEAR, BRICK)
+    first, second = in_shown_order(PEAR, BRICK)
     for result, winner in ((choice(CHOICES["second"]), second), (pairwise("left"), first), (pairwise("right"), second)):
         for export in both(one(annotation(1, 7, result))):
             (comparison,), _ = read(export)

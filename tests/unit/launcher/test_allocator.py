@@ -15,7 +15,7 @@ CLEAN = {key: value for key, value in os.environ.items() if key not in ALLOCATOR
 # Tensors come and go while a small block of each round stays, as when libraries remember something of a layer.
 GROWTH = """
 import ctypes, random, torch
-from jpo_dist.model.engine import keep_freed_memory
+from jpo_dist.distributed.allocator import keep_freed_memory
 keep_freed_memory()
 libc = ctypes.CDLL("libc.so.6")
 random.seed(0)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from launcher.show.progress import Tail, _log_lines, describe
+from launcher.show.progress import Tail, describe, log_lines
 
 
 def lines(*steps: tuple[int, float]) -> str:
@@ -66,7 +66,7 @@ def test_a_loss_and_what_the_next_attempt_says_are_shown(tmp_path: Path) -> None
                 replace(tail.path, lines((1, 0.1), (2, 0.25)))
             return self.looks == 3
 
-    _log_lines(console, tmp_path, tail, notices, losses, Stop())
+    log_lines(console, tmp_path, tail, notices, losses, Stop())
     told = said.getvalue().splitlines()
     assert [line.partition("  ")[0] for line in told] == [
         "40 rows", "step 1/9", "step 2/9", "warning: the workers have ended: rank 1: WorkerLost: it has died",

@@ -29,7 +29,7 @@ def test_a_converted_gguf_file_is_known_by_its_contents(tmp_path: Path, monkeypa
         folder.mkdir()
         (folder / "weights").write_bytes(source.read_bytes())
 
-    monkeypatch.setattr("jpo_dist.model.files._convert_gguf", convert)
+    monkeypatch.setattr("jpo_dist.model.files.convert_gguf", convert)
     configs = []
     for name, contents in (("first", b"aaaa"), ("second", b"bbbb"), ("copy of the first", b"aaaa")):
         (tmp_path / name).mkdir()
@@ -81,7 +81,7 @@ def test_a_run_folder_is_no_model_and_the_one_in_it_is_named(
     assert model_folder(ModelConfig(path=f"runs/a/{inside}")) == f"runs/a/{inside}"
     (run / "weights.gguf").touch()
     monkeypatch.setenv("JPO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("jpo_dist.model.files._convert_gguf", lambda source, folder, dtype: folder.mkdir())
+    monkeypatch.setattr("jpo_dist.model.files.convert_gguf", lambda source, folder, dtype: folder.mkdir())
     assert "weights-" in model_folder(ModelConfig(path="runs/a", gguf_file="weights.gguf"))
 
 

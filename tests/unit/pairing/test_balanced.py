@@ -9,7 +9,6 @@ import pytest
 from jpo_dist.pairing import pair as pairing
 from jpo_dist.pairing.balanced import balanced_pairs
 from jpo_dist.pairing.config import PairConfig
-from jpo_dist.pairing.instruction_only import instruction_only_accuracy, propensity
 from jpo_dist.pairing.limits import Ledger, Limits
 from jpo_dist.pairing.offers import Chooser
 from jpo_dist.pairing.pair import Pool, pair
@@ -104,47 +103,3 @@ def test_each_cluster_wins_as_often_as_it_loses_whatever_stops_the_work(budget):
         for cell in range(2)
     )
     assert 0.97 * scarce < len(ledger.winners) <= scarce
-
-
-def test_accuracy_is_one_when_a_word_decides_and_chance_when_a_coin_does():
-    texts = [f"{'easy' if q % 2 else 'hard'} thing{q}" for q in range(400)]
-    random = np.random.default_rng(0)
-    odd, even = 2 * random.integers(0, 200, 3000) + 1, 2 * random.integers(0, 200, 3000)
-    decided = instruction_only_accuracy(texts, odd, even, 0)
-    assert (decided["accuracy"], decided["shared_instructions"]) == (1.0, False)
-    assert 700 < decided["tested"] < 1300  # a ninth in each of three folds
-    coin = random.random(3000) < 0.5
-    tossed = instruction_only_accuracy(texts, np.where(coin, odd, even), np.where(coin, even, odd), 0)
-    assert abs(tossed["accuracy"] - 0.5) < 3 * tossed["standard_error"]
-    assert tossed["standard_error"] == pytest.approx(0.5 / np.sqrt(tossed["tested"]), rel=0.01)
-    noisy = random.random(3000) < 0.8
-    often = instruction_only_accuracy(texts, np.where(noisy, odd, even), np.where(noisy, even, odd), 0)
-    assert abs(often["accuracy"] - 0.8) < 4 * often["standard_error"]
-
-
-def test_accuracy_does_not_come_from_having_seen_the_instruction():
-    """Which instruction wins is fixed but no word tells: known instructions would be predicted, new ones are not."""
-    random = np.random.default_rng(0)
-    texts = [f"alpha beta unique{q}" for q in range(300)]
-    strength = random.normal(size=300)
-    first, second = random.integers(0, 300, (2, 6000))
-    stronger = strength[first] > strength[second]
-    found = instruction_only_accuracy(texts, np.where(stronger, first, second), np.where(stronger, second, first), 0)
-    assert found["accuracy"] == 0.5
-
-
-def test_few_instructions_are_shared_by_folds_and_the_report_says_so():
-    texts = ["alpha", "beta", "gamma", "delta"]
-    found = instruction_only_accuracy(texts, np.array([0, 0, 1] * 20), np.array([1, 2, 3] * 20), 0)
-    assert (found["shared_instructions"], found["accuracy"], found["tested"]) == (True, 1.0, 60)
-    assert instruction_only_accuracy(texts, np.array([0, 0]), np.array([1, 1]), 0)["accuracy"] is None
-    assert instruction_only_accuracy(["", "?"], np.zeros(50, int), np.ones(50, int), 0)["accuracy"] is None
-
-
-def test_propensity_is_learned_from_other_instructions():
-    rates = np.array([0.9 if q % 2 else 0.1 for q in range(200)])
-    texts = [f"{'easy' if q % 2 else 'hard'} thing{q}" for q in range(200)]
-    expected = propensity(texts, rates, np.ones(200), 0)
-    assert np.abs(expected - rates).max() < 0.1
-    rates[7] = -5.0  # known only from itself
-    assert propensity(texts, rates, np.ones(200), 0)[7] > 0.7

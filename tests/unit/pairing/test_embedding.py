@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from jpo_dist.pairing import neighbours
 from jpo_dist.pairing.config import PairConfig
-from jpo_dist.pairing.embedding import GRID, embed, on_grid, similarity
+from jpo_dist.pairing.embedding import GRID, embed, on_grid, similarity, word_cosines
 from jpo_dist.pairing.neighbours import bands, clusters, nearest
 from jpo_dist.pairing.pair import Pool, pair
 
@@ -185,3 +185,15 @@ def test_with_a_sentence_model_too_similar_is_nearer_than_random_and_that_than_d
         mean[policy] = pair(pool, config, 0).report["similarity"]["mean"]
     assert mean["similar"] > mean["random"] + 0.2
     assert mean["random"] > mean["dissimilar"] + 0.03
+
+
+def test_word_cosines_are_exact_and_of_rows_in_any_number():
+    """Idf of scikit-learn, 1 + ln((1 + n) / (1 + df)), over three texts; more comparisons than one block holds."""
+    texts = ["a b", "a c c", "!"]
+    a, b, c = 1 + np.log(4 / 3), 1 + np.log(4 / 2), 2 * (1 + np.log(4 / 2))
+    expected = a * a / np.hypot(a, b) / np.hypot(a, c)
+    first, second = np.array([0, 0, 0, 2] * 1500), np.array([1, 0, 2, 2] * 1500)
+    assert word_cosines(texts, first, second) == pytest.approx([expected, 1.0, 0.0, 0.0] * 1500)
+    none = np.zeros(0, np.int64)
+    assert len(word_cosines([], none, none)) == 0
+    assert word_cosines(["!", "?"], np.array([0]), np.array([1])).tolist() == [0.0]

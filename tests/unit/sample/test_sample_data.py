@@ -159,27 +159,6 @@ def test_the_instruction_alone_does_not_tell_the_winner(
     assert instruction_only_accuracy(random_fit, random_test) > 0.65  # the classifier sees a shortcut that is there
 
 
-@pytest.mark.slow
-def test_the_shortcut_classifier_agrees_with_scikit_learn(pools: dict[str, list[Answer]]) -> None:
-    linear_model = pytest.importorskip("sklearn.linear_model", reason="scikit-learn is not installed")
-    text = pytest.importorskip("sklearn.feature_extraction.text")
-    fit, test = (random_pairs(pools[split], 400, seed=1) for split in SPLITS)
-    bags = text.CountVectorizer(binary=True, token_pattern=r"\w+", ngram_range=(1, 2))
-    bags.fit([side.instruction for pair in fit for side in pair])
-    fit_x, test_x = (
-        (
-            bags.transform([p.winner.instruction for p in part]) - bags.transform([p.loser.instruction for p in part])
-        ).toarray()
-        for part in (fit, test)
-    )
-    model = linear_model.LogisticRegression(C=1.0, fit_intercept=False, max_iter=1000)
-    signs = torch.arange(len(fit)) % 2 * 2 - 1
-    model.fit(fit_x * signs[:, None].numpy(), signs.numpy())
-    margins = test_x @ model.coef_[0]
-    expected = float((margins > 1e-9).mean() + (abs(margins) <= 1e-9).mean() / 2)
-    assert instruction_only_accuracy(fit, test) == pytest.approx(expected, abs=0.01)
-
-
 def test_response_length_does_not_tell_the_winner(pairs: dict[str, list[Pair]]) -> None:
     for found in pairs.values():
         assert 0.45 <= longer_wins(found) <= 0.55

@@ -27,8 +27,9 @@ def ours(hidden_RD: torch.Tensor, weight_VD: torch.Tensor, targets_R: torch.Tens
 
 
 def measure(sizes: Sizes) -> Figures:
-    """Forward and backward. Peak memory is of all that is allocated on the way; the gradients that both must give are
-    counted in `with_gradients`. `frozen`: a head that is not trained (LoRA) gives none for its weight."""
+    """Memory and time of forward and backward. Peak memory is of all that is allocated on the way; the gradients that
+    both must give are counted in `with_gradients`. `frozen`: a head that is not trained (LoRA) gives none for its
+    weight."""
     rows, width, vocabulary = sizes.head
     dtype = getattr(torch, sizes.dtype)
     generator = torch.Generator().manual_seed(0)
@@ -73,7 +74,7 @@ def _check(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) ->
 
 
 def peak(work: Callable[[], object]) -> int:
-    """Most bytes that `work` holds at a time, beyond what was there before; its result is part of it."""
+    """Most bytes that `work` holds at a time beyond what was there before, its result included."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         kept = work()
     held = most = 0

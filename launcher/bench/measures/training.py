@@ -24,7 +24,8 @@ class GuardError(AssertionError):
 
 
 def one_process(sizes: Sizes) -> Figures:
-    """Reference not cached, at the batch size that suits TRL best; and what sharing instructions gains on top."""
+    """One process against TRL, reference not cached, at the batch size that suits TRL best; and what sharing
+    instructions gains on top."""
     folder, rows = _begin(sizes)
     setup = ours.ready(sizes, rows, folder)
     shared = ours.instructions_once(setup)
@@ -44,14 +45,14 @@ def instructions_once(setup: Setup, shared: Setup, sizes: Sizes) -> Figures:
 
 
 def cached(sizes: Sizes) -> Figures:
-    """Both sides look the reference up; what it cost to fill the caches is not counted on either."""
+    """One process against TRL, both with a cached reference; what it cost to fill the caches counts on neither side."""
     folder, rows = _begin(sizes)
     setup = ours.ready(sizes, rows, folder, reference={"mode": "cached"})
     return against_trl(setup, folder, sizes, "cached", sizes.trl_batches[0])
 
 
 def two_ranks(sizes: Sizes) -> Figures:
-    """Two ZeRO-3 ranks on both sides, reference not cached, CPU seconds of both ranks together."""
+    """Two ZeRO-3 ranks against TRL, reference not cached, CPU seconds of both ranks together."""
     folder, rows = _begin(sizes)
     setup = ours.ready(sizes, rows, folder, engine={"zero_stage": 3})
     return against_trl(setup, folder, sizes, "two_ranks", sizes.trl_batches[0])
@@ -79,7 +80,8 @@ def best_batch(setup: Setup, folder: Path, name: str, batches: Sequence[int]) ->
 
 
 def against_trl(setup: Setup, folder: Path, sizes: Sizes, name: str, batch: int) -> Figures:
-    """Steps of both in turns; the least of each."""
+    """The figures of steps of both arms in turns, the least of each. Raises GuardError where they compute other
+    things."""
     step = ours.Steps(setup)
     race = peer.race(setup, folder, step, batch, sizes.repetitions + 1)
     check(step, race)

@@ -17,7 +17,7 @@ from launcher.bench.sizes import Figures, Sizes
 
 PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "addmv", "mv", "dot", "linear", "_scaled_mm", "matmul"}
 RING = 4
-"""Operands of a shape take turns, so that not every one waits in the cache for its next use."""
+"""Tensors of each shape that take turns as operands: one alone would wait in the cache for its next use."""
 
 
 class Operand(NamedTuple):
@@ -30,7 +30,7 @@ class Operand(NamedTuple):
 
 
 class Recorder(TorchDispatchMode):
-    """The products of everything that runs inside, backward passes included, in order."""
+    """Records the products of everything that runs inside, backward passes included, in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ def _operand(value: Any) -> Any:
 
 
 class Replay:
-    """The recorded products alone, in the order of the step, on numbers of their own."""
+    """Does the recorded products alone, in the order of the step, on numbers of their own."""
 
     def __init__(self, calls: list[tuple[Any, Any, Any]]) -> None:
         rings: dict[Operand, Any] = {}
@@ -84,7 +84,7 @@ def _tensor(like: Operand) -> torch.Tensor:
 
 
 def flops(calls: list[tuple[Any, Any, Any]]) -> float:
-    """2 m n k of each product, from its last two operands."""
+    """FLOPs of the products: 2 m n k of each, from its last two operands."""
     total = 0.0
     for _, args, _ in calls:
         *_, left, right = [arg for arg in args if isinstance(arg, Operand)]
@@ -93,7 +93,7 @@ def flops(calls: list[tuple[Any, Any, Any]]) -> float:
 
 
 def measure(sizes: Sizes) -> Figures:
-    """A training step with a cached reference, and its products alone, in turns in one process."""
+    """Time of a training step with a cached reference and of its products alone, in turns in one process."""
     sizes.require_rows()
     connect()
     folder = Path(tempfile.mkdtemp())

@@ -21,8 +21,8 @@ RESPONSES = 4
 
 
 def measure(sizes: Sizes) -> Figures:
-    """Against one forward for each side of each comparison, by the same engine, plan and step; and with instructions
-    shared as well."""
+    """Items scored once against one forward for each side of each comparison, by the same engine, plan and step; and
+    with instructions shared as well."""
     sizes.require_rows()
     connect()
     setup = ours.ready(sizes, rankings(sizes), Path(tempfile.mkdtemp()), train={"sample_by": "group", "shuffle": True})

@@ -16,41 +16,42 @@ from jpo_dist.model.engine import connect
 from jpo_dist.train.loop import take_step
 from jpo_dist.train.setup import Setup
 from launcher.bench.sizes import Figures, Sizes
-from launcher.bench.synthetic import Shape, llama, ready
-from launcher.bench.traffic import ALL_GATHER, REDUCE_SCATTER, Traffic, watched
+from launcher.bench.synthetic import RunSize, llama, ready
+from launcher.bench.traffic import ALL_GATHER, REDUCE_SCATTER, TrafficCounter, watched
 
-SHAPE = Shape(64, 4, 256, 4, 2, 2048, comparisons=8, tokens=128, lengths=(24, 6, 8, 40))
+SMALL = RunSize(64, 4, 256, 4, 2, 2048, comparisons=8, tokens=128, lengths=(24, 6, 8, 40))
 FORWARD, BACKWARD, REFERENCE, OURS = "policy forward", "policy backward", "reference", ""
 
 
 def measure(sizes: Sizes) -> Figures:
-    """Theory: 1 P a forward and 1 P a backward pass, whatever the head is cut into; with a tied head its weight once
-    more in each. A live reference 1 P a step, a cached one none. One gather of scores a micro-step, none for metrics.
+    """What a step sends. Theory: 1 P a forward and 1 P a backward pass, whatever the head is cut into; with a tied head
+    its weight once more in each. A live reference 1 P a step, a cached one none. One gather of scores a micro-step,
+    none for metrics.
     """
     connect()
     found: Figures = {}
     for name, tied, mode in (("", False, "cached"), ("live_", False, "live"), ("tied_", True, "cached")):
         folder = Path(ranks.broadcast(tempfile.mkdtemp()))
-        found |= counted(sizes, SHAPE._replace(tied=tied), folder, f"collectives.{name}", mode)
+        found |= counted(sizes, SMALL._replace(tied=tied), folder, f"collectives.{name}", mode)
     return found
 
 
-def counted(sizes: Sizes, shape: Shape, folder: Path, name: str, mode: str) -> Figures:
-    """Of one step after the first, in which ZeRO-3 learns the order of the modules."""
-    size = parameters(shape)
+def counted(sizes: Sizes, run: RunSize, folder: Path, name: str, mode: str) -> Figures:
+    """The figures of one step after the first, in which ZeRO-3 learns the order of the modules."""
+    size = parameters(run)
     smallest = {"zero_stage": 3, "param_persistence_threshold": 0, "max_reuse_distance": 0, "prefetch_bucket_size": 0,
                 "max_live_parameters": size["layer"]}  # fmt: skip
-    setup = ready(sizes, shape, folder, mode, engine=smallest)
+    setup = ready(sizes, run, folder, mode, engine=smallest)
     take_step(setup, setup.plan.step(0))
     step = setup.plan.step(1)
-    with Traffic() as traffic:
+    with TrafficCounter() as traffic:
         _, meter = take_step(watched(setup, traffic), step)
         with traffic.labelled("metrics"):
             meter.table()
     return _figures(name, traffic, size, len(step.micro_steps), setup)
 
 
-def _figures(name: str, traffic: Traffic, size: dict[str, int], micro_steps: int, setup: Setup) -> Figures:
+def _figures(name: str, traffic: TrafficCounter, size: dict[str, int], micro_steps: int, setup: Setup) -> Figures:
     model: Any = setup.policy.module.model
     whole, tied = size["all"], bool(model.config.tie_word_embeddings)
     calls = lambda label: sum(n for (where, _), n in traffic.calls.items() if where == label)  # noqa: E731
@@ -68,8 +69,9 @@ def _figures(name: str, traffic: Traffic, size: dict[str, int], micro_steps: int
     }
 
 
-def parameters(shape: Shape) -> dict[str, int]:
+def parameters(run: RunSize) -> dict[str, int]:
+    """Elements of all weights, of the head, and of one layer."""
     with torch.device("meta"):
-        built: Any = LlamaForCausalLM(llama(shape))
+        built: Any = LlamaForCausalLM(llama(run))
     count = lambda module: sum(p.numel() for p in module.parameters())  # noqa: E731
     return {"all": count(built), "head": count(built.lm_head), "layer": count(built.model.layers[0])}

@@ -1,0 +1,49 @@
+"""What the one process that a person started does around the ranks of a run: its files, config.yaml, its MLflow run."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from jpo_dist.config.load import flatten, write
+from jpo_dist.config.run import JpoConfig
+from jpo_dist.run_dir import CONFIG, EXPORT
+from jpo_dist.tracking.writer import Status, replay, start_run
+
+logger = logging.getLogger(__name__)
+
+
+def is_wrong_input(error: Exception) -> bool:
+    """Whether not the run but what it was given is wrong: then trying again cannot help."""
+    return isinstance(error, ValueError | FileNotFoundError)
+
+
+@contextmanager
+def recorded(
+    config: JpoConfig, tags: Mapping[str, str], is_input: Callable[[Exception], bool] = is_wrong_input
+) -> Iterator[None]:
+    """Around the ranks of a run: opens its MLflow run and, whatever comes, sends the rest of it and its status.
+
+    A start that is refused, because `is_input(error)`, leaves the run that is in `run.dir` as it was.
+    """
+    run_dir = Path(config.run.dir)
+    if config.checkpoint.storage:  # a new machine goes on in the same MLflow run
+        from jpo_dist.checkpoint.store import restore_run_files
+
+        for name in restore_run_files(config.checkpoint.storage, run_dir):
+            logger.info("fetched %s from %s", name, config.checkpoint.storage)
+    resolved = run_dir / CONFIG
+    before = resolved.read_text(encoding="utf-8") if resolved.exists() else None
+    write(config, resolved)
+    start_run(config.tracking, config.run, flatten(config.model_dump(mode="json")), tags)
+    status: Status = "FAILED"
+    try:
+        yield
+        status = "FINISHED"
+    except Exception as error:
+        if before is not None and is_input(error):
+            resolved.write_text(before, encoding="utf-8")
+            status = "FINISHED" if (run_dir / EXPORT).exists() else "FAILED"
+        raise
+    finally:
+        replay(config.tracking, config.run, status)
