@@ -20,7 +20,7 @@ def epoch_order(count: int, seed: int | None, group_C: np.ndarray | None, epoch:
     return order_C[np.argsort(place_G[group_C[order_C]], kind="stable")]
 
 
-def groups(winners_C: np.ndarray, losers_C: np.ndarray) -> np.ndarray:
+def item_groups(winners_C: np.ndarray, losers_C: np.ndarray) -> np.ndarray:
     """The number of the group of each comparison, (C,): comparisons that hang together by their items are one."""
     group_C = np.zeros(len(winners_C), dtype=np.int64)
     for number, places in enumerate(connected(winners_C.tolist(), losers_C.tolist())):

@@ -11,8 +11,8 @@ from functools import cached_property, lru_cache, partial
 
 import numpy as np
 
-from jpo_dist.batches.micro_steps import NO_LIMIT, Room, Sizes, connected, micro_steps, spread
-from jpo_dist.batches.order import epoch_order, groups
+from jpo_dist.batches.micro_steps import NO_LIMIT, Limits, Sizes, connected, micro_steps, spread
+from jpo_dist.batches.order import epoch_order, item_groups
 from jpo_dist.batches.prepare import Prepared
 from jpo_dist.config.sections import TrainConfig
 
@@ -60,17 +60,17 @@ class Plan:
     shared_C: np.ndarray
     """Tokens of instruction that both items of a comparison begin with; zeros score everything."""
     lengths_N: np.ndarray
-    trunks_N2: np.ndarray | None
+    instructions_N2: np.ndarray | None
     """(number, length) of each item's instruction: a rank computes equal ones once. None: every item by itself."""
     order_of: Callable[[int], np.ndarray]
     """Epoch to the order of its comparisons."""
-    room: Room
+    limits: Limits
     comparisons_per_step: int
     num_steps: int
 
     @property
     def num_ranks(self) -> int:
-        return self.room.ranks
+        return self.limits.ranks
 
     @property
     def steps_per_epoch(self) -> int:
@@ -82,12 +82,12 @@ class Plan:
         chosen_C = self.order_of(epoch)[start : start + self.comparisons_per_step]
         items_U, ends = np.unique([self.winners_C[chosen_C], self.losers_C[chosen_C]], return_inverse=True)
         winners, losers = ends.reshape(2, -1).tolist()
-        trunks = ([], []) if self.trunks_N2 is None else self.trunks_N2[items_U].T.tolist()
-        sizes = Sizes(self.lengths_N[items_U].tolist(), *trunks)
+        instructions = ([], []) if self.instructions_N2 is None else self.instructions_N2[items_U].T.tolist()
+        sizes = Sizes(self.lengths_N[items_U].tolist(), *instructions)
         skips_U = _skips(winners, losers, self.shared_C[chosen_C], len(items_U))
         micros = []
-        for places in micro_steps(winners, losers, sizes, self.room):
-            by_rank = spread({end for p in places for end in (winners[p], losers[p])}, sizes, self.room)
+        for places in micro_steps(winners, losers, sizes, self.limits):
+            by_rank = spread({end for p in places for end in (winners[p], losers[p])}, sizes, self.limits)
             assert by_rank is not None, "micro_steps returned one that does not fit"
             row = {item: i for i, item in enumerate(item for mine in by_rank for item in mine)}
             micros.append(
@@ -118,7 +118,7 @@ def _skips(winners: list[int], losers: list[int], shared_C: np.ndarray, count: i
 
 
 def make_plan(dataset: Prepared, train: TrainConfig, num_ranks: int, quadratic: float = 0.0) -> Plan:
-    """The whole run on paper. `quadratic`: see Room.
+    """The whole run on paper. `quadratic`: see Limits.
 
     Raises ValueError when there is nothing to train on or a limit cannot hold the longest comparison.
     """
@@ -126,8 +126,8 @@ def make_plan(dataset: Prepared, train: TrainConfig, num_ranks: int, quadratic: 
     if not len(comparisons):
         raise ValueError("data.train has no comparisons left to train on")
     winners_C, losers_C = comparisons.winners_C, comparisons.losers_C
-    room = Room(num_ranks, train.tokens_per_micro_step, train.squares_per_micro_step or NO_LIMIT, quadratic)
-    for key, limit, power in (("tokens", room.tokens, 1), ("squares", room.squares, 2)):
+    limits = Limits(num_ranks, train.tokens_per_micro_step, train.squares_per_micro_step or NO_LIMIT, quadratic)
+    for key, limit, power in (("tokens", limits.tokens, 1), ("squares", limits.squares, 2)):
         longest = int((lengths_N[winners_C] ** power + lengths_N[losers_C] ** power).max())
         if longest > limit:
             raise ValueError(
@@ -136,16 +136,16 @@ def make_plan(dataset: Prepared, train: TrainConfig, num_ranks: int, quadratic: 
             )
     per_epoch = -(-len(comparisons) // train.comparisons_per_step)
     seed = train.seed if train.shuffle else None
-    group_C = groups(winners_C, losers_C) if train.sample_by == "group" else None
+    group_C = item_groups(winners_C, losers_C) if train.sample_by == "group" else None
     return Plan(
         winners_C=winners_C,
         losers_C=losers_C,
         weights_C=comparisons.weights_C,
         shared_C=dataset.shared_C,
         lengths_N=lengths_N,
-        trunks_N2=dataset.trunks_N2,
+        instructions_N2=dataset.instructions_N2,
         order_of=lru_cache(maxsize=2)(partial(epoch_order, len(comparisons), seed, group_C)),
-        room=room,
+        limits=limits,
         comparisons_per_step=train.comparisons_per_step,
         num_steps=train.max_steps or per_epoch * train.epochs,
     )

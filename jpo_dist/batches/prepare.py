@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from filelock import FileLock
 
-from jpo_dist.batches.shared_prefix import shared_prefixes, trunks
+from jpo_dist.batches.shared_prefix import shared_instructions, shared_prefixes
 from jpo_dist.batches.template import chat_template
 from jpo_dist.batches.tokenize import TokenizedItems, tokenize
 from jpo_dist.config.sections import DataConfig, TrainConfig
@@ -30,20 +30,20 @@ class Prepared(NamedTuple):
     shared_C: np.ndarray
     """Leading tokens of each comparison that need no score, see plan.Plan."""
     skipped: dict[Literal["tie", "over-long"], int]
-    trunks_N2: np.ndarray | None = None
+    instructions_N2: np.ndarray | None = None
     """Instructions that are computed once, see plan.Plan."""
 
     @classmethod
     def of_lengths(cls, comparisons: ComparisonSet, lengths_N: np.ndarray, **known: np.ndarray | None) -> "Prepared":
-        """Items of these lengths and unknown tokens: enough to plan with. `known`: shared_C, trunks_N2."""
+        """Items of these lengths and unknown tokens: enough to plan with. `known`: shared_C, instructions_N2."""
         offsets = np.concatenate([[0], np.cumsum(lengths_N)]).astype(np.int64)
         tokens = TokenizedItems(np.zeros(int(offsets[-1]), np.int32), offsets, np.ones(len(lengths_N), np.int64))
-        nothing = {"shared_C": np.zeros(len(comparisons), dtype=np.int64), "trunks_N2": None}
+        nothing = {"shared_C": np.zeros(len(comparisons), dtype=np.int64), "instructions_N2": None}
         return cls(comparisons, tokens, skipped={"tie": 0, "over-long": 0}, **(nothing | known))
 
-    def trunks_of(self, items_n: np.ndarray) -> np.ndarray | None:
+    def instructions_of(self, items_n: np.ndarray) -> np.ndarray | None:
         """Numbers of the items' instructions, (n,); None where each item is computed by itself."""
-        return None if self.trunks_N2 is None else self.trunks_N2[items_n, 0]
+        return None if self.instructions_N2 is None else self.instructions_N2[items_n, 0]
 
 
 def prepare(tokenizer: Any, everything: ComparisonSet, data: DataConfig, train: TrainConfig) -> Prepared:
@@ -67,8 +67,8 @@ def prepare(tokenizer: Any, everything: ComparisonSet, data: DataConfig, train: 
     winners_C, losers_C = comparisons.winners_C, comparisons.losers_C
     nothing = np.zeros(len(comparisons), dtype=np.int64)
     shared_C = nothing if train.score_shared_prefix else shared_prefixes(tokens, winners_C, losers_C)
-    trunks_N2 = trunks(tokens) if train.share_instructions else None
-    return Prepared(comparisons, tokens, shared_C, {"tie": ties, "over-long": int(bad_C.sum())}, trunks_N2)
+    instructions_N2 = shared_instructions(tokens) if train.share_instructions else None
+    return Prepared(comparisons, tokens, shared_C, {"tie": ties, "over-long": int(bad_C.sum())}, instructions_N2)
 
 
 def tokens_of(tokenizer: Any, comparisons: ComparisonSet, data: DataConfig) -> TokenizedItems:

@@ -23,19 +23,19 @@ def shared_prefixes(tokens: TokenizedItems, winners_C: np.ndarray, losers_C: np.
         winners, losers = winners_C[part], losers_C[part]
         most = np.minimum(tokens.instruction_lengths_N[winners], tokens.instruction_lengths_N[losers])
         ends = np.cumsum(most)
-        step = np.arange(ends[-1]) - np.repeat(ends - most, most)
-        first, second = (np.repeat(tokens.offsets[rows], most) + step for rows in (winners, losers))
+        offset = np.arange(ends[-1]) - np.repeat(ends - most, most)
+        first, second = (np.repeat(tokens.offsets[rows], most) + offset for rows in (winners, losers))
         parted = np.flatnonzero(tokens.ids_T[first] != tokens.ids_T[second])
         # The first parting place of each comparison, where it has one before its instruction ends.
         owner = np.searchsorted(ends, parted, side="right")
         where, first_of = np.unique(owner, return_index=True)
         shared = most.copy()
-        shared[where] = step[parted[first_of]]
+        shared[where] = offset[parted[first_of]]
         shared_C[part] = shared
     return shared_C
 
 
-def trunks(tokens: TokenizedItems) -> np.ndarray:
+def shared_instructions(tokens: TokenizedItems) -> np.ndarray:
     """(number, length) of each item's instruction, (N, 2): equal tokens, equal number."""
     numbers: dict[bytes, int] = {}
     lengths = tokens.instruction_lengths_N

@@ -57,7 +57,7 @@ def _eos(tokenizer: Any) -> tuple[int, ...]:
     return (tokenizer.eos_token_id,)
 
 
-def instruction_text(tokenizer: Any, template: Template, instruction: tuple[Message, ...]) -> str:
+def instruction_prefix(tokenizer: Any, template: Template, instruction: tuple[Message, ...]) -> str:
     """The text up to the first character of the response."""
     if template.text == CHAT:
         turns = [message._asdict() for message in instruction]

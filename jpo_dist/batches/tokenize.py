@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from jpo_dist.batches.template import Template, instruction_text, make_template
+from jpo_dist.batches.template import Template, instruction_prefix, make_template
 from jpo_dist.config.sections import TokensConfig
 from jpo_dist.records.comparisons import Item
 
@@ -65,7 +65,7 @@ class TokenizedItems:
 
 def encode_instructions(tokenizer: Any, template: Template, items: Iterable[Item]) -> list[list[int]]:
     """Ids up to the response, with exactly one BOS (none where the tokenizer has none)."""
-    texts = [instruction_text(tokenizer, template, item.instruction) for item in items]
+    texts = [instruction_prefix(tokenizer, template, item.instruction) for item in items]
     bos = tokenizer.bos_token_id
     encoded = _encode(tokenizer, texts)
     if bos is None:

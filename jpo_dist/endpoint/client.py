@@ -53,7 +53,9 @@ class _TryAgain(Exception):
         self.reason, self.wait_s = reason, wait_s
 
 
-class Reply(NamedTuple):
+class Completion(NamedTuple):
+    """What one request brought; `estimated`: the server did not count its tokens."""
+
     text: str
     input_tokens: int
     output_tokens: int
@@ -76,7 +78,7 @@ class Endpoint:
             api_key=self._key or "none", base_url=config.base_url, timeout=config.timeout_s, max_retries=0
         )
 
-    def ask(self, body: Mapping[str, Any]) -> Reply:
+    def ask(self, body: Mapping[str, Any]) -> Completion:
         """Raises QuestionFailed, EndpointRefused, EndpointDown, or Stopped."""
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_TryAgain),
@@ -93,7 +95,7 @@ class Endpoint:
     def close(self) -> None:
         self._client.close()
 
-    def _try(self, body: Mapping[str, Any]) -> Reply:
+    def _try(self, body: Mapping[str, Any]) -> Completion:
         self._sleep(self._not_before - time.monotonic())  # one 429 holds back all threads
         try:
             response = self._client.chat.completions.create(**body)
@@ -191,7 +193,7 @@ def read_key(config: EndpointConfig) -> str | None:
     return key
 
 
-def _read(response: Any, body: Mapping[str, Any]) -> Reply | None:
+def _read(response: Any, body: Mapping[str, Any]) -> Completion | None:
     """The client lets almost any JSON through. None: not a chat completion."""
     try:
         message = response.choices[0].message
@@ -206,10 +208,10 @@ def _read(response: Any, body: Mapping[str, Any]) -> Reply | None:
     usage = getattr(response, "usage", None)
     counts = [getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
     if all(isinstance(count, int) and count >= 0 for count in counts):
-        return Reply(text, counts[0] or 0, counts[1] or 0, estimated=False)
+        return Completion(text, counts[0] or 0, counts[1] or 0, estimated=False)
     asked = len(json.dumps(body["messages"], ensure_ascii=False).encode("utf-8", "surrogatepass"))
     said = len(text.encode("utf-8", "surrogatepass"))
-    return Reply(text, -(-asked // _BYTES_PER_TOKEN), -(-said // _BYTES_PER_TOKEN), estimated=True)
+    return Completion(text, -(-asked // _BYTES_PER_TOKEN), -(-said // _BYTES_PER_TOKEN), estimated=True)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

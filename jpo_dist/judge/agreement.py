@@ -16,7 +16,7 @@ import numpy as np
 ONE_ANSWER = "every answer is the same, so agreement by chance is certain too and kappa is 0/0"
 
 
-class Answer(NamedTuple):
+class Judgment(NamedTuple):
     """What one annotator said about one unit. An annotator has at most one answer to a unit."""
 
     annotator: str
@@ -24,7 +24,7 @@ class Answer(NamedTuple):
     answer: str
 
 
-def agreement(answers: Iterable[Answer]) -> dict[str, Any]:
+def agreement(answers: Iterable[Judgment]) -> dict[str, Any]:
     """One JSON-able object about all units with two answers or more.
 
     - `units`, `shared`: units with an answer, and those with several; `annotators`: how many people answered.
@@ -49,7 +49,7 @@ def agreement(answers: Iterable[Answer]) -> dict[str, Any]:
     }
 
 
-def _by_unit(answers: Iterable[Answer]) -> dict[Hashable, dict[str, str]]:
+def _by_unit(answers: Iterable[Judgment]) -> dict[Hashable, dict[str, str]]:
     by_unit: dict[Hashable, dict[str, str]] = defaultdict(dict)
     for annotator, unit, answer in answers:
         if annotator in by_unit[unit]:

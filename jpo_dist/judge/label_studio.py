@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
-from jpo_dist.judge.agreement import Answer, agreement
+from jpo_dist.judge.agreement import Judgment, agreement
 from jpo_dist.judge.verdict import in_shown_order
 from jpo_dist.records.comparisons import CONDITIONAL, JOINT, Comparison, Item, Message, digest
 from jpo_dist.records.text import HEADED, as_text
@@ -154,7 +154,7 @@ def read(export: list[dict[str, Any]]) -> tuple[list[Comparison], dict[str, Any]
         source, who = str(annotation.task.get("source", "")), annotation.annotator
         comparisons.append(Comparison(winner, loser, source=source, tie=answer == TIE, origin="judged", annotator=who))
         if who is not None:
-            answers.append(Answer(who, _key(annotation.task), answer))
+            answers.append(Judgment(who, _key(annotation.task), answer))
     every, answered = {_key(_data_of(row)) for row in export}, {_key(annotation.task) for annotation in found}
     num_ties = sum(c.tie for c in comparisons)
     return comparisons, {

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from jpo_dist.evaluate.constraints import KINDS, Constraint, instruction_text
+from jpo_dist.evaluate.constraints import KINDS, Constraint, instruction_with
 from jpo_dist.sample.card import card
-from jpo_dist.sample.pairs import BLOCK, answers, pair
+from jpo_dist.sample.pairs import BLOCK, pair, usable_responses
 
 TOPICS = {
     "train": """breakfast, rain, bicycles, cats, gardening, sleep, coffee, swimming, books, bread, the moon, trains,
@@ -93,7 +93,7 @@ def compose(seed: int) -> list[Instruction]:
                 # Asked in capitals for small letters, this model practically never obeys.
                 request = request.lower() if "lower_case" in kinds else request
                 made.append(
-                    Instruction(split, topic, instruction_text(request, constraints, draw.randrange(2)), constraints)
+                    Instruction(split, topic, instruction_with(request, constraints, draw.randrange(2)), constraints)
                 )
     draw.shuffle(made)
     return made
@@ -185,7 +185,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def write_set(rows: list[dict[str, Any]], folder: Path, seed: int) -> None:
     """Everything that is made from the sampled responses: comparisons, evaluation instructions, card."""
     folder.mkdir(parents=True, exist_ok=True)
-    pools = {split: answers(row for row in rows if row["split"] == split) for split in SIZES}
+    pools = {split: usable_responses(row for row in rows if row["split"] == split) for split in SIZES}
     pairs = {split: pair(pools[split], *SIZES[split], seed) for split in SIZES}
     for split, found in pairs.items():
         write_rows(folder / f"{split}.jsonl", (comparison.as_row() for comparison in found))

@@ -89,4 +89,4 @@ def random_comparisons(shape: Shape) -> Prepared:
     ids_T[offsets[:-1]], ids_T[offsets[1:] - 1] = 0, 1
     tokens = TokenizedItems(ids_T, offsets, lengths_N // 2)
     graph = balance.comparisons(np.arange(count), np.arange(count, 2 * count))
-    return Prepared(graph, tokens, np.zeros(count, np.int64), trunks_N2=None, skipped={"tie": 0, "over-long": 0})
+    return Prepared(graph, tokens, np.zeros(count, np.int64), instructions_N2=None, skipped={"tie": 0, "over-long": 0})
