@@ -1,4 +1,4 @@
-"""Comparisons of a step into micro-steps, and the items of a micro-step onto ranks.
+"""The micro-steps of a step: which comparisons make one, and which rank scores which of its items.
 
 Legend: W ranks. Here items are numbered within the step and everything is a Python list: a step is some dozens of
 items, and for so few an array operation costs more than the loop it replaces.
@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 NO_LIMIT = 2**62
 REFUSALS = 256
-"""So often a micro-step that is nearly full is tried in vain, then it is closed: a step of thousands of comparisons
-would deal out its items millions of times. Steps of fewer comparisons never get there."""
+"""A micro-step is closed when so many groups did not fit into it: otherwise a step of thousands of comparisons would
+deal out its items millions of times. Steps of fewer comparisons never get there."""
 
 
 class Limits(NamedTuple):
-    """What one micro-step can hold, and what attention costs."""
+    """What one micro-step may hold, and what attention costs."""
 
     ranks: int
     tokens: int
@@ -24,21 +24,22 @@ class Limits(NamedTuple):
     squares: int
     """Most sum of squared item lengths on a rank: what attention costs grows with it."""
     quadratic: float
-    """What attention adds to the cost of a token for each token of its item; see `policy.attention_share`."""
+    """What attention adds to the cost of a token for each token of its item; see `model.load.attention_share`."""
 
     def cost(self, tokens: int, squares: int) -> float:
-        """In tokens of an item without attention; never less than `tokens`."""
+        """The cost of so many tokens with this sum of squared lengths, in tokens that need no attention."""
         return tokens + self.quadratic * squares
 
 
 class Sizes(NamedTuple):
-    """Of the items of a step, in tokens."""
+    """What the items of a step take, in tokens."""
 
     lengths: Sequence[int]
     instructions: Sequence[int]
     """Items with the same number have the same instruction, computed once for those on one rank. Empty: every item
     stands alone."""
     instruction_lengths: Sequence[int]
+    """Tokens of each item's instruction; empty where `instructions` is."""
 
 
 class _Unit(NamedTuple):
@@ -67,7 +68,7 @@ def _units(items: Iterable[int], sizes: Sizes) -> list[_Unit]:
 
 
 def connected(winners: Sequence[int], losers: Sequence[int]) -> list[list[int]]:
-    """Places of the comparisons that hang together by their items, so that each item is scored once."""
+    """Places of the comparisons in groups that share items, directly or through others: each item is scored once."""
     root: dict[int, int] = {}
 
     def find(item: int) -> int:
@@ -85,7 +86,10 @@ def connected(winners: Sequence[int], losers: Sequence[int]) -> list[list[int]]:
 
 
 def spread(items: Iterable[int], sizes: Sizes, limits: Limits) -> list[list[int]] | None:
-    """Costliest first, each to the rank with the least cost so far; None if a rank is then over a limit."""
+    """The items of each rank: costliest first, each to the rank with the least cost so far.
+
+    None if a rank is then over a limit.
+    """
     by_rank: list[list[int]] = [[] for _ in range(limits.ranks)]
     tokens, squares = [0] * limits.ranks, [0] * limits.ranks
     least = [(0.0, rank) for rank in range(limits.ranks)]
@@ -109,7 +113,7 @@ class _Part:
     tokens: int
     cost: float
     costliest: float
-    """Of its units."""
+    """The highest cost of one of its units."""
     refusals: int = 0
 
     def add(self, other: "_Part") -> None:
@@ -174,8 +178,11 @@ def _cut(places: list[int], ends: list[tuple[int, int]], sizes: Sizes, limits: L
 
 
 def _fit_together(a: _Part, b: _Part, sizes: Sizes, limits: Limits) -> bool:
-    """As `_fits` of their items, decided by sums where these decide: dealing the items out anew for each pair of parts
-    would make a step of many comparisons quadratic."""
+    """Whether the items of both fit into one micro-step.
+
+    Sums decide where they can: dealing the items out anew for each pair of parts would make a step of many comparisons
+    quadratic.
+    """
     if a.tokens + b.tokens > limits.ranks * limits.tokens:
         return False
     # Costliest first to the least loaded leaves no rank more than an even share and one unit (Graham, 1969).

@@ -1,8 +1,9 @@
-"""Which comparisons make a step, and which rank scores which item in which micro-step.
+"""The plan of a run: which comparisons make a step, and which rank scores which item in which micro-step.
 
-Legend: C comparisons, N items, W ranks, U items of one step. A pure function of (comparisons, lengths, seed, budget,
-ranks): no state, no communication, the same on every rank. The comparisons of a step and their order do not depend on
-W or the budget; only how their items are spread does, and that changes speed and memory, never the gradient.
+Legend: C comparisons, N items, W ranks, U items of one step. The plan is a pure function of (comparisons, lengths,
+seed, budget, ranks): no state, no communication, the same on every rank. The comparisons of a step and their order
+depend neither on W nor on the budget; only how their items are spread does. That changes speed and memory, never the
+gradient.
 """
 
 from collections.abc import Callable, Iterator
@@ -77,6 +78,10 @@ class Plan:
         return -(-len(self.winners_C) // self.comparisons_per_step)
 
     def step(self, index: int) -> Step:
+        """The step number `index`, counted from 0 over all epochs: its comparisons, and what each rank scores.
+
+        Steps beyond an epoch's last go on in the next epoch's order; the last one of an epoch may be smaller.
+        """
         epoch, position = divmod(index, self.steps_per_epoch)
         start = position * self.comparisons_per_step
         chosen_C = self.order_of(epoch)[start : start + self.comparisons_per_step]
@@ -102,13 +107,17 @@ class Plan:
         return Step(index, epoch, chosen_C, float(self.weights_C[chosen_C].sum()), tuple(micros))
 
     def steps(self, start: int = 0) -> Iterator[Step]:
+        """The steps from `start` to the end of the run, each made when it is asked for."""
         for index in range(start, self.num_steps):
             yield self.step(index)
 
 
 def _skips(winners: list[int], losers: list[int], shared_C: np.ndarray, count: int) -> np.ndarray:
-    """(U,) tokens that need no score. One number for all items that hang together: a token must be left out on both
-    sides of a comparison or on none, and each item has one score for all its comparisons."""
+    """(U,) leading tokens of each item that need no score.
+
+    Items that comparisons connect have one number: a token must be left out on both sides of a comparison or on none,
+    and each item has one score for all its comparisons.
+    """
     skips_U = np.zeros(count, dtype=np.int64)
     for places in connected(winners, losers):
         least = shared_C[places].min()
@@ -118,7 +127,7 @@ def _skips(winners: list[int], losers: list[int], shared_C: np.ndarray, count: i
 
 
 def make_plan(dataset: Prepared, train: TrainConfig, num_ranks: int, quadratic: float = 0.0) -> Plan:
-    """The whole run on paper. `quadratic`: see Limits.
+    """The plan of the whole run. `quadratic`: see Limits.
 
     Raises ValueError when there is nothing to train on or a limit cannot hold the longest comparison.
     """

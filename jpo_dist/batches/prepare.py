@@ -1,4 +1,4 @@
-"""A comparison set made ready to be planned: tokens, what is left out, what its items have in common."""
+"""From a comparison set to what a plan needs: tokens, what is left out, and what its items have in common."""
 
 import json
 from pathlib import Path
@@ -47,8 +47,10 @@ class Prepared(NamedTuple):
 
 
 def prepare(tokenizer: Any, everything: ComparisonSet, data: DataConfig, train: TrainConfig) -> Prepared:
-    """Drop ties, which none of the losses can use, and tokenize; drop the comparisons that have an over-long item and
-    count them, or raise OverLongError."""
+    """Tokenize a set and leave out what cannot be trained on: ties, which no loss uses, and over-long items.
+
+    Comparisons with an over-long item are counted, or, with data.over_long=error, raise OverLongError.
+    """
     ties = int(everything.is_tie_C.sum())
     comparisons = everything.subset(~everything.is_tie_C) if ties else everything
     tokens = tokens_of(tokenizer, comparisons, data)
@@ -72,7 +74,7 @@ def prepare(tokenizer: Any, everything: ComparisonSet, data: DataConfig, train: 
 
 
 def tokens_of(tokenizer: Any, comparisons: ComparisonSet, data: DataConfig) -> TokenizedItems:
-    """Tokens of all items. Those of a large set are made once on each host, then memory-mapped by all its ranks."""
+    """Tokens of all items. A large set is encoded once on each host, then memory-mapped by all its ranks."""
     if comparisons.num_items < KEPT_FROM or not tokenizer.is_fast:
         return tokenize(tokenizer, comparisons.all_items(), data)
     template = chat_template(tokenizer) if data.template == "chat" else data.template

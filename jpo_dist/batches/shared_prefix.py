@@ -1,5 +1,7 @@
-"""What items have in common: leading tokens of both sides of a comparison, which cancel in its margin in value and in
-gradient and need no score; whole instructions, which need to be computed once only.
+"""What items have in common, and so need not be computed twice.
+
+The leading tokens of both sides of a comparison cancel in its margin, in value and in gradient: they need no score. A
+whole instruction that several items have needs to be computed once only.
 
 Legend: N items, C comparisons.
 """
@@ -14,8 +16,8 @@ _AT_A_TIME = 65536
 def shared_prefixes(tokens: TokenizedItems, winners_C: np.ndarray, losers_C: np.ndarray) -> np.ndarray:
     """Length of the instruction tokens (BOS and template among them) that winner and loser begin with, (C,).
 
-    Of token ids, not of text: a text prefix can end inside a token. Responses are left alone, so that log-probs of
-    whole responses stay known.
+    Token ids are compared, not text: a text prefix can end inside a token. Responses are left alone, so that log-probs
+    of whole responses stay known.
     """
     shared_C = np.zeros(len(winners_C), dtype=np.int64)
     for start in range(0, len(winners_C), _AT_A_TIME):

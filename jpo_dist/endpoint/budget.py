@@ -1,4 +1,4 @@
-"""What replies cost, and when to stop."""
+"""A budget: what replies cost, and when to stop asking."""
 
 import threading
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from jpo_dist.endpoint.replies import Reply
 
 
 class Spent(NamedTuple):
-    """Of a set of replies; `cost` in the currency of the prices."""
+    """What a set of replies took; `cost` in the currency of the prices."""
 
     requests: int
     tokens: int
@@ -17,10 +17,12 @@ class Spent(NamedTuple):
 
 
 def cost_of(reply: Reply, config: EndpointConfig) -> float:
+    """The cost of one reply; prices are those of a million tokens."""
     return (reply.input_tokens * config.input_price + reply.output_tokens * config.output_price) / 1e6
 
 
 def spent_on(replies: Iterable[Reply], config: EndpointConfig) -> Spent:
+    """The sums over some replies."""
     kept = list(replies)
     tokens = sum(a.input_tokens + a.output_tokens for a in kept)
     return Spent(len(kept), tokens, sum(cost_of(a, config) for a in kept))
@@ -32,13 +34,13 @@ def largest_of(*each: Spent) -> Spent:
 
 
 def reached(limits: BudgetConfig, spent: Spent) -> str | None:
-    """Name of a limit that nothing is left of."""
+    """The name of a limit of which nothing is left; None while something is left of all."""
     pairs = zip(limits.model_dump().items(), spent, strict=True)
     return next((f"budget.{name}" for (name, limit), used in pairs if limit is not None and used >= limit), None)
 
 
 def left_of(limits: BudgetConfig, spent: Spent) -> BudgetConfig | None:
-    """None: nothing is left."""
+    """What is left of every limit; None when nothing is left of one."""
     rest = {
         name: limit - used
         for (name, limit), used in zip(limits.model_dump().items(), spent, strict=True)
@@ -48,8 +50,10 @@ def left_of(limits: BudgetConfig, spent: Spent) -> BudgetConfig | None:
 
 
 class Budget:
-    """Lets requests begin as long as those under way and this one cannot lead over a limit, taking each for as large
-    as the largest reply so far. So a limit is exceeded only by what replies turn out larger than all before them.
+    """Lets requests begin while those under way and the next one stay within the limits. For many threads.
+
+    Each is taken for as large as the largest reply so far: a limit is exceeded only by as much as replies turn out
+    larger than all before them.
     """
 
     def __init__(self, limits: BudgetConfig, config: EndpointConfig, largest: Spent) -> None:

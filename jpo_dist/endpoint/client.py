@@ -24,7 +24,7 @@ except ModuleNotFoundError as error:
 from jpo_dist.endpoint.config import EndpointConfig
 from jpo_dist.redact import redact
 
-# Of a reply whose server does not count: bytes per token, a little below what English text has.
+# For a reply whose server does not count: bytes per token, a little below what English text has.
 _BYTES_PER_TOKEN = 3
 _FIRST_WAIT_S = 0.5
 
@@ -63,7 +63,7 @@ class Completion(NamedTuple):
 
 
 class Endpoint:
-    """Asks, waits and tries again. For many threads; `stop` ends every wait at once."""
+    """A server that is asked, waited for and tried again. For many threads; `stop` ends every wait at once."""
 
     def __init__(self, config: EndpointConfig, stop: threading.Event) -> None:
         """Raises EndpointRefused when the key is not where the config says."""
@@ -79,7 +79,7 @@ class Endpoint:
         )
 
     def ask(self, body: Mapping[str, Any]) -> Completion:
-        """Raises QuestionFailed, EndpointRefused, EndpointDown, or Stopped."""
+        """The reply to one request. Raises QuestionFailed, EndpointRefused, EndpointDown, or Stopped."""
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_TryAgain),
             stop=tenacity.stop_after_attempt(self.config.max_retries + 1),
@@ -172,7 +172,7 @@ class Endpoint:
 
 
 def read_key(config: EndpointConfig) -> str | None:
-    """None: this server wants no key. Raises EndpointRefused."""
+    """The key from the file or variable that the config names; None: this server wants none. Raises EndpointRefused."""
     if config.key_file is not None:
         try:
             key = Path(config.key_file).expanduser().read_text(encoding="utf-8").strip()
@@ -194,7 +194,7 @@ def read_key(config: EndpointConfig) -> str | None:
 
 
 def _read(response: Any, body: Mapping[str, Any]) -> Completion | None:
-    """The client lets almost any JSON through. None: not a chat completion."""
+    """The completion in a response; None where it is none, since the client lets almost any JSON through."""
     try:
         message = response.choices[0].message
         text = message.content

@@ -31,7 +31,7 @@ class Reply(NamedTuple):
 
 
 class Replies:
-    """All replies of a folder, by key; and one more file for those that come now. For many threads."""
+    """All replies of a folder, by key; those that come now go into one more file. For many threads."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -54,6 +54,7 @@ class Replies:
             self.repeated[reply.key] += 1
 
     def get(self, key: str) -> Reply | None:
+        """The reply to the request with this key; None where there is none yet."""
         return self._by_key.get(key)
 
     def __len__(self) -> int:

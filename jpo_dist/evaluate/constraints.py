@@ -56,6 +56,8 @@ def _is_object_with(response: str, keys: tuple[str, ...]) -> bool:
 
 
 class Kind(NamedTuple):
+    """One kind of constraint."""
+
     argument: str | None
     """Name of the one argument: `n` (a count of at least 1), `word`, `keys`, or None."""
     wordings: tuple[str, ...]
@@ -170,6 +172,7 @@ class Constraint:
         return made
 
     def as_json(self) -> dict[str, Any]:
+        """The JSON form, which `of` reads."""
         name = KINDS[self.kind].argument
         argument = list(self.argument) if isinstance(self.argument, tuple) else self.argument
         return {"kind": self.kind} | ({name: argument} if name else {})

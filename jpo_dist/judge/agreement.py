@@ -28,7 +28,7 @@ def agreement(answers: Iterable[Judgment]) -> dict[str, Any]:
     """One JSON-able object about all units with two answers or more.
 
     - `units`, `shared`: units with an answer, and those with several; `annotators`: how many people answered.
-    - `raw`: of all pairs of answers to one unit, the share that is equal; None without such a pair.
+    - `raw`: the share of all pairs of answers to one unit that are equal; None without such a pair.
     - `cohen`: for each two annotators with shared units `annotators`, `units`, `raw`, `kappa`.
     - `fleiss`: for each number of answers a unit has, `answers`, `units`, `kappa`; the formula needs that number equal.
 
@@ -75,7 +75,7 @@ def _cohen(shared: list[dict[str, str]]) -> list[dict[str, Any]]:
 
 
 def cohen_kappa(first: list[str], second: list[str]) -> dict[str, Any]:
-    """Of two annotators over the units both answered, in the same order."""
+    """Cohen's kappa of two annotators over the units that both answered, in the same order."""
     if len({*first, *second}) == 1:
         return {"kappa": None, "why": ONE_ANSWER}
     try:
@@ -96,7 +96,7 @@ def _fleiss(shared: list[dict[str, str]], categories: list[str]) -> list[dict[st
 
 
 def fleiss_kappa(counts_UK: np.ndarray) -> dict[str, Any]:
-    """`counts_UK[u, k]`: how many annotators gave unit u the answer k; every row has the same sum."""
+    """Fleiss' kappa. `counts_UK[u, k]`: how many annotators gave unit u the answer k; every row has the same sum."""
     if np.count_nonzero(counts_UK.sum(axis=0)) == 1:
         return {"kappa": None, "why": ONE_ANSWER}
     try:

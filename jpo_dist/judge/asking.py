@@ -1,7 +1,7 @@
 """Putting questions to the endpoint: many at a time, within a budget, none twice.
 
-The unit is a question (a prompt). Questions of one call differ, so that no two threads or tasks ever ask the same; an
-answer is on the disk before it counts.
+A question is a prompt. Questions of one call differ, so that no two threads or tasks ever ask the same; a reply is on
+the disk before it counts.
 """
 
 import json
@@ -44,10 +44,10 @@ def letter_of(prompt: str, replies: Replies, config: EndpointConfig, again: str)
 
 @dataclass
 class Asked:
-    """What became of a call."""
+    """What became of the questions of a call."""
 
     failed: dict[str, str] = field(default_factory=dict)
-    """Reason by prompt."""
+    """Reasons why no reply came, by prompt."""
     tries: Counter[str] = field(default_factory=Counter)
     exhausted: str | None = None
     """The limit that left questions unasked."""
@@ -56,9 +56,10 @@ class Asked:
 def ask_all(
     prompts: Sequence[str], config: JudgeConfig, folder: Path, limits: BudgetConfig, largest: Spent, threads: int
 ) -> Asked:
-    """Ask what the folder has no answer to. `limits` are those of this call alone.
+    """Ask the prompts to which the folder has no reply, by so many `threads`.
 
-    Raises EndpointRefused or EndpointDown, after the answers under way are on the disk.
+    `limits` are those of this call alone; `largest` is what the largest reply so far took. Raises EndpointRefused or
+    EndpointDown, after the replies under way are on the disk.
     """
     from jpo_dist.endpoint.client import Endpoint
 
@@ -83,7 +84,7 @@ def ask_all(
 
 
 class _Asker:
-    """What the threads of one call share."""
+    """The state that the threads of one call share."""
 
     def __init__(
         self, config: JudgeConfig, replies: Replies, endpoint: Any, budget: Budget, stop: threading.Event, total: int

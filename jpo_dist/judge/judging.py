@@ -2,7 +2,7 @@
 
 The rule, for a model: shown (x, y) and then (y, x), it must name the same item twice. The same letter twice is a tie:
 the place decided. A reply without a label is asked for again, a few times, and never guessed. Verdicts are a function
-of the answers on disk and of nothing else, so that it does not matter which run, thread or task got them.
+of the replies on disk and of nothing else, so that it does not matter which run, thread or task got them.
 """
 
 import json
@@ -30,9 +30,9 @@ from jpo_dist.records.folder import write_set
 def judge(
     candidates: Sequence[Candidate], config: JudgeConfig, folder: Path, spread: Spread = here, tasks: int = 1
 ) -> tuple[list[Judged], dict[str, Any]]:
-    """Verdicts in the order of the candidates, and the report (see judge_report).
+    """Verdicts in the order of the candidates, and the report (see jpo_dist.judge.report).
 
-    `folder` keeps the answers of a model: naming it again asks only what it lacks. `spread` runs up to `tasks` shards
+    `folder` keeps the replies of a model: naming it again asks only what it lacks. `spread` runs up to `tasks` shards
     at once; the result does not depend on it. Raises ValueError for a candidate whose two items are equal, JudgeError,
     EndpointRefused or EndpointDown.
     """
@@ -91,7 +91,7 @@ def _replies_to(prompt: str, replies: Replies, config: JudgeConfig, prompts: Pro
 
 
 def usage(used: Sequence[Reply], config: JudgeConfig) -> dict[str, Any]:
-    """What the answers behind these verdicts took: the same in every run that ends with the same verdicts."""
+    """What the replies behind these verdicts took: the same in every run that ends with the same verdicts."""
     spent = spent_on(used, config.endpoint)
     return {
         "answers": spent.requests,

@@ -87,7 +87,7 @@ class Comparison:
     tie: bool = False
     """Neither is better; `winner` is then just the first of the two."""
     confidence: float | None = None
-    """Of whoever judged, above 0 and at most 1, where the source tells."""
+    """How sure whoever judged was, above 0 and at most 1; None where the source does not tell."""
     origin: Origin = "stated"
     pairing: str | None = None
     """The pairing policy that brought the two items together, where none of the sources did."""
@@ -99,7 +99,7 @@ class Comparison:
 
 
 class Rating(NamedTuple):
-    """A score of one item, higher is better, NaN: not known. Only scores of one `scale` (a source) may be compared."""
+    """A score of one item: higher is better, NaN is unknown. Only scores of one `scale` (a source) may be compared."""
 
     item: Item
     score: float
@@ -170,7 +170,7 @@ class ComparisonSet:
         return self.comparisons["tie"].to_numpy()
 
     def all_items(self) -> list[Item]:
-        """In row order. Row by row, slicing the table would cost a hundred times as much."""
+        """The items in row order, all at once: slicing the table row by row would cost a hundred times as much."""
         records = self.items.select(["instruction", "response"]).to_pylist()
         return [Item(tuple(Message(**turn) for turn in r["instruction"]), r["response"]) for r in records]
 
@@ -207,7 +207,7 @@ def restated(built: ComparisonSet) -> Restated:
 
 
 def comparisons_of(built: ComparisonSet) -> Iterator[Comparison]:
-    """The comparisons as they were before they became tables."""
+    """The comparisons of a set as they were before they became tables, in order."""
     items = built.all_items()
     for e in built.comparisons.to_pylist():
         winner, loser = items[e["winner"]], items[e["loser"]]
@@ -216,7 +216,7 @@ def comparisons_of(built: ComparisonSet) -> Iterator[Comparison]:
 
 
 def ratings_of(built: ComparisonSet) -> Iterator[Rating]:
-    """The scores of its items."""
+    """The known scores of a set's items, in row order."""
     scored = built.items.select(["score", "scale"]).to_pylist()
     for item, row in zip(built.all_items(), scored, strict=True):
         if row["score"] is not None:

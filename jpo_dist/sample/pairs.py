@@ -31,6 +31,8 @@ _UNWANTED = re.compile(
 
 
 class SampledResponse(NamedTuple):
+    """A response that the model ended by itself, and whether it obeys its instruction."""
+
     instruction: str
     topic: str
     kind: str
@@ -40,6 +42,8 @@ class SampledResponse(NamedTuple):
 
 
 class Pair(NamedTuple):
+    """A comparison: the winner obeys its instruction, the loser does not."""
+
     winner: SampledResponse
     loser: SampledResponse
 
@@ -48,7 +52,7 @@ class Pair(NamedTuple):
         return self.winner.instruction != self.loser.instruction
 
     def as_row(self) -> dict[str, str]:
-        """The paper's layout."""
+        """The pair in the paper's layout."""
         return {
             "i_chosen": self.winner.instruction,
             "r_chosen": self.winner.text,
@@ -74,7 +78,7 @@ def usable_responses(rows: Iterable[dict[str, Any]]) -> list[SampledResponse]:
 
 
 def pair(pool: Sequence[SampledResponse], num_conditional: int, num_joint: int, seed: int) -> list[Pair]:
-    """Up to so many comparisons of each protocol; fewer when the responses are used up. Depends on the arguments alone.
+    """Up to so many comparisons of each protocol; fewer when the responses are used up. A function of its arguments.
 
     Each choice takes, of some random candidates, the pair that brings the running sum of (winner's features - loser's
     features) nearest to zero, so every prefix is balanced: in the words of the instruction, in its kinds, in single
@@ -127,11 +131,11 @@ class _Balance:
             return None
         winner_K, loser_K = np.array(fresh).T
         longer_K = np.sign(self.length_A[winner_K] - self.length_A[loser_K])
-        step_KF = np.column_stack([self.features_AF[winner_K] - self.features_AF[loser_K], 2.0 * longer_K])
+        change_KF = np.column_stack([self.features_AF[winner_K] - self.features_AF[loser_K], 2.0 * longer_K])
         uses_A = self.uses[joint]
-        cost_K = ((self.sum_F + step_KF) ** 2).sum(-1) + 2.0 * (uses_A[winner_K] ** 2 + uses_A[loser_K] ** 2)
+        cost_K = ((self.sum_F + change_KF) ** 2).sum(-1) + 2.0 * (uses_A[winner_K] ** 2 + uses_A[loser_K] ** 2)
         best = int(cost_K.argmin())
-        self.sum_F += step_KF[best]
+        self.sum_F += change_KF[best]
         self._use(fresh[best], joint)
         return Pair(self.pool[fresh[best][0]], self.pool[fresh[best][1]])
 

@@ -236,7 +236,7 @@ def _tiny() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
 def test_batched_sampling_continues_each_prompt_as_it_would_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the draw made greedy: padding, the cache and leaving the batch change nothing."""
     model, tokenizer = _tiny()
-    monkeypatch.setattr(generator, "_draw", lambda logits, _: logits.argmax(-1, keepdim=True))
+    monkeypatch.setattr(generator, "draw_tokens", lambda logits, _: logits.argmax(-1, keepdim=True))
     prompts = [" ".join(f"w{(7 * i + j) % 30}" for j in range(1 + i % 5)) for i in range(24)]
     with torch.inference_mode():
         found = generator.sample(model, tokenizer, prompts, copies=2, seed=0)
@@ -252,7 +252,7 @@ def test_batched_sampling_continues_each_prompt_as_it_would_alone(monkeypatch: p
 
 def test_tokens_are_drawn_with_their_probability() -> None:
     logits = torch.tensor([[2.0, 0.0, -30.0, 1.0]]).repeat(20_000, 1)
-    drawn = generator._draw(logits, torch.Generator().manual_seed(0))
+    drawn = generator.draw_tokens(logits, torch.Generator().manual_seed(0))
     shares = torch.bincount(drawn[:, 0], minlength=4) / len(drawn)
     torch.testing.assert_close(shares, logits[0].softmax(-1), atol=0.012, rtol=0)
 
