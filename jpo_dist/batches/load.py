@@ -11,7 +11,7 @@ from jpo_dist.records.split import split_by_instruction
 
 
 def require_comparisons(dataset: Prepared, notes: list[str]) -> None:
-    """Raises ValueError with what became of all of them."""
+    """Raise ValueError, with what became of all comparisons, when none is left to train on."""
     if not len(dataset.comparisons):
         gone = "; ".join(note.removeprefix("data.train: ") for note in notes if note.startswith("data.train: "))
         raise ValueError(
@@ -21,7 +21,12 @@ def require_comparisons(dataset: Prepared, notes: list[str]) -> None:
 
 
 def load_data(config: JpoConfig, tokenizer: Any) -> tuple[Prepared, Prepared | None, list[str]]:
-    """Training and held-out comparisons, tokenized, and notes on what was read and left out."""
+    """Read, split and tokenize what the data section names.
+
+    Returns the comparisons to train on, those held out (data.validation, the validation split of a built set, or
+    data.validation_fraction of the instructions; None without any), and notes for people on what was read and left
+    out. Raises what data.read.read raises (BadRowError, FileNotFoundError, ValueError), and OverLongError.
+    """
     comparisons, report = read.read(config.data.train, on_bad_row=config.data.on_bad_row)
     notes = [f"data.train: {line}" for line in report.lines()]
     held: ComparisonSet | None = None

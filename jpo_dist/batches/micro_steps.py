@@ -1,4 +1,4 @@
-"""Comparisons of a step into micro-steps, and the items of a micro-step onto ranks.
+"""The micro-steps of a step: which comparisons make one, and which rank scores which of its items.
 
 Legend: W ranks. Here items are numbered within the step and everything is a Python list: a step is some dozens of
 items, and for so few an array operation costs more than the loop it replaces.
@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 NO_LIMIT = 2**62
 REFUSALS = 256
-"""So often a micro-step that is nearly full is tried in vain, then it is closed: a step of thousands of comparisons
-would deal out its items millions of times. Steps of fewer comparisons never get there."""
+"""A micro-step is closed when so many groups did not fit into it: otherwise a step of thousands of comparisons would
+deal out its items millions of times. Steps of fewer comparisons never get there."""
 
 
-class Room(NamedTuple):
-    """What one micro-step can hold, and what attention costs."""
+class Limits(NamedTuple):
+    """What one micro-step may hold, and what attention costs."""
 
     ranks: int
     tokens: int
@@ -24,21 +24,22 @@ class Room(NamedTuple):
     squares: int
     """Most sum of squared item lengths on a rank: what attention costs grows with it."""
     quadratic: float
-    """What attention adds to the cost of a token for each token of its item; see `policy.attention_share`."""
+    """What attention adds to the cost of a token for each token of its item; see `model.load.attention_share`."""
 
     def cost(self, tokens: int, squares: int) -> float:
-        """In tokens of an item without attention; never less than `tokens`."""
+        """The cost of so many tokens with this sum of squared lengths, in tokens that need no attention."""
         return tokens + self.quadratic * squares
 
 
 class Sizes(NamedTuple):
-    """Of the items of a step, in tokens."""
+    """What the items of a step take, in tokens."""
 
     lengths: Sequence[int]
-    trunks: Sequence[int]
+    instructions: Sequence[int]
     """Items with the same number have the same instruction, computed once for those on one rank. Empty: every item
     stands alone."""
-    instructions: Sequence[int]
+    instruction_lengths: Sequence[int]
+    """Tokens of each item's instruction; empty where `instructions` is."""
 
 
 class _Unit(NamedTuple):
@@ -51,23 +52,23 @@ class _Unit(NamedTuple):
 
 def _units(items: Iterable[int], sizes: Sizes) -> list[_Unit]:
     lengths = sizes.lengths
-    if not sizes.trunks:
+    if not sizes.instructions:
         return [_Unit([i], lengths[i], lengths[i] ** 2) for i in items]
     grown: dict[int, list[int]] = {}
     for i in sorted(items):  # sets differ in order: the same items must always go to the same ranks
-        grown.setdefault(sizes.trunks[i], []).append(i)
+        grown.setdefault(sizes.instructions[i], []).append(i)
     return [
         _Unit(
-            branches,
-            sum(lengths[i] for i in branches) - (len(branches) - 1) * sizes.instructions[branches[0]],
-            sum(lengths[i] ** 2 for i in branches),
+            same,
+            sum(lengths[i] for i in same) - (len(same) - 1) * sizes.instruction_lengths[same[0]],
+            sum(lengths[i] ** 2 for i in same),
         )
-        for branches in grown.values()
+        for same in grown.values()
     ]
 
 
 def connected(winners: Sequence[int], losers: Sequence[int]) -> list[list[int]]:
-    """Places of the comparisons that hang together by their items, so that each item is scored once."""
+    """Places of the comparisons in groups that share items, directly or through others: each item is scored once."""
     root: dict[int, int] = {}
 
     def find(item: int) -> int:
@@ -84,19 +85,22 @@ def connected(winners: Sequence[int], losers: Sequence[int]) -> list[list[int]]:
     return list(groups.values())
 
 
-def spread(items: Iterable[int], sizes: Sizes, room: Room) -> list[list[int]] | None:
-    """Costliest first, each to the rank with the least cost so far; None if a rank is then over a limit."""
-    by_rank: list[list[int]] = [[] for _ in range(room.ranks)]
-    tokens, squares = [0] * room.ranks, [0] * room.ranks
-    least = [(0.0, rank) for rank in range(room.ranks)]
-    for unit in sorted(_units(items, sizes), key=lambda u: (-room.cost(u.tokens, u.squares), u.items[0])):
+def spread(items: Iterable[int], sizes: Sizes, limits: Limits) -> list[list[int]] | None:
+    """The items of each rank: costliest first, each to the rank with the least cost so far.
+
+    None if a rank is then over a limit.
+    """
+    by_rank: list[list[int]] = [[] for _ in range(limits.ranks)]
+    tokens, squares = [0] * limits.ranks, [0] * limits.ranks
+    least = [(0.0, rank) for rank in range(limits.ranks)]
+    for unit in sorted(_units(items, sizes), key=lambda u: (-limits.cost(u.tokens, u.squares), u.items[0])):
         cost, rank = least[0]
         tokens[rank] += unit.tokens
         squares[rank] += unit.squares
-        if tokens[rank] > room.tokens or squares[rank] > room.squares:
+        if tokens[rank] > limits.tokens or squares[rank] > limits.squares:
             return None
         by_rank[rank] += unit.items
-        heapq.heapreplace(least, (cost + room.cost(unit.tokens, unit.squares), rank))
+        heapq.heapreplace(least, (cost + limits.cost(unit.tokens, unit.squares), rank))
     return by_rank
 
 
@@ -109,7 +113,7 @@ class _Part:
     tokens: int
     cost: float
     costliest: float
-    """Of its units."""
+    """The highest cost of one of its units."""
     refusals: int = 0
 
     def add(self, other: "_Part") -> None:
@@ -121,31 +125,31 @@ class _Part:
         self.costliest = max(self.costliest, other.costliest)
 
 
-def micro_steps(winners: Sequence[int], losers: Sequence[int], sizes: Sizes, room: Room) -> list[list[int]]:
-    """Places of the comparisons of each micro-step: big groups first, each into the first one that still has room."""
+def micro_steps(winners: Sequence[int], losers: Sequence[int], sizes: Sizes, limits: Limits) -> list[list[int]]:
+    """Places of the comparisons of each micro-step: big groups first, each into the first one that has room for it."""
     ends = list(zip(winners, losers, strict=True))
     groups = [
-        _part(places, ends, sizes, room)
+        _part(places, ends, sizes, limits)
         for connected_places in connected(winners, losers)
-        for places in _cut(connected_places, ends, sizes, room)
+        for places in _cut(connected_places, ends, sizes, limits)
     ]
     groups.sort(key=lambda group: -group.tokens)
     bins: list[_Part] = []
     for group in groups:
         for held in bins:
-            if held.refusals < REFUSALS and _fit_together(held, group, sizes, room):
+            if held.refusals < REFUSALS and _fit_together(held, group, sizes, limits):
                 held.add(group)
                 break
         else:
             bins.append(replace(group, places=[*group.places], items={*group.items}))
     even = _even(groups, len(bins))
-    return [part.places for part in (even if all(_fits(part.items, sizes, room) for part in even) else bins)]
+    return [part.places for part in (even if all(_fits(part.items, sizes, limits) for part in even) else bins)]
 
 
-def _part(places: list[int], ends: list[tuple[int, int]], sizes: Sizes, room: Room) -> _Part:
+def _part(places: list[int], ends: list[tuple[int, int]], sizes: Sizes, limits: Limits) -> _Part:
     items = {item for place in places for item in ends[place]}
     units = _units(items, sizes)
-    costs = [room.cost(unit.tokens, unit.squares) for unit in units]
+    costs = [limits.cost(unit.tokens, unit.squares) for unit in units]
     return _Part(places, items, sum(unit.tokens for unit in units), sum(costs), max(costs))
 
 
@@ -157,14 +161,14 @@ def _even(groups: list[_Part], count: int) -> list[_Part]:
     return bins
 
 
-def _cut(places: list[int], ends: list[tuple[int, int]], sizes: Sizes, room: Room) -> list[list[int]]:
+def _cut(places: list[int], ends: list[tuple[int, int]], sizes: Sizes, limits: Limits) -> list[list[int]]:
     """A group too large for one micro-step is cut between comparisons; an item on both sides is scored twice."""
-    if len(places) == 1 or _fits({item for place in places for item in ends[place]}, sizes, room):
+    if len(places) == 1 or _fits({item for place in places for item in ends[place]}, sizes, limits):
         return [places]
     parts = [places[:1]]
     items = set(ends[places[0]])
     for place in places[1:]:
-        if _fits(items | set(ends[place]), sizes, room):
+        if _fits(items | set(ends[place]), sizes, limits):
             parts[-1].append(place)
             items |= set(ends[place])
         else:
@@ -173,21 +177,24 @@ def _cut(places: list[int], ends: list[tuple[int, int]], sizes: Sizes, room: Roo
     return parts
 
 
-def _fit_together(a: _Part, b: _Part, sizes: Sizes, room: Room) -> bool:
-    """As `_fits` of their items, decided by sums where these decide: dealing the items out anew for each pair of parts
-    would make a step of many comparisons quadratic."""
-    if a.tokens + b.tokens > room.ranks * room.tokens:
+def _fit_together(a: _Part, b: _Part, sizes: Sizes, limits: Limits) -> bool:
+    """Whether the items of both fit into one micro-step.
+
+    Sums decide where they can: dealing the items out anew for each pair of parts would make a step of many comparisons
+    quadratic.
+    """
+    if a.tokens + b.tokens > limits.ranks * limits.tokens:
         return False
     # Costliest first to the least loaded leaves no rank more than an even share and one unit (Graham, 1969).
     # Not so where units of the two become one, by the instruction they have in common.
-    most = (a.cost + b.cost) / room.ranks + max(a.costliest, b.costliest)
-    if most <= room.tokens and room.squares == NO_LIMIT and not sizes.trunks:
+    most = (a.cost + b.cost) / limits.ranks + max(a.costliest, b.costliest)
+    if most <= limits.tokens and limits.squares == NO_LIMIT and not sizes.instructions:
         return True
-    fits = _fits(a.items | b.items, sizes, room)
+    fits = _fits(a.items | b.items, sizes, limits)
     a.refusals += not fits
     return fits
 
 
-def _fits(items: set[int], sizes: Sizes, room: Room) -> bool:
+def _fits(items: set[int], sizes: Sizes, limits: Limits) -> bool:
     tokens = sum(unit.tokens for unit in _units(items, sizes))
-    return tokens <= room.ranks * room.tokens and spread(items, sizes, room) is not None
+    return tokens <= limits.ranks * limits.tokens and spread(items, sizes, limits) is not None

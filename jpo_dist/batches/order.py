@@ -1,4 +1,4 @@
-"""In which order the comparisons of an epoch come. Legend: C comparisons, G groups."""
+"""The order of an epoch's comparisons. Legend: C comparisons, G groups."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from jpo_dist.batches.micro_steps import connected
 
 
 def epoch_order(count: int, seed: int | None, group_C: np.ndarray | None, epoch: int) -> np.ndarray:
-    """Numbers of the comparisons, (C,), in the order of `epoch`; without a seed, that of the data.
+    """Numbers of the comparisons, (C,), in the order of `epoch`; without a seed, in that of the data.
 
     With `group_C` the comparisons of a group come one after another, groups and what is in them in random order.
     """
@@ -20,8 +20,9 @@ def epoch_order(count: int, seed: int | None, group_C: np.ndarray | None, epoch:
     return order_C[np.argsort(place_G[group_C[order_C]], kind="stable")]
 
 
-def groups(winners_C: np.ndarray, losers_C: np.ndarray) -> np.ndarray:
-    """The number of the group of each comparison, (C,): comparisons that hang together by their items are one."""
+def item_groups(winners_C: np.ndarray, losers_C: np.ndarray) -> np.ndarray:
+    """The number of each comparison's group, (C,), for `epoch_order`; comparisons that share items, directly or through
+    others, are one group."""
     group_C = np.zeros(len(winners_C), dtype=np.int64)
     for number, places in enumerate(connected(winners_C.tolist(), losers_C.tolist())):
         group_C[places] = number

@@ -1,8 +1,9 @@
-"""Which comparisons make a step, and which rank scores which item in which micro-step.
+"""The plan of a run: which comparisons make a step, and which rank scores which item in which micro-step.
 
-Legend: C comparisons, N items, W ranks, U items of one step. A pure function of (comparisons, lengths, seed, budget,
-ranks): no state, no communication, the same on every rank. The comparisons of a step and their order do not depend on
-W or the budget; only how their items are spread does, and that changes speed and memory, never the gradient.
+Legend: C comparisons, N items, W ranks, U items of one step. The plan is a pure function of (comparisons, lengths,
+seed, budget, ranks): no state, no communication, the same on every rank. The comparisons of a step and their order
+depend neither on W nor on the budget; only how their items are spread does. That changes speed and memory, never the
+gradient.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,8 +12,8 @@ from functools import cached_property, lru_cache, partial
 
 import numpy as np
 
-from jpo_dist.batches.micro_steps import NO_LIMIT, Room, Sizes, connected, micro_steps, spread
-from jpo_dist.batches.order import epoch_order, groups
+from jpo_dist.batches.micro_steps import NO_LIMIT, Limits, Sizes, connected, micro_steps, spread
+from jpo_dist.batches.order import epoch_order, item_groups
 from jpo_dist.batches.prepare import Prepared
 from jpo_dist.config.sections import TrainConfig
 
@@ -60,34 +61,38 @@ class Plan:
     shared_C: np.ndarray
     """Tokens of instruction that both items of a comparison begin with; zeros score everything."""
     lengths_N: np.ndarray
-    trunks_N2: np.ndarray | None
+    instructions_N2: np.ndarray | None
     """(number, length) of each item's instruction: a rank computes equal ones once. None: every item by itself."""
     order_of: Callable[[int], np.ndarray]
     """Epoch to the order of its comparisons."""
-    room: Room
+    limits: Limits
     comparisons_per_step: int
     num_steps: int
 
     @property
     def num_ranks(self) -> int:
-        return self.room.ranks
+        return self.limits.ranks
 
     @property
     def steps_per_epoch(self) -> int:
         return -(-len(self.winners_C) // self.comparisons_per_step)
 
     def step(self, index: int) -> Step:
+        """The step number `index`, counted from 0 over all epochs: its comparisons, and what each rank scores.
+
+        Steps beyond an epoch's last go on in the next epoch's order; the last one of an epoch may be smaller.
+        """
         epoch, position = divmod(index, self.steps_per_epoch)
         start = position * self.comparisons_per_step
         chosen_C = self.order_of(epoch)[start : start + self.comparisons_per_step]
         items_U, ends = np.unique([self.winners_C[chosen_C], self.losers_C[chosen_C]], return_inverse=True)
         winners, losers = ends.reshape(2, -1).tolist()
-        trunks = ([], []) if self.trunks_N2 is None else self.trunks_N2[items_U].T.tolist()
-        sizes = Sizes(self.lengths_N[items_U].tolist(), *trunks)
+        instructions = ([], []) if self.instructions_N2 is None else self.instructions_N2[items_U].T.tolist()
+        sizes = Sizes(self.lengths_N[items_U].tolist(), *instructions)
         skips_U = _skips(winners, losers, self.shared_C[chosen_C], len(items_U))
         micros = []
-        for places in micro_steps(winners, losers, sizes, self.room):
-            by_rank = spread({end for p in places for end in (winners[p], losers[p])}, sizes, self.room)
+        for places in micro_steps(winners, losers, sizes, self.limits):
+            by_rank = spread({end for p in places for end in (winners[p], losers[p])}, sizes, self.limits)
             assert by_rank is not None, "micro_steps returned one that does not fit"
             row = {item: i for i, item in enumerate(item for mine in by_rank for item in mine)}
             micros.append(
@@ -102,13 +107,17 @@ class Plan:
         return Step(index, epoch, chosen_C, float(self.weights_C[chosen_C].sum()), tuple(micros))
 
     def steps(self, start: int = 0) -> Iterator[Step]:
+        """The steps from `start` to the end of the run, each made when it is asked for."""
         for index in range(start, self.num_steps):
             yield self.step(index)
 
 
 def _skips(winners: list[int], losers: list[int], shared_C: np.ndarray, count: int) -> np.ndarray:
-    """(U,) tokens that need no score. One number for all items that hang together: a token must be left out on both
-    sides of a comparison or on none, and each item has one score for all its comparisons."""
+    """(U,) leading tokens of each item that need no score.
+
+    Items that comparisons connect have one number: a token must be left out on both sides of a comparison or on none,
+    and each item has one score for all its comparisons.
+    """
     skips_U = np.zeros(count, dtype=np.int64)
     for places in connected(winners, losers):
         least = shared_C[places].min()
@@ -118,7 +127,7 @@ def _skips(winners: list[int], losers: list[int], shared_C: np.ndarray, count: i
 
 
 def make_plan(dataset: Prepared, train: TrainConfig, num_ranks: int, quadratic: float = 0.0) -> Plan:
-    """The whole run on paper. `quadratic`: see Room.
+    """The plan of the whole run. `quadratic`: see Limits.
 
     Raises ValueError when there is nothing to train on or a limit cannot hold the longest comparison.
     """
@@ -126,8 +135,8 @@ def make_plan(dataset: Prepared, train: TrainConfig, num_ranks: int, quadratic: 
     if not len(comparisons):
         raise ValueError("data.train has no comparisons left to train on")
     winners_C, losers_C = comparisons.winners_C, comparisons.losers_C
-    room = Room(num_ranks, train.tokens_per_micro_step, train.squares_per_micro_step or NO_LIMIT, quadratic)
-    for key, limit, power in (("tokens", room.tokens, 1), ("squares", room.squares, 2)):
+    limits = Limits(num_ranks, train.tokens_per_micro_step, train.squares_per_micro_step or NO_LIMIT, quadratic)
+    for key, limit, power in (("tokens", limits.tokens, 1), ("squares", limits.squares, 2)):
         longest = int((lengths_N[winners_C] ** power + lengths_N[losers_C] ** power).max())
         if longest > limit:
             raise ValueError(
@@ -136,16 +145,16 @@ def make_plan(dataset: Prepared, train: TrainConfig, num_ranks: int, quadratic: 
             )
     per_epoch = -(-len(comparisons) // train.comparisons_per_step)
     seed = train.seed if train.shuffle else None
-    group_C = groups(winners_C, losers_C) if train.sample_by == "group" else None
+    group_C = item_groups(winners_C, losers_C) if train.sample_by == "group" else None
     return Plan(
         winners_C=winners_C,
         losers_C=losers_C,
         weights_C=comparisons.weights_C,
         shared_C=dataset.shared_C,
         lengths_N=lengths_N,
-        trunks_N2=dataset.trunks_N2,
+        instructions_N2=dataset.instructions_N2,
         order_of=lru_cache(maxsize=2)(partial(epoch_order, len(comparisons), seed, group_C)),
-        room=room,
+        limits=limits,
         comparisons_per_step=train.comparisons_per_step,
         num_steps=train.max_steps or per_epoch * train.epochs,
     )

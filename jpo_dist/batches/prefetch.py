@@ -1,4 +1,4 @@
-"""Work on the next thing while this one is used."""
+"""The next batch is made while this one is used."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor

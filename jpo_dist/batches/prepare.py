@@ -1,4 +1,4 @@
-"""A comparison set made ready to be planned: tokens, what is left out, what its items have in common."""
+"""From a comparison set to what a plan needs: tokens, what is left out, and what its items have in common."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from filelock import FileLock
 
-from jpo_dist.batches.shared_prefix import shared_prefixes, trunks
+from jpo_dist.batches.shared_prefix import shared_instructions, shared_prefixes
 from jpo_dist.batches.template import chat_template
 from jpo_dist.batches.tokenize import TokenizedItems, tokenize
 from jpo_dist.config.sections import DataConfig, TrainConfig
@@ -30,25 +30,27 @@ class Prepared(NamedTuple):
     shared_C: np.ndarray
     """Leading tokens of each comparison that need no score, see plan.Plan."""
     skipped: dict[Literal["tie", "over-long"], int]
-    trunks_N2: np.ndarray | None = None
+    instructions_N2: np.ndarray | None = None
     """Instructions that are computed once, see plan.Plan."""
 
     @classmethod
     def of_lengths(cls, comparisons: ComparisonSet, lengths_N: np.ndarray, **known: np.ndarray | None) -> "Prepared":
-        """Items of these lengths and unknown tokens: enough to plan with. `known`: shared_C, trunks_N2."""
+        """Items of these lengths and unknown tokens: enough to plan with. `known`: shared_C, instructions_N2."""
         offsets = np.concatenate([[0], np.cumsum(lengths_N)]).astype(np.int64)
         tokens = TokenizedItems(np.zeros(int(offsets[-1]), np.int32), offsets, np.ones(len(lengths_N), np.int64))
-        nothing = {"shared_C": np.zeros(len(comparisons), dtype=np.int64), "trunks_N2": None}
+        nothing = {"shared_C": np.zeros(len(comparisons), dtype=np.int64), "instructions_N2": None}
         return cls(comparisons, tokens, skipped={"tie": 0, "over-long": 0}, **(nothing | known))
 
-    def trunks_of(self, items_n: np.ndarray) -> np.ndarray | None:
+    def instructions_of(self, items_n: np.ndarray) -> np.ndarray | None:
         """Numbers of the items' instructions, (n,); None where each item is computed by itself."""
-        return None if self.trunks_N2 is None else self.trunks_N2[items_n, 0]
+        return None if self.instructions_N2 is None else self.instructions_N2[items_n, 0]
 
 
 def prepare(tokenizer: Any, everything: ComparisonSet, data: DataConfig, train: TrainConfig) -> Prepared:
-    """Drop ties, which none of the losses can use, and tokenize; drop the comparisons that have an over-long item and
-    count them, or raise OverLongError."""
+    """Tokenize a set and leave out what cannot be trained on: ties, which no loss uses, and over-long items.
+
+    Comparisons with an over-long item are counted, or, with data.over_long=error, raise OverLongError.
+    """
     ties = int(everything.is_tie_C.sum())
     comparisons = everything.subset(~everything.is_tie_C) if ties else everything
     tokens = tokens_of(tokenizer, comparisons, data)
@@ -67,12 +69,12 @@ def prepare(tokenizer: Any, everything: ComparisonSet, data: DataConfig, train: 
     winners_C, losers_C = comparisons.winners_C, comparisons.losers_C
     nothing = np.zeros(len(comparisons), dtype=np.int64)
     shared_C = nothing if train.score_shared_prefix else shared_prefixes(tokens, winners_C, losers_C)
-    trunks_N2 = trunks(tokens) if train.share_instructions else None
-    return Prepared(comparisons, tokens, shared_C, {"tie": ties, "over-long": int(bad_C.sum())}, trunks_N2)
+    instructions_N2 = shared_instructions(tokens) if train.share_instructions else None
+    return Prepared(comparisons, tokens, shared_C, {"tie": ties, "over-long": int(bad_C.sum())}, instructions_N2)
 
 
 def tokens_of(tokenizer: Any, comparisons: ComparisonSet, data: DataConfig) -> TokenizedItems:
-    """Tokens of all items. Those of a large set are made once on each host, then memory-mapped by all its ranks."""
+    """Tokens of all items. A large set is encoded once on each host, then memory-mapped by all its ranks."""
     if comparisons.num_items < KEPT_FROM or not tokenizer.is_fast:
         return tokenize(tokenizer, comparisons.all_items(), data)
     template = chat_template(tokenizer) if data.template == "chat" else data.template

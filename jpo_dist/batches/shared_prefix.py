@@ -1,5 +1,7 @@
-"""What items have in common: leading tokens of both sides of a comparison, which cancel in its margin in value and in
-gradient and need no score; whole instructions, which need to be computed once only.
+"""What items have in common, and so need not be computed twice.
+
+The leading tokens of both sides of a comparison cancel in its margin, in value and in gradient: they need no score. A
+whole instruction that several items have needs to be computed once only.
 
 Legend: N items, C comparisons.
 """
@@ -14,8 +16,8 @@ _AT_A_TIME = 65536
 def shared_prefixes(tokens: TokenizedItems, winners_C: np.ndarray, losers_C: np.ndarray) -> np.ndarray:
     """Length of the instruction tokens (BOS and template among them) that winner and loser begin with, (C,).
 
-    Of token ids, not of text: a text prefix can end inside a token. Responses are left alone, so that log-probs of
-    whole responses stay known.
+    Token ids are compared, not text: a text prefix can end inside a token. Responses are left alone, so that log-probs
+    of whole responses stay known.
     """
     shared_C = np.zeros(len(winners_C), dtype=np.int64)
     for start in range(0, len(winners_C), _AT_A_TIME):
@@ -23,19 +25,19 @@ def shared_prefixes(tokens: TokenizedItems, winners_C: np.ndarray, losers_C: np.
         winners, losers = winners_C[part], losers_C[part]
         most = np.minimum(tokens.instruction_lengths_N[winners], tokens.instruction_lengths_N[losers])
         ends = np.cumsum(most)
-        step = np.arange(ends[-1]) - np.repeat(ends - most, most)
-        first, second = (np.repeat(tokens.offsets[rows], most) + step for rows in (winners, losers))
+        offset = np.arange(ends[-1]) - np.repeat(ends - most, most)
+        first, second = (np.repeat(tokens.offsets[rows], most) + offset for rows in (winners, losers))
         parted = np.flatnonzero(tokens.ids_T[first] != tokens.ids_T[second])
         # The first parting place of each comparison, where it has one before its instruction ends.
         owner = np.searchsorted(ends, parted, side="right")
         where, first_of = np.unique(owner, return_index=True)
         shared = most.copy()
-        shared[where] = step[parted[first_of]]
+        shared[where] = offset[parted[first_of]]
         shared_C[part] = shared
     return shared_C
 
 
-def trunks(tokens: TokenizedItems) -> np.ndarray:
+def shared_instructions(tokens: TokenizedItems) -> np.ndarray:
     """(number, length) of each item's instruction, (N, 2): equal tokens, equal number."""
     numbers: dict[bytes, int] = {}
     lengths = tokens.instruction_lengths_N

@@ -11,7 +11,7 @@ _SENTINEL = "\u241fRESPONSE\u241f"  # stands for the response while we find what
 
 
 TODAY = date(2024, 7, 26)
-"""For chat templates that write today's date (Llama 3.2, gpt-oss). With the true one a run that is continued after
+"""The date for chat templates that write today's (Llama 3.2, gpt-oss). With the true one a run that is continued after
 midnight would have other tokens than it began with, and so would two hosts of one run."""
 
 
@@ -39,7 +39,7 @@ def make_template(tokenizer: Any, text: str) -> Template:
 
 
 def chat_template(tokenizer: Any) -> str:
-    """The tokenizer's own, in which it is always TODAY."""
+    """The tokenizer's own chat template, in which it is always TODAY."""
     written = str(tokenizer.get_chat_template())
     if "strftime_now" not in written:
         return written
@@ -48,6 +48,7 @@ def chat_template(tokenizer: Any) -> str:
 
 
 def chat_text(tokenizer: Any, turns: list[dict[str, str]], **how: Any) -> str:
+    """Turns as the chat template writes them; `how`: see apply_chat_template of transformers."""
     return str(tokenizer.apply_chat_template(turns, tokenize=False, chat_template=chat_template(tokenizer), **how))
 
 
@@ -57,8 +58,8 @@ def _eos(tokenizer: Any) -> tuple[int, ...]:
     return (tokenizer.eos_token_id,)
 
 
-def instruction_text(tokenizer: Any, template: Template, instruction: tuple[Message, ...]) -> str:
-    """The text up to the first character of the response."""
+def instruction_prefix(tokenizer: Any, template: Template, instruction: tuple[Message, ...]) -> str:
+    """What stands before a response: the instruction in its template, up to the response's first character."""
     if template.text == CHAT:
         turns = [message._asdict() for message in instruction]
         return chat_text(tokenizer, turns, add_generation_prompt=True)

@@ -1,4 +1,4 @@
-"""Items to token ids, with the boundary between instruction and response at a token boundary.
+"""From items to token ids, with the boundary between instruction and response at a token boundary.
 
 Legend: N items, T tokens of all items end to end.
 
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from jpo_dist.batches.template import Template, instruction_text, make_template
+from jpo_dist.batches.template import Template, instruction_prefix, make_template
 from jpo_dist.config.sections import TokensConfig
 from jpo_dist.records.comparisons import Item
 
@@ -41,6 +41,7 @@ class TokenizedItems:
         return len(self.offsets) - 1
 
     def ids(self, row: int) -> np.ndarray:
+        """The token ids of one item."""
         return self.ids_T[self.offsets[row] : self.offsets[row + 1]]
 
     def take(self, rows: np.ndarray) -> "TokenizedItems":
@@ -51,12 +52,14 @@ class TokenizedItems:
         return TokenizedItems(self.ids_T[places], offsets, self.instruction_lengths_N[rows], self.truncated)
 
     def digest(self, row: int) -> str:
-        """Of its ids: identifies the log-probs of this item's tokens under a given model."""
+        """A hash of the item's ids: it identifies the log-probs of these tokens under a given model."""
         return hashlib.sha256(self.ids(row).astype("<i4").tobytes()).hexdigest()[:32]
 
     def contents(self) -> str:
-        """Of everything that decides what is trained on: equal for the same tokens, however they are kept. Reads all of
-        them, a gigabyte in about a second."""
+        """A hash of everything that decides what is trained on: equal for the same tokens, however they are kept.
+
+        It reads all of them, a gigabyte in about a second.
+        """
         total = hashlib.sha256(str(len(self)).encode())
         for array, kind in ((self.lengths_N, "<i8"), (self.instruction_lengths_N, "<i8"), (self.ids_T, "<i4")):
             total.update(np.ascontiguousarray(array, dtype=kind).data)
@@ -65,7 +68,7 @@ class TokenizedItems:
 
 def encode_instructions(tokenizer: Any, template: Template, items: Iterable[Item]) -> list[list[int]]:
     """Ids up to the response, with exactly one BOS (none where the tokenizer has none)."""
-    texts = [instruction_text(tokenizer, template, item.instruction) for item in items]
+    texts = [instruction_prefix(tokenizer, template, item.instruction) for item in items]
     bos = tokenizer.bos_token_id
     encoded = _encode(tokenizer, texts)
     if bos is None:
@@ -84,7 +87,7 @@ def tokenize(tokenizer: Any, items: list[Item], data: TokensConfig) -> Tokenized
     """Encode `items`. With over_long=truncate, what is cut from an item depends on that item alone.
 
     The instruction keeps BOS and its last tokens (the template's response header among them), the response its first
-    tokens and its end. With error or skip, over-long items are returned whole: `over_long_rows` finds them.
+    tokens and its end. With error or skip, over-long items are returned whole: `prepare` leaves them out.
     """
     template = make_template(tokenizer, data.template)
     instructions = encode_instructions(tokenizer, template, items)

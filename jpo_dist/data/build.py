@@ -31,6 +31,8 @@ ReferenceLogps = Callable[[Sequence[Item], ReferenceScoresConfig], np.ndarray]
 
 
 class Built(NamedTuple):
+    """A built set, its report (JSON-able), and pairs for a judge, the two items of each in random order."""
+
     comparisons: ComparisonSet
     report: dict[str, Any]
     candidates: list[tuple[Item, Item]]
@@ -92,7 +94,10 @@ def joined(parts: Sequence[Preferences]) -> Preferences:
 def make(
     rated: list[Rating], reference_logps_N: np.ndarray | None, pairs: PairConfig, split: SplitConfig, seed: int
 ) -> Made:
-    """Comparisons by one pairing policy. Items of different splits never meet."""
+    """Comparisons by one pairing policy. Items of different splits never meet.
+
+    `reference_logps_N`: log p of each rated item in nats, for the policy `hard`. Raises what `pairing.pair` raises.
+    """
     pool = make_pool(rated, item_splits([rating.item for rating in rated], split), reference_logps_N)
     found = pair.pair(pool, pairs, seed)
     return Made(to_comparisons(rated, found, pairs.policy), found.report)
@@ -165,6 +170,7 @@ def mixture(owners_C: np.ndarray, config: BuildConfig) -> tuple[np.ndarray, list
 
 
 def item_splits(items: Sequence[Item], split: SplitConfig) -> list[str]:
+    """The split of each item, which its instruction and the seed decide."""
     one_of_each = {item.instruction: item for item in items}
     where = {
         instruction: split_of(item.instruction_id, split.validation, split.test, split.seed)
@@ -174,6 +180,7 @@ def item_splits(items: Sequence[Item], split: SplitConfig) -> list[str]:
 
 
 def split_report(built: ComparisonSet, crossing: int) -> dict[str, Any]:
+    """Comparisons of each split, and how many were left out because they join two."""
     counts = Counter(built.comparisons["split"].to_pylist())
     return {**{name: counts.get(name, 0) for name in SPLITS}, "crossing_left_out": crossing}
 
@@ -181,7 +188,7 @@ def split_report(built: ComparisonSet, crossing: int) -> dict[str, Any]:
 def offer(
     ratings: list[Rating], everything: Preferences, config: BuildConfig
 ) -> tuple[list[tuple[Item, Item]], dict[str, Any] | None]:
-    """Pairs for a judge, from all items, whatever is known of them."""
+    """Pairs for a judge, from all items whatever is known of them, and the policy's report; none unless asked for."""
     if config.candidates is None:
         return [], None
     items = list(
@@ -229,7 +236,7 @@ def write(built: Built, folder: Path) -> None:
 
 
 def candidate_row(first: Item, second: Item) -> dict[str, Any]:
-    """In the paper's layout, without its column `feedback`."""
+    """A pair in the paper's layout, without its column `feedback`."""
     return {
         "instruction_0": as_prompt(first.instruction), "response_0": first.response,
         "instruction_1": as_prompt(second.instruction), "response_1": second.response,

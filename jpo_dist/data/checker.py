@@ -1,4 +1,4 @@
-"""Scores from a function of the user's, `module:function`."""
+"""Scores of items from a function that the user names, `module:function`."""
 
 import importlib
 import math

@@ -14,18 +14,18 @@ class Preferences:
 
     comparisons: list[Comparison] = field(default_factory=list)
     ratings: list[Rating] = field(default_factory=list)
-    """Of rows of responses: nobody has compared these items yet."""
+    """Scores from rows of responses, whose items nobody has compared yet."""
     pair_scores: list[Rating] = field(default_factory=list)
     """Scores that came with a comparison of the same items."""
     tally: Tally = field(default_factory=Tally)
 
     def scores(self) -> list[Rating]:
-        """Everything known of single items."""
+        """All scores of single items, one for each item and scale."""
         return merged([*self.ratings, *self.pair_scores])
 
 
 def merged(ratings: list[Rating]) -> list[Rating]:
-    """One for each item and scale: the mean, at the place of the first."""
+    """One rating for each item and scale: the mean score, at the place of the first."""
     found: dict[tuple[Item, str], list[Rating]] = {}
     for rating in ratings:
         found.setdefault((rating.item, rating.scale), []).append(rating)
@@ -33,12 +33,18 @@ def merged(ratings: list[Rating]) -> list[Rating]:
 
 
 def compile_set(preferences: Preferences) -> ComparisonSet:
-    """One set: what is stated, then what scores say within one instruction, equal scores as ties."""
+    """All that was read as one ComparisonSet.
+
+    The stated comparisons come first, in order; after them the comparisons that scores make within one instruction,
+    equal scores as ties. Rated items that no comparison uses are in it too, with their scores. An empty `preferences`
+    gives an empty set.
+    """
     scored = from_scores(merged(preferences.ratings))
     return ComparisonSet.build([*preferences.comparisons, *scored], preferences.scores())
 
 
 def report_of(built: ComparisonSet, preferences: Preferences) -> ReadReport:
+    """What became of everything that was read. `built` is the set that `compile_set` made of it."""
     tally, decided_C = preferences.tally, ~built.is_tie_C
     again = restated(built)
     return ReadReport(

@@ -98,7 +98,7 @@ class ReferenceScoresConfig(Section):
 
     model: ModelConfig
     template: str = "chat"
-    """As in data.template."""
+    """How an item is written for the reference; the same values as data.template."""
     max_length: Count = 1024
     """Items with more tokens get no score, and `hard` leaves them out."""
 

@@ -1,4 +1,4 @@
-"""From scored items to comparisons: what `pairing` says of rows, said of items.
+"""From scored items to comparisons: pairing works on rows of arrays, and here rows become items again.
 
 Legend: N ratings, C comparisons.
 """
@@ -30,6 +30,7 @@ def codes(values: Sequence[Any]) -> np.ndarray:
 def make_pool(
     ratings: Sequence[Rating], splits: Sequence[str] | None = None, reference_N: np.ndarray | None = None
 ) -> Pool:
+    """N ratings as what pairing takes. `splits`: of each item; None puts all into one. `reference_N`: log p in nats."""
     return Pool(
         instructions=[as_text(rating.item.instruction, CONTENTS) for rating in ratings],
         instruction_N=codes([rating.item.instruction for rating in ratings]),
@@ -47,6 +48,7 @@ def from_scores(ratings: Sequence[Rating]) -> list[Comparison]:
 
 
 def to_comparisons(ratings: Sequence[Rating], pairs: Pairs, policy: str) -> list[Comparison]:
+    """C pairs of rows as comparisons of the ratings' items, marked with the policy; the winner gives the source."""
     origin: Origin = "assumed" if policy == "assumed_wins" else "scored"
     return [
         Comparison(ratings[w].item, ratings[v].item, source=ratings[w].source, tie=tie, origin=origin, pairing=policy)

@@ -40,7 +40,7 @@ class Reading(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """`columns` must all be there for the layout to be found."""
+    """A layout: the `columns` that must all be there for it to be found, and how its rows are read."""
 
     name: str
     kind: Kind
@@ -134,6 +134,7 @@ def _thumb(row: Row, names: Names) -> Reading:
 
 
 def mean_score(row: Row, columns: tuple[str, ...], prefix: str = "") -> float:
+    """The mean of several columns of a row. Raises BadField, which names the column after `prefix`."""
     for column in columns:
         if column not in row:
             raise BadField(prefix + column, "missing field")
@@ -182,7 +183,7 @@ def _completion(turns: tuple[Message, ...], value: Any, names: Names, at: str) -
 
 
 def _layouts() -> tuple[Layout, ...]:
-    """Of two layouts that fit a row, the one with more columns comes first: `prompt` must not be overlooked."""
+    """All layouts. Where two fit a row, the one with more columns comes first: `prompt` must not be overlooked."""
     pairs = ("chosen", "rejected")
     of_two, of_one = ("instruction_0", "instruction_1"), ("instruction", "instruction")
     judged, one = ("instruction_0", "response_0", "instruction_1", "response_1"), ("response_0", "response_1")

@@ -19,7 +19,7 @@ ALL = "all"
 
 
 class Table(NamedTuple):
-    """Something with rows: `name` for errors, `label` for the `source` of a comparison (no folder: runs move)."""
+    """A file or hub data set: `name` is for errors, `label` for the `source` of a comparison (no folder: runs move)."""
 
     name: str
     label: str
@@ -27,6 +27,13 @@ class Table(NamedTuple):
 
 
 def open_place(where: str, ignored: list[str]) -> list[Table | ComparisonSet]:
+    """Find what `where` names: a file, folder, FOLDER:SPLIT, glob, hub id, or `package:MODULE/FILE`.
+
+    Returns one Table for each file, in the order of their names, whose rows are not read yet, and a ComparisonSet for
+    each set folder. Files in folders and globs that are no data are added to `ignored`. Raises FileNotFoundError when
+    nothing is there, and ValueError for a file of an unknown format and for a split that a set lacks. A hub id that
+    cannot be read raises FileNotFoundError when its rows are.
+    """
     path = Path(resolve(where))
     if path.is_dir():
         return _open_folder(path, None, ignored)
@@ -98,7 +105,7 @@ def _open_set(folder: Path, split: str | None) -> ComparisonSet:
 
 
 def validation_of(where: str | list[str]) -> str | None:
-    """The validation split that comes with training data, when it is one ComparisonSet folder that has one."""
+    """FOLDER:validation of the ComparisonSet folder that training data are; None when they are no set, or lack it."""
     if not isinstance(where, str):
         return None
     folder = where.removesuffix(f":{TRAIN}")

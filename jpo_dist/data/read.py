@@ -62,7 +62,10 @@ def _advice(built: ComparisonSet) -> str:
 
 
 def scan(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[ComparisonSet, ReadReport]:
-    """As `read`, and content with items that nobody has compared."""
+    """The same as `read`, but a set without comparisons is no error: it may hold items for pairing or a judge.
+
+    Raises BadRowError, FileNotFoundError, and ValueError for files without a known layout.
+    """
     preferences = Preferences()
     places = [(place, text) for text in _listed(where) for place in open_place(text, preferences.tally.ignored)]
     if len(places) == 1 and isinstance(places[0][0], ComparisonSet):  # keeps its memory map
@@ -76,7 +79,10 @@ def scan(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[ComparisonSet
 
 
 def read_candidates(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[list[tuple[Item, Item, str]], ReadReport]:
-    """Pairs for a judge: (first, second, source). Rows without a verdict, or comparisons with theirs put aside."""
+    """Pairs for a judge, (first, second, source), in order: rows without a verdict, and comparisons without theirs.
+
+    Raises what `read` raises.
+    """
     preferences = Preferences()
     for text in _listed(where):
         for place in open_place(text, preferences.tally.ignored):
@@ -88,7 +94,7 @@ def read_candidates(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[li
 
 
 def read_source(source: SourceConfig, on_bad_row: OnBadRow) -> Preferences:
-    """One source of a build, read with its own layout, columns and score."""
+    """One source of a build, read with its own layout, columns and score; raises what `read` raises, and JudgeError."""
     preferences = Preferences()
     for text in _listed(source.path):
         for place in open_place(text, preferences.tally.ignored):

@@ -50,7 +50,7 @@ class ReadReport:
 
     rows: int
     comparisons: int
-    """Decided ones."""
+    """Decided comparisons."""
     ties: int
     responses: int
     duplicates: int
@@ -61,7 +61,7 @@ class ReadReport:
     """The first 20 of them."""
     items: int
     joint: int
-    """Of the decided comparisons."""
+    """How many of the decided comparisons are joint."""
     repeated: int
     """Comparisons of the same winner and loser as an earlier one; they are kept and count again."""
     contradictions: int
@@ -70,7 +70,7 @@ class ReadReport:
     """Files in folders and globs that are not data files."""
 
     def lines(self) -> list[str]:
-        """For people."""
+        """The report as lines for people."""
         rows = f"{self.rows} rows" + (f" with {self.responses} responses" if self.responses else "")
         bad = "bad responses or rows" if self.responses else "bad rows"
         ties = f"{self.ties} ties, " if self.ties else ""
@@ -89,7 +89,7 @@ class ReadReport:
         return lines
 
     def as_dict(self) -> dict[str, Any]:
-        """For report.json."""
+        """The report as report.json holds it."""
         return {**asdict(self), "bad_rows": [bad._asdict() for bad in self.bad_rows]}
 
 
@@ -104,6 +104,7 @@ class Tally:
     ignored: list[str] = field(default_factory=list)
 
     def add(self, other: "Tally") -> None:
+        """Count what another source counted, too; only the first bad rows are kept."""
         self.rows, self.responses = self.rows + other.rows, self.responses + other.responses
         self.skipped += other.skipped
         self.bad_rows = [*self.bad_rows, *other.bad_rows][:BAD_ROWS_TO_KEEP]

@@ -26,6 +26,7 @@ class BadField(ValueError):
 
 
 def text(value: Any, field: str) -> str:
+    """Text with something in it, as it is."""
     if not isinstance(value, str):
         raise BadField(field, "not a string")
     if not value.strip():
@@ -60,6 +61,7 @@ def number(value: Any, field: str, reason: str = "not a number") -> float:
 
 
 def weight(row: Row) -> float:
+    """The weight of a row's comparison, above 0; 1 where the row has none."""
     value = number(row.get("weight", 1.0), "weight", "bad weight")
     if value <= 0:
         raise BadField("weight", "bad weight")
@@ -67,6 +69,7 @@ def weight(row: Row) -> float:
 
 
 def confidence(row: Row) -> float | None:
+    """The confidence of a row's verdict, above 0 and at most 1; None where the row has none."""
     if row.get("confidence") is None:
         return None
     value = number(row["confidence"], "confidence", "bad confidence")
@@ -76,13 +79,14 @@ def confidence(row: Row) -> float | None:
 
 
 def thumb(value: Any, field: str) -> float:
-    """True or 1: good, False or 0: bad."""
+    """1 for True or 1 (liked), 0 for False or 0 (not liked)."""
     if isinstance(value, bool) or (isinstance(value, int | float) and value in (0, 1)):
         return float(value)
     raise BadField(field, "not true or false")
 
 
 def sequence(value: Any, field: str) -> list[Any]:
+    """A list with something in it."""
     if not isinstance(value, list):
         raise BadField(field, "not a list")
     if not value:
@@ -103,6 +107,7 @@ def response(instruction: tuple[Message, ...], value: Any, field: str) -> Item:
 
 
 def messages(value: Any, field: str) -> tuple[Message, ...]:
+    """A list of {"role", "content"} as turns."""
     if not isinstance(value, list):
         raise BadField(field, "not a list of messages")
     if not value:

@@ -1,27 +1,29 @@
-"""What answers cost, and when to stop."""
+"""A budget: what replies cost, and when to stop asking."""
 
 import threading
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from jpo_dist.endpoint.answers import Answer
 from jpo_dist.endpoint.config import BudgetConfig, EndpointConfig
+from jpo_dist.endpoint.replies import Reply
 
 
 class Spent(NamedTuple):
-    """Of a set of answers; `cost` in the currency of the prices."""
+    """What a set of replies took; `cost` in the currency of the prices."""
 
     requests: int
     tokens: int
     cost: float
 
 
-def cost_of(answer: Answer, config: EndpointConfig) -> float:
-    return (answer.input_tokens * config.input_price + answer.output_tokens * config.output_price) / 1e6
+def cost_of(reply: Reply, config: EndpointConfig) -> float:
+    """The cost of one reply; prices are those of a million tokens."""
+    return (reply.input_tokens * config.input_price + reply.output_tokens * config.output_price) / 1e6
 
 
-def spent_on(answers: Iterable[Answer], config: EndpointConfig) -> Spent:
-    kept = list(answers)
+def spent_on(replies: Iterable[Reply], config: EndpointConfig) -> Spent:
+    """The sums over some replies."""
+    kept = list(replies)
     tokens = sum(a.input_tokens + a.output_tokens for a in kept)
     return Spent(len(kept), tokens, sum(cost_of(a, config) for a in kept))
 
@@ -32,13 +34,13 @@ def largest_of(*each: Spent) -> Spent:
 
 
 def reached(limits: BudgetConfig, spent: Spent) -> str | None:
-    """Name of a limit that nothing is left of."""
+    """The name of a limit of which nothing is left; None while something is left of all."""
     pairs = zip(limits.model_dump().items(), spent, strict=True)
     return next((f"budget.{name}" for (name, limit), used in pairs if limit is not None and used >= limit), None)
 
 
 def left_of(limits: BudgetConfig, spent: Spent) -> BudgetConfig | None:
-    """None: nothing is left."""
+    """What is left of every limit; None when nothing is left of one."""
     rest = {
         name: limit - used
         for (name, limit), used in zip(limits.model_dump().items(), spent, strict=True)
@@ -48,8 +50,10 @@ def left_of(limits: BudgetConfig, spent: Spent) -> BudgetConfig | None:
 
 
 class Budget:
-    """Lets requests begin as long as those under way and this one cannot lead over a limit, taking each for as large
-    as the largest answer so far. So a limit is exceeded only by what answers turn out larger than all before them.
+    """Lets requests begin while those under way and the next one stay within the limits. For many threads.
+
+    Each is taken for as large as the largest reply so far: a limit is exceeded only by as much as replies turn out
+    larger than all before them.
     """
 
     def __init__(self, limits: BudgetConfig, config: EndpointConfig, largest: Spent) -> None:
@@ -84,12 +88,12 @@ class Budget:
                     self._changed.wait()
             return False
 
-    def end(self, answer: Answer | None) -> None:
-        """After a request that begin() has let through; None: it brought no answer."""
+    def end(self, reply: Reply | None) -> None:
+        """After a request that begin() has let through; None: it brought no reply."""
         with self._changed:
             self._under_way -= 1
-            if answer is not None:
-                added = spent_on([answer], self._config)
+            if reply is not None:
+                added = spent_on([reply], self._config)
                 self._largest = largest_of(self._largest, added)
                 self.spent = Spent(
                     self.spent.requests + 1, self.spent.tokens + added.tokens, self.spent.cost + added.cost

@@ -24,7 +24,7 @@ except ModuleNotFoundError as error:
 from jpo_dist.endpoint.config import EndpointConfig
 from jpo_dist.redact import redact
 
-# Of a reply whose server does not count: bytes per token, a little below what English text has.
+# For a reply whose server does not count: bytes per token, a little below what English text has.
 _BYTES_PER_TOKEN = 3
 _FIRST_WAIT_S = 0.5
 
@@ -53,7 +53,9 @@ class _TryAgain(Exception):
         self.reason, self.wait_s = reason, wait_s
 
 
-class Reply(NamedTuple):
+class Completion(NamedTuple):
+    """What one request brought; `estimated`: the server did not count its tokens."""
+
     text: str
     input_tokens: int
     output_tokens: int
@@ -61,7 +63,7 @@ class Reply(NamedTuple):
 
 
 class Endpoint:
-    """Asks, waits and tries again. For many threads; `stop` ends every wait at once."""
+    """A server that is asked, waited for and tried again. For many threads; `stop` ends every wait at once."""
 
     def __init__(self, config: EndpointConfig, stop: threading.Event) -> None:
         """Raises EndpointRefused when the key is not where the config says."""
@@ -76,8 +78,8 @@ class Endpoint:
             api_key=self._key or "none", base_url=config.base_url, timeout=config.timeout_s, max_retries=0
         )
 
-    def ask(self, body: Mapping[str, Any]) -> Reply:
-        """Raises QuestionFailed, EndpointRefused, EndpointDown, or Stopped."""
+    def ask(self, body: Mapping[str, Any]) -> Completion:
+        """The reply to one request. Raises QuestionFailed, EndpointRefused, EndpointDown, or Stopped."""
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_TryAgain),
             stop=tenacity.stop_after_attempt(self.config.max_retries + 1),
@@ -93,7 +95,7 @@ class Endpoint:
     def close(self) -> None:
         self._client.close()
 
-    def _try(self, body: Mapping[str, Any]) -> Reply:
+    def _try(self, body: Mapping[str, Any]) -> Completion:
         self._sleep(self._not_before - time.monotonic())  # one 429 holds back all threads
         try:
             response = self._client.chat.completions.create(**body)
@@ -170,7 +172,7 @@ class Endpoint:
 
 
 def read_key(config: EndpointConfig) -> str | None:
-    """None: this server wants no key. Raises EndpointRefused."""
+    """The key from the file or variable that the config names; None: this server wants none. Raises EndpointRefused."""
     if config.key_file is not None:
         try:
             key = Path(config.key_file).expanduser().read_text(encoding="utf-8").strip()
@@ -191,8 +193,8 @@ def read_key(config: EndpointConfig) -> str | None:
     return key
 
 
-def _read(response: Any, body: Mapping[str, Any]) -> Reply | None:
-    """The client lets almost any JSON through. None: not a chat completion."""
+def _read(response: Any, body: Mapping[str, Any]) -> Completion | None:
+    """The completion in a response; None where it is none, since the client lets almost any JSON through."""
     try:
         message = response.choices[0].message
         text = message.content
@@ -206,10 +208,10 @@ def _read(response: Any, body: Mapping[str, Any]) -> Reply | None:
     usage = getattr(response, "usage", None)
     counts = [getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
     if all(isinstance(count, int) and count >= 0 for count in counts):
-        return Reply(text, counts[0] or 0, counts[1] or 0, estimated=False)
+        return Completion(text, counts[0] or 0, counts[1] or 0, estimated=False)
     asked = len(json.dumps(body["messages"], ensure_ascii=False).encode("utf-8", "surrogatepass"))
     said = len(text.encode("utf-8", "surrogatepass"))
-    return Reply(text, -(-asked // _BYTES_PER_TOKEN), -(-said // _BYTES_PER_TOKEN), estimated=True)
+    return Completion(text, -(-asked // _BYTES_PER_TOKEN), -(-said // _BYTES_PER_TOKEN), estimated=True)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -73,10 +73,10 @@ def load_of(plan: Plan, step: Step, tokens_per_pass: int) -> Load:
 def _computed_before(plan: Plan, items: np.ndarray) -> int:
     """Tokens of instructions that an earlier item of the same rank and micro-step has: only attention sees them
     again."""
-    if plan.trunks_N2 is None:
+    if plan.instructions_N2 is None:
         return 0
-    first = np.unique(plan.trunks_N2[items, 0], return_index=True)[1]
-    return int(np.delete(plan.trunks_N2[items, 1], first).sum())
+    first = np.unique(plan.instructions_N2[items, 0], return_index=True)[1]
+    return int(np.delete(plan.instructions_N2[items, 1], first).sum())
 
 
 def loads(plan: Plan, tokens_per_pass: int) -> list[Load]:

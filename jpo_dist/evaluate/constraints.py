@@ -56,6 +56,8 @@ def _is_object_with(response: str, keys: tuple[str, ...]) -> bool:
 
 
 class Kind(NamedTuple):
+    """One kind of constraint."""
+
     argument: str | None
     """Name of the one argument: `n` (a count of at least 1), `word`, `keys`, or None."""
     wordings: tuple[str, ...]
@@ -170,6 +172,7 @@ class Constraint:
         return made
 
     def as_json(self) -> dict[str, Any]:
+        """The JSON form, which `of` reads."""
         name = KINDS[self.kind].argument
         argument = list(self.argument) if isinstance(self.argument, tuple) else self.argument
         return {"kind": self.kind} | ({name: argument} if name else {})
@@ -195,7 +198,7 @@ def passes(constraints: Iterable[Constraint | Mapping[str, Any]], response: str)
     return bool(words(plain(response))) and all(check(constraint, response) for constraint in constraints)
 
 
-def instruction_text(request: str, constraints: Iterable[Constraint], wording: int = 0) -> str:
+def instruction_with(request: str, constraints: Iterable[Constraint], wording: int = 0) -> str:
     """The request followed by one sentence for each constraint; `wording` picks among the sentences of a kind."""
     return " ".join([request, *(_sentence(constraint, wording) for constraint in constraints)])
 
@@ -225,7 +228,7 @@ _PATTERNS = [(name, _pattern(kind, wording)) for name, kind in KINDS.items() for
 
 
 def constraints_of(instruction: str) -> tuple[Constraint, ...]:
-    """The constraints that `instruction_text` wrote into an instruction, in the order of the text.
+    """The constraints that `instruction_with` wrote into an instruction, in the order of the text.
 
     >>> constraints_of("Why nap? Use at most 9 words. Write without commas.")
     (Constraint(kind='max_words', argument=9), Constraint(kind='no_commas', argument=None))

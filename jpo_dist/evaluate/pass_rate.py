@@ -25,7 +25,10 @@ class Task(NamedTuple):
 
 
 def read_tasks(file: str) -> list[Task]:
-    """One JSON object a line: {"instruction": text, "constraints": [...]}. Raises ValueError naming file and line."""
+    """The tasks of a file with one JSON object a line: {"instruction": text, "constraints": [...]}.
+
+    Raises ValueError, which names the file and the line.
+    """
     if not Path(resolve(file)).is_file():
         raise ValueError(f"evaluate.instructions ({file}) is no file; correct the path")
     tasks = []

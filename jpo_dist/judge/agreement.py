@@ -16,7 +16,7 @@ import numpy as np
 ONE_ANSWER = "every answer is the same, so agreement by chance is certain too and kappa is 0/0"
 
 
-class Answer(NamedTuple):
+class Judgment(NamedTuple):
     """What one annotator said about one unit. An annotator has at most one answer to a unit."""
 
     annotator: str
@@ -24,11 +24,11 @@ class Answer(NamedTuple):
     answer: str
 
 
-def agreement(answers: Iterable[Answer]) -> dict[str, Any]:
+def agreement(answers: Iterable[Judgment]) -> dict[str, Any]:
     """One JSON-able object about all units with two answers or more.
 
     - `units`, `shared`: units with an answer, and those with several; `annotators`: how many people answered.
-    - `raw`: of all pairs of answers to one unit, the share that is equal; None without such a pair.
+    - `raw`: the share of all pairs of answers to one unit that are equal; None without such a pair.
     - `cohen`: for each two annotators with shared units `annotators`, `units`, `raw`, `kappa`.
     - `fleiss`: for each number of answers a unit has, `answers`, `units`, `kappa`; the formula needs that number equal.
 
@@ -49,7 +49,7 @@ def agreement(answers: Iterable[Answer]) -> dict[str, Any]:
     }
 
 
-def _by_unit(answers: Iterable[Answer]) -> dict[Hashable, dict[str, str]]:
+def _by_unit(answers: Iterable[Judgment]) -> dict[Hashable, dict[str, str]]:
     by_unit: dict[Hashable, dict[str, str]] = defaultdict(dict)
     for annotator, unit, answer in answers:
         if annotator in by_unit[unit]:
@@ -75,7 +75,7 @@ def _cohen(shared: list[dict[str, str]]) -> list[dict[str, Any]]:
 
 
 def cohen_kappa(first: list[str], second: list[str]) -> dict[str, Any]:
-    """Of two annotators over the units both answered, in the same order."""
+    """Cohen's kappa of two annotators over the units that both answered, in the same order."""
     if len({*first, *second}) == 1:
         return {"kappa": None, "why": ONE_ANSWER}
     try:
@@ -96,7 +96,7 @@ def _fleiss(shared: list[dict[str, str]], categories: list[str]) -> list[dict[st
 
 
 def fleiss_kappa(counts_UK: np.ndarray) -> dict[str, Any]:
-    """`counts_UK[u, k]`: how many annotators gave unit u the answer k; every row has the same sum."""
+    """Fleiss' kappa. `counts_UK[u, k]`: how many annotators gave unit u the answer k; every row has the same sum."""
     if np.count_nonzero(counts_UK.sum(axis=0)) == 1:
         return {"kappa": None, "why": ONE_ANSWER}
     try:

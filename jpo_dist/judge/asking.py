@@ -1,7 +1,7 @@
 """Putting questions to the endpoint: many at a time, within a budget, none twice.
 
-The unit is a question (a prompt). Questions of one call differ, so that no two threads or tasks ever ask the same; an
-answer is on the disk before it counts.
+A question is a prompt. Questions of one call differ, so that no two threads or tasks ever ask the same; a reply is on
+the disk before it counts.
 """
 
 import json
@@ -16,9 +16,9 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Any
 
-from jpo_dist.endpoint.answers import Answer, Answers
 from jpo_dist.endpoint.budget import Budget, Spent, largest_of, left_of, reached, spent_on
 from jpo_dist.endpoint.config import BudgetConfig, EndpointConfig
+from jpo_dist.endpoint.replies import Replies, Reply
 from jpo_dist.fan_out import Spread, here
 from jpo_dist.judge.config import JudgeConfig
 from jpo_dist.judge.questions import letter_in, read_prompts, request_of
@@ -30,13 +30,13 @@ ANSWERS = "answers"
 _REPORT_EVERY_S = 30.0
 
 
-def letter_of(prompt: str, answers: Answers, config: EndpointConfig, again: str) -> str:
+def letter_of(prompt: str, replies: Replies, config: EndpointConfig, again: str) -> str:
     """`a`, `b`, `?` (asked as often as allowed, never a label) or `-` (not asked often enough yet)."""
     for attempt in range(config.ask_again + 1):
-        answer = answers.get(request_of(prompt, attempt, config, again).key)
-        if answer is None:
+        reply = replies.get(request_of(prompt, attempt, config, again).key)
+        if reply is None:
             return NOT_ASKED
-        letter = letter_in(answer.reply)
+        letter = letter_in(reply.reply)
         if letter is not None:
             return letter
     return UNPARSABLE
@@ -44,10 +44,10 @@ def letter_of(prompt: str, answers: Answers, config: EndpointConfig, again: str)
 
 @dataclass
 class Asked:
-    """What became of a call."""
+    """What became of the questions of a call."""
 
     failed: dict[str, str] = field(default_factory=dict)
-    """Reason by prompt."""
+    """Reasons why no reply came, by prompt."""
     tries: Counter[str] = field(default_factory=Counter)
     exhausted: str | None = None
     """The limit that left questions unasked."""
@@ -56,16 +56,17 @@ class Asked:
 def ask_all(
     prompts: Sequence[str], config: JudgeConfig, folder: Path, limits: BudgetConfig, largest: Spent, threads: int
 ) -> Asked:
-    """Ask what the folder has no answer to. `limits` are those of this call alone.
+    """Ask the prompts to which the folder has no reply, by so many `threads`.
 
-    Raises EndpointRefused or EndpointDown, after the answers under way are on the disk.
+    `limits` are those of this call alone; `largest` is what the largest reply so far took. Raises EndpointRefused or
+    EndpointDown, after the replies under way are on the disk.
     """
     from jpo_dist.endpoint.client import Endpoint
 
-    answers = Answers(folder / ANSWERS)
+    replies = Replies(folder / ANSWERS)
     stop = threading.Event()
     endpoint = Endpoint(config.endpoint, stop)
-    asker = _Asker(config, answers, endpoint, Budget(limits, config.endpoint, largest), stop, total=len(prompts))
+    asker = _Asker(config, replies, endpoint, Budget(limits, config.endpoint, largest), stop, total=len(prompts))
     try:
         with ThreadPoolExecutor(threads, thread_name_prefix="judge") as pool:
             try:
@@ -76,19 +77,19 @@ def ask_all(
                 raise
     finally:
         endpoint.close()
-        answers.close()
+        replies.close()
     if asker.fatal is not None:
         raise asker.fatal
     return Asked(asker.failed, endpoint.tries, asker.budget.exhausted)
 
 
 class _Asker:
-    """What the threads of one call share."""
+    """The state that the threads of one call share."""
 
     def __init__(
-        self, config: JudgeConfig, answers: Answers, endpoint: Any, budget: Budget, stop: threading.Event, total: int
+        self, config: JudgeConfig, replies: Replies, endpoint: Any, budget: Budget, stop: threading.Event, total: int
     ) -> None:
-        self.config, self.answers, self.endpoint, self.budget, self.stop = config, answers, endpoint, budget, stop
+        self.config, self.replies, self.endpoint, self.budget, self.stop = config, replies, endpoint, budget, stop
         self.again = read_prompts(config.prompts).again
         self.failed: dict[str, str] = {}
         self.fatal: Exception | None = None
@@ -119,25 +120,25 @@ class _Asker:
         config = self.config.endpoint
         for attempt in range(config.ask_again + 1):
             request = request_of(prompt, attempt, config, self.again)
-            answer = self.answers.get(request.key) or self._ask(request.key, request.body)
-            if answer is None or letter_in(answer.reply) is not None:
+            reply = self.replies.get(request.key) or self._ask(request.key, request.body)
+            if reply is None or letter_in(reply.reply) is not None:
                 return
 
-    def _ask(self, key: str, body: dict[str, Any]) -> Answer | None:
+    def _ask(self, key: str, body: dict[str, Any]) -> Reply | None:
         if not self.budget.begin():
             return None
-        answer, start = None, monotonic()
+        reply, start = None, monotonic()
         try:
             if self.stop.is_set():
                 return None
-            reply = self.endpoint.ask(body)
+            completion = self.endpoint.ask(body)
             seconds = round(monotonic() - start, 3)
-            answer = Answer(key, *reply, seconds, self.config.endpoint.base_url)  # type: ignore[call-arg]
-            self.answers.add(answer)
+            reply = Reply(key, *completion, seconds, self.config.endpoint.base_url)  # type: ignore[call-arg]
+            self.replies.add(reply)
             self._in_a_row.clear()
         finally:
-            self.budget.end(answer)
-        return answer
+            self.budget.end(reply)
+        return reply
 
     def _fail(self, prompt: str, reason: str) -> None:
         from jpo_dist.endpoint.client import EndpointDown
@@ -193,19 +194,19 @@ def ask(prompts: Sequence[str], config: JudgeConfig, folder: Path, spread: Sprea
     again = read_prompts(config.prompts).again
     total, before = Asked(), -1
     while True:
-        answers = Answers(folder / ANSWERS)
+        replies = Replies(folder / ANSWERS)
         left = [
             prompt
             for prompt in prompts
-            if prompt not in total.failed and letter_of(prompt, answers, config.endpoint, again) == NOT_ASKED
+            if prompt not in total.failed and letter_of(prompt, replies, config.endpoint, again) == NOT_ASKED
         ]
         if not left:
             total.exhausted = None
-        if not left or len(answers) == before:
+        if not left or len(replies) == before:
             return total
-        before = len(answers)
-        each = [spent_on([answer], config.endpoint) for answer in answers.all()]
-        spent = spent_on(answers.all(), config.endpoint)
+        before = len(replies)
+        each = [spent_on([reply], config.endpoint) for reply in replies.all()]
+        spent = spent_on(replies.all(), config.endpoint)
         limits = left_of(config.budget, spent)
         log.info(
             "%d questions, %d of them answered before, %d to ask", len(prompts), len(prompts) - len(left), len(left)
@@ -229,8 +230,8 @@ def _round(
 ) -> list[dict[str, Any]]:
     spread, tasks = how
     parts = min(tasks, len(prompts), config.endpoint.concurrency, limits.max_requests or tasks)
-    threads = shares(config.endpoint.concurrency, parts)
-    requests = shares(limits.max_requests or 0, parts)
+    threads = parts_of(config.endpoint.concurrency, parts)
+    requests = parts_of(limits.max_requests or 0, parts)
     payloads = []
     with TemporaryDirectory(prefix="shards-", dir=folder) as aside:  # beside the answers: all hosts see it
         for part in range(parts):
@@ -254,10 +255,10 @@ def _round(
         return spread(ask_shard, payloads)
 
 
-def shares(total: int, parts: int) -> list[int]:
+def parts_of(total: int, parts: int) -> list[int]:
     """`total` in `parts` whole numbers that differ by at most one.
 
-    >>> shares(7, 3)
+    >>> parts_of(7, 3)
     [3, 2, 2]
     """
     return [total // parts + (part < total % parts) for part in range(parts)]

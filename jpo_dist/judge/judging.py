@@ -2,7 +2,7 @@
 
 The rule, for a model: shown (x, y) and then (y, x), it must name the same item twice. The same letter twice is a tie:
 the place decided. A reply without a label is asked for again, a few times, and never guessed. Verdicts are a function
-of the answers on disk and of nothing else, so that it does not matter which run, thread or task got them.
+of the replies on disk and of nothing else, so that it does not matter which run, thread or task got them.
 """
 
 import json
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from jpo_dist.data.checker import checker_scores
-from jpo_dist.endpoint.answers import Answer, Answers
 from jpo_dist.endpoint.budget import spent_on
+from jpo_dist.endpoint.replies import Replies, Reply
 from jpo_dist.fan_out import Spread, here
 from jpo_dist.files import replace, write_json
 from jpo_dist.judge import report as judge_report
@@ -31,9 +31,9 @@ from jpo_dist.run_dir import RUN
 def judge(
     candidates: Sequence[Candidate], config: JudgeConfig, folder: Path, spread: Spread = here, tasks: int = 1
 ) -> tuple[list[Judged], dict[str, Any]]:
-    """Verdicts in the order of the candidates, and the report (see judge_report).
+    """Verdicts in the order of the candidates, and the report (see jpo_dist.judge.report).
 
-    `folder` keeps the answers of a model: naming it again asks only what it lacks. `spread` runs up to `tasks` shards
+    `folder` keeps the replies of a model: naming it again asks only what it lacks. `spread` runs up to `tasks` shards
     at once; the result does not depend on it. Raises ValueError for a candidate whose two items are equal, JudgeError,
     EndpointRefused or EndpointDown.
     """
@@ -63,15 +63,15 @@ def _by_model(
     pairs = [_questions(candidate, prompts) for candidate in candidates]
     unique = list(dict.fromkeys(prompt for pair in pairs for prompt in pair))
     asked = ask(unique, config, folder, spread, tasks)
-    answers = Answers(folder / ANSWERS)
-    letters = {prompt: letter_of(prompt, answers, config.endpoint, prompts.again) for prompt in unique}
+    replies = Replies(folder / ANSWERS)
+    letters = {prompt: letter_of(prompt, replies, config.endpoint, prompts.again) for prompt in unique}
     letters |= dict.fromkeys(asked.failed, FAILED)
     judged = [
         _by_letters(candidate, letters[pair[0]] + letters[pair[1]], config, _reason(pair, asked))
         for candidate, pair in zip(candidates, pairs, strict=True)
     ]
-    used = [found for prompt in unique for found in _answers_to(prompt, answers, config, prompts)]
-    return judged, usage(used, config), _this_run(asked, answers, config)
+    used = [found for prompt in unique for found in _replies_to(prompt, replies, config, prompts)]
+    return judged, usage(used, config), _this_run(asked, replies, config)
 
 
 def _questions(candidate: Candidate, prompts: Prompts) -> tuple[str, str]:
@@ -83,34 +83,34 @@ def _reason(pair: tuple[str, str], asked: Asked) -> str:
     return next((asked.failed[prompt] for prompt in pair if prompt in asked.failed), "")
 
 
-def _answers_to(prompt: str, answers: Answers, config: JudgeConfig, prompts: Prompts) -> list[Answer]:
+def _replies_to(prompt: str, replies: Replies, config: JudgeConfig, prompts: Prompts) -> list[Reply]:
     keys = (
         request_of(prompt, attempt, config.endpoint, prompts.again).key
         for attempt in range(config.endpoint.ask_again + 1)
     )
-    return [found for key in keys if (found := answers.get(key)) is not None]
+    return [found for key in keys if (found := replies.get(key)) is not None]
 
 
-def usage(used: Sequence[Answer], config: JudgeConfig) -> dict[str, Any]:
-    """What the answers behind these verdicts took: the same in every run that ends with the same verdicts."""
+def usage(used: Sequence[Reply], config: JudgeConfig) -> dict[str, Any]:
+    """What the replies behind these verdicts took: the same in every run that ends with the same verdicts."""
     spent = spent_on(used, config.endpoint)
     return {
         "answers": spent.requests,
-        "input_tokens": sum(answer.input_tokens for answer in used),
-        "output_tokens": sum(answer.output_tokens for answer in used),
-        "answers_with_estimated_tokens": sum(answer.estimated for answer in used),
-        "cost": math.fsum(spent_on([answer], config.endpoint).cost for answer in used),
+        "input_tokens": sum(reply.input_tokens for reply in used),
+        "output_tokens": sum(reply.output_tokens for reply in used),
+        "answers_with_estimated_tokens": sum(reply.estimated for reply in used),
+        "cost": math.fsum(spent_on([reply], config.endpoint).cost for reply in used),
     }
 
 
-def _this_run(asked: Asked, answers: Answers, config: JudgeConfig) -> dict[str, Any]:
+def _this_run(asked: Asked, replies: Replies, config: JudgeConfig) -> dict[str, Any]:
     """For run.json: what differs between two runs with the same result."""
-    spent = spent_on(answers.all(), config.endpoint)
+    spent = spent_on(replies.all(), config.endpoint)
     return {
         "tries": dict(sorted(asked.tries.items())),
         "budget_reached": asked.exhausted,
         "answers_in_folder": spent._asdict(),
-        "answered_twice": sum(answers.repeated.values()),
+        "answered_twice": sum(replies.repeated.values()),
     }
 
 

@@ -1,4 +1,4 @@
-"""People as judges, through Label Studio: tasks and a labelling config out, exported annotations back in.
+"""People as judges, through Label Studio: tasks and a labeling config out, exported annotations back in.
 
 The shapes are Label Studio's own, read in its source:
 - a task to import is `{"data": {…}}`; an exported one adds `id`, `annotations`, `predictions`, dates
@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
-from jpo_dist.judge.agreement import Answer, agreement
+from jpo_dist.judge.agreement import Judgment, agreement
 from jpo_dist.judge.verdict import in_shown_order
 from jpo_dist.records.comparisons import CONDITIONAL, JOINT, Comparison, Item, Message, digest
 from jpo_dist.records.text import HEADED, as_text
@@ -75,7 +75,7 @@ def _data(first: Item, second: Item, source: str) -> dict[str, Any]:
     return data
 
 
-def labelling_config(protocol: str) -> str:
+def labeling_config(protocol: str) -> str:
     """The XML for Settings > Labeling Interface of a project with tasks of one protocol.
 
     Every text of an item stands in a Text tag with valueType="text": shown as text, never as HTML, never fetched as an
@@ -121,7 +121,7 @@ class _Annotation(NamedTuple):
     newness: tuple[float, float, int]
     cancelled: bool
     answers: list[str]
-    """As exported. A usable annotation has exactly one."""
+    """The answers as exported. A usable annotation has exactly one."""
 
 
 def read(export: list[dict[str, Any]]) -> tuple[list[Comparison], dict[str, Any]]:
@@ -154,7 +154,7 @@ def read(export: list[dict[str, Any]]) -> tuple[list[Comparison], dict[str, Any]
         source, who = str(annotation.task.get("source", "")), annotation.annotator
         comparisons.append(Comparison(winner, loser, source=source, tie=answer == TIE, origin="judged", annotator=who))
         if who is not None:
-            answers.append(Answer(who, _key(annotation.task), answer))
+            answers.append(Judgment(who, _key(annotation.task), answer))
     every, answered = {_key(_data_of(row)) for row in export}, {_key(annotation.task) for annotation in found}
     num_ties = sum(c.tie for c in comparisons)
     return comparisons, {

@@ -1,6 +1,6 @@
-"""What a set of verdicts is worth: counts, position bias, decisiveness by similarity, interplay, transitivity.
+"""The report on a set of verdicts: counts, position bias, decisiveness by similarity, interplay, transitivity.
 
-Plain numbers, a function of the verdicts alone. Counts of outcomes are over all candidates, so that they add up;
+Its numbers are a function of the verdicts alone. Counts of outcomes are over all candidates, so that they add up;
 everything else is over different comparisons, so that a repeated candidate is not counted as evidence twice.
 """
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 NO_VERDICT = ("unparsable", "failed", "not asked")
 OUTCOMES = ("decided", "tie", *NO_VERDICT)
 SIMILARITY_EDGES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
-"""Of the bins of joint comparisons; the last includes 1. Conditional ones have a row of their own, at 1."""
+"""Edges of the bins of joint comparisons; the last bin includes 1. Conditional ones have a row of their own, at 1."""
 _ROWS_AT_A_TIME = 2048
 
 
 def report(judged: "Sequence[Judged]", annotator: str) -> dict[str, Any]:
-    """Everything below, as JSON. Rates are None where their denominator is 0."""
+    """All that the functions below tell of these verdicts, JSON-able. Rates are None where their denominator is 0."""
     different = list({frozenset((one.candidate.first, one.candidate.second)): one for one in judged}.values())
     decided = [one.comparison for one in different if one.comparison is not None and not one.comparison.tie]
     return {
@@ -54,6 +54,7 @@ def _outcomes(judged: "Sequence[Judged]") -> dict[str, Any]:
 
 
 def rate(part: float, whole: float) -> float | None:
+    """part / whole; None where whole is 0."""
     return part / whole if whole else None
 
 
@@ -111,9 +112,9 @@ def by_similarity(judged: "Sequence[Judged]") -> list[dict[str, Any]]:
 
 
 def similarities(pairs: Sequence[tuple[Item, Item]]) -> np.ndarray:
-    """TF-IDF cosine of the instructions of each pair; the weights are those of all instructions in the pairs.
+    """(C,) TF-IDF cosine of the instructions of each pair; 0 for an instruction without a word in it.
 
-    0 for an instruction without a word in it.
+    The weights are those of all instructions in the pairs. Raises ModuleNotFoundError without scikit-learn.
     """
     rows: dict[str, int] = {}
     first_C, second_C = (

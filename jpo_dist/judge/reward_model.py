@@ -1,6 +1,6 @@
-"""Judges that give each item a score: a program, or a reward model. The higher score wins.
+"""A reward model as the judge: each item gets a score, and the higher score wins.
 
-Both score an item once, however many comparisons it is in.
+An item is scored once, however many comparisons it is in.
 """
 
 import json

@@ -26,10 +26,10 @@ class Judged(NamedTuple):
     comparison: Comparison | None
     """None: no verdict. A tie has one, with x as its `winner`."""
     letters: str = ""
-    """Of a model: its replies to (x, y) and to (y, x): `a` the first shown, `b` the second, `?` no label after all
-    tries, `!` no answer, `-` not asked. `ab` and `ba` are decided, `aa` and `bb` ties. Empty for scores."""
+    """A model's replies to (x, y) and to (y, x): `a` the first shown, `b` the second, `?` no label after all tries,
+    `!` no reply, `-` not asked. `ab` and `ba` are decided, `aa` and `bb` ties. Empty for judges that give scores."""
     reason: str = ""
-    """Of a failure."""
+    """Why there is no verdict, where there is none."""
 
     @property
     def protocol(self) -> str:
@@ -37,7 +37,8 @@ class Judged(NamedTuple):
 
 
 def outcome_of(letters: str) -> Outcome:
-    """
+    """The outcome of a model's two replies, see `Judged.letters`.
+
     >>> [outcome_of(letters) for letters in ("ab", "bb", "a?", "!b", "?-")]
     ['decided', 'tie', 'unparsable', 'failed', 'not asked']
     """

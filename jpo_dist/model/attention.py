@@ -30,7 +30,7 @@ SHORTEST_SHARE = 0.7
 """A segment joins a block if it is at least this share of the block's longest: the rest is computed for nothing."""
 
 
-class Branches(NamedTuple):
+class SharedInstructions(NamedTuple):
     """Where items share their instruction, its tokens are in the row once: everything but attention computes them once.
     Attention spreads the row out to whole segments, S tokens, and takes each token's result from one of its places."""
 
@@ -59,7 +59,7 @@ def segment_attention(  # noqa: PLR0913 (the signature is transformers' attentio
     attention_mask: torch.Tensor | None,
     segment_lengths: tuple[int, ...] | None = None,
     segment_bounds: torch.Tensor | None = None,
-    branches: Branches | None = None,
+    shared_instructions: SharedInstructions | None = None,
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
@@ -76,10 +76,10 @@ def segment_attention(  # noqa: PLR0913 (the signature is transformers' attentio
     if segment_lengths is None or segment_bounds is None or attention_mask is not None:
         raise ValueError(f"{SEGMENTS} attention scores packed items only; generate with another attn_implementation")
     how = (segment_lengths, segment_bounds, scaling, sliding_window, softcap)
-    if branches is None:
+    if shared_instructions is None:
         return _attend_all(query_1HTD, key_1KTD, value_1KTD, *how), None
-    query, key, value = (t.index_select(2, branches.spread_S) for t in (query_1HTD, key_1KTD, value_1KTD))
-    return _attend_all(query, key, value, *how).index_select(1, branches.place_T), None
+    query, key, value = (t.index_select(2, shared_instructions.spread_S) for t in (query_1HTD, key_1KTD, value_1KTD))
+    return _attend_all(query, key, value, *how).index_select(1, shared_instructions.place_T), None
 
 
 def _attend_all(

@@ -45,10 +45,10 @@ def pack(
     items_n: np.ndarray,
     device: torch.device,
     skips_n: np.ndarray | None = None,
-    trunks_n: np.ndarray | None = None,
+    instructions_n: np.ndarray | None = None,
 ) -> Packed:
     """Items end to end in one row, without padding. The first `skips_n` tokens of an item are computed and not scored.
-    Items with one number in `trunks_n` have the same instruction, which is in the row once.
+    Items with one number in `instructions_n` have the same instruction, which is in the row once.
 
     An empty `items_n` gives two tokens that count for nothing: under ZeRO-3 every rank has to take part in every
     forward, or all ranks wait for ever.
@@ -67,8 +67,8 @@ def pack(
     boundaries_n = tokens.instruction_lengths_N[items_n] if len(items_n) else np.zeros(1, dtype=np.int64)
     part = np.where(positions + 1 >= boundaries_n[segment], RESPONSE, INSTRUCTION)
     here = whole = np.arange(len(ids))  # where each token of each item is in the row, and which tokens the row has
-    if trunks_n is not None and len(items_n):
-        _, first, which_n = np.unique(trunks_n, return_index=True, return_inverse=True)
+    if instructions_n is not None and len(items_n):
+        _, first, which_n = np.unique(instructions_n, return_index=True, return_inverse=True)
         trunk_n = first[which_n]  # for each item, the first one that has its instruction
         doubled = (trunk_n[segment] != segment) & (positions < boundaries_n[segment])
         whole = np.flatnonzero(~doubled)

@@ -76,7 +76,7 @@ def _fused(forward: Callable[[Packed], torch.Tensor], budget: int) -> Reference:
             mine = [micro.items_by_rank[rank] for micro in together]
             items_n, first, places = np.unique(np.concatenate(mine), return_index=True, return_inverse=True)
             skips_n = np.concatenate([micro.skips_by_rank[rank] for micro in together])[first]
-            scores_n2 = forward(pack(dataset.tokens, items_n, where, skips_n, dataset.trunks_of(items_n)))
+            scores_n2 = forward(pack(dataset.tokens, items_n, where, skips_n, dataset.instructions_of(items_n)))
             ends = np.cumsum([len(items) for items in mine])[:-1]
             found += [scores_n2[move(rows, where)] for rows in np.split(places, ends)]
         return found

@@ -47,7 +47,7 @@ def share_of(dataset: Prepared, micro: MicroStep, rank: int, device: torch.devic
     lengths_N = tokens.lengths_N[items_N] - tokens.instruction_lengths_N[items_N]
     small = (micro.winners_C, micro.losers_C, dataset.comparisons.weights_C[micro.comparisons_C], lengths_N)
     items_n = micro.items_by_rank[rank]
-    batch = pack(tokens, items_n, device, micro.skips_by_rank[rank], dataset.trunks_of(items_n))
+    batch = pack(tokens, items_n, device, micro.skips_by_rank[rank], dataset.instructions_of(items_n))
     return Share(batch, *(move(array, device) for array in small))
 
 

@@ -1,6 +1,6 @@
-"""Joint pairs whose instructions predict nothing: each wins as often as it loses.
+"""The policy `balanced`: joint pairs whose instructions predict nothing, since each wins as often as it loses.
 
-The element is an exchange: two nodes u and v, each with an open winner and an open loser, give the two comparisons
+It makes pairs by exchanges: two nodes u and v, each with an open winner and an open loser, give the two comparisons
 winner of u > loser of v and winner of v > loser of u, both or none. So at every moment each node has exactly as many
 wins as losses, whatever limit stops the work.
 
@@ -25,14 +25,18 @@ import numpy as np
 from jpo_dist.pairing.offers import Chooser, rounds
 
 _PATIENCE = 8
-"""More than elsewhere: a round may fall on a score that parts nothing."""
+"""Rounds in a row that may bring little before the work ends; more than in other policies, because a round may draw a
+score that no pair lies around."""
 
 
 def balanced_pairs(
     chooser: Chooser, cell_N: np.ndarray, instruction_N: np.ndarray, cluster_of: Callable[[np.ndarray], np.ndarray]
 ) -> dict[str, Any]:
-    """Fill the ledger; returns what the report says of it. `cluster_of` gets the rows that stage 1 did not use and
-    returns their cluster; it is called only when the budget leaves room for stage 2."""
+    """Fill the ledger; returns what the report says of it.
+
+    `cluster_of` gets the rows that stage 1 did not use and returns their cluster; it is called only when the budget
+    leaves room for stage 2. Raises AssertionError without scores.
+    """
     ledger = chooser.ledger
     usable_N = cell_N >= 0
     exchange(chooser, np.where(usable_N, instruction_N, -1), cell_N)
@@ -54,8 +58,11 @@ def balanced_pairs(
 
 
 def exchange(chooser: Chooser, node_N: np.ndarray, cell_N: np.ndarray) -> None:
-    """Rounds of exchanges between the nodes of one cell. Each round parts every cell at a random score: what lies above
-    by more than the tie band may win, the rest may lose, so any winner beats any loser."""
+    """Exchange between the nodes of each cell, round after round.
+
+    A round parts every cell at a random score: what lies above by more than the tie band may win, the rest may lose,
+    so any winner beats any loser.
+    """
     ledger, random = chooser.ledger, chooser.random
     scores_N = chooser.scores_N
     if scores_N is None:
@@ -89,7 +96,7 @@ def _joined(node_N: np.ndarray, cell_N: np.ndarray) -> np.ndarray:
 def _parting_scores(
     rows_M: np.ndarray, cell_N: np.ndarray, scores_N: np.ndarray, random: np.random.Generator
 ) -> np.ndarray:
-    """(M,) a random open score of each row's cell, other than its highest."""
+    """(M,) for each row, one score of its cell, drawn from those of open items but the highest."""
     part_M = np.full(len(rows_M), np.inf)
     for cell in np.unique(cell_N[rows_M]):
         here = cell_N[rows_M] == cell
@@ -100,7 +107,7 @@ def _parting_scores(
 
 
 def _units(winner_W: np.ndarray, loser_L: np.ndarray, node_N: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """As many winners as losers of every node, side by side, and the place of each such unit within its node."""
+    """Winners, losers and place within the node, (U,) each: every node gives as many winners as losers."""
     winner_W, winner_rank_W = _ranked(winner_W, node_N)
     loser_L, loser_rank_L = _ranked(loser_L, node_N)
     num_nodes = int(node_N.max(initial=-1)) + 1

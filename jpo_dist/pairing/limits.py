@@ -1,4 +1,4 @@
-"""The limits every policy obeys, in one place: what a policy offers is taken or counted under the limit it met.
+"""The limits that every policy obeys: what a policy offers is taken, or counted under the limit that keeps it out.
 
 Legend: N items, K offered pairs, C pairs taken.
 """
@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 REASONS = ("", "tie", "instruction", "split or scale")
-"""Why a pair can never be taken; equal instructions where they must differ, or the other way about."""
+"""Why a pair can never be taken. `instruction`: equal where they must differ, or different where they must be equal."""
 _TIE, _INSTRUCTION, _CELL = 1, 2, 3
 
 
 class Limits(NamedTuple):
-    """What a pair is held against. The arrays have one entry for each item."""
+    """The limits of one pairing. The arrays have one entry for each item."""
 
     cell_N: np.ndarray
     """Split and scale, as one number; -1: never paired."""
@@ -49,6 +49,7 @@ class Ledger:
 
     @property
     def full(self) -> bool:
+        """Whether the budget is used up."""
         return self.limits.budget is not None and len(self.winners) >= self.limits.budget
 
     def open_N(self) -> np.ndarray:
@@ -71,10 +72,10 @@ class Ledger:
         reason_K = np.zeros(len(first_K), np.int8)
         tie_K = np.zeros(len(first_K), dtype=bool)
         if limits.scores_N is not None:
-            step_K = limits.scores_N[first_K] - limits.scores_N[second_K]
-            swap_K = step_K < 0
+            gap_K = limits.scores_N[first_K] - limits.scores_N[second_K]
+            swap_K = gap_K < 0
             first_K, second_K = np.where(swap_K, second_K, first_K), np.where(swap_K, first_K, second_K)
-            tie_K = ~(np.abs(step_K) > limits.gap)
+            tie_K = ~(np.abs(gap_K) > limits.gap)
             if not limits.keep_ties:
                 reason_K[tie_K] = _TIE
         same_K = limits.instruction_N[first_K] == limits.instruction_N[second_K]
@@ -106,18 +107,19 @@ class Ledger:
         keys = [self._key(first, second) for first, second in zip(firsts, seconds, strict=True)]
         if any(key in self.taken for key in keys) or len(set(keys)) < len(keys):
             return "repeated"
-        step = Counter(firsts + seconds) if len(firsts) > 1 else dict.fromkeys(firsts + seconds, 1)
-        if any(self.uses[item] + more > limits.max_per_item for item, more in step.items()):
+        added = Counter(firsts + seconds) if len(firsts) > 1 else dict.fromkeys(firsts + seconds, 1)
+        if any(self.uses[item] + more > limits.max_per_item for item, more in added.items()):
             return "max_per_item"
         most = limits.max_imbalance
         if most is not None and limits.scores_N is not None:
             for first, second, tie in zip(firsts, seconds, ties, strict=True):
-                if not tie and (self._tips(first, 1, most) or self._tips(second, -1, most)):
+                if not tie and (self._unbalances(first, 1, most) or self._unbalances(second, -1, most)):
                     return "max_imbalance"
         return ""
 
-    def _tips(self, item: int, step: int, most: int) -> bool:
-        return bool(self.limits.two_sided_N[item]) and abs(self.balance[item] + step) > most
+    def _unbalances(self, item: int, change: int, most: int) -> bool:
+        """Whether one more win (+1) or loss (-1) brings |wins - losses| of an item above `most`."""
+        return bool(self.limits.two_sided_N[item]) and abs(self.balance[item] + change) > most
 
     def _key(self, first: int, second: int) -> int:
         return min(first, second) * len(self.uses) + max(first, second)
@@ -126,8 +128,10 @@ class Ledger:
 def two_sided(
     scores_N: np.ndarray, cell_N: np.ndarray, instruction_N: np.ndarray, gap: float, joint: bool
 ) -> np.ndarray:
-    """(N,) items with some item that scores higher by more than `gap` and some that scores lower, in their cell and of
-    another instruction (joint) or of their own."""
+    """(N,) whether an item can both win and lose: some item scores more than `gap` higher, and some lower.
+
+    Only items of its cell count, of another instruction (joint) or of its own.
+    """
     if not joint:
         _, group_N = np.unique(np.stack([cell_N, instruction_N]), axis=1, return_inverse=True)
         highest_N, lowest_N = _extremes(scores_N, group_N)

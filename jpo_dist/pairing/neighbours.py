@@ -8,7 +8,8 @@ import numpy as np
 from jpo_dist.pairing.embedding import needs_data_extra
 
 BLOCK = 100_000
-"""The search is exact and costs the square of this; larger sets are cut into random blocks of this size at most."""
+"""Rows that are searched together: the search is exact and its cost grows with their square. Larger sets are cut into
+random blocks of at most so many."""
 
 
 def nearest(vectors_QD: np.ndarray, count: int, seed: int = 0) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What each policy offers, best first: batches of pairs that `pair_limits.Ledger` takes or leaves.
+"""What each policy offers, best first: batches of pairs that `limits.Ledger` takes or leaves.
 
 Legend: N items, K pairs of a batch, Q instructions, D features. `group_N` names, for every item, where its partners
 may come from. A round offers each open item one partner; rounds end when the ledger is full or takes nearly nothing.
@@ -25,7 +25,7 @@ _MOST_SKIPPED = 64
 
 
 class Shelf(NamedTuple):
-    """Items sorted by group, then score: who may stand against whom is then at most two ranges of places."""
+    """Items sorted by group, then score: the partners an item may have are then at most two ranges of places."""
 
     rows_M: np.ndarray
     groups_M: np.ndarray
@@ -62,7 +62,8 @@ class Shelf(NamedTuple):
 
 
 class Chooser(NamedTuple):
-    """What all policies need: the ledger they fill, the scores they respect (None: blind), the tie band, the dice."""
+    """What all policies need: the ledger they fill, the scores they look at (None: at none), the tie band, the random
+    generator."""
 
     ledger: Ledger
     scores_N: np.ndarray | None
@@ -70,9 +71,11 @@ class Chooser(NamedTuple):
     random: Random
 
     def shelf(self, group_N: np.ndarray) -> Shelf:
+        """The open items of all groups (-1: of none), to draw partners from."""
         return Shelf.of(np.flatnonzero(self.ledger.open_N() & (group_N >= 0)), group_N, self.scores_N)
 
     def scores(self, rows_K: np.ndarray) -> np.ndarray | None:
+        """(K,) scores of these items; None when they are not looked at."""
         return None if self.scores_N is None else self.scores_N[rows_K]
 
     def offer_shuffled(self, first_K: np.ndarray, second_K: np.ndarray) -> int:
@@ -107,8 +110,11 @@ def random_pairs(chooser: Chooser, group_N: np.ndarray) -> None:
 def dissimilar_pairs(
     chooser: Chooser, group_N: np.ndarray, vector_N: np.ndarray, vectors_QD: np.ndarray, draws: int
 ) -> None:
-    """Each open item against the least similar of some random ones. The farthest of all would be the same few odd
-    instructions for everyone. `vector_N[n]` is the row of an item's instruction in `vectors_QD`."""
+    """Each open item against the least similar of `draws` random ones.
+
+    The farthest of all would be the same few odd instructions for every item. `vector_N[n]` is the row of an item's
+    instruction in `vectors_QD`.
+    """
 
     def play() -> tuple[int, int]:
         shelf = chooser.shelf(group_N)
@@ -127,7 +133,10 @@ def dissimilar_pairs(
 def similar_pairs(
     chooser: Chooser, cell_N: np.ndarray, vector_N: np.ndarray, vectors_QD: np.ndarray, count: int, seed: int
 ) -> None:
-    """Each open item against an item of the nearest instruction in its cell, then of the second nearest, and so on."""
+    """Each open item against an item of the nearest instruction in its cell, then of the second nearest, up to `count`.
+
+    `vector_N[n]` is the row of an item's instruction in `vectors_QD`.
+    """
     num_vectors = len(vectors_QD)
     group_N = np.where(cell_N >= 0, cell_N * num_vectors + vector_N, -1)
     groups, near = [], []
@@ -173,8 +182,11 @@ def conditional_pairs(chooser: Chooser, group_N: np.ndarray) -> None:
 def hard_pairs(
     chooser: Chooser, cell_N: np.ndarray, instruction_N: np.ndarray, reference_N: np.ndarray, count: int
 ) -> None:
-    """Of each item's `count` nearest in the reference's log-probability (above and below it, among the better and among
-    the worse), all pairs of the cell with the smallest |difference| first. `reference_N`: nats, for whole items."""
+    """Pairs to which the reference gives nearly the same log-probability, smallest |difference| first.
+
+    An item meets its `count` nearest in its cell: above and below it, among the better and among the worse items.
+    `reference_N`: log p of whole items in nats.
+    """
     batches = [
         _near_in_reference(np.flatnonzero(cell_N == cell), chooser, instruction_N, reference_N, count)
         for cell in np.unique(cell_N[cell_N >= 0])
@@ -190,8 +202,10 @@ def hard_pairs(
 def _near_in_reference(
     rows_M: np.ndarray, chooser: Chooser, instruction_N: np.ndarray, reference_N: np.ndarray, count: int
 ) -> np.ndarray:
-    """Candidate pairs of one cell as codes lower * N + higher. Rows are handled by rank in the reference, which is a
-    plain number; `met` holds, sorted, the ranks of the items that the present one may stand against."""
+    """Candidate pairs of one cell as codes: lower row * N + higher row.
+
+    An item stands for its rank in the reference's order; `met` holds, sorted, the ranks that the present item may meet.
+    """
     by_rank = rows_M[np.lexsort((rows_M, reference_N[rows_M]))]
     scores_M = np.zeros(len(rows_M)) if chooser.scores_N is None else chooser.scores_N[by_rank]
     gap = -1.0 if chooser.scores_N is None else chooser.gap

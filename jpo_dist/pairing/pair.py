@@ -32,7 +32,7 @@ MOST_BANDS = 10
 
 
 class Pool(NamedTuple):
-    """Items that may be paired. All arrays have one entry for each item."""
+    """N items that may be paired. All arrays have one entry for each item."""
 
     instructions: list[str]
     """Text of each item's instruction."""
@@ -159,11 +159,11 @@ class _Work:
             self.extra = {"balanced": balanced_pairs(chooser, cell_N, self.instruction_N, self._like_ones)}
 
     def _within(self, label_N: np.ndarray) -> np.ndarray:
-        """Groups: a cell's items of one label; -1 for items that are not paired."""
+        """(N,) groups: the items of one cell and one label; -1 for items that are not paired."""
         return np.where(self.cell_N >= 0, self.cell_N * (int(label_N.max(initial=0)) + 1) + label_N, -1)
 
     def _bucket_N(self) -> np.ndarray:
-        """Buckets of the instructions that are paired; about 20 instructions or more in each."""
+        """(N,) the bucket of each item's instruction; about 20 instructions or more are in each."""
         count = self._num_buckets(len(self.texts_Q))
         if self.config.buckets == "length":
             bucket_Q = bands(np.array([len(text) for text in self.texts_Q]), count)

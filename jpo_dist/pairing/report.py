@@ -1,4 +1,4 @@
-"""What a pairing policy made: counts that add up, degrees, balance, likeness, and what the instruction gives away.
+"""What a pairing policy made: counts that add up, degrees, balance, similarity, and what the instruction gives away.
 
 Legend: N items, C comparisons, Q instructions.
 """
@@ -25,7 +25,11 @@ def pair_report(
     lengths_N: np.ndarray | None,
     seed: int,
 ) -> dict[str, Any]:
-    """JSON-able; considered = made + the sum of left_out. `texts`: texts_Q, and each item's row in it."""
+    """The report, JSON-able; considered = made + the sum of left_out.
+
+    `head`: its first lines. `texts`: the instructions (Q,), and each item's row among them (N,). `vectors_of` embeds
+    the instructions of the given rows. `lengths_N`: of responses; None leaves out who is longer.
+    """
     texts_Q, instruction_N = texts
     winner_C, loser_C = np.array(ledger.winners, np.int64), np.array(ledger.losers, np.int64)
     tie_C = np.array(ledger.ties, bool)
@@ -57,7 +61,7 @@ def pair_report(
 
 
 def _degrees(uses_N: np.ndarray) -> dict[str, Any]:
-    """Comparisons in which usable items stand."""
+    """In how many comparisons a usable item stands: none, the mean, the median, the most."""
     return {
         "unused": int((uses_N == 0).sum()),
         "mean": round(float(uses_N.mean()), 4) if len(uses_N) else 0.0,
@@ -67,8 +71,10 @@ def _degrees(uses_N: np.ndarray) -> dict[str, Any]:
 
 
 def _balance(winner_C: np.ndarray, loser_C: np.ndarray, count: int) -> dict[str, Any]:
-    """Of what takes part: how much of it wins as often as it loses, only wins, only loses. `mean_imbalance` is the mean
-    of |wins - losses| / (wins + losses): 0 balanced, 1 one-sided."""
+    """How many of the items (or instructions) that take part win as often as they lose, only win, only lose.
+
+    `mean_imbalance` is the mean of |wins - losses| / (wins + losses): 0 balanced, 1 one-sided.
+    """
     wins, losses = np.bincount(winner_C, minlength=count), np.bincount(loser_C, minlength=count)
     wins, losses = wins[wins + losses > 0], losses[wins + losses > 0]
     imbalance = np.abs(wins - losses) / (wins + losses)
@@ -97,6 +103,6 @@ def _similarity(
     return {"mean": round(float(cosine_C.mean(dtype=np.float64)), 4), **named}
 
 
-def _share_greater(step_C: np.ndarray) -> float | None:
-    """Share above zero; zero counts one half."""
-    return round(float(((step_C > 0) + (step_C == 0) / 2).mean()), 4) if len(step_C) else None
+def _share_greater(gap_C: np.ndarray) -> float | None:
+    """The share of differences above zero; zero counts one half."""
+    return round(float(((gap_C > 0) + (gap_C == 0) / 2).mean()), 4) if len(gap_C) else None

@@ -13,11 +13,12 @@ ITEMS, COMPARISONS, REPORT = "items.parquet", "comparisons.parquet", "report.jso
 
 
 def is_set(folder: Path) -> bool:
+    """Whether `folder` holds a ComparisonSet."""
     return all((folder / name).is_file() for name in (ITEMS, COMPARISONS))
 
 
 def write_set(built: ComparisonSet, folder: str | Path, report: dict[str, Any] | None = None) -> None:
-    """`report` is put beside what the set itself can tell."""
+    """Write a set into `folder`, which is made; `report` is put beside what the set itself can tell in report.json."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(built.items, folder / ITEMS, compression="zstd")
@@ -28,7 +29,10 @@ def write_set(built: ComparisonSet, folder: str | Path, report: dict[str, Any] |
 
 
 def read_set(folder: str | Path) -> ComparisonSet:
-    """Memory-mapped. Raises FileNotFoundError, or ValueError when a comparison names an item that is not there."""
+    """The set in `folder`, memory-mapped.
+
+    Raises FileNotFoundError, or ValueError when a comparison names an item that is not there.
+    """
     folder = Path(folder)
     items = pq.read_table(folder / ITEMS, schema=ITEM_SCHEMA, memory_map=True)
     comparisons = pq.read_table(folder / COMPARISONS, schema=COMPARISON_SCHEMA, memory_map=True)

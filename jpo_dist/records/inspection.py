@@ -110,7 +110,7 @@ def _instruction_lengths(items: pa.Table, instructions_N: np.ndarray, tokenizer:
 
 
 def _lengths(texts: pa.ChunkedArray, tokenizer: Any) -> np.ndarray:
-    """Of each text: tokens, without special ones, or characters (code points)."""
+    """The length of each text: tokens, without special ones, or characters (code points)."""
     if tokenizer is None:
         return pc.utf8_length(texts).to_numpy().astype(np.int64)
     counts = [
@@ -131,7 +131,7 @@ def summary(values: np.ndarray) -> dict[str, Any]:
 
 
 def histogram(values: np.ndarray) -> dict[str, list[Any]]:
-    """Of whole numbers, negative ones too. Bins are one wide near zero and grow by half octaves: 4 6 8 12 16 24 …
+    """A histogram of whole numbers, negative ones too: bins one wide near zero, then wider by half octaves, 4 6 8 12 …
 
     Equal bins would put nearly all lengths, and nearly all degrees, into the first one.
     """
@@ -219,7 +219,7 @@ def _score_histogram(values: np.ndarray) -> dict[str, list[Any]]:
 
 
 def _length_bias(comparisons: ComparisonSet, length_N: np.ndarray, decided_C: np.ndarray) -> dict[str, Any]:
-    """Of decided comparisons: shares whose winner's response is longer, equal, shorter.
+    """Shares of decided comparisons whose winner's response is longer, equal, shorter.
 
     `longer_of_unequal` is [share, low, high], the winner being longer where lengths differ, with Wilson's 95 %
     interval (scipy); 0.5 inside it: no sign of a bias. None where there is nothing to count.

@@ -67,6 +67,6 @@ def part_of(built: ComparisonSet, name: str) -> ComparisonSet:
 
 
 def instruction_ids(built: ComparisonSet) -> list[str]:
-    """Of each item; equal for equal instructions."""
+    """The instruction id of each item of a set, in row order; equal for equal instructions."""
     messages = built.items["instruction"].to_pylist()
     return [digest([[m["role"], m["content"]] for m in turns]) for turns in messages]

@@ -5,7 +5,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from jpo_dist.evaluate.constraints import KINDS, passes
-from jpo_dist.sample.pairs import Answer, Pair, instruction_only_accuracy, longer_wins, random_pairs, shortcut_accuracy
+from jpo_dist.sample.pairs import (
+    Pair,
+    SampledResponse,
+    instruction_only_accuracy,
+    longer_wins,
+    random_pairs,
+    shortcut_accuracy,
+)
 
 CARD = """# Sample comparisons: verifiable instructions
 
@@ -94,9 +101,12 @@ SmolLM2-135M-Instruct (Hugging Face, Apache-2.0).
 
 
 def card(
-    rows: Sequence[dict[str, Any]], pools: dict[str, list[Answer]], pairs: dict[str, list[Pair]], facts: dict[str, Any]
+    rows: Sequence[dict[str, Any]],
+    pools: dict[str, list[SampledResponse]],
+    pairs: dict[str, list[Pair]],
+    facts: dict[str, Any],
 ) -> str:
-    """CARD.md. `rows` of samples.jsonl, answers and pairs by split, and facts of the generator."""
+    """CARD.md. `rows` of samples.jsonl, responses and pairs by split, and facts of the generator."""
     train, validation = pairs["train"], pairs["validation"]
     joint = {split: [pair for pair in found if pair.joint] for split, found in pairs.items()}
     rand = {split: random_pairs(pools[split], len(joint[split]), facts["seed"]) for split in pairs}

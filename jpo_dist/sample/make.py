@@ -1,4 +1,4 @@
-"""Makes the sample set in jpo_dist/sample: instructions, sampled responses, comparisons, card.
+"""The program that makes the sample set in jpo_dist/sample: instructions, sampled responses, comparisons, card.
 
     python -m jpo_dist.sample.make --model FOLDER     sample the responses, then pair and write
     python -m jpo_dist.sample.make                    pair and write, from the responses in samples.jsonl
@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from jpo_dist.evaluate.constraints import KINDS, Constraint, instruction_text
+from jpo_dist.evaluate.constraints import KINDS, Constraint, instruction_with
 from jpo_dist.sample.card import card
-from jpo_dist.sample.pairs import BLOCK, answers, pair
+from jpo_dist.sample.pairs import BLOCK, pair, usable_responses
 
 TOPICS = {
     "train": """breakfast, rain, bicycles, cats, gardening, sleep, coffee, swimming, books, bread, the moon, trains,
@@ -68,6 +68,8 @@ CHUNK = 128
 
 
 class Instruction(NamedTuple):
+    """A composed instruction, with what a program checks in its responses."""
+
     split: str
     topic: str
     text: str
@@ -93,7 +95,7 @@ def compose(seed: int) -> list[Instruction]:
                 # Asked in capitals for small letters, this model practically never obeys.
                 request = request.lower() if "lower_case" in kinds else request
                 made.append(
-                    Instruction(split, topic, instruction_text(request, constraints, draw.randrange(2)), constraints)
+                    Instruction(split, topic, instruction_with(request, constraints, draw.randrange(2)), constraints)
                 )
     draw.shuffle(made)
     return made
@@ -119,7 +121,7 @@ def sample(
     tokens: list[list[int]] = [[] for _ in mask]
     live = torch.arange(len(mask))
     for step in range(MAX_NEW_TOKENS):
-        drawn = _draw(logits, generator)
+        drawn = draw_tokens(logits, generator)
         for row, token in zip(live.tolist(), drawn[:, 0].tolist(), strict=True):
             tokens[row].append(token)
         keep = (drawn[:, 0] != eos).nonzero()[:, 0]
@@ -137,8 +139,11 @@ def sample(
     return [responses[i : i + copies] for i in range(0, len(responses), copies)]
 
 
-def _draw(logits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """One token a row by the inverse of the distribution function: ten times as fast as multinomial on a CPU."""
+def draw_tokens(logits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """(B, 1) one token a row of logits (B, V), by the inverse of the distribution function.
+
+    On a CPU this is ten times as fast as torch.multinomial.
+    """
     cumulative = logits.float().softmax(-1).cumsum(-1, dtype=torch.float64)
     point = torch.rand(len(logits), 1, generator=generator, dtype=torch.float64) * cumulative[:, -1:]
     return torch.searchsorted(cumulative, point, right=True).clamp(max=logits.shape[-1] - 1)
@@ -171,6 +176,7 @@ def sampled(model_folder: str, instructions: list[Instruction], seed: int) -> It
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """JSON lines, each on its way to the disk as soon as it is made: sampling takes minutes."""
     with path.open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row) + "\n")
@@ -178,6 +184,7 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file of JSON lines."""
     with path.open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
@@ -185,7 +192,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def write_set(rows: list[dict[str, Any]], folder: Path, seed: int) -> None:
     """Everything that is made from the sampled responses: comparisons, evaluation instructions, card."""
     folder.mkdir(parents=True, exist_ok=True)
-    pools = {split: answers(row for row in rows if row["split"] == split) for split in SIZES}
+    pools = {split: usable_responses(row for row in rows if row["split"] == split) for split in SIZES}
     pairs = {split: pair(pools[split], *SIZES[split], seed) for split in SIZES}
     for split, found in pairs.items():
         write_rows(folder / f"{split}.jsonl", (comparison.as_row() for comparison in found))

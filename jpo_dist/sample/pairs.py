@@ -1,6 +1,6 @@
 """Comparisons from sampled responses, paired so that neither the instruction nor the length tells who wins.
 
-Legend: A answers (one response to one instruction), C comparisons, F features, K candidates of one choice, V words.
+Legend: A sampled responses (each to one instruction), C comparisons, F features, K candidates of one choice, V words.
 """
 
 import math
@@ -17,7 +17,7 @@ from jpo_dist.evaluate.words_and_sentences import words
 from jpo_dist.pairing.instruction_only import winners_found, word_features
 
 MOST_USES = 4
-"""An answer stands in at most this many comparisons of each protocol."""
+"""A response stands in at most this many comparisons of each protocol."""
 CANDIDATES = 192
 INSTRUCTIONS = 12
 """How many are looked at for one conditional comparison."""
@@ -30,7 +30,9 @@ _UNWANTED = re.compile(
 """Made-up addresses and words nobody wants to meet in a demonstration."""
 
 
-class Answer(NamedTuple):
+class SampledResponse(NamedTuple):
+    """A response that the model ended by itself, and whether it obeys its instruction."""
+
     instruction: str
     topic: str
     kind: str
@@ -40,15 +42,17 @@ class Answer(NamedTuple):
 
 
 class Pair(NamedTuple):
-    winner: Answer
-    loser: Answer
+    """A comparison: the winner obeys its instruction, the loser does not."""
+
+    winner: SampledResponse
+    loser: SampledResponse
 
     @property
     def joint(self) -> bool:
         return self.winner.instruction != self.loser.instruction
 
     def as_row(self) -> dict[str, str]:
-        """The paper's layout."""
+        """The pair in the paper's layout."""
         return {
             "i_chosen": self.winner.instruction,
             "r_chosen": self.winner.text,
@@ -57,24 +61,24 @@ class Pair(NamedTuple):
         }
 
 
-def answers(rows: Iterable[dict[str, Any]]) -> list[Answer]:
+def usable_responses(rows: Iterable[dict[str, Any]]) -> list[SampledResponse]:
     """Rows of samples.jsonl -> responses with at least one word, each once for an instruction, and the verdict.
 
     Made-up addresses and some unpleasant words are left out, and so are responses cut off at the token limit: as
     losers they would teach that a text without an end is bad, the easiest thing to learn and of no use.
     """
-    found: dict[tuple[str, str], Answer] = {}
+    found: dict[tuple[str, str], SampledResponse] = {}
     for row in rows:
         kind = "+".join(constraint["kind"] for constraint in row["constraints"])
         for text in row["responses"]:
             if words(text) and not _UNWANTED.search(text):
                 passed = passes(row["constraints"], text)
-                found[row["instruction"], text] = Answer(row["instruction"], row["topic"], kind, text, passed)
+                found[row["instruction"], text] = SampledResponse(row["instruction"], row["topic"], kind, text, passed)
     return list(found.values())
 
 
-def pair(pool: Sequence[Answer], num_conditional: int, num_joint: int, seed: int) -> list[Pair]:
-    """Up to so many comparisons of each protocol; fewer when the answers are used up. Depends on the arguments alone.
+def pair(pool: Sequence[SampledResponse], num_conditional: int, num_joint: int, seed: int) -> list[Pair]:
+    """Up to so many comparisons of each protocol; fewer when the responses are used up. A function of its arguments.
 
     Each choice takes, of some random candidates, the pair that brings the running sum of (winner's features - loser's
     features) nearest to zero, so every prefix is balanced: in the words of the instruction, in its kinds, in single
@@ -101,20 +105,20 @@ def pair(pool: Sequence[Answer], num_conditional: int, num_joint: int, seed: int
 class _Balance:
     """The running sums behind `pair`, and what may still be chosen: conditional pairs by instruction, joint by kind."""
 
-    def __init__(self, pool: Sequence[Answer], seed: int) -> None:
+    def __init__(self, pool: Sequence[SampledResponse], seed: int) -> None:
         self.pool = sorted(pool)
         self.random = random.Random(seed)
         self.features_AF = _features(self.pool)
         self.sum_F = np.zeros(self.features_AF.shape[1] + 1)
-        self.length_A = np.array([len(words(answer.text)) for answer in self.pool])
+        self.length_A = np.array([len(words(response.text)) for response in self.pool])
         self.uses = {joint: np.zeros(len(self.pool), dtype=int) for joint in (False, True)}
         self.taken: set[tuple[int, int]] = set()
         self.by_kind: dict[tuple[str, bool], list[int]] = {}
         self.by_instruction: dict[tuple[str, bool], list[int]] = {}
-        for a, answer in enumerate(self.pool):
-            self.by_kind.setdefault((answer.kind, answer.passed), []).append(a)
-            self.by_instruction.setdefault((answer.instruction, answer.passed), []).append(a)
-        self.kind_of = {answer.instruction: answer.kind for answer in self.pool}
+        for a, response in enumerate(self.pool):
+            self.by_kind.setdefault((response.kind, response.passed), []).append(a)
+            self.by_instruction.setdefault((response.instruction, response.passed), []).append(a)
+        self.kind_of = {response.instruction: response.kind for response in self.pool}
 
     def choose(self, joint: bool) -> Pair | None:
         """The best of the candidates, or None when there is no new one."""
@@ -127,11 +131,11 @@ class _Balance:
             return None
         winner_K, loser_K = np.array(fresh).T
         longer_K = np.sign(self.length_A[winner_K] - self.length_A[loser_K])
-        step_KF = np.column_stack([self.features_AF[winner_K] - self.features_AF[loser_K], 2.0 * longer_K])
+        change_KF = np.column_stack([self.features_AF[winner_K] - self.features_AF[loser_K], 2.0 * longer_K])
         uses_A = self.uses[joint]
-        cost_K = ((self.sum_F + step_KF) ** 2).sum(-1) + 2.0 * (uses_A[winner_K] ** 2 + uses_A[loser_K] ** 2)
+        cost_K = ((self.sum_F + change_KF) ** 2).sum(-1) + 2.0 * (uses_A[winner_K] ** 2 + uses_A[loser_K] ** 2)
         best = int(cost_K.argmin())
-        self.sum_F += step_KF[best]
+        self.sum_F += change_KF[best]
         self._use(fresh[best], joint)
         return Pair(self.pool[fresh[best][0]], self.pool[fresh[best][1]])
 
@@ -140,11 +144,11 @@ class _Balance:
         for a in chosen:
             self.uses[joint][a] += 1
             if self.uses[joint][a] == MOST_USES:
-                answer = self.pool[a]
+                response = self.pool[a]
                 if joint:
-                    self.by_kind[answer.kind, answer.passed].remove(a)
+                    self.by_kind[response.kind, response.passed].remove(a)
                 else:
-                    self.by_instruction[answer.instruction, answer.passed].remove(a)
+                    self.by_instruction[response.instruction, response.passed].remove(a)
 
     def _conditional_candidates(self) -> list[tuple[int, int]]:
         """All pairs of some instructions, the kinds drawn evenly: rare wins are what there is most to learn from."""
@@ -165,7 +169,7 @@ class _Balance:
         is nearest in every feature. A kind is drawn as often to lose as to win, by what it has left of its scarcer
         side: a rarely obeyed kind would otherwise go on losing after its last win.
         """
-        kinds = {answer.kind for answer in self.pool}
+        kinds = {response.kind for response in self.pool}
         left = {k: min(len(self.by_kind.get((k, passed), [])) for passed in (True, False)) for k in sorted(kinds)}
         weights = [math.sqrt(count) for count in left.values()]
         if not any(weights):
@@ -182,7 +186,7 @@ def bag(instruction: str) -> set[str]:
     return {*tokens, *map(" ".join, pairwise(tokens))}
 
 
-def _features(pool: Sequence[Answer]) -> np.ndarray:
+def _features(pool: Sequence[SampledResponse]) -> np.ndarray:
     """(A, F): instruction words, kind (weighty), the instruction itself, length of the response (in 8 words).
 
     All are multiples of 1/4, so that sums are exact and every machine chooses the same pairs.
@@ -199,7 +203,7 @@ def _features(pool: Sequence[Answer]) -> np.ndarray:
     return features_AF
 
 
-def random_pairs(pool: Sequence[Answer], count: int, seed: int) -> list[Pair]:
+def random_pairs(pool: Sequence[SampledResponse], count: int, seed: int) -> list[Pair]:
     """Joint pairs of any winner with any loser: what balancing is measured against."""
     draw = random.Random(seed)
     good, bad = ([a for a in sorted(pool) if a.passed == passed] for passed in (True, False))

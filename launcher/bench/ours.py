@@ -13,7 +13,7 @@ import numpy as np
 
 from jpo_dist.batches.plan import make_plan
 from jpo_dist.batches.prepare import Prepared
-from jpo_dist.batches.shared_prefix import trunks
+from jpo_dist.batches.shared_prefix import shared_instructions
 from jpo_dist.config.run import JpoConfig
 from jpo_dist.data import read
 from jpo_dist.distributed import ranks
@@ -81,13 +81,13 @@ def ready(sizes: Sizes, rows: list[dict[str, str]], folder: Path, **sections: An
 
 def on(setup: Setup, dataset: Prepared) -> Setup:
     """`setup` with the same engine, of one rank, on another form of the data."""
-    plan = make_plan(dataset, setup.config.train, 1, setup.plan.room.quadratic)
+    plan = make_plan(dataset, setup.config.train, 1, setup.plan.limits.quadratic)
     return replace(setup, dataset=dataset, plan=plan)
 
 
 def instructions_once(setup: Setup) -> Setup:
     """`setup` with train.share_instructions."""
-    return on(setup, setup.dataset._replace(trunks_N2=trunks(setup.dataset.tokens)))
+    return on(setup, setup.dataset._replace(instructions_N2=shared_instructions(setup.dataset.tokens)))
 
 
 def check_alike(arms: Sequence[Setup]) -> None:

@@ -93,7 +93,7 @@ def random_comparisons(run: RunSize) -> Prepared:
     ids_T[offsets[:-1]], ids_T[offsets[1:] - 1] = 0, 1
     tokens = TokenizedItems(ids_T, offsets, lengths_N // 2)
     graph = edges(np.arange(count), np.arange(count, 2 * count))
-    return Prepared(graph, tokens, np.zeros(count, np.int64), trunks_N2=None, skipped={"tie": 0, "over-long": 0})
+    return Prepared(graph, tokens, np.zeros(count, np.int64), instructions_N2=None, skipped={"tie": 0, "over-long": 0})
 
 
 def edges(winners_C: np.ndarray, losers_C: np.ndarray) -> ComparisonSet:

@@ -28,7 +28,7 @@ def export_tasks(where: str, folder: Path, tool: str, on_bad_row: str) -> list[s
         target = folder / f"{protocol}.tasks.json"
         target.write_text(json.dumps(tasks, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         config = folder / f"{protocol}.config.xml"
-        config.write_text(label_studio.labelling_config(protocol), encoding="utf-8")
+        config.write_text(label_studio.labeling_config(protocol), encoding="utf-8")
         lines.append(f"{len(tasks)} {protocol} tasks: {target}; labelling config of their project: {config}")
     return lines
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from jpo_dist.batches.shared_prefix import trunks
+from jpo_dist.batches.shared_prefix import shared_instructions
 from jpo_dist.batches.tokenize import TokenizedItems, tokenize
 from jpo_dist.config.sections import DataConfig
 from jpo_dist.model.attention import SEGMENTS, has_varlen
@@ -122,9 +122,9 @@ def test_instructions_computed_once_give_the_same_scores_and_gradients(family: s
     config, tokens = FAMILIES[family](), encode([*ITEMS, Item.of("say it", "yes yes no")])
     plain = build(config, "eager" if "softcaps" in family else "sdpa")
     packed = build(config, SEGMENTS)
-    batch = pack(tokens, np.arange(5), CPU, trunks_n=trunks(tokens)[:, 0])
-    trunk = int(tokens.instruction_lengths_N[0])
-    assert batch.ids_1T.shape[1] == len(tokens.ids_T) - 2 * trunk
+    batch = pack(tokens, np.arange(5), CPU, instructions_n=shared_instructions(tokens)[:, 0])
+    shared = int(tokens.instruction_lengths_N[0])
+    assert batch.ids_1T.shape[1] == len(tokens.ids_T) - 2 * shared
     expected, found = naive(plain, tokens), item_scores(Scorer(packed)(batch), batch)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
     coefficients = torch.linspace(-1, 1, 10, dtype=torch.float64).view(-1, 2)
@@ -137,7 +137,7 @@ def test_what_is_skipped_is_missing_from_the_instruction_part_alone(share: bool)
     tokens, model = encode(), build(FAMILIES["llama"](), SEGMENTS)
     scorer, skips = Scorer(model), np.array([4, 0, 3, 7])
     whole = pack(tokens, np.arange(4), CPU)
-    part = pack(tokens, np.arange(4), CPU, skips, trunks(tokens)[:, 0] if share else None)
+    part = pack(tokens, np.arange(4), CPU, skips, shared_instructions(tokens)[:, 0] if share else None)
     assert len(part.rows_R) == len(whole.rows_R) - (3 + 2 + 6), "the first token has no row anyway"
     with torch.no_grad():
         all_logps, scores = scorer(whole), item_scores(scorer(part), part)
@@ -154,7 +154,7 @@ def test_checkpointed_layers_keep_instructions_shared() -> None:
     recomputing.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     found = []
     for model in (plain, recomputing):
-        batch = pack(tokens, np.arange(4), CPU, trunks_n=trunks(tokens)[:, 0])
+        batch = pack(tokens, np.arange(4), CPU, instructions_n=shared_instructions(tokens)[:, 0])
         scores = item_scores(Scorer(model)(batch), batch)
         found.append(gradients(model, (scores * COEFFICIENTS).sum()))
     assert_gradients_close(found[0], found[1], 1e-9)

@@ -76,7 +76,7 @@ def speed(name: str, setup: Setup, seconds: float) -> Figures:
 def step_flops(setup: Setup) -> float:
     """Model FLOPs of a step on real tokens: forward 2 P and causal attention, three times that for the policy, once for
     the reference. What checkpointing computes again does not count (that would be hardware use, not model use)."""
-    lengths_N, share = setup.dataset.tokens.lengths_N.astype(float), setup.plan.room.quadratic
+    lengths_N, share = setup.dataset.tokens.lengths_N.astype(float), setup.plan.limits.quadratic
     in_products = sum(p.numel() for p in setup.policy.module.parameters())  # the table is the head as well
     return float(4 * 2 * in_products * (lengths_N * (1 + share * lengths_N)).sum())
 

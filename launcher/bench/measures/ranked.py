@@ -64,4 +64,4 @@ def each_side(dataset: Prepared) -> Prepared:
     for name, start in (("winner", 0), ("loser", count)):
         edges = edges.set_column(edges.schema.get_field_index(name), name, pa.array(np.arange(start, start + count)))
     apart = replace(compared, items=compared.items.take(pa.array(sides)), comparisons=edges)
-    return dataset._replace(comparisons=apart, tokens=dataset.tokens.take(sides), trunks_N2=None)
+    return dataset._replace(comparisons=apart, tokens=dataset.tokens.take(sides), instructions_N2=None)

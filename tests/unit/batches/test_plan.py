@@ -70,7 +70,7 @@ def test_every_comparison_once_an_epoch_and_nothing_over_the_budget(problem: Pro
         seen.setdefault(step.epoch, []).extend(in_micros)
         for micro in step.micro_steps:
             assert len(micro.items_by_rank) == ranks, "every rank takes part in every micro-step"
-            assert all(plan.lengths_N[mine].sum() <= plan.room.tokens for mine in micro.items_by_rank)
+            assert all(plan.lengths_N[mine].sum() <= plan.limits.tokens for mine in micro.items_by_rank)
             assert len(set(micro.items_N)) == len(micro.items_N), "an item is scored twice in a micro-step"
             assert (micro.items_N[micro.winners_C] == plan.winners_C[micro.comparisons_C]).all()
             assert (micro.items_N[micro.losers_C] == plan.losers_C[micro.comparisons_C]).all()
@@ -305,16 +305,16 @@ def test_items_of_one_instruction_stay_on_one_rank_and_count_it_once(
     edges, lengths, train = problem
     made, numbers = graph(edges)
     sizes = np.array([lengths[n] for n in numbers])
-    trunk = np.array([data.draw(st.integers(0, 3)) for _ in numbers])
-    heads = [data.draw(st.integers(0, int(sizes[trunk == t].min(initial=60)) - 1)) for t in range(4)]
-    trunks = np.stack([trunk, np.array(heads)[trunk]], axis=1)
-    dataset = Prepared.of_lengths(made, sizes, trunks_N2=trunks)
+    which = np.array([data.draw(st.integers(0, 3)) for _ in numbers])
+    heads = [data.draw(st.integers(0, int(sizes[which == t].min(initial=60)) - 1)) for t in range(4)]
+    instructions = np.stack([which, np.array(heads)[which]], axis=1)
+    dataset = Prepared.of_lengths(made, sizes, instructions_N2=instructions)
     plan = make_plan(dataset, TrainConfig.model_validate(train), ranks)
     for step in plan.steps():
         assert sorted(c for m in step.micro_steps for c in m.comparisons_C) == sorted(step.comparisons_C)
         for micro in step.micro_steps:
             for t in range(4):
-                assert sum((trunk[mine] == t).any() for mine in micro.items_by_rank if len(mine)) <= 1
+                assert sum((which[mine] == t).any() for mine in micro.items_by_rank if len(mine)) <= 1
             for mine in micro.items_by_rank:
-                computed = sizes[mine].sum() - sum(heads[t] * max(0, (trunk[mine] == t).sum() - 1) for t in range(4))
-                assert computed <= plan.room.tokens
+                computed = sizes[mine].sum() - sum(heads[t] * max(0, (which[mine] == t).sum() - 1) for t in range(4))
+                assert computed <= plan.limits.tokens

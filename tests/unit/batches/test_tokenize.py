@@ -11,7 +11,7 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from jpo_dist.batches.prepare import OverLongError, prepare
-from jpo_dist.batches.template import chat_template, instruction_text, make_template
+from jpo_dist.batches.template import chat_template, instruction_prefix, make_template
 from jpo_dist.batches.tokenize import TokenizedItems, tokenize
 from jpo_dist.config.sections import DataConfig, TrainConfig
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item, Message
@@ -201,7 +201,7 @@ DATED = "{% if strftime_now is defined %}{% set d = strftime_now('%d %b %Y, %-d 
 def test_a_template_that_writes_the_date_writes_the_same_every_day() -> None:
     """Else a run that is continued after midnight has other tokens, and two hosts of one run may."""
     tokenizer = with_template(DATED + TURNS + PROMPT, "<|end|>")
-    text = instruction_text(tokenizer, make_template(tokenizer, "chat"), (Message("user", "hi"),))
+    text = instruction_prefix(tokenizer, make_template(tokenizer, "chat"), (Message("user", "hi"),))
     assert text == "Today: 26 Jul 2024, 26 July, Friday;<user>hi<|end|>\n<assistant>"
     assert chat_template(with_template(TURNS)) == TURNS, "and others are left as they are"
 

@@ -306,7 +306,7 @@ def test_a_shared_instruction_is_computed_once_on_a_rank() -> None:
     """Two comparisons of one instruction: four items of 30 tokens, 20 of them the instruction."""
     edges = [Comparison(Item.of("i", f"w{n}"), Item.of("i", f"l{n}")) for n in range(2)]
     made, train = ComparisonSet.build(edges), TrainConfig(comparisons_per_step=2, share_instructions=True)
-    dataset = Prepared.of_lengths(made, np.full(4, 30), trunks_N2=np.array([[0, 20]] * 4))
+    dataset = Prepared.of_lengths(made, np.full(4, 30), instructions_N2=np.array([[0, 20]] * 4))
     plan = make_plan(dataset, train, 1)
     found = load_of(plan, plan.step(0), 10**6)
     assert found.tokens_MW.tolist() == [[20 + 4 * 10]]

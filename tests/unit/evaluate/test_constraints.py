@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jpo_dist.evaluate.constraints import KINDS, Constraint, check, constraints_of, instruction_text, passes
+from jpo_dist.evaluate.constraints import KINDS, Constraint, check, constraints_of, instruction_with, passes
 from jpo_dist.evaluate.words_and_sentences import sentences, words
 
 CASES: list[tuple[dict, list[str], list[str]]] = [
@@ -169,7 +169,7 @@ def test_a_constraint_survives_json(constraint: Constraint, response: str) -> No
 
 @given(st.lists(any_constraint, max_size=3), st.integers(0, 5), st.sampled_from(["Why nap?", "tell me, of rain."]))
 def test_constraints_are_read_back_from_the_instruction(wanted: list[Constraint], wording: int, request_: str) -> None:
-    assert list(constraints_of(instruction_text(request_, wanted, wording))) == wanted
+    assert list(constraints_of(instruction_with(request_, wanted, wording))) == wanted
 
 
 @given(st.text(max_size=80), st.integers(1, 20))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jpo_dist.judge.agreement import ONE_ANSWER, Answer, agreement, cohen_kappa, fleiss_kappa
+from jpo_dist.judge.agreement import ONE_ANSWER, Judgment, agreement, cohen_kappa, fleiss_kappa
 
 
 def test_cohen_kappa_of_a_table_worked_by_hand():
@@ -41,7 +41,7 @@ units_of_three = st.lists(st.lists(st.sampled_from(["first", "second", "tie"]), 
 @settings(max_examples=50, deadline=None)
 @given(units_of_three)
 def test_fleiss_equals_the_formula_and_raw_agreement_counts_pairs(units):
-    answers = [Answer(f"a{who}", number, said) for number, row in enumerate(units) for who, said in enumerate(row)]
+    answers = [Judgment(f"a{who}", number, said) for number, row in enumerate(units) for who, said in enumerate(row)]
     found = agreement(answers)
     assert found["units"] == found["shared"] == len(units)
     pairs = [row[i] == row[j] for row in units for i, j in ((0, 1), (0, 2), (1, 2))]
@@ -57,10 +57,10 @@ def test_fleiss_equals_the_formula_and_raw_agreement_counts_pairs(units):
 
 def test_only_shared_units_count_and_unequal_numbers_of_answers_stay_apart():
     answers = [
-        Answer("ann", 1, "first"), Answer("bob", 1, "first"),
-        Answer("ann", 2, "second"), Answer("bob", 2, "first"),
-        Answer("ann", 3, "tie"), Answer("bob", 3, "tie"), Answer("eve", 3, "tie"),
-        Answer("eve", 4, "first"),
+        Judgment("ann", 1, "first"), Judgment("bob", 1, "first"),
+        Judgment("ann", 2, "second"), Judgment("bob", 2, "first"),
+        Judgment("ann", 3, "tie"), Judgment("bob", 3, "tie"), Judgment("eve", 3, "tie"),
+        Judgment("eve", 4, "first"),
     ]  # fmt: skip
     found = agreement(answers)
     assert (found["annotators"], found["units"], found["shared"]) == (3, 4, 3)
@@ -74,20 +74,20 @@ def test_only_shared_units_count_and_unequal_numbers_of_answers_stay_apart():
 
 
 def test_nothing_shared_gives_no_number():
-    found = agreement([Answer("ann", 1, "first"), Answer("bob", 2, "tie")])
+    found = agreement([Judgment("ann", 1, "first"), Judgment("bob", 2, "tie")])
     assert (found["raw"], found["cohen"], found["fleiss"]) == (None, [], [])
     assert agreement([])["units"] == 0
 
 
 def test_two_answers_of_one_annotator_are_refused():
     with pytest.raises(ValueError, match="answers 7 twice; keep the newest"):
-        agreement([Answer("ann", 7, "first"), Answer("ann", 7, "tie")])
+        agreement([Judgment("ann", 7, "first"), Judgment("ann", 7, "tie")])
 
 
 @pytest.mark.parametrize(("module", "package"), [("sklearn", "scikit-learn"), ("statsmodels", "statsmodels")])
 def test_a_missing_extra_is_named(monkeypatch, module, package):
     for name in (module, f"{module}.metrics", f"{module}.stats"):
         monkeypatch.setitem(__import__("sys").modules, name, None)
-    answers = [Answer("ann", 1, "a"), Answer("bob", 1, "b")]
+    answers = [Judgment("ann", 1, "a"), Judgment("bob", 1, "b")]
     with pytest.raises(ValueError, match=rf"needs {package}; pip install 'jpo-dist\[data\]'"):
         agreement(answers)

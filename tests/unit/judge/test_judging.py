@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jpo_dist.data.checker import JudgeError
-from jpo_dist.endpoint.answers import Answer, Answers
 from jpo_dist.endpoint.budget import Budget, Spent, left_of
 from jpo_dist.endpoint.config import BudgetConfig, EndpointConfig
+from jpo_dist.endpoint.replies import Replies, Reply
 from jpo_dist.evaluate.constraints import constraints_held
 from jpo_dist.judge import report as judge_report
-from jpo_dist.judge.asking import shares
+from jpo_dist.judge.asking import parts_of
 from jpo_dist.judge.config import JudgeConfig, PromptsConfig
 from jpo_dist.judge.judging import judge, write
 from jpo_dist.judge.questions import fill, letter_in, prompt_of, read_prompts, request_of
@@ -269,18 +269,18 @@ def test_a_budget_waits_for_those_under_way_and_then_stops():
     third: list[bool] = []
     thread = threading.Thread(target=lambda: third.append(budget.begin()))
     thread.start()
-    budget.end(answer_of(10, key="x"))  # 10 spent, 40 under way: room for one more of 40
+    budget.end(reply_of(10, key="x"))  # 10 spent, 40 under way: room for one more of 40
     thread.join(10)
     assert third == [True]
-    budget.end(answer_of(30))
-    budget.end(answer_of(30))
+    budget.end(reply_of(30))
+    budget.end(reply_of(30))
     assert not budget.begin()  # 70 spent, 110 > 100
     assert budget.spent == Spent(3, 70, pytest.approx(70e-6))
     assert budget.exhausted == "budget.max_tokens"
 
 
-def answer_of(tokens: int, key: str = "k") -> Answer:
-    return Answer(key, "(a)", tokens, 0, False, 0.1, "s")
+def reply_of(tokens: int, key: str = "k") -> Reply:
+    return Reply(key, "(a)", tokens, 0, False, 0.1, "s")
 
 
 @pytest.mark.parametrize(("limit", "spent", "left"), [(10, 4, 6), (10, 10, None), (10, 12, None), (None, 4, None)])
@@ -291,43 +291,43 @@ def test_what_is_left(limit, spent, left):
 
 
 @given(st.integers(0, 1000), st.integers(1, 20))
-def test_shares_add_up(total, parts):
-    assert sum(shares(total, parts)) == total
-    assert max(shares(total, parts)) - min(shares(total, parts)) <= 1
+def test_parts_add_up(total, parts):
+    assert sum(parts_of(total, parts)) == total
+    assert max(parts_of(total, parts)) - min(parts_of(total, parts)) <= 1
 
 
 # ---- the store
 
 
-def test_answers_survive_a_torn_line_and_two_writers(tmp_path):
-    one, two = Answers(tmp_path), Answers(tmp_path)
-    one.add(answer_of(1, "k1"))
-    two.add(answer_of(2, "k2"))
-    two.add(Answer("k3", 'x\n"\ud83d é', 1, 1, True, 0.5, "s"))
+def test_replies_survive_a_torn_line_and_two_writers(tmp_path):
+    one, two = Replies(tmp_path), Replies(tmp_path)
+    one.add(reply_of(1, "k1"))
+    two.add(reply_of(2, "k2"))
+    two.add(Reply("k3", 'x\n"\ud83d é', 1, 1, True, 0.5, "s"))
     torn = sorted(tmp_path.glob("*.jsonl"))[-1]
     with torn.open("ab") as file:
         file.write(b'{"key": "k4", "reply": "(a')
-    again = Answers(tmp_path)
+    again = Replies(tmp_path)
     assert {a.key for a in again.all()} == {"k1", "k2", "k3"}
-    assert again.get("k3") == Answer("k3", 'x\n"\ud83d é', 1, 1, True, 0.5, "s")
-    again.add(answer_of(4, "k4"))  # a file of its own: the torn line does not swallow it
-    assert Answers(tmp_path).get("k4") == answer_of(4, "k4")
-    assert not Answers(tmp_path).repeated
+    assert again.get("k3") == Reply("k3", 'x\n"\ud83d é', 1, 1, True, 0.5, "s")
+    again.add(reply_of(4, "k4"))  # a file of its own: the torn line does not swallow it
+    assert Replies(tmp_path).get("k4") == reply_of(4, "k4")
+    assert not Replies(tmp_path).repeated
 
 
-def test_an_answer_is_on_the_disk_before_it_is_known(tmp_path, monkeypatch):
-    answers = Answers(tmp_path)
-    answers.add(answer_of(1, "k1"))
+def test_a_reply_is_on_the_disk_before_it_is_known(tmp_path, monkeypatch):
+    replies = Replies(tmp_path)
+    replies.add(reply_of(1, "k1"))
     seen = []
 
     def flush(_: int) -> None:
         written = "".join(path.read_text() for path in tmp_path.glob("*.jsonl"))
-        seen.append(("k2" in written, answers.get("k2")))
+        seen.append(("k2" in written, replies.get("k2")))
 
     monkeypatch.setattr("os.fsync", flush)
-    answers.add(answer_of(1, "k2"))
+    replies.add(reply_of(1, "k2"))
     assert seen == [(True, None)]  # in the file when it is flushed, and not yet to be seen by anybody
-    assert answers.get("k2") == answer_of(1, "k2")
+    assert replies.get("k2") == reply_of(1, "k2")
 
 
 # ---- the report

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jpo_dist.judge.label_studio import CHOICES, annotator_of, labelling_config, read, tasks
+from jpo_dist.judge.label_studio import CHOICES, annotator_of, labeling_config, read, tasks
 from jpo_dist.judge.verdict import in_shown_order
 from jpo_dist.records.comparisons import Comparison, Item, Message
 
@@ -147,7 +147,7 @@ def test_a_pair_is_asked_once_and_an_item_is_never_compared_with_itself():
 
 @pytest.mark.parametrize("protocol", ["conditional", "joint"])
 def test_the_config_is_valid_xml_and_shows_what_a_task_has(protocol):
-    view = ET.fromstring(labelling_config(protocol))
+    view = ET.fromstring(labeling_config(protocol))
     (task,) = tasks([(PEAR, BRICK if protocol == "conditional" else BLUE, "")])
     texts = {tag.get("name"): tag for tag in view.iter("Text")}
     assert all(tag.get("value") == f"${name}" and name in task["data"] for name, tag in texts.items())
@@ -167,7 +167,7 @@ def test_the_config_is_valid_xml_and_shows_what_a_task_has(protocol):
 
 def test_another_protocol_has_no_config():
     with pytest.raises(ValueError, match="neither conditional nor joint"):
-        labelling_config("pairwise")
+        labeling_config("pairwise")
 
 
 # --- round trip ----------------------------------------------------------------------------------------------------

@@ -18,14 +18,14 @@ from jpo_dist.sample.card import CARD
 from jpo_dist.sample.pairs import (
     BLOCK,
     MOST_USES,
-    Answer,
     Pair,
-    answers,
+    SampledResponse,
     instruction_only_accuracy,
     longer_wins,
     pair,
     random_pairs,
     shortcut_accuracy,
+    usable_responses,
 )
 
 FOLDER = Path(jpo_dist.__file__).parent / "sample"
@@ -38,16 +38,16 @@ def rows() -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def pools(rows: list[dict]) -> dict[str, list[Answer]]:
-    return {split: answers(row for row in rows if row["split"] == split) for split in SPLITS}
+def pools(rows: list[dict]) -> dict[str, list[SampledResponse]]:
+    return {split: usable_responses(row for row in rows if row["split"] == split) for split in SPLITS}
 
 
 @pytest.fixture(scope="module")
-def pairs(pools: dict[str, list[Answer]]) -> dict[str, list[Pair]]:
+def pairs(pools: dict[str, list[SampledResponse]]) -> dict[str, list[Pair]]:
     """The comparisons on disk, each side found again among the sampled answers of its own split."""
     found = {}
     for split in SPLITS:
-        known = {(answer.instruction, answer.text): answer for answer in pools[split]}
+        known = {(response.instruction, response.text): response for response in pools[split]}
         found[split] = [
             Pair(known[row["i_chosen"], row["r_chosen"]], known[row["i_reject"], row["r_reject"]])
             for row in generator.read_rows(FOLDER / f"{split}.jsonl")
@@ -138,11 +138,11 @@ def test_every_kind_wins_as_often_as_it_loses(pairs: dict[str, list[Pair]], size
 
 
 def test_joint_comparisons_use_instructions_that_conditional_ones_cannot(
-    pools: dict[str, list[Answer]], pairs: dict[str, list[Pair]]
+    pools: dict[str, list[SampledResponse]], pairs: dict[str, list[Pair]]
 ) -> None:
     verdicts: dict[str, set[bool]] = {}
-    for answer in pools["train"]:
-        verdicts.setdefault(answer.instruction, set()).add(answer.passed)
+    for response in pools["train"]:
+        verdicts.setdefault(response.instruction, set()).add(response.passed)
     joint = [pair for pair in pairs["train"] if pair.joint]
     one_sided = sum(any(len(verdicts[side.instruction]) == 1 for side in pair) for pair in joint)
     assert one_sided > 0.25 * len(joint)
@@ -150,7 +150,7 @@ def test_joint_comparisons_use_instructions_that_conditional_ones_cannot(
 
 @pytest.mark.slow
 def test_the_instruction_alone_does_not_tell_the_winner(
-    pools: dict[str, list[Answer]], pairs: dict[str, list[Pair]]
+    pools: dict[str, list[SampledResponse]], pairs: dict[str, list[Pair]]
 ) -> None:
     fit, test = ([pair for pair in pairs[split] if pair.joint] for split in SPLITS)
     assert 0.4 <= shortcut_accuracy(pairs["train"], seed=0) <= 0.6
@@ -195,13 +195,13 @@ def test_instructions_are_composed_from_the_seed_alone(rows: list[dict]) -> None
     assert all(sampled[instruction.text] == instruction.copies for instruction in composed)
 
 
-def test_pairing_depends_on_answers_and_seed_only(pools: dict[str, list[Answer]]) -> None:
+def test_pairing_depends_on_answers_and_seed_only(pools: dict[str, list[SampledResponse]]) -> None:
     pool = pools["validation"]
     assert pair(pool, 40, 40, seed=3) == pair(pool[::-1], 40, 40, seed=3) != pair(pool, 40, 40, seed=4)
 
 
 def test_pairing_ends_when_nothing_is_left() -> None:
-    pool = [Answer(f"i{i}", "t", "k", f"r{i}{passed}", passed) for i in range(3) for passed in (False, True)]
+    pool = [SampledResponse(f"i{i}", "t", "k", f"r{i}{passed}", passed) for i in range(3) for passed in (False, True)]
     made = pair(pool, 100, 100, seed=0)
     assert {p for p in made if not p.joint} == {Pair(pool[2 * i + 1], pool[2 * i]) for i in range(3)}
     assert {p for p in made if p.joint} == {
@@ -213,9 +213,9 @@ def test_pairing_ends_when_nothing_is_left() -> None:
 
 def test_unfinished_and_wordless_responses_stand_in_no_comparison() -> None:
     row = {"instruction": "i", "topic": "t", "constraints": [Constraint("lower_case").as_json()], "unfinished": 2}
-    assert answers([{**row, "responses": ["yes", "No", "...", "", "yes", "see www.example.com"]}]) == [
-        Answer("i", "t", "lower_case", "yes", True),
-        Answer("i", "t", "lower_case", "No", False),
+    assert usable_responses([{**row, "responses": ["yes", "No", "...", "", "yes", "see www.example.com"]}]) == [
+        SampledResponse("i", "t", "lower_case", "yes", True),
+        SampledResponse("i", "t", "lower_case", "No", False),
     ]
 
 
@@ -236,7 +236,7 @@ def _tiny() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
 def test_batched_sampling_continues_each_prompt_as_it_would_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the draw made greedy: padding, the cache and leaving the batch change nothing."""
     model, tokenizer = _tiny()
-    monkeypatch.setattr(generator, "_draw", lambda logits, _: logits.argmax(-1, keepdim=True))
+    monkeypatch.setattr(generator, "draw_tokens", lambda logits, _: logits.argmax(-1, keepdim=True))
     prompts = [" ".join(f"w{(7 * i + j) % 30}" for j in range(1 + i % 5)) for i in range(24)]
     with torch.inference_mode():
         found = generator.sample(model, tokenizer, prompts, copies=2, seed=0)
@@ -252,7 +252,7 @@ def test_batched_sampling_continues_each_prompt_as_it_would_alone(monkeypatch: p
 
 def test_tokens_are_drawn_with_their_probability() -> None:
     logits = torch.tensor([[2.0, 0.0, -30.0, 1.0]]).repeat(20_000, 1)
-    drawn = generator._draw(logits, torch.Generator().manual_seed(0))
+    drawn = generator.draw_tokens(logits, torch.Generator().manual_seed(0))
     shares = torch.bincount(drawn[:, 0], minlength=4) / len(drawn)
     torch.testing.assert_close(shares, logits[0].softmax(-1), atol=0.012, rtol=0)
 

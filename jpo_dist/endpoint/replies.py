@@ -1,4 +1,4 @@
-"""The judge's answers on disk: append-only, found by the content of the request.
+"""Replies on disk: append-only, found by the content of the request.
 
 A folder of JSON-lines files. Every process writes to a file of its own that no other will ever append to, so that
 killed runs, several tasks and several hosts cannot mix their lines; readers take all files. The last line of a file
@@ -15,8 +15,11 @@ from typing import Any, NamedTuple
 from jpo_dist.files import JsonLines, read_lines
 
 
-class Answer(NamedTuple):
-    """A reply that was paid for. `estimated`: the server did not say how many tokens it took."""
+class Reply(NamedTuple):
+    """A reply that was paid for; its fields are the keys of its line on disk.
+
+    `reply` is its text. `estimated`: the server did not say how many tokens it took.
+    """
 
     key: str
     reply: str
@@ -27,47 +30,48 @@ class Answer(NamedTuple):
     server: str
 
 
-class Answers:
-    """All answers of a folder, by key; and one more file for those that come now. For many threads."""
+class Replies:
+    """All replies of a folder, by key; those that come now go into one more file. For many threads."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._lines: JsonLines | None = None
-        self._by_key: dict[str, Answer] = {}
+        self._by_key: dict[str, Reply] = {}
         self.repeated: Counter[str] = Counter()
-        """Answers to a question that had one already, by key: paid twice. Empty unless two runs shared the folder."""
+        """Replies to a question that had one already, by key: paid twice. Empty unless two runs shared the folder."""
         for path in sorted(folder.glob("*.jsonl")):
             for line, _ in read_lines(path):
                 self._take(line)
 
     def _take(self, line: dict[str, Any]) -> None:
         try:
-            answer = Answer(**line)
+            reply = Reply(**line)
         except TypeError:  # a damaged line
             return
-        if self._by_key.setdefault(answer.key, answer) is not answer:
-            self.repeated[answer.key] += 1
+        if self._by_key.setdefault(reply.key, reply) is not reply:
+            self.repeated[reply.key] += 1
 
-    def get(self, key: str) -> Answer | None:
+    def get(self, key: str) -> Reply | None:
+        """The reply to the request with this key; None where there is none yet."""
         return self._by_key.get(key)
 
     def __len__(self) -> int:
         return len(self._by_key)
 
-    def all(self) -> list[Answer]:
+    def all(self) -> list[Reply]:
         return list(self._by_key.values())
 
-    def add(self, answer: Answer) -> None:
-        """When this returns the answer is on the disk, and survives a kill and a power cut."""
+    def add(self, reply: Reply) -> None:
+        """When this returns the reply is on the disk, and survives a kill and a power cut."""
         with self._lock:
             if self._lines is None:
                 name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.jsonl"
                 self._lines = JsonLines(self.folder / name)
-            self._lines.append(answer._asdict())
+            self._lines.append(reply._asdict())
         self._lines.sync()  # outside the lock: one flush of the disk serves all threads that wait for it
-        self._by_key[answer.key] = answer
+        self._by_key[reply.key] = reply
 
     def close(self) -> None:
         with self._lock:
