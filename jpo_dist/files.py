@@ -117,7 +117,7 @@ def _write(fd: int, data: bytes, path: Path) -> None:
 
 
 def _complete_bytes(path: Path) -> int:
-    """Bytes up to and with the last newline."""
+    """How many bytes `path` has up to and with its last newline; 0 without a file."""
     if not path.exists():
         return 0
     with path.open("rb") as file:
@@ -184,6 +184,7 @@ def _aside(path: Path) -> Path:
 
 
 def sha256(path: Path) -> str:
+    """Digest of the contents, 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -109,7 +109,7 @@ class _Part:
     tokens: int
     cost: float
     costliest: float
-    """Of its units."""
+    """Cost of the costliest unit in it."""
     refusals: int = 0
 
     def add(self, other: "_Part") -> None:

@@ -39,7 +39,7 @@ def reshard(commit: Commit, convert: Convert) -> Path:
     folder = commit.path.with_name(f".old-reshaped-{commit.path.name}-{token}")
     started = time.monotonic()
     # Rank 0 may be at it for minutes, longer than a collective may last.
-    made = ranks.unhurried(
+    made = ranks.run_without_timeout(
         "converting the shards", lambda: _convert(commit, folder, convert) if ranks.rank() == 0 else []
     )
     made = ranks.broadcast(made)

@@ -64,6 +64,7 @@ def claim_attempt(run_dir: Path, above: int = 0) -> int:
 
 
 def newest_attempt(run_dir: Path) -> int:
+    """The highest attempt that has started; 0 without one."""
     return max((int(name) for name in os.listdir(run_dir / ATTEMPTS) if name.isdigit()), default=0)
 
 
@@ -123,8 +124,10 @@ def commits(run_dir: Path) -> list[tuple[Path, Manifest | None]]:
 
 
 def retain(run_dir: Path, keep: int, spare: frozenset[str] = frozenset()) -> None:
-    """Delete all but the newest `keep` commits and those named in `spare`. One whose manifest cannot be read is neither
-    counted nor deleted."""
+    """Delete all but the newest `keep` commits and those named in `spare`.
+
+    One whose manifest cannot be read is neither counted nor deleted.
+    """
     readable = [path for path, manifest in commits(run_dir) if manifest is not None]
     for path in (path for path in readable[max(keep, 1) :] if path.name not in spare):
         leaving = path.with_name(f".old-{path.name}")
@@ -156,8 +159,11 @@ def bad_commits(run_dir: Path) -> list[str]:
 
 
 def drop_stage(run_dir: Path, attempt: int) -> None:
-    """Remove what this attempt was writing. Empties the files first: a failed writer may still hold one open, and the
-    disk would stay full for as long as its error is being handled."""
+    """Remove what this attempt was writing.
+
+    Empties the files first: a failed writer may still hold one open, and the disk would stay full for as long as its
+    error is being handled.
+    """
     stage = stage_folder(run_dir, attempt, 0).parent
     for parent, _, names in os.walk(stage):
         for name in names:
@@ -183,7 +189,7 @@ def last_bytes(run_dir: Path) -> int:
 
 
 def free_bytes(run_dir: Path) -> int | None:
-    """None where the file system does not tell."""
+    """Bytes free for commits; None where the file system does not tell."""
     folder = run_dir / CHECKPOINTS
     status = os.statvfs(next(path for path in [folder, *folder.parents] if path.exists()))
     return status.f_bavail * status.f_frsize if status.f_blocks else None
@@ -207,6 +213,7 @@ def is_disk_full(run_dir: Path, stage: Path, error: BaseException) -> bool:
 
 
 def disk_message(run_dir: Path, stage: Path) -> str:
+    """What a person is told when a commit does not fit: what it needs, what is free, what is safe, what to do."""
     last, free, staged = last_bytes(run_dir), free_bytes(run_dir), _staged_bytes(stage)
     needed = f"about {_mib(SPACE_FACTOR * last)} (1.2 x the last commit)" if last else f"more than {_mib(staged)}"
     kept = next((path.name for path, manifest in commits(run_dir) if manifest is not None), None)

@@ -1,4 +1,4 @@
-"""Commits in an object store, or any file system that pyarrow or fsspec knows by a URL.
+"""The store: commits in an object store, or any file system that pyarrow or fsspec knows by a URL.
 
 <checkpoint.storage>/step-00000040.000007/...       files of the commit of step 40 that attempt 7 made
 <checkpoint.storage>/step-00000040.000007/manifest.json   written last: with it, and only then, the folder is a commit
@@ -47,6 +47,8 @@ class StoreError(CheckpointError, ValueError):
 
 
 class Store(NamedTuple):
+    """checkpoint.storage, connected to."""
+
     files: fs.FileSystem
     root: str
     url: str
@@ -141,7 +143,7 @@ def commits(store: Store) -> list[Stored]:
 
 
 def read_manifest(store: Store, stored: Stored) -> Manifest:
-    """Raises ManifestError, OSError."""
+    """The manifest of a stored commit. Raises ManifestError, OSError."""
     with store.files.open_input_stream(store.at(stored.name, MANIFEST)) as file:
         manifest = manifests.parse(file.read())
     if (manifest.attempt, manifest.step) != stored:
@@ -156,7 +158,7 @@ def read_manifest(store: Store, stored: Stored) -> Manifest:
 
 
 def upload(store: Store, folder: Path, attempt: int, keep: int) -> int:
-    """Carry the commit in `folder` there, with the run's small files, then delete all but the newest `keep` commits.
+    """Copy the commit in `folder` to the store, with the run's small files; then delete all but its newest `keep` ones.
 
     Returns its bytes. Raises FencedError, OSError, ManifestError; what was there before is as it was then.
     """

@@ -33,7 +33,8 @@ class PairConfig(Section):
     max_imbalance: Count | None = None
     """Most |wins - losses| of an item that has items it could beat and items that could beat it, under this policy's
     rule for instructions. An item with only one of the two cannot be balanced and is held to max_per_item alone.
-    None: no such limit. Partners far apart in score then run out early: whatever passes the middle tips someone."""
+    None: no such limit. Partners far apart in score then run out early: past the middle, each pair would put one item
+    over the limit."""
     neighbours: Count = 16
     """similar: how many nearest instructions an item may be paired with. dissimilar: of how many random items the
     farthest is taken. hard: how many candidates above and below in score, each way in the reference's order."""

@@ -1,4 +1,8 @@
-"""The MLflow server as the courier sees it. The only importer of mlflow."""
+"""The MLflow server as the courier sees it. The only importer of mlflow.
+
+It is imported when something is sent: that takes seconds, and training must run where it is not installed. Entries of
+the outbox may be sent twice; each way of sending one leaves no trace of the second time.
+"""
 
 import json
 import logging
@@ -25,7 +29,7 @@ _UID_TAG = "jpo.uid"
 
 
 class _Server(NamedTuple):
-    """The run on the server, as a courier sees it."""
+    """The run on the server: a Connection of a courier."""
 
     client: Any
     run_id: str
@@ -43,7 +47,10 @@ class _Server(NamedTuple):
 
 
 def bound_requests(timeout_s: int) -> None:
-    """One try a request: mlflow's own seven take four minutes, in which nothing else can be noticed or said."""
+    """Have mlflow try each request once, for `timeout_s`.
+
+    Its own seven tries take four minutes, in which nothing else can be noticed or said.
+    """
     os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(timeout_s)
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

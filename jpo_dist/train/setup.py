@@ -34,7 +34,11 @@ class Setup:
 
 
 def set_up(config: JpoConfig) -> Setup:
-    """The reference comes before the policy: a cached one has done its work and is gone when the policy loads."""
+    """Load data, plan, reference and policy. All ranks call it.
+
+    The reference comes before the policy: a cached one has done its work and is gone when the policy loads. Raises
+    ValueError for data or a model that do not fit the config.
+    """
     tokenizer = load_tokenizer(config.model)
     dataset, held_out, notes = load_data(config, tokenizer)
     require_comparisons(dataset, notes)
