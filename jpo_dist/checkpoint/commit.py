@@ -140,7 +140,7 @@ def commit(
 
 @contextmanager
 def _on_rank_0(what: str, run_dir: Path, attempt: int, stage: Path) -> Iterator[bool]:
-    """A block whose work is rank 0's (it gets True), if it is still the newest attempt. All ranks leave it together."""
+    """Yield True on rank 0, whose work the block is, if this is still the newest attempt. Ranks leave it together."""
     with ranks.together(what), _disk_full_explained(run_dir, stage):
         first = ranks.rank() == 0
         if first:

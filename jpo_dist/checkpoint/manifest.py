@@ -36,6 +36,7 @@ class Manifest:
 
     @property
     def bytes(self) -> int:
+        """Size of all files together."""
         return sum(file["bytes"] for file in self.files.values())
 
     @property
@@ -45,6 +46,7 @@ class Manifest:
 
     @property
     def digest(self) -> str:
+        """SHA-256 of everything that the manifest says."""
         return hashlib.sha256(_canonical(asdict(self))).hexdigest()
 
 

@@ -33,15 +33,17 @@ SPACE_FACTOR = 1.2
 
 
 def attempt_file(run_dir: Path, attempt: int) -> Path:
+    """The file that says that `attempt` has started."""
     return run_dir / ATTEMPTS / f"{attempt:06d}"
 
 
 def commit_folder(run_dir: Path, step: int) -> Path:
+    """Where the commit of `step` is, or would be."""
     return run_dir / CHECKPOINTS / f"step-{step:08d}"
 
 
 def stage_folder(run_dir: Path, attempt: int, step: int) -> Path:
-    """Beside the commits, because a rename works on one file system only."""
+    """Where `attempt` writes the commit of `step`: beside the commits, for a rename works on one file system only."""
     return run_dir / CHECKPOINTS / f".stage-{attempt:06d}" / commit_folder(run_dir, step).name
 
 
@@ -93,7 +95,9 @@ def tidy(run_dir: Path, attempt: int) -> None:
 
 
 def rename_into_place(stage: Path, final: Path) -> None:
-    """The moment a commit counts. One of the same step moves away first; `tidy` takes it back if we die in between."""
+    """Give the stage the name of a commit: from now on it counts. A commit of the same step moves away
+    first; `tidy` takes it back if we die in between.
+    """
     replaced = final.with_name(f".old-replaced-{final.name}")
     if final.exists():
         remove(replaced)

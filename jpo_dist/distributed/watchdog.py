@@ -72,9 +72,11 @@ class Watch:
         return numbers
 
     def start(self) -> None:
+        """Begin to watch the thread that made this."""
         self._thread.start()
 
     def stop(self) -> None:
+        """End the watching thread, or leave it to itself where the store does not answer."""
         self._stop.set()
         self._thread.join(timeout=2 * STORE_S)
 

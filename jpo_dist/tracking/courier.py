@@ -26,7 +26,8 @@ class Connection(Protocol):
     @property
     def run_id(self) -> str: ...
 
-    def send(self, entries: list[dict[str, Any]]) -> None: ...
+    def send(self, entries: list[dict[str, Any]]) -> None:
+        """Send metric entries together, or one entry of another kind."""
 
     def check(self) -> None:
         """Raise when the server is away."""

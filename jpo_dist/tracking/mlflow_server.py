@@ -69,7 +69,7 @@ def _probe(uri: str) -> None:
 
 
 def connect(config: TrackingConfig, run: RunSection) -> _Server:
-    """The run on the server: the known one, or a new one where the server has none (also when it lost its data)."""
+    """Connect to the run on the server: the known one, or a new one where the server has none, or lost its data."""
     run_dir, uri = Path(run.dir), tracking_uri(config, run.dir)
     assert uri is not None
     _probe(uri)
@@ -170,7 +170,7 @@ def _send_artifact(server: _Server, entry: Mapping[str, Any]) -> None:
 
 
 def _send_checkpoint(server: _Server, entry: Mapping[str, Any]) -> None:
-    """The newest checkpoint as tags, all of them as one table."""
+    """Set tags to the newest checkpoint and write the table of all."""
     made = (e for e, _ in read_lines(server.run_dir / OUTBOX, start=b'{"op":"checkpoint"'))
     table = {e["step"]: {key: e[key] for key in ("step", "path", "bytes", "seconds", "ts_ms")} for e in made}
     server.client.log_text(server.run_id, json.dumps(list(table.values()), indent=1), "checkpoints.json")
@@ -179,7 +179,7 @@ def _send_checkpoint(server: _Server, entry: Mapping[str, Any]) -> None:
 
 
 def _send_model(server: _Server, entry: Mapping[str, Any]) -> None:
-    """A logged model of the run. By default only its place is recorded: uploading an 8B model takes an hour."""
+    """Make a logged model of the run. By default only its place is recorded: uploading an 8B model takes an hour."""
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
 

@@ -92,7 +92,7 @@ class Outbox:
             self._newest[stream] = max(entry["step"], self._newest.get(stream, -1))
 
     def next_batch(self, start: int) -> tuple[list[dict[str, Any]], int]:
-        """What to send from byte `start`: metric entries of up to 1000 values together, others alone. And its end."""
+        """What to send from byte `start`, and its end: metrics of up to ROWS_PER_BATCH values, others alone."""
         batch: list[dict[str, Any]] = []
         size, batch_end = 0, start
         for entry, end in self.entries(start):
@@ -112,6 +112,7 @@ class Outbox:
         return int(ack["offset"]) if ours else 0
 
     def confirm(self, run_id: str, offset: int) -> None:
+        """Note that the server has everything before byte `offset`."""
         write_json(self.folder / ACK, {"run_id": run_id, "offset": offset})
 
     def count_unsent(self) -> int:

@@ -105,6 +105,7 @@ class Writer:
         self._outbox, self._thread = courier.outbox, CourierThread(courier, interval_s)
 
     def set_tag(self, key: str, value: str) -> None:
+        """Set a tag of the run; a secret is hidden."""
         if self._outbox is not None:
             self._outbox.put("tags", tags={key: redact(value, key)})
 

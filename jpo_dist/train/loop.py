@@ -139,7 +139,7 @@ def advance(state: TrainState, step: Step, outcome: StepOutcome, most: int) -> T
 def step_metrics(
     setup: Setup, step: Step, state: TrainState, outcome: StepOutcome, meter: metrics.Meter, seconds: float
 ) -> dict[str, float]:
-    """One line of metrics.jsonl."""
+    """The line of `step` for metrics.jsonl: names to values."""
     _, rows_CK = meter.table()
     return {
         **metrics.means(rows_CK),

@@ -33,25 +33,9 @@ class RunLog:
         run_dir = Path(setup.config.run.dir)
         metrics_file = MetricsFile(run_dir / METRICS)
         metrics_file.truncate_after(resumed.step if resumed else -1)
-        facts = {
-            "num_steps": setup.plan.num_steps,
-            "steps_per_epoch": setup.plan.steps_per_epoch,
-            "num_ranks": setup.plan.num_ranks,
-            "hosts": network["hosts"],
-            "network": network,
-            "comparisons": len(setup.dataset.comparisons),
-            "items": setup.dataset.comparisons.num_items,
-            "tokens": int(setup.dataset.tokens.lengths_N.sum()),
-            "dataset": setup.dataset.comparisons.fingerprint,
-        }
-        now = setup.plan.num_ranks
-        moved = f", written by {resumed.num_ranks} ranks, now {now}" if resumed and resumed.num_ranks != now else ""
-        notes = [line for line in [in_words(network)] if line]
-        notes += [f"resumed at step {resumed.step} from {resumed.path}{moved}"] if resumed else []
-        # Set aside now or by an earlier attempt: either way a person should look.
-        bad = bad_commits(run_dir)
-        notes += [f"did not verify and is set aside: {CHECKPOINTS}/{name}" for name in bad]
-        write_json(run_dir / PLAN, {**facts, "notes": [*setup.data_notes, *notes]})
+        facts = _facts(setup, network)
+        notes = [*setup.data_notes, *_notes(setup, resumed, network)]
+        write_json(run_dir / PLAN, {**facts, "notes": notes})
         writer = Writer(setup.config.tracking, setup.config.run)
         for name, value in facts.items():
             writer.set_tag(f"jpo.{name}", value if isinstance(value, str) else json.dumps(value))
@@ -66,6 +50,32 @@ class RunLog:
             self.writer.log_model(exported)
         self.writer.close(CLOSE_TIMEOUT_S)
         self.metrics_file.close()
+
+
+def _facts(setup: Setup, network: dict[str, Any]) -> dict[str, Any]:
+    """What plan.json and the tags of the MLflow run say of the run."""
+    return {
+        "num_steps": setup.plan.num_steps,
+        "steps_per_epoch": setup.plan.steps_per_epoch,
+        "num_ranks": setup.plan.num_ranks,
+        "hosts": network["hosts"],
+        "network": network,
+        "comparisons": len(setup.dataset.comparisons),
+        "items": setup.dataset.comparisons.num_items,
+        "tokens": int(setup.dataset.tokens.lengths_N.sum()),
+        "dataset": setup.dataset.comparisons.fingerprint,
+    }
+
+
+def _notes(setup: Setup, resumed: Commit | None, network: dict[str, Any]) -> list[str]:
+    """What people are told of this start."""
+    now = setup.plan.num_ranks
+    moved = f", written by {resumed.num_ranks} ranks, now {now}" if resumed and resumed.num_ranks != now else ""
+    notes = [line for line in [in_words(network)] if line]
+    notes += [f"resumed at step {resumed.step} from {resumed.path}{moved}"] if resumed else []
+    # Set aside now or by an earlier attempt: either way a person should look.
+    bad = bad_commits(Path(setup.config.run.dir))
+    return notes + [f"did not verify and is set aside: {CHECKPOINTS}/{name}" for name in bad]
 
 
 def write_down(run_log: RunLog | None, step: int, values: dict[str, float]) -> None:

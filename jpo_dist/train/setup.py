@@ -1,4 +1,4 @@
-"""From a config to everything a step uses: data, plan, reference, policy."""
+"""Set-up: from a config to everything a step uses: data, plan, reference, policy."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from jpo_dist.objective.reference import Reference, own_reference, switched_off
 
 @dataclass(frozen=True)
 class Setup:
-    """All that the steps use, ready."""
+    """Holds all that the steps use."""
 
     config: JpoConfig
     dataset: Prepared
