@@ -1,4 +1,4 @@
-"""Work cut into payloads of plain data: how it is spread, by default in this process."""
+"""Fan-out: how work that was cut into payloads of plain data is spread; by default it all stays in this process."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,5 +8,5 @@ Spread = Callable[[Callable[[dict[str, Any]], dict[str, Any]], list[dict[str, An
 
 
 def here(entry: Callable[[dict[str, Any]], dict[str, Any]], payloads: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One after the other, in this process."""
+    """Call `entry` on one payload after the other, in this process."""
     return [entry(payload) for payload in payloads]

@@ -11,7 +11,7 @@ from typing import Any
 
 
 def read_lines(path: Path, offset: int = 0, start: bytes = b"{") -> Iterator[tuple[dict[str, Any], int]]:
-    """The JSON objects of `path` from byte `offset`, each with the offset behind it. A missing file has none.
+    """Yields the JSON objects of `path` from byte `offset`, each with the offset behind it. A missing file has none.
 
     `start`: only lines that begin so; the others are not even parsed.
 
@@ -78,7 +78,7 @@ class JsonLines:
         sync_folder(self.path.parent)
 
     def append(self, value: Mapping[str, Any]) -> None:
-        """One line in one write to the system: a killed process keeps it, a crashed machine may not (see `sync`)."""
+        """Add one line by one write to the system: a kill of the process leaves it, a crash of the machine may not."""
         line = json.dumps(value, separators=(",", ":"), allow_nan=False).encode() + b"\n"
         try:
             _write(self._fd, line, self.path)
@@ -102,6 +102,7 @@ class JsonLines:
         return (mine.st_dev, mine.st_ino) != (now.st_dev, now.st_ino)
 
     def close(self) -> None:
+        """Give the file back; lines that were appended stay."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -117,7 +118,7 @@ def _write(fd: int, data: bytes, path: Path) -> None:
 
 
 def _complete_bytes(path: Path) -> int:
-    """Bytes up to and with the last newline."""
+    """How many bytes `path` has up to and with its last newline; 0 without a file."""
     if not path.exists():
         return 0
     with path.open("rb") as file:
@@ -142,7 +143,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a small file of ours; empty when it is missing or was torn by a crash."""
+    """The object that `write_json` put into a file; {} when it is missing or was torn by a crash."""
     try:
         value = json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError):
@@ -184,6 +185,7 @@ def _aside(path: Path) -> Path:
 
 
 def sha256(path: Path) -> str:
+    """Digest of the contents, 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,4 +1,4 @@
-"""Intervals of a mean and of a share."""
+"""Confidence intervals of a mean and of a share."""
 
 import numpy as np
 

@@ -16,11 +16,11 @@ _NAME = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _PLACE = re.compile(r"(credentials?|pwd)$", re.IGNORECASE)
-"""Names of which a path is no secret: GOOGLE_APPLICATION_CREDENTIALS."""
+"""Names whose value is no secret where it is a path: GOOGLE_APPLICATION_CREDENTIALS."""
 
 _USER_IN_URI = re.compile(r"(?<=://)[^\s/@]+@")
 _PARAMETER = re.compile(r"((?:^|[?&;])([\w.-]+)=)([^\s&;#]+)")
-"""Of an address or a connection string: what leads to the value, the name in it, the value."""
+"""A parameter in an address or a connection string. Groups: what leads to the value, the name in that, the value."""
 
 _SIGNED = re.compile(r"^key$|(^|[_-])(sig|signature)$|sharedaccesssignature$", re.IGNORECASE)
 _VALUES = {

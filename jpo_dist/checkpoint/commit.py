@@ -26,8 +26,10 @@ from jpo_dist.distributed.fault_injection import fault_during, fault_point
 from jpo_dist.files import sha256, sync_file
 
 PEERS_LEAVE_S = 5.0
-"""How long a rank whose save failed waits for the others to come out of theirs. Short: where they have died, or cannot
-come out before this rank ends, it is only a delay; where they come out later, they see a closed connection."""
+"""How long a rank whose save failed waits for the others to come out of theirs.
+
+Short: where they have died, or cannot come out before this rank ends, it is only a delay. Where they come out later,
+they see a closed connection."""
 _saves = itertools.count()
 
 
@@ -51,11 +53,11 @@ class Commit:
     path: Path
     attempt: int
     num_ranks: int
-    """Ranks that wrote it."""
+    """How many ranks wrote it."""
     facts: dict[str, Any]
     bytes: int
     seconds: float
-    """What making it took."""
+    """Time that making it took."""
 
 
 def as_commit(path: Path, manifest: Manifest, seconds: float) -> Commit:
@@ -138,7 +140,7 @@ def commit(
 
 @contextmanager
 def _on_rank_0(what: str, run_dir: Path, attempt: int, stage: Path) -> Iterator[bool]:
-    """A block whose work is rank 0's (it gets True), if it is still the newest attempt. All ranks leave it together."""
+    """Yield True on rank 0, whose work the block is, if this is still the newest attempt. Ranks leave it together."""
     with ranks.together(what), _disk_full_explained(run_dir, stage):
         first = ranks.rank() == 0
         if first:

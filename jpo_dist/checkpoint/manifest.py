@@ -1,4 +1,4 @@
-"""What a commit consists of: every file's size and SHA-256, in a manifest that also covers itself.
+"""The manifest of a commit: size and SHA-256 of its every file, and a SHA-256 over itself.
 
 `manifest.json`: {"step", "attempt", "num_ranks", "seconds", "facts", "files": {path: {"bytes", "sha256"}}, "sha256"},
 the last one over all the others as canonical JSON. A checkpoint is a pickle, so nothing of it may be loaded before
@@ -36,6 +36,7 @@ class Manifest:
 
     @property
     def bytes(self) -> int:
+        """Size of all files together."""
         return sum(file["bytes"] for file in self.files.values())
 
     @property
@@ -45,6 +46,7 @@ class Manifest:
 
     @property
     def digest(self) -> str:
+        """SHA-256 of everything that the manifest says."""
         return hashlib.sha256(_canonical(asdict(self))).hexdigest()
 
 
@@ -64,7 +66,10 @@ def write(folder: Path, manifest: Manifest) -> None:
 
 
 def read(folder: Path) -> Manifest:
-    """Raises ManifestError with the reason; FileNotFoundError only when `folder` itself is gone."""
+    """The manifest of the commit in `folder`.
+
+    Raises ManifestError with the reason; FileNotFoundError only when `folder` itself is gone.
+    """
     try:
         return parse((folder / MANIFEST).read_bytes())
     except FileNotFoundError:
@@ -95,9 +100,7 @@ def list_files(folder: Path) -> dict[str, int]:
     Left out: `.nfs...`, which an NFS client makes for a file that was deleted while open and no loader reads.
     """
     found: dict[str, int] = {}
-    for parent, folders, names in os.walk(
-        folder, onerror=_raise
-    ):  # left alone, walk takes an unreadable folder for empty
+    for parent, folders, names in os.walk(folder, onerror=_raise):  # else an unreadable folder would count as empty
         links = [name for name in folders if (Path(parent) / name).is_symlink()]
         for name in [*names, *links]:
             path = Path(parent) / name
@@ -115,7 +118,7 @@ def _raise(error: OSError) -> None:
 
 
 def files_by_rank(sizes: Mapping[str, int], num_ranks: int) -> list[list[str]]:
-    """One list of files a rank, about equal in bytes, each file in exactly one. Equal for equal input."""
+    """Files dealt out to ranks: a list for each rank, about equal in bytes, each file in one. Equal for equal input."""
     out: list[list[str]] = [[] for _ in range(num_ranks)]
     load = [0] * num_ranks
     for name in sorted(sizes, key=lambda name: (-sizes[name], name)):

@@ -28,7 +28,7 @@ Convert = Callable[[Path, Path, int], None]
 
 
 def reshard(commit: Commit, convert: Convert) -> Path:
-    """A folder that an engine loads on any number of ranks, made from `commit` by rank 0. All ranks call it.
+    """Make a folder from `commit` that an engine loads on any number of ranks. All ranks call it, rank 0 works.
 
     `commit` must have been verified: its shards are unpickled. Delete the folder with `discard` once it is loaded.
     Raises DiskFullError before anything is written, and CheckpointError when the conversion fails or a rank does not
@@ -39,7 +39,7 @@ def reshard(commit: Commit, convert: Convert) -> Path:
     folder = commit.path.with_name(f".old-reshaped-{commit.path.name}-{token}")
     started = time.monotonic()
     # Rank 0 may be at it for minutes, longer than a collective may last.
-    made = ranks.unhurried(
+    made = ranks.run_without_timeout(
         "converting the shards", lambda: _convert(commit, folder, convert) if ranks.rank() == 0 else []
     )
     made = ranks.broadcast(made)

@@ -33,15 +33,17 @@ SPACE_FACTOR = 1.2
 
 
 def attempt_file(run_dir: Path, attempt: int) -> Path:
+    """The file that says that `attempt` has started."""
     return run_dir / ATTEMPTS / f"{attempt:06d}"
 
 
 def commit_folder(run_dir: Path, step: int) -> Path:
+    """Where the commit of `step` is, or would be."""
     return run_dir / CHECKPOINTS / f"step-{step:08d}"
 
 
 def stage_folder(run_dir: Path, attempt: int, step: int) -> Path:
-    """Beside the commits, because a rename works on one file system only."""
+    """Where `attempt` writes the commit of `step`: beside the commits, for a rename works on one file system only."""
     return run_dir / CHECKPOINTS / f".stage-{attempt:06d}" / commit_folder(run_dir, step).name
 
 
@@ -64,6 +66,7 @@ def claim_attempt(run_dir: Path, above: int = 0) -> int:
 
 
 def newest_attempt(run_dir: Path) -> int:
+    """The highest attempt that has started; 0 without one."""
     return max((int(name) for name in os.listdir(run_dir / ATTEMPTS) if name.isdigit()), default=0)
 
 
@@ -92,7 +95,9 @@ def tidy(run_dir: Path, attempt: int) -> None:
 
 
 def rename_into_place(stage: Path, final: Path) -> None:
-    """The moment a commit counts. One of the same step moves away first; `tidy` takes it back if we die in between."""
+    """Give the stage the name of a commit: from now on it counts. A commit of the same step moves away
+    first; `tidy` takes it back if we die in between.
+    """
     replaced = final.with_name(f".old-replaced-{final.name}")
     if final.exists():
         remove(replaced)
@@ -123,8 +128,10 @@ def commits(run_dir: Path) -> list[tuple[Path, Manifest | None]]:
 
 
 def retain(run_dir: Path, keep: int, spare: frozenset[str] = frozenset()) -> None:
-    """Delete all but the newest `keep` commits and those named in `spare`. One whose manifest cannot be read is neither
-    counted nor deleted."""
+    """Delete all but the newest `keep` commits and those named in `spare`.
+
+    One whose manifest cannot be read is neither counted nor deleted.
+    """
     readable = [path for path, manifest in commits(run_dir) if manifest is not None]
     for path in (path for path in readable[max(keep, 1) :] if path.name not in spare):
         leaving = path.with_name(f".old-{path.name}")
@@ -156,8 +163,11 @@ def bad_commits(run_dir: Path) -> list[str]:
 
 
 def drop_stage(run_dir: Path, attempt: int) -> None:
-    """Remove what this attempt was writing. Empties the files first: a failed writer may still hold one open, and the
-    disk would stay full for as long as its error is being handled."""
+    """Remove what this attempt was writing.
+
+    Empties the files first: a failed writer may still hold one open, and the disk would stay full for as long as its
+    error is being handled.
+    """
     stage = stage_folder(run_dir, attempt, 0).parent
     for parent, _, names in os.walk(stage):
         for name in names:
@@ -183,7 +193,7 @@ def last_bytes(run_dir: Path) -> int:
 
 
 def free_bytes(run_dir: Path) -> int | None:
-    """None where the file system does not tell."""
+    """Bytes free for commits; None where the file system does not tell."""
     folder = run_dir / CHECKPOINTS
     status = os.statvfs(next(path for path in [folder, *folder.parents] if path.exists()))
     return status.f_bavail * status.f_frsize if status.f_blocks else None
@@ -207,6 +217,7 @@ def is_disk_full(run_dir: Path, stage: Path, error: BaseException) -> bool:
 
 
 def disk_message(run_dir: Path, stage: Path) -> str:
+    """What a person is told when a commit does not fit: what it needs, what is free, what is safe, what to do."""
     last, free, staged = last_bytes(run_dir), free_bytes(run_dir), _staged_bytes(stage)
     needed = f"about {_mib(SPACE_FACTOR * last)} (1.2 x the last commit)" if last else f"more than {_mib(staged)}"
     kept = next((path.name for path, manifest in commits(run_dir) if manifest is not None), None)

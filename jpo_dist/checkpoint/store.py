@@ -1,4 +1,4 @@
-"""Commits in an object store, or any file system that pyarrow or fsspec knows by a URL.
+"""The store: commits in an object store, or any file system that pyarrow or fsspec knows by a URL.
 
 <checkpoint.storage>/step-00000040.000007/...       files of the commit of step 40 that attempt 7 made
 <checkpoint.storage>/step-00000040.000007/manifest.json   written last: with it, and only then, the folder is a commit
@@ -47,6 +47,8 @@ class StoreError(CheckpointError, ValueError):
 
 
 class Store(NamedTuple):
+    """checkpoint.storage, connected to."""
+
     files: fs.FileSystem
     root: str
     url: str
@@ -101,13 +103,17 @@ def _file_system(url: str) -> tuple[fs.FileSystem, str]:
 
 
 def newest_attempt(store: Store) -> int:
+    """The highest attempt that has started; 0 without one."""
     selector = fs.FileSelector(store.at(ATTEMPTS), allow_not_found=True)
     return max((int(i.base_name) for i in store.files.get_file_info(selector) if i.base_name.isdigit()), default=0)
 
 
 def claim_attempt(store: Store, attempt: int) -> None:
-    """Say that `attempt` has started. Of two starts without a run folder in common, made in the same second, both may
-    think they are the newest: a store cannot create a name exclusively."""
+    """Say that `attempt` has started.
+
+    Of two starts without a run folder in common, made in the same second, both may think they are the newest: a store
+    cannot create a name exclusively.
+    """
     started = {"host": socket.gethostname(), "pid": os.getpid(), "ts_ms": time.time_ns() // 1_000_000}
     with _explained(store.url):
         _write(store, store.at(ATTEMPTS, f"{attempt:06d}"), json.dumps(started).encode())
@@ -131,6 +137,7 @@ def folders(store: Store) -> list[Stored]:
 
 
 def is_complete(store: Store, stored: Stored) -> bool:
+    """Whether the manifest is there, which is written last."""
     info = store.files.get_file_info(store.at(stored.name, MANIFEST))
     return bool(info.type == fs.FileType.File)
 
@@ -141,7 +148,7 @@ def commits(store: Store) -> list[Stored]:
 
 
 def read_manifest(store: Store, stored: Stored) -> Manifest:
-    """Raises ManifestError, OSError."""
+    """The manifest of a stored commit. Raises ManifestError, OSError."""
     with store.files.open_input_stream(store.at(stored.name, MANIFEST)) as file:
         manifest = manifests.parse(file.read())
     if (manifest.attempt, manifest.step) != stored:
@@ -156,7 +163,7 @@ def read_manifest(store: Store, stored: Stored) -> Manifest:
 
 
 def upload(store: Store, folder: Path, attempt: int, keep: int) -> int:
-    """Carry the commit in `folder` there, with the run's small files, then delete all but the newest `keep` commits.
+    """Copy the commit in `folder` to the store, with the run's small files; then delete all but its newest `keep` ones.
 
     Returns its bytes. Raises FencedError, OSError, ManifestError; what was there before is as it was then.
     """
@@ -230,7 +237,7 @@ def _get(store: Store, source: str, path: Path) -> None:
 
 
 def _write(store: Store, target: str, data: bytes) -> None:
-    """A small object in one piece. A store shows it whole or not; elsewhere a reader checks what it reads."""
+    """Write a small object in one piece. A store shows it whole or not; elsewhere a reader checks what it reads."""
     if store.files.type_name not in _WITHOUT_FOLDERS:
         store.files.create_dir(target.rpartition("/")[0], recursive=True)
     with store.files.open_output_stream(target) as sink:

@@ -1,5 +1,6 @@
-"""The store of checkpoint.storage beside a run: commits are carried there off the critical path, and fetched from there
-when the run folder has nothing as new, as on a new machine.
+"""Uploads: commits travel to checkpoint.storage beside training, and from there to a run folder that lacks them.
+
+A run folder lacks them on a new machine: `find_commit` looks here, fetches what is newer there, and looks again.
 """
 
 import logging
@@ -22,17 +23,17 @@ from jpo_dist.distributed import ranks
 logger = logging.getLogger(__name__)
 
 OnUploaded = Callable[[int, int, float], None]
+"""Called with step, bytes and seconds of an upload, in the thread that uploads."""
 
 
-class Carrier:
-    """A thread of rank 0 that uploads commits one at a time. While one travels, only the newest of those made since
-    waits: training never does.
+class Uploader:
+    """Uploads commits one at a time, in a thread of rank 0. Training never waits for it.
 
-    A failed upload is tried again with the next commit and at the end; `close` raises when the last one is not there.
+    While one commit travels, only the newest of those made since waits for its turn. A failed upload is tried again
+    with the next commit and at the end; `close` raises when the last one is not there.
     """
 
     def __init__(self, store: Store, attempt: int, keep: int, on_uploaded: OnUploaded) -> None:
-        """`on_uploaded(step, bytes, seconds)` is called in the thread."""
         self._store, self._attempt, self._keep, self._on_uploaded = store, attempt, keep, on_uploaded
         self._now: Path | None = None
         self._next: Path | None = None
@@ -42,7 +43,7 @@ class Carrier:
         threading.Thread(target=self._work, name="uploads", daemon=True).start()
 
     def submit(self, commit: Path) -> None:
-        """Upload it, when the one on its way has arrived."""
+        """Upload `commit` when the one on its way has arrived."""
         with self._changed:
             if self._next is not None:
                 logger.info("%s is not uploaded: %s is newer, and another still travels", self._next.name, commit.name)
@@ -59,10 +60,10 @@ class Carrier:
 
     def close(self) -> None:
         """Return when the newest commit is in the store. Raises CheckpointError when it cannot get there."""
-        self._wait()
+        self.wait()
         if self._failed is not None:
             self.submit(self._failed[0])
-            self._wait()
+            self.wait()
         if self._failed is not None:
             path, error = self._failed
             raise CheckpointError(
@@ -70,7 +71,8 @@ class Carrier:
                 f"{error}. It is in {path.parent}; the same command uploads it when the store is back"
             ) from error
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Return when no commit travels or waits."""
         with self._changed:
             self._changed.wait_for(lambda: self._now is None and self._next is None)
 
@@ -103,7 +105,10 @@ class Carrier:
 
 
 def open_run(config: JpoConfig) -> tuple[int, Store | None]:
-    """This start's attempt, higher than any before here and in the store, and the store."""
+    """This start's attempt, higher than any before here and in the store; and the store, None where none is set.
+
+    Raises StoreError, CheckpointError (see `open_attempt`).
+    """
     run_dir, store, newest = Path(config.run.dir), store_of(config), 0
     with ranks.together("opening checkpoint.storage"):
         if store and ranks.rank() == 0:
@@ -116,7 +121,7 @@ def open_run(config: JpoConfig) -> tuple[int, Store | None]:
 
 
 def store_of(config: JpoConfig) -> Store | None:
-    """checkpoint.storage, where it is set. Raises StoreError."""
+    """The store of checkpoint.storage, None where none is set. Raises StoreError."""
     with ranks.together("connecting to checkpoint.storage"):
         return remote.connect(config.checkpoint.storage) if config.checkpoint.storage else None
 
@@ -139,9 +144,11 @@ def find_commit(config: JpoConfig, store: Store | None) -> Commit | None:
     return resume_point(policy, found)
 
 
-def carrier(config: JpoConfig, store: Store, attempt: int, resumed: Commit | None, on_uploaded: OnUploaded) -> Carrier:
-    """Rank 0's. It begins with the commit that the run goes on from, where that is not in the store."""
-    made = Carrier(store, attempt, config.checkpoint.keep, on_uploaded)
+def start_uploads(
+    config: JpoConfig, store: Store, attempt: int, resumed: Commit | None, on_uploaded: OnUploaded
+) -> Uploader:
+    """Rank 0's uploader. It begins with the commit that the run goes on from, where that is not in the store."""
+    made = Uploader(store, attempt, config.checkpoint.keep, on_uploaded)
     if resumed and Stored(resumed.attempt, resumed.step) not in remote.commits(store):
         made.submit(resumed.path)
     return made
@@ -178,7 +185,7 @@ def _fetch_newer(store: Store, found: Found) -> Found:
 
 
 def _fetch(store: Store, stored: Stored, run_dir: Path) -> None:
-    """The commit in its place in the run folder, not verified yet. Every rank fetches its part of the files."""
+    """Put a stored commit into the run folder, not verified yet. Every rank fetches its part of the files."""
     started, token = time.monotonic(), ranks.broadcast(uuid.uuid4().hex[:8])
     final = run_folder.commit_folder(run_dir, stored.step)
     # `.old-`: what attempt opens next sweeps it, should this one die.
@@ -192,7 +199,7 @@ def _fetch(store: Store, stored: Stored, run_dir: Path) -> None:
                 f"{manifest.bytes / 2**20:.1f} MiB, {free / 2**20:.1f} MiB are free. Free space, or use another disk"
             )
     mine = manifests.files_by_rank(manifest.sizes, ranks.num_ranks())[ranks.rank()]
-    ranks.unhurried(f"fetching {stored.name}", lambda: remote.download(store, stored, mine, stage))
+    ranks.run_without_timeout(f"fetching {stored.name}", lambda: remote.download(store, stored, mine, stage))
     with ranks.together(f"renaming {stored.name}"):
         if ranks.rank() == 0:
             manifests.write(stage, manifest)

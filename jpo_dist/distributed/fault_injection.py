@@ -1,11 +1,12 @@
-"""Faults on order, for tests: something happens to this process at a named point. Nothing does without JPO_FAULT.
+"""Faults for tests: JPO_FAULT says what happens to this process, and at which named point. Without it nothing does.
 
     JPO_FAULT=commit:after-manifest@0@40      rank 0 dies in the commit of step 40, the manifest just written
     JPO_FAULT=train:step@1@7@stop             rank 1 is frozen at the start of step 7
     JPO_FAULT_ONCE=/tmp/fired                 and only once: the file is made first, a restarted attempt finds it
 
 Points: `train:start` (step 0), `train:step`, `commit:before-shards`, `commit:mid-shard`, `commit:after-shards`,
-`commit:after-manifest`, `commit:after-rename`. Every rank passes every point. Faults: HOWS, without one `kill`. The
+`commit:after-manifest`, `commit:after-rename`, `upload:after-files`, `upload:mid-file`, `upload:after-manifest`,
+`reshape:mid`. Every rank passes every point of `train` and `commit`. Faults: HOWS, without one `kill`. The
 file of JPO_FAULT_ONCE holds the process id, for who wants to do something to the process or its host from outside.
 """
 
@@ -32,7 +33,7 @@ def fault_point(name: str, step: int) -> None:
 
 @contextmanager
 def fault_during(name: str, step: int, begun: Callable[[], bool]) -> Iterator[None]:
-    """The same inside the block, as soon as `begun()` is true, from a thread beside it; at its end at the latest."""
+    """Do what JPO_FAULT says inside the block, from another thread, once `begun()` is true or at its end."""
     how = _meant(name, step)
     if not how:
         yield
@@ -96,7 +97,7 @@ def _hang() -> None:
 
 
 def _wait() -> None:
-    """Until the test has done what it wants to do meanwhile."""
+    """Wait until the test has done what it wants to do meanwhile."""
     while not os.path.exists(os.environ["JPO_FAULT_ONCE"] + ".go"):
         time.sleep(0.02)
 

@@ -1,4 +1,7 @@
-"""How a host does: MLflow's system metrics by the same names, read here so that no host needs a way to the server."""
+"""CPU, memory, disk, network and GPUs of this host, by the names of MLflow's system metrics.
+
+They are read here, and travel with the pulses of the watchdog, so that no host needs a way to the MLflow server.
+"""
 
 import time
 from contextlib import suppress
@@ -10,8 +13,8 @@ import torch
 EVERY_S = 10.0
 
 
-class Vitals:
-    """CPU, memory, disk, network and GPUs of this host. `run_dir` is on the disk that is looked at."""
+class HostMetrics:
+    """Reads the numbers of this host, at most once in EVERY_S seconds. `run_dir` is on the disk that is looked at."""
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir, self.next, self.newest = run_dir, 0.0, dict[str, float]()
@@ -36,12 +39,12 @@ class Vitals:
             disk = psutil.disk_usage(str(self.run_dir))
             values |= {"disk_usage_percentage": disk.percent, "disk_available_megabytes": disk.free / 1e6}
         for gpu in range(torch.cuda.device_count()):
-            values |= _of_gpu(gpu)
+            values |= _gpu_values(gpu)
         self.newest = {name: round(value, 1) for name, value in values.items()}
         return self.newest
 
 
-def _of_gpu(gpu: int) -> dict[str, float]:
+def _gpu_values(gpu: int) -> dict[str, float]:
     values: dict[str, float] = {}
     with suppress(RuntimeError):
         free, total = torch.cuda.mem_get_info(gpu)

@@ -1,4 +1,4 @@
-"""What carries the collectives, and how fast it is: found out once, at the start."""
+"""The network between the ranks: what carries the collectives and how fast, measured once, at the start."""
 
 import os
 import time

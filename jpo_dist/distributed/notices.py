@@ -1,4 +1,4 @@
-"""What a person should hear while a run goes on, from ranks whose log nobody reads.
+"""Notices: what a person should hear while a run goes on, from ranks whose log nobody reads.
 
 `<run.dir>/notices.jsonl`: one line each, {"ts_ms": int, "text": str}. The driver shows them as they come.
 """
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def notify(run_dir: Path, text: str) -> None:
-    """Never raises: a full disk must not end a thread that only wants to warn."""
+    """Log `text` and add it to the notices. Never raises: a full disk must not end a thread that only wants to warn."""
     logger.warning("%s", text)
     line = json.dumps({"ts_ms": time.time_ns() // 10**6, "text": text}) + "\n"
     try:

@@ -17,14 +17,16 @@ import torch.distributed as dist
 T = TypeVar("T")
 
 MEET_S = 5.0
-"""How often ranks in `unhurried` meet: well within the time limit of a collective."""
+"""How often ranks in `run_without_timeout` meet: well within the time limit of a collective."""
 
 
 def rank() -> int:
+    """Place of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else int(os.environ.get("RANK", "0"))
 
 
 def num_ranks() -> int:
+    """How many processes train together; 1: alone."""
     return dist.get_world_size() if dist.is_initialized() else int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -36,6 +38,7 @@ def address() -> str:
 
 
 def barrier() -> None:
+    """Return when every rank has called it."""
     if dist.is_initialized():
         dist.barrier()
 
@@ -105,10 +108,12 @@ def together(what: str) -> Iterator[None]:
         raise PeerError(f"{what} failed on {'; '.join(failed)}")
 
 
-def unhurried(what: str, work: Callable[[], T]) -> T:
-    """`work()` on every rank, however long one of them takes: none waits for another in a collective that times out.
+def run_without_timeout(what: str, work: Callable[[], T]) -> T:
+    """What `work()` returns, on every rank, however long one of them takes.
 
-    `work` runs in a thread and may use no collective. All raise when one fails, as in `together`.
+    A rank that waits in a collective for one that still works would run into the collective's time limit. Here `work`
+    runs in a thread, and ranks meet every MEET_S seconds until all are done. `work` may use no collective. All raise
+    when one fails, as in `together`.
     """
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(work)

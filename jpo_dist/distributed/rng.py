@@ -8,7 +8,7 @@ import torch
 
 
 def rng_state() -> dict[str, Any]:
-    """All of it, in built-in types only: it goes through any pickle and needs no class to be read."""
+    """The state of every generator, in built-in types only: any pickle carries it and no class is needed to read it."""
     kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     return {
         "python": random.getstate(),

@@ -1,7 +1,7 @@
 """How fast each rank works, and which one holds up the others.
 
 Ranks run in lock step: the time of a step is that of the slowest rank. What tells them apart is the share of it that a
-rank does not wait for others (watch.py looks a few times a second). On a GPU the host runs ahead of the device, and
+rank does not wait for others (watchdog.py looks a few times a second). On a GPU the host runs ahead of the device, and
 this shows slow hosts, not slow devices.
 """
 
@@ -32,12 +32,12 @@ class Pulse(NamedTuple):
     """Time inside steps so far."""
     tokens: int = 0
     """Tokens of its own items in the steps done."""
-    vitals: Mapping[str, float] = MappingProxyType({})
-    """Of its host; from one rank of each host."""
+    host_metrics: Mapping[str, float] = MappingProxyType({})
+    """Numbers of its host (host_metrics.py); one rank of each host has them."""
 
 
-class Pace:
-    """From pulses, window by window, how fast each rank is, and which one holds up the others."""
+class RankSpeeds:
+    """Compares the ranks' pulses window by window: how fast each rank is, and which one holds up the others."""
 
     def __init__(self, hosts: list[str]) -> None:
         self.hosts, self.begin, self.since = hosts, list[Pulse](), time.monotonic()

@@ -1,4 +1,4 @@
-"""Beside training, one thread a rank: whom a collective waits for, how fast each rank is, how its host does.
+"""The watchdog: beside training, one thread a rank finds whom a collective waits for and how fast each rank is.
 
 Ranks tell each other through the store that their process group was made with, over a connection of its own: it
 answers while a collective is stuck, and no step waits for it. No collective is used, nothing on a device is read.
@@ -18,9 +18,9 @@ from typing import Any
 import torch.distributed as dist
 
 from jpo_dist.distributed import ranks
-from jpo_dist.distributed.host_metrics import Vitals
+from jpo_dist.distributed.host_metrics import HostMetrics
 from jpo_dist.distributed.notices import notify
-from jpo_dist.distributed.stragglers import Pace, Pulse
+from jpo_dist.distributed.stragglers import Pulse, RankSpeeds
 
 LOOK_S, BEAT_S = 0.1, 2.0
 """How often the thread looks at training, and tells the others."""
@@ -35,19 +35,20 @@ class Watch:
     def __init__(self, run_dir: Path, hosts: list[str], stuck_s: float, system_metrics: bool) -> None:
         self.run_dir, self.hosts, self.stuck_s = run_dir, hosts, stuck_s
         self.finding = ""
-        """Whom a collective waits for, while it does."""
+        """Says whom a collective waits for, while it does; else empty."""
         self._told = self._waited = False  # by this rank, and in a collective as far as could be seen
         self._rank, self._training = ranks.rank(), threading.get_ident()
         self._store = _default_store().clone()
         self._store.set_timeout(timedelta(seconds=STORE_S))
-        self._vitals = Vitals(run_dir) if system_metrics and hosts.index(hosts[self._rank]) == self._rank else None
+        reads_host = system_metrics and hosts.index(hosts[self._rank]) == self._rank  # the first rank of each host
+        self._host_metrics = HostMetrics(run_dir) if reads_host else None
         self._in_step, self._step, self._tokens, self._work_s, self._step_s = False, 0, 0, 0.0, 0.0
         self._calls, self._since = -1, time.monotonic()
         self._first_look: list[Pulse] = []
-        self._pace = Pace(hosts)
+        self._speeds = RankSpeeds(hosts)
         self._numbers: dict[str, float] = {}
         self._lock = threading.Lock()
-        self._vitals_seen: dict[int, Mapping[str, float]] = {}
+        self._host_metrics_seen: dict[int, Mapping[str, float]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._beat = 0
@@ -71,9 +72,11 @@ class Watch:
         return numbers
 
     def start(self) -> None:
+        """Begin to watch the thread that made this."""
         self._thread.start()
 
     def stop(self) -> None:
+        """End the watching thread, or leave it to itself where the store does not answer."""
         self._stop.set()
         self._thread.join(timeout=2 * STORE_S)
 
@@ -99,8 +102,8 @@ class Watch:
             self._calls, self._since = calls, time.monotonic()
             if self.finding:
                 self._found("")
-        vitals = self._vitals.read() if self._vitals else {}
-        mine = Pulse(self._beat, calls, self._step, where, self._work_s, self._step_s, self._tokens, vitals)
+        host_metrics = self._host_metrics.read() if self._host_metrics else {}
+        mine = Pulse(self._beat, calls, self._step, where, self._work_s, self._step_s, self._tokens, host_metrics)
         unchanged_s = time.monotonic() - self._since
         try:
             self._store.set(_key(self._rank), json.dumps(mine))
@@ -120,12 +123,12 @@ class Watch:
         return [Pulse(*json.loads(self._store.get(key))) if self._store.check([key]) else Pulse() for key in keys]
 
     def _compare(self, pulses: list[Pulse]) -> None:
-        numbers, said = self._pace.take(pulses)
+        numbers, said = self._speeds.take(pulses)
         for rank, pulse in enumerate(pulses):
-            if pulse.vitals != self._vitals_seen.get(rank, {}):
-                self._vitals_seen[rank] = pulse.vitals
+            if pulse.host_metrics != self._host_metrics_seen.get(rank, {}):
+                self._host_metrics_seen[rank] = pulse.host_metrics
                 place = f"system/{self.hosts[rank]}/" if len(set(self.hosts)) > 1 else "system/"
-                numbers |= {place + name: value for name, value in pulse.vitals.items()}
+                numbers |= {place + name: value for name, value in pulse.host_metrics.items()}
         with self._lock:
             self._numbers |= numbers
         for text in said:
@@ -161,7 +164,7 @@ class Watch:
 
 @contextmanager
 def watching(run_dir: Path, hosts: list[str], timeout_s: float, system_metrics: bool) -> Iterator[Watch]:
-    """The thread, while the block runs in this one. An error that leaves the block says whom it had waited for.
+    """Watch the block, which runs in this thread, from another one. An error that leaves it says whom it waited for.
 
     `hosts`: the address of every rank. `timeout_s`: after what time a collective fails; ranks that are missing are
     named well before.

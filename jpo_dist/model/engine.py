@@ -88,6 +88,8 @@ def partitioned(settings: dict[str, Any]) -> AbstractContextManager[Any]:
 
 
 class StepOutcome(NamedTuple):
+    """What became of a step."""
+
     applied: bool
     """False: the gradient was not finite and the weights are as before."""
     grad_norm: float

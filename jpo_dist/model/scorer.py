@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from jpo_dist.batches.tokenize import TokenizedItems
-from jpo_dist.model.attention import NO_ATTENTION_FUNCTION, SEGMENTS, Branches
+from jpo_dist.model.attention import NO_ATTENTION_FUNCTION, SEGMENTS, SharedInstructions
 from jpo_dist.model.head import replace_head_forward
 from jpo_dist.model.head_shape import shape_of
 from jpo_dist.records.comparisons import INSTRUCTION, RESPONSE
@@ -36,7 +36,7 @@ class Packed:
     segment_bounds: torch.Tensor
     """Where segments begin and end, in int32: for a GPU, made here since a layer would have to wait for it."""
     num_items: int
-    branches: Branches | None = None
+    shared_instructions: SharedInstructions | None = None
     """How instructions that several items have are computed once; None: every item is there whole."""
 
 
@@ -69,10 +69,11 @@ def pack(
     here = whole = np.arange(len(ids))  # where each token of each item is in the row, and which tokens the row has
     if instructions_n is not None and len(items_n):
         _, first, which_n = np.unique(instructions_n, return_index=True, return_inverse=True)
-        trunk_n = first[which_n]  # for each item, the first one that has its instruction
-        doubled = (trunk_n[segment] != segment) & (positions < boundaries_n[segment])
+        first_n = first[which_n]  # for each item, the first one that has its instruction
+        doubled = (first_n[segment] != segment) & (positions < boundaries_n[segment])
         whole = np.flatnonzero(~doubled)
-        here = (np.cumsum(~doubled) - 1)[np.where(doubled, starts[trunk_n[segment]] + positions, here)]
+        here = (np.cumsum(~doubled) - 1)[np.where(doubled, starts[first_n[segment]] + positions, here)]
+    shared = SharedInstructions(move(here, device), move(whole, device)) if len(whole) < len(ids) else None
     return Packed(
         ids_1T=move(ids[whole], device)[None],
         positions_1T=move(positions[whole], device)[None],
@@ -82,7 +83,7 @@ def pack(
         segment_lengths=tuple(int(n) for n in lengths),
         segment_bounds=move(np.cumsum([0, *lengths], dtype=np.int32), device),
         num_items=len(items_n),
-        branches=Branches(move(here, device), move(whole, device)) if len(whole) < len(ids) else None,
+        shared_instructions=shared,
     )
 
 
@@ -123,7 +124,7 @@ class Scorer(nn.Module):
             position_ids=batch.positions_1T,
             segment_lengths=batch.segment_lengths,
             segment_bounds=batch.segment_bounds,
-            branches=batch.branches,
+            shared_instructions=batch.shared_instructions,
             use_cache=False,
         ).last_hidden_state
         logps_R: torch.Tensor = self._head[0](hidden_1TD[0].index_select(0, batch.rows_R), batch.targets_R)

@@ -1,4 +1,4 @@
-"""Brings the outbox to the tracking server beside training, however long the server is away."""
+"""The courier: brings the outbox to the tracking server beside training, however long the server is away."""
 
 import logging
 import threading
@@ -20,13 +20,14 @@ def brief(error: Exception) -> str:
     return str(redact(str(error)))[:300]
 
 
-class Link(Protocol):
-    """A run on a server. What `send` has done once it may do again without a trace."""
+class Connection(Protocol):
+    """A run on a server, connected to. What `send` has done once it may do again without a trace."""
 
     @property
     def run_id(self) -> str: ...
 
-    def send(self, entries: list[dict[str, Any]]) -> None: ...
+    def send(self, entries: list[dict[str, Any]]) -> None:
+        """Send metric entries together, or one entry of another kind."""
 
     def check(self) -> None:
         """Raise when the server is away."""
@@ -39,47 +40,47 @@ class Superseded(Exception):
 class Courier:
     """Brings an outbox to the server, in order, as far as it gets."""
 
-    def __init__(self, outbox: Outbox, connect: Callable[[], Link]) -> None:
+    def __init__(self, outbox: Outbox, connect: Callable[[], Connection]) -> None:
         self.outbox = outbox
-        self.link: Link | None = None
+        self.connection: Connection | None = None
         self._connect = connect
         self._refused = (0, 0)  # offset behind the entry that was refused last, and how often it was
 
     def carry(self, deadline: float) -> None:
         """Send what there is, or what can be until `deadline` (time.monotonic). Raises whatever stopped it."""
         try:
-            link = self.link = self.link or self._connect()
+            connection = self.connection = self.connection or self._connect()
             # A little at a time, and only with a server there: what is queued is fixed, and what was not sent yet
             # should rather be fixed by the attempt that counts.
-            self.outbox.take_spool(ROWS_PER_BATCH)
-            while self._carry_next(link) and time.monotonic() < deadline:
-                self.outbox.take_spool(ROWS_PER_BATCH)
+            self.outbox.take_metrics(ROWS_PER_BATCH)
+            while self._carry_next(connection) and time.monotonic() < deadline:
+                self.outbox.take_metrics(ROWS_PER_BATCH)
         except BaseException:
-            self.link = None  # look again next time: the server may have lost its data and need all of it
+            self.connection = None  # look again next time: the server may have lost its data and need all of it
             raise
 
-    def _carry_next(self, link: Link) -> bool:
-        batch, end = self.outbox.next_batch(self.outbox.confirmed(link.run_id))
+    def _carry_next(self, connection: Connection) -> bool:
+        batch, end = self.outbox.next_batch(self.outbox.confirmed(connection.run_id))
         if not batch:
             return False
         self.outbox.sync()
         if self.outbox.superseded:
             raise Superseded
         try:
-            link.send(batch)
+            connection.send(batch)
         except Exception as error:
             if batch[0]["op"] == "metrics":
                 raise
-            self._refuse(link, batch[0]["op"], end, error)
-        self.outbox.confirm(link.run_id, end)
+            self._refuse(connection, batch[0]["op"], end, error)
+        self.outbox.confirm(connection.run_id, end)
         return True
 
-    def _refuse(self, link: Link, op: str, end: int, error: Exception) -> None:
+    def _refuse(self, connection: Connection, op: str, end: int, error: Exception) -> None:
         """An entry that cannot be sent (an upload without rights, a lost file) must not hold up all metrics behind it.
 
         Raises `error` while it may still go: the server is away, or it was tried fewer than three times.
         """
-        link.check()
+        connection.check()
         times = self._refused[1] + 1 if self._refused[0] == end else 1
         self._refused = (end, times)
         if times < _TRIES:
@@ -88,7 +89,7 @@ class Courier:
 
 
 class CourierThread:
-    """Carries beside training, for ever; nothing in the process waits for it but `close`."""
+    """Has a courier carry beside training until `close`; nothing else in the process waits for it."""
 
     def __init__(self, courier: Courier, interval_s: float) -> None:
         self._courier, self._interval_s = courier, interval_s
@@ -99,8 +100,9 @@ class CourierThread:
         self._thread.start()
 
     def close(self, timeout_s: float) -> int:
-        """Send the rest, for at most `timeout_s`; a server that takes nothing at all gets a few seconds. Returns the
-        number of steps left unsent.
+        """Send the rest, for at most `timeout_s`; a server that takes nothing at all gets a few seconds.
+
+        Returns the number of steps left unsent.
         """
         self._deadline = time.monotonic() + timeout_s
         self._gives_up = time.monotonic() + _GIVE_UP_S

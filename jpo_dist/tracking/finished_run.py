@@ -1,4 +1,4 @@
-"""A finished piece of work that is not training (judging, building) as one MLflow run."""
+"""Logs a finished piece of work that is not training (judging, building) as one MLflow run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.run_dir import METRICS
-from jpo_dist.tracking.metrics_file import Spool
+from jpo_dist.tracking.metrics_file import MetricsFile
 from jpo_dist.tracking.writer import Writer, start_run
 
 
@@ -27,9 +27,9 @@ def log_report(
     run = RunSection(dir=str(folder), name=name)
     folder.mkdir(parents=True, exist_ok=True)
     start_run(tracking, run, params)
-    spool = Spool(folder / METRICS)
-    spool.append(0 if spool.last_step is None else spool.last_step + 1, metrics)
-    spool.close()
+    metrics_file = MetricsFile(folder / METRICS)
+    metrics_file.append(0 if metrics_file.last_step is None else metrics_file.last_step + 1, metrics)
+    metrics_file.close()
     writer = Writer(tracking, run)
     for file in files:
         writer.log_artifact(file)

@@ -1,6 +1,6 @@
-"""What a run measured, written to disk before anything else sees it.
+"""The metrics file: what a run measured, written to disk before anything else sees it.
 
-`<run.dir>/metrics.jsonl` (Spool): one line a step, {"step": int, "ts_ms": int, "metrics": {name: finite float}}.
+`<run.dir>/metrics.jsonl`: one line a step, {"step": int, "ts_ms": int, "metrics": {name: finite float}}.
 A resumed run cuts the lines behind its checkpoint and writes those steps again: this file is what the run that
 counts has computed. What the tracking server gets is a copy of it (outbox.py).
 """
@@ -17,8 +17,8 @@ NONFINITE = "train/nonfinite_metrics"
 """How many of a step's values were left out because they were not finite; present only where there are any."""
 
 
-class Spool:
-    """`metrics.jsonl`, written by rank 0: exactly one line a step, steps ascending, whatever was killed before."""
+class MetricsFile:
+    """Writes `metrics.jsonl`, for rank 0: exactly one line a step, steps ascending, whatever was killed before."""
 
     def __init__(self, path: str | Path) -> None:
         """Open or create; a torn last line is cut."""

@@ -1,4 +1,8 @@
-"""The MLflow server as the courier sees it. The only importer of mlflow."""
+"""The MLflow server as the courier sees it. The only importer of mlflow.
+
+It is imported when something is sent: that takes seconds, and training must run where it is not installed. Entries of
+the outbox may be sent twice; each way of sending one leaves no trace of the second time.
+"""
 
 import json
 import logging
@@ -25,7 +29,7 @@ _UID_TAG = "jpo.uid"
 
 
 class _Server(NamedTuple):
-    """The run on the server, as a courier sees it."""
+    """The run on the server: a Connection of a courier."""
 
     client: Any
     run_id: str
@@ -43,7 +47,10 @@ class _Server(NamedTuple):
 
 
 def bound_requests(timeout_s: int) -> None:
-    """One try a request: mlflow's own seven take four minutes, in which nothing else can be noticed or said."""
+    """Have mlflow try each request once, for `timeout_s`.
+
+    Its own seven tries take four minutes, in which nothing else can be noticed or said.
+    """
     os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(timeout_s)
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -62,7 +69,7 @@ def _probe(uri: str) -> None:
 
 
 def connect(config: TrackingConfig, run: RunSection) -> _Server:
-    """The run on the server: the known one, or a new one where the server has none (also when it lost its data)."""
+    """Connect to the run on the server: the known one, or a new one where the server has none, or lost its data."""
     run_dir, uri = Path(run.dir), tracking_uri(config, run.dir)
     assert uri is not None
     _probe(uri)
@@ -163,7 +170,7 @@ def _send_artifact(server: _Server, entry: Mapping[str, Any]) -> None:
 
 
 def _send_checkpoint(server: _Server, entry: Mapping[str, Any]) -> None:
-    """The newest checkpoint as tags, all of them as one table."""
+    """Set tags to the newest checkpoint and write the table of all."""
     made = (e for e, _ in read_lines(server.run_dir / OUTBOX, start=b'{"op":"checkpoint"'))
     table = {e["step"]: {key: e[key] for key in ("step", "path", "bytes", "seconds", "ts_ms")} for e in made}
     server.client.log_text(server.run_id, json.dumps(list(table.values()), indent=1), "checkpoints.json")
@@ -172,7 +179,7 @@ def _send_checkpoint(server: _Server, entry: Mapping[str, Any]) -> None:
 
 
 def _send_model(server: _Server, entry: Mapping[str, Any]) -> None:
-    """A logged model of the run. By default only its place is recorded: uploading an 8B model takes an hour."""
+    """Make a logged model of the run. By default only its place is recorded: uploading an 8B model takes an hour."""
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
 

@@ -1,15 +1,16 @@
-"""What goes to the tracking server: written to disk, then carried there, in order, however long it takes.
+"""The outbox: what goes to the tracking server is written to disk, then carried there in order.
 
 `<run.dir>/tracking.jsonl` is the queue, `<run.dir>/tracking.ack.json` how much of it the server has confirmed. Losing
 the latter is harmless: everything is sent again and changes nothing.
 
-Why a second file beside the spool. A killed run goes back to its last checkpoint and does some steps again; their
-lines are cut from the spool and written anew. The server may have the first version of such a step already, rows
-cannot be taken back there, and a second version (its tokens per second differ for certain, on GPUs its losses may)
-would be a second row. Remembering only what the server confirmed is not enough: between its commit and our note of it
-a kill may strike. So a step is first copied to the outbox, on disk, and from then on that copy is what is sent,
-however often: a repeated row is equal in run, key, step, timestamp and value, and the server keeps it once. The outbox
-is never cut on resume; where values differ, the server shows the first version of a step and the spool the last.
+It is a second file beside the metrics file because a killed run does some steps again. Their lines are cut from the
+metrics file and written anew. The server may have the first version of such a step already, and never takes a row back.
+A second version (its tokens per second differ for certain, on GPUs its losses may) would be a second row. Remembering
+what the server confirmed does not help: a kill may come between its commit and our note of it.
+
+So a step is first copied to the outbox, on disk, and from then on that copy is sent, however often: a repeated row is
+equal in run, key, step, timestamp and value, and the server keeps it once. The outbox is never cut on resume. Where
+values differ, the server shows the first version of a step and the metrics file the last.
 """
 
 import math
@@ -33,11 +34,11 @@ class Outbox:
 
     def __init__(self, folder: Path) -> None:
         """Open or create the outbox of a run folder; an older process that has it open is superseded."""
-        self.folder, self.spool_path = folder, folder / METRICS
+        self.folder, self.metrics_path = folder, folder / METRICS
         self._lines = JsonLines(folder / OUTBOX)
         self._newest: dict[str, int] = {}
-        self._spool_offset = 0
-        self._lock = threading.RLock()  # training queues entries while the sending thread takes the spool
+        self._metrics_offset = 0
+        self._lock = threading.RLock()  # training queues entries while the sending thread takes the metrics file
         for entry, _ in self.entries():
             self._note(entry)
 
@@ -68,12 +69,12 @@ class Outbox:
                 self._lines.append(entry)
                 self._note(entry)
 
-    def take_spool(self, num_rows: float = math.inf) -> None:
-        """Copy new lines of the spool here: all, or until they hold `num_rows` values."""
+    def take_metrics(self, num_rows: float = math.inf) -> None:
+        """Copy new lines of the metrics file here: all, or until they hold `num_rows` values."""
         with self._lock:
-            for line, end in read_lines(self.spool_path, self._spool_offset):
+            for line, end in read_lines(self.metrics_path, self._metrics_offset):
                 self.put_metrics(METRICS, line["step"], line["ts_ms"], line["metrics"])
-                self._spool_offset = end
+                self._metrics_offset = end
                 num_rows -= len(line["metrics"])
                 if num_rows <= 0:
                     return
@@ -91,7 +92,7 @@ class Outbox:
             self._newest[stream] = max(entry["step"], self._newest.get(stream, -1))
 
     def next_batch(self, start: int) -> tuple[list[dict[str, Any]], int]:
-        """What to send from byte `start`: metric entries of up to 1000 values together, others alone. And its end."""
+        """What to send from byte `start`, and its end: metrics of up to ROWS_PER_BATCH values, others alone."""
         batch: list[dict[str, Any]] = []
         size, batch_end = 0, start
         for entry, end in self.entries(start):
@@ -111,11 +112,12 @@ class Outbox:
         return int(ack["offset"]) if ours else 0
 
     def confirm(self, run_id: str, offset: int) -> None:
+        """Note that the server has everything before byte `offset`."""
         write_json(self.folder / ACK, {"run_id": run_id, "offset": offset})
 
     def count_unsent(self) -> int:
-        """Training steps that the server has not confirmed, those that are only in the spool included."""
+        """Training steps that the server has not confirmed, those that are only in the metrics file included."""
         sent = int(read_json(self.folder / ACK).get("offset", 0))
         queued = sum(end > sent for entry, end in self.entries() if entry.get("stream") == METRICS)
-        only_spooled = sum(int(line["step"]) > self.last_step for line, _ in read_lines(self.spool_path))
-        return queued + only_spooled
+        only_in_file = sum(int(line["step"]) > self.last_step for line, _ in read_lines(self.metrics_path))
+        return queued + only_in_file

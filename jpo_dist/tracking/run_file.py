@@ -25,6 +25,7 @@ def tracking_uri(config: TrackingConfig, run_dir: str | Path) -> str | None:
 
 
 def sqlite_path(uri: str) -> Path | None:
+    """The file of a `sqlite:///` address; None for any other."""
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 

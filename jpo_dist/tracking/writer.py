@@ -1,10 +1,7 @@
-"""The run in MLflow, fed from the run folder; the only module that imports mlflow.
+"""What a run calls so that MLflow hears of it: `start_run`, a `Writer` beside training, `replay` at the end.
 
-Training writes files (spool.py, outbox.py) and never waits for a server. A courier carries them there as far as it
-gets: the driver's at the start (`start_run`) and the end (`replay`), rank 0's in a thread beside training (`Writer`).
-`<run.dir>/run.json` keeps the id of the MLflow run.
-
-mlflow is imported when something is sent: it takes seconds, and training must run where it is not installed.
+Training writes files (metrics_file.py, outbox.py) and never waits for a server. A courier carries them there as far as
+it gets: the driver's at the start and the end, rank 0's in a thread. `<run.dir>/run.json` keeps the MLflow run's id.
 """
 
 import logging
@@ -27,24 +24,14 @@ from jpo_dist.tracking.run_file import tracking_uri, update_run_file
 
 Status = Literal["RUNNING", "FINISHED", "FAILED"]
 
-
 log = logging.getLogger(__name__)
 
 
-# ---- where -------------------------------------------------------------------------------------------------------
-
-
-# ---- the server --------------------------------------------------------------------------------------------------
-
-
-# ---- sending one entry of the outbox: each of these may happen twice and must not leave a trace of it --------------
-
-
-# ---- what a run calls ----------------------------------------------------------------------------------------------
-
-
 def _courier(config: TrackingConfig, run: RunSection) -> Courier:
-    """Opens the run folder. The run's own mark is written before the run is made: a kill in between makes no second."""
+    """A courier of this run folder.
+
+    The mark by which the run is found again is written before the run is made: a kill in between makes no second run.
+    """
     folder = Path(run.dir)
     outbox = Outbox(folder)
     if "uid" not in update_run_file(folder):
@@ -80,7 +67,7 @@ def start_run(
     except Exception as error:
         log.warning("no tracking now, the run goes on and sends later: %s", brief(error))
     outbox.close()
-    return read_json(Path(run.dir) / RUN)["mlflow"].get("run_id") if courier.link is not None else None
+    return read_json(Path(run.dir) / RUN)["mlflow"].get("run_id") if courier.connection is not None else None
 
 
 def replay(config: TrackingConfig, run: RunSection, status: Status | None = None, timeout_s: float = 60.0) -> int:
@@ -100,15 +87,15 @@ def replay(config: TrackingConfig, run: RunSection, status: Status | None = None
 
 
 class Writer:
-    """Rank 0's line to MLflow: a thread that follows metrics.jsonl. No method but `close` waits for anything.
+    """Sends what rank 0 writes to MLflow, from a thread that follows metrics.jsonl.
 
-    With tracking.uri=none nothing is written or sent.
+    No method but `close` waits for anything. With tracking.uri=none nothing is written or sent.
     """
 
     def __init__(self, config: TrackingConfig, run: RunSection, interval_s: float = 1.0) -> None:
         """Start sending; looks for new steps every `interval_s`. Supersedes an older Writer of the same run folder.
 
-        On resume, cut the spool first.
+        On resume, cut the metrics file first.
         """
         self._outbox: Outbox | None = None
         if tracking_uri(config, run.dir) is None:
@@ -118,6 +105,7 @@ class Writer:
         self._outbox, self._thread = courier.outbox, CourierThread(courier, interval_s)
 
     def set_tag(self, key: str, value: str) -> None:
+        """Set a tag of the run; a secret is hidden."""
         if self._outbox is not None:
             self._outbox.put("tags", tags={key: redact(value, key)})
 
@@ -143,15 +131,15 @@ class Writer:
     def log_model(self, folder: str | Path, copy: bool = False) -> None:
         """Record an exported Hugging Face folder as a logged model of the run; `copy` uploads its files too."""
         if self._outbox is not None:
-            self._outbox.take_spool()
+            self._outbox.take_metrics()
             step = max(0, self._outbox.last_step)
             place = str(Path(folder).resolve())
             self._outbox.put("model", path=place, copy=copy, step=step, id=uuid.uuid4().hex)
 
     def finish(self, status: Status) -> None:
-        """Set the run's status behind everything queued so far, the spool's steps included."""
+        """Set the run's status behind everything queued so far, the steps in the metrics file included."""
         if self._outbox is not None:
-            self._outbox.take_spool()
+            self._outbox.take_metrics()
             self._outbox.put("status", status=status, ts_ms=_now_ms())
 
     def close(self, timeout_s: float) -> int:

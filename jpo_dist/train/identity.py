@@ -1,4 +1,4 @@
-"""What makes a run the same run: comparisons, order, weights it began from, objective."""
+"""The identity of a run: comparisons, order, weights it began from, objective. A commit goes on with no other run."""
 
 import json
 from dataclasses import dataclass, field
@@ -42,7 +42,10 @@ def plan_identity(setup: Setup) -> str:
 
 
 def start_of(config: JpoConfig) -> dict[str, Any]:
-    """What the weights of a commit are changes of: DeepSpeed loads an adapter into any base that it fits."""
+    """Settings by key that say what the weights of a commit are changes of.
+
+    DeepSpeed would load an adapter into any base that it fits.
+    """
     return {
         WEIGHTS_OF_MODEL: weights_mark(config.model),
         **_flat("model.lora", config.model.lora, but="merge_on_export"),
@@ -50,7 +53,7 @@ def start_of(config: JpoConfig) -> dict[str, Any]:
 
 
 def method_of(config: JpoConfig) -> dict[str, Any]:
-    """`start_of`, and what the loss measures by and against. How it is minimised (optim) may change during a run."""
+    """`start_of`, and what the loss measures by and against. How it is minimized (optim) may change on the way."""
     reference = {WEIGHTS_OF_REFERENCE: weights_mark(reference_model(config))}
     made: dict[str, Any] = json.loads(json.dumps(start_of(config) | reference | _flat("objective", config.objective)))
     return made

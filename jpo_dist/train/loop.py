@@ -9,7 +9,7 @@ from typing import Any
 
 from jpo_dist.batches.plan import Step
 from jpo_dist.batches.prefetch import ahead
-from jpo_dist.checkpoint.upload import carrier, find_commit, open_run
+from jpo_dist.checkpoint.upload import find_commit, open_run, start_uploads
 from jpo_dist.config.run import JpoConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.distributed.fault_injection import fault_point
@@ -23,7 +23,7 @@ from jpo_dist.objective.step import train_step
 from jpo_dist.tracking.metrics_file import metrics_at
 from jpo_dist.train.identity import TrainState, check_method, method_of
 from jpo_dist.train.resume import loadable, restore, save
-from jpo_dist.train.run_log import Diary, write_down
+from jpo_dist.train.run_log import RunLog, write_down
 from jpo_dist.train.schedule import is_due, learning_rate
 from jpo_dist.train.setup import Setup, set_up
 
@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 OnCommit = Callable[[int, dict[str, Any], bool], None]
 Leaving = Callable[[], bool]
+"""What `run` takes as `on_commit` and `leaving`."""
 
 
 class NonFiniteError(RuntimeError):
@@ -61,7 +62,7 @@ def run(
 def train(
     config: JpoConfig, watch: Watch, on_commit: OnCommit | None, elastic: bool, leaving: Leaving | None
 ) -> dict[str, float]:
-    """`run`, connected and watched."""
+    """Train as `run` says, in a process group that is connected and watched."""
     run_dir = Path(config.run.dir)
     attempt, store = open_run(config)
     resumed = find_commit(config, store)
@@ -72,24 +73,24 @@ def train(
     setup = set_up(config)
     state = restore(setup, resumed, shards, method)
     network = network_facts(watch.hosts, setup.device)
-    diary = Diary.open(setup, resumed, network) if ranks.rank() == 0 else None
-    uploads = carrier(config, store, attempt, resumed, diary.writer.log_upload) if store and diary else None
+    run_log = RunLog.open(setup, resumed, network) if ranks.rank() == 0 else None
+    uploads = start_uploads(config, store, attempt, resumed, run_log.writer.log_upload) if store and run_log else None
     if resumed:
         last = metrics_at(run_dir, state.step)
     else:
         last = evaluate(setup)
-        write_down(diary, 0, last)
+        write_down(run_log, 0, last)
     for step in ahead(setup.plan.step, range(state.step, setup.plan.num_steps)):
         state, last = do_step(setup, step, state, watch)
-        write_down(diary, state.step, last)
+        write_down(run_log, state.step, last)
         if is_due(state.step, config.checkpoint.every, setup.plan.num_steps) or ranks.any_true(leaving):
-            save(setup, state, attempt, diary, uploads)
+            save(setup, state, attempt, run_log, uploads)
             if on_commit:
                 on_commit(state.step, last, state.step == setup.plan.num_steps)
     folder = export(setup.policy, setup.tokenizer, config, last)
-    ranks.unhurried("uploading the last commit", uploads.close if uploads else lambda: None)
-    if diary:
-        diary.close(folder if config.tracking.log_model else None)
+    ranks.run_without_timeout("uploading the last commit", uploads.close if uploads else lambda: None)
+    if run_log:
+        run_log.close(folder if config.tracking.log_model else None)
     return last
 
 
@@ -132,7 +133,7 @@ def advance(state: TrainState, step: Step, outcome: StepOutcome, most: int) -> T
 def step_metrics(
     setup: Setup, step: Step, state: TrainState, outcome: StepOutcome, meter: metrics.Meter, seconds: float
 ) -> dict[str, float]:
-    """One line of metrics.jsonl."""
+    """The line of `step` for metrics.jsonl: names to values."""
     _, rows_CK = meter.table()
     return {
         **metrics.means(rows_CK),

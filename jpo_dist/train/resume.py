@@ -1,4 +1,4 @@
-"""From a run folder back into a run: what is saved beside the engine's shards, and when it may be loaded."""
+"""Resuming: what is saved beside the engine's shards, when it may be loaded, and how it comes back into a run."""
 
 import logging
 from dataclasses import asdict, replace
@@ -7,7 +7,7 @@ from typing import Any
 
 from jpo_dist.checkpoint.commit import Commit, commit
 from jpo_dist.checkpoint.reshard import discard, reshard
-from jpo_dist.checkpoint.upload import Carrier, find_commit, store_of
+from jpo_dist.checkpoint.upload import Uploader, find_commit, store_of
 from jpo_dist.config.run import JpoConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.distributed.rng import restore_rng, rng_state, seed_rng
@@ -18,7 +18,7 @@ from jpo_dist.model.load import load_tokenizer
 from jpo_dist.records.comparisons import digest
 from jpo_dist.tracking.metrics_file import metrics_at
 from jpo_dist.train.identity import IDENTITY, ResumeError, TrainState, check_method, plan_identity, start_of
-from jpo_dist.train.run_log import Diary
+from jpo_dist.train.run_log import RunLog
 from jpo_dist.train.setup import Setup
 
 logger = logging.getLogger(__name__)
@@ -53,9 +53,15 @@ def loadable(resumed: Commit | None, config: JpoConfig, elastic: bool) -> Path |
 
 
 def restore(setup: Setup, resumed: Commit | None, folder: Path | None, method: dict[str, Any]) -> TrainState:
-    """State and weights of `resumed` from `folder` (`loadable`), or a fresh state.
+    """Put the run back to where `resumed` left it, or begin it. All ranks call it, after `loadable` and `set_up`.
 
-    Raises ResumeError when it is a commit of another run.
+    `folder` is what `loadable` returned for `resumed`; both None for a start from nothing. `setup.policy` gets weights
+    and optimizer state, and each rank its random state; a folder converted for this number of ranks is deleted then.
+    `method` is `method_of(config)`, checked against the commit already (`check_method`); a commit of an earlier
+    version, which has none, takes it over. Returns the state: `step` is the number of steps done.
+
+    Raises ResumeError, before anything is loaded, when the commit is of another run or cannot tell: `plan_identity`
+    covers comparisons, tokens, order and number of steps. Raises FileNotFoundError when `folder` holds no shards.
     """
     identity = plan_identity(setup)
     if resumed is None or folder is None:
@@ -78,7 +84,7 @@ def restore(setup: Setup, resumed: Commit | None, folder: Path | None, method: d
 
 
 def load_commit(policy: Engine, resumed: Commit, folder: Path, config: JpoConfig) -> None:
-    """Weights, optimizer and this rank's random state.
+    """Load weights, optimizer and this rank's random state of `resumed` from `folder`.
 
     Ranks of another number have none: each starts its generators anew, from seed, step and place. Training draws no
     random numbers after set-up, so this only keeps what may draw some day apart on the ranks, and repeatable.
@@ -92,9 +98,13 @@ def load_commit(policy: Engine, resumed: Commit, folder: Path, config: JpoConfig
         discard(folder)
 
 
-def save(setup: Setup, state: TrainState, attempt: int, diary: Diary | None, uploads: Carrier | None) -> None:
-    if diary:
-        diary.spool.sync()  # a commit must not outlive the lines of the steps it contains
+def save(setup: Setup, state: TrainState, attempt: int, run_log: RunLog | None, uploads: Uploader | None) -> None:
+    """Commit the run as it is after `state.step` steps. All ranks call it; `run_log` and `uploads` are rank 0's.
+
+    Raises what `commit` raises.
+    """
+    if run_log:
+        run_log.metrics_file.sync()  # a commit must not outlive the lines of the steps it contains
     facts = {"state": asdict(state), "zero_stage": setup.policy.zero_stage}
     done = commit(
         Path(setup.config.run.dir),
@@ -107,9 +117,9 @@ def save(setup: Setup, state: TrainState, attempt: int, diary: Diary | None, upl
     )
     if uploads:
         uploads.submit(done.path)
-    if diary:
+    if run_log:
         logger.info("committed step %d: %.0f MB in %.1f s", done.step, done.bytes / 1e6, done.seconds)
-        diary.writer.log_checkpoint(done.step, done.path, done.bytes, done.seconds)
+        run_log.writer.log_checkpoint(done.step, done.path, done.bytes, done.seconds)
 
 
 def export_commit(config: JpoConfig, timeout_s: float = 600.0, *, elastic: bool = False) -> Path:

@@ -1,4 +1,4 @@
-"""What rank 0 writes down: one line a step into metrics.jsonl, which a thread carries on to MLflow."""
+"""The run log, which rank 0 keeps: a line a step in metrics.jsonl, the plan for people, and what MLflow shall hear."""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from jpo_dist.checkpoint.run_folder import bad_commits
 from jpo_dist.distributed.network import in_words
 from jpo_dist.files import write_json
 from jpo_dist.run_dir import CHECKPOINTS, METRICS, PLAN
-from jpo_dist.tracking.metrics_file import Spool
+from jpo_dist.tracking.metrics_file import MetricsFile
 from jpo_dist.tracking.writer import Writer
 from jpo_dist.train.setup import Setup
 
@@ -18,52 +18,67 @@ CLOSE_TIMEOUT_S = 30.0  # for the last metrics to reach MLflow; what is left the
 
 
 @dataclass(frozen=True)
-class Diary:
-    """What rank 0 writes: one line a step into metrics.jsonl, which a thread carries on to MLflow."""
+class RunLog:
+    """Takes one line a step into metrics.jsonl; a thread of the writer carries them on to MLflow."""
 
-    spool: Spool
+    metrics_file: MetricsFile
     writer: Writer
 
     @classmethod
-    def open(cls, setup: Setup, resumed: Commit | None, network: dict[str, Any]) -> "Diary":
-        """Cut the lines of steps that will be done again, before the writer looks at them."""
+    def open(cls, setup: Setup, resumed: Commit | None, network: dict[str, Any]) -> "RunLog":
+        """Open the files of the run folder and write plan.json.
+
+        The lines of steps that will be done again are cut before the writer looks at them.
+        """
         run_dir = Path(setup.config.run.dir)
-        spool = Spool(run_dir / METRICS)
-        spool.truncate_after(resumed.step if resumed else -1)
-        facts = {
-            "num_steps": setup.plan.num_steps,
-            "steps_per_epoch": setup.plan.steps_per_epoch,
-            "num_ranks": setup.plan.num_ranks,
-            "hosts": network["hosts"],
-            "network": network,
-            "comparisons": len(setup.dataset.comparisons),
-            "items": setup.dataset.comparisons.num_items,
-            "tokens": int(setup.dataset.tokens.lengths_N.sum()),
-            "dataset": setup.dataset.comparisons.fingerprint,
-        }
-        now = setup.plan.num_ranks
-        moved = f", written by {resumed.num_ranks} ranks, now {now}" if resumed and resumed.num_ranks != now else ""
-        notes = [line for line in [in_words(network)] if line]
-        notes += [f"resumed at step {resumed.step} from {resumed.path}{moved}"] if resumed else []
-        # Set aside now or by an earlier attempt: either way a person should look.
-        bad = bad_commits(run_dir)
-        notes += [f"did not verify and is set aside: {CHECKPOINTS}/{name}" for name in bad]
-        write_json(run_dir / PLAN, {**facts, "notes": [*setup.data_notes, *notes]})
+        metrics_file = MetricsFile(run_dir / METRICS)
+        metrics_file.truncate_after(resumed.step if resumed else -1)
+        facts = _facts(setup, network)
+        notes = [*setup.data_notes, *_notes(setup, resumed, network)]
+        write_json(run_dir / PLAN, {**facts, "notes": notes})
         writer = Writer(setup.config.tracking, setup.config.run)
         for name, value in facts.items():
             writer.set_tag(f"jpo.{name}", value if isinstance(value, str) else json.dumps(value))
         if resumed:
             writer.set_tag("jpo.resumed_from", str(resumed.step))
-        return cls(spool, writer)
+        return cls(metrics_file, writer)
 
     def close(self, exported: Path | None) -> None:
-        self.spool.sync()
+        """Log the model in `exported` (None: none), and send the rest, for at most CLOSE_TIMEOUT_S."""
+        self.metrics_file.sync()
         if exported is not None:
             self.writer.log_model(exported)
         self.writer.close(CLOSE_TIMEOUT_S)
-        self.spool.close()
+        self.metrics_file.close()
 
 
-def write_down(diary: Diary | None, step: int, values: dict[str, float]) -> None:
-    if diary:
-        diary.spool.append(step, values)
+def _facts(setup: Setup, network: dict[str, Any]) -> dict[str, Any]:
+    """What plan.json and the tags of the MLflow run say of the run."""
+    return {
+        "num_steps": setup.plan.num_steps,
+        "steps_per_epoch": setup.plan.steps_per_epoch,
+        "num_ranks": setup.plan.num_ranks,
+        "hosts": network["hosts"],
+        "network": network,
+        "comparisons": len(setup.dataset.comparisons),
+        "items": setup.dataset.comparisons.num_items,
+        "tokens": int(setup.dataset.tokens.lengths_N.sum()),
+        "dataset": setup.dataset.comparisons.fingerprint,
+    }
+
+
+def _notes(setup: Setup, resumed: Commit | None, network: dict[str, Any]) -> list[str]:
+    """What people are told of this start."""
+    now = setup.plan.num_ranks
+    moved = f", written by {resumed.num_ranks} ranks, now {now}" if resumed and resumed.num_ranks != now else ""
+    notes = [line for line in [in_words(network)] if line]
+    notes += [f"resumed at step {resumed.step} from {resumed.path}{moved}"] if resumed else []
+    # Set aside now or by an earlier attempt: either way a person should look.
+    bad = bad_commits(Path(setup.config.run.dir))
+    return notes + [f"did not verify and is set aside: {CHECKPOINTS}/{name}" for name in bad]
+
+
+def write_down(run_log: RunLog | None, step: int, values: dict[str, float]) -> None:
+    """Append the line of `step`; without a log (ranks other than 0) nothing happens."""
+    if run_log:
+        run_log.metrics_file.append(step, values)

@@ -1,4 +1,4 @@
-"""From a config to everything a step uses: data, plan, reference, policy."""
+"""Set-up: from a config to everything a step uses: data, plan, reference, policy."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from jpo_dist.objective.reference import Reference, own_reference, switched_off
 
 @dataclass(frozen=True)
 class Setup:
-    """All that the steps use, ready."""
+    """Holds all that the steps use."""
 
     config: JpoConfig
     dataset: Prepared
@@ -34,7 +34,11 @@ class Setup:
 
 
 def set_up(config: JpoConfig) -> Setup:
-    """The reference comes before the policy: a cached one has done its work and is gone when the policy loads."""
+    """Load data, plan, reference and policy. All ranks call it.
+
+    The reference comes before the policy: a cached one has done its work and is gone when the policy loads. Raises
+    ValueError for data or a model that do not fit the config.
+    """
     tokenizer = load_tokenizer(config.model)
     dataset, held_out, notes = load_data(config, tokenizer)
     require_comparisons(dataset, notes)

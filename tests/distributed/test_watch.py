@@ -7,8 +7,6 @@ import time
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -31,10 +29,6 @@ def notices(folder: Path) -> list[str]:
     return [json.loads(line)["text"] for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def any_step(index: int) -> Any:
-    return SimpleNamespace(index=index)
-
-
 def late_until_told(folder: Path) -> None:
     while not notices(folder):
         time.sleep(0.05)
@@ -42,7 +36,7 @@ def late_until_told(folder: Path) -> None:
 
 def one_comes_late(folder: Path) -> None:
     quick()
-    with watchdog.watching(folder, HOSTS, 6.0, False) as watcher, watcher.step(any_step(6), 10):
+    with watchdog.watching(folder, HOSTS, 6.0, False) as watcher, watcher.step(6, 10):
         dist.all_reduce(torch.ones(1))
         if ranks.rank() == 1:
             late_until_told(folder)
@@ -109,7 +103,7 @@ def one_is_slow(folder: Path, seconds: float) -> dict[str, float]:
     with watchdog.watching(folder, HOSTS, 60.0, True) as watcher:
         started, index = time.monotonic(), 0
         while ranks.broadcast(time.monotonic() - started < seconds):
-            with watcher.step(any_step(index), 100):
+            with watcher.step(index, 100):
                 time.sleep(0.1 if ranks.rank() == 1 else 0.04)  # the work, not a synchronisation
                 dist.all_reduce(torch.ones(1))
             index += 1
@@ -130,31 +124,3 @@ def test_a_straggler_is_named_once_and_its_speed_is_that_of_its_own_work(tmp_pat
     for host in HOSTS:
         assert 0 < numbers[f"system/{host}/system_memory_usage_percentage"] < 100
     assert numbers["system/10.0.0.1/cpu_utilization_percentage"] >= 0
-
-
-def pulses(*work_and_tokens: tuple[float, int], step_s: float) -> list[stragglers.Pulse]:
-    return [stragglers.Pulse(1, 1, 1, "", work, step_s, tokens, {}) for work, tokens in work_and_tokens]
-
-
-def test_ranks_are_compared_by_their_own_time_and_a_recovered_one_is_told_of_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(stragglers, "WINDOW_S", 0.0)
-    one = stragglers.Pace(["a", "a", "b"])
-    assert one.take(pulses((0, 0), (0, 0), (0, 0), step_s=0)) == ({}, [])
-    assert one.take(pulses((0, 0), (1, 100), (1, 100), step_s=1)) == ({}, [])  # no step of rank 0 has ended yet
-    told, now = [], [(0.0, 0), (0.0, 0), (0.0, 0)]
-    slow = {1, 2, 3, 4, 6, 7, 8}
-    for window in range(10):
-        took = [5.0, 10.0 if window in slow else 5.0, 5.0]
-        now = [(work + more, tokens + 100) for (work, tokens), more in zip(now, took, strict=True)]
-        numbers, said = one.take(pulses(*now, step_s=10.0 * (window + 1)))
-        told += [(window, text) for text in said]
-        if window == 1:
-            assert numbers == {
-                "perf/rank_tokens_per_second/0": 20.0, "perf/rank_tokens_per_second/1": 10.0,
-                "perf/rank_tokens_per_second/2": 20.0, "perf/host_tokens_per_second/a": 30.0,
-                "perf/host_tokens_per_second/b": 20.0, "perf/waiting_share": pytest.approx(1 / 3),
-            }  # fmt: skip
-    assert [window for window, _ in told] == [3, 8]
-    assert "rank 1 (a) is a straggler: the median rank is 2.0 times as fast" in told[0][1]

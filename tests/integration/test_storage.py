@@ -17,7 +17,7 @@ from jpo_dist.checkpoint import upload as archive
 from jpo_dist.checkpoint.commit import CheckpointError, FencedError, commit
 from jpo_dist.checkpoint.search import ResumeRefused
 from jpo_dist.checkpoint.store import Stored, StoreError
-from jpo_dist.checkpoint.upload import Carrier, find_commit, open_run
+from jpo_dist.checkpoint.upload import Uploader, find_commit, open_run
 from jpo_dist.config.run import JpoConfig
 from jpo_dist.distributed import ranks
 from tests.support.commands import Files, Warm, commits, lines_of, numbers, tiny_files, warm_commands
@@ -60,13 +60,13 @@ def run(settings: JpoConfig, *steps: int, wait: bool = True) -> int | None:
     attempt, store = open_run(settings)
     assert store is not None
     resumed = find_commit(settings, store)
-    uploads = archive.carrier(settings, store, attempt, resumed, _ignore) if ranks.rank() == 0 else None
+    uploads = archive.start_uploads(settings, store, attempt, resumed, _ignore) if ranks.rank() == 0 else None
     for step in steps:
         if resumed is None or step > resumed.step:
             done = commit(Path(settings.run.dir), step, attempt, lambda f, s=step: save(f, s), facts={}, keep=2)
             if uploads:
                 uploads.submit(done.path)
-                uploads._wait()  # one after the other: which ones are left out depends on the clock otherwise
+                uploads.wait()  # one after the other: which ones are left out depends on the clock otherwise
     if uploads:
         uploads.close()
     ranks.barrier()
@@ -226,15 +226,15 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     return gate
 
 
-def carrier(tmp_path: Path) -> Carrier:
-    return Carrier(remote.connect(f"file://{tmp_path}/store"), 1, 2, _ignore)
+def start_uploads(tmp_path: Path) -> Uploader:
+    return Uploader(remote.connect(f"file://{tmp_path}/store"), 1, 2, _ignore)
 
 
 def test_while_one_travels_only_the_newest_waits_and_neither_is_deleted(
     gate: Gate, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    uploads = carrier(tmp_path)
+    uploads = start_uploads(tmp_path)
     uploads.submit(tmp_path / "step-00000010")
     gate.arrived.acquire()
     uploads.submit(tmp_path / "step-00000020")
@@ -248,7 +248,7 @@ def test_while_one_travels_only_the_newest_waits_and_neither_is_deleted(
 
 
 def test_a_failed_upload_is_tried_again_at_the_end_and_then_said(gate: Gate, tmp_path: Path) -> None:
-    uploads, gate.fails = carrier(tmp_path), True
+    uploads, gate.fails = start_uploads(tmp_path), True
     gate.open.release(2)
     uploads.submit(tmp_path / "step-00000010")
     with pytest.raises(CheckpointError, match=r"step-00000010 could not be uploaded .* the store is away"):

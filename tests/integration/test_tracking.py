@@ -16,7 +16,7 @@ import pytest
 
 from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.run_dir import METRICS
-from jpo_dist.tracking.metrics_file import Spool
+from jpo_dist.tracking.metrics_file import MetricsFile
 from jpo_dist.tracking.run_file import tracking_uri
 from jpo_dist.tracking.writer import Writer, replay, start_run
 from tests.support.disk import fill_up, small_disk
@@ -111,7 +111,7 @@ def rows(config: TrackingConfig, run: RunSection) -> dict[str, dict[int, tuple[f
     return result
 
 
-def spooled(run: RunSection) -> dict[str, dict[int, tuple[float, int]]]:
+def written_down(run: RunSection) -> dict[str, dict[int, tuple[float, int]]]:
     result: dict[str, dict[int, tuple[float, int]]] = {}
     for text in (Path(run.dir) / METRICS).read_text().splitlines():
         line = json.loads(text)
@@ -132,11 +132,11 @@ def test_without_a_server_training_does_not_wait_and_later_it_gets_everything_on
     start = time.monotonic()
     assert start_run(config, run, PARAMS, {"dataset.fingerprint": "abc"}) is None
     assert time.monotonic() - start < 5
-    spool, writer = Spool(tmp_path / "run" / METRICS), Writer(config, run, interval_s=0.05)
+    metrics_file, writer = MetricsFile(tmp_path / "run" / METRICS), Writer(config, run, interval_s=0.05)
     times = []
     for step in range(150):
         before = time.perf_counter()
-        spool.append(step, metrics(step))
+        metrics_file.append(step, metrics(step))
         times.append(time.perf_counter() - before)
     assert sorted(times)[75] < 0.005
     start = time.monotonic()
@@ -144,7 +144,7 @@ def test_without_a_server_training_does_not_wait_and_later_it_gets_everything_on
     assert time.monotonic() - start < 4, "closing is bounded"
     server.start()
     assert replay(config, run, "FINISHED") == 0
-    assert rows(config, run) == spooled(run)
+    assert rows(config, run) == written_down(run)
     found = the_run(config, run)
     assert found.info.status == "FINISHED"
     assert found.data.tags["dataset.fingerprint"] == "abc"
@@ -156,19 +156,19 @@ def test_without_a_server_training_does_not_wait_and_later_it_gets_everything_on
 def test_a_server_killed_and_back_again_has_every_step_once(up: Server, tmp_path: Path) -> None:
     run, config = RunSection(dir=str(tmp_path / "run"), name="server-killed"), TrackingConfig(uri=up.uri)
     assert start_run(config, run, PARAMS) is not None
-    spool, writer = Spool(tmp_path / "run" / METRICS), Writer(config, run, interval_s=0.01)
+    metrics_file, writer = MetricsFile(tmp_path / "run" / METRICS), Writer(config, run, interval_s=0.01)
     for step in range(300):
-        spool.append(step, metrics(step))
+        metrics_file.append(step, metrics(step))
         if step == 100:
             wait_until(lambda: len(rows(config, run).get("train/loss", ())) > 50, 20)
             up.kill()
     up.start()
     assert writer.close(30) == 0
-    assert rows(config, run) == spooled(run)
+    assert rows(config, run) == written_down(run)
     assert the_run(config, run).info.status == "RUNNING"
     (tmp_path / "run/tracking.ack.json").unlink()  # as if every answer had been lost
     assert replay(config, run) == 0
-    assert rows(config, run) == spooled(run)
+    assert rows(config, run) == written_down(run)
 
 
 def test_a_server_that_never_answers_holds_up_the_start_for_seconds_only(tmp_path: Path) -> None:
@@ -184,14 +184,14 @@ def test_a_server_that_never_answers_holds_up_the_start_for_seconds_only(tmp_pat
 CHILD = """
 import sys, time
 from jpo_dist.config.sections import RunSection, TrackingConfig
-from jpo_dist.tracking.metrics_file import Spool
+from jpo_dist.tracking.metrics_file import MetricsFile
 from jpo_dist.tracking.writer import Writer
 uri, folder, first, last = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-spool = Spool(folder + "/metrics.jsonl")
-spool.truncate_after(first - 1)
+metrics_file = MetricsFile(folder + "/metrics.jsonl")
+metrics_file.truncate_after(first - 1)
 writer = Writer(TrackingConfig(uri=uri), RunSection(dir=folder, name="killed"), interval_s=0.001)
 for step in range(first, last):
-    spool.append(step, {"train/loss": 1 / (step + 3), "perf/step_time": time.perf_counter()})
+    metrics_file.append(step, {"train/loss": 1 / (step + 3), "perf/step_time": time.perf_counter()})
     time.sleep(0.002)  # a step of training
     if step % 10 == 9:
         writer.log_checkpoint(step, folder, 1, time.perf_counter())
@@ -219,12 +219,14 @@ def test_killed_at_any_moment_and_resumed_a_run_has_one_row_per_key_and_step(up:
                 wait_until(lambda known=seen: sent() > known + 30, 40)
             finally:
                 child.kill()
-        furthest = max(furthest, *spooled(run)["train/loss"])  # what was under way to the server may still arrive there
+        furthest = max(
+            furthest, *written_down(run)["train/loss"]
+        )  # what was under way to the server may still arrive there
         seen = len(rows(config, run)["train/loss"])
         first = seen - 25
     end = furthest + 40
     assert attempt(first, end).wait(60) == 0
-    on_server, local = rows(config, run), spooled(run)
+    on_server, local = rows(config, run), written_down(run)
     assert set(local["train/loss"]) == set(range(end))
     assert on_server["train/loss"] == local["train/loss"], "values that are equal again, and their times"
     assert set(on_server["perf/step_time"]) == set(range(end))
@@ -251,22 +253,22 @@ def test_an_artifact_that_cannot_be_sent_does_not_hold_up_the_metrics(up: Server
     run, config = RunSection(dir=str(tmp_path / "run"), name="refused"), TrackingConfig(uri=up.uri)
     writer = Writer(config, run, interval_s=0.01)
     writer.log_artifact(tmp_path / "nothing-here")
-    spool = Spool(tmp_path / "run" / METRICS)
-    spool.append(0, {"odd@name%": 1.0, "train/loss": 2.0})
+    metrics_file = MetricsFile(tmp_path / "run" / METRICS)
+    metrics_file.append(0, {"odd@name%": 1.0, "train/loss": 2.0})
     assert writer.close(30) == 0
     assert {key: values[0][0] for key, values in rows(config, run).items()} == {"odd_name_": 1.0, "train/loss": 2.0}
 
 
 def test_a_server_that_lost_its_data_gets_all_of_it_again(tmp_path: Path) -> None:
     run = RunSection(dir=str(tmp_path / "run"), name="moved")
-    spool = Spool(tmp_path / "run" / METRICS)
+    metrics_file = MetricsFile(tmp_path / "run" / METRICS)
     for step in range(5):
-        spool.append(step, metrics(step))
+        metrics_file.append(step, metrics(step))
     for database in ("first.db", "second.db"):
         config = TrackingConfig(uri=f"sqlite:///{tmp_path / database}")
         start_run(config, run, PARAMS)
         assert replay(config, run, "FINISHED") == 0
-        assert rows(config, run) == spooled(run)
+        assert rows(config, run) == written_down(run)
 
 
 def test_the_default_is_a_database_beside_the_run_folder_that_shows_all_of_the_run(
@@ -280,8 +282,8 @@ def test_the_default_is_a_database_beside_the_run_folder_that_shows_all_of_the_r
     Path("runs/demo/config.yaml").write_text("optim: {lr: 5e-7}\njudge: {api_key: canary-secret}\n")
     run_id = start_run(config, run, PARAMS)
     writer = Writer(config, run, interval_s=0.01)
-    spool = Spool("runs/demo/metrics.jsonl")
-    spool.append(0, {"train/loss": 0.5})
+    metrics_file = MetricsFile("runs/demo/metrics.jsonl")
+    metrics_file.append(0, {"train/loss": 0.5})
     writer.log_checkpoint(10, "runs/demo/checkpoints/step-10", 123, 4.5)
     writer.log_checkpoint(20, "runs/demo/checkpoints/step-20", 123, 4.5)
     writer.log_artifact("runs/demo/report.txt")
@@ -323,12 +325,12 @@ def test_training_code_runs_where_mlflow_is_not_installed(tmp_path: Path) -> Non
 import sys
 sys.modules["mlflow"] = None  # what a missing package looks like to import
 from jpo_dist.config.sections import RunSection, TrackingConfig
-from jpo_dist.tracking.metrics_file import Spool
+from jpo_dist.tracking.metrics_file import MetricsFile
 from jpo_dist.tracking.writer import Writer, start_run
 config, run = TrackingConfig(), RunSection(dir={str(tmp_path / "run")!r})
 assert start_run(config, run, {{}}) is None
 writer = Writer(config, run)
-Spool(run.dir + "/metrics.jsonl").append(0, {{"loss": 1.0}})
+MetricsFile(run.dir + "/metrics.jsonl").append(0, {{"loss": 1.0}})
 assert writer.close(10) == 1
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
