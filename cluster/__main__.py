@@ -34,6 +34,7 @@ In another shell, in the same folder:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
         return int(options.do(options) or 0)

@@ -42,6 +42,7 @@ class ClusterConfig(BaseModel):
     """Training processes, one rank each. 0: train in this very process, without Ray. {min: 2, max: 8}: as many as there
     is room for; a lost host leaves fewer, a new one is taken in at the next commit. The batches stay the same."""
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1.0
+    """CPUs each worker reserves; it computes with as many threads, at least one."""
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
     """GPUs each worker reserves; a worker with a GPU trains on it."""
     placement: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"

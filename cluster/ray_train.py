@@ -172,7 +172,7 @@ def commit_reporter(config: ClusterConfig) -> Callable[..., None]:
 
 
 def host_leaves() -> bool:
-    """In a worker: whether Ray has told it that a host of the workers goes away soon (`cluster/leave.py`).
+    """Whether Ray has told this worker that a host of the workers goes away soon (`cluster/leave.py`).
 
     ray.train.get_preemption_info() would say so too, but lets all workers wait for each other and for an actor.
     """

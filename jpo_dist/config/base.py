@@ -21,4 +21,5 @@ class Section(BaseModel):
 
 
 def is_commit(revision: str | None) -> bool:
+    """Whether a revision names one commit: 40 hex digits, which no one can move to other contents."""
     return re.fullmatch("[0-9a-fA-F]{40}", revision or "") is not None

@@ -13,8 +13,11 @@ class OffloadConfig(Section):
     EXPERT = ("nvme_path", "pin_memory")
 
     device: Literal["none", "cpu", "nvme"] = "none"
+    """none: the accelerator. cpu: main memory. nvme: a disk."""
     nvme_path: str | None = None
+    """Folder on that disk. Needed with device=nvme."""
     pin_memory: bool = False
+    """Take main memory that is never swapped out: copies are faster, and other programs have less."""
 
     @model_validator(mode="after")
     def _nvme_needs_a_path(self) -> Self:
@@ -32,14 +35,18 @@ class EngineConfig(Section):
     )  # fmt: skip
 
     zero_stage: Literal[0, 1, 2, 3] = 3
+    """What the ranks share out among them. 0: nothing. 1: optimizer state. 2: gradients too. 3: weights too."""
     offload_optimizer: OffloadConfig = OffloadConfig()
     offload_params: OffloadConfig = OffloadConfig()
     """ZeRO-3 only."""
     param_persistence_threshold: Annotated[int, Field(ge=0)] = 100_000
     """ZeRO-3 keeps parameters of fewer elements than this on every rank."""
     max_live_parameters: Count = 1_000_000_000
+    """ZeRO-3 looks no further ahead while a rank holds this many gathered elements."""
     prefetch_bucket_size: Annotated[int, Field(ge=0)] = 50_000_000
+    """Elements that ZeRO-3 gathers ahead of the module that needs them."""
     max_reuse_distance: Annotated[int, Field(ge=0)] = 1_000_000_000
+    """ZeRO-3 keeps a gathered parameter that is needed again within this many elements."""
     reduce_bucket_size: Count = 50_000_000
     """Elements of gradient that are reduced at a time: a buffer of this size on every rank."""
     sub_group_size: Count = 100_000_000

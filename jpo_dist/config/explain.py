@@ -21,11 +21,12 @@ def where_and_why(error: Exception) -> str:
 
 
 def first_line(error: Exception) -> str:
+    """What an error says in its first line."""
     return str(error).strip().partition("\n")[0]
 
 
 def explain(problem: Any, kind: type[BaseModel]) -> str:
-    """pydantic's report of one problem as key, value, rule, fix."""
+    """One of pydantic's problems with a config of this kind, said as key, value, rule, fix."""
     location = [str(part) for part in problem["loc"] if not str(part).startswith(("list[", "literal[", "function-"))]
     if location[-1:] == ["str"]:  # pydantic's name for a branch of `str | list[str]`
         location.pop()

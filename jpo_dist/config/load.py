@@ -1,4 +1,4 @@
-"""A YAML file and dotted overrides to one closed, frozen, checked object, of any kind of config."""
+"""A YAML file and dotted overrides become one closed, frozen, checked object, of any kind of config."""
 
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ Config = TypeVar("Config", bound=BaseModel)
 
 
 def load_as(kind: type[Config], path: str | Path, overrides: list[str] | None = None) -> Config:
-    """As `load`, for another kind of config."""
+    """The config of this kind in a YAML file, with overrides, checked. Raises ConfigError."""
     path = Path(path)
     _refuse_missing(path)
     changes = [change(item, kind) for item in overrides or []]
@@ -52,7 +52,11 @@ def _refuse_missing(path: Path) -> None:
 
 
 def parse_as(kind: type[Config], values: dict[str, Any], source: str) -> Config:
-    """As `parse`, for another kind of config."""
+    """The config of this kind in a plain mapping, checked. Raises ConfigError that names every bad key; `source` is
+    where the mapping is from.
+
+    Secrets are refused before anything else: no message may repeat one.
+    """
     for key, value in flatten(values).items():
         found = None if key.startswith(_references(kind)) else _secret_in(key, value)
         if found:
@@ -89,7 +93,7 @@ def _secret_in(key: str, value: Any) -> str | None:
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} to {"a.b": 1}."""
+    """The mapping with dotted keys: {"a": {"b": 1}} becomes {"a.b": 1}."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict) and value:

@@ -102,6 +102,7 @@ class ObjectiveConfig(Section):
     instruction_weight: NonNegative = 1.0
     """Lambda: 1 scores instruction tokens too (JPO); 0 scores responses only (DPO on equal instructions)."""
     loss: Literal["sigmoid", "ipo", "hinge"] = "sigmoid"
+    """sigmoid: the paper's. ipo: Azar et al., arXiv 2310.12036. hinge: SLiC, arXiv 2305.10425."""
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """Probability that a comparison's label is flipped (conservative DPO); sigmoid only."""
     sft_weight: NonNegative = 0.0
@@ -141,14 +142,19 @@ class OptimConfig(Section):
     EXPERT = ("weight_decay", "grad_clip", "betas", "eps")
 
     lr: Positive = 5e-7
+    """Learning rate after the warm-up."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """Shape after the warm-up; cosine and linear end at zero."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps over which the learning rate rises from zero, in a line."""
     weight_decay: NonNegative = 0.0
+    """Share of a weight that a step of learning rate 1 would take off it (decoupled, as AdamW has it)."""
     grad_clip: Positive = 1.0
     """Largest global gradient norm."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """Decay of AdamW's two moments, by step."""
     eps: Positive = 1e-8
+    """What AdamW adds to the root of the second moment."""
 
 
 class TrainConfig(Section):
@@ -161,6 +167,7 @@ class TrainConfig(Section):
     max_steps: Count | None = None
     """Stop after this many optimizer steps; None: after `epochs`."""
     epochs: Count = 1
+    """Times that the run goes through the training comparisons."""
     tokens_per_micro_step: Count = 4096
     """Most tokens one rank scores in one forward. Changes speed and memory, not the result."""
     squares_per_micro_step: Count | None = None
@@ -174,7 +181,9 @@ class TrainConfig(Section):
     """group: comparisons that share items come one after another, so that a step scores fewer items. It is another
     sampling distribution: the comparisons of a step are then no longer independent draws."""
     shuffle: bool = True
+    """Draw the order of the comparisons anew for each epoch. Off: the order of the data."""
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    """What the order, the held-out instructions and all other chance of a run are drawn from."""
     eval_every: Annotated[int, Field(ge=0)] = 0
     """Steps between evaluations on held-out comparisons; 0: only before the first and after the last step."""
     max_nonfinite_steps: Count = 3
@@ -230,6 +239,7 @@ class TrackingConfig(Section):
     uri: str | None = None
     """Server or `sqlite:///FILE`. None: `sqlite:///<parent of run.dir>/mlflow.db`. `none`: metrics.jsonl only."""
     experiment: str = "jpo"
+    """MLflow's name for runs that belong together."""
     log_model: bool = True
     """Log the exported folder as a model of the run."""
     system_metrics: bool = True
@@ -252,3 +262,4 @@ class RunSection(Section):
     dir: str = Field(min_length=1)
     """Folder for checkpoints, metrics.jsonl, export and the resolved config; shared by all hosts."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "jpo"
+    """Name of the run in MLflow and of its Ray jobs."""

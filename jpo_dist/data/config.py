@@ -80,7 +80,9 @@ class SplitConfig(Section):
     """Shares of the instructions; the rest is for training."""
 
     validation: Fraction = 0.05
+    """Share of the instructions held out for validation."""
     test: Fraction = 0.05
+    """Share of the instructions held out for the test."""
     seed: Annotated[int, Field(ge=0)] = 0
     """The split of an instruction depends on its text and this seed alone: data that grows keeps its splits."""
 
@@ -115,7 +117,9 @@ class BuildConfig(Section):
     reference: ReferenceScoresConfig | None = None
     """Needed by the policy `hard`."""
     on_bad_row: Literal["error", "skip"] = "error"
+    """A row that cannot be read: stop with file, line, field and reason, or count it and go on."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """What pairing and mixing are drawn from."""
     output: str
     """Folder of the set: items.parquet, comparisons.parquet, report.json (and candidates.jsonl)."""
 

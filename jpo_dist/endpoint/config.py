@@ -19,6 +19,7 @@ class EndpointConfig(Section):
     )  # fmt: skip
 
     base_url: str = "https://api.openai.com/v1"
+    """Address of the API, as its clients take it: with the version, without a path behind it."""
     name: str | None = None
     """What the store of answers calls this server; None: base_url. Set it for a server whose address changes."""
     model: str = ""

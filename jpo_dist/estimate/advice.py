@@ -26,6 +26,7 @@ class Tokens(NamedTuple):
 
 
 def tokens_of(loads: Sequence[Load]) -> Tokens:
+    """The tokens of a mean step, from the work of some steps."""
     totals = [load.tokens_MW.sum() for load in loads]
     fillers = sum(load.fillers for load in loads)
     return Tokens(
@@ -53,7 +54,7 @@ class Situation(NamedTuple):
     tokens: Tokens
     time: StepTime
     break_even: float
-    """As step_time.break_even, in tokens."""
+    """Tokens of a micro-step on a rank from which ZeRO-3 pays (step_time.break_even)."""
     comparisons: int
     """Comparisons of a step."""
 

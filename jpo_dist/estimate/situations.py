@@ -43,12 +43,14 @@ class Subject:
         self._passes: dict[Any, Passes] = {}
 
     def shape(self, config: JpoConfig) -> ModelShape:
+        """The shape of the model under the adapter and dtype of `config`."""
         key = config.model.model_dump_json()
         if key not in self._shapes:
             self._shapes[key] = model_shape(self.settings, config.model)
         return self._shapes[key]
 
     def loads(self, config: JpoConfig, ranks: int) -> list[Load]:
+        """The work of some steps on so many ranks."""
         key = (config.train.model_dump_json(), config.reference.tokens_per_pass, ranks)
         if key not in self._loads:
             shape = self.shape(config)
@@ -68,6 +70,7 @@ class Subject:
         return self._active[key]
 
     def passes(self, config: JpoConfig, ranks: int) -> Passes:
+        """Lengths of the items of the largest forward of each kind, on so many ranks."""
         key = (config.train.model_dump_json(), config.reference.model_dump_json(), ranks)
         if key not in self._passes:
             self._passes[key] = self._find_passes(config, ranks)
@@ -87,6 +90,7 @@ class Subject:
         )
 
     def situation(self, config: JpoConfig, ranks: int, device: Device, link: Link) -> Situation:
+        """What the run needs and how fast it is on so many ranks of this device and network."""
         shape, found = self.shape(config), self.loads(config, ranks)
         active = self.active(config, ranks)
         return Situation(
@@ -125,6 +129,7 @@ def lower_stages(config: JpoConfig) -> tuple[int, ...]:
 
 
 def model_facts(shape: ModelShape, config: JpoConfig) -> dict[str, Any]:
+    """Numbers about the model, by name, for tables and programs."""
     return {
         "type": shape.name,
         "parameters": shape.total,
@@ -137,6 +142,7 @@ def model_facts(shape: ModelShape, config: JpoConfig) -> dict[str, Any]:
 
 
 def time_facts(now: Situation) -> dict[str, Any]:
+    """Numbers about the time of a step, by name; seconds, and rates a second."""
     return {
         "phases": [{**phase._asdict(), "seconds": phase.seconds, "bound": phase.bound} for phase in now.time.phases],
         "seconds_per_step": now.time.seconds,
@@ -148,6 +154,7 @@ def time_facts(now: Situation) -> dict[str, Any]:
 
 
 def brief(other: Situation) -> dict[str, Any]:
+    """Seconds of a step, bytes at the peak, and whether they fit: of a situation that is only compared."""
     return {
         "seconds_per_step": other.time.seconds,
         "peak": other.memory.peak,
@@ -186,5 +193,6 @@ def extrapolated(subject: Subject, config: JpoConfig, gpus: int, device: Device,
 
 
 def at_stage(subject: Subject, config: JpoConfig, gpus: int, device: Device, link: Link, stage: int) -> Situation:
+    """The run under another ZeRO stage."""
     lower = config.model_copy(update={"engine": config.engine.model_copy(update={"zero_stage": stage})})
     return subject.situation(lower, gpus, device, link)

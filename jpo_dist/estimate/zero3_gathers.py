@@ -78,6 +78,7 @@ class _Coordinator:
         self.total = self.most = 0
 
     def run(self) -> Gathered:
+        """What the whole order gathers."""
         for step, visit in enumerate(self.order):
             self._gather(visit.wanted)
             if self.known:

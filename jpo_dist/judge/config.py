@@ -39,6 +39,7 @@ class RewardModelConfig(Section):
     path: str = ""
     """A Hugging Face folder or hub id."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """As in model.dtype."""
     template: str = "chat"
     """`chat`: the tokenizer's chat template over instruction and response. Otherwise text with {instruction} and
     {response}."""
@@ -62,6 +63,7 @@ class JudgeConfig(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "judge"
     """Name of the MLflow run."""
     kind: Literal["llm", "checker", "reward_model"] = "llm"
+    """Who judges: a language model behind `endpoint`, the program in `checker`, or `reward_model`."""
     endpoint: EndpointConfig = EndpointConfig()
     budget: BudgetConfig = BudgetConfig()
     prompts: PromptsConfig = PromptsConfig()

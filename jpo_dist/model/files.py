@@ -160,6 +160,7 @@ def _contents(source: Path, size: int, changed: int) -> str:
 
 
 def convert_gguf(source: Path, folder: Path, dtype: torch.dtype) -> None:
+    """Write a GGUF file as an ordinary model folder in `dtype`, aside first: a killed conversion leaves no half."""
     logger.info("converting %s to %s, once", source.name, folder)
     aside = Path(tempfile.mkdtemp(dir=folder.parent))
     try:

@@ -78,6 +78,7 @@ class Meter:
     comparisons: list[np.ndarray] = field(default_factory=list)
 
     def add(self, rows_CK: torch.Tensor, comparisons_C: np.ndarray) -> None:
+        """Keep the metrics of the comparisons of one micro-step, by number."""
         self.rows.append(rows_CK)
         self.comparisons.append(comparisons_C)
 

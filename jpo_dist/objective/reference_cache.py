@@ -78,12 +78,14 @@ class _Tables:
                 self.rows.setdefault(tokens.digest(row), []).append((number, row))
 
     def fill(self, known: Iterable[tuple[str, np.ndarray]]) -> None:
+        """Put in log-probs by key."""
         for key, logps in known:
             for number, row in self.rows[key]:
                 start, end = self.sets[number].offsets[row : row + 2]
                 self.logps_T[number][start:end] = logps
 
     def missing(self) -> dict[str, tuple[TokenizedItems, int]]:
+        """Set and row of each item that has no log-probs yet, by key."""
         first = {key: places[0] for key, places in self.rows.items()}
         return {
             key: (self.sets[number], row)

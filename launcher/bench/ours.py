@@ -46,6 +46,7 @@ def joint_rows(sizes: Sizes) -> list[dict[str, str]]:
 
 
 def row_of(winner: Item, loser: Item) -> dict[str, str]:
+    """A row in the layout of joint pairs."""
     return {
         "i_chosen": winner.instruction[0].content,
         "r_chosen": winner.response,

@@ -44,6 +44,7 @@ class Tail:
         return tail
 
     def lines(self) -> list[dict[str, Any]]:
+        """The new lines, those left out that are no JSON object."""
         if not self.path.exists():
             return []
         with self.path.open("rb") as file:

@@ -50,6 +50,7 @@ def _safely(part: Callable[[], Iterator[Finding]]) -> list[Finding]:
 
 
 def machine() -> Iterator[Finding]:
+    """Python, cores, compiler."""
     version = platform.python_version_tuple()
     good = (int(version[0]), int(version[1])) >= (3, 11)
     yield Finding("python", "ok" if good else "missing", platform.python_version(), "" if good else "3.11 or later")
@@ -67,6 +68,7 @@ def machine() -> Iterator[Finding]:
 
 
 def packages() -> Iterator[Finding]:
+    """Versions of the packages that a run needs."""
     for name in PACKAGES:
         try:
             yield Finding(name, "ok", importlib.metadata.version(name))
@@ -76,6 +78,7 @@ def packages() -> Iterator[Finding]:
 
 
 def devices() -> Iterator[Finding]:
+    """GPUs, and the dtype that they make of model.dtype=auto."""
     import torch
 
     from jpo_dist.model.device import torch_dtype
@@ -94,6 +97,7 @@ def devices() -> Iterator[Finding]:
 
 
 def operators(build: bool) -> Iterator[Finding]:
+    """Whether the operator that DeepSpeed compiles is built; `build` compiles it first."""
     from jpo_dist.model.engine import build_ops, communication_is_built
 
     if build and not communication_is_built():
@@ -105,6 +109,7 @@ def operators(build: bool) -> Iterator[Finding]:
 
 
 def ray_cluster() -> Iterator[Finding]:
+    """The Ray cluster that a run would join."""
     if importlib.util.find_spec("ray") is None:
         return
     from cluster.connection import describe
@@ -121,12 +126,14 @@ def ray_cluster() -> Iterator[Finding]:
 
 
 def tracking() -> Iterator[Finding]:
+    """Settings of MLflow in the environment, which no run reads."""
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if uri:
         yield Finding("mlflow", "note", "MLFLOW_TRACKING_URI is set but not read", f"tracking.uri={uri}")
 
 
 def room() -> Iterator[Finding]:
+    """Free space for models and for shared memory."""
     from jpo_dist.paths import cache_folder
 
     folder = cache_folder("models")

@@ -16,6 +16,7 @@ def evaluate(config: RunConfig) -> Path:
 
 
 def evaluate_worker(payload: dict[str, Any]) -> None:
+    """Evaluate on one rank."""
     from jpo_dist.evaluate.evaluation import evaluate_policy
 
     config = parse(payload["config"])

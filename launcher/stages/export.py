@@ -16,6 +16,7 @@ def export(config: RunConfig) -> Path:
 
 
 def export_worker(payload: dict[str, Any]) -> None:
+    """Export on one rank."""
     from jpo_dist.train.resume import export_commit
 
     config = parse(payload["config"])

@@ -31,6 +31,7 @@ def train(config: RunConfig) -> Path:
 
 
 def train_worker(payload: dict[str, Any]) -> None:
+    """Train on one rank."""
     from jpo_dist.train.loop import run
 
     config = parse(payload["config"])

@@ -45,6 +45,10 @@ def test_expert_settings_are_settings(kind: type[BaseModel]) -> None:
         assert set(getattr(section, "EXPERT", ())) <= set(section.model_fields), section
 
 
+def test_every_setting_has_words() -> None:
+    assert not [line for line in page().splitlines() if line.startswith("| `") and line.endswith("|  |")]
+
+
 def test_expert_settings_stand_in_a_table_of_their_own_behind_the_others() -> None:
     engine = page().partition("## engine\n")[2].partition("\n### ")[0]
     everyday, expert = engine.split("\nExpert:\n")
