@@ -1,12 +1,15 @@
 """Each layout by hand-made rows; the text rule against TRL's own."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jpo_dist.data.layouts import Names, layout_of, read_row
+from jpo_dist.data.layouts import LAYOUTS, Names, layout_of, read_row
 from jpo_dist.data.row_values import BadField
-from jpo_dist.records.comparisons import Comparison, Item, Message
+from jpo_dist.records.comparisons import Comparison, Item, Message, Rating
+from tests.support.rows import HERE, bad, reading
 
 
 def turns(*contents: str, first: str = "user") -> list[dict[str, str]]:
@@ -21,12 +24,6 @@ def compile_row(row: dict) -> Comparison:
     found = read_row(layout, row, Names("here", "here")).comparison
     assert found is not None
     return found
-
-
-def bad(row: dict) -> tuple[str, str]:
-    with pytest.raises(BadField) as caught:
-        compile_row(row)
-    return caught.value.field, caught.value.reason
 
 
 PAPER = {"i_chosen": "Name a fruit.", "r_chosen": "A pear.", "i_reject": "Name a fruit.", "r_reject": "A brick."}
@@ -206,3 +203,104 @@ def test_more_columns_mean_the_more_explicit_layout():
     assert layout_of({"chosen", "rejected"}).columns == ("chosen", "rejected")
     assert layout_of({"id", "chosen", "rejected", "prompt"}).columns == ("prompt", "chosen", "rejected")
     assert layout_of({"chosen", "prompt"}) is None
+
+
+def rated(row: dict[str, Any]) -> list[tuple[str, str, float]]:
+    return [(r.item.instruction[-1].content, r.item.response, r.score) for r in reading(row).ratings]
+
+
+def test_no_two_layouts_ask_for_the_same_columns():
+    assert len({frozenset(layout.columns) for layout in LAYOUTS}) == len(LAYOUTS)
+
+
+def test_a_layout_with_more_columns_is_found_before_one_with_fewer():
+    for at, layout in enumerate(LAYOUTS):
+        assert layout_of(layout.columns) is layout, f"{LAYOUTS[at]} is overlooked"
+
+
+@pytest.mark.parametrize(
+    ("feedback", "winner", "tie"), [(0, "A pear.", False), (1, "Blue.", False), (2, "A pear.", True)]
+)
+def test_the_papers_verdicts_joint_and_conditional(feedback: int, winner: str, tie: bool):
+    joint = {"instruction_0": "Fruit?", "response_0": "A pear.", "instruction_1": "Color?", "response_1": "Blue."}
+    found = reading(joint | {"feedback": feedback}).comparison
+    assert found is not None
+    assert (found.winner.response, found.tie, found.protocol) == (winner, tie, "joint")
+    same = {"instruction": "Say.", "response_0": "A pear.", "response_1": "Blue.", "feedback": feedback}
+    found = reading(same).comparison
+    assert found is not None
+    assert (found.winner.response, found.tie, found.protocol) == (winner, tie, "conditional")
+
+
+@pytest.mark.parametrize("feedback", [3, -1, None, "0", True, 0.5])
+def test_a_verdict_is_0_1_or_2(feedback: Any):
+    row = {"instruction": "Say.", "response_0": "a", "response_1": "b", "feedback": feedback}
+    assert bad(row) == ("feedback", "not 0, 1 or 2")
+
+
+def test_scored_pairs_give_a_comparison_and_two_ratings():
+    row = {
+        "prompt": "2+2?", "chosen": turns("2+2?", "4"), "rejected": turns("2+2?", "5"),
+        "score_chosen": 8.5, "score_rejected": 3,
+    }  # fmt: skip
+    found = reading(row)
+    good, poor = Item.of("2+2?", "4"), Item.of("2+2?", "5")
+    assert found.comparison == Comparison(good, poor, source="a.jsonl:7")
+    assert found.ratings == (Rating(good, 8.5, "a", "a.jsonl:7"), Rating(poor, 3.0, "a", "a.jsonl:7"))
+    tied = reading(row | {"score_rejected": 8.5}).comparison
+    assert tied is not None
+    assert tied.tie
+    assert bad(row | {"score_rejected": 9}) == ("score_chosen", "less than score_rejected")
+    del row["prompt"]
+    assert reading(row).comparison == found.comparison
+
+
+def test_confidence_and_weight_travel_and_are_checked():
+    row = {"prompt": "2+2?", "chosen": "4", "rejected": "5", "weight": 2, "confidence": 0.75}
+    found = reading(row).comparison
+    assert found is not None
+    assert (found.weight, found.confidence) == (2.0, 0.75)
+    for value in (0, 1.5, "high", True, float("nan")):
+        assert bad(row | {"confidence": value})[0] == "confidence"
+
+
+def test_one_rated_response_a_row():
+    assert rated({"prompt": "2+2?", "completion": "4", "score": 5}) == [("2+2?", "4", 5.0)]
+    assert rated({"instruction": "2+2?", "response": "4", "score": -0.5}) == [("2+2?", "4", -0.5)]
+    helpsteer = {"prompt": "2+2?", "response": "4", "helpfulness": 3, "correctness": 4, "verbosity": 1}
+    assert rated(helpsteer) == [("2+2?", "4", 3.0)]
+    assert bad({"prompt": "2+2?", "completion": "4", "score": None}) == ("score", "not a number")
+    assert bad({"prompt": "2+2?", "completion": "4", "score": float("inf")}) == ("score", "not finite")
+
+
+def test_thumbs():
+    assert [rated({"prompt": "a", "completion": "b", "label": v})[0][2] for v in (True, False, 1, 0)] == [1, 0, 1, 0]
+    assert bad({"prompt": "a", "completion": "b", "label": "yes"}) == ("label", "not true or false")
+    chat = {"prompt": [{"role": "user", "content": "a"}], "completion": [{"role": "assistant", "content": "b"}]}
+    assert reading(chat | {"label": True}).ratings[0].item == Item.of("a", "b")
+
+
+def test_several_responses_with_scores_in_a_row():
+    flat = {"prompt": "2+2?", "responses": ["4", "5"], "scores": [1.0, 0.25]}
+    assert rated(flat) == [("2+2?", "4", 1.0), ("2+2?", "5", 0.25)]
+    assert bad(flat | {"scores": [1.0]}) == ("scores", "not as many as responses")
+    ultra = {"instruction": "2+2?", "completions": [
+        {"model": "m", "response": "4", "overall_score": 10, "fine-grained_score": 4.5},
+        {"model": "n", "response": "5", "overall_score": 2},
+    ]}  # fmt: skip
+    assert rated(ultra) == [("2+2?", "4", 4.5), ("2+2?", "5", 2.0)]
+    named = reading(ultra, HERE._replace(score=("overall_score",)))
+    assert [r.score for r in named.ratings] == [10.0, 2.0]
+
+
+def test_one_bad_response_does_not_hide_the_others():
+    found = reading({"prompt": "2+2?", "responses": ["4", "", "5"], "scores": [1, 2, "x"]})
+    assert [r.item.response for r in found.ratings] == ["4"]
+    assert [(b.field, b.reason) for b in found.bad] == [("responses[1]", "empty"), ("scores[2]", "not a number")]
+
+
+def test_a_ranking_is_a_scale_of_its_own():
+    found = reading({"prompt": "2+2?", "responses": ["4", "four", "5"]})
+    assert [(r.item.response, r.score, r.scale) for r in found.ratings] == [
+        ("4", 0.0, "a.jsonl:7"), ("four", -1.0, "a.jsonl:7"), ("5", -2.0, "a.jsonl:7"),
+    ]  # fmt: skip

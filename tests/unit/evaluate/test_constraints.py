@@ -8,8 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jpo_dist.evaluate.constraints import KINDS, Constraint, check, constraints_of, instruction_with, passes
+from jpo_dist.evaluate.constraints import (
+    KINDS,
+    Constraint,
+    check,
+    constraints_held,
+    constraints_of,
+    instruction_with,
+    passes,
+)
 from jpo_dist.evaluate.words_and_sentences import sentences, words
+from jpo_dist.records.comparisons import Item
 
 CASES: list[tuple[dict, list[str], list[str]]] = [
     (
@@ -225,3 +234,9 @@ def test_importing_the_checkers_loads_no_heavy_package() -> None:
     heavy = "{'torch', 'numpy', 'pyarrow', 'ray'}"
     code = f"import sys, jpo_dist.evaluate.constraints; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_constraints_held_is_a_checker():
+    asks = 'Name a fruit. Use at most 2 words. Do not use the word "mud".'
+    assert [constraints_held(Item.of(asks, text)) for text in ("A pear", "Mud", "A lot of mud")] == [1.0, 0.5, 0.0]
+    assert constraints_held(Item.of("Name a fruit.", "A pear.")) is None

@@ -1,11 +1,17 @@
-"""The judge's prompts, byte for byte: stored answers are found by them."""
+"""The judge's prompts, byte for byte, since stored replies are found by them; and what is read from a reply."""
+
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+import jpo_dist.judge
 from jpo_dist.endpoint.config import EndpointConfig
 from jpo_dist.judge.config import PromptsConfig
-from jpo_dist.judge.questions import prompt_of, read_prompts, request_of
+from jpo_dist.judge.questions import fill, letter_in, prompt_of, read_prompts, request_of
 from jpo_dist.records.comparisons import Item, Message
+from tests.support.openai_server import answers_in
 
 TURNS = (
     Message("system", "Be {brief}."),
@@ -42,3 +48,122 @@ def test_answers_paid_for_before_are_found_again(shown: tuple[Item, Item], keys:
     prompt = prompt_of(prompts, *shown)
     assert "System: Be {brief}.\n\nUser: Name a fruit.\n\nAssistant: A fig.\n\nUser: Another, nächste?" in prompt
     assert tuple(request_of(prompt, attempt, endpoint, prompts.again).key for attempt in (0, 1)) == keys
+
+
+PROMPTS = read_prompts(PromptsConfig())
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+
+
+@pytest.mark.parametrize(
+    ("reply", "letter"),
+    [
+        ("(a)", "a"),
+        ("(B)", "b"),
+        ("  b.\n", "b"),
+        ("**(a)**", "a"),
+        ("[[A]]", "a"),
+        ("Output (b)", "b"),
+        ("Answer: (a)", "a"),
+        ("Final answer: **B**", "b"),
+        ("The better answer is (b).", "b"),
+        ("(b) is better.", "b"),
+        ("Pair (a) is the better pair", "a"),
+        ("（ａ）", "a"),
+        ("b)", "b"),
+        ("(a)\n(a)", "a"),
+        ("Answer (a) says more, answer (b) is rude.\n\nVerdict: (a)", "a"),
+        ("<think>(b)\nno, rather</think>\n(a)", "a"),
+        ("", None),
+        ("(a)\n(b)", None),
+        ("(a) or (b)", None),
+        ("(a) is worse", None),
+        ("(a) is not better", None),
+        ("A good answer.", None),
+        ("Both are fine.", None),
+        ("ab", None),
+        ("(c)", None),
+        ("<think>(a)", None),
+        ("I would say a", None),
+    ],
+)
+def test_a_label_is_a_whole_line_and_only_one(reply, letter):
+    assert letter_in(reply) == letter
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXT)
+def test_reading_a_reply_never_fails(reply):
+    assert letter_in(reply) in ("a", "b", None)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    TEXT, TEXT, st.sampled_from(["{response_b}", "{instruction}", "{0}", "{}", "%s", "{a.__class__}", "\\1", "\\g<0>"])
+)
+def test_item_text_stands_in_the_prompt_as_it_is(text, other, trap):
+    """Cut at the fields, the template's own text and the values alternate: nothing was expanded, dropped or escaped."""
+    a, b = Item.of(f"{trap}{text}", trap + other), Item.of(f"{trap}{text}", other + trap + "!")
+    expected = PROMPTS.conditional.split("{instruction}", 1)
+    head, rest = expected[0], expected[1]
+    middle, rest = rest.split("{response_a}", 1)
+    between, tail = rest.split("{response_b}", 1)
+    assert prompt_of(PROMPTS, a, b) == head + f"{trap}{text}" + middle + a.response + between + b.response + tail
+
+
+def test_fields_may_repeat_and_other_braces_stay():
+    assert fill('{x} {x} {"k": 1} {unknown}', {"x": "1"}) == '1 1 {"k": 1} {unknown}'
+
+
+def test_joint_prompt_shows_whole_items_and_turns_with_roles():
+    chat = Item((Message("system", "Be kind."), Message("user", "Hi")), "Hello")
+    prompt = prompt_of(PROMPTS, chat, Item.of("Name a thing.", "Rope"))
+    assert "System: Be kind.\n\nUser: Hi" in prompt
+    assert answers_in(prompt) == ("Hello", "Rope")
+    assert prompt.index("Hello") < prompt.index("Name a thing.") < prompt.index("Rope")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{instruction} {response_a}", r"lacks \{response_b\}"),
+        (
+            "{instruction} {response_a} {response_b} {respons_a}",
+            r"\{respons_a\} is not a field.*did you mean \{response_a",
+        ),
+    ],
+)
+def test_a_template_that_cannot_work_is_named(tmp_path, text, message):
+    (tmp_path / "mine.txt").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_prompts(PromptsConfig(conditional=str(tmp_path / "mine.txt")))
+
+
+def test_a_request_is_known_by_all_that_is_sent():
+    config = EndpointConfig(model="m")
+    keys = {
+        request_of("p", 0, config, "again").key,
+        request_of("p", 1, config, "again").key,
+        request_of("p", 2, config, "again").key,
+        request_of("q", 0, config, "again").key,
+        *(
+            request_of("p", 0, EndpointConfig(**{"model": "m", **change}), "again").key
+            for change in ({"model": "n"}, {"temperature": None}, {"max_tokens": 9}, {"seed": None}, {"name": "mine"})
+        ),
+    }
+    assert len(keys) == 9
+    elsewhere = [EndpointConfig(model="m", name="mine", base_url=url) for url in ("http://a/v1", "http://b/v1/")]
+    assert len({request_of("p", 0, one, "again").key for one in elsewhere}) == 1
+    same = EndpointConfig(model="m", timeout_s=1, concurrency=99, max_retries=0, input_price=3)
+    assert request_of("p", 0, same, "again").key == request_of("p", 0, config, "other reminder").key
+    body = request_of("p", 2, config, "again").body
+    assert (body["messages"], body["seed"]) == ([{"role": "user", "content": "p\n\nagain"}], 2)
+
+
+def test_packaged_templates_are_files_of_the_package():
+    assert sorted(p.name for p in (Path(jpo_dist.judge.__file__).parent / "prompts").iterdir()) == [
+        "again.txt",
+        "conditional.txt",
+        "joint.txt",
+    ]

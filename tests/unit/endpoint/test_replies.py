@@ -1,0 +1,38 @@
+"""Replies survive kills and several writers, and count only once they are on the disk."""
+
+from jpo_dist.endpoint.replies import Replies, Reply
+
+
+def reply_of(tokens: int, key: str = "k") -> Reply:
+    return Reply(key, "(a)", tokens, 0, False, 0.1, "s")
+
+
+def test_replies_survive_a_torn_line_and_two_writers(tmp_path):
+    one, two = Replies(tmp_path), Replies(tmp_path)
+    one.add(reply_of(1, "k1"))
+    two.add(reply_of(2, "k2"))
+    two.add(Reply("k3", 'x\n"\ud83d é', 1, 1, True, 0.5, "s"))
+    torn = sorted(tmp_path.glob("*.jsonl"))[-1]
+    with torn.open("ab") as file:
+        file.write(b'{"key": "k4", "reply": "(a')
+    again = Replies(tmp_path)
+    assert {a.key for a in again.all()} == {"k1", "k2", "k3"}
+    assert again.get("k3") == Reply("k3", 'x\n"\ud83d é', 1, 1, True, 0.5, "s")
+    again.add(reply_of(4, "k4"))  # a file of its own: the torn line does not swallow it
+    assert Replies(tmp_path).get("k4") == reply_of(4, "k4")
+    assert not Replies(tmp_path).repeated
+
+
+def test_a_reply_is_on_the_disk_before_it_is_known(tmp_path, monkeypatch):
+    replies = Replies(tmp_path)
+    replies.add(reply_of(1, "k1"))
+    seen = []
+
+    def flush(_: int) -> None:
+        written = "".join(path.read_text() for path in tmp_path.glob("*.jsonl"))
+        seen.append(("k2" in written, replies.get("k2")))
+
+    monkeypatch.setattr("os.fsync", flush)
+    replies.add(reply_of(1, "k2"))
+    assert seen == [(True, None)]  # in the file when it is flushed, and not yet to be seen by anybody
+    assert replies.get("k2") == reply_of(1, "k2")
