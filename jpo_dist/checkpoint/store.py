@@ -217,6 +217,7 @@ def restore_run_files(url: str, run_dir: Path) -> list[str]:
     store = connect(url)
     infos = store.files.get_file_info([store.at(name) for name in missing])
     found = [name for name, info in zip(missing, infos, strict=True) if info.type == fs.FileType.File]
+    run_dir.mkdir(parents=True, exist_ok=True)
     for name in found:
         with store.files.open_input_stream(store.at(name)) as stream:
             replace(run_dir / name, stream.read(), sync=False)

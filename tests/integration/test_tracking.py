@@ -183,16 +183,27 @@ def test_a_server_that_never_answers_holds_up_the_start_for_seconds_only(tmp_pat
 
 CHILD = """
 import sys, time
+from pathlib import Path
 from jpo_dist.config.sections import RunSection, TrackingConfig
+from jpo_dist.files import read_json, read_lines
+from jpo_dist.run_dir import ACK, METRICS, OUTBOX
 from jpo_dist.tracking.metrics_file import MetricsFile
 from jpo_dist.tracking.writer import Writer
 uri, folder, first, last = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+
+def confirmed():
+    known = read_json(Path(folder, ACK)).get("offset", 0)
+    there = (entry for entry, end in read_lines(Path(folder, OUTBOX)) if end <= known)
+    return max((entry["step"] for entry in there if entry.get("stream") == METRICS), default=first)
+
 metrics_file = MetricsFile(folder + "/metrics.jsonl")
 metrics_file.truncate_after(first - 1)
 writer = Writer(TrackingConfig(uri=uri), RunSection(dir=folder, name="killed"), interval_s=0.001)
 for step in range(first, last):
     metrics_file.append(step, {"train/loss": 1 / (step + 3), "perf/step_time": time.perf_counter()})
     time.sleep(0.002)  # a step of training
+    while step > confirmed() + 100:  # else what a slow server lacks in the end takes minutes to send
+        time.sleep(0.02)
     if step % 10 == 9:
         writer.log_checkpoint(step, folder, 1, time.perf_counter())
 writer.finish("FINISHED")
@@ -219,9 +230,8 @@ def test_killed_at_any_moment_and_resumed_a_run_has_one_row_per_key_and_step(up:
                 wait_until(lambda known=seen: sent() > known + 30, 40)
             finally:
                 child.kill()
-        furthest = max(
-            furthest, *written_down(run)["train/loss"]
-        )  # what was under way to the server may still arrive there
+        # What was under way to the server may still arrive there.
+        furthest = max(furthest, *written_down(run)["train/loss"])
         seen = len(rows(config, run)["train/loss"])
         first = seen - 25
     end = furthest + 40
