@@ -16,7 +16,8 @@ import os
 import pickle
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
@@ -70,21 +71,20 @@ def run_ranks(
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_IMPORTED)
-    # The parent keeps the store: its port is chosen by the system and held from the start, so nobody can take it.
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
     processes, pipes, outcomes = [], {}, dict[int, Outcome]()
-    try:
-        for rank in range(num_ranks):
-            ours, theirs = context.Pipe(duplex=False)
-            settings = _environment(rank, num_ranks, store.port) | dict(env or {})
-            process = context.Process(target=_main, args=(theirs, fn, args, settings, group, timeout))
-            process.start()
-            theirs.close()
-            processes.append(process)
-            pipes[ours] = rank
-        outcomes = _collect(pipes, timeout)
-    finally:
-        exit_codes = [_end(process, rank in outcomes) for rank, process in enumerate(processes)]
+    with rank_environments(num_ranks) as environments:
+        try:
+            for rank, own in enumerate(environments):
+                ours, theirs = context.Pipe(duplex=False)
+                settings = own | dict(env or {})
+                process = context.Process(target=_main, args=(theirs, fn, args, settings, group, timeout))
+                process.start()
+                theirs.close()
+                processes.append(process)
+                pipes[ours] = rank
+            outcomes = _collect(pipes, timeout)
+        finally:
+            exit_codes = [_end(process, rank in outcomes) for rank, process in enumerate(processes)]
     done = [_complete(rank, outcomes.get(rank), exit_codes[rank], timeout) for rank in range(num_ranks)]
     if not check:
         return done
@@ -94,6 +94,14 @@ def run_ranks(
         others = [f"rank {o.rank}: {str(o.error).strip().splitlines()[-1]}" for o in failed[1:]]
         raise RankError("\n".join([f"rank {failed[0].rank} of {num_ranks} failed:\n{failed[0].error}", *others]))
     return [outcome.value for outcome in done]
+
+
+@contextmanager
+def rank_environments(num_ranks: int) -> Iterator[list[dict[str, str]]]:
+    """What torchrun would set for each rank, around a store on loopback that is there as long as the block runs."""
+    # Ours: its port is chosen by the system and held from the start, so nobody can take it.
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
+    yield [_environment(rank, num_ranks, store.port) for rank in range(num_ranks)]
 
 
 def _environment(rank: int, num_ranks: int, port: int) -> dict[str, str]:
