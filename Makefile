@@ -6,6 +6,8 @@ BIN := .venv/bin
 HOSTS ?= 2
 # One ninja for every process (see jpo_dist/model/engine.py), one thread a rank: tests run two ranks on two cores.
 PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# Two workers, a file on one of them, in the order of tests/conftest.py; their files are in the folders of each.
+TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup demo cluster ui test nightly faults quick bench bench-gpu lint types format lock licences image-check clean
 
@@ -34,7 +36,10 @@ ui: setup
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db --host 127.0.0.1 --port 5000
 
 test: setup
-	$(PYTEST) -m "not gpu and not nightly"
+	@code=0; \
+	$(PYTEST) $(TWO) -m "not gpu and not nightly and not alone" || code=1; \
+	$(PYTEST) -m "alone and not gpu and not nightly" || code=1; \
+	exit $$code
 
 # What takes minutes: clusters that lose and gain hosts, a Slurm of network namespaces (Debian: slurm-wlm).
 nightly: setup
@@ -46,7 +51,7 @@ faults: setup
 	$(BIN)/python -m tests.support.matrix
 
 quick: setup
-	$(PYTEST) -m "not slow and not gpu and not multihost and not nightly"
+	$(PYTEST) $(TWO) -m "not slow and not gpu and not multihost and not nightly"
 
 # The figures of docs/performance.md, about a quarter of an hour on two cores; one group: make bench NAMES=head
 bench: setup

@@ -78,7 +78,7 @@ def accumulate(rank_count: int) -> list[tuple[float, list[bool]]]:
 
 def test_float32_accumulation_does_not_round_sums() -> None:
     """What is left is the sum of two ranks, which travels in bfloat16 and is rounded once a micro-step."""
-    both = run_ranks(accumulate, 2, 2, timeout=100, group=False)
+    both = run_ranks(accumulate, 2, 2, group=False)
     assert [applied for _, applied in both[0]] == [[True, False, True]] * len(SETTINGS)
     for (stage, dtype), (error, _) in zip(SETTINGS, both[0], strict=True):
         assert (error < 1.5e-3) == (dtype == "float32"), f"ZeRO-{stage}, {dtype}: {error}"

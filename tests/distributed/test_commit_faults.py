@@ -225,7 +225,7 @@ def test_a_rank_that_fails_while_others_wait_inside_the_save_ends_and_frees_them
     assert outcomes[1].exit_code == (-signal.SIGKILL if how == "kill" else 0)
     assert (outcomes[0].exit_code, outcomes[0].exception) == (0, "RuntimeError"), outcomes
     assert how == "kill" or outcomes[1].exception == "ValueError"
-    assert time.monotonic() - started < 40, "they waited for the time limit of the collective (48 s)"
+    assert time.monotonic() - started < 150, "they waited for the time limit of the collective (192 s)"
     assert run_ranks(run, 2, run_dir) == [(20, []), (20, [])]
     assert names(run_dir) == ["step-00000020"]
 

@@ -101,7 +101,7 @@ def losses(config: JpoConfig) -> np.ndarray:
 @pytest.fixture(scope="module")
 def two_ranks(configs: dict[str, JpoConfig]) -> dict[str, dict[str, np.ndarray]]:
     """The uninterrupted runs of two ranks; their weights at the end."""
-    weights: dict[str, dict[str, np.ndarray]] = run_ranks(train_each, 2, configs, STEPS, timeout=240)[0]
+    weights: dict[str, dict[str, np.ndarray]] = run_ranks(train_each, 2, configs, STEPS)[0]
     return weights
 
 
@@ -115,10 +115,10 @@ def test_two_ranks_then_one_then_two_train_as_two_do(
 ) -> None:
     copies = {kind: in_copy(config, tmp_path / f"{kind} [b]*", newest=2) for kind, config in configs.items()}
     there_and_back = copies.pop("zero3")
-    one: dict[str, dict[str, np.ndarray]] = run_ranks(_one_rank, 1, there_and_back, copies, timeout=240)[0]
+    one: dict[str, dict[str, np.ndarray]] = run_ranks(_one_rank, 1, there_and_back, copies)[0]
     left = {path.name for config in copies.values() for path in Path(config.run.dir, "checkpoints").iterdir()}
     assert left == {"step-00000002", "step-00000004", "step-00000006"}, "a converted folder was left"
-    one["zero3"] = run_ranks(train, 2, there_and_back, STEPS, timeout=240)[0]
+    one["zero3"] = run_ranks(train, 2, there_and_back, STEPS)[0]
     for kind, config in configs.items():
         tolerance = TOLERANCE.get(kind, 2e-6)
         got = losses(copies.get(kind, there_and_back))
@@ -136,14 +136,12 @@ def test_killed_while_converting_leaves_nothing_that_counts_and_the_next_start_c
 ) -> None:
     config = in_copy(configs["zero3"], tmp_path / "run", newest=4)
     folder = tmp_path / "run" / "checkpoints"
-    outcome: Outcome = run_ranks(
-        train, 1, config, STEPS, timeout=120, env={"JPO_FAULT": "reshape:mid@0@4"}, check=False
-    )[0]
+    outcome: Outcome = run_ranks(train, 1, config, STEPS, env={"JPO_FAULT": "reshape:mid@0@4"}, check=False)[0]
     assert outcome.exit_code == -signal.SIGKILL
     left = sorted(path.name for path in folder.iterdir())
     assert left[1:] == ["step-00000002", "step-00000004"]
     assert left[0].startswith(".old-reshaped-step-00000004-"), left
-    run_ranks(train, 1, config, STEPS, timeout=120)
+    run_ranks(train, 1, config, STEPS)
     assert sorted(path.name for path in folder.iterdir()) == [f"step-0000000{step}" for step in (2, 4, 6)]
     np.testing.assert_allclose(losses(config), losses(configs["zero3"]), atol=2e-6, rtol=0)
 

@@ -95,7 +95,7 @@ def test_collectives_carry_what_the_formula_says(files: dict[str, str], which: s
     assert micro_steps > 1
     assert passes == 1
     shape = model_shape(AutoConfig.from_pretrained(files[which]), config.model)
-    found = run_ranks(counted, 2, config, timeout=100, group=False)
+    found = run_ranks(counted, 2, config, group=False)
     assert as_traffic(found[0]) == as_traffic(found[1]) == traffic(shape, config, 2, micro_steps, passes)
 
 
@@ -139,5 +139,5 @@ def test_memory_is_predicted_within_a_fifth(
     settings = AutoConfig.from_pretrained(medium)
     active = activations(settings, config.model, Passes(fullest, longest, ()), on_gpu=False)
     predicted = memory(model_shape(settings, config.model), config, ranks, active, on_gpu=False)
-    measured = max(peak["peak"] for peak in run_ranks(training_peak, ranks, config, STEPS, timeout=200, group=False))
+    measured = max(peak["peak"] for peak in run_ranks(training_peak, ranks, config, STEPS, group=False))
     assert predicted.peak == pytest.approx(measured, rel=0.2), f"{predicted} against {measured}"

@@ -32,7 +32,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def run(files: dict[str, str], num_ranks: int, which: str = "model", **sections: Any) -> dict[str, Any]:
     config = config_for(files[which], files["data"], files["run"], **sections)
-    results = run_ranks(trajectory, num_ranks, config, STEPS, timeout=120, group=False)
+    results = run_ranks(trajectory, num_ranks, config, STEPS, group=False)
     for other in results[1:]:
         assert other["steps"] == results[0]["steps"], "metrics differ between ranks"
     return results[0]
@@ -143,7 +143,7 @@ def test_a_live_reference_scores_a_step_in_one_pass(files: dict[str, str], tmp_p
         config_for(files["model"], data, files["run"], train=train, reference={"path": files["other"], **key})
         for key in keys
     ]
-    per_rank = run_ranks(reference_passes, 2, configs, timeout=120, group=False)
+    per_rank = run_ranks(reference_passes, 2, configs, group=False)
     assert per_rank[0] == per_rank[1]
     micro_steps, _, losses = per_rank[0][0]
     assert micro_steps > 8

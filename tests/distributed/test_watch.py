@@ -15,7 +15,7 @@ import torch.distributed as dist
 from jpo_dist.distributed import ranks, stragglers, watchdog
 from tests.support.procs import run_ranks
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 HOSTS = ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
 
@@ -46,7 +46,7 @@ def one_comes_late(folder: Path) -> None:
 
 
 def test_who_comes_late_is_named_once_with_its_place_and_when_it_goes_on(tmp_path: Path) -> None:
-    run_ranks(one_comes_late, 3, tmp_path, timeout=60)
+    run_ranks(one_comes_late, 3, tmp_path)
     late, again = notices(tmp_path)
     assert late.startswith(
         "step 7: a collective has been waiting for 2 s; rank 1 (10.0.0.2) has not arrived, it is in "
@@ -67,7 +67,7 @@ def all_work_alone(folder: Path) -> str:
 
 
 def test_long_work_without_a_collective_on_all_ranks_is_nothing_to_tell_of(tmp_path: Path) -> None:
-    assert run_ranks(all_work_alone, 3, tmp_path, timeout=60) == ["", "", ""]
+    assert run_ranks(all_work_alone, 3, tmp_path) == ["", "", ""]
     assert notices(tmp_path) == []
 
 
@@ -88,7 +88,7 @@ def one_is_stopped(folder: Path, stopped: int) -> None:
 @pytest.mark.parametrize("stopped", [0, 2])
 def test_a_stopped_process_is_named_in_the_error_of_those_that_waited(tmp_path: Path, stopped: int) -> None:
     """The limit of the collective ends the wait; the error says whom it was for."""
-    outcomes = run_ranks(one_is_stopped, 3, tmp_path, stopped, timeout=60, group=False, check=False)
+    outcomes = run_ranks(one_is_stopped, 3, tmp_path, stopped, group=False, check=False)
     assert outcomes[stopped].exit_code == -signal.SIGKILL
     named = f"rank {stopped} ({HOSTS[stopped]}) gives no sign of life: stopped, gone or cut off"
     for rank in {0, 1, 2} - {stopped}:
@@ -112,7 +112,7 @@ def one_is_slow(folder: Path, seconds: float) -> dict[str, float]:
 
 
 def test_a_straggler_is_named_once_and_its_speed_is_that_of_its_own_work(tmp_path: Path) -> None:
-    numbers, others, _ = run_ranks(one_is_slow, 3, tmp_path, 7.0, timeout=60)
+    numbers, others, _ = run_ranks(one_is_slow, 3, tmp_path, 7.0)
     assert {name for name in others if not name.startswith("system/")} == set()  # rank 0 has them
     fast, slow, fast_too = (numbers[f"perf/rank_tokens_per_second/{rank}"] for rank in range(3))
     assert 700 < slow < 1100, numbers  # 100 tokens in 0.1 s

@@ -10,7 +10,6 @@ import pytest
 import torch
 import yaml
 from peft import PeftModel
-from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from jpo_dist.config.sections import RunSection, TrackingConfig
@@ -47,10 +46,10 @@ def test_a_bad_row_ends_the_run_with_file_line_field_and_reason(tiny: Files, war
 
 
 def test_a_bad_row_in_a_ray_worker_is_one_message_and_no_ray_wrapper(
-    tiny: Files, bad_file: Path, tmp_path: Path
+    tiny: Files, warm: Warm, bad_file: Path, tmp_path: Path
 ) -> None:
     words = [f"data.train={bad_file}", f"run.dir={tmp_path / 'run'}", "cluster.workers=2", "tracking.uri=none"]
-    done = jpo("train", tiny.config, *words)
+    done = warm("train", tiny.config, *words)
     done.check(2)
     assert f"{bad_file}, line 4: r_chosen:" in done.said
     for wrapper in ("WorkerGroupError", "RayTaskError", "TrainingFailedError", "PeerError"):
@@ -110,8 +109,8 @@ def test_wrong_input_is_named_in_one_message(
     assert len(done.err.splitlines()) < 15
 
 
-def test_a_cluster_that_is_too_small_is_said_at_once_with_what_it_has(tiny: Files, tmp_path: Path) -> None:
-    done = jpo("train", tiny.config, f"run.dir={tmp_path / 'run'}", "cluster.workers=64", "tracking.uri=none")
+def test_a_cluster_that_is_too_small_is_said_at_once_with_what_it_has(tiny: Files, warm: Warm, tmp_path: Path) -> None:
+    done = warm("train", tiny.config, f"run.dir={tmp_path / 'run'}", "cluster.workers=64", "tracking.uri=none")
     done.check(1)
     assert "asked: cluster.workers=64 x 1 CPU" in done.said
     assert "even when nothing else runs" in done.said
@@ -121,17 +120,6 @@ def test_a_cluster_that_is_too_small_is_said_at_once_with_what_it_has(tiny: File
 
 
 # ---- export
-
-
-def test_export_writes_what_training_exported(by_ray: Path, tiny: Files) -> None:
-    written = by_ray / "export" / "model.safetensors"
-    before = load_file(written)
-    written.unlink()
-    done = jpo("export", tiny.config, f"run.dir={by_ray}", "cluster.workers=2").check()
-    assert str(by_ray / "export") in done.out
-    after = load_file(written)
-    assert before.keys() == after.keys()
-    assert all(before[name].equal(after[name]) for name in before)
 
 
 def test_export_writes_the_held_out_metrics_of_its_commit_into_the_card(alone: Path, tiny: Files, warm: Warm) -> None:

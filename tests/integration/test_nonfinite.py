@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.support.commands import Done, Files, Warm, commits, lines_of, tiny_files, torchrun
+from tests.support.commands import Done, Files, Warm, commits, lines_of, tiny_files
 from tests.support.poison import comparison_of_step, poison_model, with_poison
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -54,7 +54,7 @@ def stages(poisoned: Files, warm: Warm) -> dict[str, Path]:
         done = warm(*words(poisoned, data, made[stage], *more)).check()
         assert re.search(r"step \d: not finite, update left out \(1 in a row\)", done.said)
     made["3 on two ranks"] = poisoned.folder / "two"
-    torchrun(*words(poisoned, data, made["3 on two ranks"], "tracking.uri=none")).check()
+    warm.ranks(2, *words(poisoned, data, made["3 on two ranks"], "tracking.uri=none")).check()
     return made
 
 
@@ -98,7 +98,7 @@ def ended(done: Done, run_dir: Path) -> None:
         assert database.execute("select status from runs").fetchall() == [("FAILED",)]
 
 
-@pytest.mark.parametrize("stage", ["0", "2", "3"])
+@pytest.mark.parametrize("stage", ["0", pytest.param("2", marks=pytest.mark.nightly), "3"])
 def test_too_many_in_a_row_end_the_run_with_the_step_and_its_comparisons(
     poisoned: Files, warm: Warm, tmp_path: Path, stage: str
 ) -> None:

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from jpo_dist.data import read
 from jpo_dist.files import sha256
-from tests.support.commands import ROOT, Files, Warm, commits, jpo, lines_of, losses, numbers, torchrun
+from tests.support.commands import ROOT, Files, Warm, commits, lines_of, losses, numbers, torchrun
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -140,6 +141,17 @@ def test_the_export_holds_the_weights_of_the_last_commit(by_ray: Path, tiny: Fil
     assert not torch.allclose(before, exported(ids).logits, atol=1e-2), "the weights are those of the start"
 
 
+def test_export_writes_what_training_exported(by_ray: Path, tiny: Files, warm: Warm) -> None:
+    written = by_ray / "export" / "model.safetensors"
+    before = load_file(written)
+    written.unlink()
+    done = warm("export", tiny.config, f"run.dir={by_ray}", "cluster.workers=2").check()
+    assert str(by_ray / "export") in done.out
+    after = load_file(written)
+    assert before.keys() == after.keys()
+    assert all(before[name].equal(after[name]) for name in before)
+
+
 def test_mlflow_has_every_metric_once_for_each_step(by_ray: Path) -> None:
     rows = metric_rows(by_ray.parent / "mlflow.db")
     assert max(Counter((key, step) for key, step, *_ in rows).values()) == 1
@@ -199,9 +211,9 @@ def test_one_process_and_two_ray_workers_have_the_same_losses(alone: Path, by_ra
     )
 
 
-def test_one_ray_worker_is_one_process(alone: Path, tiny: Files) -> None:
+def test_one_ray_worker_is_one_process(alone: Path, tiny: Files, warm: Warm) -> None:
     run_dir = tiny.folder / "one-worker"
-    done = jpo("train", tiny.config, f"run.dir={run_dir}", "cluster.workers=1", "tracking.uri=none").check()
+    done = warm("train", tiny.config, f"run.dir={run_dir}", "cluster.workers=1", "tracking.uri=none").check()
     assert numbers(run_dir) == numbers(alone)
     assert str(run_dir / "export") in done.out
 

@@ -88,7 +88,7 @@ def our_losses(rows: list[dict[str, str]], folder: Path, **objective: Any) -> tu
         save_tiny(folder / "model"), str(file), folder / "run", engine={"zero_stage": 0}, objective=objective,
         optim={"lr": LR}, train={"comparisons_per_step": PER_STEP, "shuffle": False},
     )  # fmt: skip
-    (done,) = run_ranks(trajectory, 1, config, STEPS, timeout=200, group=False)
+    (done,) = run_ranks(trajectory, 1, config, STEPS, group=False)
     comparisons, _ = read.read(str(file), on_bad_row="error")
     data = prepare(byte_tokenizer(), comparisons, config.data, config.train)
     ends = zip(comparisons.winners_C, comparisons.losers_C, strict=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cluster.environment import ALLOCATOR
+from tests.support.procs import rank_environments
 from tests.support.tiny import PLAIN, comparisons, save_tiny, write_jsonl
 
 ROOT = Path(__file__).parents[2]
@@ -26,29 +27,31 @@ _SERVER = """
 import json, os, sys
 import launcher.cli, launcher.stages.ranked, jpo_dist.train.loop, jpo_dist.evaluate.evaluation
 for line in sys.stdin:
-    order = json.loads(line)
-    pid = os.fork()
-    if pid == 0:
-        for number, name in ((0, os.devnull), (1, order["stdout"]), (2, order["stderr"])):
-            file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
-            os.dup2(file, number)
-        os.setsid()
-        os.environ.update(order["env"])
-        sys.argv = ["jpo", *order["arguments"]]
-        code = 70
-        try:
-            launcher.cli.main()
-        except SystemExit as end:
-            code = end.code or 0
-        except BaseException:
-            import traceback
-            traceback.print_exc()
-            code = 1
-        finally:
-            sys.stdout.flush(), sys.stderr.flush()
-            os._exit(code)
-    print(pid, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+    order, pids = json.loads(line), []
+    for own in order["ranks"]:
+        pid = os.fork()
+        if pid == 0:
+            for number, name in ((0, os.devnull), (1, order["stdout"]), (2, order["stderr"])):
+                os.dup2(os.open(name, os.O_RDWR | os.O_APPEND), number)
+            os.setsid()
+            os.environ.update(own)
+            sys.argv = ["jpo", *order["arguments"]]
+            code = 70
+            try:
+                launcher.cli.main()
+            except SystemExit as end:
+                code = end.code or 0
+            except BaseException:
+                import traceback
+                traceback.print_exc()
+                code = 1
+            finally:
+                sys.stdout.flush(), sys.stderr.flush()
+                os._exit(code)
+        pids.append(pid)
+    print(*pids, flush=True)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    print(next((code for code in codes if code), 0), flush=True)
 """
 
 
@@ -124,20 +127,33 @@ class Warm:
         )  # fmt: skip
 
     def __call__(self, *arguments: str, env: Mapping[str, str] | None = None) -> Done:
+        return self._forked([dict(env or {})], arguments)
+
+    def ranks(self, num_ranks: int, *arguments: str) -> Done:
+        """As torchrun would, without its agent: nobody ends the others when one fails."""
+        with rank_environments(num_ranks) as environments:
+            return self._forked(environments, arguments)
+
+    def _forked(self, environments: Sequence[Mapping[str, str]], arguments: Sequence[str]) -> Done:
+        """One process for each of `environments`, all with the same output."""
         self._count += 1
-        files = {name: str(self._folder / f"{self._count}.{name}") for name in ("stdout", "stderr")}
+        out_file, err_file = (self._folder / f"{self._count}.{name}" for name in ("stdout", "stderr"))
+        for file in (out_file, err_file):
+            file.touch()
+        order = {"arguments": arguments, "ranks": environments, "stdout": str(out_file), "stderr": str(err_file)}
         started = time.monotonic()
         assert self._server.stdin is not None
         assert self._server.stdout is not None
-        self._server.stdin.write(json.dumps({"arguments": arguments, "env": dict(env or {}), **files}) + "\n")
+        self._server.stdin.write(json.dumps(order) + "\n")
         self._server.stdin.flush()
-        pid = int(self._server.stdout.readline())
+        pids = [int(pid) for pid in self._server.stdout.readline().split()]
         try:
             code = int(self._server.stdout.readline())
         except BaseException:  # the test's time is over
-            os.killpg(pid, signal.SIGKILL)
+            for pid in pids:
+                os.killpg(pid, signal.SIGKILL)
             raise
-        out, err = (Path(files[name]).read_text(encoding="utf-8") for name in ("stdout", "stderr"))
+        out, err = (file.read_text(encoding="utf-8") for file in (out_file, err_file))
         return Done(code, out, err, time.monotonic() - started)
 
     def close(self) -> None:

@@ -44,7 +44,7 @@ def job_log(host: VirtualHost, name: str) -> list[str]:
     return [line for line in answer["logs"].splitlines() if line.strip()]
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "not in time"

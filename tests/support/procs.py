@@ -5,9 +5,10 @@
 
     assert run_ranks(summed, 2, 21) == [42, 42]     # results in rank order; they travel by pickle
 
-Processes come from a fork server that has torch imported and nothing else done, so a start costs tenths of a second
-and no thread, lock or process group of the test process is inherited. Nothing of its `os.environ` set after the first
-call is, either: pass `env`. A rank that is meant to die: `run_ranks(..., check=False)` returns what became of each.
+Processes come from a fork server that has done the imports of training and nothing else, so a start costs tenths of a
+second and no thread, lock or process group of the test process is inherited. Nothing of its `os.environ` set after the
+first call is, either: pass `env`. A rank that is meant to die: `run_ranks(..., check=False)` returns what became of
+each.
 """
 
 import multiprocessing
@@ -15,7 +16,8 @@ import os
 import pickle
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
@@ -23,7 +25,13 @@ from typing import Any
 
 import torch.distributed as dist
 
-_GRACE_S = 10.0
+# Each rank would import them anew, which takes longer than most of what ranks do here. Where there is a GPU only torch:
+# what looks for devices before a fork cannot use them after it.
+_IMPORTED = ["torch", "torch.distributed"]
+if not os.path.exists("/dev/nvidia0"):
+    _IMPORTED += ["jpo_dist.train.loop", "transformers.models.llama.modeling_llama", "pytest"]
+
+_GRACE_S = 30.0
 """After the first failure the other ranks get this long to end by themselves, then they are killed."""
 
 
@@ -49,7 +57,7 @@ def run_ranks(
     fn: Callable[..., Any],
     num_ranks: int,
     *args: Any,
-    timeout: float = 60.0,
+    timeout: float = 240.0,
     env: Mapping[str, str] | None = None,
     group: bool = True,
     check: bool = True,
@@ -62,22 +70,21 @@ def run_ranks(
     Raises RankError with the traceback of the first rank that failed; with check=False returns a list of Outcome.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "torch.distributed"])
-    # The parent keeps the store: its port is chosen by the system and held from the start, so nobody can take it.
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
-    processes, pipes = [], {}
-    try:
-        for rank in range(num_ranks):
-            ours, theirs = context.Pipe(duplex=False)
-            settings = _environment(rank, num_ranks, store.port) | dict(env or {})
-            process = context.Process(target=_main, args=(theirs, fn, args, settings, group, timeout))
-            process.start()
-            theirs.close()
-            processes.append(process)
-            pipes[ours] = rank
-        outcomes = _collect(pipes, timeout)
-    finally:
-        exit_codes = [_end(process) for process in processes]
+    context.set_forkserver_preload(_IMPORTED)
+    processes, pipes, outcomes = [], {}, dict[int, Outcome]()
+    with rank_environments(num_ranks) as environments:
+        try:
+            for rank, own in enumerate(environments):
+                ours, theirs = context.Pipe(duplex=False)
+                settings = own | dict(env or {})
+                process = context.Process(target=_main, args=(theirs, fn, args, settings, group, timeout))
+                process.start()
+                theirs.close()
+                processes.append(process)
+                pipes[ours] = rank
+            outcomes = _collect(pipes, timeout)
+        finally:
+            exit_codes = [_end(process, rank in outcomes) for rank, process in enumerate(processes)]
     done = [_complete(rank, outcomes.get(rank), exit_codes[rank], timeout) for rank in range(num_ranks)]
     if not check:
         return done
@@ -87,6 +94,14 @@ def run_ranks(
         others = [f"rank {o.rank}: {str(o.error).strip().splitlines()[-1]}" for o in failed[1:]]
         raise RankError("\n".join([f"rank {failed[0].rank} of {num_ranks} failed:\n{failed[0].error}", *others]))
     return [outcome.value for outcome in done]
+
+
+@contextmanager
+def rank_environments(num_ranks: int) -> Iterator[list[dict[str, str]]]:
+    """What torchrun would set for each rank, around a store on loopback that is there as long as the block runs."""
+    # Ours: its port is chosen by the system and held from the start, so nobody can take it.
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
+    yield [_environment(rank, num_ranks, store.port) for rank in range(num_ranks)]
 
 
 def _environment(rank: int, num_ranks: int, port: int) -> dict[str, str]:
@@ -150,9 +165,9 @@ def _collect(pipes: dict[Connection, int], timeout: float) -> dict[int, Outcome]
     return outcomes
 
 
-def _end(process: Any) -> int | None:
-    """Exit code of a process that has ended; one that has not is killed and has none."""
-    process.join(timeout=1.0)
+def _end(process: Any, reported: bool) -> int | None:
+    """Exit code of a process that has ended; one that has not is killed and has none. Who has reported is ending."""
+    process.join(timeout=_GRACE_S if reported else 0.0)
     if process.exitcode is not None:
         return int(process.exitcode)
     process.kill()

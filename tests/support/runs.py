@@ -35,7 +35,7 @@ def trajectory(config: JpoConfig, steps: int) -> dict[str, Any]:
     from jpo_dist.train.setup import set_up
 
     torch.set_num_threads(1)
-    connect(60)
+    connect(200)
     setup = set_up(config)
     rows: list[Any] = []
     for step in list(setup.plan.steps())[:steps]:

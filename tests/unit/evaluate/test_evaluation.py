@@ -40,7 +40,7 @@ def test_instructions_that_cannot_be_read_are_refused_before_anything_is_scored(
 def test_answers_that_fail_on_one_rank_end_all_and_leave_the_scores(tmp_path: Path) -> None:
     folder, train = save_tiny(tmp_path / "model"), write_jsonl(tmp_path / "train.jsonl", comparisons(12))
     (tmp_path / "tasks.jsonl").write_text(TASK)
-    ended = run_ranks(failing_answers, 2, folder, train, str(tmp_path), timeout=90, check=False, group=False)
+    ended = run_ranks(failing_answers, 2, folder, train, str(tmp_path), check=False, group=False)
     assert [outcome.exception for outcome in ended] == ["MemoryError", "PeerError"]
     assert "generating answers failed on rank 0: MemoryError: none left" in str(ended[1].error)
     kept = json.loads((tmp_path / "run" / "evaluation.json").read_text())

@@ -1,0 +1,44 @@
+"""How two workers share the suite (`make test`, `make quick`): by file, the longest first.
+
+A file stays on one worker, as do the files of tests/multihost, so what they set up for several tests is made once.
+Tests marked `alone` measure time or memory: `make test` runs them afterwards, with the machine to themselves.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+LONGEST = [
+    "multihost",
+    "test_commands.py",
+    "test_resume.py",
+    "test_cluster.py",
+    "test_train.py",
+    "test_tracking.py",
+    "test_storage.py",
+    "test_nonfinite.py",
+    "test_elastic.py",
+    "test_invariance.py",
+    "test_commit_faults.py",
+]
+"""Folders of tests/ and files that come first. A long one that came last would leave the other worker idle."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _place(item.path))  # stable: the order within a file stays
+
+
+def _place(path: Path) -> int:
+    return next((place for place, name in enumerate(LONGEST) if name in (path.name, path.parent.name)), len(LONGEST))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFileOrHosts(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "multihost" if nodeid.startswith("tests/multihost/") else str(super()._split_scope(nodeid))
+
+    return ByFileOrHosts(config, log)
