@@ -13,7 +13,7 @@ LONGEST = [
     "multihost",
     "test_commands.py",
     "test_resume.py",
-    "test_cluster.py",
+    "test_launch.py",
     "test_train.py",
     "test_tracking.py",
     "test_storage.py",

@@ -23,7 +23,7 @@ from jpo_dist.objective.step import train_step
 from jpo_dist.tracking.metrics_file import metrics_at
 from jpo_dist.train.identity import TrainState, check_method, method_of
 from jpo_dist.train.resume import loadable, restore, save
-from jpo_dist.train.run_log import RunLog, write_down
+from jpo_dist.train.run_log import RunLog, step_metrics, write_down
 from jpo_dist.train.schedule import is_due, learning_rate
 from jpo_dist.train.setup import Setup, set_up
 
@@ -128,21 +128,6 @@ def advance(state: TrainState, step: Step, outcome: StepOutcome, most: int) -> T
     return replace(
         state, step=step.index + 1, nonfinite_steps=state.nonfinite_steps + skipped, nonfinite_in_a_row=in_a_row
     )
-
-
-def step_metrics(
-    setup: Setup, step: Step, state: TrainState, outcome: StepOutcome, meter: metrics.Meter, seconds: float
-) -> dict[str, float]:
-    """The line of `step` for metrics.jsonl: names to values."""
-    _, rows_CK = meter.table()
-    return {
-        **metrics.means(rows_CK),
-        "grad_norm": outcome.grad_norm,
-        "learning_rate": learning_rate(setup.config.optim, step.index, setup.plan.num_steps),
-        "epoch": state.step / setup.plan.steps_per_epoch,
-        "nonfinite_steps": float(state.nonfinite_steps),
-        **metrics.throughput(step, setup.plan.lengths_N, seconds),
-    }
 
 
 def evaluate(setup: Setup) -> dict[str, float]:

@@ -5,13 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jpo_dist.batches.plan import Step
 from jpo_dist.checkpoint.commit import Commit
 from jpo_dist.checkpoint.run_folder import bad_commits
 from jpo_dist.distributed.network import in_words
 from jpo_dist.files import write_json
+from jpo_dist.model.engine import StepOutcome
+from jpo_dist.objective import metrics
 from jpo_dist.run_dir import CHECKPOINTS, METRICS, PLAN
 from jpo_dist.tracking.metrics_file import MetricsFile
 from jpo_dist.tracking.writer import Writer
+from jpo_dist.train.identity import TrainState
+from jpo_dist.train.schedule import learning_rate
 from jpo_dist.train.setup import Setup
 
 CLOSE_TIMEOUT_S = 30.0  # for the last metrics to reach MLflow; what is left then, the driver sends
@@ -82,3 +87,18 @@ def write_down(run_log: RunLog | None, step: int, values: dict[str, float]) -> N
     """Append the line of `step`; without a log (ranks other than 0) nothing happens."""
     if run_log:
         run_log.metrics_file.append(step, values)
+
+
+def step_metrics(
+    setup: Setup, step: Step, state: TrainState, outcome: StepOutcome, meter: metrics.Meter, seconds: float
+) -> dict[str, float]:
+    """The line of `step` for metrics.jsonl: names to values."""
+    _, rows_CK = meter.table()
+    return {
+        **metrics.means(rows_CK),
+        "grad_norm": outcome.grad_norm,
+        "learning_rate": learning_rate(setup.config.optim, step.index, setup.plan.num_steps),
+        "epoch": state.step / setup.plan.steps_per_epoch,
+        "nonfinite_steps": float(state.nonfinite_steps),
+        **metrics.throughput(step, setup.plan.lengths_N, seconds),
+    }
