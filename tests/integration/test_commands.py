@@ -116,7 +116,7 @@ def test_a_cluster_that_is_too_small_is_said_at_once_with_what_it_has(tiny: File
     assert "even when nothing else runs" in done.said
     assert "use cluster.workers=" in done.said
     assert "Traceback" not in done.said
-    assert done.seconds < 60
+    assert done.seconds < 300, "it waited for cluster.start_timeout_s (600)"
 
 
 # ---- export
@@ -263,4 +263,4 @@ def test_a_dead_mlflow_server_costs_seconds(untold: tuple[Path, Done]) -> None:
     run_dir, done = untold
     lines = lines_of(run_dir)
     training_s = (lines[-1]["ts_ms"] - lines[0]["ts_ms"]) / 1000
-    assert done.seconds - training_s < 40
+    assert done.seconds - training_s < 120
