@@ -7,8 +7,6 @@ import time
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -31,10 +29,6 @@ def notices(folder: Path) -> list[str]:
     return [json.loads(line)["text"] for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def any_step(index: int) -> Any:
-    return SimpleNamespace(index=index)
-
-
 def late_until_told(folder: Path) -> None:
     while not notices(folder):
         time.sleep(0.05)
@@ -42,7 +36,7 @@ def late_until_told(folder: Path) -> None:
 
 def one_comes_late(folder: Path) -> None:
     quick()
-    with watchdog.watching(folder, HOSTS, 6.0, False) as watcher, watcher.step(any_step(6), 10):
+    with watchdog.watching(folder, HOSTS, 6.0, False) as watcher, watcher.step(6, 10):
         dist.all_reduce(torch.ones(1))
         if ranks.rank() == 1:
             late_until_told(folder)
@@ -109,7 +103,7 @@ def one_is_slow(folder: Path, seconds: float) -> dict[str, float]:
     with watchdog.watching(folder, HOSTS, 60.0, True) as watcher:
         started, index = time.monotonic(), 0
         while ranks.broadcast(time.monotonic() - started < seconds):
-            with watcher.step(any_step(index), 100):
+            with watcher.step(index, 100):
                 time.sleep(0.1 if ranks.rank() == 1 else 0.04)  # the work, not a synchronisation
                 dist.all_reduce(torch.ones(1))
             index += 1
