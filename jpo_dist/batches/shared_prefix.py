@@ -10,7 +10,8 @@ import numpy as np
 
 from jpo_dist.batches.tokenize import TokenizedItems
 
-_AT_A_TIME = 65536
+AT_A_TIME = 65536
+"""Comparisons that are looked at together: what bounds the memory."""
 
 
 def shared_prefixes(tokens: TokenizedItems, winners_C: np.ndarray, losers_C: np.ndarray) -> np.ndarray:
@@ -20,8 +21,8 @@ def shared_prefixes(tokens: TokenizedItems, winners_C: np.ndarray, losers_C: np.
     of whole responses stay known.
     """
     shared_C = np.zeros(len(winners_C), dtype=np.int64)
-    for start in range(0, len(winners_C), _AT_A_TIME):
-        part = slice(start, start + _AT_A_TIME)
+    for start in range(0, len(winners_C), AT_A_TIME):
+        part = slice(start, start + AT_A_TIME)
         winners, losers = winners_C[part], losers_C[part]
         most = np.minimum(tokens.instruction_lengths_N[winners], tokens.instruction_lengths_N[losers])
         ends = np.cumsum(most)

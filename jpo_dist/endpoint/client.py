@@ -26,7 +26,8 @@ from jpo_dist.redact import redact
 
 # For a reply whose server does not count: bytes per token, a little below what English text has.
 _BYTES_PER_TOKEN = 3
-_FIRST_WAIT_S = 0.5
+FIRST_WAIT_S = 0.5
+"""Wait before a request is sent a second time; it doubles from there, with as much jitter."""
 
 
 class EndpointRefused(ValueError):
@@ -150,7 +151,7 @@ class Endpoint:
         if asked is not None:
             return float(asked)
         jittered = tenacity.wait_exponential_jitter(
-            multiplier=_FIRST_WAIT_S, max=self.config.max_wait_s, jitter=_FIRST_WAIT_S
+            multiplier=FIRST_WAIT_S, max=self.config.max_wait_s, jitter=FIRST_WAIT_S
         )
         return float(jittered(state))
 

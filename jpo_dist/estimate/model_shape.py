@@ -95,7 +95,7 @@ class Activations(NamedTuple):
 
 def model_shape(settings: Any, config: ModelConfig) -> ModelShape:
     """The shape of the model that `config` names. `settings`: its transformers configuration."""
-    model = _build(settings, config)
+    model = build(settings, config)
     core = model.get_base_model() if hasattr(model, "get_base_model") else model
     text = core.config.get_text_config()
     head, table = core.get_output_embeddings().weight, core.get_input_embeddings().weight
@@ -128,11 +128,11 @@ def activations(settings: Any, config: ModelConfig, passes: Passes, *, on_gpu: b
     layers = settings.get_text_config().num_hidden_layers
     peaks = {}
     for count in {min(layers, 2), min(layers, 3)}:
-        scorer, mode = Scorer(_build(_shallow(settings, count), config)), FakeTensorMode(allow_non_fake_inputs=True)
-        _pretend(scorer, mode)
+        scorer, mode = Scorer(build(_shallow(settings, count), config)), FakeTensorMode(allow_non_fake_inputs=True)
+        pretend(scorer, mode)
         with mode, _attention(on_gpu):
             peaks[count] = [
-                _peak(scorer, lengths, trains=kind == "training") if lengths else 0
+                peak_bytes(scorer, lengths, trains=kind == "training") if lengths else 0
                 for kind, lengths in passes._asdict().items()
             ]
     (least, first), (most, last) = min(peaks.items()), max(peaks.items())
@@ -140,7 +140,7 @@ def activations(settings: Any, config: ModelConfig, passes: Passes, *, on_gpu: b
     return Activations(*(int(b + m) for b, m in zip(last, more, strict=True)))
 
 
-def _build(settings: Any, config: ModelConfig) -> Any:
+def build(settings: Any, config: ModelConfig) -> Any:
     """What load.load_model makes, but of a configuration and on the meta device: shapes without contents."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(
@@ -158,7 +158,7 @@ def _build(settings: Any, config: ModelConfig) -> Any:
     return silence(model)
 
 
-def _pretend(model: torch.nn.Module, mode: FakeTensorMode) -> None:
+def pretend(model: torch.nn.Module, mode: FakeTensorMode) -> None:
     """Exchange the tensors of the meta device for fake ones that say they are on the CPU: code that asks then goes the
     way it goes there. Done by hand, since `Module.to` would part tied parameters."""
     made: dict[int, torch.Tensor] = {}
@@ -190,7 +190,7 @@ def _parts(model: Any) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
     """The modules as a forward enters them, and as it leaves them. A forward of two tokens shows it: many models
     register their modules in another order."""
     scorer, mode = Scorer(model), FakeTensorMode(allow_non_fake_inputs=True)
-    _pretend(scorer, mode)
+    pretend(scorer, mode)
     blocks = [module for module in scorer.modules() if isinstance(module, GradientCheckpointingLayer)]
     inside = {id(module): number for number, block in enumerate(blocks) for module in block.modules()}
     numbers = {id(parameter): number for number, parameter in enumerate(scorer.parameters())}
@@ -216,7 +216,7 @@ def _batch(lengths: tuple[int, ...]) -> Packed:
     return Packed(nothing_T[None], nothing_T[None], nothing_R, nothing_R, nothing_R, lengths, bounds, len(lengths))
 
 
-def _peak(scorer: Scorer, lengths: tuple[int, ...], *, trains: bool) -> int:
+def peak_bytes(scorer: Scorer, lengths: tuple[int, ...], *, trains: bool) -> int:
     """Most bytes alive at once during a pass. A gradient is gone as soon as it is made: who keeps it counts it."""
     trained = [p for p in scorer.parameters() if p.requires_grad]
     hooks = [p.register_post_accumulate_grad_hook(lambda p: setattr(p, "grad", None)) for p in trained]

@@ -43,7 +43,7 @@ def config(server: OpenAIServer, budget: dict | None = None, **endpoint) -> Judg
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch):
-    monkeypatch.setattr("jpo_dist.endpoint.client._FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("jpo_dist.endpoint.client.FIRST_WAIT_S", 0.01)
 
 
 def outcomes(judged):

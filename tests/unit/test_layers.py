@@ -156,3 +156,25 @@ def test_the_core_path_reads_in_one_sitting() -> None:
     core = re.findall(r"\]\((jpo_dist/\w+/\w+\.py)\)", readme)
     assert len(core) == 8
     assert sum(len((ROOT / file).read_text(encoding="utf-8").splitlines()) for file in core) < LONGEST_CORE
+
+
+def private_reaches(source: str) -> list[str]:
+    """What a test takes of a module of ours that the module keeps to itself: `_name`, imported or by attribute."""
+    nodes = list(ast.walk(ast.parse(source)))
+    imports = [n for n in nodes if isinstance(n, ast.ImportFrom) and n.module and n.module.split(".")[0] in PACKAGES]
+    names = {alias.asname or alias.name for node in imports for alias in node.names}
+    taken = [alias.name for node in imports for alias in node.names]
+    taken += [
+        n.attr for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id in names
+    ]
+    patched = [n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    taken += [text.rpartition(".")[2] for text in patched if text.startswith(tuple(f"{p}." for p in PACKAGES))]
+    return [name for name in taken if name.startswith("_") and not name.startswith("__")]
+
+
+def test_tests_use_what_modules_offer() -> None:
+    assert private_reaches("from jpo_dist.files import _write") == ["_write"]
+    assert private_reaches("from jpo_dist import files\nfiles._write('a')") == ["_write"]
+    assert private_reaches("patch('jpo_dist.files._write', None)") == ["_write"]
+    found = {p.as_posix(): private_reaches(p.read_text(encoding="utf-8")) for p in (ROOT / "tests").rglob("*.py")}
+    assert {path: names for path, names in found.items() if names and not path.endswith("test_layers.py")} == {}

@@ -42,7 +42,7 @@ def test_shared_prefixes_equal_a_plain_loop(case: tuple[TokenizedItems, np.ndarr
 
 def test_many_comparisons_are_looked_at_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     ready = prepare(byte_tokenizer(), comparisons(12), PLAIN, TrainConfig())
-    monkeypatch.setattr("jpo_dist.batches.shared_prefix._AT_A_TIME", 5)
+    monkeypatch.setattr("jpo_dist.batches.shared_prefix.AT_A_TIME", 5)
     again = shared_prefixes(ready.tokens, ready.comparisons.winners_C, ready.comparisons.losers_C)
     assert again.tolist() == ready.shared_C.tolist()
     assert ready.shared_C.min() >= len("<s>### ") - 2, "BOS and the template's head are common to all"

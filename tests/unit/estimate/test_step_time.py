@@ -22,11 +22,11 @@ from jpo_dist.estimate.model_shape import (
     Activations,
     ModelShape,
     Passes,
-    _build,
-    _peak,
-    _pretend,
     activations,
+    build,
     model_shape,
+    peak_bytes,
+    pretend,
 )
 from jpo_dist.estimate.step_time import break_even, step_time, traffic, work
 from jpo_dist.estimate.workload import Load, filling_pass, guessed, load_of, loads
@@ -145,10 +145,10 @@ def test_activations_of_a_layer_by_hand() -> None:
 def test_three_layers_tell_what_six_need(recomputes: bool) -> None:
     model = ModelConfig(path="m", dtype="float32", gradient_checkpointing=recomputes)
     lengths = (300, 200, 12)
-    scorer, mode = Scorer(_build(llama(layers=6), model)), FakeTensorMode(allow_non_fake_inputs=True)
-    _pretend(scorer, mode)
+    scorer, mode = Scorer(build(llama(layers=6), model)), FakeTensorMode(allow_non_fake_inputs=True)
+    pretend(scorer, mode)
     with mode:
-        whole = [_peak(scorer, lengths, trains=trains) for trains in (True, False)]
+        whole = [peak_bytes(scorer, lengths, trains=trains) for trains in (True, False)]
     found = activations(llama(layers=6), model, Passes(lengths, lengths, ()), on_gpu=False)
     assert found == pytest.approx((*whole, 0), rel=0.01)
 
