@@ -149,8 +149,8 @@ class OptimConfig(Section):
     """Steps over which the learning rate rises from zero, in a line."""
     weight_decay: NonNegative = 0.0
     """Share of a weight that a step of learning rate 1 would take off it (decoupled, as AdamW has it)."""
-    grad_clip: Positive = 1.0
-    """Largest global gradient norm."""
+    grad_clip: NonNegative | None = 1.0
+    """Largest global gradient norm. 0 or None: gradients are not clipped."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     """Decay of AdamW's two moments, by step."""
     eps: Positive = 1e-8

@@ -34,7 +34,7 @@ def deepspeed_config(engine: EngineConfig, dtype: torch.dtype, optim: OptimConfi
         # Batches are ours (batches/plan.py): DeepSpeed only needs numbers that agree with each other.
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
-        "gradient_clipping": optim.grad_clip if optim else 0.0,
+        "gradient_clipping": (optim.grad_clip or 0.0) if optim else 0.0,  # 0: none
         "bf16": {"enabled": dtype == torch.bfloat16},
         "data_types": {"grad_accum_dtype": "fp32" if wide else None},
         "zero_optimization": zero,

@@ -102,7 +102,6 @@ class Engine:
     def __init__(self, module: nn.Module, engine: EngineConfig, optim: OptimConfig, dtype: torch.dtype) -> None:
         settings = deepspeed_config(engine, dtype, optim)
         self.zero_stage: int = settings["zero_optimization"]["stage"]
-        self._clip = optim.grad_clip
         optimizer = torch.optim.AdamW(
             parameter_groups(module, optim.weight_decay), lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=True
         )  # fused: one pass over the state, and no temporaries of its size

@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from jpo_dist.batches.prepare import prepare
+from jpo_dist.config.engine import EngineConfig
 from jpo_dist.config.run import JpoConfig
+from jpo_dist.config.sections import OptimConfig
+from jpo_dist.model.deepspeed_settings import deepspeed_config
 from tests.support import oracle
 from tests.support.procs import run_ranks
 from tests.support.runs import config_for, trajectory
@@ -185,3 +188,19 @@ def test_the_sft_term_is_the_same_on_two_ranks_and_changes_the_training(
     one = run(files, 1, engine={"zero_stage": 0}, objective=objective)
     assert_same(one, run(files, 2, objective=objective, train={"tokens_per_micro_step": 140}))
     assert min(one["steps"][0]["loss"]) > max(alone["steps"][0]["loss"]), "the term is a positive loss on top of ln 2"
+
+
+@pytest.mark.parametrize("stage", [0, 3])
+def test_a_clip_of_zero_or_none_clips_nothing(files: dict[str, str], stage: int) -> None:
+    """As the trainers that people come from mean it; a limit that is never reached is the oracle."""
+    settings = {
+        clip: deepspeed_config(EngineConfig(), torch.float32, OptimConfig(grad_clip=clip)) for clip in (0, None)
+    }
+    assert settings[None] == settings[0]
+    never, zero, always = (
+        run(files, 1, optim={"grad_clip": clip}, engine={"zero_stage": stage}) for clip in (1e9, 0, 1e-3)
+    )
+    assert zero["steps"] == never["steps"]
+    for name, weight in never["weights"].items():
+        np.testing.assert_array_equal(zero["weights"][name], weight, err_msg=name)
+    assert [step["loss"] for step in always["steps"]] != [step["loss"] for step in never["steps"]]
