@@ -1,4 +1,4 @@
-"""Tokens that a host makes once and its ranks map."""
+"""Tokens that a host makes once and its ranks map, and over-long comparisons that are cut, skipped or refused."""
 
 from pathlib import Path
 
@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from jpo_dist.batches import prepare as module
-from jpo_dist.batches.prepare import tokens_of
-from jpo_dist.config.sections import DataConfig
+from jpo_dist.batches.prepare import OverLongError, prepare, tokens_of
+from jpo_dist.config.sections import DataConfig, TrainConfig
+from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
 from tests.support.tiny import byte_tokenizer, comparisons
+from tests.support.tokens import SHORT, data, text_of
 
 PLAIN = DataConfig(train="unused", template="### {instruction}\n>")
 
@@ -48,3 +50,41 @@ def test_a_half_written_folder_is_not_taken_for_whole(tmp_path: Path, monkeypatc
     (folder / "facts.json").unlink()
     (folder / "ids.npy").write_bytes(b"half")
     assert tokens_of(byte_tokenizer(), comparisons(12), PLAIN).ids_T.tolist() == plain.ids_T.tolist()
+
+
+def over_long_set() -> ComparisonSet:
+    good, other, long = Item.of("q", "yes"), Item.of("q", "no"), Item.of("q", "r" * 100)
+    return ComparisonSet.build(
+        [Comparison(good, other), Comparison(good, long), Comparison(long, other), Comparison(other, good)]
+    )
+
+
+def test_over_long_comparisons_are_skipped_and_counted() -> None:
+    prepared = prepare(byte_tokenizer(), over_long_set(), data("{instruction}:", **SHORT), TrainConfig())
+    assert prepared.skipped == {"tie": 0, "over-long": 2}
+    assert len(prepared.comparisons) == 2
+    assert len(prepared.tokens) == prepared.comparisons.num_items == 2
+    assert [prepared.comparisons.all_items()[row].response for row in range(2)] == ["yes", "no"]
+    assert text_of(byte_tokenizer(), prepared.tokens.ids(1).tolist()) == "<s>q:no</s>"
+
+
+def test_over_long_comparisons_are_an_error_where_asked() -> None:
+    with pytest.raises(
+        OverLongError, match=r"data.max_length \(40\) is less than 1 items.* 104 tokens .*'q'.*raise it"
+    ):
+        prepare(byte_tokenizer(), over_long_set(), data("{instruction}:", over_long="error", **SHORT), TrainConfig())
+
+
+def test_over_long_items_are_cut_and_counted_and_no_comparison_is_lost() -> None:
+    settings = data("{instruction}:", over_long="truncate", **SHORT)
+    prepared = prepare(byte_tokenizer(), over_long_set(), settings, TrainConfig())
+    assert (prepared.skipped["over-long"], prepared.tokens.truncated, len(prepared.comparisons)) == (0, 1, 4)
+    assert prepared.tokens.lengths_N.max() == 40
+
+
+@pytest.mark.parametrize("how", ["error", "skip", "truncate"])
+def test_an_item_of_exactly_the_limit_is_whole(how: str) -> None:
+    exact = ComparisonSet.build([Comparison(Item.of("q", "r" * 36), Item.of("q", "no"))])
+    prepared = prepare(byte_tokenizer(), exact, data("{instruction}:", over_long=how, **SHORT), TrainConfig())
+    assert prepared.tokens.lengths_N.tolist() == [40, 6]
+    assert (prepared.skipped["over-long"], prepared.tokens.truncated) == (0, 0)

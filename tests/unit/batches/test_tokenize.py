@@ -4,49 +4,15 @@ import copy
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from jpo_dist.batches.prepare import OverLongError, prepare
-from jpo_dist.batches.template import chat_template, instruction_prefix, make_template
 from jpo_dist.batches.tokenize import TokenizedItems, tokenize
-from jpo_dist.config.sections import DataConfig, TrainConfig
-from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item, Message
-from tests.support.tiny import CHAT_TEMPLATE, PLAIN, byte_tokenizer
-
-BOS, EOS = 0, 1
-TURNS = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}<|end|>\n{% endfor %}"
-PROMPT = "{% if add_generation_prompt %}<assistant>{% endif %}"
-
-
-def with_template(template: str | None, *specials: str, bos: bool = True, named: bool = True) -> Any:
-    """The byte tokenizer with a chat template and special tokens of its own, `named` in its configuration or not."""
-    tokenizer = copy.deepcopy(byte_tokenizer(bos))
-    tokenizer.chat_template = template
-    if named:
-        tokenizer.add_special_tokens({"additional_special_tokens": list(specials)})
-    else:
-        tokenizer.add_tokens([AddedToken(s, special=True, normalized=False) for s in specials], special_tokens=True)
-    return tokenizer
-
-
-def data(template: str = PLAIN, **settings: Any) -> DataConfig:
-    return DataConfig.model_validate({"train": "unused", "template": template, **settings})
-
-
-def one(tokenizer: Any, item: Item, config: DataConfig) -> tuple[list[int], int]:
-    tokens = tokenize(tokenizer, [item], config)
-    return tokens.ids(0).tolist(), int(tokens.instruction_lengths_N[0])
-
-
-def text_of(tokenizer: Any, ids: list[int]) -> str:
-    return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
-
-
-ITEM = Item.of("Name a fruit.", "A pear.")
+from jpo_dist.records.comparisons import Item
+from tests.support.tiny import PLAIN, byte_tokenizer
+from tests.support.tokens import BOS, EOS, ITEM, SHORT, data, one, text_of, with_template
 
 
 def test_plain_template_is_bos_instruction_response_eos() -> None:
@@ -137,106 +103,6 @@ def test_a_trained_bpe_gives_equal_instructions_equal_tokens() -> None:
     assert len(heads) == 1
 
 
-CHATS: list[tuple[str, Any, str]] = [
-    ("BOS in the template", with_template(CHAT_TEMPLATE), "<s><user>Name a fruit.</s><assistant>|A pear.</s>"),
-    (
-        "no BOS in the template",
-        with_template(CHAT_TEMPLATE.replace("{{ bos_token }}", "")),
-        "<s><user>Name a fruit.</s><assistant>|A pear.</s>",
-    ),
-    (
-        "no BOS in the tokenizer",
-        with_template(TURNS + PROMPT, "<|end|>", bos=False),
-        "<user>Name a fruit.<|end|>\n<assistant>|A pear.<|end|>",
-    ),
-    (
-        "end of turn is not EOS, a newline follows",
-        with_template("{{ bos_token }}" + TURNS + PROMPT, "<|end|>"),
-        "<s><user>Name a fruit.<|end|>\n<assistant>|A pear.<|end|>",
-    ),
-    (
-        "EOS after the end of turn",
-        with_template(
-            TURNS + "{% if add_generation_prompt %}<assistant>{% else %}{{ eos_token }}{% endif %}", "<|end|>"
-        ),
-        "<s><user>Name a fruit.<|end|>\n<assistant>|A pear.<|end|>",
-    ),
-    (
-        "no end written",
-        with_template("{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}" + PROMPT),
-        "<s><user>Name a fruit.<assistant>|A pear.</s>",
-    ),
-    (
-        "a newline before the end",
-        with_template("{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}\n</s>{% endfor %}" + PROMPT),
-        "<s>[user]Name a fruit.\n</s><assistant>|A pear.</s>",
-    ),
-    (
-        "content is trimmed",
-        with_template(TURNS.replace("m['content']", "m['content'] | trim") + PROMPT, "<|end|>"),
-        "<s><user>Name a fruit.<|end|>\n<assistant>|A pear.<|end|>",
-    ),
-]
-
-
-@pytest.mark.parametrize(("tokenizer", "expected"), [c[1:] for c in CHATS], ids=[c[0] for c in CHATS])
-def test_chat_templates_end_with_what_the_model_emits_and_have_one_bos(tokenizer: Any, expected: str) -> None:
-    head, tail = expected.split("|A pear.")
-    ids, boundary = one(tokenizer, ITEM, data("chat"))
-    assert text_of(tokenizer, ids[:boundary]) == head
-    assert text_of(tokenizer, ids[boundary:]) == "A pear." + tail
-
-
-@pytest.mark.parametrize("closing", ["", "{{ eos_token }}"])
-def test_an_end_of_turn_token_without_a_role_is_found(closing: str) -> None:
-    """Phi-3's <|end|> is an added special token that no field of its tokenizer's configuration names."""
-    template = TURNS + "{% if add_generation_prompt %}<assistant>{% else %}" + closing + "{% endif %}"
-    tokenizer = with_template(template, "<|end|>", named=False)
-    assert text_of(tokenizer, list(make_template(tokenizer, "chat").end_ids)) == "<|end|>"
-
-
-DATED = "{% if strftime_now is defined %}{% set d = strftime_now('%d %b %Y, %-d %B, %A') %}{% endif %}Today: {{ d }};"
-
-
-def test_a_template_that_writes_the_date_writes_the_same_every_day() -> None:
-    """Else a run that is continued after midnight has other tokens, and two hosts of one run may."""
-    tokenizer = with_template(DATED + TURNS + PROMPT, "<|end|>")
-    text = instruction_prefix(tokenizer, make_template(tokenizer, "chat"), (Message("user", "hi"),))
-    assert text == "Today: 26 Jul 2024, 26 July, Friday;<user>hi<|end|>\n<assistant>"
-    assert chat_template(with_template(TURNS)) == TURNS, "and others are left as they are"
-
-
-def test_conversations_keep_their_turns() -> None:
-    turns = (
-        Message("system", "Be brief."),
-        Message("user", "Hi."),
-        Message("assistant", "Yes?"),
-        Message("user", "Go."),
-    )
-    item = Item(turns, "Gone.")
-    tokenizer = with_template(CHAT_TEMPLATE)
-    ids, boundary = one(tokenizer, item, data("chat"))
-    chat = "<s><system>Be brief.</s><user>Hi.</s><assistant>Yes?</s><user>Go.</s><assistant>"
-    assert text_of(tokenizer, ids[:boundary]) == chat
-    ids, boundary = one(tokenizer, item, data("{instruction}\nAnswer:"))
-    expected = "<s>System: Be brief.\n\nUser: Hi.\n\nAssistant: Yes?\n\nUser: Go.\nAnswer:"
-    assert text_of(tokenizer, ids[:boundary]) == expected
-
-
-def test_braces_in_an_instruction_are_text() -> None:
-    ids, boundary = one(byte_tokenizer(), Item.of("{instruction} {x} %s", "y"), data("<{instruction}>"))
-    assert text_of(byte_tokenizer(), ids[1:boundary]) == "<{instruction} {x} %s>"
-
-
-def test_chat_without_a_chat_template_and_missing_eos_say_what_to_do() -> None:
-    with pytest.raises(ValueError, match="needs a tokenizer with a chat template; give a plain template"):
-        tokenize(with_template(None), [ITEM], data("chat"))
-    endless = copy.deepcopy(byte_tokenizer())
-    endless.eos_token = None
-    with pytest.raises(ValueError, match="no EOS token; set one"):
-        tokenize(endless, [ITEM], data())
-
-
 def test_no_items_give_no_tokens() -> None:
     tokens = tokenize(byte_tokenizer(), [], data())
     assert (len(tokens), len(tokens.ids_T)) == (0, 0)
@@ -258,11 +124,6 @@ def test_take_is_tokenizing_those_items_alone() -> None:
     for name in ("ids_T", "offsets", "instruction_lengths_N"):
         np.testing.assert_array_equal(getattr(taken, name), getattr(alone, name))
     assert len(tokens.take(np.array([], dtype=np.int64))) == 0
-
-
-# ---- over-long items
-
-SHORT = {"max_length": 40, "max_instruction_length": 30}
 
 
 def cut(tokenizer: Any, *items: Item) -> TokenizedItems:
@@ -327,41 +188,3 @@ def test_truncation_holds_when_the_end_of_turn_has_several_tokens() -> None:
     config = data("chat", over_long="truncate", max_length=40, max_instruction_length=36)
     tokens = tokenize(with_template(template), [Item.of("i" * 50, "r" * 50)], config)
     assert tokens.lengths_N[0] <= 40
-
-
-def over_long_set() -> ComparisonSet:
-    good, other, long = Item.of("q", "yes"), Item.of("q", "no"), Item.of("q", "r" * 100)
-    return ComparisonSet.build(
-        [Comparison(good, other), Comparison(good, long), Comparison(long, other), Comparison(other, good)]
-    )
-
-
-def test_over_long_comparisons_are_skipped_and_counted() -> None:
-    prepared = prepare(byte_tokenizer(), over_long_set(), data("{instruction}:", **SHORT), TrainConfig())
-    assert prepared.skipped == {"tie": 0, "over-long": 2}
-    assert len(prepared.comparisons) == 2
-    assert len(prepared.tokens) == prepared.comparisons.num_items == 2
-    assert [prepared.comparisons.all_items()[row].response for row in range(2)] == ["yes", "no"]
-    assert text_of(byte_tokenizer(), prepared.tokens.ids(1).tolist()) == "<s>q:no</s>"
-
-
-def test_over_long_comparisons_are_an_error_where_asked() -> None:
-    with pytest.raises(
-        OverLongError, match=r"data.max_length \(40\) is less than 1 items.* 104 tokens .*'q'.*raise it"
-    ):
-        prepare(byte_tokenizer(), over_long_set(), data("{instruction}:", over_long="error", **SHORT), TrainConfig())
-
-
-def test_over_long_items_are_cut_and_counted_and_no_comparison_is_lost() -> None:
-    settings = data("{instruction}:", over_long="truncate", **SHORT)
-    prepared = prepare(byte_tokenizer(), over_long_set(), settings, TrainConfig())
-    assert (prepared.skipped["over-long"], prepared.tokens.truncated, len(prepared.comparisons)) == (0, 1, 4)
-    assert prepared.tokens.lengths_N.max() == 40
-
-
-@pytest.mark.parametrize("how", ["error", "skip", "truncate"])
-def test_an_item_of_exactly_the_limit_is_whole(how: str) -> None:
-    exact = ComparisonSet.build([Comparison(Item.of("q", "r" * 36), Item.of("q", "no"))])
-    prepared = prepare(byte_tokenizer(), exact, data("{instruction}:", over_long=how, **SHORT), TrainConfig())
-    assert prepared.tokens.lengths_N.tolist() == [40, 6]
-    assert (prepared.skipped["over-long"], prepared.tokens.truncated) == (0, 0)

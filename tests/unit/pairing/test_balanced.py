@@ -5,6 +5,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jpo_dist.pairing import pair as pairing
 from jpo_dist.pairing.balanced import balanced_pairs
@@ -12,6 +14,7 @@ from jpo_dist.pairing.config import PairConfig
 from jpo_dist.pairing.limits import Ledger, Limits
 from jpo_dist.pairing.offers import Chooser
 from jpo_dist.pairing.pair import Pool, pair
+from tests.support.pools import limits, pools, settings_of
 
 PASS_RATES = {
     "Answer in exactly one sentence.": 0.73,
@@ -103,3 +106,21 @@ def test_each_cluster_wins_as_often_as_it_loses_whatever_stops_the_work(budget):
         for cell in range(2)
     )
     assert 0.97 * scarce < len(ledger.winners) <= scarce
+
+
+@settings(max_examples=60, deadline=None)
+@given(pools(), limits, st.integers(0, 9))
+def test_balanced_instructions_win_as_often_as_they_lose_against_each_other(pool, keys, seed):
+    if not np.isfinite(pool.scores_N).any():
+        return
+    pairs = pair(pool, settings_of("balanced", **keys), seed)
+    stage = pairs.report["balanced"]["by_instruction"]
+    assert stage + pairs.report["balanced"]["by_cluster"] == len(pairs.winners_C)
+    beaten = Counter(
+        (pool.instruction_N[w], pool.instruction_N[v], pool.splits_N[w])
+        for w, v in zip(pairs.winners_C[:stage], pairs.losers_C[:stage], strict=True)
+    )
+    assert all(beaten[q, p, split] == count for (p, q, split), count in beaten.items())
+    used = set(pool.instruction_N[np.concatenate([pairs.winners_C[:stage], pairs.losers_C[:stage]])].tolist())
+    later = pool.instruction_N[np.concatenate([pairs.winners_C[stage:], pairs.losers_C[stage:]])]
+    assert used.isdisjoint(later.tolist())

@@ -1,0 +1,111 @@
+"""A template writes an item as the model would: one BOS, the turns, and the end that the model emits."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from jpo_dist.batches.template import chat_template, instruction_prefix, make_template
+from jpo_dist.batches.tokenize import tokenize
+from jpo_dist.records.comparisons import Item, Message
+from tests.support.tiny import CHAT_TEMPLATE, byte_tokenizer
+from tests.support.tokens import ITEM, PROMPT, TURNS, data, one, text_of, with_template
+
+CHATS: list[tuple[str, Any, str]] = [
+    ("BOS in the template", with_template(CHAT_TEMPLATE), "<s><user>Name a fruit.</s><assistant>|A pear.</s>"),
+    (
+        "no BOS in the template",
+        with_template(CHAT_TEMPLATE.replace("{{ bos_token }}", "")),
+        "<s><user>Name a fruit.</s><assistant>|A pear.</s>",
+    ),
+    (
+        "no BOS in the tokenizer",
+        with_template(TURNS + PROMPT, "<|end|>", bos=False),
+        "<user>Name a fruit.<|end|>\n<assistant>|A pear.<|end|>",
+    ),
+    (
+        "end of turn is not EOS, a newline follows",
+        with_template("{{ bos_token }}" + TURNS + PROMPT, "<|end|>"),
+        "<s><user>Name a fruit.<|end|>\n<assistant>|A pear.<|end|>",
+    ),
+    (
+        "EOS after the end of turn",
+        with_template(
+            TURNS + "{% if add_generation_prompt %}<assistant>{% else %}{{ eos_token }}{% endif %}", "<|end|>"
+        ),
+        "<s><user>Name a fruit.<|end|>\n<assistant>|A pear.<|end|>",
+    ),
+    (
+        "no end written",
+        with_template("{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}" + PROMPT),
+        "<s><user>Name a fruit.<assistant>|A pear.</s>",
+    ),
+    (
+        "a newline before the end",
+        with_template("{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}\n</s>{% endfor %}" + PROMPT),
+        "<s>[user]Name a fruit.\n</s><assistant>|A pear.</s>",
+    ),
+    (
+        "content is trimmed",
+        with_template(TURNS.replace("m['content']", "m['content'] | trim") + PROMPT, "<|end|>"),
+        "<s><user>Name a fruit.<|end|>\n<assistant>|A pear.<|end|>",
+    ),
+]
+
+
+@pytest.mark.parametrize(("tokenizer", "expected"), [c[1:] for c in CHATS], ids=[c[0] for c in CHATS])
+def test_chat_templates_end_with_what_the_model_emits_and_have_one_bos(tokenizer: Any, expected: str) -> None:
+    head, tail = expected.split("|A pear.")
+    ids, boundary = one(tokenizer, ITEM, data("chat"))
+    assert text_of(tokenizer, ids[:boundary]) == head
+    assert text_of(tokenizer, ids[boundary:]) == "A pear." + tail
+
+
+@pytest.mark.parametrize("closing", ["", "{{ eos_token }}"])
+def test_an_end_of_turn_token_without_a_role_is_found(closing: str) -> None:
+    """Phi-3's <|end|> is an added special token that no field of its tokenizer's configuration names."""
+    template = TURNS + "{% if add_generation_prompt %}<assistant>{% else %}" + closing + "{% endif %}"
+    tokenizer = with_template(template, "<|end|>", named=False)
+    assert text_of(tokenizer, list(make_template(tokenizer, "chat").end_ids)) == "<|end|>"
+
+
+DATED = "{% if strftime_now is defined %}{% set d = strftime_now('%d %b %Y, %-d %B, %A') %}{% endif %}Today: {{ d }};"
+
+
+def test_a_template_that_writes_the_date_writes_the_same_every_day() -> None:
+    """Else a run that is continued after midnight has other tokens, and two hosts of one run may."""
+    tokenizer = with_template(DATED + TURNS + PROMPT, "<|end|>")
+    text = instruction_prefix(tokenizer, make_template(tokenizer, "chat"), (Message("user", "hi"),))
+    assert text == "Today: 26 Jul 2024, 26 July, Friday;<user>hi<|end|>\n<assistant>"
+    assert chat_template(with_template(TURNS)) == TURNS, "and others are left as they are"
+
+
+def test_conversations_keep_their_turns() -> None:
+    turns = (
+        Message("system", "Be brief."),
+        Message("user", "Hi."),
+        Message("assistant", "Yes?"),
+        Message("user", "Go."),
+    )
+    item = Item(turns, "Gone.")
+    tokenizer = with_template(CHAT_TEMPLATE)
+    ids, boundary = one(tokenizer, item, data("chat"))
+    chat = "<s><system>Be brief.</s><user>Hi.</s><assistant>Yes?</s><user>Go.</s><assistant>"
+    assert text_of(tokenizer, ids[:boundary]) == chat
+    ids, boundary = one(tokenizer, item, data("{instruction}\nAnswer:"))
+    expected = "<s>System: Be brief.\n\nUser: Hi.\n\nAssistant: Yes?\n\nUser: Go.\nAnswer:"
+    assert text_of(tokenizer, ids[:boundary]) == expected
+
+
+def test_braces_in_an_instruction_are_text() -> None:
+    ids, boundary = one(byte_tokenizer(), Item.of("{instruction} {x} %s", "y"), data("<{instruction}>"))
+    assert text_of(byte_tokenizer(), ids[1:boundary]) == "<{instruction} {x} %s>"
+
+
+def test_chat_without_a_chat_template_and_missing_eos_say_what_to_do() -> None:
+    with pytest.raises(ValueError, match="needs a tokenizer with a chat template; give a plain template"):
+        tokenize(with_template(None), [ITEM], data("chat"))
+    endless = copy.deepcopy(byte_tokenizer())
+    endless.eos_token = None
+    with pytest.raises(ValueError, match="no EOS token; set one"):
+        tokenize(endless, [ITEM], data())

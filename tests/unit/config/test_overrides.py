@@ -1,0 +1,62 @@
+"""`key=value` from the command line wins over the file, and is refused by name where it sets nothing."""
+
+from pathlib import Path
+
+import pytest
+
+from jpo_dist.config.explain import ConfigError
+from jpo_dist.config.load import flatten
+from launcher.config.load import load
+
+
+def test_overrides_win_and_leave_the_rest(file: Path) -> None:
+    changed = ["objective.beta=0.25", "optim.lr=5e-7", "train.max_steps=7", "model.lora.rank=4", "cluster.workers=3"]
+    before, after = flatten(load(file).model_dump()), flatten(load(file, changed).model_dump())
+    different = {key: value for key, value in after.items() if value != before[key]}
+    assert different == {
+        "objective.beta": 0.25, "train.max_steps": 7, "model.lora.rank": 4, "cluster.workers": 3,
+    }  # fmt: skip
+    assert after["optim.lr"] == 5e-7
+
+
+def test_null_list_and_address_overrides(file: Path) -> None:
+    config = load(file, ["train.max_steps=null", "data.train=[a.jsonl,b.jsonl]", "cluster.address=10.0.0.1:6379"])
+    assert (config.train.max_steps, config.data.train, config.cluster.address) == (
+        None,
+        ["a.jsonl", "b.jsonl"],
+        "10.0.0.1:6379",
+    )
+    assert load(file, ["data.train=odd=name.jsonl"]).data.train == "odd=name.jsonl"
+
+
+def test_an_override_that_is_no_assignment_or_unknown_is_refused(file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"'objective.beta' is not key=value; write for example objective.beta=0.2"):
+        load(file, ["objective.beta"])
+    with pytest.raises(ConfigError, match=r"objective\.bta is not a setting; did you mean objective\.beta\?"):
+        load(file, ["objective.bta=1"])
+
+
+@pytest.mark.parametrize(
+    "text", ["### Instructions: {instruction}\n\n### Response:", "Q: {instruction} A:", "{instruction}"]
+)
+def test_text_settings_take_an_override_as_it_is(file: Path, text: str) -> None:
+    """The paper's own template, typed as data.template=..., became None."""
+    assert load(file, [f"data.template={text}"]).data.template == text
+
+
+@pytest.mark.parametrize("key", ["data.validation", "tracking.uri", "train.max_steps", "model.revision"])
+def test_none_is_refused_where_null_is_meant(file: Path, key: str) -> None:
+    """It was looked for as a file, and taken for an MLflow server."""
+    with pytest.raises(ConfigError, match=rf"override {key}=None: no value is null in YAML; write {key}=null"):
+        load(file, [f"{key}=None"])
+    assert load(file, ["data.validation='None'"]).data.validation == "None"
+
+
+@pytest.mark.parametrize("word", ["data.train=[canary", "optim.betas={canary: ["])
+def test_an_override_that_cannot_be_read_is_named_and_its_value_not_repeated(file: Path, word: str) -> None:
+    key = word.partition("=")[0]
+    with pytest.raises(
+        ConfigError, match=rf"^override {key}: did not find .*; correct the value, or quote it$"
+    ) as caught:
+        load(file, [word])
+    assert "canary" not in str(caught.value)

@@ -1,0 +1,60 @@
+"""Sections are checked together: settings that contradict each other are refused with the fix."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from jpo_dist.config.run import JpoConfig
+from tests.support.configs import merged, refusal
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"reference": {"mode": "adapter_off"}}, ["reference.mode (adapter_off)", "model.lora.rank", "use live"]),
+        (
+            {"reference": {"mode": "adapter_off", "path": "other"}, "model": {"lora": {"rank": 4}}},
+            ["reference.path (other)", "must be model.path"],
+        ),
+        (
+            {"reference": {"path": "other"}, "model": {"trust_remote_code": True, "revision": "a" * 40}},
+            ["model.trust_remote_code (true) with reference.path (other)", "reference.revision (now None)", "pin it"],
+        ),
+        ({"reference": {"revision": "v1"}}, ["reference.revision (v1)", "reference.path", "use model.revision"]),
+        ({"objective": {"loss": "ipo", "label_smoothing": 0.1}}, ["label_smoothing (0.1)", "not ipo", "use 0"]),
+        (
+            {"engine": {"zero_stage": 2, "offload_params": {"device": "cpu"}}},
+            ["offload_params needs zero_stage=3", "now 2"],
+        ),
+        ({"engine": {"zero_stage": 0, "offload_optimizer": {"device": "cpu"}}}, ["offload_optimizer needs zero_stage"]),
+        ({"engine": {"offload_optimizer": {"device": "nvme"}}}, ["nvme_path (None)", "name a folder"]),
+        (
+            {"engine": {"zero_stage": 1, "grad_accum_dtype": "float32"}},
+            ["needs zero_stage 2 or 3 (now 1)", "use model"],
+        ),
+        (
+            {"engine": {"zero_stage": 2, "grad_accum_dtype": "float32", "offload_optimizer": {"device": "cpu"}}},
+            ["zero_stage=2 and offload_optimizer (cpu)", "use zero_stage=3"],
+        ),
+        ({"data": {"template": "### Response:"}}, ["data.template ('### Response:')", "{instruction}", "say chat"]),
+        (
+            {"data": {"max_length": 64, "max_instruction_length": 64, "over_long": "truncate"}},
+            ["max_instruction_length (64)", "max_length (64)", "lower it"],
+        ),
+        ({"model": {"trust_remote_code": True}}, ["trust_remote_code (true)", "40-hex commit", "pin it"]),
+        ({"model": {"trust_remote_code": True, "revision": "main"}}, ["now 'main'", "pin it"]),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused_with_the_fix(
+    sections: dict[str, Any], words: list[str]
+) -> None:
+    message = refusal(**sections)
+    assert [word for word in words if word not in message] == []
+
+
+def test_the_method_refuses_unknown_keys_without_the_launcher() -> None:
+    with pytest.raises(ValidationError, match=r"objective\.bta\n.*not permitted"):
+        JpoConfig.model_validate(merged({"objective": {"bta": 1}}))
+    with pytest.raises(ValidationError, match="cluster"):
+        JpoConfig.model_validate(merged({"cluster": {"workers": 1}}))

@@ -1,0 +1,191 @@
+"""Every file format gives the same set, and numbers its bad rows as an editor would."""
+
+import csv
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jpo_dist.data.read import read, scan
+from jpo_dist.data.read_report import BadRow
+from jpo_dist.records.comparisons import Item
+from tests.support.preference_files import GOOD, ROWS, content, expected, write_csv, write_json, write_jsonl
+
+
+def write_parquet(path: Path) -> Path:
+    pq.write_table(pa.Table.from_pylist(ROWS), path)
+    return path
+
+
+def write_arrow_file(path: Path) -> Path:
+    table = pa.Table.from_pylist(ROWS)
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table)
+    return path
+
+
+def write_arrow_stream(path: Path) -> Path:
+    table = pa.Table.from_pylist(ROWS)
+    with pa.ipc.new_stream(path, table.schema) as writer:
+        writer.write_table(table)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("a.jsonl", write_jsonl),
+        ("a.ndjson", write_jsonl),
+        ("a.json", write_jsonl),
+        ("a.json", write_json),
+        ("a.csv", write_csv),
+        ("a.parquet", write_parquet),
+        ("a.arrow", write_arrow_file),
+        ("a.arrow", write_arrow_stream),
+    ],
+)
+def test_every_format_gives_the_same_comparisons(tmp_path, name, write):
+    comparisons, report = read(str(write(tmp_path / name)), on_bad_row="error")
+    assert content(comparisons) == expected()
+    assert (report.rows, report.comparisons, report.joint, report.items, report.skipped) == (3, 3, 2, 5, {})
+
+
+cells = st.one_of(
+    st.sampled_from(
+        ["a", "", " ", "NA", "null", "1", '"', "a,b", "\n", "\r", "\u2028", "x\0y", "'; eval(1)", "\ufeff"]
+    ),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=6),
+    st.integers(1, 9).map(lambda n: "long " * 10**n if n < 5 else "🍐" * n),
+)
+pairs_of_cells = st.fixed_dictionaries({"prompt": cells, "chosen": cells, "rejected": cells})
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(pairs_of_cells, min_size=1, max_size=6))
+def test_whatever_the_text_every_format_says_the_same_of_every_row(tmp_path_factory, rows):
+    """Huge, empty, repeated and hostile texts: the same comparisons and the same refusals, in the same order."""
+    folder = tmp_path_factory.mktemp("formats")
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    (folder / "a.jsonl").write_bytes(lines)
+    (folder / "a.jsonl.gz").write_bytes(gzip.compress(lines, 1))
+    (folder / "a.json").write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8", newline="")
+    pq.write_table(pa.Table.from_pylist(rows), folder / "a.parquet")
+    with (folder / "a.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, rows[0], quoting=csv.QUOTE_ALL)
+        writer.writeheader()
+        writer.writerows(rows)
+    found = []
+    for name in ("a.jsonl", "a.jsonl.gz", "a.json", "a.parquet", "a.csv"):
+        built, report = scan(str(folder / name), on_bad_row="skip")
+        assert report.rows == len(rows) == report.comparisons + sum(report.skipped.values()), name
+        found.append((content(built), [(bad.field, bad.reason) for bad in report.bad_rows]))
+    assert found == found[:1] * 5
+    good = [r for r in rows if all(t.strip() and "\0" not in t for t in r.values()) and r["chosen"] != r["rejected"]]
+    wanted = [(Item.of(r["prompt"], r["chosen"]), Item.of(r["prompt"], r["rejected"]), 1.0) for r in good]
+    assert found[0][0] == wanted
+
+
+def test_bom_crlf_and_blank_lines_are_not_rows_but_lines_are_counted(tmp_path):
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(b"\xef\xbb\xbf" + GOOD + b"\r\n\r\n   \n" + GOOD + b"\r\n\n[1]\r\n" + GOOD)
+    comparisons, report = read(str(file), on_bad_row="skip")
+    assert report.rows == 4
+    assert report.bad_rows == (BadRow(str(file), 6, "", "not an object"),)
+    assert comparisons.comparisons["source"].to_pylist() == ["a.jsonl:1", "a.jsonl:4", "a.jsonl:7"]
+
+
+def test_json_list_reports_lines_and_reads_up_to_a_defect(tmp_path):
+    file = tmp_path / "a.json"
+    good = GOOD.decode()
+    file.write_bytes(
+        f'\n[\n{good},\n{{"i_chosen":\n1}}, 7,\n{good.replace("Pear", "ÿ")}'.encode("latin-1") + b",\n{oops"
+    )
+    comparisons, report = read(str(file), on_bad_row="skip")
+    assert len(comparisons) == 1
+    assert [(bad.line, bad.field, bad.reason) for bad in report.bad_rows] == [
+        (4, "r_chosen", "missing field"), (5, "", "not an object"), (6, "", "not utf-8"), (7, "", "not json"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("tail", ["", "]\n[1]", "] x"])
+def test_json_list_that_does_not_end_well_is_not_read_in_silence(tmp_path, tail):
+    (tmp_path / "a.json").write_text(f"[{GOOD.decode()}{tail}")
+    _, report = read(str(tmp_path / "a.json"), on_bad_row="skip")
+    assert report.skipped == {"not json": 1}
+
+
+def test_csv_bad_rows(tmp_path):
+    file = tmp_path / "a.csv"
+    lines = [
+        b"\xef\xbb\xbfprompt,chosen,rejected,weight",
+        b'"two\nlines",a,b,1',
+        b"",
+        b"p,a,b,1,extra",
+        b"p,a",
+        b"p,\xff,b,1",
+        b"p,a,b,heavy",
+        b"p,a,b,",
+        b"p,a,b,nan",
+        b"p,,b,1",
+        b'p,"a"x,b,1',
+        b'p,"never closed',
+    ]
+    file.write_bytes(b"\r\n".join(lines))
+    comparisons, report = read(str(file), on_bad_row="skip")
+    assert content(comparisons) == [(Item.of("two\nlines", "a"), Item.of("two\nlines", "b"), 1.0)]
+    assert [(bad.line, bad.field, bad.reason) for bad in report.bad_rows] == [
+        (5, "", "more cells than columns"), (6, "rejected", "missing field"), (7, "chosen", "not utf-8"),
+        (8, "weight", "bad weight"), (9, "weight", "bad weight"), (10, "weight", "not finite"),
+        (11, "chosen", "empty"), (12, "", "not csv"), (13, "", "not csv"),
+    ]  # fmt: skip
+
+
+def test_csv_with_a_cell_of_a_megabyte_is_fine(tmp_path):
+    (tmp_path / "a.csv").write_text(f"prompt,chosen,rejected\np,{'a' * 2**20},b\n")
+    assert len(read(str(tmp_path / "a.csv"), on_bad_row="error")[0]) == 1
+
+
+def test_parquet_bad_rows_are_counted_by_row(tmp_path):
+    texts = pa.array([b"a", b"\xff\xfe", b"a", b"a"]).view(pa.string())  # Arrow does not check what it writes
+    table = pa.table(
+        {"prompt": ["p", "p", None, "p"], "chosen": texts, "rejected": ["b"] * 4, "weight": [1, 1, 1, None]}
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    comparisons, report = read(str(tmp_path / "a.parquet"), on_bad_row="skip")
+    assert len(comparisons) == 1
+    assert [str(bad).split(", ", 1)[1] for bad in report.bad_rows] == [
+        "row 2: not utf-8", "row 3: prompt: not a string", "row 4: weight: bad weight",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a.jsonl.gz", "a.csv.gz"])
+def test_a_file_that_is_not_what_its_name_says_is_named(tmp_path, name):
+    (tmp_path / name).write_bytes(GOOD)
+    with pytest.raises(ValueError, match=rf"{name}: cannot be read as"):
+        read(str(tmp_path / name), on_bad_row="skip")
+
+
+def test_chat_messages_through_parquet(tmp_path):
+    rows = [{"chosen": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": text}],
+             "rejected": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "5"}]}
+            for text in ("4", "four")]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    comparisons, report = read(str(tmp_path / "a.parquet"), on_bad_row="error")
+    assert (report.joint, report.items) == (0, 3)
+    assert comparisons.all_items()[0] == Item.of("2+2?", "4")
+
+
+@pytest.mark.parametrize(
+    ("name", "write"), [("a.jsonl.gz", write_jsonl), ("a.json.gz", write_json), ("a.csv.gz", write_csv)]
+)
+def test_packed_files_are_read_as_what_is_in_them(tmp_path, name, write):
+    plain = write(tmp_path / "plain")
+    (tmp_path / name).write_bytes(gzip.compress(plain.read_bytes() + b"{" * name.startswith("a.jsonl")))
+    comparisons, report = read(str(tmp_path / name), on_bad_row="skip")
+    assert content(comparisons) == expected()
+    assert [str(bad) for bad in report.bad_rows] == [f"{tmp_path / name}, line 4: not json"] * (name == "a.jsonl.gz")

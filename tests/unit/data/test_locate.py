@@ -1,0 +1,127 @@
+"""Where rows are: saved data sets, copies of the hub, folders, globs, sets, and names that lead nowhere."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import pytest
+
+from jpo_dist.data.read import read
+from jpo_dist.records.comparisons import Item
+from jpo_dist.records.folder import write_set
+from tests.support.hub import hub
+from tests.support.preference_files import GOOD, ROWS, content, expected, write_csv, write_jsonl
+
+
+def test_what_save_to_disk_writes_is_read_split_by_split(tmp_path):
+    whole = datasets.Dataset.from_list(ROWS)
+    whole.save_to_disk(tmp_path / "one")
+    parts = datasets.DatasetDict(train=whole.shuffle(seed=1).select([0, 1]), test=whole.select([2]))
+    parts.save_to_disk(tmp_path / "several")
+    assert content(read(str(tmp_path / "one"), on_bad_row="error")[0]) == expected()
+    train = content(read(str(tmp_path / "several"), on_bad_row="error")[0])
+    assert train == expected([dict(row) for row in parts["train"]])
+    assert content(read(f"{tmp_path / 'several'}:test", on_bad_row="error")[0]) == expected(ROWS[2:])
+    assert read(f"{tmp_path / 'several'}:all", on_bad_row="error")[1].rows == 3
+    with pytest.raises(FileNotFoundError, match="no split 'dev'; there are: train, test"):
+        read(f"{tmp_path / 'several'}:dev", on_bad_row="error")
+
+
+def test_a_copy_of_a_hub_data_set_is_read_split_by_split_and_row_by_row(tmp_path):
+    (tmp_path / "copy/data").mkdir(parents=True)
+    write_jsonl(tmp_path / "copy/data/train-00000-of-00001.jsonl")
+    write_csv(tmp_path / "copy/data/other.csv")
+    (tmp_path / "copy/data/test-00000-of-00001.jsonl").write_bytes(GOOD + b"\n{\n")
+    (tmp_path / "copy/README.md").write_text("---\nlicense: mit\n---\n")
+    found, report = read(str(tmp_path / "copy"), on_bad_row="error")
+    assert content(found) == expected()
+    assert [Path(name).name for name in report.ignored] == ["README.md", "other.csv"]
+    held, report = read(f"{tmp_path / 'copy'}:test", on_bad_row="skip")
+    assert content(held) == expected(ROWS[:1])
+    assert report.skipped == {"not json": 1}, "one bad line does not hide the good one"
+
+
+def test_folders_globs_and_lists_in_order_with_a_layout_for_each_file(tmp_path):
+    write_jsonl(tmp_path / "b.jsonl")
+    (tmp_path / "a.csv").write_text("prompt,chosen,rejected\np,x,y\n")
+    (tmp_path / "README.md").write_text("words")
+    (tmp_path / "dataset_info.json").write_text("{}")
+    folder, report = read(str(tmp_path), on_bad_row="error")
+    assert content(folder) == [(Item.of("p", "x"), Item.of("p", "y"), 1.0), *expected()]
+    assert [Path(name).name for name in report.ignored] == ["README.md", "dataset_info.json"]
+    assert read(str(tmp_path / "*.[cj]s*[vl]"), on_bad_row="error")[0].fingerprint == folder.fingerprint
+    listed, _ = read([str(tmp_path / "b.jsonl"), str(tmp_path / "a.csv")], on_bad_row="error")
+    assert content(listed) == [*expected(), (Item.of("p", "x"), Item.of("p", "y"), 1.0)]
+
+
+def test_moving_the_folder_does_not_change_the_fingerprint(tmp_path):
+    sets = []
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        sets.append(read(str(write_jsonl(tmp_path / place / "a.jsonl")), on_bad_row="error")[0])
+    assert sets[0].fingerprint == sets[1].fingerprint
+
+
+def test_a_comparison_set_folder_reads_as_it_was_written_alone_and_beside_others(tmp_path):
+    first, report = read(str(write_jsonl(tmp_path / "a.jsonl")), on_bad_row="error")
+    write_set(first, tmp_path / "set", report.as_dict())
+    again, report = read(str(tmp_path / "set"), on_bad_row="error")
+    assert (again.items.equals(first.items), again.comparisons.equals(first.comparisons)) == (True, True)
+    assert (again.fingerprint, report.rows, report.joint) == (first.fingerprint, 3, 2)
+    with pytest.raises(ValueError, match="set:train: this set has no splits; name the folder alone"):
+        read(f"{tmp_path / 'set'}:train", on_bad_row="error")
+    both, report = read([str(tmp_path / "set"), str(tmp_path / "a.jsonl")], on_bad_row="error")
+    assert content(both) == expected() * 2
+    assert (report.rows, report.items, report.repeated) == (6, 5, 3)
+    assert content(read(str(tmp_path / "s*"), on_bad_row="error")[0]) == expected()
+
+
+@pytest.mark.parametrize(
+    ("where", "error", "text"),
+    [
+        ("missing.jsonl", FileNotFoundError, "no such file or folder"),
+        ("owner/missing.jsonl", FileNotFoundError, "no such file or folder"),
+        ("./owner/name", FileNotFoundError, "no such file or folder"),
+        ("*.jsonl", FileNotFoundError, "no data file matches"),
+        ("empty", FileNotFoundError, "files in this folder"),
+        ("empty/name", FileNotFoundError, "no such file or folder"),
+        ("notes.txt", ValueError, "extension '.txt'"),
+        ("package:no_such_module/a.jsonl", FileNotFoundError, "no module 'no_such_module'"),
+    ],
+)
+def test_what_cannot_be_found_is_said(tmp_path, monkeypatch, where, error, text):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("words")
+    with pytest.raises(error, match=text):
+        read(where, on_bad_row="error")
+
+
+@pytest.mark.slow
+def test_hub_ids_go_through_datasets_and_what_cannot_be_had_there_is_said(tmp_path):
+    """The real loader, over HTTP, from a hub on loopback."""
+    lines = write_jsonl(tmp_path / "rows").read_bytes()
+    code = """if True:
+        from jpo_dist.data.read import read
+        found, report = read("owner/name:test", on_bad_row="error")
+        print(len(found), report.items, found.comparisons["source"][2])
+        for where in ("owner/broken", "owner/name:dev", "owner/none"):
+            try:
+                read(where, on_bad_row="skip")
+            except FileNotFoundError as error:
+                print(error)
+    """
+    sets = {"owner/name": {"test.jsonl": lines, "train.jsonl": lines}, "owner/broken": {"train.jsonl": lines + b"{\n"}}
+    with hub(sets) as address:
+        settings = {"HF_HOME": str(tmp_path / "cache"), "HF_ENDPOINT": address, "NO_PROXY": "127.0.0.1"}
+        env = os.environ | settings | {"PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
+        env.pop("HF_HUB_OFFLINE", None)
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
+    told = done.stdout.splitlines()
+    assert told[0] == "3 5 owner/name:test:3", done.stderr
+    wrong = [line for line in told if ": neither here" in line]
+    assert [line.split(": ")[0] for line in wrong] == ["owner/broken", "owner/name:dev", "owner/none"], done.stderr
+    assert "hf download owner/broken --repo-type dataset --local-dir" in done.stdout, "a copy is read row by row"
