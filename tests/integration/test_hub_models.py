@@ -14,7 +14,7 @@ CODE = """if True:
     import sys
     from jpo_dist.config.sections import ModelConfig
     from jpo_dist.model.load import load_model
-    from jpo_dist.objective.reference import cache_path
+    from jpo_dist.objective.reference_cache import cache_path
     from tests.support.runs import config_for
     for path, revision in (("owner/tiny", None), ("owner/tiny", "v1"), (sys.argv[1], None), (sys.argv[2], None)):
         config = config_for("unused", "unused", "unused", model={"path": path, "revision": revision})
