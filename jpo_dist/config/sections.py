@@ -150,7 +150,7 @@ class OptimConfig(Section):
     weight_decay: NonNegative = 0.0
     """Share of a weight that a step of learning rate 1 would take off it (decoupled, as AdamW has it)."""
     grad_clip: NonNegative | None = 1.0
-    """Largest global gradient norm. 0 or None: gradients are not clipped."""
+    """Largest global gradient norm. None or 0: gradients are not clipped."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     """Decay of AdamW's two moments, by step."""
     eps: Positive = 1e-8

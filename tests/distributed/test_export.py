@@ -14,6 +14,7 @@ from tests.support.runs import config_for
 from tests.support.tiny import byte_tokenizer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("zero_stage", "num_ranks"), [(0, 1), (3, 2)])
 def test_an_export_has_the_weights_that_are_buffers(zero_stage: int, num_ranks: int, tmp_path: Path) -> None:
     """The layer scale of Gemma 4, the router bias of DeepSeek-V3: without it transformers fills in ones or zeros."""

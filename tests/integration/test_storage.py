@@ -159,6 +159,7 @@ def test_never_refuses_a_store_with_commits(tmp_path: Path) -> None:
         run(config(tmp_path / "other", url, resume="never"), 10)
 
 
+@pytest.mark.slow
 def test_two_hosts_without_a_common_disk_are_told_so_before_anything_is_fetched(tmp_path: Path) -> None:
     """The store is no shared disk: run.dir has to be one, as a commit is put together in it."""
     with pytest.raises(AssertionError, match=r"run\.dir \(.*/1\) on host .* must be one folder for all hosts"):
@@ -184,6 +185,7 @@ def test_other_file_systems_by_their_url(tmp_path: Path, scheme: str) -> None:
     assert run(config(tmp_path / "new", url, resume="must")) == 30
 
 
+@pytest.mark.slow
 def test_an_address_where_nothing_answers_is_said_at_the_start(bucket: Bucket, tmp_path: Path) -> None:
     url = bucket.url("x").replace(f"{bucket.port}", "9")
     with pytest.raises(StoreError, match=r"checkpoint\.storage \(s3://.*cannot be used.*checkpoint\.storage=null"):

@@ -38,12 +38,14 @@ def run(script: str, env: dict[str, str]) -> str:
     return subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("env", "most"), [(CLEAN | ALLOCATOR, 60e6), (CLEAN, 250e6)], ids=["set", "not set"])
 def test_freed_tensors_are_used_again(env: dict[str, str], most: float) -> None:
     """Large ones kept without the setting, as far as glibc before 2.38 goes: 520 MB."""
     assert int(run(GROWTH, env)) < most
 
 
+@pytest.mark.slow
 def test_a_command_that_computes_begins_again_once_as_the_same_process() -> None:
     script = """
 import os, sys
