@@ -39,7 +39,7 @@ class RewardModelConfig(Section):
     path: str = ""
     """A Hugging Face folder or hub id."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """As in model.dtype."""
+    """Dtype of the reward model, one of those of model.dtype."""
     template: str = "chat"
     """`chat`: the tokenizer's chat template over instruction and response. Otherwise text with {instruction} and
     {response}."""

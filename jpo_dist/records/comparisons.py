@@ -87,7 +87,7 @@ class Comparison:
     tie: bool = False
     """Neither is better; `winner` is then just the first of the two."""
     confidence: float | None = None
-    """Of whoever judged, above 0 and at most 1, where the source tells."""
+    """How sure whoever judged was, above 0 and at most 1, where the source tells."""
     origin: Origin = "stated"
     pairing: str | None = None
     """The pairing policy that brought the two items together, where none of the sources did."""
