@@ -6,8 +6,10 @@ BIN := .venv/bin
 HOSTS ?= 2
 # One ninja for every process (see jpo_dist/model/engine.py), one thread a rank: tests run two ranks on two cores.
 PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest
-# Two workers, a file on one of them, in the order of tests/conftest.py; their files are in the folders of each.
-TWO := -n 2 --dist loadfile --no-loadscope-reorder
+# Two workers, a file on one of them, in the order of tests/conftest.py, with folders of their own. WORKERS=0: one
+# process, slower, for a busy machine.
+WORKERS ?= 2
+TWO := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup demo cluster ui test nightly faults quick bench bench-gpu lint types format lock licences image-check clean
 

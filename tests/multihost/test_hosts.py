@@ -90,8 +90,8 @@ def test_a_host_is_added_killed_and_started_again(two_hosts: list[VirtualHost]) 
 
         survivors = {pid for host in two_hosts for pid in host.pids()}
         sleeper = added.popen(["sleep", "600"])
+        wait_until(lambda: sleeper.pid in added.pids())  # it is a process before it is one of the host's
         killed = added.pids()
-        assert sleeper.pid in killed
         added.kill()
         assert added.pids() == []
         assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in killed)
