@@ -135,11 +135,7 @@ def _complete_bytes(path: Path) -> int:
 
 def sync_folder(folder: Path) -> None:
     """Return when the names in `folder` (after a create or a rename) are on the disk."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    sync_file(folder)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item, Message, digest
-from jpo_dist.records.repeats import restated
 from tests.support.drawn import content, edges
 
 PEAR, BRICK = Item.of("Name a fruit.", "A pear."), Item.of("Name a fruit.", "A brick.")
@@ -82,11 +81,3 @@ def test_fingerprint_changes_with_items_weight_direction_order_and_source():
     ]
     assert len({ComparisonSet.build(variant).fingerprint for variant in variants}) == len(variants)
     assert ComparisonSet.build(base).fingerprint == ComparisonSet.build(list(base)).fingerprint
-
-
-def test_restated_comparisons_are_counted_and_ties_restate_nothing():
-    a, b, c = (Item.of("q", text) for text in "abc")
-    said = [(a, b, False), (a, b, False), (b, a, False), (b, c, False), (c, b, True), (b, c, True)]
-    built = ComparisonSet.build(Comparison(winner, loser, tie=tie) for winner, loser, tie in said)
-    assert restated(built) == (1, 3)
-    assert restated(ComparisonSet.build([])) == (0, 0)
