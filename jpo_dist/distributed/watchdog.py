@@ -35,15 +35,15 @@ class Watch:
     def __init__(self, run_dir: Path, hosts: list[str], stuck_s: float, system_metrics: bool) -> None:
         self.run_dir, self.hosts, self.stuck_s = run_dir, hosts, stuck_s
         self.finding = ""
-        """Says whom a collective waits for, while it does; else empty."""
-        self._told = self._waited = False  # by this rank, and in a collective as far as could be seen
+        """Says whom a collective waits for, until the next one begins or the step ends; else empty."""
+        self._told = False  # by this rank
         self._rank, self._training = ranks.rank(), threading.get_ident()
         self._store = _default_store().clone()
         self._store.set_timeout(timedelta(seconds=STORE_S))
         reads_host = system_metrics and hosts.index(hosts[self._rank]) == self._rank  # the first rank of each host
         self._host_metrics = HostMetrics(run_dir) if reads_host else None
         self._in_step, self._step, self._tokens, self._work_s, self._step_s = False, 0, 0, 0.0, 0.0
-        self._calls, self._since = -1, time.monotonic()
+        self._steps_done, self._progress, self._since = 0, (-1, 0), time.monotonic()
         self._first_look: list[Pulse] = []
         self._speeds = RankSpeeds(hosts)
         self._numbers: dict[str, float] = {}
@@ -64,6 +64,7 @@ class Watch:
         finally:
             self._in_step = False
         self._tokens += tokens
+        self._steps_done += 1
 
     def numbers(self) -> dict[str, float]:
         """`perf/...` by rank and host and `system/...`, if there are new ones; rank 0 has them."""
@@ -98,8 +99,10 @@ class Watch:
     def _tell(self, where: str, waits: bool) -> None:
         self._beat += 1
         calls = collectives_begun()
-        if calls != self._calls or (self.finding and self._waited and not waits):
-            self._calls, self._since = calls, time.monotonic()
+        # That a collective is over is no progress: it may have failed, and its error has to find the finding.
+        progress = (calls, self._steps_done)
+        if progress != self._progress:
+            self._progress, self._since = progress, time.monotonic()
             if self.finding:
                 self._found("")
         host_metrics = self._host_metrics.read() if self._host_metrics else {}
@@ -113,7 +116,7 @@ class Watch:
         except RuntimeError as error:  # rank 0's host keeps the store
             if unchanged_s > self.stuck_s and not self.finding:
                 gone = f"rank 0 ({self.hosts[0]}) {SILENT} ({error})"
-                self._found(gone, tell=self._rank == 1, waits=waits)
+                self._found(gone, tell=self._rank == 1)
 
     def _others(self) -> list[Pulse]:
         """The newest pulse of every rank; beat 0 of those that have never told anything."""
@@ -150,16 +153,16 @@ class Watch:
             if not who and waits:
                 who = "all ranks have arrived: the network between them is stuck or slow"
             if who and self._rank in farthest:
-                self._found(who, tell=farthest[0] == self._rank, waits=waits)
+                self._found(who, tell=farthest[0] == self._rank)
 
-    def _found(self, who: str, *, tell: bool = False, waits: bool = False) -> None:
+    def _found(self, who: str, *, tell: bool = False) -> None:
         seconds = time.monotonic() - self._since
         text = f"step {self._step}: a collective has been waiting for {seconds:.0f} s; {who}" if who else ""
         if tell:
             notify(self.run_dir, text)
         elif not who and self._told:
             notify(self.run_dir, f"step {self._step}: all ranks have arrived, it goes on")
-        self.finding, self._told, self._waited = text, tell, waits
+        self.finding, self._told = text, tell
 
 
 @contextmanager

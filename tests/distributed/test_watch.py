@@ -36,12 +36,13 @@ def late_until_told(folder: Path) -> None:
 
 def one_comes_late(folder: Path) -> None:
     quick()
-    with watchdog.watching(folder, HOSTS, 6.0, False) as watcher, watcher.step(6, 10):
-        dist.all_reduce(torch.ones(1))
-        if ranks.rank() == 1:
-            late_until_told(folder)
-        dist.all_reduce(torch.ones(1))
-        while ranks.rank() == 0 and watcher.finding:
+    with watchdog.watching(folder, HOSTS, 6.0, False) as watcher:
+        with watcher.step(6, 10):
+            dist.all_reduce(torch.ones(1))
+            if ranks.rank() == 1:
+                late_until_told(folder)
+            dist.all_reduce(torch.ones(1))
+        while watcher.finding:
             time.sleep(0.05)
 
 
