@@ -28,7 +28,7 @@ class JudgeRunConfig(JudgeConfig):
 
 def kind_of(path: Path) -> type[BaseModel]:
     """The class of the config in a file. `sources` makes it one of `jpo data build`, `candidates` with `output` one of
-    `jpo judge`, anything else one of `jpo train`.
+    `jpo judge`, `stages` one of `jpo run`, anything else one of `jpo train`.
 
     What cannot be read at all is left for the loader to explain.
     """
@@ -37,6 +37,10 @@ def kind_of(path: Path) -> type[BaseModel]:
     except (OSError, ValueError, yaml.YAMLError):
         return RunConfig
     keys = set(found) if isinstance(found, dict) else set()
+    if "stages" in keys:
+        from launcher.pipeline.config import PipelineConfig  # it knows the classes here
+
+        return PipelineConfig
     if "sources" in keys:
         return BuildConfig
     return JudgeRunConfig if {"candidates", "output"} <= keys and "data" not in keys else RunConfig
