@@ -17,8 +17,8 @@ def command(
     """All stages of one YAML, from SFT to win-rate, each beginning from the one before; what is done is skipped."""
     with explained():
         from jpo_dist.config.load import load_as
+        from launcher.config.pipeline import PipelineConfig
         from launcher.config.run_paths import refuse_lost
-        from launcher.pipeline.config import PipelineConfig
         from launcher.pipeline.run import StageFailed, is_done, plan, run
 
         settings = load_as(PipelineConfig, config, overrides)

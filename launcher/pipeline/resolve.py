@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import parse_as
 from jpo_dist.records.comparisons import digest
-from launcher.pipeline.config import POLICY, Entry, PipelineConfig, entry_of
+from launcher.config.pipeline import COMMANDS, POLICY, Entry, Kind, PipelineConfig, entry_of
 from launcher.pipeline.contents import Contents, inputs, without_split
-from launcher.pipeline.kinds import COMMANDS, Kind
 
 NO_RESULT = ("tracking", "cluster", "budget", "checkpoint", "run", "name", "output")
 """Sections and settings that decide where and how a stage runs, not what it makes."""

@@ -22,8 +22,8 @@ from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.files import read_json, write_json
 from jpo_dist.run_dir import RUN
 from jpo_dist.tracking.writer import TAGS, Status, replay, start_run
+from launcher.config.pipeline import PipelineConfig
 from launcher.console import say
-from launcher.pipeline.config import PipelineConfig
 from launcher.pipeline.contents import Contents
 from launcher.pipeline.resolve import Stage, by_name, resolve_stages
 

@@ -1,14 +1,38 @@
-"""The YAML of `jpo run`: stages in their order, what they share, and how often the middle of them is gone through."""
+"""The YAML of `jpo run`: which commands can be stages, their order, what they share, and how often the middle is gone
+through."""
 
 from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from jpo_dist.config.base import Count, Section
+from jpo_dist.data.config import BuildConfig
+from jpo_dist.run_dir import EXPORT
+from launcher.config.kinds import JudgeRunConfig, RunConfig
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 POLICY = "policy"
 """The name by which any stage means the newest model that a stage before it has trained."""
+
+
+class Kind(NamedTuple):
+    """What `jpo run` knows of a command."""
+
+    config: type[BaseModel]
+    command: tuple[str, ...]
+    folder: str
+    """The setting that names the folder it writes to; the pipeline sets it."""
+    made: str = ""
+    """What later stages mean by its name, within that folder; empty: the folder itself."""
+    trains: bool = False
+
+
+COMMANDS: dict[str, Kind] = {
+    "judge": Kind(JudgeRunConfig, ("judge",), "output"),
+    "build": Kind(BuildConfig, ("data", "build"), "output"),
+    "train": Kind(RunConfig, ("train",), "run.dir", EXPORT, trains=True),
+    "evaluate": Kind(RunConfig, ("evaluate",), "run.dir"),
+}
 
 
 class PipelineConfig(Section):
@@ -49,8 +73,6 @@ class Entry(NamedTuple):
 
 def entry_of(stage: dict[str, Any], at: int) -> Entry:
     """The entry `stages.<at>`. Raises ValueError: key, value, rule, fix."""
-    from launcher.pipeline.kinds import COMMANDS
-
     rest = {key: value for key, value in stage.items() if key != "name"}
     if len(rest) != 1:
         raise ValueError(
