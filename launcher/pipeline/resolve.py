@@ -93,7 +93,7 @@ def _stage(
 ) -> Stage:
     kind = COMMANDS[entry.command]
     pipeline = Path(config.dir).expanduser().absolute()
-    settings = merged(_shared(config, kind), entry.settings)
+    settings = merged(_shared(config, kind, entry.settings), entry.settings)
     if entry.command == "generate" and round_ > 1:
         settings["seed"] = int(settings.get("seed", 0)) + round_ - 1
     used: dict[str, Stage] = {}
@@ -159,10 +159,16 @@ def merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return both
 
 
-def _shared(config: PipelineConfig, kind: Kind) -> dict[str, Any]:
-    """What of `shared` a command has. Everything is tracked in the pipeline's folder where nothing else is said."""
+def _shared(config: PipelineConfig, kind: Kind, own: dict[str, Any]) -> dict[str, Any]:
+    """What of `shared` a command has. Everything is tracked in the pipeline's folder where nothing else is said.
+
+    Where a stage names a model of its own, revision and GGUF file of the shared one are left behind: they are its.
+    """
     here = {"tracking": {"uri": f"sqlite:///{Path(config.dir).expanduser().absolute() / 'mlflow.db'}"}}
     both = merged(here, config.shared)
+    model, own_model = both.get("model"), own.get("model")
+    if isinstance(model, dict) and isinstance(own_model, dict) and "path" in own_model:
+        both["model"] = {name: value for name, value in model.items() if name not in ("gguf_file", "revision")}
     return {name: value for name, value in both.items() if name in kind.config.model_fields}
 
 

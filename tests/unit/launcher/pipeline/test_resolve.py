@@ -90,6 +90,19 @@ def test_what_is_shared_reaches_the_stages_that_have_it(tmp_path: Path, data: Pa
     assert train.settings["tracking"]["uri"] == f"sqlite:///{tmp_path / 'run' / 'mlflow.db'}"
 
 
+def test_a_stage_with_a_model_of_its_own_takes_no_file_or_revision_of_the_shared_one(
+    tmp_path: Path, data: Path
+) -> None:
+    shared = {"model": {"path": "base", "gguf_file": "base.gguf", "gradient_checkpointing": True}}
+    stages = chain(data)
+    del stages[2]["train"]["model"]
+    *_, train, evaluate = stages_of(tmp_path, stages, shared=shared)
+    assert train.settings["model"]["gguf_file"] == "base.gguf"
+    assert evaluate.settings["model"]["path"] == str(train.made)
+    assert evaluate.settings["model"]["gguf_file"] is None
+    assert evaluate.settings["model"]["gradient_checkpointing"] is True
+
+
 @pytest.mark.parametrize(
     ("stages", "more", "said"),
     [
