@@ -15,7 +15,7 @@ from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import load_as
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.model.load import load_model
-from launcher.config.kinds import kind_of
+from launcher.config.detect import kind_of
 from launcher.config.load import load, parse
 from launcher.config.run_paths import absolute, ray_job
 from launcher.console import explained
