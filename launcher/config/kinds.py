@@ -9,6 +9,7 @@ from cluster.config import ClusterConfig
 from jpo_dist.config.run import JpoConfig
 from jpo_dist.data.config import BuildConfig
 from jpo_dist.evaluate.config import EvaluateConfig
+from jpo_dist.generate.config import GenerateConfig
 from jpo_dist.judge.config import JudgeConfig
 
 
@@ -26,9 +27,16 @@ class JudgeRunConfig(JudgeConfig):
     """workers: Ray tasks, each with its share of the questions and of endpoint.concurrency. 0: this process."""
 
 
+class GenerateRunConfig(GenerateConfig):
+    """Everything one `jpo generate` needs."""
+
+    cluster: ClusterConfig = ClusterConfig(workers=0)
+    """workers: Ray tasks, each with the model and its share of the instructions. 0: this process."""
+
+
 def kind_of(path: Path) -> type[BaseModel]:
     """The class of the config in a file. `sources` makes it one of `jpo data build`, `candidates` with `output` one of
-    `jpo judge`, anything else one of `jpo train`.
+    `jpo judge`, `instructions` with `output` one of `jpo generate`, anything else one of `jpo train`.
 
     What cannot be read at all is left for the loader to explain.
     """
@@ -39,4 +47,6 @@ def kind_of(path: Path) -> type[BaseModel]:
     keys = set(found) if isinstance(found, dict) else set()
     if "sources" in keys:
         return BuildConfig
+    if {"instructions", "output"} <= keys and "data" not in keys:
+        return GenerateRunConfig
     return JudgeRunConfig if {"candidates", "output"} <= keys and "data" not in keys else RunConfig
