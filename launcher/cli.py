@@ -8,7 +8,7 @@ import typer
 
 from launcher import allocator
 from launcher.bench import command as bench
-from launcher.commands import check, data, doctor, evaluate, export, judge, plan, run, submit, train
+from launcher.commands import check, data, doctor, evaluate, export, generate, judge, plan, run, submit, train
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown"
@@ -18,6 +18,7 @@ app.command("evaluate")(evaluate.command)
 app.command("export")(export.command)
 app.command("check")(check.command)
 app.command("plan")(plan.command)
+app.command("generate")(generate.command)
 app.command("judge")(judge.command)
 app.command("run")(run.command)
 app.command("submit")(submit.command)

@@ -3,6 +3,7 @@
 from cluster.config import ClusterConfig
 from jpo_dist.config.run import JpoConfig
 from jpo_dist.evaluate.config import EvaluateConfig
+from jpo_dist.generate.config import GenerateConfig
 from jpo_dist.judge.config import JudgeConfig
 
 
@@ -18,3 +19,10 @@ class JudgeRunConfig(JudgeConfig):
 
     cluster: ClusterConfig = ClusterConfig(workers=0)
     """workers: Ray tasks, each with its share of the questions and of endpoint.concurrency. 0: this process."""
+
+
+class GenerateRunConfig(GenerateConfig):
+    """Everything one `jpo generate` needs."""
+
+    cluster: ClusterConfig = ClusterConfig(workers=0)
+    """workers: Ray tasks, each with the model and its share of the instructions. 0: this process."""
