@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from cluster.config import ClusterConfig
 from jpo_dist.config.run import JpoConfig
+from jpo_dist.config.sft import SftConfig
 from jpo_dist.data.config import BuildConfig
 from jpo_dist.evaluate.config import EvaluateConfig
 from jpo_dist.judge.config import JudgeConfig
@@ -19,6 +20,16 @@ class RunConfig(JpoConfig):
     evaluate: EvaluateConfig = EvaluateConfig()
 
 
+class SftRunConfig(SftConfig):
+    """Everything one `jpo sft` needs."""
+
+    cluster: ClusterConfig = ClusterConfig()
+
+
+AnyRunConfig = RunConfig | SftRunConfig
+"""The config of a run on ranks, whatever it learns."""
+
+
 class JudgeRunConfig(JudgeConfig):
     """Everything one `jpo judge` needs."""
 
@@ -27,8 +38,8 @@ class JudgeRunConfig(JudgeConfig):
 
 
 def kind_of(path: Path) -> type[BaseModel]:
-    """The class of the config in a file. `sources` makes it one of `jpo data build`, `candidates` with `output` one of
-    `jpo judge`, anything else one of `jpo train`.
+    """The class of the config in a file. `sources` makes it one of `jpo data build`, `sft` one of `jpo sft`,
+    `candidates` with `output` one of `jpo judge`, anything else one of `jpo train`.
 
     What cannot be read at all is left for the loader to explain.
     """
@@ -39,4 +50,6 @@ def kind_of(path: Path) -> type[BaseModel]:
     keys = set(found) if isinstance(found, dict) else set()
     if "sources" in keys:
         return BuildConfig
+    if "sft" in keys:
+        return SftRunConfig
     return JudgeRunConfig if {"candidates", "output"} <= keys and "data" not in keys else RunConfig
