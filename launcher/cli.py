@@ -13,6 +13,7 @@ from launcher.commands import check, data, doctor, evaluate, export, generate, j
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown"
 )
+app.command("sft")(train.sft)
 app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
 app.command("export")(export.command)

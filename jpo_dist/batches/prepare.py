@@ -10,9 +10,10 @@ from filelock import FileLock
 from jpo_dist.batches.shared_prefix import shared_instructions, shared_prefixes
 from jpo_dist.batches.template import chat_template
 from jpo_dist.batches.tokenize import TokenizedItems, tokenize
-from jpo_dist.config.sections import DataConfig, TrainConfig
+from jpo_dist.config.sections import TokensConfig, TrainConfig
 from jpo_dist.paths import cache_folder
 from jpo_dist.records.comparisons import ComparisonSet, digest
+from jpo_dist.records.examples import Examples
 
 KEPT_FROM = 20_000
 """Sets of at least so many items keep their tokens on disk: encoding them takes longer than reading them."""
@@ -46,10 +47,13 @@ class Prepared(NamedTuple):
         return None if self.instructions_N2 is None else self.instructions_N2[items_n, 0]
 
 
-def prepare(tokenizer: Any, everything: ComparisonSet, data: DataConfig, train: TrainConfig) -> Prepared:
+def prepare(
+    tokenizer: Any, everything: ComparisonSet, data: TokensConfig, train: TrainConfig, instruction_weight: float = 1.0
+) -> Prepared:
     """Tokenize a set and leave out what cannot be trained on: ties, which no loss uses, and over-long items.
 
-    Comparisons with an over-long item are counted, or, with data.over_long=error, raise OverLongError.
+    Comparisons with an over-long item are counted, or, with data.over_long=error, raise OverLongError. With an
+    `instruction_weight` of 0 the instructions of examples are computed and not scored.
     """
     ties = int(everything.is_tie_C.sum())
     comparisons = everything.subset(~everything.is_tie_C) if ties else everything
@@ -67,13 +71,15 @@ def prepare(tokenizer: Any, everything: ComparisonSet, data: DataConfig, train: 
         used = np.unique(np.concatenate([comparisons.winners_C[~bad_C], comparisons.losers_C[~bad_C]]))
         comparisons, tokens = comparisons.subset(~bad_C), tokens.take(used)
     winners_C, losers_C = comparisons.winners_C, comparisons.losers_C
+    # What an example shares with itself is its whole instruction.
+    scored = instruction_weight > 0 if isinstance(comparisons, Examples) else train.score_shared_prefix
     nothing = np.zeros(len(comparisons), dtype=np.int64)
-    shared_C = nothing if train.score_shared_prefix else shared_prefixes(tokens, winners_C, losers_C)
+    shared_C = nothing if scored else shared_prefixes(tokens, winners_C, losers_C)
     instructions_N2 = shared_instructions(tokens) if train.share_instructions else None
     return Prepared(comparisons, tokens, shared_C, {"tie": ties, "over-long": int(bad_C.sum())}, instructions_N2)
 
 
-def tokens_of(tokenizer: Any, comparisons: ComparisonSet, data: DataConfig) -> TokenizedItems:
+def tokens_of(tokenizer: Any, comparisons: ComparisonSet, data: TokensConfig) -> TokenizedItems:
     """Tokens of all items. A large set is encoded once on each host, then memory-mapped by all its ranks."""
     if comparisons.num_items < KEPT_FROM or not tokenizer.is_fast:
         return tokenize(tokenizer, comparisons.all_items(), data)

@@ -46,6 +46,15 @@ class JpoConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _mismatched_pairs_cannot_be_cached(self) -> Self:
+        if self.objective.loss == "kto" and self.reference.mode == "cached":
+            raise ValueError(
+                "reference.mode (cached) cannot serve objective.loss=kto: its reference scores pairs of instruction "
+                "and response that each step makes anew; use live, or adapter_off with model.lora.rank"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _pinned_code_of_the_reference(self) -> Self:
         of_its_own = self.reference.path not in (None, self.model.path)
         if self.reference.revision is not None and not of_its_own:

@@ -90,23 +90,30 @@ class DataConfig(TokensConfig):
     """Share of the instructions held out of `train` when `validation` is None. 0: no validation."""
     on_bad_row: Literal["error", "skip"] = "error"
     """A row that cannot be read: stop with file, line, field and reason, or count it and go on."""
+    desirable_from: float | None = None
+    """With objective.loss=kto, for ratings: the least score of a desirable response; below it they are undesirable."""
 
 
 class ObjectiveConfig(Section):
     """The loss. Defaults are the paper's."""
 
-    EXPERT = ("label_smoothing", "sft_weight")
+    EXPERT = ("label_smoothing", "sft_weight", "desirable_weight", "undesirable_weight")
 
     beta: Positive = 0.1
     """Strength of the pull to the reference: the loss sees beta * margin."""
     instruction_weight: NonNegative = 1.0
     """Lambda: 1 scores instruction tokens too (JPO); 0 scores responses only (DPO on equal instructions)."""
-    loss: Literal["sigmoid", "ipo", "hinge"] = "sigmoid"
-    """sigmoid: the paper's. ipo: Azar et al., arXiv 2310.12036. hinge: SLiC, arXiv 2305.10425."""
+    loss: Literal["sigmoid", "ipo", "hinge", "kto"] = "sigmoid"
+    """sigmoid: the paper's. ipo: Azar et al., arXiv 2310.12036. hinge: SLiC, arXiv 2305.10425. kto: single items, each
+    desirable or not (arXiv 2402.01306); there with instruction_weight=0."""
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """Probability that a comparison's label is flipped (conservative DPO); sigmoid only."""
     sft_weight: NonNegative = 0.0
     """Weight of the mean negative log-likelihood of the winner's response tokens."""
+    desirable_weight: Positive = 1.0
+    """KTO's weight of desirable items; with `undesirable_weight` it makes up for unequal numbers."""
+    undesirable_weight: Positive = 1.0
+    """KTO's weight of undesirable items."""
 
     @model_validator(mode="after")
     def _smoothing_is_for_sigmoid(self) -> Self:
@@ -114,6 +121,8 @@ class ObjectiveConfig(Section):
             raise ValueError(
                 f"label_smoothing ({self.label_smoothing}) works with loss=sigmoid, not {self.loss}; use 0"
             )
+        if self.sft_weight and self.loss == "kto":
+            raise ValueError(f"sft_weight ({self.sft_weight}) is for losses of comparisons, not loss=kto; use 0")
         return self
 
 
@@ -164,6 +173,8 @@ class TrainConfig(Section):
 
     comparisons_per_step: Count = 32
     """Comparisons of one optimizer step over all ranks: the global batch, whatever the number of ranks."""
+    items_per_step: Count = 32
+    """The same for what is learned from one by one (objective.loss=kto, `jpo sft`): items of one optimizer step."""
     max_steps: Count | None = None
     """Stop after this many optimizer steps; None: after `epochs`."""
     epochs: Count = 1

@@ -22,6 +22,8 @@ LayoutName = Literal[
     "rating",
     "responses",
     "unscored",
+    "answers",
+    "conversation",
 ]
 
 

@@ -1,7 +1,8 @@
 """Public data layouts: each is the columns it needs and one function from a row to what the row says.
 
 A layout is found by column names alone, or named. Three kinds of row: **pairs** give one comparison, **responses** give
-items, mostly with scores (ratings, thumbs, rankings), **candidates** give two items that nobody has compared yet.
+items, mostly with scores (ratings, thumbs, rankings), or without (conversations, answers of a model), **candidates**
+give two items that nobody has compared yet.
 """
 
 import math
@@ -15,11 +16,14 @@ from jpo_dist.data.transcripts import two_texts
 from jpo_dist.records.comparisons import Comparison, Item, Message, Rating
 
 Kind = Literal["pairs", "responses", "candidates"]
+Turns = Literal["last", "all"]
 FIRST, SECOND, TIE = 0, 1, 2
 SCORE_FIELDS = ("fine-grained_score", "overall_score", "score")
 """Where the score of one of several completions is looked for, in this order."""
 RATING_COLUMNS = frozenset({"score", "helpfulness", "label"})
 """Each rates the only response of its row."""
+CONVERSATIONS = ("messages", "conversations")
+"""Columns of whole conversations. Other layouts have them too, as copies of what they say elsewhere."""
 
 
 class Names(NamedTuple):
@@ -29,14 +33,18 @@ class Names(NamedTuple):
     scale: str
     score: tuple[str, ...] = ()
     """Keys of a completion whose mean is its score; none: the first there is of SCORE_FIELDS."""
+    turns: Turns = "last"
+    """Which of the assistant's turns in a conversation are responses."""
 
 
 class Reading(NamedTuple):
-    """What one row says. In layouts of responses, `ratings` + `bad` are all its responses."""
+    """What one row says. In layouts of responses, `ratings` + `bad` + `left_out` are all its responses."""
 
     comparison: Comparison | None = None
     ratings: tuple[Rating, ...] = ()
     bad: tuple[BadField, ...] = ()
+    left_out: tuple[BadField, ...] = ()
+    """What is read and cannot be used, though nothing is wrong with the row: counted and named, never an error."""
 
 
 class Layout(NamedTuple):
@@ -182,6 +190,29 @@ def _completion(turns: tuple[Message, ...], value: Any, names: Names, at: str) -
     return item, mean_score(value, names.score or (own,), f"{at}.")
 
 
+def _answer(row: Row, names: Names) -> Reading:
+    """What `jpo generate` writes. One that was cut off would teach never to end, and an empty one is no item."""
+    if row["finished"] is not True:
+        return Reading(left_out=(BadField("finished", "cut off before its end"),))
+    if isinstance(row["answer"], str) and not row["answer"].strip():
+        return Reading(left_out=(BadField("answer", "empty answer"),))
+    return _unscored(row, names, "instruction", "answer")
+
+
+def _conversation(row: Row, names: Names, field: str) -> Reading:
+    """A whole conversation: the response is its last turn, or each of the assistant's, after all that stands before.
+
+    A conversation that an assistant opens has no instruction for its first turn, which is then no response.
+    """
+    turns = row_values.turns(row[field], field)
+    ends = [n for n, turn in enumerate(turns) if n and turn.role == "assistant"]
+    if names.turns == "all" and ends:
+        items = [Item(turns[:n], turns[n].content) for n in ends]
+    else:
+        items = [row_values.conversation(turns, field)]
+    return Reading(ratings=tuple(Rating(item, math.nan, "", names.source) for item in items))
+
+
 def _layouts() -> tuple[Layout, ...]:
     """All layouts. Where two fit a row, the one with more columns comes first: `prompt` must not be overlooked."""
     pairs = ("chosen", "rejected")
@@ -214,7 +245,11 @@ def _layouts() -> tuple[Layout, ...]:
         Layout("candidates-joint", "candidates", judged, partial(_candidate, instructions=of_two)),
         Layout("candidates", "candidates", ("instruction", *one), partial(_candidate, instructions=of_one)),
     ]
-    return (*found, *candidates)
+    alone = [Layout("answers", "responses", ("instruction", "answer", "finished"), _answer)]
+    alone += [
+        Layout("conversation", "responses", (field,), partial(_conversation, field=field)) for field in CONVERSATIONS
+    ]
+    return (*found, *candidates, *alone)
 
 
 LAYOUTS = _layouts()

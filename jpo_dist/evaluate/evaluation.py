@@ -35,6 +35,7 @@ def evaluate_policy(
     """
     tasks = read_tasks(instructions) if instructions is not None else []
     connect(timeout_s)
+    config = of_comparisons(config)
     _, held_out, notes = load_data(config, load_tokenizer(config.model))
     if held_out is None:
         said = "; ".join(note for note in notes if note.startswith("held out: "))
@@ -59,6 +60,13 @@ def evaluate_policy(
             write_json(target, result)
     ranks.barrier()
     return result
+
+
+def of_comparisons(config: JpoConfig) -> JpoConfig:
+    """`config` with a loss of comparisons: a policy that learned from single items is held to DPO's or JPO's."""
+    if config.objective.loss != "kto":
+        return config
+    return config.model_copy(update={"objective": config.objective.model_copy(update={"loss": "sigmoid"})})
 
 
 def with_intervals(rows_CK: np.ndarray, held_out: Prepared) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Scores become margins, losses and gradients: the method itself.
 
-Stations: reference (live, adapter_off, or cached by reference_cache) -> scores (gathered over ranks) -> losses -> step
--> metrics; held_out scores comparisons without a step, log_probs items without a comparison.
+Stations: reference (live, adapter_off, or cached by reference_cache) -> scores (gathered over ranks) -> losses and
+item_losses -> criterion (which of them, chosen once) -> step -> metrics, item_metrics; held_out scores
+comparisons without a step, log_probs items without a comparison.
 May import config, distributed, records, data.config, batches and model. losses imports torch and nothing of the models.
 """

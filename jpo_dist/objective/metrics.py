@@ -96,15 +96,15 @@ def means(rows_CK: np.ndarray, prefix: str = "") -> dict[str, float]:
     return {prefix + name: float(value) for name, value in zip(_COLUMNS, rows_CK.mean(0), strict=True)}
 
 
-def throughput(step: Step, lengths_N: np.ndarray, seconds: float) -> dict[str, float]:
+def throughput(step: Step, lengths_N: np.ndarray, seconds: float, counted: str = "comparisons") -> dict[str, float]:
     """`perf/...` of one step that took so many seconds. padding_share: share of the computed tokens that belong to no
-    item."""
+    item. `counted`: what the step is made of."""
     tokens = int(lengths_N[np.concatenate([micro.items_N for micro in step.micro_steps])].sum())
     fillers = sum(2 for micro in step.micro_steps for mine in micro.items_by_rank if not len(mine))
     return {
         "perf/step_seconds": seconds,
         "perf/tokens_per_second": tokens / seconds,
-        "perf/comparisons_per_second": len(step.comparisons_C) / seconds,
+        f"perf/{counted}_per_second": len(step.comparisons_C) / seconds,
         "perf/padding_share": fillers / (tokens + fillers),
         "perf/micro_steps": float(len(step.micro_steps)),
     }

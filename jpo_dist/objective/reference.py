@@ -40,6 +40,13 @@ def own_reference(config: JpoConfig, *datasets: Prepared) -> Reference:
     return live(model, engine, settings.tokens_per_pass)
 
 
+def absent(dataset: Prepared, micro_steps: Sequence[MicroStep]) -> list[torch.Tensor]:
+    """No reference: zeros, so that rewards are log-probs of the policy."""
+    rank = ranks.rank()
+    counts = [len(micro.items_by_rank[rank]) for micro in micro_steps]
+    return [torch.zeros(count, 2, dtype=torch.float64, device=device()) for count in counts]
+
+
 def live(model: ModelConfig, engine: EngineConfig, tokens_per_pass: int) -> Reference:
     """A reference that scores with a second model beside the policy. `tokens_per_pass`: as in ReferenceConfig."""
     module = load_frozen(model, engine)

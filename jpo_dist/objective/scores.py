@@ -4,14 +4,17 @@ Legend: of one micro-step, n items of this rank, N items of all ranks (rank 0's 
 scored here. Columns of a score are (instruction, response).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 
-from jpo_dist.batches.plan import MicroStep
+from jpo_dist.batches.plan import MicroStep, Step
+from jpo_dist.batches.prefetch import ahead
 from jpo_dist.batches.prepare import Prepared
+from jpo_dist.distributed import ranks
+from jpo_dist.model.device import device
 from jpo_dist.model.scorer import Packed, move, pack
 from jpo_dist.objective import losses
 
@@ -40,15 +43,21 @@ class Share(NamedTuple):
     response_lengths_N: torch.Tensor
 
 
-def share_of(dataset: Prepared, micro: MicroStep, rank: int, device: torch.device) -> Share:
+def share_of(dataset: Prepared, micro: MicroStep, rank: int, where: torch.device) -> Share:
     """What `rank` needs of a micro-step. It does nothing on a GPU but copy: a thread runs it while the micro-step
     before is computed."""
     tokens, items_N = dataset.tokens, micro.items_N
     lengths_N = tokens.lengths_N[items_N] - tokens.instruction_lengths_N[items_N]
     small = (micro.winners_C, micro.losers_C, dataset.comparisons.weights_C[micro.comparisons_C], lengths_N)
     items_n = micro.items_by_rank[rank]
-    batch = pack(tokens, items_n, device, micro.skips_by_rank[rank], dataset.instructions_of(items_n))
-    return Share(batch, *(move(array, device) for array in small))
+    batch = pack(tokens, items_n, where, micro.skips_by_rank[rank], dataset.instructions_of(items_n))
+    return Share(batch, *(move(array, where) for array in small))
+
+
+def shares(dataset: Prepared, step: Step) -> Iterator[Share]:
+    """This rank's part of each micro-step; the next one is made ready while this one computes."""
+    rank, where = ranks.rank(), device()
+    return ahead(lambda micro: share_of(dataset, micro, rank, where), step.micro_steps)
 
 
 def gather_scores(local_nK: torch.Tensor, counts: list[int], rank: int) -> torch.Tensor:

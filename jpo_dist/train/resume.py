@@ -8,7 +8,7 @@ from typing import Any
 from jpo_dist.checkpoint.commit import Commit, commit
 from jpo_dist.checkpoint.reshard import discard, reshard
 from jpo_dist.checkpoint.upload import Uploader, find_commit, store_of
-from jpo_dist.config.run import JpoConfig
+from jpo_dist.config.sft import AnyConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.distributed.rng import restore_rng, rng_state, seed_rng
 from jpo_dist.model.build import build_policy
@@ -24,7 +24,7 @@ from jpo_dist.train.setup import Setup
 logger = logging.getLogger(__name__)
 
 
-def loadable(resumed: Commit | None, config: JpoConfig, elastic: bool) -> Path | None:
+def loadable(resumed: Commit | None, config: AnyConfig, elastic: bool) -> Path | None:
     """The folder to load `resumed` from: its own, or one made for this number of ranks. Before any model is loaded.
 
     Raises ResumeError where that is not possible or not allowed; `elastic` allows it as checkpoint.other_ranks does.
@@ -83,7 +83,7 @@ def restore(setup: Setup, resumed: Commit | None, folder: Path | None, method: d
     return replace(state, method=state.method or method)
 
 
-def load_commit(policy: Engine, resumed: Commit, folder: Path, config: JpoConfig) -> None:
+def load_commit(policy: Engine, resumed: Commit, folder: Path, config: AnyConfig) -> None:
     """Load weights, optimizer and this rank's random state of `resumed` from `folder`.
 
     Ranks of another number have none: each starts its generators anew, from seed, step and place. Training draws no
@@ -122,7 +122,7 @@ def save(setup: Setup, state: TrainState, attempt: int, run_log: RunLog | None, 
         run_log.writer.log_checkpoint(done.step, done.path, done.bytes, done.seconds)
 
 
-def export_commit(config: JpoConfig, timeout_s: float = 600.0, *, elastic: bool = False) -> Path:
+def export_commit(config: AnyConfig, timeout_s: float = 600.0, *, elastic: bool = False) -> Path:
     """Write the export of the newest valid commit, here or in the store, without training. All ranks call it."""
     connect(timeout_s)
     either = config.model_copy(update={"checkpoint": config.checkpoint.model_copy(update={"resume": "auto"})})

@@ -96,7 +96,7 @@ def check_alike(arms: Sequence[Setup]) -> None:
     trained margin, the more bfloat16 rounds it."""
     found = []
     for arm in arms:
-        plan = evaluation_plan(arm.dataset, arm.config.train, arm.config.reference.tokens_per_pass, 1)
+        plan = evaluation_plan(arm.dataset, arm.config.train, arm.tokens_per_pass, 1)
         _, rows_CK = score_comparisons(arm.policy, arm.reference, arm.dataset, plan, arm.config.objective)
         found.append(metrics.column(rows_CK, "logps/chosen") - metrics.column(rows_CK, "logps/rejected"))
     apart = max(float(np.abs(margins - found[0]).mean()) for margins in found)

@@ -6,10 +6,11 @@ import yaml
 from pydantic import BaseModel
 
 from jpo_dist.data.config import BuildConfig
-from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig
+from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig, SftRunConfig
 from launcher.config.pipeline import PipelineConfig
 
 KEYS: dict[type[BaseModel], frozenset[str]] = {
+    SftRunConfig: frozenset({"sft"}),
     PipelineConfig: frozenset({"stages"}),
     BuildConfig: frozenset({"sources"}),
     JudgeRunConfig: frozenset({"candidates", "output"}),
@@ -25,4 +26,4 @@ def kind_of(path: Path) -> type[BaseModel]:
     except (OSError, ValueError, yaml.YAMLError):
         return RunConfig
     keys = set(found) if isinstance(found, dict) else set()
-    return next((kind for kind, needed in KEYS.items() if needed <= keys and "data" not in keys), RunConfig)
+    return next((kind for kind, needed in KEYS.items() if needed <= keys), RunConfig)

@@ -2,6 +2,7 @@
 
 from cluster.config import ClusterConfig
 from jpo_dist.config.run import JpoConfig
+from jpo_dist.config.sft import SftConfig
 from jpo_dist.evaluate.config import EvaluateConfig
 from jpo_dist.generate.config import GenerateConfig
 from jpo_dist.judge.config import JudgeConfig
@@ -12,6 +13,16 @@ class RunConfig(JpoConfig):
 
     cluster: ClusterConfig = ClusterConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+
+
+class SftRunConfig(SftConfig):
+    """Everything one `jpo sft` needs."""
+
+    cluster: ClusterConfig = ClusterConfig()
+
+
+AnyRunConfig = RunConfig | SftRunConfig
+"""The config of a run on ranks, whatever it learns."""
 
 
 class JudgeRunConfig(JudgeConfig):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jpo_dist.config.load import load_as, parse_as
-from launcher.config.kinds import RunConfig
+from launcher.config.kinds import AnyRunConfig, RunConfig, SftRunConfig
 
 
 def load(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
@@ -19,3 +19,8 @@ def load(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
 def parse(values: dict[str, Any], source: str = "config") -> RunConfig:
     """The config in a plain mapping, checked. Raises ConfigError naming every bad key."""
     return parse_as(RunConfig, values, source)
+
+
+def parse_any(values: dict[str, Any], source: str = "config") -> AnyRunConfig:
+    """The same for a config of `jpo train` or of `jpo sft`, by its keys."""
+    return parse_as(SftRunConfig, values, source) if "sft" in values else parse(values, source)

@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 
 from jpo_dist.config.explain import model_in
 from jpo_dist.data.config import BuildConfig
-from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig
+from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig, SftRunConfig
 
 HEADER = """# Settings
 
@@ -17,6 +17,13 @@ One YAML file a run; every key can be overridden on the command line: `jpo train
 `jpo check FILE [key=value …]` prints the resolved result. An unknown key is an error that names the nearest one.
 Settings under "Expert" have defaults that suit almost every run: read them when a page of these docs sends you there.
 This page is written from the code (`python -m launcher.config.reference_page`).
+"""
+SFT = """
+# Settings of `jpo sft`
+
+`jpo sft FILE [key=value …]`. `data` and `sft` are listed; `model`, `optim` (there `lr` is 1e-05 where nothing is said),
+`train`, `engine`, `checkpoint`, `tracking`, `run` and `cluster` are those of `jpo train`. `jpo check`, `export` and
+`submit` know such a file by its key `sft`.
 """
 BUILD = """
 # Settings of `jpo data build`
@@ -37,18 +44,21 @@ GENERATE = """
 
 def page() -> str:
     """The whole page, in Markdown."""
+    sft = [SFT, *_section(SftRunConfig, "", only=("data", "sft"))]
     build = [BUILD, *_section(BuildConfig, "")]
     judge = [JUDGE, *_section(JudgeRunConfig, "")]
     generate = [GENERATE, *_section(GenerateRunConfig, "")]
-    return "\n".join([HEADER, *_section(RunConfig, ""), *build, *judge, *generate])
+    return "\n".join([HEADER, *_section(RunConfig, ""), *sft, *build, *judge, *generate])
 
 
-def _section(model: type[BaseModel], prefix: str) -> list[str]:
-    """Lines on a section: its everyday settings, its expert ones, then the sections inside it."""
+def _section(model: type[BaseModel], prefix: str, only: tuple[str, ...] = ()) -> list[str]:
+    """Lines on a section: its everyday settings, its expert ones, then the sections inside it; `only`: of these."""
     below: list[str] = []
     everyday: list[str] = []
     expert: list[str] = []
     for name, field in sorted(model.model_fields.items(), key=lambda pair: not pair[1].is_required()):
+        if only and name not in only:
+            continue
         kind, many = model_in(field.annotation)
         if kind is not None:
             about = " ".join(part for part in (_first(kind.__doc__), _words(field)) if part)

@@ -22,7 +22,7 @@ from cluster.secrets import ray_token
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import load_as
 from launcher.config.detect import kind_of
-from launcher.config.kinds import JudgeRunConfig, RunConfig
+from launcher.config.kinds import JudgeRunConfig, RunConfig, SftRunConfig
 from launcher.config.run_paths import refuse_relative
 from launcher.console import FAILURE, TERMINATED, err, out
 
@@ -56,6 +56,9 @@ def job(
     settings = load_as(kind, config, overrides)
     if isinstance(settings, RunConfig):
         name, key, folder = settings.run.name, "run.dir", settings.run.dir
+    elif isinstance(settings, SftRunConfig):
+        name, key, folder = settings.run.name, "run.dir", settings.run.dir
+        verb = "export" if verb == "export" else "sft"
     elif isinstance(settings, JudgeRunConfig):
         name, key, folder, verb = settings.name, "output", settings.output, "judge"
     else:

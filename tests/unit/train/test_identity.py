@@ -24,7 +24,8 @@ def setup_with(tokens: TokenizedItems | None = None, template: str = DATA.templa
     data = DATA.model_copy(update={"template": template})
     dataset = prepare(byte_tokenizer(), comparisons(6), data, TrainConfig())
     dataset = dataset._replace(tokens=tokens or dataset.tokens)
-    return SimpleNamespace(dataset=dataset, config=config_for("m", "d", "some/run"), plan=SimpleNamespace(num_steps=3))
+    plan = SimpleNamespace(num_steps=3, comparisons_per_step=6)
+    return SimpleNamespace(dataset=dataset, config=config_for("m", "d", "some/run"), plan=plan)
 
 
 def test_the_same_tokens_are_the_same_run_however_they_are_kept(tmp_path: Path) -> None:
