@@ -41,12 +41,19 @@ def load_data(config: JpoConfig, tokenizer: Any) -> tuple[Prepared, Prepared | N
             f"held out {len(held)} comparisons by instruction, {len(comparisons)} are left to train on; "
             f"{split.num_crossing} join an instruction of each side and are in neither"
         )
-    prepared = prepare(tokenizer, comparisons, config.data, config.train)
-    held_out = prepare(tokenizer, held, config.data, config.train) if held is not None and len(held) else None
+    how = (config.data, config.train, config.objective)
+    prepared = prepare(tokenizer, comparisons, *how)
+    held_out = prepare(tokenizer, held, *how) if held is not None and len(held) else None
     for name, part in (("data.train", prepared), ("held out", held_out)):
         if part and (part.skipped["tie"] or part.skipped["over-long"] or part.tokens.truncated):
             skipped = f"{part.skipped['tie']} ties and {part.skipped['over-long']} over-long comparisons skipped"
             notes.append(f"{name}: {skipped}, {part.tokens.truncated} items cut")
+        if part and part.comparisons.is_tie_C.any():
+            notes.append(f"{name}: {int(part.comparisons.is_tie_C.sum())} ties used")
+    if prepared.similarity_C is not None and config.objective.similarity == "inside":
+        mean = float(prepared.similarity_C.mean())
+        beta = config.objective.beta
+        notes.append(f"similarity inside: the mean tau is {mean:.3f}, beta is as {beta * mean:.3g} on average")
     if held_out is None or not len(held_out.comparisons):
         what = "nothing is held out" if held_out is None else "nothing that is held out is left after that"
         notes.append(f"{what}, so there are no eval/ metrics; set data.validation to see whether the run learns")

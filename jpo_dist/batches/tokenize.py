@@ -51,6 +51,11 @@ class TokenizedItems:
         places = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
         return TokenizedItems(self.ids_T[places], offsets, self.instruction_lengths_N[rows], self.truncated)
 
+    def scored(self, rows: np.ndarray) -> np.ndarray:
+        """Tokens of `rows` that have a log-prob, (instruction, response): nothing predicts the first one."""
+        boundaries = np.maximum(self.instruction_lengths_N[rows], 1)
+        return np.stack([boundaries - 1, self.lengths_N[rows] - boundaries], axis=1)
+
     def digest(self, row: int) -> str:
         """A hash of the item's ids: it identifies the log-probs of these tokens under a given model."""
         return hashlib.sha256(self.ids(row).astype("<i4").tobytes()).hexdigest()[:32]

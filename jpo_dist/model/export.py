@@ -56,6 +56,7 @@ def model_card(config: JpoConfig, facts: dict[str, float]) -> str:
     rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(facts.items()) if name.startswith("eval/"))
     settings = json.dumps(config.model_dump(include={"objective", "optim", "train", "reference"}), indent=1)
     base = Path(config.model.path).name if "/" in config.model.path else config.model.path
+    against = "" if config.reference.mode == "none" else ", against the frozen reference"
     return f"""---
 base_model: {base}
 library_name: {"peft" if config.model.lora.rank else "transformers"}
@@ -66,8 +67,7 @@ tags: [jpo, preference-optimization, alignment]
 # {config.run.name}
 
 Aligned from `{base}` with Joint Preference Optimization (Bansal et al., arXiv 2404.00530): the joint probability of the
-preferred (instruction, response) pair is raised over the rejected one, against the frozen reference. The licence of the
-base model applies.
+preferred (instruction, response) pair is raised over the rejected one{against}. The licence of the base model applies.
 
 | held-out metric | value |
 | --- | --- |

@@ -5,12 +5,14 @@ import torch
 
 from jpo_dist.batches.plan import Plan, make_plan
 from jpo_dist.batches.prepare import Prepared
-from jpo_dist.config.sections import ObjectiveConfig, TrainConfig
+from jpo_dist.config.objective import ObjectiveConfig
+from jpo_dist.config.sections import TrainConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.objective import metrics, scores
+from jpo_dist.objective.preference import preference_losses
 from jpo_dist.objective.reference import Reference
 from jpo_dist.objective.scores import Policy
-from jpo_dist.objective.step import preference_losses, shares
+from jpo_dist.objective.step import shares
 
 AT_A_TIME = 512
 """Comparisons of an evaluation step, unless a training step has more."""

@@ -5,19 +5,18 @@ Legend: n items of this rank in one micro-step, C comparisons of a micro-step, R
 
 from collections.abc import Iterator
 
-import torch
-
 from jpo_dist.batches.plan import Step
 from jpo_dist.batches.prefetch import ahead
 from jpo_dist.batches.prepare import Prepared
-from jpo_dist.config.sections import ObjectiveConfig
+from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.model.device import device
 from jpo_dist.model.engine import Engine, StepOutcome
 from jpo_dist.objective import metrics, scores
-from jpo_dist.objective.losses import comparison_losses, sft_losses, total_margin
+from jpo_dist.objective.losses import sft_losses
+from jpo_dist.objective.preference import preference_losses
 from jpo_dist.objective.reference import Reference
-from jpo_dist.objective.scores import Scores, Share
+from jpo_dist.objective.scores import Share
 
 
 def train_step(
@@ -48,9 +47,3 @@ def shares(dataset: Prepared, step: Step) -> Iterator[Share]:
     """This rank's part of each micro-step; the next one is made ready while this one computes."""
     rank, where = ranks.rank(), device()
     return ahead(lambda micro: scores.share_of(dataset, micro, rank, where), step.micro_steps)
-
-
-def preference_losses(found: Scores, objective: ObjectiveConfig) -> torch.Tensor:
-    """The preference loss of each comparison of a micro-step, (C,)."""
-    z_C = total_margin(found.margins_C2, objective.instruction_weight)
-    return comparison_losses(z_C, objective.beta, objective.loss, objective.label_smoothing)

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from jpo_dist.checkpoint.commit import Commit
+from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.config.run import JpoConfig, reference_model
 from jpo_dist.model.files import weights_mark
 from jpo_dist.records.comparisons import digest
@@ -54,7 +55,8 @@ def start_of(config: JpoConfig) -> dict[str, Any]:
 
 def method_of(config: JpoConfig) -> dict[str, Any]:
     """`start_of`, and what the loss measures by and against. How it is minimized (optim) may change on the way."""
-    reference = {WEIGHTS_OF_REFERENCE: weights_mark(reference_model(config))}
+    has_one = config.reference.mode != "none"
+    reference = {WEIGHTS_OF_REFERENCE: weights_mark(reference_model(config)) if has_one else "none"}
     made: dict[str, Any] = json.loads(json.dumps(start_of(config) | reference | _flat("objective", config.objective)))
     return made
 
@@ -64,10 +66,15 @@ def _flat(name: str, section: BaseModel, but: str = "") -> dict[str, Any]:
 
 
 def check_method(resumed: Commit | None, method: dict[str, Any], config: JpoConfig) -> None:
-    """Raises ResumeError where `method` is not what the run of `resumed` began with."""
+    """Raises ResumeError where `method` is not what the run of `resumed` began with.
+
+    A commit of an earlier version lacks settings that came later: it was written with their defaults.
+    """
     if resumed is None:
         return
     before = resumed.facts["state"].get("method", {})
+    if before.keys() >= {"objective.loss"}:
+        before = _flat("objective", ObjectiveConfig()) | before
     for key, now in method.items():
         if key not in before or before[key] == now:
             continue

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jpo_dist.config.explain import ConfigError
+from jpo_dist.pairing.embedding import TFIDF
 from jpo_dist.records.comparisons import SPLITS
 from launcher.config.kinds import RunConfig
 
@@ -29,6 +30,7 @@ def absolute(config: RunConfig) -> RunConfig:
         is_local = Path(where).exists() or any(c in where for c in "*?[") or where.startswith((".", "~"))
         return str(Path(where).expanduser().absolute()) if is_local else where
 
+    embedding = config.objective.similarity_embedding
     run_dir = str(Path(config.run.dir).expanduser().absolute())
     tracking = config.tracking.uri
     if tracking and tracking.startswith("sqlite:///") and not tracking.startswith("sqlite:////"):
@@ -42,6 +44,9 @@ def absolute(config: RunConfig) -> RunConfig:
             ),
             "reference": config.reference.model_copy(
                 update={"path": fix(config.reference.path), "cache_dir": fix(config.reference.cache_dir)}
+            ),
+            "objective": config.objective.model_copy(
+                update={"similarity_embedding": TFIDF if embedding == TFIDF else fix(embedding)}
             ),
             "evaluate": config.evaluate.model_copy(
                 update={"policy": fix(config.evaluate.policy), "instructions": fix(config.evaluate.instructions)}
