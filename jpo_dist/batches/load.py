@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from jpo_dist.batches.prepare import Prepared, prepare
+from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.config.sft import AnyConfig, SftConfig
 from jpo_dist.data import read
 from jpo_dist.data.examples import read_demonstrations, read_labelled
@@ -66,13 +67,20 @@ def load_data(config: AnyConfig, tokenizer: Any) -> tuple[Prepared, Prepared | N
             f"held out {len(held)} {counted} by instruction, {len(comparisons)} are left to train on"
             f"{crossing if counted == 'comparisons' else ''}"
         )
-    weight = config.objective.instruction_weight
-    prepared = prepare(tokenizer, comparisons, config.data, config.train, weight)
-    held_out = prepare(tokenizer, held, config.data, config.train, weight) if held is not None and len(held) else None
+    how = (config.data, config.train, config.objective)
+    prepared = prepare(tokenizer, comparisons, *how)
+    held_out = prepare(tokenizer, held, *how) if held is not None and len(held) else None
     for name, part in (("data.train", prepared), ("held out", held_out)):
         if part and (part.skipped["tie"] or part.skipped["over-long"] or part.tokens.truncated):
             skipped = f"{part.skipped['tie']} ties and {part.skipped['over-long']} over-long {counted} skipped"
             notes.append(f"{name}: {skipped}, {part.tokens.truncated} items cut")
+        if part and part.comparisons.is_tie_C.any():
+            notes.append(f"{name}: {int(part.comparisons.is_tie_C.sum())} ties used")
+    objective = config.objective
+    if isinstance(objective, ObjectiveConfig) and objective.similarity == "inside":
+        assert prepared.similarity_C is not None
+        mean, beta = float(prepared.similarity_C.mean()), objective.beta
+        notes.append(f"similarity inside: the mean tau is {mean:.3f}, beta is as {beta * mean:.3g} on average")
     if held_out is None or not len(held_out.comparisons):
         what = "nothing is held out" if held_out is None else "nothing that is held out is left after that"
         notes.append(f"{what}, so there are no eval/ metrics; set data.validation to see whether the run learns")

@@ -6,11 +6,11 @@ from pydantic import model_validator
 
 from jpo_dist.config.base import Section, is_commit
 from jpo_dist.config.engine import EngineConfig
+from jpo_dist.config.objective import PER_TOKEN, ObjectiveConfig
 from jpo_dist.config.sections import (
     CheckpointConfig,
     DataConfig,
     ModelConfig,
-    ObjectiveConfig,
     OptimConfig,
     ReferenceConfig,
     RunSection,
@@ -52,6 +52,23 @@ class JpoConfig(Section):
                 "reference.mode (cached) cannot serve objective.loss=kto: its reference scores pairs of instruction "
                 "and response that each step makes anew; use live, or adapter_off with model.lora.rank"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _a_loss_without_a_reference(self) -> Self:
+        loss, mode, path = self.objective.loss, self.reference.mode, self.reference.path
+        if loss == "simpo" and mode != "none":
+            raise ValueError(
+                f"objective.loss (simpo) has no reference, reference.mode is {mode}; set reference.mode=none, or use "
+                "objective.loss=sigmoid_norm"
+            )
+        if mode == "none" and loss not in PER_TOKEN:
+            raise ValueError(
+                f"reference.mode (none) needs objective.loss={' or '.join(PER_TOKEN)}, not {loss}: sums without a "
+                "reference are mostly lengths; use reference.mode=live"
+            )
+        if mode == "none" and path is not None:
+            raise ValueError(f"reference.path ({path}) is not read with reference.mode=none; drop it")
         return self
 
     @model_validator(mode="after")

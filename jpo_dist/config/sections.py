@@ -94,45 +94,14 @@ class DataConfig(TokensConfig):
     """With objective.loss=kto, for ratings: the least score of a desirable response; below it they are undesirable."""
 
 
-class ObjectiveConfig(Section):
-    """The loss. Defaults are the paper's."""
-
-    EXPERT = ("label_smoothing", "sft_weight", "desirable_weight", "undesirable_weight")
-
-    beta: Positive = 0.1
-    """Strength of the pull to the reference: the loss sees beta * margin."""
-    instruction_weight: NonNegative = 1.0
-    """Lambda: 1 scores instruction tokens too (JPO); 0 scores responses only (DPO on equal instructions)."""
-    loss: Literal["sigmoid", "ipo", "hinge", "kto"] = "sigmoid"
-    """sigmoid: the paper's. ipo: Azar et al., arXiv 2310.12036. hinge: SLiC, arXiv 2305.10425. kto: single items, each
-    desirable or not (arXiv 2402.01306); there with instruction_weight=0."""
-    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
-    """Probability that a comparison's label is flipped (conservative DPO); sigmoid only."""
-    sft_weight: NonNegative = 0.0
-    """Weight of the mean negative log-likelihood of the winner's response tokens."""
-    desirable_weight: Positive = 1.0
-    """KTO's weight of desirable items; with `undesirable_weight` it makes up for unequal numbers."""
-    undesirable_weight: Positive = 1.0
-    """KTO's weight of undesirable items."""
-
-    @model_validator(mode="after")
-    def _smoothing_is_for_sigmoid(self) -> Self:
-        if self.label_smoothing and self.loss != "sigmoid":
-            raise ValueError(
-                f"label_smoothing ({self.label_smoothing}) works with loss=sigmoid, not {self.loss}; use 0"
-            )
-        if self.sft_weight and self.loss == "kto":
-            raise ValueError(f"sft_weight ({self.sft_weight}) is for losses of comparisons, not loss=kto; use 0")
-        return self
-
-
 class ReferenceConfig(Section):
     """The frozen model the policy is measured against."""
 
     EXPERT = ("revision", "cache_dir", "tokens_per_pass")
 
-    mode: Literal["live", "cached", "adapter_off"] = "live"
-    """live: a second engine. cached: score every item once, then free it. adapter_off: the LoRA base in the policy."""
+    mode: Literal["live", "cached", "adapter_off", "none"] = "live"
+    """live: a second engine. cached: score every item once, then free it. adapter_off: the LoRA base in the policy.
+    none: no reference, for objective.loss=simpo or sigmoid_norm."""
     path: str | None = None
     """Where the reference's weights are; None: model.path."""
     revision: str | None = None
@@ -143,6 +112,11 @@ class ReferenceConfig(Section):
     """Most tokens of a rank in one forward without gradient: a live reference's, one that fills the cache, one of
     evaluation. Where no rank has more in a step, the reference scores the step in one pass, whatever the number of
     micro-steps; a micro-step is never split."""
+
+    @property
+    def has_forwards(self) -> bool:
+        """Whether the reference computes in every step."""
+        return self.mode in ("live", "adapter_off")
 
 
 class OptimConfig(Section):

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from jpo_dist.config.base import Fraction, NonNegative, Positive, Section
 from jpo_dist.config.engine import EngineConfig
+from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.config.run import JpoConfig
 from jpo_dist.config.sections import (
     CheckpointConfig,
@@ -44,6 +45,10 @@ class SftObjective(Section):
 
     instruction_weight: NonNegative = 0.0
     """Lambda: 0 learns responses alone; 1 counts instruction tokens as much as those of the response."""
+
+
+AnyObjective = ObjectiveConfig | SftObjective
+"""What a run minimizes."""
 
 
 class SftOptimConfig(OptimConfig):

@@ -77,7 +77,7 @@ def with_intervals(rows_CK: np.ndarray, held_out: Prepared) -> dict[str, dict[st
     for name, chosen in parts.items():
         if not chosen.any():
             continue
-        columns = {metric: metrics.column(rows_CK[chosen], metric) for metric in INTERVALS}
-        summary = {metric: [float(v.mean()), *bootstrap_interval(v)] for metric, v in columns.items()}
+        columns = {metric: metrics.counted(rows_CK[chosen], metric) for metric in INTERVALS}
+        summary = {metric: [float(v.mean()), *bootstrap_interval(v)] for metric, v in columns.items() if len(v)}
         result[name] = {**summary, "comparisons": int(chosen.sum())}
     return result

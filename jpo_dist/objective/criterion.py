@@ -13,17 +13,16 @@ from jpo_dist.batches.micro_steps import Limits
 from jpo_dist.batches.mismatched import mismatched, one_step, require_mismatches
 from jpo_dist.batches.plan import MicroStep, Plan
 from jpo_dist.batches.prepare import Prepared
-from jpo_dist.config.sections import ObjectiveConfig
-from jpo_dist.config.sft import SftObjective
+from jpo_dist.config.objective import ObjectiveConfig
+from jpo_dist.config.sft import AnyObjective, SftObjective
 from jpo_dist.distributed import ranks
 from jpo_dist.objective import item_metrics, metrics
 from jpo_dist.objective.item_losses import by_part, kto_losses, reference_point, sft_item_losses
-from jpo_dist.objective.losses import comparison_losses, sft_losses, total_margin
+from jpo_dist.objective.losses import sft_losses
+from jpo_dist.objective.preference import preference_losses
 from jpo_dist.objective.reference import Reference
 from jpo_dist.objective.scores import Policy, Scores, Share, score, shares
 from jpo_dist.records.comparisons import ComparisonSet
-
-Objective = ObjectiveConfig | SftObjective
 
 
 class Portion(NamedTuple):
@@ -61,7 +60,7 @@ class Criterion(NamedTuple):
     """Raises ValueError where the plan has a step that this objective cannot learn from."""
 
 
-def criterion_of(objective: Objective) -> Criterion:
+def criterion_of(objective: AnyObjective) -> Criterion:
     """The criterion of an objective: the one place that asks which it is."""
     if isinstance(objective, SftObjective):
         return _of_items(lambda portion: _sft(portion, objective), item_metrics.sft_means)
@@ -84,12 +83,8 @@ def _of_items(
 
 
 def _compared(portion: Portion, objective: ObjectiveConfig) -> tuple[Measure, float]:
-    kind = objective.loss
-    assert kind != "kto"
-
     def measure(found: Scores, share: Share, micro: MicroStep) -> tuple[torch.Tensor, torch.Tensor]:
-        z_C = total_margin(found.margins_C2, objective.instruction_weight)
-        losses_C = comparison_losses(z_C, objective.beta, kind, objective.label_smoothing)
+        losses_C = preference_losses(found, objective)
         if objective.sft_weight:
             sft_C = sft_losses(found.policy_N2, share.response_lengths_N, found.winners_C)
             losses_C = losses_C + objective.sft_weight * sft_C
@@ -103,16 +98,15 @@ def _weight(portion: Portion) -> float:
 
 
 def _sft(portion: Portion, objective: SftObjective) -> tuple[Measure, float]:
-    tokens_N2, compared = portion.dataset.tokens.scored_N2, portion.dataset.comparisons
-    lam = objective.instruction_weight
+    compared, lam = portion.dataset.comparisons, objective.instruction_weight
 
     def measure(found: Scores, share: Share, micro: MicroStep) -> tuple[torch.Tensor, torch.Tensor]:
         policy_C2 = found.policy_N2[found.winners_C]
         losses_C = sft_item_losses(policy_C2, lam)
-        tokens_C2 = torch.from_numpy(tokens_N2[compared.winners_C[micro.comparisons_C]]).to(losses_C)
+        tokens_C2 = share.scored_N2[found.winners_C].to(losses_C)
         return losses_C, item_metrics.sft_columns(losses_C, policy_C2, tokens_C2, share.weights_C, lam)
 
-    tokens_C2 = torch.from_numpy(tokens_N2[compared.winners_C[portion.chosen_C]]).double()
+    tokens_C2 = torch.from_numpy(portion.dataset.tokens.scored(compared.winners_C[portion.chosen_C])).double()
     weights_C = torch.from_numpy(compared.weights_C[portion.chosen_C].copy())
     return measure, float((weights_C * by_part(lam, tokens_C2)).sum())
 

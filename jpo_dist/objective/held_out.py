@@ -5,10 +5,12 @@ import torch
 
 from jpo_dist.batches.plan import Plan, make_plan
 from jpo_dist.batches.prepare import Prepared
-from jpo_dist.config.sections import ObjectiveConfig, TrainConfig
+from jpo_dist.config.objective import ObjectiveConfig
+from jpo_dist.config.sections import TrainConfig
+from jpo_dist.config.sft import AnyObjective
 from jpo_dist.distributed import ranks
 from jpo_dist.objective import metrics, scores
-from jpo_dist.objective.criterion import Objective, Portion, criterion_of
+from jpo_dist.objective.criterion import Portion, criterion_of
 from jpo_dist.objective.reference import Reference
 from jpo_dist.objective.scores import Policy
 
@@ -17,7 +19,7 @@ AT_A_TIME = 512
 
 
 def score_comparisons(
-    policy: Policy, reference: Reference, dataset: Prepared, plan: Plan, objective: Objective
+    policy: Policy, reference: Reference, dataset: Prepared, plan: Plan, objective: AnyObjective
 ) -> tuple[np.ndarray, np.ndarray]:
     """Numbers (C,) and metrics (C, K) of every comparison in `plan`, equal on all ranks; without gradient.
 

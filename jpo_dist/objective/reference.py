@@ -1,4 +1,4 @@
-"""The frozen reference in three ways that agree: live, cached, adapter_off.
+"""The frozen reference in three ways that agree: live, cached, adapter_off; and none at all.
 
 Each is a function (dataset, micro-steps of one step) -> this rank's reference scores of each micro-step, (n, 2) in
 float64, in nats, without gradient. All ranks call it together.
@@ -30,11 +30,13 @@ Reference = Callable[[Prepared, Sequence[MicroStep]], list[torch.Tensor]]
 
 
 def own_reference(config: JpoConfig, *datasets: Prepared) -> Reference:
-    """The reference of `config`, when it is a model of its own: cached for `datasets`, or live.
+    """The reference of `config`, when it needs no policy: cached for `datasets`, live, or none.
 
     For reference.mode=adapter_off see switched_off: the policy itself is needed.
     """
     model, engine, settings = reference_model(config), config.engine, config.reference
+    if settings.mode == "none":
+        return absent
     if settings.mode == "cached":
         return cached(model, engine, settings.tokens_per_pass, settings.cache_dir, *datasets)
     return live(model, engine, settings.tokens_per_pass)

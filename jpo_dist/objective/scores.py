@@ -31,6 +31,10 @@ class Scores(NamedTuple):
     winners_C: torch.Tensor
     losers_C: torch.Tensor
     margins_C2: torch.Tensor
+    scored_N2: torch.Tensor | None = None
+    is_tie_C: torch.Tensor | None = None
+    similarity_C: torch.Tensor | None = None
+    """As in Share; made by hand, scores may lack them."""
 
 
 class Share(NamedTuple):
@@ -41,6 +45,10 @@ class Share(NamedTuple):
     losers_C: torch.Tensor
     weights_C: torch.Tensor
     response_lengths_N: torch.Tensor
+    scored_N2: torch.Tensor
+    """Tokens of each item that have a log-prob, by part."""
+    is_tie_C: torch.Tensor
+    similarity_C: torch.Tensor | None = None
 
 
 def share_of(dataset: Prepared, micro: MicroStep, rank: int, where: torch.device) -> Share:
@@ -48,10 +56,13 @@ def share_of(dataset: Prepared, micro: MicroStep, rank: int, where: torch.device
     before is computed."""
     tokens, items_N = dataset.tokens, micro.items_N
     lengths_N = tokens.lengths_N[items_N] - tokens.instruction_lengths_N[items_N]
-    small = (micro.winners_C, micro.losers_C, dataset.comparisons.weights_C[micro.comparisons_C], lengths_N)
+    places_C, scored_N2 = micro.comparisons_C, tokens.scored(items_N)
+    weights_C, is_tie_C = dataset.comparisons.weights_C[places_C], dataset.comparisons.is_tie_C[places_C]
+    small = (micro.winners_C, micro.losers_C, weights_C, lengths_N, scored_N2, is_tie_C)
+    factors_C = None if dataset.similarity_C is None else move(dataset.similarity_C[places_C], where)
     items_n = micro.items_by_rank[rank]
     batch = pack(tokens, items_n, where, micro.skips_by_rank[rank], dataset.instructions_of(items_n))
-    return Share(batch, *(move(array, where) for array in small))
+    return Share(batch, *(move(array, where) for array in small))._replace(similarity_C=factors_C)
 
 
 def shares(dataset: Prepared, step: Step) -> Iterator[Share]:
@@ -90,7 +101,8 @@ def score(
     all_N4 = gather_scores(local_n4, counts, rank)
     policy_N2, reference_N2 = all_N4[:, :2], all_N4[:, 2:].detach()
     margins_C2 = losses.margins(policy_N2, reference_N2, share.winners_C, share.losers_C)
-    return Scores(policy_N2, reference_N2, share.winners_C, share.losers_C, margins_C2), logps_R
+    edges, more = (share.winners_C, share.losers_C), (share.scored_N2, share.is_tie_C, share.similarity_C)
+    return Scores(policy_N2, reference_N2, *edges, margins_C2, *more), logps_R
 
 
 def item_scores(logps_R: torch.Tensor, batch: Packed) -> torch.Tensor:

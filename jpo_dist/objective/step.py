@@ -5,15 +5,16 @@ Legend: n items of this rank in one micro-step, C comparisons of a micro-step, R
 
 from jpo_dist.batches.plan import Step
 from jpo_dist.batches.prepare import Prepared
+from jpo_dist.config.sft import AnyObjective
 from jpo_dist.distributed import ranks
 from jpo_dist.model.engine import Engine, StepOutcome
 from jpo_dist.objective import metrics, scores
-from jpo_dist.objective.criterion import Objective, Portion, criterion_of
+from jpo_dist.objective.criterion import Portion, criterion_of
 from jpo_dist.objective.reference import Reference
 
 
 def train_step(
-    policy: Engine, reference: Reference, dataset: Prepared, step: Step, objective: Objective, lr: float
+    policy: Engine, reference: Reference, dataset: Prepared, step: Step, objective: AnyObjective, lr: float
 ) -> tuple[StepOutcome, metrics.Meter]:
     """One optimizer step over the global batch, whatever the number of ranks and micro-steps. All ranks call it.
 

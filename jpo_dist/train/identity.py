@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from jpo_dist.checkpoint.commit import Commit
+from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.config.run import reference_model
 from jpo_dist.config.sft import AnyConfig, SftConfig
 from jpo_dist.model.files import weights_mark
@@ -58,7 +59,8 @@ def method_of(config: AnyConfig) -> dict[str, Any]:
     if isinstance(config, SftConfig):
         learned = _flat("sft", config.sft)
     else:
-        reference = {WEIGHTS_OF_REFERENCE: weights_mark(reference_model(config))}
+        has_one = config.reference.mode != "none"
+        reference = {WEIGHTS_OF_REFERENCE: weights_mark(reference_model(config)) if has_one else "none"}
         learned = reference | _flat("objective", config.objective)
     made: dict[str, Any] = json.loads(json.dumps(start_of(config) | learned))
     return made
@@ -69,10 +71,15 @@ def _flat(name: str, section: BaseModel, but: str = "") -> dict[str, Any]:
 
 
 def check_method(resumed: Commit | None, method: dict[str, Any], config: AnyConfig) -> None:
-    """Raises ResumeError where `method` is not what the run of `resumed` began with."""
+    """Raises ResumeError where `method` is not what the run of `resumed` began with.
+
+    A commit of an earlier version lacks settings that came later: it was written with their defaults.
+    """
     if resumed is None:
         return
     before = resumed.facts["state"].get("method", {})
+    if before.keys() >= {"objective.loss"}:
+        before = _flat("objective", ObjectiveConfig()) | before
     for key, now in method.items():
         if key not in before or before[key] == now:
             continue

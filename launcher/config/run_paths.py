@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jpo_dist.config.explain import ConfigError
+from jpo_dist.pairing.embedding import TFIDF
 from jpo_dist.records.comparisons import SPLITS
 from launcher.config.kinds import RunConfig, SftRunConfig
 
@@ -45,12 +46,15 @@ def absolute(config: Run) -> Run:
     }
     aligned: RunConfig | SftRunConfig = config
     if isinstance(aligned, RunConfig):
-        reference, evaluate = aligned.reference, aligned.evaluate
+        reference, evaluate, embedding = aligned.reference, aligned.evaluate, aligned.objective.similarity_embedding
         made["reference"] = reference.model_copy(
             update={"path": fix(reference.path), "cache_dir": fix(reference.cache_dir)}
         )
         made["evaluate"] = evaluate.model_copy(
             update={"policy": fix(evaluate.policy), "instructions": fix(evaluate.instructions)}
+        )
+        made["objective"] = aligned.objective.model_copy(
+            update={"similarity_embedding": TFIDF if embedding == TFIDF else fix(embedding)}
         )
     return config.model_copy(update=made)
 

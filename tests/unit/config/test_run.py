@@ -23,6 +23,26 @@ from tests.support.configs import merged, refusal
         ),
         ({"reference": {"revision": "v1"}}, ["reference.revision (v1)", "reference.path", "use model.revision"]),
         ({"objective": {"loss": "ipo", "label_smoothing": 0.1}}, ["label_smoothing (0.1)", "not ipo", "use 0"]),
+        ({"objective": {"gamma": 1.0}}, ["gamma (1.0) works with loss=simpo, not sigmoid; use 0.5"]),
+        (
+            {"objective": {"tie_probability": 0.2}},
+            ["tie_probability (0.2) works with loss=davidson or rao_kupper, not sigmoid; use 0.5"],
+        ),
+        ({"objective": {"ties": "use"}}, ["ties (use) needs loss=davidson or rao_kupper, not sigmoid; use drop"]),
+        (
+            {"objective": {"similarity_temperature": 0.1}},
+            ["similarity_temperature (0.1) has no effect with similarity=none; use 0.5, or set similarity"],
+        ),
+        (
+            {"objective": {"similarity": "inside", "loss": "ipo"}},
+            ["similarity (inside) works with loss=sigmoid, not ipo; use outside"],
+        ),
+        ({"objective": {"loss": "simpo"}}, ["objective.loss (simpo)", "reference.mode is live", "reference.mode=none"]),
+        ({"reference": {"mode": "none"}}, ["reference.mode (none)", "loss=sigmoid_norm or simpo, not sigmoid"]),
+        (
+            {"reference": {"mode": "none", "path": "other"}, "objective": {"loss": "simpo"}},
+            ["reference.path (other) is not read with reference.mode=none; drop it"],
+        ),
         (
             {"engine": {"zero_stage": 2, "offload_params": {"device": "cpu"}}},
             ["offload_params needs zero_stage=3", "now 2"],
