@@ -52,14 +52,22 @@ class Outcome:
     """Reasons of a server."""
     failed_at: Counter[float] = field(default_factory=Counter)
     """The same rows by temperature."""
+    failed_keys: set[str] = field(default_factory=set)
+    """Keys of their requests."""
     exhausted: str | None = None
     usage: dict[str, Any] = field(default_factory=dict)
+
+    def fail(self, temperature: float, key: str, reason: str) -> None:
+        """Count a row to which a server gave no answer."""
+        self.failed[reason] += 1
+        self.failed_at[temperature] += 1
+        self.failed_keys.add(key)
 
     def and_also(self, other: "Outcome") -> "Outcome":
         """Both together; of what is counted over a whole folder, the later."""
         return Outcome(
             self.skipped | other.skipped, self.failed + other.failed, self.failed_at + other.failed_at,
-            self.exhausted or other.exhausted, other.usage or self.usage,
+            self.failed_keys | other.failed_keys, self.exhausted or other.exhausted, other.usage or self.usage,
         )  # fmt: skip
 
 

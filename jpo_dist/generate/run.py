@@ -18,6 +18,7 @@ from jpo_dist.generate.asking import Answerer, Outcome, Row
 from jpo_dist.generate.config import GenerateConfig
 from jpo_dist.generate.progress import Made
 from jpo_dist.generate.prompts import Prompt, write_prompts
+from jpo_dist.generate.server import Server
 from jpo_dist.generate.shards import LocalModel
 from jpo_dist.records.comparisons import Message, digest
 
@@ -56,7 +57,7 @@ def generate(
     it (in bfloat16: see jpo_dist/generate/local.py). `reading`: what read_prompts reports, for the report. Raises
     OtherSettings, what loading a model raises, EndpointRefused and EndpointDown.
     """
-    who: Answerer = LocalModel(config)
+    who: Answerer = LocalModel(config) if config.endpoint is None else Server(config)
     settings = _settings(prompts, config, who.about)
     folder.mkdir(parents=True, exist_ok=True)
     _refuse_others(folder, settings)
