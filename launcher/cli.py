@@ -15,6 +15,7 @@ app = typer.Typer(
 )
 app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
+app.command("score")(evaluate.score)
 app.command("export")(export.command)
 app.command("check")(check.command)
 app.command("plan")(plan.command)

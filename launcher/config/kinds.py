@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from cluster.config import ClusterConfig
 from jpo_dist.config.run import JpoConfig
 from jpo_dist.data.config import BuildConfig
-from jpo_dist.evaluate.config import EvaluateConfig
+from jpo_dist.evaluate.config import EvaluateConfig, ScoreConfig
 from jpo_dist.judge.config import JudgeConfig
 
 
@@ -17,6 +17,7 @@ class RunConfig(JpoConfig):
 
     cluster: ClusterConfig = ClusterConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    score: ScoreConfig = ScoreConfig()
 
 
 class JudgeRunConfig(JudgeConfig):

@@ -30,6 +30,9 @@ def absolute(config: RunConfig) -> RunConfig:
         return str(Path(where).expanduser().absolute()) if is_local else where
 
     run_dir = str(Path(config.run.dir).expanduser().absolute())
+    output = config.score.output
+    if output is not None:
+        refuse_lost("score.output", output)
     tracking = config.tracking.uri
     if tracking and tracking.startswith("sqlite:///") and not tracking.startswith("sqlite:////"):
         tracking = f"sqlite:///{Path(tracking.removeprefix('sqlite:///')).absolute()}"
@@ -45,6 +48,10 @@ def absolute(config: RunConfig) -> RunConfig:
             ),
             "evaluate": config.evaluate.model_copy(
                 update={"policy": fix(config.evaluate.policy), "instructions": fix(config.evaluate.instructions)}
+            ),
+            "score": config.score.model_copy(
+                update={key: fix(getattr(config.score, key)) for key in ("data", "policy")}
+                | {"output": None if output is None else str(Path(output).expanduser().absolute())}
             ),
             "tracking": config.tracking.model_copy(update={"uri": tracking}),
         }

@@ -32,7 +32,7 @@ STABLE = {
     "ReadReport": "(rows, comparisons, ties, responses, duplicates, skipped, bad_rows, items, joint, repeated, "
     "contradictions, ignored)",
     "RunConfig": "(model, data, objective, reference, optim, train, engine, checkpoint, tracking, run, cluster, "
-    "evaluate)",
+    "evaluate, score)",
     "align": "(config)",
     "comparison_losses": "(z, beta=0.1, kind='sigmoid', label_smoothing=0.0)",
     "load": "(path, *, dtype='auto', revision=None, gguf_file=None, trust_remote_code=False)",
