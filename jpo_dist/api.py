@@ -22,7 +22,7 @@ from jpo_dist.config.run import JpoConfig
 from jpo_dist.config.sections import ModelConfig, ReferenceConfig, TokensConfig
 from jpo_dist.data import read as reading
 from jpo_dist.data.read_report import ReadReport
-from jpo_dist.evaluate.config import EvaluateConfig
+from jpo_dist.evaluate.config import EvaluateConfig, ScoreConfig
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
 from jpo_dist.records.folder import read_set, write_set
 from jpo_dist.run_dir import EXPORT
@@ -175,6 +175,7 @@ class RunConfig(JpoConfig):
 
     cluster: _ClusterSection = _ClusterSection()
     evaluate: EvaluateConfig = EvaluateConfig()
+    score: ScoreConfig = ScoreConfig()
 
     @classmethod
     def of(cls, path: str | Path, *overrides: str) -> Self:

@@ -16,6 +16,7 @@ app = typer.Typer(
 app.command("sft")(train.sft)
 app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
+app.command("score")(evaluate.score)
 app.command("export")(export.command)
 app.command("check")(check.command)
 app.command("plan")(plan.command)

@@ -1,5 +1,7 @@
-"""What a model has learned: metrics of held-out comparisons, and how often its answers obey checkable instructions.
+"""What a model has learned: metrics of held-out comparisons, rewards of any item, and how often its answers obey
+checkable instructions.
 
-Stations: config -> evaluation (all of it) -> pass_rate (answers) -> constraints, words_and_sentences (what is checked).
-May import objective, generate, model, batches, records, distributed, config, intervals and paths.
+Stations: config -> evaluation (all of it) -> pass_rate (answers) -> constraints, words_and_sentences (what is checked);
+config -> to_score (items of any place) -> score (their rewards, and margins of comparisons).
+May import objective, generate, model, batches, data, records, distributed, config, intervals and paths.
 """

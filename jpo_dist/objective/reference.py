@@ -132,6 +132,15 @@ def cached(
     return score
 
 
+def cached_items(
+    model: ModelConfig, engine: EngineConfig, tokens_per_pass: int, cache_dir: str | None, tokens: TokenizedItems
+) -> np.ndarray:
+    """Scores of whole items under a reference, (N, 2) in float64, looked up where the cache has them. All ranks call
+    it."""
+    (logps_T,) = score_once(model, engine, tokens_per_pass, cache_dir, [tokens])
+    return _sums(tokens, logps_T, np.arange(len(tokens)), np.zeros(len(tokens), dtype=np.int64))
+
+
 def _sums(tokens: TokenizedItems, logps_T: np.ndarray, items_n: np.ndarray, skips_n: np.ndarray) -> np.ndarray:
     """The scores of `items_n`, (n, 2), as scores.item_scores has them, from the log-probs of the dataset's tokens."""
     scores_n2 = np.zeros((len(items_n), 2))

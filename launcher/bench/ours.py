@@ -63,7 +63,7 @@ def config_for(sizes: Sizes, rows: list[dict[str, str]], folder: Path, **section
         "model": {"path": sizes.model, "gguf_file": sizes.gguf_file, "dtype": sizes.dtype},
         "data": {"train": str(file), "template": TEMPLATE, "validation_fraction": 0, "max_length": 2048},
         "objective": {"beta": BETA},
-        "reference": {"cache_dir": str(folder / "scores")},
+        "reference": {"cache_dir": str(folder / "reference")},
         "optim": {"lr": LR, "schedule": "constant", "grad_clip": 1e9},
         "train": {"comparisons_per_step": len(rows), "epochs": STEPS, "shuffle": False,
                   "tokens_per_micro_step": sizes.tokens_per_micro_step},

@@ -3,7 +3,7 @@
 from cluster.config import ClusterConfig
 from jpo_dist.config.run import JpoConfig
 from jpo_dist.config.sft import SftConfig
-from jpo_dist.evaluate.config import EvaluateConfig
+from jpo_dist.evaluate.config import EvaluateConfig, ScoreConfig
 from jpo_dist.generate.config import GenerateConfig
 from jpo_dist.judge.config import JudgeConfig
 
@@ -13,6 +13,7 @@ class RunConfig(JpoConfig):
 
     cluster: ClusterConfig = ClusterConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    score: ScoreConfig = ScoreConfig()
 
 
 class SftRunConfig(SftConfig):

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,18 +46,28 @@ def absolute(config: Run) -> Run:
         "tracking": config.tracking.model_copy(update={"uri": tracking}),
     }
     aligned: RunConfig | SftRunConfig = config
-    if isinstance(aligned, RunConfig):
-        reference, evaluate, embedding = aligned.reference, aligned.evaluate, aligned.objective.similarity_embedding
-        made["reference"] = reference.model_copy(
-            update={"path": fix(reference.path), "cache_dir": fix(reference.cache_dir)}
-        )
-        made["evaluate"] = evaluate.model_copy(
+    return config.model_copy(update=made | (_of_alignment(aligned, fix) if isinstance(aligned, RunConfig) else {}))
+
+
+def _of_alignment(config: RunConfig, fix: Callable[[Any], Any]) -> dict[str, Any]:
+    """The sections that only alignment has, their paths made absolute by `fix`."""
+    reference, evaluate, score = config.reference, config.evaluate, config.score
+    embedding, output = config.objective.similarity_embedding, score.output
+    if output is not None:
+        refuse_lost("score.output", output)
+    return {
+        "reference": reference.model_copy(update={"path": fix(reference.path), "cache_dir": fix(reference.cache_dir)}),
+        "evaluate": evaluate.model_copy(
             update={"policy": fix(evaluate.policy), "instructions": fix(evaluate.instructions)}
-        )
-        made["objective"] = aligned.objective.model_copy(
+        ),
+        "score": score.model_copy(
+            update={key: fix(getattr(score, key)) for key in ("data", "policy")}
+            | {"output": None if output is None else str(Path(output).expanduser().absolute())}
+        ),
+        "objective": config.objective.model_copy(
             update={"similarity_embedding": TFIDF if embedding == TFIDF else fix(embedding)}
-        )
-    return config.model_copy(update=made)
+        ),
+    }
 
 
 def refuse_lost(key: str, folder: str | Path) -> None:

@@ -40,6 +40,23 @@ def _with_interval(values: list[float], form: str) -> str:
     return f"{mean} [{low}, {high}]"
 
 
+def score_lines(path: Path) -> list[str]:
+    """The report that `jpo score` writes, as lines: counts that add up, then margins by protocol."""
+    report = json.loads(path.read_text(encoding="utf-8"))
+    items, comparisons = report["items"], report["comparisons"]
+    skipped = sum(report["read"]["skipped"].values())
+    lines = [
+        f"{items['items']} items: {items['scored']} scored ({items['cut']} cut), {items['over_long']} over-long; "
+        f"{skipped} bad rows skipped",
+        f"{comparisons['comparisons']} comparisons: {comparisons['scored']} decided, {comparisons['ties']} ties, "
+        f"{comparisons['over_long']} with an over-long item",
+    ]
+    for name, values in report["margins"].items():
+        accuracy, z = (_with_interval(values[key], form) for key, form in (("accuracy", "{:.3f}"), ("z", "{:+.2f}")))
+        lines.append(f"  {name} ({values['comparisons']}): accuracy {accuracy}, margin z {z} nats")
+    return lines
+
+
 def before_after_table(before: dict[str, float], after: dict[str, float], rates: tuple[Any, Any]) -> Table:
     """A table of the first and last `eval/` metrics of a run, and of the pass-rates before and after."""
     table = Table(title="held-out, before -> after")

@@ -32,7 +32,7 @@ STABLE = {
     "ReadReport": "(rows, comparisons, ties, responses, duplicates, skipped, bad_rows, items, joint, repeated, "
     "contradictions, ignored)",
     "RunConfig": "(model, data, objective, reference, optim, train, engine, checkpoint, tracking, run, cluster, "
-    "evaluate)",
+    "evaluate, score)",
     "align": "(config)",
     "comparison_losses": "(z, beta=0.1, kind='sigmoid', label_smoothing=0.0, gamma=0.5, tie_probability=0.5, "
     "ties=None)",
