@@ -102,6 +102,16 @@ def test_a_stage_with_a_model_of_its_own_takes_no_file_or_revision_of_the_shared
     assert evaluate.settings["model"]["gradient_checkpointing"] is True
 
 
+def test_of_an_adapter_the_merged_model_is_passed_on(tmp_path: Path, data: Path) -> None:
+    stages = chain(data)
+    stages[2]["train"]["model"]["lora"] = {"rank": 4, "merge_on_export": True}
+    *_, train, evaluate = stages_of(tmp_path, stages)
+    assert evaluate.settings["model"]["path"] == str(train.folder / "export-merged") == str(train.made)
+    stages[2]["train"]["model"]["lora"]["merge_on_export"] = False
+    with pytest.raises(ConfigError, match=r"stages.3.evaluate.model.path \(@policy\): stage train exports an adapter"):
+        stages_of(tmp_path, stages)
+
+
 @pytest.mark.parametrize(
     ("stages", "more", "said"),
     [
