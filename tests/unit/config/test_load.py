@@ -8,12 +8,18 @@ import pytest
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import load_as, write
 from jpo_dist.data.config import BuildConfig
-from launcher.config.kinds import JudgeRunConfig, RunConfig, kind_of
+from launcher.config.kinds import JudgeRunConfig, RunConfig, SftRunConfig, kind_of
 from launcher.config.load import load, parse
 from tests.support.configs import YAML, merged, refusal
 
 ROOT = Path(__file__).resolve().parents[3]
-COMMANDS = {"jpo train": RunConfig, "make": RunConfig, "jpo data build": BuildConfig, "jpo judge": JudgeRunConfig}
+COMMANDS = {
+    "jpo train": RunConfig,
+    "jpo sft": SftRunConfig,
+    "make": RunConfig,
+    "jpo data build": BuildConfig,
+    "jpo judge": JudgeRunConfig,
+}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)

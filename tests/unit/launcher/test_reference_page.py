@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from jpo_dist.config.explain import model_in
 from jpo_dist.config.load import flatten
 from jpo_dist.data.config import BuildConfig
-from launcher.config.kinds import JudgeRunConfig, RunConfig, kind_of
+from launcher.config.kinds import JudgeRunConfig, RunConfig, SftRunConfig, kind_of
 from launcher.config.reference_page import page
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -39,7 +39,7 @@ def test_the_page_of_settings_is_the_one_the_code_writes() -> None:
     assert "returns its score, or None" in page()
 
 
-@pytest.mark.parametrize("kind", [RunConfig, BuildConfig, JudgeRunConfig])
+@pytest.mark.parametrize("kind", [RunConfig, SftRunConfig, BuildConfig, JudgeRunConfig])
 def test_expert_settings_are_settings(kind: type[BaseModel]) -> None:
     for section in sections(kind):
         assert set(getattr(section, "EXPERT", ())) <= set(section.model_fields), section
