@@ -79,7 +79,7 @@ def require_mismatches(plan: Plan, dataset: Prepared, held_out: Prepared | None)
             here = numbers_C[position * per_step : (position + 1) * per_step]
             if (here == here[0]).all():
                 raise ValueError(
-                    f"train.items_per_step ({per_step}) gives step {epoch * plan.steps_per_epoch + position + 1} "
+                    f"train.items_per_step ({per_step}) leaves step {epoch * plan.steps_per_epoch + position + 1} with "
                     f"{len(here)} examples of one instruction; objective.loss=kto needs two instructions in each step, "
                     f"since it puts responses under another's: {fix}"
                 )

@@ -22,6 +22,11 @@ from tests.support.configs import merged, refusal
             ["model.trust_remote_code (true) with reference.path (other)", "reference.revision (now None)", "pin it"],
         ),
         ({"reference": {"revision": "v1"}}, ["reference.revision (v1)", "reference.path", "use model.revision"]),
+        (
+            {"objective": {"loss": "kto"}, "reference": {"mode": "cached"}},
+            ["reference.mode (cached) cannot serve objective.loss=kto", "use live, or adapter_off"],
+        ),
+        ({"objective": {"loss": "kto", "sft_weight": 0.1}}, ["sft_weight (0.1)", "not loss=kto", "use 0"]),
         ({"objective": {"loss": "ipo", "label_smoothing": 0.1}}, ["label_smoothing (0.1)", "not ipo", "use 0"]),
         ({"objective": {"gamma": 1.0}}, ["gamma (1.0) works with loss=simpo, not sigmoid; use 0.5"]),
         (
