@@ -10,11 +10,12 @@ from jpo_dist.batches.plan import Plan, make_plan
 from jpo_dist.batches.prepare import Prepared
 from jpo_dist.config.run import JpoConfig
 from jpo_dist.distributed import ranks
+from jpo_dist.model.blend import require_alike
 from jpo_dist.model.build import build_policy
 from jpo_dist.model.device import device
 from jpo_dist.model.engine import Engine
 from jpo_dist.model.load import attention_share, load_tokenizer
-from jpo_dist.objective.reference import Reference, own_reference, switched_off
+from jpo_dist.objective.reference import Live, Reference, own_reference, switched_off
 
 
 @dataclass(frozen=True)
@@ -48,4 +49,6 @@ def set_up(config: JpoConfig) -> Setup:
     early = None if config.reference.mode == "adapter_off" else own_reference(config, *known)
     policy = build_policy(config.model, config.engine, config.optim)
     reference = early or switched_off(policy, config.reference.tokens_per_pass)
+    if isinstance(reference, Live) and reference.settings.refresh_every:
+        require_alike(reference.module, policy.module, f"reference.refresh_every ({reference.settings.refresh_every})")
     return Setup(config, dataset, held_out, plan, policy, reference, tokenizer, device(), notes)
