@@ -37,6 +37,12 @@ class TokenizedItems:
     def lengths_N(self) -> np.ndarray:
         return np.diff(self.offsets)
 
+    @cached_property
+    def scored_N2(self) -> np.ndarray:
+        """Tokens of each item's instruction and response that have a log-prob: all but the item's first."""
+        before_N = np.maximum(self.instruction_lengths_N, 1)
+        return np.stack([before_N - 1, self.lengths_N - before_N], axis=1)
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -50,11 +56,6 @@ class TokenizedItems:
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         places = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
         return TokenizedItems(self.ids_T[places], offsets, self.instruction_lengths_N[rows], self.truncated)
-
-    def scored(self, rows: np.ndarray) -> np.ndarray:
-        """Tokens of `rows` that have a log-prob, (instruction, response): nothing predicts the first one."""
-        boundaries = np.maximum(self.instruction_lengths_N[rows], 1)
-        return np.stack([boundaries - 1, self.lengths_N[rows] - boundaries], axis=1)
 
     def digest(self, row: int) -> str:
         """A hash of the item's ids: it identifies the log-probs of these tokens under a given model."""

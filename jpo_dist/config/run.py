@@ -72,6 +72,21 @@ class JpoConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _refreshes_have_weights_to_mix(self) -> Self:
+        every, rank = self.reference.refresh_every, self.model.lora.rank
+        if every and rank:
+            raise ValueError(
+                f"reference.refresh_every ({every}) mixes whole weights, model.lora.rank ({rank}) trains none of "
+                "them; use refresh_every=0, or rank 0"
+            )
+        if every and self.engine.offload_params.device == "nvme":
+            raise ValueError(
+                f"reference.refresh_every ({every}) needs weights in memory, engine.offload_params.device is nvme; use "
+                "cpu, or refresh_every=0"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _pinned_code_of_the_reference(self) -> Self:
         of_its_own = self.reference.path not in (None, self.model.path)
         if self.reference.revision is not None and not of_its_own:

@@ -97,7 +97,7 @@ class DataConfig(TokensConfig):
 class ReferenceConfig(Section):
     """The frozen model the policy is measured against."""
 
-    EXPERT = ("revision", "cache_dir", "tokens_per_pass")
+    EXPERT = ("revision", "cache_dir", "tokens_per_pass", "refresh_every", "refresh_share")
 
     mode: Literal["live", "cached", "adapter_off", "none"] = "live"
     """live: a second engine. cached: score every item once, then free it. adapter_off: the LoRA base in the policy.
@@ -112,6 +112,24 @@ class ReferenceConfig(Section):
     """Most tokens of a rank in one forward without gradient: a live reference's, one that fills the cache, one of
     evaluation. Where no rank has more in a step, the reference scores the step in one pass, whatever the number of
     micro-steps; a micro-step is never split."""
+
+    refresh_every: Annotated[int, Field(ge=0)] = 0
+    """TR-DPO, arXiv 2404.09656: steps between refreshes of a live reference by the policy; 0: it stays as it is."""
+    refresh_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Alpha: a refresh makes the reference alpha * policy + (1 - alpha) * reference. 1: a copy of the policy."""
+
+    @model_validator(mode="after")
+    def _refreshes_need_a_live_one(self) -> Self:
+        if self.refresh_every and self.mode != "live":
+            raise ValueError(
+                f"refresh_every ({self.refresh_every}) changes the weights of a reference, mode={self.mode} keeps none "
+                "that can change; use mode=live, or refresh_every=0"
+            )
+        if self.refresh_share != 1 and not self.refresh_every:
+            raise ValueError(
+                f"refresh_share ({self.refresh_share}) has no effect with refresh_every=0; set refresh_every, or use 1"
+            )
+        return self
 
     @property
     def has_forwards(self) -> bool:

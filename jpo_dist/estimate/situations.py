@@ -112,7 +112,7 @@ def changes(config: JpoConfig) -> dict[str, JpoConfig]:
         return config.model_copy(update={section: getattr(config, section).model_copy(update=values)})
 
     made = {}
-    if config.reference.mode == "live":
+    if config.reference.mode == "live" and not config.reference.refresh_every:
         made["reference.mode=cached"] = changed("reference", mode="cached")
     for stage in (*lower_stages(config), 3):
         offloads = config.engine.offload_params.device != "none" or config.engine.offload_optimizer.device != "none"

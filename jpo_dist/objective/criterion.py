@@ -106,7 +106,7 @@ def _sft(portion: Portion, objective: SftObjective) -> tuple[Measure, float]:
         tokens_C2 = share.scored_N2[found.winners_C].to(losses_C)
         return losses_C, item_metrics.sft_columns(losses_C, policy_C2, tokens_C2, share.weights_C, lam)
 
-    tokens_C2 = torch.from_numpy(portion.dataset.tokens.scored(compared.winners_C[portion.chosen_C])).double()
+    tokens_C2 = torch.from_numpy(portion.dataset.tokens.scored_N2[compared.winners_C[portion.chosen_C]]).double()
     weights_C = torch.from_numpy(compared.weights_C[portion.chosen_C].copy())
     return measure, float((weights_C * by_part(lam, tokens_C2)).sum())
 

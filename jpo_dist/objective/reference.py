@@ -7,16 +7,18 @@ Legend: n items of this rank in one micro-step, N items of the dataset, T tokens
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from jpo_dist.batches.plan import MicroStep
 from jpo_dist.batches.prepare import Prepared
 from jpo_dist.batches.tokenize import TokenizedItems
 from jpo_dist.config.engine import EngineConfig
 from jpo_dist.config.run import JpoConfig, reference_model
-from jpo_dist.config.sections import ModelConfig
+from jpo_dist.config.sections import ModelConfig, ReferenceConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.model.adapter import adapter_off
 from jpo_dist.model.build import load_frozen
@@ -39,7 +41,7 @@ def own_reference(config: JpoConfig, *datasets: Prepared) -> Reference:
         return absent
     if settings.mode == "cached":
         return cached(model, engine, settings.tokens_per_pass, settings.cache_dir, *datasets)
-    return live(model, engine, settings.tokens_per_pass)
+    return live(model, engine, settings)
 
 
 def absent(dataset: Prepared, micro_steps: Sequence[MicroStep]) -> list[torch.Tensor]:
@@ -49,15 +51,24 @@ def absent(dataset: Prepared, micro_steps: Sequence[MicroStep]) -> list[torch.Te
     return [torch.zeros(count, 2, dtype=torch.float64, device=device()) for count in counts]
 
 
-def live(model: ModelConfig, engine: EngineConfig, tokens_per_pass: int) -> Reference:
-    """A reference that scores with a second model beside the policy. `tokens_per_pass`: as in ReferenceConfig."""
-    module = load_frozen(model, engine)
+@dataclass(frozen=True)
+class Live:
+    """A reference that scores with `module`, a second model beside the policy."""
 
-    def forward(batch: Packed) -> torch.Tensor:
+    module: nn.Module
+    settings: ReferenceConfig
+
+    def __call__(self, dataset: Prepared, micro_steps: Sequence[MicroStep]) -> list[torch.Tensor]:
+        return _fused(self._forward, self.settings.tokens_per_pass)(dataset, micro_steps)
+
+    def _forward(self, batch: Packed) -> torch.Tensor:
         with torch.no_grad():
-            return item_scores(module(batch), batch)
+            return item_scores(self.module(batch), batch)
 
-    return _fused(forward, tokens_per_pass)
+
+def live(model: ModelConfig, engine: EngineConfig, settings: ReferenceConfig) -> Live:
+    """Load a live reference. All ranks call it."""
+    return Live(load_frozen(model, engine), settings)
 
 
 def switched_off(policy: Engine, tokens_per_pass: int) -> Reference:

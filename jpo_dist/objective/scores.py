@@ -56,7 +56,7 @@ def share_of(dataset: Prepared, micro: MicroStep, rank: int, where: torch.device
     before is computed."""
     tokens, items_N = dataset.tokens, micro.items_N
     lengths_N = tokens.lengths_N[items_N] - tokens.instruction_lengths_N[items_N]
-    places_C, scored_N2 = micro.comparisons_C, tokens.scored(items_N)
+    places_C, scored_N2 = micro.comparisons_C, tokens.scored_N2[items_N]
     weights_C, is_tie_C = dataset.comparisons.weights_C[places_C], dataset.comparisons.is_tie_C[places_C]
     small = (micro.winners_C, micro.losers_C, weights_C, lengths_N, scored_N2, is_tie_C)
     factors_C = None if dataset.similarity_C is None else move(dataset.similarity_C[places_C], where)

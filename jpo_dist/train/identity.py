@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from jpo_dist.checkpoint.commit import Commit
 from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.config.run import reference_model
+from jpo_dist.config.sections import ReferenceConfig
 from jpo_dist.config.sft import AnyConfig, SftConfig
 from jpo_dist.model.files import weights_mark
 from jpo_dist.records.comparisons import digest
@@ -61,9 +62,13 @@ def method_of(config: AnyConfig) -> dict[str, Any]:
     else:
         has_one = config.reference.mode != "none"
         reference = {WEIGHTS_OF_REFERENCE: weights_mark(reference_model(config)) if has_one else "none"}
-        learned = reference | _flat("objective", config.objective)
+        learned = reference | _refreshes(config.reference) | _flat("objective", config.objective)
     made: dict[str, Any] = json.loads(json.dumps(start_of(config) | learned))
     return made
+
+
+def _refreshes(reference: ReferenceConfig) -> dict[str, Any]:
+    return {f"reference.{key}": getattr(reference, key) for key in ("refresh_every", "refresh_share")}
 
 
 def _flat(name: str, section: BaseModel, but: str = "") -> dict[str, Any]:
@@ -79,7 +84,7 @@ def check_method(resumed: Commit | None, method: dict[str, Any], config: AnyConf
         return
     before = resumed.facts["state"].get("method", {})
     if before.keys() >= {"objective.loss"}:
-        before = _flat("objective", ObjectiveConfig()) | before
+        before = _flat("objective", ObjectiveConfig()) | _refreshes(ReferenceConfig()) | before
     for key, now in method.items():
         if key not in before or before[key] == now:
             continue

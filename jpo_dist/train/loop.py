@@ -22,6 +22,7 @@ from jpo_dist.objective.criterion import criterion_of
 from jpo_dist.objective.held_out import evaluation_plan, score_comparisons
 from jpo_dist.objective.step import train_step
 from jpo_dist.tracking.metrics_file import metrics_at
+from jpo_dist.train import refresh
 from jpo_dist.train.identity import TrainState, check_method, method_of
 from jpo_dist.train.resume import loadable, restore, save
 from jpo_dist.train.run_log import RunLog, step_metrics, write_down
@@ -105,6 +106,7 @@ def do_step(setup: Setup, step: Step, state: TrainState, watch: Watch) -> tuple[
     line = step_metrics(setup, step, state, outcome, meter, time.perf_counter() - started) | watch.numbers()
     if is_due(state.step, setup.config.train.eval_every, setup.plan.num_steps):
         line |= evaluate(setup)
+    refresh.refresh(setup, state.step)
     return state, line
 
 

@@ -17,6 +17,7 @@ from jpo_dist.model.export import export
 from jpo_dist.model.load import load_tokenizer
 from jpo_dist.records.comparisons import digest
 from jpo_dist.tracking.metrics_file import metrics_at
+from jpo_dist.train import refresh
 from jpo_dist.train.identity import IDENTITY, ResumeError, TrainState, check_method, plan_identity, start_of
 from jpo_dist.train.run_log import RunLog
 from jpo_dist.train.setup import Setup
@@ -78,6 +79,7 @@ def restore(setup: Setup, resumed: Commit | None, folder: Path | None, method: d
             "or number of steps; use another run.dir, or the settings in its config.yaml"
         )
     load_commit(setup.policy, resumed, folder, setup.config)
+    refresh.load(setup, resumed.path)
     if ranks.rank() == 0:
         logger.info("resumed at step %d from %s", state.step, resumed.path)
     return replace(state, method=state.method or method)
@@ -110,7 +112,7 @@ def save(setup: Setup, state: TrainState, attempt: int, run_log: RunLog | None, 
         Path(setup.config.run.dir),
         state.step,
         attempt,
-        lambda folder: setup.policy.save(folder, {"rng": rng_state()}),
+        lambda folder: _save_shards(setup, folder),
         facts=facts,
         keep=setup.config.checkpoint.keep,
         spare=uploads.needs if uploads else frozenset(),
@@ -120,6 +122,11 @@ def save(setup: Setup, state: TrainState, attempt: int, run_log: RunLog | None, 
     if run_log:
         logger.info("committed step %d: %.0f MB in %.1f s", done.step, done.bytes / 1e6, done.seconds)
         run_log.writer.log_checkpoint(done.step, done.path, done.bytes, done.seconds)
+
+
+def _save_shards(setup: Setup, folder: Path) -> None:
+    setup.policy.save(folder, {"rng": rng_state()})
+    refresh.save(setup, folder)
 
 
 def export_commit(config: AnyConfig, timeout_s: float = 600.0, *, elastic: bool = False) -> Path:

@@ -11,12 +11,13 @@ from jpo_dist.batches.prepare import Prepared
 from jpo_dist.config.run import JpoConfig
 from jpo_dist.config.sft import AnyConfig
 from jpo_dist.distributed import ranks
+from jpo_dist.model.blend import require_alike
 from jpo_dist.model.build import build_policy
 from jpo_dist.model.device import device
 from jpo_dist.model.engine import Engine
 from jpo_dist.model.load import attention_share, load_tokenizer
 from jpo_dist.objective.criterion import criterion_of
-from jpo_dist.objective.reference import Reference, absent, own_reference, switched_off
+from jpo_dist.objective.reference import Live, Reference, absent, own_reference, switched_off
 
 
 @dataclass(frozen=True)
@@ -68,4 +69,6 @@ def set_up(config: AnyConfig) -> Setup:
     early = early_reference(config, known)
     policy = build_policy(config.model, config.engine, config.optim)
     reference = early or switched_off(policy, pass_of(config))
+    if isinstance(reference, Live) and reference.settings.refresh_every:
+        require_alike(reference.module, policy.module, f"reference.refresh_every ({reference.settings.refresh_every})")
     return Setup(config, dataset, held_out, plan, policy, reference, tokenizer, device(), notes)

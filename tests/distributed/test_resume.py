@@ -127,6 +127,29 @@ def test_one_process_killed_goes_on_by_the_same_command(
     assert tracked(run_dir) == (before, "FINISHED")
 
 
+def test_a_reference_that_follows_the_policy_goes_on_from_where_the_commit_left_it(
+    tiny: Files, warm: Warm, tmp_path: Path
+) -> None:
+    """Refreshed after step 3, killed in step 6, resumed at 4: with the reference of reference.path it would be another
+    run. The loss is another one too: a resumed run takes it up by its settings alone."""
+    follows = ["reference.refresh_every=3", "reference.refresh_share=0.5", "objective.loss=davidson"]
+    whole = train_alone(tiny, warm, tmp_path / "whole", *follows)
+    run_dir = tmp_path / "run"
+    words = ["train", tiny.config, f"run.dir={run_dir}", "cluster.workers=0", "tracking.uri=none", *follows]
+    assert warm(*words, env={"JPO_FAULT": "train:step@0@6"}).code == -signal.SIGKILL
+    assert "resumed at step 4" in warm(*words).check().said
+    assert_same_run(run_dir, whole)
+    kept = run_dir / "checkpoints" / "step-00000004" / "reference" / "part-00000.safetensors"
+    first = load_file(Path(tiny.model) / "model.safetensors")
+    moved = {name.removeprefix("model."): tensor for name, tensor in load_file(kept).items()}
+    assert all(bool((moved[name] != tensor).any()) for name, tensor in first.items())
+    kept = run_dir / "checkpoints" / "step-00000006" / "reference" / "part-00000.safetensors"
+    data = bytearray(kept.read_bytes())
+    data[-1] ^= 1
+    kept.write_bytes(data)
+    assert "step-00000006 does not verify and is set aside" in warm(*words).check().said
+
+
 def test_a_finished_run_started_again_trains_no_step(tiny: Files, warm: Warm, alone: Path, tmp_path: Path) -> None:
     run_dir = copy_of(alone, tmp_path / "run")
     (run_dir / "export" / "model.safetensors").unlink()

@@ -9,8 +9,9 @@ from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import load_as, write
 from jpo_dist.data.config import BuildConfig
 from launcher.config.detect import kind_of
-from launcher.config.kinds import JudgeRunConfig, RunConfig, SftRunConfig
+from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig, SftRunConfig
 from launcher.config.load import load, parse
+from launcher.config.pipeline import PipelineConfig
 from tests.support.configs import YAML, merged, refusal
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -20,6 +21,8 @@ COMMANDS = {
     "make": RunConfig,
     "jpo data build": BuildConfig,
     "jpo judge": JudgeRunConfig,
+    "jpo generate": GenerateRunConfig,
+    "jpo run": PipelineConfig,
 }
 
 

@@ -62,6 +62,22 @@ from tests.support.configs import merged, refusal
             {"engine": {"zero_stage": 2, "grad_accum_dtype": "float32", "offload_optimizer": {"device": "cpu"}}},
             ["zero_stage=2 and offload_optimizer (cpu)", "use zero_stage=3"],
         ),
+        (
+            {"reference": {"mode": "cached", "refresh_every": 5}},
+            ["reference.refresh_every (5)", "mode=cached", "use mode=live, or refresh_every=0"],
+        ),
+        ({"reference": {"refresh_share": 0.5}}, ["refresh_share (0.5)", "set refresh_every, or use 1"]),
+        (
+            {"reference": {"refresh_every": 5}, "model": {"lora": {"rank": 4}}},
+            ["reference.refresh_every (5)", "model.lora.rank (4)", "use refresh_every=0, or rank 0"],
+        ),
+        (
+            {
+                "reference": {"refresh_every": 5},
+                "engine": {"offload_params": {"device": "nvme", "nvme_path": "/disk"}},
+            },
+            ["reference.refresh_every (5)", "offload_params.device is nvme", "use cpu"],
+        ),
         ({"data": {"template": "### Response:"}}, ["data.template ('### Response:')", "{instruction}", "say chat"]),
         (
             {"data": {"max_length": 64, "max_instruction_length": 64, "over_long": "truncate"}},

@@ -74,6 +74,7 @@ CHANGES: list[tuple[dict[str, Any], str]] = [
     ({"objective": {"beta": 0.5}}, r"was written with objective\.beta=0\.1, now it is 0\.5; set it back"),
     ({"objective": {"loss": "davidson", "ties": "use"}}, r"objective\.loss=sigmoid, now it is davidson"),
     ({"objective": {"loss": "sigmoid_norm"}, "reference": {"mode": "none"}}, r"other weights than those of reference"),
+    ({"model": {"lora": {"rank": 0}}, "reference": {"refresh_every": 3}}, r"model\.lora\.rank=2, now it is 0"),
     ({"model": {"lora": {"rank": 4}}}, r"model\.lora\.rank=2, now it is 4"),
     ({"model": {"lora": {"rank": 2, "merge_on_export": True}}}, ""),
 ]
@@ -99,12 +100,16 @@ def test_a_commit_goes_on_from_the_same_weights_by_the_same_objective_only(
 def test_a_setting_that_came_later_had_its_default_in_commits_of_earlier_versions(tmp_path: Path) -> None:
     model = save_tiny(tmp_path / "model")
     now = config_for(model, "d", "some/run")
-    of_then = {key: value for key, value in method_of(now).items() if not key.startswith("objective.similarity")}
+    later = ("objective.similarity", "reference.refresh")
+    of_then = {key: value for key, value in method_of(now).items() if not key.startswith(later)}
     resumed: Any = SimpleNamespace(facts={"state": {"step": 4, "method": of_then}}, step=4)
     check_method(resumed, method_of(now), now)
     weighted = config_for(model, "d", "some/run", objective={"similarity": "outside"})
     with pytest.raises(ResumeError, match=r"objective\.similarity=none, now it is outside"):
         check_method(resumed, method_of(weighted), weighted)
+    moving = config_for(model, "d", "some/run", reference={"refresh_every": 3})
+    with pytest.raises(ResumeError, match=r"reference\.refresh_every=0, now it is 3"):
+        check_method(resumed, method_of(moving), moving)
 
 
 def test_commits_of_earlier_versions_say_nothing_of_their_method(tmp_path: Path) -> None:
