@@ -25,7 +25,7 @@ from jpo_dist.tracking.metrics_file import metrics_at
 from jpo_dist.train import refresh
 from jpo_dist.train.identity import TrainState, check_method, method_of
 from jpo_dist.train.resume import loadable, restore, save
-from jpo_dist.train.run_log import RunLog, step_metrics, write_down
+from jpo_dist.train.run_log import RunLog, own_tokens, step_metrics, write_down
 from jpo_dist.train.schedule import is_due, learning_rate
 from jpo_dist.train.setup import Setup, set_up
 
@@ -141,9 +141,3 @@ def evaluate(setup: Setup) -> dict[str, float]:
     plan = evaluation_plan(setup.held_out, config.train, setup.tokens_per_pass, ranks.num_ranks())
     _, rows_CK = score_comparisons(setup.policy, setup.reference, setup.held_out, plan, config.objective)
     return criterion_of(config.objective).held_out(rows_CK, setup.held_out.comparisons)
-
-
-def own_tokens(step: Step, lengths_N: Any) -> int:
-    """Tokens of this rank's items in a step."""
-    mine = [micro.items_by_rank[ranks.rank()] for micro in step.micro_steps]
-    return int(sum(lengths_N[items].sum() for items in mine))

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jpo_dist.batches.plan import Step
 from jpo_dist.checkpoint.commit import Commit
 from jpo_dist.checkpoint.run_folder import bad_commits
+from jpo_dist.distributed import ranks
 from jpo_dist.distributed.network import in_words
 from jpo_dist.files import write_json
 from jpo_dist.model.engine import StepOutcome
@@ -103,3 +106,9 @@ def step_metrics(
         "nonfinite_steps": float(state.nonfinite_steps),
         **metrics.throughput(step, setup.plan.lengths_N, seconds, setup.dataset.comparisons.COUNTED),
     }
+
+
+def own_tokens(step: Step, lengths_N: np.ndarray) -> int:
+    """Tokens of this rank's items in a step."""
+    mine = [micro.items_by_rank[ranks.rank()] for micro in step.micro_steps]
+    return int(sum(lengths_N[items].sum() for items in mine))
