@@ -6,13 +6,16 @@ load("configs/demo.yaml", ["objective.beta=0.2", "cluster.workers=4"])
 from pathlib import Path
 from typing import Any
 
+from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import load_as, parse_as
-from launcher.config.kinds import AnyRunConfig, RunConfig, SftRunConfig
+from launcher.config.kinds import AnyRunConfig, RunConfig, SftRunConfig, kind_of
 
 
 def load(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
     """The config in a file, with overrides, checked. Relative paths stay relative to where the command runs. Raises
     ConfigError."""
+    if kind_of(Path(path)) is SftRunConfig:
+        raise ConfigError(f"{path}: the key sft makes it a config of jpo sft; use that, or drop sft")
     return load_as(RunConfig, path, overrides)
 
 

@@ -1,5 +1,6 @@
 """A config of jpo sft is known by its key, closed, and its paths are made absolute."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,10 @@ import pytest
 import yaml
 
 from jpo_dist.config.explain import ConfigError
-from jpo_dist.config.load import load_as
 from launcher.arguments import read_any, read_sft
 from launcher.config.detect import kind_of
 from launcher.config.kinds import RunConfig, SftRunConfig
-from launcher.config.load import parse_any
+from launcher.config.load import load, parse_any
 from launcher.stages.submit import job
 
 LEAST: dict[str, Any] = {"model": {"path": "m"}, "data": {"train": "d"}, "sft": {}, "run": {"dir": "/r"}}
@@ -38,10 +38,20 @@ def test_it_is_known_by_its_key(file: Path) -> None:
 
 
 def test_the_two_commands_refuse_the_keys_of_the_other(file: Path) -> None:
-    with pytest.raises(ConfigError, match="sft"):
-        load_as(RunConfig, file)
+    with pytest.raises(ConfigError, match="the key sft makes it a config of jpo sft; use that"):
+        load(file)
     with pytest.raises(ConfigError, match=r"reference"):
         read_sft(file, ["reference.mode=live"])
+
+
+def test_the_configs_on_the_page_of_training_are_configs(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs/training.md").read_text(encoding="utf-8")
+    kinds = []
+    for number, text in enumerate(re.findall(r"^```yaml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)):
+        (tmp_path / f"{number}.yaml").write_text(text, encoding="utf-8")
+        found = read_any(tmp_path / f"{number}.yaml", [])
+        kinds.append((type(found), Path(found.run.dir).name))
+    assert kinds[:2] == [(SftRunConfig, "sft"), (RunConfig, "kto")]
 
 
 def test_its_data_are_named_from_where_the_command_runs(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
