@@ -56,7 +56,8 @@ def model_card(config: JpoConfig, facts: dict[str, float]) -> str:
     rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(facts.items()) if name.startswith("eval/"))
     settings = json.dumps(config.model_dump(include={"objective", "optim", "train", "reference"}), indent=1)
     base = Path(config.model.path).name if "/" in config.model.path else config.model.path
-    against = "" if config.reference.mode == "none" else ", against the frozen reference"
+    which = "a reference that followed the policy" if config.reference.refresh_every else "the frozen reference"
+    against = "" if config.reference.mode == "none" else f", against {which}"
     return f"""---
 base_model: {base}
 library_name: {"peft" if config.model.lora.rank else "transformers"}
