@@ -70,7 +70,10 @@ def of_comparisons(config: JpoConfig) -> JpoConfig:
 
 
 def with_intervals(rows_CK: np.ndarray, held_out: Prepared) -> dict[str, dict[str, Any]]:
-    """{"all" | "conditional" | "joint": {metric: [mean, low, high], "comparisons": count}}."""
+    """{"all" | "conditional" | "joint": {metric: [mean, low, high], "comparisons": count, "ties": count if there are}}.
+
+    A metric that knows a winner is over the comparisons that are no ties, and left out where there is none.
+    """
     is_joint_C = held_out.comparisons.is_joint_C
     parts = {"all": np.ones(len(rows_CK), bool), "conditional": ~is_joint_C, "joint": is_joint_C}
     result: dict[str, dict[str, Any]] = {}
@@ -80,4 +83,7 @@ def with_intervals(rows_CK: np.ndarray, held_out: Prepared) -> dict[str, dict[st
         columns = {metric: metrics.counted(rows_CK[chosen], metric) for metric in INTERVALS}
         summary = {metric: [float(v.mean()), *bootstrap_interval(v)] for metric, v in columns.items() if len(v)}
         result[name] = {**summary, "comparisons": int(chosen.sum())}
+        ties = int(metrics.ties(rows_CK[chosen]).sum())
+        if ties:  # used by the loss: its mean is over them too, the other means are not
+            result[name]["ties"] = ties
     return result

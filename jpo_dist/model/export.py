@@ -91,5 +91,6 @@ def _made(config: AnyConfig, base: str) -> tuple[str, str, str]:
         return f"{how}\nagainst the frozen reference", aligned.replace("jpo", "kto"), "examples"
     how = f"Aligned from `{base}` with Joint Preference Optimization (Bansal et al., arXiv 2404.00530): the joint"
     how += " probability of the\npreferred (instruction, response) pair is raised over the rejected one"
-    against = "" if config.reference.mode == "none" else ", against the frozen reference"
+    which = "a reference that followed the policy" if config.reference.refresh_every else "the frozen reference"
+    against = "" if config.reference.mode == "none" else f", against {which}"
     return f"{how}{against}", aligned, "comparisons"

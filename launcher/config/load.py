@@ -8,7 +8,8 @@ from typing import Any
 
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import load_as, parse_as
-from launcher.config.kinds import AnyRunConfig, RunConfig, SftRunConfig, kind_of
+from launcher.config.detect import kind_of
+from launcher.config.kinds import AnyRunConfig, RunConfig, SftRunConfig
 
 
 def load(path: str | Path, overrides: list[str] | None = None) -> RunConfig:

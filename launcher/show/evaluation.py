@@ -23,9 +23,11 @@ def evaluation_table(path: Path) -> Table:
     )
     table.add_column("")
     for name, values in result["comparisons"].items():
-        table.add_column(f"{name} ({values['comparisons']})", justify="right")
+        ties = f", of these {values['ties']} ties" if values.get("ties") else ""
+        table.add_column(f"{name} ({values['comparisons']}{ties})", justify="right")
     for label, metric, form in ROWS:
-        cells = [_with_interval(values[metric], form) for values in result["comparisons"].values()]
+        parts = result["comparisons"].values()
+        cells = [_with_interval(values[metric], form) if metric in values else "all ties" for values in parts]
         table.add_row(label, *cells)
     if "pass_rate" in result:
         rate = result["pass_rate"]
