@@ -19,6 +19,7 @@ LayoutName = Literal[
     "explicit",
     "implicit",
     "thumbs",
+    "answers",
     "rating",
     "responses",
     "unscored",

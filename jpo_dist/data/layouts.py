@@ -18,6 +18,8 @@ Kind = Literal["pairs", "responses", "candidates"]
 FIRST, SECOND, TIE = 0, 1, 2
 SCORE_FIELDS = ("fine-grained_score", "overall_score", "score")
 """Where the score of one of several completions is looked for, in this order."""
+CUT, EMPTY = "cut off", "empty answer"
+"""Why an answer that a model gave is left out."""
 RATING_COLUMNS = frozenset({"score", "helpfulness", "label"})
 """Each rates the only response of its row."""
 
@@ -32,11 +34,13 @@ class Names(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What one row says. In layouts of responses, `ratings` + `bad` are all its responses."""
+    """What one row says. In layouts of responses, `ratings` + `bad` are all its responses, and one that is left out."""
 
     comparison: Comparison | None = None
     ratings: tuple[Rating, ...] = ()
     bad: tuple[BadField, ...] = ()
+    left_out: str | None = None
+    """Why a good row says nothing: it is counted as skipped, and never an error."""
 
 
 class Layout(NamedTuple):
@@ -127,6 +131,17 @@ def _unscored(row: Row, names: Names, instruction: str, response: str) -> Readin
     return Reading(ratings=(Rating(_item(row, instruction, response), math.nan, "", names.source),))
 
 
+def _answer(row: Row, names: Names) -> Reading:
+    """What a model said (jpo generate): nobody has rated it. One that was cut off is not what the model would say."""
+    if not isinstance(row["finished"], bool):
+        raise BadField("finished", "not true or false")
+    if not row["finished"]:
+        return Reading(left_out=CUT)
+    if isinstance(row["answer"], str) and not row["answer"].strip():
+        return Reading(left_out=EMPTY)
+    return _unscored(row, names, "instruction", "answer")
+
+
 def _thumb(row: Row, names: Names) -> Reading:
     """One response, liked or not."""
     item, value = _item(row, "prompt", "completion"), row_values.thumb(row["label"], "label")
@@ -195,6 +210,7 @@ def _layouts() -> tuple[Layout, ...]:
         Layout("explicit", "pairs", ("prompt", *pairs), _explicit),
         Layout("implicit", "pairs", pairs, _implicit),
         Layout("thumbs", "responses", ("prompt", "completion", "label"), _thumb),
+        Layout("answers", "responses", ("instruction", "answer", "finished"), _answer),
     ]
     for prompt in ("prompt", "instruction"):
         for response in ("completion", "response"):

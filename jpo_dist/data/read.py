@@ -164,10 +164,12 @@ def collect(
 
 
 def _add(reading: Reading, layout: Layout | None, into: Preferences) -> None:
+    if reading.left_out:
+        into.tally.skipped[reading.left_out] += 1
     if reading.comparison:
         into.comparisons.append(reading.comparison)
     if layout and layout.kind == "responses":
-        into.tally.responses += len(reading.ratings) + len(reading.bad)
+        into.tally.responses += len(reading.ratings) + len(reading.bad) + (reading.left_out is not None)
         into.ratings.extend(reading.ratings)
     else:
         into.pair_scores.extend(reading.ratings)
@@ -247,7 +249,7 @@ def _column_names(row: dict[str, Any], source: SourceConfig, there: set[str]) ->
 def _check_score(place: str, layout: Layout, source: SourceConfig, rows: list[dict[str, Any]]) -> None:
     """Raises ValueError when the score that the source names is not there, or this layout would not look at it."""
     there: set[str] = set()
-    if layout.name in ("rating", "unscored"):
+    if layout.name in ("rating", "unscored", "answers"):
         there = _keys(rows)
     elif layout.name == "responses" and "scores" not in layout.columns:
         responses = source.columns.get(layout.columns[1], layout.columns[1])

@@ -56,7 +56,7 @@ class ReadReport:
     duplicates: int
     """Responses of an item that had been read before; its score is their mean."""
     skipped: dict[str, int]
-    """Bad rows, and bad responses, by reason."""
+    """Bad rows and bad responses, and answers that were cut off or are empty, by reason."""
     bad_rows: tuple[BadRow, ...]
     """The first 20 of them."""
     items: int
@@ -81,7 +81,7 @@ class ReadReport:
         lines += [f"  {count} x {reason}" for reason, count in sorted(self.skipped.items(), key=lambda kv: -kv[1])]
         lines += [f"    {bad_row}" for bad_row in self.bad_rows]
         unnamed = sum(self.skipped.values()) - len(self.bad_rows)
-        lines += [f"    and {unnamed} more"] if unnamed else []
+        lines += [f"    and {unnamed} more"] if unnamed and self.bad_rows else []
         lines += [f"  {self.duplicates} responses repeat an item"] if self.duplicates else []
         lines += [f"  {self.repeated} comparisons repeat an earlier one"] if self.repeated else []
         lines += [f"  {self.contradictions} comparisons are stated both ways"] if self.contradictions else []
