@@ -52,7 +52,7 @@ def test_what_is_written_is_read_in_any_order_and_parts_are_of_one_size(
     assert [data.count(b"\n") for data in before] == [4, 2]
     write_answers(SOME, tmp_path)
     assert [path.read_bytes() for path in sorted(tmp_path.glob("part-*"))] == before
-    assert list(json.loads(before[0].split(b"\n")[0])) == list(Answer._fields)
+    assert list(json.loads(before[0].split(b"\n")[0])) == list(SOME[0]._asdict())
 
 
 def test_a_line_that_is_no_answer_is_named(tmp_path: Path) -> None:
