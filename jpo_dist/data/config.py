@@ -19,10 +19,10 @@ LayoutName = Literal[
     "explicit",
     "implicit",
     "thumbs",
+    "answers",
     "rating",
     "responses",
     "unscored",
-    "answers",
     "conversation",
 ]
 

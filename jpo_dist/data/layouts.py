@@ -20,6 +20,8 @@ Turns = Literal["last", "all"]
 FIRST, SECOND, TIE = 0, 1, 2
 SCORE_FIELDS = ("fine-grained_score", "overall_score", "score")
 """Where the score of one of several completions is looked for, in this order."""
+CUT, EMPTY = "cut off", "empty answer"
+"""Why an answer that a model gave is left out."""
 RATING_COLUMNS = frozenset({"score", "helpfulness", "label"})
 """Each rates the only response of its row."""
 CONVERSATIONS = ("messages", "conversations")
@@ -135,6 +137,17 @@ def _unscored(row: Row, names: Names, instruction: str, response: str) -> Readin
     return Reading(ratings=(Rating(_item(row, instruction, response), math.nan, "", names.source),))
 
 
+def _answer(row: Row, names: Names) -> Reading:
+    """What a model said (jpo generate): nobody has rated it. One that was cut off is not what the model would say."""
+    if not isinstance(row["finished"], bool):
+        raise BadField("finished", "not true or false")
+    if not row["finished"]:
+        return Reading(left_out=(BadField("finished", CUT),))
+    if isinstance(row["answer"], str) and not row["answer"].strip():
+        return Reading(left_out=(BadField("answer", EMPTY),))
+    return _unscored(row, names, "instruction", "answer")
+
+
 def _thumb(row: Row, names: Names) -> Reading:
     """One response, liked or not."""
     item, value = _item(row, "prompt", "completion"), row_values.thumb(row["label"], "label")
@@ -190,15 +203,6 @@ def _completion(turns: tuple[Message, ...], value: Any, names: Names, at: str) -
     return item, mean_score(value, names.score or (own,), f"{at}.")
 
 
-def _answer(row: Row, names: Names) -> Reading:
-    """What `jpo generate` writes. One that was cut off would teach never to end, and an empty one is no item."""
-    if row["finished"] is not True:
-        return Reading(left_out=(BadField("finished", "cut off before its end"),))
-    if isinstance(row["answer"], str) and not row["answer"].strip():
-        return Reading(left_out=(BadField("answer", "empty answer"),))
-    return _unscored(row, names, "instruction", "answer")
-
-
 def _conversation(row: Row, names: Names, field: str) -> Reading:
     """A whole conversation: the response is its last turn, or each of the assistant's, after all that stands before.
 
@@ -226,6 +230,7 @@ def _layouts() -> tuple[Layout, ...]:
         Layout("explicit", "pairs", ("prompt", *pairs), _explicit),
         Layout("implicit", "pairs", pairs, _implicit),
         Layout("thumbs", "responses", ("prompt", "completion", "label"), _thumb),
+        Layout("answers", "responses", ("instruction", "answer", "finished"), _answer),
     ]
     for prompt in ("prompt", "instruction"):
         for response in ("completion", "response"):
@@ -245,8 +250,7 @@ def _layouts() -> tuple[Layout, ...]:
         Layout("candidates-joint", "candidates", judged, partial(_candidate, instructions=of_two)),
         Layout("candidates", "candidates", ("instruction", *one), partial(_candidate, instructions=of_one)),
     ]
-    alone = [Layout("answers", "responses", ("instruction", "answer", "finished"), _answer)]
-    alone += [
+    alone = [
         Layout("conversation", "responses", (field,), partial(_conversation, field=field)) for field in CONVERSATIONS
     ]
     return (*found, *candidates, *alone)

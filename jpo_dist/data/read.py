@@ -151,7 +151,6 @@ def collect(
         return None
     layout = _detect(place, source, candidates)
     bad_here: list[BadRow] = []
-    left_out: list[BadRow] = []
     scale = source.name or str(source.path)
     for line, row in place.rows(_columns(source, layout)):
         into.tally.rows += 1
@@ -162,15 +161,15 @@ def collect(
             reading = Reading(bad=(bad,))
         _add(reading, layout, into)
         bad_here.extend(BadRow(place.name, line, bad.field, bad.reason) for bad in reading.bad)
-        left_out.extend(BadRow(place.name, line, left.field, left.reason) for left in reading.left_out)
-    into.tally.skipped.update(bad.reason for bad in [*bad_here, *left_out])
+    into.tally.skipped.update(bad.reason for bad in bad_here)
     if bad_here and on_bad_row == "error":  # only now: people want to mend a file once
         raise BadRowError(*bad_here[0], others=len(bad_here) - 1)
-    into.tally.bad_rows.extend([*bad_here, *left_out][: BAD_ROWS_TO_KEEP - len(into.tally.bad_rows)])
+    into.tally.bad_rows.extend(bad_here[: BAD_ROWS_TO_KEEP - len(into.tally.bad_rows)])
     return layout.name if layout else None
 
 
 def _add(reading: Reading, layout: Layout | None, into: Preferences) -> None:
+    into.tally.skipped.update(left.reason for left in reading.left_out)
     if reading.comparison:
         into.comparisons.append(reading.comparison)
     if layout and layout.kind == "responses":
@@ -256,7 +255,7 @@ def _column_names(row: dict[str, Any], source: SourceConfig, there: set[str]) ->
 def _check_score(place: str, layout: Layout, source: SourceConfig, rows: list[dict[str, Any]]) -> None:
     """Raises ValueError when the score that the source names is not there, or this layout would not look at it."""
     there: set[str] = set()
-    if layout.name in ("rating", "unscored"):
+    if layout.name in ("rating", "unscored", "answers"):
         there = _keys(rows)
     elif layout.name == "responses" and "scores" not in layout.columns:
         responses = source.columns.get(layout.columns[1], layout.columns[1])

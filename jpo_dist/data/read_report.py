@@ -57,7 +57,7 @@ class ReadReport:
     duplicates: int
     """Responses of an item that had been read before; its score is their mean."""
     skipped: dict[str, int]
-    """Bad rows, and bad responses, by reason."""
+    """Bad rows and bad responses, and answers that were cut off or are empty, by reason."""
     bad_rows: tuple[BadRow, ...]
     """The first 20 of them."""
     items: int
@@ -96,7 +96,7 @@ def skipped_lines(skipped: dict[str, int], bad_rows: Sequence[BadRow]) -> list[s
     lines = [f"  {count} x {reason}" for reason, count in sorted(skipped.items(), key=lambda kv: -kv[1])]
     lines += [f"    {bad_row}" for bad_row in bad_rows]
     unnamed = sum(skipped.values()) - len(bad_rows)
-    return lines + ([f"    and {unnamed} more"] if unnamed else [])
+    return lines + ([f"    and {unnamed} more"] if unnamed and bad_rows else [])
 
 
 @dataclass

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jpo_dist.data.locate import ANSWERS
 from jpo_dist.data.row_values import is_encodable
 from jpo_dist.files import replace, sync_folder
 from jpo_dist.records.comparisons import Message
 
-PARTS = "part-*.jsonl"
 PART = 1000
 """Answers in a file."""
 
@@ -53,7 +53,7 @@ class Answer(NamedTuple):
 
 def is_answers(folder: Path) -> bool:
     """Whether `folder` holds answers."""
-    return folder.is_dir() and any(folder.glob(PARTS))
+    return folder.is_dir() and any(folder.glob(ANSWERS))
 
 
 def read_answers(folder: str | Path) -> list[Answer]:
@@ -62,7 +62,7 @@ def read_answers(folder: str | Path) -> list[Answer]:
     Raises FileNotFoundError for a folder without parts, and ValueError, which names file and line, for a line that is
     no answer.
     """
-    parts = sorted(Path(folder).glob(PARTS))
+    parts = sorted(Path(folder).glob(ANSWERS))
     if not parts:
         raise FileNotFoundError(f"{folder} holds no answers (part-*.jsonl); make some with jpo generate")
     found = [_read(line, f"{part}:{number}") for part in parts for number, line in enumerate(_lines(part), 1)]
@@ -80,7 +80,7 @@ def write_answers(answers: Iterable[Answer], folder: Path) -> None:
         path = folder / f"part-{start // PART:05d}.jsonl"
         replace(path, (_line(answer) for answer in ordered[start : start + PART]), sync=True)
         names.add(path)
-    for path in set(folder.glob(PARTS)) - names:
+    for path in set(folder.glob(ANSWERS)) - names:
         path.unlink()
     sync_folder(folder)
 

@@ -11,7 +11,7 @@ from jpo_dist.data.collected import Preferences
 from jpo_dist.data.config import SourceConfig
 from jpo_dist.data.file_formats import Columns
 from jpo_dist.data.layouts import layout_of
-from jpo_dist.data.locate import Table, open_place
+from jpo_dist.data.locate import ASKED, Table, open_place
 from jpo_dist.data.read import collect
 from jpo_dist.data.read_report import BadRow, BadRowError
 from jpo_dist.data.row_values import BadField, prompt, sequence, text
@@ -19,7 +19,6 @@ from jpo_dist.files import replace
 from jpo_dist.records.comparisons import ComparisonSet, Item, Message
 from jpo_dist.records.text import as_prompt
 
-FILE = "prompts.jsonl"
 ALPACA_EVAL, IFEVAL, MT_BENCH = "alpaca-eval", "ifeval", "mt-bench"
 
 
@@ -168,14 +167,14 @@ def write_prompts(prompts: list[Prompt], folder: Path) -> None:
         json.dumps({"instruction": as_prompt(p.turns), "follow_ups": list(p.follow_ups), "rows": list(p.rows)}) + "\n"
         for p in prompts
     )
-    replace(folder / FILE, lines, sync=True)
+    replace(folder / ASKED, lines, sync=True)
 
 
 def kept_prompts(folder: Path) -> list[Prompt]:
     """What `write_prompts` has written. Raises FileNotFoundError where it has not."""
-    if not (folder / FILE).is_file():
-        raise FileNotFoundError(f"{folder} has no {FILE}: it is no folder of jpo generate; name one")
-    with (folder / FILE).open("rb") as file:
+    if not (folder / ASKED).is_file():
+        raise FileNotFoundError(f"{folder} has no {ASKED}: it is no folder of jpo generate; name one")
+    with (folder / ASKED).open("rb") as file:
         rows = [json.loads(line) for line in file]
     return [
         Prompt(prompt(row["instruction"], "instruction"), tuple(row["follow_ups"]), tuple(row["rows"])) for row in rows

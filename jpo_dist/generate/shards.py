@@ -30,6 +30,7 @@ class LocalModel:
         self.config, self.model = config, config.model
         self.prompts = Prompts(self.model, config.template)
         settings = pretrained(AutoConfig, self.model).get_text_config()
+        # What leaves no room is found before any weight is read.
         self.positions: int | None = getattr(settings, "max_position_embeddings", None)
         dtype = str(torch_dtype(self.model.dtype)).removeprefix("torch.")
         self.about = {"engine": "local", "model": weights_mark(self.model), "dtype": dtype}

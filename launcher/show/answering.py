@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jpo_dist.generate.answers import PARTS
+from jpo_dist.data.locate import ANSWERS
 from jpo_dist.generate.progress import FOLDER
 
 POLL_S = 1.0
@@ -23,7 +23,7 @@ class Counter:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self._seen, self.count = folder, dict[Path, int](), 0
-        self.count = sum(_lines(part, 0)[0] for part in folder.glob(PARTS))
+        self.count = sum(_lines(part, 0)[0] for part in folder.glob(ANSWERS))
 
     def look(self) -> int:
         """Answers that are there now."""

@@ -197,3 +197,41 @@ def test_the_command_and_what_it_says_of_a_bad_config(model: str, warm: Warm, tm
         assert (bad.code, said in bad.said) == (2, True), bad.said
     unfit = warm("generate", str(path), "--to", "ifeval").check(2)
     assert "did not come from an IFEval file" in unfit.said
+
+
+def test_a_second_turn_follows_the_answer_to_the_first(model: str, tmp_path: Path) -> None:
+    """MT-Bench: each sample goes on with what it said itself; what leaves no room is left out with its turns."""
+    rows: list[dict[str, Any]] = [{"question_id": 1, "category": "x", "turns": ["say it", "again"]},
+                                  {"question_id": 2, "category": "x", "turns": ["tell"]}]  # fmt: skip
+    path = tmp_path / "questions.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = settings(model, tmp_path, instructions=str(path), temperatures=[1.0], max_new_tokens=6)
+    report, files = run(GenerateRunConfig.model_validate(config), ["mt-bench"])
+    answers = {answer.place[1:]: answer for answer in read_answers(tmp_path / "out")}
+    assert sorted(answers) == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)]
+    for sample in (0, 1):
+        assert [turn.content for turn in answers[2, sample].messages] == ["say it", answers[0, sample].answer, "again"]
+    assert answers[0, 0].answer != answers[0, 1].answer
+    counts = report["temperatures"]["1.0"]
+    assert (counts["asked"], counts["answers"]) == (6, 6)
+    lines = [json.loads(line) for line in (files[0] / "t1.jsonl").read_text().splitlines()]
+    assert lines[0]["choices"][1]["turns"] == [answers[0, 1].answer, answers[2, 1].answer]
+    path.write_text(json.dumps({**rows[0], "turns": ["long " * 40, "again"]}) + "\n")
+    report = made({**config, "output": str(tmp_path / "long")})
+    counts = report["temperatures"]["1.0"]
+    assert (counts["asked"], counts["answers"], counts["skipped"], counts["not_asked"]) == (4, 0, 4, 0)
+
+
+@pytest.mark.slow
+def test_counts_and_digests_are_in_mlflow(model: str, tmp_path: Path) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    config = settings(model, tmp_path, temperatures=[0.0], max_new_tokens=2, tracking={"uri": uri}, name="answers")
+    report = made(config)
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    (found,) = client.search_runs([client.get_experiment_by_name("jpo").experiment_id])
+    assert (found.info.status, found.info.run_name) == ("FINISHED", "answers")
+    assert found.data.metrics["generate/answers_0.0"] == 30
+    assert found.data.params["input.model"] == report["model"]
+    assert found.data.params["input.instructions"] == report["instructions"]
+    assert {item.path for item in client.list_artifacts(found.info.run_id)} == {"report.json"}
