@@ -53,7 +53,8 @@ def mismatched(dataset: Prepared, chosen_C: np.ndarray) -> Prepared:
     ]
     offsets = np.cumsum([0, *(len(piece) for piece in pieces)])
     rows = np.arange(len(pieces))
-    loops = pa.table({"winner": rows, "loser": rows, "weight": np.ones(len(rows))})
+    nothing = {"weight": np.ones(len(rows)), "tie": np.zeros(len(rows), dtype=bool)}
+    loops = pa.table({"winner": rows, "loser": rows, **nothing})
     skips_C = lengths_C if dataset.shared_C[chosen_C].any() else np.zeros_like(lengths_C)
     made = TokenizedItems(np.concatenate(pieces), offsets, lengths_C)
     return Prepared(ComparisonSet(pa.table({}), loops), made, skips_C, skipped={"tie": 0, "over-long": 0})

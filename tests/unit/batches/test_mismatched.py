@@ -9,6 +9,7 @@ from jpo_dist.batches.mismatched import mismatched, one_step, partners
 from jpo_dist.batches.plan import make_plan
 from jpo_dist.batches.prepare import prepare
 from jpo_dist.config.sections import DataConfig, TrainConfig
+from jpo_dist.config.sft import SftObjective
 from jpo_dist.records.comparisons import Item
 from jpo_dist.records.examples import Example, Examples
 from tests.support.tiny import PLAIN, byte_tokenizer
@@ -42,7 +43,13 @@ def test_pairs_fit_where_items_do_and_skip_the_instruction_where_it_is_not_score
     for weight in (0.0, 1.0):
         train = TrainConfig(tokens_per_micro_step=200, shuffle=False)
         made = Examples.of(Example(item) for item in items)
-        data = prepare(byte_tokenizer(), made, DataConfig(train="unused", template=PLAIN), train, weight)
+        data = prepare(
+            byte_tokenizer(),
+            made,
+            DataConfig(train="unused", template=PLAIN),
+            train,
+            SftObjective(instruction_weight=weight),
+        )
         plan = make_plan(data, train, 2)
         pairs = mismatched(data, np.arange(3))
         assert pairs.tokens.lengths_N.max() == data.tokens.lengths_N.max()
