@@ -9,7 +9,8 @@ import torch
 from jpo_dist.batches.mismatched import mismatched, require_mismatches
 from jpo_dist.batches.plan import MicroStep, make_plan
 from jpo_dist.batches.prepare import Prepared, prepare
-from jpo_dist.config.sections import DataConfig, ObjectiveConfig, TrainConfig
+from jpo_dist.config.objective import ObjectiveConfig
+from jpo_dist.config.sections import DataConfig, TrainConfig
 from jpo_dist.model.attention import SEGMENTS
 from jpo_dist.model.scorer import Scorer, pack
 from jpo_dist.objective.criterion import Portion, criterion_of
@@ -20,6 +21,7 @@ from tests.support import oracle
 from tests.support.tiny import PLAIN, byte_tokenizer, tiny_model
 
 CPU = torch.device("cpu")
+OBJECTIVE = ObjectiveConfig(loss="kto", instruction_weight=0.3, undesirable_weight=1.5)
 
 
 def examples(count: int, instructions: int) -> Prepared:
@@ -28,7 +30,7 @@ def examples(count: int, instructions: int) -> Prepared:
         Example(Item.of(f"say {i % instructions}", "yes " * (1 + (i * 5) % 7) + str(i)), 1.0, i % 3 != 0)
         for i in range(count)
     )
-    return prepare(byte_tokenizer(), made, DataConfig(train="unused", template=PLAIN), TrainConfig())
+    return prepare(byte_tokenizer(), made, DataConfig(train="unused", template=PLAIN), TrainConfig(), OBJECTIVE)
 
 
 def scorer(seed: int) -> Scorer:
@@ -47,8 +49,7 @@ def step_loss(data: Prepared, policy: Scorer, reference: Scorer, **train: Any) -
 
     settings = {"items_per_step": len(data.comparisons), "shuffle": False, **train}
     step = make_plan(data, TrainConfig.model_validate(settings), 1).step(0)
-    objective = ObjectiveConfig(loss="kto", instruction_weight=0.3, undesirable_weight=1.5)
-    measure, total = criterion_of(objective).begin(Portion(policy, fixed, data, step.comparisons_C, step.limits))
+    measure, total = criterion_of(OBJECTIVE).begin(Portion(policy, fixed, data, step.comparisons_C, step.limits))
     loss, kl = torch.zeros((), dtype=torch.float64), 0.0
     references = fixed(data, step.micro_steps)
     for micro, reference_n2, share in zip(step.micro_steps, references, shares(data, step), strict=True):
