@@ -4,7 +4,9 @@ Training writes files (metrics_file.py, outbox.py) and never waits for a server.
 it gets: the driver's at the start and the end, rank 0's in a thread. `<run.dir>/run.json` keeps the MLflow run's id.
 """
 
+import json
 import logging
+import os
 import time
 import uuid
 from collections.abc import Mapping
@@ -25,6 +27,9 @@ from jpo_dist.tracking.run_file import tracking_uri, update_run_file
 Status = Literal["RUNNING", "FINISHED", "FAILED"]
 
 log = logging.getLogger(__name__)
+
+TAGS = "JPO_TAGS"
+"""Environment variable with more tags of the run, a JSON object: what a pipeline or a cluster knows of it."""
 
 
 def _courier(config: TrackingConfig, run: RunSection) -> Courier:
@@ -57,7 +62,7 @@ def start_run(
     outbox = courier.outbox
     outbox.put("status", status="RUNNING", ts_ms=_now_ms())
     outbox.put("params", params={key: str(redact(value, key)) for key, value in params.items()})
-    outbox.put("tags", tags=redact(dict(tags or {})))
+    outbox.put("tags", tags=redact({**(tags or {}), **tags_of_environment()}))
     resolved = Path(run.dir) / CONFIG
     if resolved.exists():
         shown = redact(yaml.safe_load(resolved.read_text()))
@@ -68,6 +73,17 @@ def start_run(
         log.warning("no tracking now, the run goes on and sends later: %s", brief(error))
     outbox.close()
     return read_json(Path(run.dir) / RUN)["mlflow"].get("run_id") if courier.connection is not None else None
+
+
+def tags_of_environment() -> dict[str, str]:
+    """The tags in JPO_TAGS; none without it. Raises ValueError where it is no JSON object."""
+    try:
+        found = json.loads(os.environ.get(TAGS) or "{}")
+        return {str(key): str(value) for key, value in found.items()}
+    except (ValueError, AttributeError):
+        raise ValueError(
+            f'{TAGS} in the environment is no JSON object; write {{"key": "value"}}, or unset it'
+        ) from None
 
 
 def replay(config: TrackingConfig, run: RunSection, status: Status | None = None, timeout_s: float = 60.0) -> int:

@@ -10,7 +10,7 @@ def command(config: ConfigPath, overrides: Overrides = None) -> None:
         from omegaconf import OmegaConf
 
         from jpo_dist.config.load import load_as
-        from launcher.config.kinds import kind_of
+        from launcher.config.detect import kind_of
 
         resolved = load_as(kind_of(config), config, overrides)
         out.print(OmegaConf.to_yaml(OmegaConf.create(resolved.model_dump(mode="json"))), markup=False, highlight=False)

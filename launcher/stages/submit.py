@@ -21,7 +21,8 @@ from cluster.errors import ClusterError
 from cluster.secrets import ray_token
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import load_as
-from launcher.config.kinds import JudgeRunConfig, RunConfig, kind_of
+from launcher.config.detect import kind_of
+from launcher.config.kinds import JudgeRunConfig, RunConfig
 from launcher.config.run_paths import refuse_relative
 from launcher.console import FAILURE, TERMINATED, err, out
 

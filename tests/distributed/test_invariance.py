@@ -190,7 +190,7 @@ def test_the_sft_term_is_the_same_on_two_ranks_and_changes_the_training(
     assert min(one["steps"][0]["loss"]) > max(alone["steps"][0]["loss"]), "the term is a positive loss on top of ln 2"
 
 
-@pytest.mark.parametrize("stage", [0, 3])
+@pytest.mark.parametrize("stage", [0, pytest.param(3, marks=pytest.mark.nightly)])
 def test_a_clip_of_zero_or_none_clips_nothing(files: dict[str, str], stage: int) -> None:
     """As the trainers that people come from mean it; a limit that is never reached is the oracle."""
     settings = {

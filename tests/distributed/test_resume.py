@@ -1,6 +1,7 @@
 """Runs that are killed with SIGKILL and go on: the same losses byte for byte, the same MLflow run, each step once."""
 
 import json
+import pickle
 import shutil
 import signal
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
+from jpo_dist.checkpoint import manifest as manifests
+from jpo_dist.files import sha256
 from tests.support.commands import (
     Done,
     Files,
@@ -22,6 +25,7 @@ from tests.support.commands import (
     tracked,
     warm_commands,
 )
+from tests.support.malicious import Malicious
 from tests.support.tiny import comparisons, write_jsonl
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -82,6 +86,7 @@ def test_ray_replaces_a_killed_worker_and_the_run_finishes_by_itself(
     assert tracked(run_dir)[1] == "FINISHED"
 
 
+@pytest.mark.nightly
 def test_torchrun_killed_inside_a_commit_goes_on_by_the_same_command(tiny: Files, pair: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     words = ["train", tiny.config, f"run.dir={run_dir}"]
@@ -145,6 +150,28 @@ def test_a_flipped_bit_in_the_newest_commit_is_found_and_the_one_before_is_used(
     assert "resumed at step 4" in done.said
     assert "bad-step-00000006-1" in commits(run_dir)
     assert_same_run(run_dir, alone)
+
+
+def test_a_malicious_pickle_in_a_commit_is_never_loaded(tiny: Files, warm: Warm, alone: Path, tmp_path: Path) -> None:
+    """Once where it does not verify, and once with a manifest of its own, as a commit of another run."""
+    owned = tmp_path / "owned"
+    run = ["train", tiny.config, "cluster.workers=0", "tracking.uri=none"]
+    poisoned, forged = (copy_of(alone, tmp_path / name) for name in ("poisoned", "forged"))
+    for run_dir in (poisoned, forged):
+        [shard] = (run_dir / "checkpoints" / "step-00000006" / "engine").glob("*optim_states.pt")
+        shard.write_bytes(pickle.dumps(Malicious(owned)).ljust(shard.stat().st_size, b"\0"))
+    again = warm(*run, f"run.dir={poisoned}").check()
+    assert "step-00000006 does not verify and is set aside" in again.said
+    assert "resumed at step 4" in again.said
+    assert not owned.exists()
+
+    commit = forged / "checkpoints" / "step-00000006"
+    old, name = manifests.read(commit), f"engine/{shard.name}"
+    files = {**old.files, name: {"bytes": shard.stat().st_size, "sha256": sha256(shard)}}
+    manifests.write(commit, manifests.Manifest(**{**vars(old), "files": files}))
+    other = warm(*run, f"run.dir={forged}", "train.seed=5").check(2)
+    assert "holds a run at step 6 over other data" in other.said
+    assert not owned.exists()
 
 
 # ---- what is refused

@@ -16,6 +16,15 @@ from launcher.bench.sizes import quick
 from tests.support.commands import Files, jpo
 
 
+@pytest.mark.slow
+def test_a_figure_is_a_line(tiny: Files) -> None:
+    """Two groups that need no model; all of them, which race against TRL, are nightly."""
+    done = jpo("bench", "balance", "planning", "--quick", "--model", tiny.model, "--rows", tiny.train).check()
+    found = dict(line.split("=", 1) for line in done.out.splitlines())
+    assert {name.split(".")[0] for name in found} - {"date", "quick", "machine"} == {"balance", "planning"}
+    assert 1 <= float(found["balance.makespan_tokens"]) <= 1.05
+
+
 @pytest.fixture(scope="module")
 def figures(tiny: Files, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     file = tmp_path_factory.mktemp("bench") / "figures.json"
@@ -26,6 +35,7 @@ def figures(tiny: Files, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_every_group_has_figures(figures: dict[str, Any]) -> None:
     assert {name.split(".")[0] for name in figures} == {*GROUPS, "date", "quick"}
     assert not [name for name in figures if name.endswith("skipped")]
@@ -34,6 +44,7 @@ def test_every_group_has_figures(figures: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("arm", ["training", "cached", "two_ranks"])
 def test_both_arms_of_a_race_are_measured(figures: dict[str, Any], arm: str) -> None:
     assert figures[f"{arm}.comparisons"] == 4
@@ -44,6 +55,7 @@ def test_both_arms_of_a_race_are_measured(figures: dict[str, Any], arm: str) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_counters_are_those_of_theory(figures: dict[str, Any]) -> None:
     assert figures["ranked.comparisons"] == 12
     assert figures["ranked.item_forwards"] == figures["ranked.unique_items"] == 8

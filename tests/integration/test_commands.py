@@ -48,7 +48,7 @@ def test_a_bad_row_ends_the_run_with_file_line_field_and_reason(tiny: Files, war
 def test_a_bad_row_in_a_ray_worker_is_one_message_and_no_ray_wrapper(
     tiny: Files, warm: Warm, bad_file: Path, tmp_path: Path
 ) -> None:
-    words = [f"data.train={bad_file}", f"run.dir={tmp_path / 'run'}", "cluster.workers=2", "tracking.uri=none"]
+    words = [f"data.train={bad_file}", f"run.dir={tmp_path / 'run'}", "cluster.workers=1", "tracking.uri=none"]
     done = warm("train", tiny.config, *words)
     done.check(2)
     assert f"{bad_file}, line 4: r_chosen:" in done.said

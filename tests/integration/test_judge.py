@@ -166,6 +166,7 @@ def test_ray_tasks_give_the_same_bytes_and_ask_once(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_refusal_in_a_ray_task_ends_the_run_with_its_reason(tmp_path):
     pairs = write_pairs(tmp_path / "pairs.jsonl", 4)
     with openai_server(by_hash, lambda *_: Fault("status", 401)) as server:

@@ -149,7 +149,7 @@ def test_export_writes_what_training_exported(by_ray: Path, tiny: Files, warm: W
     written = by_ray / "export" / "model.safetensors"
     before = load_file(written)
     written.unlink()
-    done = warm("export", tiny.config, f"run.dir={by_ray}", "cluster.workers=2").check()
+    done = warm.ranks(2, "export", tiny.config, f"run.dir={by_ray}").check()
     assert str(by_ray / "export") in done.out
     after = load_file(written)
     assert before.keys() == after.keys()
@@ -215,6 +215,7 @@ def test_one_process_and_two_ray_workers_have_the_same_losses(alone: Path, by_ra
     )
 
 
+@pytest.mark.nightly
 def test_one_ray_worker_is_one_process(alone: Path, tiny: Files, warm: Warm) -> None:
     run_dir = tiny.folder / "one-worker"
     done = warm("train", tiny.config, f"run.dir={run_dir}", "cluster.workers=1", "tracking.uri=none").check()

@@ -53,6 +53,7 @@ def losses(run_dir: Path) -> list[float]:
     return [line["metrics"]["loss"] for line in lines if "loss" in line["metrics"]]
 
 
+@pytest.mark.nightly
 def test_laptop_leaves_no_secret_of_the_shell_anywhere(
     shell: Shell, laptop: Laptop, tiny_config: Path, canaries: dict[str, str], seen_commands: Commands
 ) -> None:

@@ -89,6 +89,7 @@ def test_jpo_submit_prints_the_plain_command_and_returns_the_jobs_own_code(
     assert last.startswith("error (exit 2): SecretError: cluster.secrets.NOT_THERE (env) has nothing on host ")
 
 
+@pytest.mark.nightly
 def test_a_job_is_followed_and_stopped(two_hosts: list[VirtualHost], finished_job: Job) -> None:
     head, folder = two_hosts[0], finished_job.folder
     long = ["train.epochs=1000", "train.max_steps=3000", "checkpoint.every=0", "tracking.uri=none"]

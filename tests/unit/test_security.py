@@ -11,18 +11,16 @@ import pytest
 
 from cluster.config import ClusterConfig
 from cluster.secrets import SecretError, load_secrets, ray_token
-from jpo_dist.checkpoint import manifest as manifests
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import load_as
 from jpo_dist.config.sections import ModelConfig
-from jpo_dist.files import sha256
 from jpo_dist.model.load import load_model
-from launcher.config.kinds import kind_of
+from launcher.config.detect import kind_of
 from launcher.config.load import load, parse
 from launcher.config.run_paths import absolute, ray_job
 from launcher.console import explained
 from launcher.stages import submit
-from tests.support.commands import tiny_files, warm_commands
+from tests.support.malicious import Malicious
 from tests.support.tiny import save_tiny
 
 ROOT = Path(__file__).parents[2]
@@ -34,16 +32,6 @@ CALLS = [
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
     if isinstance(node, ast.Call)
 ]
-
-
-class Malicious:
-    """Unpickled, it makes a file."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> Any:
-        return Path.touch, (self.mark,)
 
 
 def test_the_malicious_pickle_of_these_tests_does_what_it_says(tmp_path: Path) -> None:
@@ -91,34 +79,6 @@ def test_a_model_folder_with_a_malicious_pickle_is_refused_and_not_run(tmp_path:
     with pytest.raises(Exception, match=r"(?i)weights"):
         load_model(ModelConfig(path=str(folder), dtype="float32"))
     assert not (tmp_path / "owned").exists()
-
-
-@pytest.mark.slow
-def test_a_malicious_pickle_in_a_checkpoint_is_never_loaded(tmp_path: Path) -> None:
-    """Once where it does not verify, and once with a manifest of its own, as a commit of another run."""
-    tiny = tiny_files(tmp_path)
-    with warm_commands(tmp_path) as jpo:
-        run = ["train", tiny.config, "cluster.workers=0", "tracking.uri=none"]
-        jpo(*run).check()
-        commits = Path(tmp_path / "run" / "checkpoints")
-        shutil.copytree(tmp_path / "run", tmp_path / "forged")
-        [shard] = (commits / "step-00000006" / "engine").glob("*optim_states.pt")
-        shard.write_bytes(pickle.dumps(Malicious(tmp_path / "owned")).ljust(shard.stat().st_size, b"\0"))
-        again = jpo(*run).check()
-        assert "step-00000006 does not verify and is set aside" in again.said
-        assert "resumed at step 4" in again.said
-        assert not (tmp_path / "owned").exists()
-
-        forged = tmp_path / "forged" / "checkpoints" / "step-00000006"
-        [shard] = (forged / "engine").glob("*optim_states.pt")
-        shard.write_bytes(pickle.dumps(Malicious(tmp_path / "owned")))
-        old = manifests.read(forged)
-        name = shard.relative_to(forged).as_posix()
-        files = {**old.files, name: {"bytes": shard.stat().st_size, "sha256": sha256(shard)}}
-        manifests.write(forged, manifests.Manifest(**{**vars(old), "files": files}))
-        other = jpo(*run, f"run.dir={tmp_path}/forged", "train.seed=5").check(2)
-        assert "holds a run at step 6 over other data" in other.said
-        assert not (tmp_path / "owned").exists()
 
 
 # ---- secrets: by reference, or refused

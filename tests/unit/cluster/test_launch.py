@@ -168,6 +168,7 @@ def test_two_workers_form_a_group_report_their_commits_and_leave_no_process(tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_workers_that_cannot_connect_are_tried_again_and_then_explained(tmp_path, monkeypatch):
     monkeypatch.setattr(ray_train, "SETUP_ATTEMPTS", 2)
     env = {**IMPORTABLE, "GLOO_SOCKET_IFNAME": "nosuch0"}
@@ -177,7 +178,10 @@ def test_workers_that_cannot_connect_are_tried_again_and_then_explained(tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [pytest.param(signal.SIGINT, -signal.SIGINT, marks=pytest.mark.nightly), (signal.SIGTERM, 143)],
+)
 def test_a_stopped_driver_unwinds_and_leaves_no_process(tmp_path, number, status):
     code = (
         "import os, tests.unit.cluster.test_launch as t\n"
@@ -204,6 +208,7 @@ def test_a_stopped_driver_unwinds_and_leaves_no_process(tmp_path, number, status
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_driver_stopped_between_two_starts_does_not_begin_the_next(tmp_path):
     """Ray's handler of the first start is still there then, and asks a controller that has nothing left to abort."""
     code = (
@@ -262,6 +267,7 @@ def test_the_error_of_a_rank_reaches_the_driver_with_its_traceback(one_ray, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.nightly  # `make test` replaces the worker of a training: tests/distributed/test_resume.py
 def test_a_lost_worker_is_replaced_and_the_loss_recorded(one_ray, tmp_path, capfd):
     config = ClusterConfig(workers=2, max_failures=1, **QUICK)
     payload = {"out": str(tmp_path)}
@@ -274,7 +280,9 @@ def test_a_lost_worker_is_replaced_and_the_loss_recorded(one_ray, tmp_path, capf
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("entry", "starts"), [(wrong_input, 1), (always_failing, 2)])
+@pytest.mark.parametrize(
+    ("entry", "starts"), [(wrong_input, 1), pytest.param(always_failing, 2, marks=pytest.mark.nightly)]
+)
 def test_an_error_that_another_try_cannot_mend_is_not_tried_again(one_ray, entry, starts, tmp_path):
     """Wrong input at once, any other error when it comes back word for word; three more starts were allowed."""
     config = ClusterConfig(workers=1, max_failures=3, **QUICK)

@@ -8,7 +8,8 @@ import pytest
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import load_as, write
 from jpo_dist.data.config import BuildConfig
-from launcher.config.kinds import JudgeRunConfig, RunConfig, kind_of
+from launcher.config.detect import kind_of
+from launcher.config.kinds import JudgeRunConfig, RunConfig
 from launcher.config.load import load, parse
 from tests.support.configs import YAML, merged, refusal
 

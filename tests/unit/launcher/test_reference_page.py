@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from jpo_dist.config.explain import model_in
 from jpo_dist.config.load import flatten
 from jpo_dist.data.config import BuildConfig
-from launcher.config.kinds import JudgeRunConfig, RunConfig, kind_of
+from launcher.config.detect import kind_of
+from launcher.config.kinds import JudgeRunConfig, RunConfig
 from launcher.config.reference_page import page
 
 ROOT = Path(__file__).resolve().parents[3]

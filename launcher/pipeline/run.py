@@ -1,0 +1,176 @@
+"""Running the stages: one process each, in order; what is done is skipped, what was cut short goes on.
+
+A stage is the very command that a person could type, `jpo COMMAND FOLDER.yaml`: it resumes by itself. A stage is done
+when its command has ended well, which FOLDER.done.json says; it is written then, and by nobody else.
+"""
+
+import ctypes
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from cluster.signals import ended_by_signals
+from jpo_dist.config.sections import RunSection, TrackingConfig
+from jpo_dist.files import read_json, write_json
+from jpo_dist.run_dir import RUN
+from jpo_dist.tracking.writer import TAGS, Status, replay, start_run
+from launcher.config.pipeline import PipelineConfig
+from launcher.console import say
+from launcher.pipeline.contents import Contents
+from launcher.pipeline.resolve import Stage, by_name, resolve_stages
+
+MEMORY, LOCK, OWN_RUN = ".digests.json", ".lock", "pipeline"
+WAIT_S = 60.0
+"""How long the process of a stage whose pipeline was killed may take to end."""
+
+
+class StageFailed(RuntimeError):
+    """The command of a stage ended badly; its own last line says why."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class InUse(RuntimeError):
+    """Another pipeline runs in this folder."""
+
+
+def plan(config: PipelineConfig, source: str) -> list[Stage]:
+    """All stages, checked, with their keys and folders. Raises ConfigError."""
+    folder = Path(config.dir).expanduser().absolute()
+    contents = Contents(folder / MEMORY)
+    stages = resolve_stages(config, source, contents)
+    if folder.is_dir():
+        contents.keep()
+    return stages
+
+
+def is_done(stage: Stage) -> bool:
+    """Whether the stage has been done, and what it made is still there."""
+    return read_json(stage.done_file).get("key") == stage.key and stage.made.exists()
+
+
+def run(config: PipelineConfig, source: str, until: str | None = None) -> list[Stage]:
+    """Run all stages that are not done, up to and with `until`. Returns them all.
+
+    Raises ConfigError before anything runs; InUse; StageFailed with the exit code of the stage's command.
+    """
+    folder = Path(config.dir).expanduser().absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone_in(folder) as lock:
+        stages = plan(config, source)
+        last = len(stages) if until is None else stages.index(by_name(stages, until)) + 1
+        with _tracked(config, folder) as parent:
+            for number, stage in enumerate(stages[:last], 1):
+                title = f"{number}/{len(stages)} {stage.name}"
+                if is_done(stage):
+                    say(f"{title}: done before, {stage.folder}")
+                else:
+                    say(f"{title}: jpo {' '.join(stage.kind.command)} {stage.config_file}")
+                    _run_stage(stage, _tags(config, stage, stages, parent), lock)
+    return stages
+
+
+def _run_stage(stage: Stage, tags: Mapping[str, str], lock: IO[str]) -> None:
+    stage.config_file.write_text(json.dumps(stage.settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    started = time.monotonic()
+    command = [sys.executable, "-m", "launcher", *stage.kind.command, str(stage.config_file)]
+    code = _in_a_process(command, {**os.environ, TAGS: json.dumps(dict(tags))}, lock)
+    if code:
+        raise StageFailed(
+            f"stage {stage.name} ended with exit code {code}; the reason stands above. The same command goes on there",
+            code,
+        )
+    seconds = time.monotonic() - started
+    write_json(stage.done_file, {"key": stage.key, "made": str(stage.made), "seconds": round(seconds, 1)})
+
+
+def _in_a_process(command: list[str], env: Mapping[str, str], lock: IO[str]) -> int:
+    """Run the command and wait. It inherits the lock, and ends when this process does, kill -9 included.
+
+    A signal that ends this process is passed on, and waited for: what the command tidies up is not cut short.
+    """
+    with ended_by_signals():
+        child = subprocess.Popen(command, env=env, pass_fds=[lock.fileno()], preexec_fn=_end_with_parent)
+        try:
+            return child.wait()
+        except BaseException:
+            child.terminate()
+            child.wait()
+            raise
+
+
+def _end_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG: as `ray job stop` would end it
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[IO[str]]:
+    """Two pipelines in one folder would run one stage twice. The lock goes with its last process, kill -9 included."""
+    with (folder / LOCK).open("w") as lock:
+        until = time.monotonic() + WAIT_S
+        told = False
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise InUse(
+                        f"dir ({folder}) is in use by another pipeline; wait for its end, or name another folder"
+                    ) from None
+                if not told:
+                    say(f"{folder} is in use: waiting for the end of what runs there, {WAIT_S:.0f} s at most")
+                    told = True
+                time.sleep(0.2)
+        yield lock
+
+
+# ---- MLflow
+
+
+@contextmanager
+def _tracked(config: PipelineConfig, folder: Path) -> Iterator[str | None]:
+    """Around the stages: the pipeline's own MLflow run, the parent of theirs. Yields its id; None: nothing is known."""
+    uri = config.shared.get("tracking", {}).get("uri") or f"sqlite:///{folder / 'mlflow.db'}"
+    tracking = TrackingConfig(**{**config.shared.get("tracking", {}), "uri": uri})
+    own = RunSection(dir=str(folder / OWN_RUN), name=config.name)
+    Path(own.dir).mkdir(exist_ok=True)
+    params = {"stages": ", ".join(str(next(iter(stage))) for stage in config.stages), "rounds": str(config.rounds)}
+    start_run(tracking, own, params)
+    status: Status = "FAILED"
+    try:
+        yield read_json(Path(own.dir) / RUN).get("mlflow", {}).get("run_id")
+        status = "FINISHED"
+    finally:
+        replay(tracking, own, status)
+
+
+def _tags(config: PipelineConfig, stage: Stage, stages: list[Stage], parent: str | None) -> dict[str, str]:
+    """What the MLflow run of a stage says of its place in the pipeline: its key, and those of what it reads."""
+    tags: dict[str, Any] = {"jpo.pipeline": config.name, "jpo.stage": stage.name, "jpo.key": stage.key}
+    if parent:
+        tags["mlflow.parentRunId"] = parent
+    for before in stages:
+        if before.name in stage.after:
+            tags[f"jpo.input.{before.name}"] = before.key
+            run_id = _run_id(before.folder)
+            if run_id:
+                tags[f"jpo.input_run.{before.name}"] = run_id
+    return tags
+
+
+def _run_id(folder: Path) -> str | None:
+    """The MLflow run of a stage: a training's is in its folder, any other's in `mlflow` in it."""
+    places = (folder / RUN, folder / "mlflow" / RUN)
+    return next((found for place in places if (found := read_json(place).get("mlflow", {}).get("run_id"))), None)
