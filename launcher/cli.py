@@ -8,7 +8,7 @@ import typer
 
 from launcher import allocator
 from launcher.bench import command as bench
-from launcher.commands import check, data, doctor, evaluate, export, judge, plan, run, submit, train
+from launcher.commands import check, data, doctor, evaluate, export, judge, plan, run, submit, train, winrate
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown"
@@ -19,6 +19,7 @@ app.command("export")(export.command)
 app.command("check")(check.command)
 app.command("plan")(plan.command)
 app.command("judge")(judge.command)
+app.command("winrate")(winrate.command)
 app.command("run")(run.command)
 app.command("submit")(submit.command)
 app.command("bench")(bench.command)

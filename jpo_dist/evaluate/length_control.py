@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from jpo_dist.evaluate.statistics import resampled, rounded
+from jpo_dist.evaluate.statistics import BOOTSTRAP, resampled, rounded
 from jpo_dist.evaluate.win_rate import HALF_POINTS, JUDGED, Verdict
 
 LEAST_OVERLAP = 0.2
@@ -53,6 +53,7 @@ def controlled_rate(wins_C: np.ndarray, gaps_C: np.ndarray, instructions_C: np.n
         "shorter": float((gaps_C < 0).mean()) if len(gaps_C) else None,
         "win_rate": None,
         "interval": None,
+        "interval_method": BOOTSTRAP,
         "phi": None,
         "refused": None,
     }

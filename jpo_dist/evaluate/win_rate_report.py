@@ -10,7 +10,7 @@ from jpo_dist.evaluate import alpaca
 from jpo_dist.evaluate.config import WinRateConfig
 from jpo_dist.evaluate.contest import Contest, Outcomes
 from jpo_dist.evaluate.length_control import length_controlled
-from jpo_dist.evaluate.win_rate import difference, figures, lengths, order_effects, split_by, with_holm
+from jpo_dist.evaluate.win_rate import Verdict, difference, figures, lengths, order_effects, split_by, with_holm
 
 
 def report(contest: Contest, outcomes: Outcomes, config: WinRateConfig) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def report(contest: Contest, outcomes: Outcomes, config: WinRateConfig) -> dict[
         "all": figures(found, runs),
         "unanswered": _unanswered(contest),
         "by_temperature": split_by(found, lambda one: one.temperature, runs),
-        "by_run": {contest.runs[run].name: figures([v for v in found if v.run == run], 1) for run in range(runs)},
+        "by_run": {side.name: figures(_of_run(found, run), 1) for run, side in enumerate(contest.runs)},
         "by_group": split_by(found, lambda one: one.group, runs),
         "order": order_effects(found),
         "lengths": lengths(found),
@@ -40,6 +40,10 @@ def report(contest: Contest, outcomes: Outcomes, config: WinRateConfig) -> dict[
     if config.alpaca.annotations is not None:
         made["alpaca_eval"] = alpaca.summary(alpaca.read_annotations(config.alpaca.annotations))
     return made
+
+
+def _of_run(verdicts: list[Verdict], run: int) -> list[Verdict]:
+    return [one._replace(run=0) for one in verdicts if one.run == run]
 
 
 def _unanswered(contest: Contest) -> int:

@@ -6,13 +6,14 @@ import yaml
 from pydantic import BaseModel
 
 from jpo_dist.data.config import BuildConfig
-from launcher.config.kinds import JudgeRunConfig, RunConfig
+from launcher.config.kinds import JudgeRunConfig, RunConfig, WinRateRunConfig
 from launcher.config.pipeline import PipelineConfig
 
 
 def kind_of(path: Path) -> type[BaseModel]:
     """The class of the config in a file. `sources` makes it one of `jpo data build`, `candidates` with `output` one of
-    `jpo judge`, `stages` one of `jpo run`, anything else one of `jpo train`.
+    `jpo judge`, `stages` one of `jpo run`, `answers` with `against` one of `jpo winrate`, anything else
+    one of `jpo train`.
 
     What cannot be read at all is left for the loader to explain.
     """
@@ -25,4 +26,6 @@ def kind_of(path: Path) -> type[BaseModel]:
         return PipelineConfig
     if "sources" in keys:
         return BuildConfig
+    if {"answers", "against"} <= keys:
+        return WinRateRunConfig
     return JudgeRunConfig if {"candidates", "output"} <= keys and "data" not in keys else RunConfig

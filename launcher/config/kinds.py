@@ -2,7 +2,7 @@
 
 from cluster.config import ClusterConfig
 from jpo_dist.config.run import JpoConfig
-from jpo_dist.evaluate.config import EvaluateConfig
+from jpo_dist.evaluate.config import EvaluateConfig, WinRateConfig
 from jpo_dist.judge.config import JudgeConfig
 
 
@@ -18,3 +18,10 @@ class JudgeRunConfig(JudgeConfig):
 
     cluster: ClusterConfig = ClusterConfig(workers=0)
     """workers: Ray tasks, each with its share of the questions and of endpoint.concurrency. 0: this process."""
+
+
+class WinRateRunConfig(WinRateConfig):
+    """Everything one `jpo winrate` needs."""
+
+    cluster: ClusterConfig = ClusterConfig(workers=0)
+    """workers: Ray tasks, as in `jpo judge`. 0: this process."""

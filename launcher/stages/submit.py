@@ -22,7 +22,7 @@ from cluster.secrets import ray_token
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import load_as
 from launcher.config.detect import kind_of
-from launcher.config.kinds import JudgeRunConfig, RunConfig
+from launcher.config.kinds import JudgeRunConfig, RunConfig, WinRateRunConfig
 from launcher.config.run_paths import refuse_relative
 from launcher.console import FAILURE, TERMINATED, err, out
 
@@ -56,10 +56,13 @@ def job(
     settings = load_as(kind, config, overrides)
     if isinstance(settings, RunConfig):
         name, key, folder = settings.run.name, "run.dir", settings.run.dir
-    elif isinstance(settings, JudgeRunConfig):
-        name, key, folder, verb = settings.name, "output", settings.output, "judge"
+    elif isinstance(settings, JudgeRunConfig | WinRateRunConfig):
+        name, key, folder = settings.name, "output", settings.output
+        verb = "judge" if isinstance(settings, JudgeRunConfig) else "winrate"
     else:
-        raise ConfigError(f"{config}: only trainings and judgings run as a Ray job; run `jpo data build` here")
+        raise ConfigError(
+            f"{config}: only trainings, judgings and win rates run as a Ray job; run `jpo data build` here"
+        )
     refuse_relative(key, folder)
     job_id = job_id or f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     root = working_dir.expanduser().absolute()
