@@ -8,7 +8,20 @@ import typer
 
 from launcher import allocator
 from launcher.bench import command as bench
-from launcher.commands import check, data, doctor, evaluate, export, generate, judge, plan, run, submit, train
+from launcher.commands import (
+    check,
+    data,
+    doctor,
+    evaluate,
+    export,
+    generate,
+    judge,
+    plan,
+    run,
+    submit,
+    train,
+    winrate,
+)
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown"
@@ -22,6 +35,7 @@ app.command("check")(check.command)
 app.command("plan")(plan.command)
 app.command("generate")(generate.command)
 app.command("judge")(judge.command)
+app.command("winrate")(winrate.command)
 app.command("run")(run.command)
 app.command("submit")(submit.command)
 app.command("bench")(bench.command)

@@ -20,7 +20,7 @@ from jpo_dist.endpoint.budget import Budget, Spent, largest_of, left_of, reached
 from jpo_dist.endpoint.config import BudgetConfig, EndpointConfig
 from jpo_dist.endpoint.replies import Replies, Reply
 from jpo_dist.fan_out import Spread, here
-from jpo_dist.judge.config import JudgeConfig
+from jpo_dist.judge.config import JudgingConfig
 from jpo_dist.judge.questions import letter_in, read_prompts, request_of
 from jpo_dist.judge.verdict import NOT_ASKED, UNPARSABLE
 
@@ -54,7 +54,7 @@ class Asked:
 
 
 def ask_all(
-    prompts: Sequence[str], config: JudgeConfig, folder: Path, limits: BudgetConfig, largest: Spent, threads: int
+    prompts: Sequence[str], config: JudgingConfig, folder: Path, limits: BudgetConfig, largest: Spent, threads: int
 ) -> Asked:
     """Ask the prompts to which the folder has no reply, by so many `threads`.
 
@@ -87,7 +87,7 @@ class _Asker:
     """The state that the threads of one call share."""
 
     def __init__(
-        self, config: JudgeConfig, replies: Replies, endpoint: Any, budget: Budget, stop: threading.Event, total: int
+        self, config: JudgingConfig, replies: Replies, endpoint: Any, budget: Budget, stop: threading.Event, total: int
     ) -> None:
         self.config, self.replies, self.endpoint, self.budget, self.stop = config, replies, endpoint, budget, stop
         self.again = read_prompts(config.prompts).again
@@ -177,7 +177,7 @@ def ask_shard(payload: dict[str, Any]) -> dict[str, Any]:
     """One task: plain data in and out. The prompts are in a file, since they may be hundreds of megabytes."""
     asked = ask_all(
         json.loads(Path(payload["prompts"]).read_text(encoding="utf-8")),
-        JudgeConfig.model_validate(payload["config"]),
+        JudgingConfig.model_validate(payload["config"]),
         Path(payload["folder"]),
         BudgetConfig.model_validate(payload["limits"]),
         Spent(*payload["largest"]),
@@ -186,7 +186,7 @@ def ask_shard(payload: dict[str, Any]) -> dict[str, Any]:
     return {"failed": asked.failed, "tries": dict(asked.tries), "exhausted": asked.exhausted}
 
 
-def ask(prompts: Sequence[str], config: JudgeConfig, folder: Path, spread: Spread = here, tasks: int = 1) -> Asked:
+def ask(prompts: Sequence[str], config: JudgingConfig, folder: Path, spread: Spread = here, tasks: int = 1) -> Asked:
     """Ask each of the (different) prompts until it is settled, has failed, or the budget is used up.
 
     Each task gets a share of the prompts, of the concurrency and of what is left of the budget; when some have used
@@ -223,7 +223,7 @@ def ask(prompts: Sequence[str], config: JudgeConfig, folder: Path, spread: Sprea
 
 def _round(
     prompts: list[str],
-    config: JudgeConfig,
+    config: JudgingConfig,
     folder: Path,
     limits: BudgetConfig,
     largest: Spent,
@@ -245,7 +245,7 @@ def _round(
             }
             payloads.append(
                 {
-                    "config": config.model_dump(mode="json"),
+                    "config": config.model_dump(mode="json", include=set(JudgingConfig.model_fields)),
                     "prompts": str(path),
                     "folder": str(folder),
                     "limits": share,

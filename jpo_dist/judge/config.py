@@ -51,17 +51,9 @@ class RewardModelConfig(Section):
     """Scores that differ by no more than this are a tie."""
 
 
-class JudgeConfig(Section):
-    """Everything one run of the judge needs to know."""
+class JudgingConfig(Section):
+    """Who judges, and what it may cost."""
 
-    candidates: str | list[str]
-    """Files, folders, globs or hub ids with pairs of items. Preferences in them are not looked at."""
-    on_bad_row: Literal["error", "skip"] = "error"
-    """A row that cannot be read: stop with file, line, field and reason, or count it and go on."""
-    output: str
-    """Folder for the comparisons, the report and the answers; shared by all hosts. Naming it again resumes."""
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "judge"
-    """Name of the MLflow run."""
     kind: Literal["llm", "checker", "reward_model"] = "llm"
     """Who judges: a language model behind `endpoint`, the program in `checker`, or `reward_model`."""
     endpoint: EndpointConfig = EndpointConfig()
@@ -69,8 +61,6 @@ class JudgeConfig(Section):
     prompts: PromptsConfig = PromptsConfig()
     checker: CheckerConfig = CheckerConfig()
     reward_model: RewardModelConfig = RewardModelConfig()
-    tracking: TrackingConfig = TrackingConfig()
-    """Here uri=None means: no MLflow."""
 
     @model_validator(mode="after")
     def _the_judge_is_named(self) -> Self:
@@ -99,3 +89,18 @@ class JudgeConfig(Section):
         """Who stands in the records as the judge."""
         names = {"llm": self.endpoint.model, "checker": self.checker.function, "reward_model": self.reward_model.path}
         return names[self.kind]
+
+
+class JudgeConfig(JudgingConfig):
+    """Everything one run of the judge needs to know."""
+
+    candidates: str | list[str]
+    """Files, folders, globs or hub ids with pairs of items. Preferences in them are not looked at."""
+    on_bad_row: Literal["error", "skip"] = "error"
+    """A row that cannot be read: stop with file, line, field and reason, or count it and go on."""
+    output: str
+    """Folder for the comparisons, the report and the answers; shared by all hosts. Naming it again resumes."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "judge"
+    """Name of the MLflow run."""
+    tracking: TrackingConfig = TrackingConfig()
+    """Here uri=None means: no MLflow."""

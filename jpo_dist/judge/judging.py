@@ -19,7 +19,7 @@ from jpo_dist.fan_out import Spread, here
 from jpo_dist.files import replace, write_json
 from jpo_dist.judge import report as judge_report
 from jpo_dist.judge.asking import ANSWERS, Asked, ask, letter_of
-from jpo_dist.judge.config import JudgeConfig
+from jpo_dist.judge.config import JudgingConfig
 from jpo_dist.judge.questions import Prompts, prompt_of, read_prompts, request_of
 from jpo_dist.judge.reward_model import confidence, reward_scores
 from jpo_dist.judge.verdict import FAILED, Candidate, Judged, in_shown_order, outcome_of
@@ -29,7 +29,7 @@ from jpo_dist.run_dir import RUN
 
 
 def judge(
-    candidates: Sequence[Candidate], config: JudgeConfig, folder: Path, spread: Spread = here, tasks: int = 1
+    candidates: Sequence[Candidate], config: JudgingConfig, folder: Path, spread: Spread = here, tasks: int = 1
 ) -> tuple[list[Judged], dict[str, Any]]:
     """Verdicts in the order of the candidates, and the report (see jpo_dist.judge.report).
 
@@ -57,7 +57,7 @@ def judge(
 
 
 def _by_model(
-    candidates: Sequence[Candidate], config: JudgeConfig, folder: Path, spread: Spread, tasks: int
+    candidates: Sequence[Candidate], config: JudgingConfig, folder: Path, spread: Spread, tasks: int
 ) -> tuple[list[Judged], dict[str, Any], dict[str, Any]]:
     prompts = read_prompts(config.prompts)
     pairs = [_questions(candidate, prompts) for candidate in candidates]
@@ -83,7 +83,7 @@ def _reason(pair: tuple[str, str], asked: Asked) -> str:
     return next((asked.failed[prompt] for prompt in pair if prompt in asked.failed), "")
 
 
-def _replies_to(prompt: str, replies: Replies, config: JudgeConfig, prompts: Prompts) -> list[Reply]:
+def _replies_to(prompt: str, replies: Replies, config: JudgingConfig, prompts: Prompts) -> list[Reply]:
     keys = (
         request_of(prompt, attempt, config.endpoint, prompts.again).key
         for attempt in range(config.endpoint.ask_again + 1)
@@ -91,7 +91,7 @@ def _replies_to(prompt: str, replies: Replies, config: JudgeConfig, prompts: Pro
     return [found for key in keys if (found := replies.get(key)) is not None]
 
 
-def usage(used: Sequence[Reply], config: JudgeConfig) -> dict[str, Any]:
+def usage(used: Sequence[Reply], config: JudgingConfig) -> dict[str, Any]:
     """What the replies behind these verdicts took: the same in every run that ends with the same verdicts."""
     spent = spent_on(used, config.endpoint)
     return {
@@ -103,7 +103,7 @@ def usage(used: Sequence[Reply], config: JudgeConfig) -> dict[str, Any]:
     }
 
 
-def _this_run(asked: Asked, replies: Replies, config: JudgeConfig) -> dict[str, Any]:
+def _this_run(asked: Asked, replies: Replies, config: JudgingConfig) -> dict[str, Any]:
     """For run.json: what differs between two runs with the same result."""
     spent = spent_on(replies.all(), config.endpoint)
     return {
@@ -114,7 +114,7 @@ def _this_run(asked: Asked, replies: Replies, config: JudgeConfig) -> dict[str, 
     }
 
 
-def _by_letters(candidate: Candidate, letters: str, config: JudgeConfig, reason: str) -> Judged:
+def _by_letters(candidate: Candidate, letters: str, config: JudgingConfig, reason: str) -> Judged:
     outcome = outcome_of(letters)
     if outcome not in ("decided", "tie"):
         return Judged(candidate, outcome, None, letters, reason)
@@ -127,7 +127,7 @@ def _by_letters(candidate: Candidate, letters: str, config: JudgeConfig, reason:
 
 
 def _by_scores(
-    candidate: Candidate, first: float | None, second: float | None, band: float, config: JudgeConfig
+    candidate: Candidate, first: float | None, second: float | None, band: float, config: JudgingConfig
 ) -> Judged:
     if first is None or second is None:
         return Judged(candidate, "unparsable", None, reason="no score")

@@ -13,7 +13,7 @@ from typing import Any
 from jpo_dist.batches.template import chat_text
 from jpo_dist.data.checker import JudgeError
 from jpo_dist.fan_out import Spread, here
-from jpo_dist.judge.config import JudgeConfig, RewardModelConfig
+from jpo_dist.judge.config import JudgingConfig, RewardModelConfig
 from jpo_dist.judge.questions import fill
 from jpo_dist.paths import resolve
 from jpo_dist.records.comparisons import Item
@@ -21,7 +21,7 @@ from jpo_dist.records.text import as_text
 
 
 def reward_scores(
-    items: Sequence[Item], config: JudgeConfig, folder: Path, spread: Spread = here, tasks: int = 1
+    items: Sequence[Item], config: JudgingConfig, folder: Path, spread: Spread = here, tasks: int = 1
 ) -> list[float | None]:
     """One score an item from the reward model, None for an item over max_length. Raises JudgeError.
 

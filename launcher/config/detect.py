@@ -6,7 +6,7 @@ import yaml
 from pydantic import BaseModel
 
 from jpo_dist.data.config import BuildConfig
-from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig, SftRunConfig
+from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig, SftRunConfig, WinRateRunConfig
 from launcher.config.pipeline import PipelineConfig
 
 KEYS: dict[type[BaseModel], frozenset[str]] = {
@@ -15,6 +15,7 @@ KEYS: dict[type[BaseModel], frozenset[str]] = {
     BuildConfig: frozenset({"sources"}),
     JudgeRunConfig: frozenset({"candidates", "output"}),
     GenerateRunConfig: frozenset({"instructions", "output"}),
+    WinRateRunConfig: frozenset({"answers", "against"}),
 }
 """The keys that a config of each command has, and no other. What has none of them is one of `jpo train`."""
 

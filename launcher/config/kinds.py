@@ -6,6 +6,7 @@ from jpo_dist.config.sft import SftConfig
 from jpo_dist.evaluate.config import EvaluateConfig, ScoreConfig
 from jpo_dist.generate.config import GenerateConfig
 from jpo_dist.judge.config import JudgeConfig
+from jpo_dist.winrate.config import WinRateConfig
 
 
 class RunConfig(JpoConfig):
@@ -38,3 +39,10 @@ class GenerateRunConfig(GenerateConfig):
 
     cluster: ClusterConfig = ClusterConfig(workers=0)
     """workers: Ray tasks, each with the model and its share of the instructions. 0: this process."""
+
+
+class WinRateRunConfig(WinRateConfig):
+    """Everything one `jpo winrate` needs."""
+
+    cluster: ClusterConfig = ClusterConfig(workers=0)
+    """workers: Ray tasks, as in `jpo judge`. 0: this process."""

@@ -9,7 +9,8 @@ from pydantic.fields import FieldInfo
 
 from jpo_dist.config.explain import model_in
 from jpo_dist.data.config import BuildConfig
-from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig, SftRunConfig
+from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig, SftRunConfig, WinRateRunConfig
+from launcher.config.pipeline import PipelineConfig
 
 HEADER = """# Settings
 
@@ -40,6 +41,17 @@ GENERATE = """
 
 `jpo generate FILE [key=value …]`
 """
+WINRATE = """
+# Settings of `jpo winrate`
+
+`jpo winrate FILE [key=value …]`; beside these the judge's: `kind`, `endpoint`, `budget`, `prompts`, `checker`,
+`reward_model` and `cluster`, as in `jpo judge`.
+"""
+PIPELINE = """
+# Settings of `jpo run`
+
+`jpo run FILE [key=value …]`; of a stage `stages.0.train.optim.lr=1e-6`.
+"""
 
 
 def page() -> str:
@@ -48,7 +60,10 @@ def page() -> str:
     build = [BUILD, *_section(BuildConfig, "")]
     judge = [JUDGE, *_section(JudgeRunConfig, "")]
     generate = [GENERATE, *_section(GenerateRunConfig, "")]
-    return "\n".join([HEADER, *_section(RunConfig, ""), *sft, *build, *judge, *generate])
+    own = tuple(name for name in WinRateRunConfig.model_fields if name not in JudgeRunConfig.model_fields)
+    winrate = [WINRATE, *_section(WinRateRunConfig, "", only=(*own, "output"))]
+    pipeline = [PIPELINE, *_section(PipelineConfig, "")]
+    return "\n".join([HEADER, *_section(RunConfig, ""), *sft, *build, *judge, *generate, *winrate, *pipeline])
 
 
 def _section(model: type[BaseModel], prefix: str, only: tuple[str, ...] = ()) -> list[str]:

@@ -1,20 +1,15 @@
 """The judge's report for people: figures, and one HTML page that needs no other file."""
 
 import base64
-import html
 import io
 from pathlib import Path
 from typing import Any
 
 from jpo_dist.judge.report import OUTCOMES
+from launcher.show.html import framed, table
 
 COLORS = {"decided": "#2b6cb0", "tie": "#b7791f", "unparsable": "#9b2c2c", "failed": "#555555", "not asked": "#cccccc"}
 RATES = ("decided_rate", "tie_rate", "unparsable_rate")
-_STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
-    "table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{padding:.2rem .8rem;border-bottom:1px solid #ddd;"
-    "text-align:right}td:first-child,th:first-child{text-align:left}img{max-width:100%}"
-)
 
 
 def figures(report: dict[str, Any]) -> dict[str, Any]:
@@ -85,29 +80,25 @@ def page(report: dict[str, Any]) -> str:
     ]
     interval = "" if place["interval"] is None else " (95 % interval {:.3f} to {:.3f})".format(*place["interval"])
     parts = [
-        _table(["protocol", *OUTCOMES, *(rate.replace("_", " ") for rate in RATES)], outcomes),
+        table(["protocol", *OUTCOMES, *(rate.replace("_", " ") for rate in RATES)], outcomes),
         "{outcomes}",
         f"<h2>Position</h2><p>The first answer wins {_text(place['first_rate'])} of the time{interval}; one half is no "
         f"bias. Always the first: {place['always_first']}, always the second: {place['always_second']}, of "
         f"{place['comparisons']} comparisons.</p>",
         "{position}" if place["comparisons"] else "",
         "<h2>Decisiveness by similarity of the instructions</h2>",
-        _table(["bin", "decided", "tie", "decisiveness"], similarity),
+        table(["bin", "decided", "tie", "decisiveness"], similarity),
         "{similarity}",
         "<h2>Joint verdicts by conditional verdicts on the same items</h2>",
-        _table(["roles", "decided", "tie", "decisiveness", "chosen wins"], interplay),
+        table(["roles", "decided", "tie", "decisiveness", "chosen wins"], interplay),
         "{interplay}",
         f"<h2>Transitivity</h2><p>{cycles['cyclic']} of {cycles['triads']} closed triads are cycles "
         f"({_text(cycles['cyclic_rate'])}).</p>",
         *_usage(report),
     ]
     images = {f"{{{name}}}": _image(figure, name) for name, figure in figures(report).items()}
-    title = f"Judge: {html.escape(report['annotator'])}, {report['candidates']} candidates"
-    body = "\n".join(images.get(part, part) for part in parts)
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>\n'
-        f"<h1>{title}</h1>\n{body}\n</html>\n"
-    )
+    title = f"Judge: {report['annotator']}, {report['candidates']} candidates"
+    return framed(title, "\n".join(images.get(part, part) for part in parts))
 
 
 def write_page(report: dict[str, Any], path: Path) -> None:
@@ -125,20 +116,13 @@ def write_figures(report: dict[str, Any], folder: Path) -> list[Path]:
 def _usage(report: dict[str, Any]) -> list[str]:
     if "usage" not in report:
         return []
-    return ["<h2>Cost</h2>", _table(["", ""], [[name, _text(value)] for name, value in report["usage"].items()])]
+    return ["<h2>Cost</h2>", table(["", ""], [[name, _text(value)] for name, value in report["usage"].items()])]
 
 
 def _text(value: float | int | None) -> str:
     if value is None:
         return "-"
     return str(value) if isinstance(value, int) else f"{value:.4g}"
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    def line(cells: list[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    return "<table>" + line(head, "th") + "".join(line(row, "td") for row in rows) + "</table>"
 
 
 def _image(figure: Any, name: str) -> str:

@@ -9,7 +9,7 @@ from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import load_as, write
 from jpo_dist.data.config import BuildConfig
 from launcher.config.detect import kind_of
-from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig, SftRunConfig
+from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig, SftRunConfig, WinRateRunConfig
 from launcher.config.load import load, parse
 from launcher.config.pipeline import PipelineConfig
 from tests.support.configs import YAML, merged, refusal
@@ -23,6 +23,7 @@ COMMANDS = {
     "jpo judge": JudgeRunConfig,
     "jpo generate": GenerateRunConfig,
     "jpo run": PipelineConfig,
+    "jpo winrate": WinRateRunConfig,
 }
 
 

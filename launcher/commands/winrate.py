@@ -1,0 +1,20 @@
+"""`jpo winrate`."""
+
+from launcher.arguments import ConfigPath, Overrides
+from launcher.console import explained, out, say
+
+
+def command(config: ConfigPath, overrides: Overrides = None) -> None:
+    """How often a model's answers beat gold responses or another model's, by any judge, with intervals and controls."""
+    with explained():
+        from jpo_dist.config.load import load_as
+        from launcher.config.kinds import WinRateRunConfig
+        from launcher.show.winrate import terminal
+        from launcher.stages.winrate import refuse_incomplete, run
+
+        settings = load_as(WinRateRunConfig, config, overrides)
+        report = run(settings)
+        for part in terminal(report):
+            say(part) if isinstance(part, str) else out.print(part)
+        say(f"winrate.json, winrate.md, winrate.html, verdicts.jsonl: {settings.output}")
+        refuse_incomplete(report, settings)

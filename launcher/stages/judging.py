@@ -1,0 +1,75 @@
+"""What commands that ask a judge share: where its tasks run, the lock of their folder, and words on what is left."""
+
+import logging
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cluster.config import ClusterConfig
+from jpo_dist.fan_out import Spread, here
+from jpo_dist.judge.config import JudgingConfig
+
+log = logging.getLogger(__name__)
+
+
+class Incomplete(RuntimeError):
+    """Some candidates were not asked; what was judged is written."""
+
+
+class InUse(RuntimeError):
+    """Another judge works in the output folder."""
+
+
+def spread_of(kind: str, cluster: ClusterConfig) -> tuple[Spread, int]:
+    """How shards are run, and how many at a time: Ray tasks, or this process with cluster.workers=0."""
+    workers = cluster.most
+    if workers == 0:
+        if kind == "reward_model":
+            import torch
+
+            from cluster.environment import threads
+
+            torch.set_num_threads(threads(cluster))  # as in a task: it changes the last bits of scores
+        return here, 1
+    return partial(_by_ray, cluster=cluster), workers
+
+
+def _by_ray(
+    entry: Callable[[dict[str, Any]], dict[str, Any]], payloads: list[dict[str, Any]], cluster: ClusterConfig
+) -> list[dict[str, Any]]:
+    from cluster.tasks import run_tasks
+
+    env = {name: os.environ[name] for name in ("JPO_CACHE",) if name in os.environ}
+    return run_tasks(entry, payloads, cluster, env)
+
+
+def alone_in(folder: Path) -> Any:
+    """Two runs in one folder would ask the same questions twice. The lock goes with the process, kill -9 included."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / ".lock")
+    try:
+        return lock.acquire(timeout=0)
+    except Timeout:
+        raise InUse(f"output ({folder}) is in use by another judge; wait for its end, or name another folder") from None
+
+
+def say_what_is_left(left: dict[str, int], total: int, config: JudgingConfig, output: str, reasons: str) -> None:
+    """Warn of candidates without a verdict, `left` by outcome. Raises Incomplete where the budget ended it."""
+    for outcome, count in left.items():
+        log.warning("%d of %d candidates: %s", count, total, outcome)
+    if "failed" in left:
+        log.warning("the same command asks the %d failed ones again; %s has the reasons", left["failed"], reasons)
+    if "not asked" in left:
+        raise Incomplete(
+            f"{left['not asked']} of {total} candidates are not asked: the budget is used up "
+            f"({_limits(config)}). What was judged is in {output}. To go on, raise the limit and run the same "
+            "command: no answered question is asked again"
+        )
+
+
+def _limits(config: JudgingConfig) -> str:
+    set_ones = {name: limit for name, limit in config.budget.model_dump().items() if limit is not None}
+    return ", ".join(f"budget.{name}={limit:g}" for name, limit in set_ones.items())
