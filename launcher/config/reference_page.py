@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 
 from jpo_dist.config.explain import model_in
 from jpo_dist.data.config import BuildConfig
-from launcher.config.kinds import JudgeRunConfig, RunConfig
+from launcher.config.kinds import JudgeRunConfig, RunConfig, WinRateRunConfig
 
 HEADER = """# Settings
 
@@ -28,12 +28,18 @@ JUDGE = """
 
 `jpo judge FILE [key=value …]`
 """
+WIN_RATE = """
+# Settings of `jpo winrate`
+
+`jpo winrate FILE [key=value …]`
+"""
 
 
 def page() -> str:
     """The whole page, in Markdown."""
     build = [BUILD, *_section(BuildConfig, "")]
-    return "\n".join([HEADER, *_section(RunConfig, ""), *build, JUDGE, *_section(JudgeRunConfig, "")])
+    judge = [JUDGE, *_section(JudgeRunConfig, "")]
+    return "\n".join([HEADER, *_section(RunConfig, ""), *build, *judge, WIN_RATE, *_section(WinRateRunConfig, "")])
 
 
 def _section(model: type[BaseModel], prefix: str) -> list[str]:
