@@ -22,7 +22,7 @@ from jpo_dist.config.run import JpoConfig
 from jpo_dist.config.sections import ModelConfig, ReferenceConfig, TokensConfig
 from jpo_dist.data import read as reading
 from jpo_dist.data.read_report import ReadReport
-from jpo_dist.evaluate.config import EvaluateConfig
+from jpo_dist.evaluate.config import EvaluateConfig, ScoreConfig
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
 from jpo_dist.records.folder import read_set, write_set
 from jpo_dist.run_dir import EXPORT
@@ -30,8 +30,8 @@ from jpo_dist.run_dir import EXPORT
 if TYPE_CHECKING:
     import torch
 
+    from jpo_dist.config.objective import Loss
     from jpo_dist.model.scorer import Scorer
-    from jpo_dist.objective.losses import Loss
 
     Array = np.ndarray | torch.Tensor
 
@@ -131,16 +131,25 @@ def total_margin(margins: "Array", instruction_weight: float = 1.0) -> "torch.Te
 
 
 def comparison_losses(
-    z: "Array", beta: float = 0.1, kind: "Loss" = "sigmoid", label_smoothing: float = 0.0
+    z: "Array",
+    beta: float = 0.1,
+    kind: "Loss" = "sigmoid",
+    label_smoothing: float = 0.0,
+    gamma: float = 0.5,
+    tie_probability: float = 0.5,
+    ties: "Array | None" = None,
 ) -> "torch.Tensor":
     """Loss of each of C comparisons, (C,), from its margin z: -log sigmoid(beta z), Bansal et al., arXiv 2404.00530.
 
-    `kind`: "sigmoid", "ipo" (Azar et al., arXiv 2310.12036) or "hinge" (SLiC, arXiv 2305.10425). The loss that is
-    trained is their mean, weighted by `weights_C`.
+    `kind` and the arguments after it: as `objective.loss` and its neighbors in docs/config.md. `ties`: which of the
+    comparisons are ties, (C,) of bool, for "davidson" and "rao_kupper". For "sigmoid_norm" and "simpo", z is a
+    difference of means over tokens. The loss that is trained is the mean, weighted by `weights_C`. Raises ValueError
+    for another `kind`.
     """
-    from jpo_dist.objective import losses
+    from jpo_dist.objective.comparison_losses import comparison_losses
 
-    return losses.comparison_losses(_tensor(z), beta, kind, label_smoothing)
+    is_tie_C = None if ties is None else _tensor(ties).bool()
+    return comparison_losses(_tensor(z), beta, kind, label_smoothing, gamma, tie_probability, is_tie_C)
 
 
 def _tensor(values: "Array") -> "torch.Tensor":
@@ -166,6 +175,7 @@ class RunConfig(JpoConfig):
 
     cluster: _ClusterSection = _ClusterSection()
     evaluate: EvaluateConfig = EvaluateConfig()
+    score: ScoreConfig = ScoreConfig()
 
     @classmethod
     def of(cls, path: str | Path, *overrides: str) -> Self:

@@ -5,7 +5,7 @@ import sys
 
 from jpo_dist.distributed.allocator import NO_TCACHE
 
-COMPUTING = {"train", "evaluate", "judge", "bench"}
+COMPUTING = {"train", "sft", "evaluate", "score", "generate", "judge", "winrate", "bench"}
 TUNABLES = "GLIBC_TUNABLES"
 
 

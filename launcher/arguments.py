@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from launcher.config.kinds import RunConfig
+    from launcher.config.kinds import AnyRunConfig, RunConfig, SftRunConfig
 
 ConfigPath = Annotated[Path, typer.Argument(help="A YAML file, for example configs/demo.yaml.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings to change: objective.beta=0.2 …")]
@@ -18,3 +18,20 @@ def read_config(config: Path, overrides: list[str] | None) -> "RunConfig":
     from launcher.config.run_paths import absolute
 
     return absolute(load(config, overrides))
+
+
+def read_any(config: Path, overrides: list[str] | None) -> "AnyRunConfig":
+    """The same for a config of `jpo train` or of `jpo sft`, by its keys."""
+    from launcher.config.detect import kind_of
+    from launcher.config.kinds import SftRunConfig
+
+    return read_sft(config, overrides) if kind_of(config) is SftRunConfig else read_config(config, overrides)
+
+
+def read_sft(config: Path, overrides: list[str] | None) -> "SftRunConfig":
+    """The same for a config of `jpo sft`."""
+    from jpo_dist.config.load import load_as
+    from launcher.config.kinds import SftRunConfig
+    from launcher.config.run_paths import absolute
+
+    return absolute(load_as(SftRunConfig, config, overrides))

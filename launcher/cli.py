@@ -8,16 +8,32 @@ import typer
 
 from launcher import allocator
 from launcher.bench import command as bench
-from launcher.commands import check, data, doctor, evaluate, export, judge, plan, run, submit, train, winrate
+from launcher.commands import (
+    check,
+    data,
+    doctor,
+    evaluate,
+    export,
+    generate,
+    judge,
+    plan,
+    run,
+    submit,
+    train,
+    winrate,
+)
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown"
 )
+app.command("sft")(train.sft)
 app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
+app.command("score")(evaluate.score)
 app.command("export")(export.command)
 app.command("check")(check.command)
 app.command("plan")(plan.command)
+app.command("generate")(generate.command)
 app.command("judge")(judge.command)
 app.command("winrate")(winrate.command)
 app.command("run")(run.command)

@@ -34,10 +34,12 @@ def explained() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _fail("interrupted", 130)
+        fail("interrupted", 130)
     except SystemExit as end:  # cluster/signals.py ends so on SIGTERM, which is how `ray job stop` asks
         if end.code == TERMINATED:
-            _fail("terminated", TERMINATED)
+            fail("terminated", TERMINATED)
+        raise
+    except typer.Exit:  # the command has said what there is to say
         raise
     except Exception as error:
         code = exit_code(error)
@@ -45,7 +47,7 @@ def explained() -> Iterator[None]:
             err.print(traceback.format_exc().rstrip(), markup=False, highlight=False, soft_wrap=True)
         elif "\n" in str(error):
             err.print(str(error), markup=False, highlight=False, soft_wrap=True)
-        _fail(f"{type(error).__name__}: {_sentence(error)}", code or FAILURE)
+        fail(f"{type(error).__name__}: {_sentence(error)}", code or FAILURE)
 
 
 def say(text: str) -> None:
@@ -77,6 +79,7 @@ def _sentence(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
 
 
-def _fail(cause: str, code: int) -> None:
+def fail(cause: str, code: int) -> None:
+    """End the command with this code, and say so in its last line."""
     err.print(f"[bold red]error[/] (exit {code}): {escape(cause)}", highlight=False, soft_wrap=True)
     raise typer.Exit(code)

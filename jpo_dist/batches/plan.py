@@ -16,6 +16,7 @@ from jpo_dist.batches.micro_steps import NO_LIMIT, Limits, Sizes, connected, mic
 from jpo_dist.batches.order import epoch_order, item_groups
 from jpo_dist.batches.prepare import Prepared
 from jpo_dist.config.sections import TrainConfig
+from jpo_dist.records.examples import Examples
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Step:
     comparisons_C: np.ndarray
     total_weight: float
     micro_steps: tuple[MicroStep, ...]
+    limits: Limits
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class Plan:
                     np.array([row[losers[p]] for p in places]),
                 )
             )
-        return Step(index, epoch, chosen_C, float(self.weights_C[chosen_C].sum()), tuple(micros))
+        return Step(index, epoch, chosen_C, float(self.weights_C[chosen_C].sum()), tuple(micros), self.limits)
 
     def steps(self, start: int = 0) -> Iterator[Step]:
         """The steps from `start` to the end of the run, each made when it is asked for."""
@@ -137,13 +139,15 @@ def make_plan(dataset: Prepared, train: TrainConfig, num_ranks: int, quadratic: 
     winners_C, losers_C = comparisons.winners_C, comparisons.losers_C
     limits = Limits(num_ranks, train.tokens_per_micro_step, train.squares_per_micro_step or NO_LIMIT, quadratic)
     for key, limit, power in (("tokens", limits.tokens, 1), ("squares", limits.squares, 2)):
-        longest = int((lengths_N[winners_C] ** power + lengths_N[losers_C] ** power).max())
+        longest = int((lengths_N[winners_C] ** power + (winners_C != losers_C) * lengths_N[losers_C] ** power).max())
         if longest > limit:
+            one = ("item", "") if isinstance(comparisons, Examples) else ("comparison", " in its two items")
             raise ValueError(
-                f"train.{key}_per_micro_step ({limit}) is less than the longest comparison ({longest} {key} in its "
-                "two items); raise it, or lower data.max_length"
+                f"train.{key}_per_micro_step ({limit}) is less than the longest {one[0]} ({longest} {key}{one[1]}); "
+                "raise it, or lower data.max_length"
             )
-    per_epoch = -(-len(comparisons) // train.comparisons_per_step)
+    per_step = train.items_per_step if isinstance(comparisons, Examples) else train.comparisons_per_step
+    per_epoch = -(-len(comparisons) // per_step)
     seed = train.seed if train.shuffle else None
     group_C = item_groups(winners_C, losers_C) if train.sample_by == "group" else None
     return Plan(
@@ -155,6 +159,6 @@ def make_plan(dataset: Prepared, train: TrainConfig, num_ranks: int, quadratic: 
         instructions_N2=dataset.instructions_N2,
         order_of=lru_cache(maxsize=2)(partial(epoch_order, len(comparisons), seed, group_C)),
         limits=limits,
-        comparisons_per_step=train.comparisons_per_step,
+        comparisons_per_step=per_step,
         num_steps=train.max_steps or per_epoch * train.epochs,
     )

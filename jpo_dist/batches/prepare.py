@@ -8,11 +8,15 @@ import numpy as np
 from filelock import FileLock
 
 from jpo_dist.batches.shared_prefix import shared_instructions, shared_prefixes
+from jpo_dist.batches.similarity import similarity_factors
 from jpo_dist.batches.template import chat_template
 from jpo_dist.batches.tokenize import TokenizedItems, tokenize
-from jpo_dist.config.sections import DataConfig, TrainConfig
+from jpo_dist.config.objective import PER_TOKEN, ObjectiveConfig
+from jpo_dist.config.sections import TokensConfig, TrainConfig
+from jpo_dist.config.sft import AnyObjective
 from jpo_dist.paths import cache_folder
 from jpo_dist.records.comparisons import ComparisonSet, digest
+from jpo_dist.records.examples import Examples
 
 KEPT_FROM = 20_000
 """Sets of at least so many items keep their tokens on disk: encoding them takes longer than reading them."""
@@ -32,6 +36,8 @@ class Prepared(NamedTuple):
     skipped: dict[Literal["tie", "over-long"], int]
     instructions_N2: np.ndarray | None = None
     """Instructions that are computed once, see plan.Plan."""
+    similarity_C: np.ndarray | None = None
+    """What the likeness of its instructions makes of a comparison, see similarity.similarity_factors."""
 
     @classmethod
     def of_lengths(cls, comparisons: ComparisonSet, lengths_N: np.ndarray, **known: np.ndarray | None) -> "Prepared":
@@ -46,12 +52,21 @@ class Prepared(NamedTuple):
         return None if self.instructions_N2 is None else self.instructions_N2[items_n, 0]
 
 
-def prepare(tokenizer: Any, everything: ComparisonSet, data: DataConfig, train: TrainConfig) -> Prepared:
-    """Tokenize a set and leave out what cannot be trained on: ties, which no loss uses, and over-long items.
+def prepare(
+    tokenizer: Any,
+    everything: ComparisonSet,
+    data: TokensConfig,
+    train: TrainConfig,
+    objective: AnyObjective | None = None,
+) -> Prepared:
+    """Tokenize a set and leave out what cannot be trained on: ties, unless objective.ties=use, and over-long items.
 
-    Comparisons with an over-long item are counted, or, with data.over_long=error, raise OverLongError.
+    Comparisons with an over-long item are counted, or, with data.over_long=error, raise OverLongError. No `objective`:
+    the default one of comparisons.
     """
-    ties = int(everything.is_tie_C.sum())
+    objective = objective or ObjectiveConfig()
+    uses_ties = isinstance(objective, ObjectiveConfig) and objective.ties == "use"
+    ties = 0 if uses_ties else int(everything.is_tie_C.sum())
     comparisons = everything.subset(~everything.is_tie_C) if ties else everything
     tokens = tokens_of(tokenizer, comparisons, data)
     too_long_N = tokens.lengths_N > data.max_length
@@ -68,12 +83,23 @@ def prepare(tokenizer: Any, everything: ComparisonSet, data: DataConfig, train: 
         comparisons, tokens = comparisons.subset(~bad_C), tokens.take(used)
     winners_C, losers_C = comparisons.winners_C, comparisons.losers_C
     nothing = np.zeros(len(comparisons), dtype=np.int64)
-    shared_C = nothing if train.score_shared_prefix else shared_prefixes(tokens, winners_C, losers_C)
+    shared_C = nothing if _scores_all(comparisons, train, objective) else shared_prefixes(tokens, winners_C, losers_C)
     instructions_N2 = shared_instructions(tokens) if train.share_instructions else None
-    return Prepared(comparisons, tokens, shared_C, {"tie": ties, "over-long": int(bad_C.sum())}, instructions_N2)
+    skipped: dict[Literal["tie", "over-long"], int] = {"tie": ties, "over-long": int(bad_C.sum())}
+    factors_C = similarity_factors(comparisons, objective) if isinstance(objective, ObjectiveConfig) else None
+    return Prepared(comparisons, tokens, shared_C, skipped, instructions_N2, factors_C)
 
 
-def tokens_of(tokenizer: Any, comparisons: ComparisonSet, data: DataConfig) -> TokenizedItems:
+def _scores_all(comparisons: ComparisonSet, train: TrainConfig, objective: AnyObjective) -> bool:
+    """Whether the tokens that both items of a comparison begin with need a score."""
+    if isinstance(comparisons, Examples):  # what an example shares with itself is its whole instruction
+        return objective.instruction_weight > 0
+    # What both items begin with cancels in a difference of sums, not in one of means.
+    per_token = isinstance(objective, ObjectiveConfig) and objective.loss in PER_TOKEN
+    return train.score_shared_prefix or (per_token and objective.instruction_weight > 0)
+
+
+def tokens_of(tokenizer: Any, comparisons: ComparisonSet, data: TokensConfig) -> TokenizedItems:
     """Tokens of all items. A large set is encoded once on each host, then memory-mapped by all its ranks."""
     if comparisons.num_items < KEPT_FROM or not tokenizer.is_fast:
         return tokenize(tokenizer, comparisons.all_items(), data)

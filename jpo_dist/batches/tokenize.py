@@ -37,6 +37,12 @@ class TokenizedItems:
     def lengths_N(self) -> np.ndarray:
         return np.diff(self.offsets)
 
+    @cached_property
+    def scored_N2(self) -> np.ndarray:
+        """Tokens of each item's instruction and response that have a log-prob: all but the item's first."""
+        before_N = np.maximum(self.instruction_lengths_N, 1)
+        return np.stack([before_N - 1, self.lengths_N - before_N], axis=1)
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 

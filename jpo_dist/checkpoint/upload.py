@@ -17,7 +17,7 @@ from jpo_dist.checkpoint.commit import CheckpointError, Commit, DiskFullError, o
 from jpo_dist.checkpoint.manifest import ManifestError
 from jpo_dist.checkpoint.search import Found, find_valid, list_names, resume_point
 from jpo_dist.checkpoint.store import Store, Stored
-from jpo_dist.config.run import JpoConfig
+from jpo_dist.config.sft import AnyConfig
 from jpo_dist.distributed import ranks
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class Uploader:
 # -- at the start; all ranks call these
 
 
-def open_run(config: JpoConfig) -> tuple[int, Store | None]:
+def open_run(config: AnyConfig) -> tuple[int, Store | None]:
     """This start's attempt, higher than any before here and in the store; and the store, None where none is set.
 
     Raises StoreError, CheckpointError (see `open_attempt`).
@@ -120,13 +120,13 @@ def open_run(config: JpoConfig) -> tuple[int, Store | None]:
     return attempt, store
 
 
-def store_of(config: JpoConfig) -> Store | None:
+def store_of(config: AnyConfig) -> Store | None:
     """The store of checkpoint.storage, None where none is set. Raises StoreError."""
     with ranks.together("connecting to checkpoint.storage"):
         return remote.connect(config.checkpoint.storage) if config.checkpoint.storage else None
 
 
-def find_commit(config: JpoConfig, store: Store | None) -> Commit | None:
+def find_commit(config: AnyConfig, store: Store | None) -> Commit | None:
     """Where to go on, here or in the store, as checkpoint.resume says; None for a start from nothing.
 
     Raises ResumeRefused (see `resume_point`), DiskFullError when the disk has no room for the commit that the store
@@ -145,7 +145,7 @@ def find_commit(config: JpoConfig, store: Store | None) -> Commit | None:
 
 
 def start_uploads(
-    config: JpoConfig, store: Store, attempt: int, resumed: Commit | None, on_uploaded: OnUploaded
+    config: AnyConfig, store: Store, attempt: int, resumed: Commit | None, on_uploaded: OnUploaded
 ) -> Uploader:
     """Rank 0's uploader. It begins with the commit that the run goes on from, where that is not in the store."""
     made = Uploader(store, attempt, config.checkpoint.keep, on_uploaded)

@@ -6,11 +6,11 @@ from pydantic import model_validator
 
 from jpo_dist.config.base import Section, is_commit
 from jpo_dist.config.engine import EngineConfig
+from jpo_dist.config.objective import PER_TOKEN, ObjectiveConfig
 from jpo_dist.config.sections import (
     CheckpointConfig,
     DataConfig,
     ModelConfig,
-    ObjectiveConfig,
     OptimConfig,
     ReferenceConfig,
     RunSection,
@@ -42,6 +42,47 @@ class JpoConfig(Section):
         if self.reference.mode == "adapter_off" and self.reference.path not in (None, self.model.path):
             raise ValueError(
                 f"reference.path ({self.reference.path}) must be model.path with reference.mode=adapter_off; drop it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _mismatched_pairs_cannot_be_cached(self) -> Self:
+        if self.objective.loss == "kto" and self.reference.mode == "cached":
+            raise ValueError(
+                "reference.mode (cached) cannot serve objective.loss=kto: its reference scores pairs of instruction "
+                "and response that each step makes anew; use live, or adapter_off with model.lora.rank"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_loss_without_a_reference(self) -> Self:
+        loss, mode, path = self.objective.loss, self.reference.mode, self.reference.path
+        if loss == "simpo" and mode != "none":
+            raise ValueError(
+                f"objective.loss (simpo) has no reference, reference.mode is {mode}; set reference.mode=none, or use "
+                "objective.loss=sigmoid_norm"
+            )
+        if mode == "none" and loss not in PER_TOKEN:
+            raise ValueError(
+                f"reference.mode (none) needs objective.loss={' or '.join(PER_TOKEN)}, not {loss}: sums without a "
+                "reference are mostly lengths; use reference.mode=live"
+            )
+        if mode == "none" and path is not None:
+            raise ValueError(f"reference.path ({path}) is not read with reference.mode=none; drop it")
+        return self
+
+    @model_validator(mode="after")
+    def _refreshes_have_weights_to_mix(self) -> Self:
+        every, rank = self.reference.refresh_every, self.model.lora.rank
+        if every and rank:
+            raise ValueError(
+                f"reference.refresh_every ({every}) mixes whole weights, model.lora.rank ({rank}) trains none of "
+                "them; use refresh_every=0, or rank 0"
+            )
+        if every and self.engine.offload_params.device == "nvme":
+            raise ValueError(
+                f"reference.refresh_every ({every}) needs weights in memory, engine.offload_params.device is nvme; use "
+                "cpu, or refresh_every=0"
             )
         return self
 

@@ -90,40 +90,18 @@ class DataConfig(TokensConfig):
     """Share of the instructions held out of `train` when `validation` is None. 0: no validation."""
     on_bad_row: Literal["error", "skip"] = "error"
     """A row that cannot be read: stop with file, line, field and reason, or count it and go on."""
-
-
-class ObjectiveConfig(Section):
-    """The loss. Defaults are the paper's."""
-
-    EXPERT = ("label_smoothing", "sft_weight")
-
-    beta: Positive = 0.1
-    """Strength of the pull to the reference: the loss sees beta * margin."""
-    instruction_weight: NonNegative = 1.0
-    """Lambda: 1 scores instruction tokens too (JPO); 0 scores responses only (DPO on equal instructions)."""
-    loss: Literal["sigmoid", "ipo", "hinge"] = "sigmoid"
-    """sigmoid: the paper's. ipo: Azar et al., arXiv 2310.12036. hinge: SLiC, arXiv 2305.10425."""
-    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
-    """Probability that a comparison's label is flipped (conservative DPO); sigmoid only."""
-    sft_weight: NonNegative = 0.0
-    """Weight of the mean negative log-likelihood of the winner's response tokens."""
-
-    @model_validator(mode="after")
-    def _smoothing_is_for_sigmoid(self) -> Self:
-        if self.label_smoothing and self.loss != "sigmoid":
-            raise ValueError(
-                f"label_smoothing ({self.label_smoothing}) works with loss=sigmoid, not {self.loss}; use 0"
-            )
-        return self
+    desirable_from: float | None = None
+    """With objective.loss=kto, for ratings: the least score of a desirable response; below it they are undesirable."""
 
 
 class ReferenceConfig(Section):
     """The frozen model the policy is measured against."""
 
-    EXPERT = ("revision", "cache_dir", "tokens_per_pass")
+    EXPERT = ("revision", "cache_dir", "tokens_per_pass", "refresh_every", "refresh_share")
 
-    mode: Literal["live", "cached", "adapter_off"] = "live"
-    """live: a second engine. cached: score every item once, then free it. adapter_off: the LoRA base in the policy."""
+    mode: Literal["live", "cached", "adapter_off", "none"] = "live"
+    """live: a second engine. cached: score every item once, then free it. adapter_off: the LoRA base in the policy.
+    none: no reference, for objective.loss=simpo or sigmoid_norm."""
     path: str | None = None
     """Where the reference's weights are; None: model.path."""
     revision: str | None = None
@@ -134,6 +112,29 @@ class ReferenceConfig(Section):
     """Most tokens of a rank in one forward without gradient: a live reference's, one that fills the cache, one of
     evaluation. Where no rank has more in a step, the reference scores the step in one pass, whatever the number of
     micro-steps; a micro-step is never split."""
+
+    refresh_every: Annotated[int, Field(ge=0)] = 0
+    """TR-DPO, arXiv 2404.09656: steps between refreshes of a live reference by the policy; 0: it stays as it is."""
+    refresh_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Alpha: a refresh makes the reference alpha * policy + (1 - alpha) * reference. 1: a copy of the policy."""
+
+    @model_validator(mode="after")
+    def _refreshes_need_a_live_one(self) -> Self:
+        if self.refresh_every and self.mode != "live":
+            raise ValueError(
+                f"refresh_every ({self.refresh_every}) changes the weights of a reference, mode={self.mode} keeps none "
+                "that can change; use mode=live, or refresh_every=0"
+            )
+        if self.refresh_share != 1 and not self.refresh_every:
+            raise ValueError(
+                f"refresh_share ({self.refresh_share}) has no effect with refresh_every=0; set refresh_every, or use 1"
+            )
+        return self
+
+    @property
+    def has_forwards(self) -> bool:
+        """Whether the reference computes in every step."""
+        return self.mode in ("live", "adapter_off")
 
 
 class OptimConfig(Section):
@@ -164,6 +165,8 @@ class TrainConfig(Section):
 
     comparisons_per_step: Count = 32
     """Comparisons of one optimizer step over all ranks: the global batch, whatever the number of ranks."""
+    items_per_step: Count = 32
+    """The same for what is learned from one by one (objective.loss=kto, `jpo sft`): items of one optimizer step."""
     max_steps: Count | None = None
     """Stop after this many optimizer steps; None: after `epochs`."""
     epochs: Count = 1

@@ -19,9 +19,11 @@ LayoutName = Literal[
     "explicit",
     "implicit",
     "thumbs",
+    "answers",
     "rating",
     "responses",
     "unscored",
+    "conversation",
 ]
 
 

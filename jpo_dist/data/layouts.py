@@ -1,7 +1,8 @@
 """Public data layouts: each is the columns it needs and one function from a row to what the row says.
 
 A layout is found by column names alone, or named. Three kinds of row: **pairs** give one comparison, **responses** give
-items, mostly with scores (ratings, thumbs, rankings), **candidates** give two items that nobody has compared yet.
+items, mostly with scores (ratings, thumbs, rankings), or without (conversations, answers of a model), **candidates**
+give two items that nobody has compared yet.
 """
 
 import math
@@ -15,11 +16,16 @@ from jpo_dist.data.transcripts import two_texts
 from jpo_dist.records.comparisons import Comparison, Item, Message, Rating
 
 Kind = Literal["pairs", "responses", "candidates"]
+Turns = Literal["last", "all"]
 FIRST, SECOND, TIE = 0, 1, 2
 SCORE_FIELDS = ("fine-grained_score", "overall_score", "score")
 """Where the score of one of several completions is looked for, in this order."""
+CUT, EMPTY = "cut off", "empty answer"
+"""Why an answer that a model gave is left out."""
 RATING_COLUMNS = frozenset({"score", "helpfulness", "label"})
 """Each rates the only response of its row."""
+CONVERSATIONS = ("messages", "conversations")
+"""Columns of whole conversations. Other layouts have them too, as copies of what they say elsewhere."""
 
 
 class Names(NamedTuple):
@@ -29,14 +35,18 @@ class Names(NamedTuple):
     scale: str
     score: tuple[str, ...] = ()
     """Keys of a completion whose mean is its score; none: the first there is of SCORE_FIELDS."""
+    turns: Turns = "last"
+    """Which of the assistant's turns in a conversation are responses."""
 
 
 class Reading(NamedTuple):
-    """What one row says. In layouts of responses, `ratings` + `bad` are all its responses."""
+    """What one row says. In layouts of responses, `ratings` + `bad` + `left_out` are all its responses."""
 
     comparison: Comparison | None = None
     ratings: tuple[Rating, ...] = ()
     bad: tuple[BadField, ...] = ()
+    left_out: tuple[BadField, ...] = ()
+    """What is read and cannot be used, though nothing is wrong with the row: counted and named, never an error."""
 
 
 class Layout(NamedTuple):
@@ -127,6 +137,17 @@ def _unscored(row: Row, names: Names, instruction: str, response: str) -> Readin
     return Reading(ratings=(Rating(_item(row, instruction, response), math.nan, "", names.source),))
 
 
+def _answer(row: Row, names: Names) -> Reading:
+    """What a model said (jpo generate): nobody has rated it. One that was cut off is not what the model would say."""
+    if not isinstance(row["finished"], bool):
+        raise BadField("finished", "not true or false")
+    if not row["finished"]:
+        return Reading(left_out=(BadField("finished", CUT),))
+    if isinstance(row["answer"], str) and not row["answer"].strip():
+        return Reading(left_out=(BadField("answer", EMPTY),))
+    return _unscored(row, names, "instruction", "answer")
+
+
 def _thumb(row: Row, names: Names) -> Reading:
     """One response, liked or not."""
     item, value = _item(row, "prompt", "completion"), row_values.thumb(row["label"], "label")
@@ -182,6 +203,20 @@ def _completion(turns: tuple[Message, ...], value: Any, names: Names, at: str) -
     return item, mean_score(value, names.score or (own,), f"{at}.")
 
 
+def _conversation(row: Row, names: Names, field: str) -> Reading:
+    """A whole conversation: the response is its last turn, or each of the assistant's, after all that stands before.
+
+    A conversation that an assistant opens has no instruction for its first turn, which is then no response.
+    """
+    turns = row_values.turns(row[field], field)
+    ends = [n for n, turn in enumerate(turns) if n and turn.role == "assistant"]
+    if names.turns == "all" and ends:
+        items = [Item(turns[:n], turns[n].content) for n in ends]
+    else:
+        items = [row_values.conversation(turns, field)]
+    return Reading(ratings=tuple(Rating(item, math.nan, "", names.source) for item in items))
+
+
 def _layouts() -> tuple[Layout, ...]:
     """All layouts. Where two fit a row, the one with more columns comes first: `prompt` must not be overlooked."""
     pairs = ("chosen", "rejected")
@@ -195,6 +230,7 @@ def _layouts() -> tuple[Layout, ...]:
         Layout("explicit", "pairs", ("prompt", *pairs), _explicit),
         Layout("implicit", "pairs", pairs, _implicit),
         Layout("thumbs", "responses", ("prompt", "completion", "label"), _thumb),
+        Layout("answers", "responses", ("instruction", "answer", "finished"), _answer),
     ]
     for prompt in ("prompt", "instruction"):
         for response in ("completion", "response"):
@@ -214,7 +250,10 @@ def _layouts() -> tuple[Layout, ...]:
         Layout("candidates-joint", "candidates", judged, partial(_candidate, instructions=of_two)),
         Layout("candidates", "candidates", ("instruction", *one), partial(_candidate, instructions=of_one)),
     ]
-    return (*found, *candidates)
+    alone = [
+        Layout("conversation", "responses", (field,), partial(_conversation, field=field)) for field in CONVERSATIONS
+    ]
+    return (*found, *candidates, *alone)
 
 
 LAYOUTS = _layouts()

@@ -16,6 +16,8 @@ from jpo_dist.records.split import part_of, splits_in
 _NOT_DATA = frozenset({"dataset_info.json", "state.json", "dataset_dict.json", "dataset_infos.json"})
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?")
 ALL = "all"
+ANSWERS, ASKED = "part-*.jsonl", "prompts.jsonl"
+"""Answers in a folder of `jpo generate`, and the file of what was asked, which tells such a folder and is no data."""
 
 
 class Table(NamedTuple):
@@ -61,6 +63,8 @@ def _open_file(path: Path) -> Table:
 def _open_folder(folder: Path, split: str | None, ignored: list[str]) -> list[Table | ComparisonSet]:
     if is_set(folder):
         return [_open_set(folder, split)]
+    if split is None and (folder / ASKED).is_file() and (parts := sorted(folder.glob(ANSWERS))):
+        return [_open_file(path) for path in parts]
     data: list[Path] = []
     if split is None:
         data = _data_files([path for path in sorted(folder.iterdir()) if not path.name.startswith(".")], ignored)

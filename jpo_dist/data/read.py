@@ -18,11 +18,13 @@ from jpo_dist.data.config import SourceConfig
 from jpo_dist.data.file_formats import Columns
 from jpo_dist.data.layouts import (
     COLUMNS,
+    CONVERSATIONS,
     LAYOUTS,
     RATING_COLUMNS,
     Layout,
     Names,
     Reading,
+    Turns,
     layout_of,
     mean_score,
     read_row,
@@ -67,7 +69,7 @@ def scan(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[ComparisonSet
     Raises BadRowError, FileNotFoundError, and ValueError for files without a known layout.
     """
     preferences = Preferences()
-    places = [(place, text) for text in _listed(where) for place in open_place(text, preferences.tally.ignored)]
+    places = [(place, text) for text in listed(where) for place in open_place(text, preferences.tally.ignored)]
     if len(places) == 1 and isinstance(places[0][0], ComparisonSet):  # keeps its memory map
         built = places[0][0]
         preferences.tally.rows = len(built)
@@ -84,7 +86,7 @@ def read_candidates(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[li
     Raises what `read` raises.
     """
     preferences = Preferences()
-    for text in _listed(where):
+    for text in listed(where):
         for place in open_place(text, preferences.tally.ignored):
             collect(place, SourceConfig(path=text), on_bad_row, preferences, candidates=True)
     if not preferences.comparisons:
@@ -96,7 +98,7 @@ def read_candidates(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[li
 def read_source(source: SourceConfig, on_bad_row: OnBadRow) -> Preferences:
     """One source of a build, read with its own layout, columns and score; raises what `read` raises, and JudgeError."""
     preferences = Preferences()
-    for text in _listed(source.path):
+    for text in listed(source.path):
         for place in open_place(text, preferences.tally.ignored):
             collect(place, source, on_bad_row, preferences)
     return preferences if source.checker is None else _checked(preferences, source, source.checker)
@@ -121,7 +123,8 @@ def _checked(preferences: Preferences, source: SourceConfig, checker: str) -> Pr
     )
 
 
-def _listed(where: str | list[str]) -> list[str]:
+def listed(where: str | list[str]) -> list[str]:
+    """The names in `where`, one by one. Raises ValueError for an empty one."""
     refuse_empty(where)
     return [where] if isinstance(where, str) else where
 
@@ -138,19 +141,20 @@ def collect(
     on_bad_row: OnBadRow,
     into: Preferences,
     candidates: bool = False,
-) -> None:
-    """Everything of one place, added to `into`."""
+    turns: Turns = "last",
+) -> str | None:
+    """Everything of one place, added to `into`; returns the name of its layout, None for a set or no rows at all."""
     if isinstance(place, ComparisonSet):
         into.tally.rows += len(place)
         into.comparisons.extend(comparisons_of(place))
         into.pair_scores.extend(ratings_of(place))
-        return
+        return None
     layout = _detect(place, source, candidates)
     bad_here: list[BadRow] = []
     scale = source.name or str(source.path)
-    for line, row in place.rows(_columns(source)):
+    for line, row in place.rows(_columns(source, layout)):
         into.tally.rows += 1
-        names = Names(f"{source.name or place.label}:{line}", scale, source.scores)
+        names = Names(f"{source.name or place.label}:{line}", scale, source.scores, turns)
         try:
             reading = _read(layout, row, source, names)
         except BadField as bad:
@@ -161,13 +165,15 @@ def collect(
     if bad_here and on_bad_row == "error":  # only now: people want to mend a file once
         raise BadRowError(*bad_here[0], others=len(bad_here) - 1)
     into.tally.bad_rows.extend(bad_here[: BAD_ROWS_TO_KEEP - len(into.tally.bad_rows)])
+    return layout.name if layout else None
 
 
 def _add(reading: Reading, layout: Layout | None, into: Preferences) -> None:
+    into.tally.skipped.update(left.reason for left in reading.left_out)
     if reading.comparison:
         into.comparisons.append(reading.comparison)
     if layout and layout.kind == "responses":
-        into.tally.responses += len(reading.ratings) + len(reading.bad)
+        into.tally.responses += len(reading.ratings) + len(reading.bad) + len(reading.left_out)
         into.ratings.extend(reading.ratings)
     else:
         into.pair_scores.extend(reading.ratings)
@@ -204,9 +210,11 @@ def _hidden(source: SourceConfig) -> set[str]:
     return named | set(source.columns.values()) | (RATING_COLUMNS if named & RATING_COLUMNS else set())
 
 
-def _columns(source: SourceConfig) -> Columns:
+def _columns(source: SourceConfig, layout: Layout | None = None) -> Columns:
+    """What is read of a table, once its layout is known without the copies of it that conversations are."""
+    copies = set() if layout is None else set(CONVERSATIONS) - set(layout.columns)
     scores = set(source.scores) | {their for ours, their in source.columns.items() if ours in NUMBERS}
-    return Columns(COLUMNS | set(source.columns.values()) | scores, NUMBERS | scores)
+    return Columns((COLUMNS - copies) | set(source.columns.values()) | scores, NUMBERS | scores)
 
 
 def _detect(table: Table, source: SourceConfig, candidates: bool) -> Layout | None:
@@ -247,7 +255,7 @@ def _column_names(row: dict[str, Any], source: SourceConfig, there: set[str]) ->
 def _check_score(place: str, layout: Layout, source: SourceConfig, rows: list[dict[str, Any]]) -> None:
     """Raises ValueError when the score that the source names is not there, or this layout would not look at it."""
     there: set[str] = set()
-    if layout.name in ("rating", "unscored"):
+    if layout.name in ("rating", "unscored", "answers"):
         there = _keys(rows)
     elif layout.name == "responses" and "scores" not in layout.columns:
         responses = source.columns.get(layout.columns[1], layout.columns[1])
@@ -280,6 +288,7 @@ def _refuse_absent(place: str, key: str, name: str, there: set[str]) -> None:
 def _nearest(columns: set[str], name: str | None) -> str:
     """Column names of the three layouts that have most of these columns, and, of equal ones, the usual ones first."""
     usual = ("paper", "explicit", "rating")
-    known = [layout for layout in LAYOUTS if name in (None, layout.name)]
+    # Rows of `answers` are written by jpo generate: nobody renames columns to them.
+    known = [layout for layout in LAYOUTS if name == layout.name or (name is None and layout.name != "answers")]
     known.sort(key=lambda layout: (-len(columns & set(layout.columns)), layout.name not in usual))
     return "; ".join(" ".join(layout.columns) for layout in known[:3])

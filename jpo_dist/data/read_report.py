@@ -1,6 +1,7 @@
 """What was read, skipped and refused, in numbers that add up."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,7 +57,7 @@ class ReadReport:
     duplicates: int
     """Responses of an item that had been read before; its score is their mean."""
     skipped: dict[str, int]
-    """Bad rows, and bad responses, by reason."""
+    """Bad rows and bad responses, and answers that were cut off or are empty, by reason."""
     bad_rows: tuple[BadRow, ...]
     """The first 20 of them."""
     items: int
@@ -78,10 +79,7 @@ class ReadReport:
             f"{rows}: {self.comparisons} comparisons ({self.comparisons - self.joint} conditional, "
             f"{self.joint} joint) of {self.items} items, {ties}{sum(self.skipped.values())} {bad} skipped"
         ]
-        lines += [f"  {count} x {reason}" for reason, count in sorted(self.skipped.items(), key=lambda kv: -kv[1])]
-        lines += [f"    {bad_row}" for bad_row in self.bad_rows]
-        unnamed = sum(self.skipped.values()) - len(self.bad_rows)
-        lines += [f"    and {unnamed} more"] if unnamed else []
+        lines += skipped_lines(self.skipped, self.bad_rows)
         lines += [f"  {self.duplicates} responses repeat an item"] if self.duplicates else []
         lines += [f"  {self.repeated} comparisons repeat an earlier one"] if self.repeated else []
         lines += [f"  {self.contradictions} comparisons are stated both ways"] if self.contradictions else []
@@ -91,6 +89,14 @@ class ReadReport:
     def as_dict(self) -> dict[str, Any]:
         """The report as report.json holds it."""
         return {**asdict(self), "bad_rows": [bad._asdict() for bad in self.bad_rows]}
+
+
+def skipped_lines(skipped: dict[str, int], bad_rows: Sequence[BadRow]) -> list[str]:
+    """What was skipped, by reason, and the first rows of it, for people."""
+    lines = [f"  {count} x {reason}" for reason, count in sorted(skipped.items(), key=lambda kv: -kv[1])]
+    lines += [f"    {bad_row}" for bad_row in bad_rows]
+    unnamed = sum(skipped.values()) - len(bad_rows)
+    return lines + ([f"    and {unnamed} more"] if unnamed and bad_rows else [])
 
 
 @dataclass

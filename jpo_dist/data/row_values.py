@@ -115,6 +115,20 @@ def messages(value: Any, field: str) -> tuple[Message, ...]:
     return tuple(_message(turn, f"{field}[{number}]") for number, turn in enumerate(value))
 
 
+_SPEAKERS = {"human": "user", "gpt": "assistant", "system": "system"}
+
+
+def turns(value: Any, field: str) -> tuple[Message, ...]:
+    """A list of {"role", "content"}, or of {"from", "value"} with `human` and `gpt`, as turns."""
+    named = [
+        {"role": _SPEAKERS.get(turn["from"], turn["from"]), "content": turn["value"]}
+        if isinstance(turn, dict) and {"from", "value"} <= set(turn) and isinstance(turn["from"], str)
+        else turn
+        for turn in (value if isinstance(value, list) else ())
+    ]
+    return messages(named or value, field)
+
+
 def _message(turn: Any, field: str) -> Message:
     if not isinstance(turn, dict):
         raise BadField(field, "not a message")

@@ -61,6 +61,13 @@ class Completion(NamedTuple):
     input_tokens: int
     output_tokens: int
     estimated: bool
+    finish_reason: str = ""
+    """Why the server ended it: `stop`, `length`, …; empty where it does not say."""
+
+    def as_reply(self) -> dict[str, Any]:
+        """As the fields that a Reply has of it."""
+        values = self._asdict()
+        return {"reply": values.pop("text"), **values}
 
 
 class Endpoint:
@@ -199,6 +206,7 @@ def _read(response: Any, body: Mapping[str, Any]) -> Completion | None:
     try:
         message = response.choices[0].message
         text = message.content
+        reason = getattr(response.choices[0], "finish_reason", None)
         refusal = getattr(message, "refusal", None)
     except (AttributeError, IndexError, TypeError):
         return None
@@ -206,13 +214,14 @@ def _read(response: Any, body: Mapping[str, Any]) -> Completion | None:
         text = refusal if isinstance(refusal, str) else ""
     if not isinstance(text, str):
         return None
+    reason = reason if isinstance(reason, str) else ""
     usage = getattr(response, "usage", None)
     counts = [getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
     if all(isinstance(count, int) and count >= 0 for count in counts):
-        return Completion(text, counts[0] or 0, counts[1] or 0, estimated=False)
+        return Completion(text, counts[0] or 0, counts[1] or 0, False, reason)
     asked = len(json.dumps(body["messages"], ensure_ascii=False).encode("utf-8", "surrogatepass"))
     said = len(text.encode("utf-8", "surrogatepass"))
-    return Completion(text, -(-asked // _BYTES_PER_TOKEN), -(-said // _BYTES_PER_TOKEN), estimated=True)
+    return Completion(text, -(-asked // _BYTES_PER_TOKEN), -(-said // _BYTES_PER_TOKEN), True, reason)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -28,6 +28,7 @@ class Reply(NamedTuple):
     estimated: bool
     seconds: float
     server: str
+    finish_reason: str = ""
 
 
 class Replies:

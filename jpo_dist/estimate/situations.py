@@ -79,7 +79,7 @@ class Subject:
     def _find_passes(self, config: JpoConfig, ranks: int) -> Passes:
         found, budget = self.loads(config, ranks), config.reference.tokens_per_pass
         cached = config.reference.mode == "cached"
-        scoring = [()] if cached else [load.longest_pass for load in found]
+        scoring = [load.longest_pass for load in found] if config.reference.has_forwards else [()]
         if self.held_out is not None:
             plan = evaluation_plan(self.held_out, config.train, budget, ranks)
             scoring += [load.fullest for load in loads(plan, budget)]
@@ -112,7 +112,7 @@ def changes(config: JpoConfig) -> dict[str, JpoConfig]:
         return config.model_copy(update={section: getattr(config, section).model_copy(update=values)})
 
     made = {}
-    if config.reference.mode == "live":
+    if config.reference.mode == "live" and not config.reference.refresh_every:
         made["reference.mode=cached"] = changed("reference", mode="cached")
     for stage in (*lower_stages(config), 3):
         offloads = config.engine.offload_params.device != "none" or config.engine.offload_optimizer.device != "none"

@@ -49,7 +49,7 @@ def traffic(shape: ModelShape, config: JpoConfig, ranks: int, micro_steps: int, 
     order = training_order(shape, recomputes=config.model.gradient_checkpointing)
     policy = gathered(order, config.engine, known=traced(shape, config)).total * micro_steps
     one_pass = gathered(forward_order(shape), config.engine).total
-    reference = 0 if config.reference.mode == "cached" else one_pass * passes
+    reference = one_pass * passes if config.reference.has_forwards else 0
     return Traffic(policy, reference, trained * micro_steps, 0, 0)
 
 
@@ -75,7 +75,7 @@ def work(shape: ModelShape, config: JpoConfig, load: Load) -> Work:
     lora = shape.adapters > 0
     policy = body * ((2 if lora else 3) + again) + attention * (3 + again) + head * (2 if lora else 4)
     reference = np.zeros((0, policy.shape[1]))
-    if config.reference.mode != "cached":
+    if config.reference.has_forwards:
         one = body + attention + head
         reference = np.stack([one[load.pass_M == g].sum(0) for g in np.unique(load.pass_M)])
     return Work(policy, reference)
@@ -169,8 +169,8 @@ def break_even(shape: ModelShape, config: JpoConfig, device: Device, link: Link)
 
     (c / 2k) F / BW with c bytes a parameter, k forwards' worth of work, F FLOP/s, BW bytes/s; whatever the model.
     """
-    lora, mode = shape.adapters > 0, config.reference.mode
-    units = (2 if lora else 3) + config.model.gradient_checkpointing + (mode != "cached")
+    lora, reference = shape.adapters > 0, config.reference.has_forwards
+    units = (2 if lora else 3) + config.model.gradient_checkpointing + reference
     dtype = torch_dtype(config.model.dtype)
-    passes = 2 + (0 if lora else 1) + (mode != "cached")
+    passes = 2 + (0 if lora else 1) + reference
     return passes * dtype.itemsize / (2 * units) * device.reached(dtype) / link.rate

@@ -1,13 +1,10 @@
-"""Settings of `jpo evaluate` and `jpo winrate`."""
+"""Settings of `jpo evaluate` and `jpo score`."""
 
-from collections import Counter
-from typing import Annotated, Literal, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from jpo_dist.config.base import Count, Section
-from jpo_dist.config.sections import TrackingConfig
-from jpo_dist.judge.config import JudgingConfig
+from jpo_dist.config.base import Section
 
 
 class EvaluateConfig(Section):
@@ -21,64 +18,12 @@ class EvaluateConfig(Section):
     """Length of an answer; one that is cut off here fails its constraints."""
 
 
-class ControlsConfig(Section):
-    """Answers that no model gave, judged like the others: what the judge makes of nothing."""
+class ScoreConfig(Section):
+    """What `jpo score` scores, and with which policy; the reference is that of the section `reference`."""
 
-    prompts: Count | None = None
-    """Instructions on which the constant answer is judged, the same ones in every run. None: 50 with kind=llm, else
-    all."""
-    answer: str = "Thank you for your question. I am happy to help you with it."
-    """The constant answer."""
-
-
-class AlpacaConfig(Section):
-    """AlpacaEval's files: its program runs in an environment of its own (docs/winrate.md)."""
-
-    write: bool = False
-    """Write model_outputs.json and reference_outputs.json for it to `<output>/alpaca`."""
-    annotations: str | None = None
-    """An annotations.json that it wrote: its win rate and standard error are put into the report."""
-
-
-class WinRateConfig(JudgingConfig):
-    """Everything one `jpo winrate` needs to know, beside the machines."""
-
-    answers: str | Annotated[list[str], Field(min_length=1)]
-    """Folder of answers of `jpo generate`. A list: one folder a training run (seed) of the same model; the interval is
-    then for other runs too."""
-    against: str | Annotated[list[str], Field(min_length=1)]
-    """Files of any layout with gold responses (`gold_response` and `output` are known too), or the answers folder of
-    another model."""
-    output: str
-    """Folder for the report, the verdicts and the judge's replies; shared by all hosts. Naming it again resumes."""
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "winrate"
-    """Name of the MLflow run."""
-    compare: list[str] = Field(default=[])
-    """Answers folders of other models: each is judged against the same opponent, and the difference is tested."""
-    group: str | None = None
-    """Column of the gold file by which the report is split too."""
-    on_bad_row: Literal["error", "skip"] = "error"
-    """A row of the gold file that cannot be read: stop with file, line, field and reason, or count it and go on."""
-    unfinished: Literal["judged", "loses", "left_out"] = "judged"
-    """An answer that was cut off: judged as it is, a loss without asking, or counted and in no denominator."""
-    empty: Literal["left_out", "loses", "judged"] = "left_out"
-    """An answer of white space only: the same choices."""
-    controls: ControlsConfig = ControlsConfig()
-    alpaca: AlpacaConfig = AlpacaConfig()
-    tracking: TrackingConfig = TrackingConfig()
-    """Here uri=None means: no MLflow."""
-
-    @property
-    def runs(self) -> list[str]:
-        """The answers folders, one a training run."""
-        return [self.answers] if isinstance(self.answers, str) else list(self.answers)
-
-    @model_validator(mode="after")
-    def _every_folder_once(self) -> Self:
-        against = [self.against] if isinstance(self.against, str) else self.against
-        named = [*self.runs, *self.compare, *against]
-        if "" in named:
-            raise ValueError("answers, against or compare names nothing (''); name a folder or file")
-        if twice := [one for one, count in Counter(named).items() if count > 1]:
-            raise ValueError(f"answers, against and compare name {twice[0]} twice; name each folder once")
-        return self
+    data: str | list[str] | None = None
+    """Comparisons, ratings or responses, as in data.train, or folders of answers. Null: `jpo score` asks for it."""
+    policy: str | None = None
+    """The model whose rewards they are, or an adapter on model.path; null: `<run.dir>/export`."""
+    output: str | None = None
+    """Folder of items.parquet, margins.parquet and report.json; null: `<run.dir>/scores`."""

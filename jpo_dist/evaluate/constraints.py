@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _BULLET = re.compile(r"^[ \t]*(?:[-*][ \t]+|\u2022[ \t]*)(?=\S)", re.MULTILINE)
 _CLOSERS = "\"'\u201c\u201d\u2018\u2019\u00bb)]}*_ \t\r\n"
+_STOPS = ".!?\u2026\u3002\uff01\uff1f"
 _COMMAS = frozenset(",\uff0c\u3001\u060c")
 _QUESTION_MARKS = "?\uff1f\u061f"
 _FENCE = re.compile(r"```(?:json|JSON)?[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
@@ -31,6 +32,11 @@ def _has_word(response: str, word: str) -> bool:
 def _starts_with(response: str, word: str) -> bool:
     start = response.lstrip(OPENERS).casefold()
     return re.match(rf"{re.escape(word.casefold())}(?!\w)", start) is not None
+
+
+def _ends_with(response: str, word: str) -> bool:
+    end = response.rstrip(_CLOSERS + _STOPS).casefold()
+    return re.search(rf"(?<!\w){re.escape(word.casefold())}$", end) is not None
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -126,6 +132,16 @@ KINDS: dict[str, Kind] = {
         None,
         ("Mention a number written in digits.", "Include at least one digit."),
         lambda response, _: any(map(str.isdigit, response)),
+    ),
+    "sentences": Kind(
+        "n",
+        ("Answer in exactly {} sentences.", "Write {} sentences, no more and no fewer."),
+        lambda response, n: len(sentences(response)) == n,
+    ),
+    "ends_with": Kind(
+        "word",
+        ('End your answer with the word "{}".', 'The last word of your answer must be "{}".'),
+        _ends_with,
     ),
 }
 

@@ -35,6 +35,7 @@ def evaluate_policy(
     """
     tasks = read_tasks(instructions) if instructions is not None else []
     connect(timeout_s)
+    config = of_comparisons(config)
     _, held_out, notes = load_data(config, load_tokenizer(config.model))
     if held_out is None:
         said = "; ".join(note for note in notes if note.startswith("held out: "))
@@ -61,15 +62,28 @@ def evaluate_policy(
     return result
 
 
+def of_comparisons(config: JpoConfig) -> JpoConfig:
+    """`config` with a loss of comparisons: a policy that learned from single items is held to DPO's or JPO's."""
+    if config.objective.loss != "kto":
+        return config
+    return config.model_copy(update={"objective": config.objective.model_copy(update={"loss": "sigmoid"})})
+
+
 def with_intervals(rows_CK: np.ndarray, held_out: Prepared) -> dict[str, dict[str, Any]]:
-    """{"all" | "conditional" | "joint": {metric: [mean, low, high], "comparisons": count}}."""
+    """{"all" | "conditional" | "joint": {metric: [mean, low, high], "comparisons": count, "ties": count if there are}}.
+
+    A metric that knows a winner is over the comparisons that are no ties, and left out where there is none.
+    """
     is_joint_C = held_out.comparisons.is_joint_C
     parts = {"all": np.ones(len(rows_CK), bool), "conditional": ~is_joint_C, "joint": is_joint_C}
     result: dict[str, dict[str, Any]] = {}
     for name, chosen in parts.items():
         if not chosen.any():
             continue
-        columns = {metric: metrics.column(rows_CK[chosen], metric) for metric in INTERVALS}
-        summary = {metric: [float(v.mean()), *bootstrap_interval(v)] for metric, v in columns.items()}
+        columns = {metric: metrics.counted(rows_CK[chosen], metric) for metric in INTERVALS}
+        summary = {metric: [float(v.mean()), *bootstrap_interval(v)] for metric, v in columns.items() if len(v)}
         result[name] = {**summary, "comparisons": int(chosen.sum())}
+        ties = int(metrics.ties(rows_CK[chosen]).sum())
+        if ties:  # used by the loss: its mean is over them too, the other means are not
+            result[name]["ties"] = ties
     return result

@@ -1,17 +1,25 @@
 """Answers on disk: a folder with `part-*.jsonl`, one line an answer, which `jpo winrate` and `jpo data build` read."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jpo_dist.data.locate import ANSWERS
+from jpo_dist.data.row_values import is_encodable
+from jpo_dist.files import replace, sync_folder
 from jpo_dist.records.comparisons import Message
+
+PART = 1000
+"""Answers in a file."""
 
 
 class Answer(NamedTuple):
     """What a model said to an instruction; its fields are the keys of its line on disk."""
 
     prompt: int
-    """Place of the instruction among those that were asked, from 0."""
+    """Place of the instruction among those that were asked, from 0. With P of them, P more for each turn of the user
+    that follows: a second turn has the place P + that of the first."""
     prompt_id: str
     """`Item.instruction_id` of the instruction: equal instructions, equal id."""
     instruction: str | list[dict[str, str]]
@@ -45,7 +53,7 @@ class Answer(NamedTuple):
 
 def is_answers(folder: Path) -> bool:
     """Whether `folder` holds answers."""
-    return folder.is_dir() and any(folder.glob("part-*.jsonl"))
+    return folder.is_dir() and any(folder.glob(ANSWERS))
 
 
 def read_answers(folder: str | Path) -> list[Answer]:
@@ -54,20 +62,50 @@ def read_answers(folder: str | Path) -> list[Answer]:
     Raises FileNotFoundError for a folder without parts, and ValueError, which names file and line, for a line that is
     no answer.
     """
-    parts = sorted(Path(folder).glob("part-*.jsonl"))
+    parts = sorted(Path(folder).glob(ANSWERS))
     if not parts:
         raise FileNotFoundError(f"{folder} holds no answers (part-*.jsonl); make some with jpo generate")
     found = [_read(line, f"{part}:{number}") for part in parts for number, line in enumerate(_lines(part), 1)]
     return sorted(found, key=lambda answer: answer.place)
 
 
-def _lines(part: Path) -> list[str]:
-    return part.read_text(encoding="utf-8").splitlines()
+def write_answers(answers: Iterable[Answer], folder: Path) -> None:
+    """Parts of PART answers each, in the order of their places: the same answers, the same bytes.
+
+    A kill between two parts leaves some of them old: what made the answers must be kept until this returns.
+    """
+    ordered = sorted(answers, key=lambda answer: answer.place)
+    names = set()
+    for start in range(0, len(ordered), PART):
+        path = folder / f"part-{start // PART:05d}.jsonl"
+        replace(path, (_line(answer) for answer in ordered[start : start + PART]), sync=True)
+        names.add(path)
+    for path in set(folder.glob(ANSWERS)) - names:
+        path.unlink()
+    sync_folder(folder)
 
 
-def _read(line: str, where: str) -> Answer:
+def _line(answer: Answer) -> str:
+    text = json.dumps(answer._asdict(), ensure_ascii=False)
+    return (text if is_encodable(text) else json.dumps(answer._asdict())) + "\n"
+
+
+def _lines(part: Path) -> list[bytes]:
+    with part.open("rb") as file:  # as text, U+2028 inside an answer would end the line
+        return file.readlines()
+
+
+def _read(line: bytes, where: str) -> Answer:
     try:
-        row: dict[str, Any] = json.loads(line)
-        return Answer(**row)
+        return answer_of(json.loads(line))
     except (ValueError, TypeError):
         raise ValueError(f"{where} is no answer of jpo generate; make them again, or remove the line") from None
+
+
+def answer_of(row: dict[str, Any]) -> Answer:
+    """The answer in a line. Raises TypeError for other keys or values."""
+    answer = Answer(**row)
+    for name, kind in (("answer", str), ("finished", bool), ("prompt", int), ("sample", int), ("prompt_id", str)):
+        if not isinstance(getattr(answer, name), kind):
+            raise TypeError(f"{name} is not of type {kind.__name__}")
+    return answer

@@ -133,7 +133,8 @@ class _Asker:
                 return None
             completion = self.endpoint.ask(body)
             seconds = round(monotonic() - start, 3)
-            reply = Reply(key, *completion, seconds, self.config.endpoint.base_url)  # type: ignore[call-arg]
+            server = self.config.endpoint.base_url
+            reply = Reply(key=key, seconds=seconds, server=server, **completion.as_reply())
             self.replies.add(reply)
             self._in_a_row.clear()
         finally:

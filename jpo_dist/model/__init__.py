@@ -1,6 +1,7 @@
 """A Hugging Face folder becomes something that scores items, alone or in its engine.
 
 Stations: files (which folder) -> load (weights, adapter, attention) -> scorer (packed items to log-probs, by head and
-head_shape) -> engine (DeepSpeed) -> build (policy, frozen model) -> export.
+head_shape) -> engine (DeepSpeed) -> build (policy, frozen model) -> blend (a frozen model
+follows) -> export.
 May import config, files, paths, distributed, records and batches. Knows no margin and no loss.
 """

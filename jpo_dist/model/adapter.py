@@ -1,4 +1,4 @@
-"""LoRA adapters on a policy: put on, switched off for the reference, merged at the end. The only importer of peft."""
+"""LoRA adapters on a policy: put on, read back, switched off for the reference, merged. The only importer of peft."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +33,23 @@ def add_adapter(model: nn.Module, config: LoraConfig) -> nn.Module:
         if parameter.requires_grad:
             parameter.data = parameter.data.to(dtype)
     return adapted
+
+
+def is_adapter(folder: str | Path) -> bool:
+    """Whether `folder` holds an adapter, such as the export of a run with LoRA."""
+    return (Path(folder) / "adapter_config.json").is_file()
+
+
+def read_adapter(model: nn.Module, folder: str | Path) -> nn.Module:
+    """`model` with the adapter in `folder` on it, in the dtype of the base. Raises ValueError where it does not fit."""
+    try:
+        adapted = peft.PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"{folder}: this adapter is not one of model.path: {reason} Name the model it began from"
+        ) from None
+    return adapted.to(next(model.parameters()).dtype)
 
 
 def _refuse_head(model: Any, targets: list[str] | str) -> None:

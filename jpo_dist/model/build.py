@@ -4,10 +4,11 @@ from torch import nn
 
 from jpo_dist.config.engine import EngineConfig
 from jpo_dist.config.sections import ModelConfig, OptimConfig
+from jpo_dist.model.adapter import read_adapter
 from jpo_dist.model.deepspeed_settings import deepspeed_config
 from jpo_dist.model.device import device, torch_dtype
 from jpo_dist.model.engine import Engine, freeze, partitioned
-from jpo_dist.model.load import load_model
+from jpo_dist.model.load import load_model, silence
 from jpo_dist.model.scorer import Scorer
 
 
@@ -19,9 +20,14 @@ def build_policy(model: ModelConfig, engine: EngineConfig, optim: OptimConfig) -
     return Engine(scorer, engine, optim, dtype)
 
 
-def load_frozen(model: ModelConfig, engine: EngineConfig) -> nn.Module:
-    """A model that only scores: a reference, or a policy that is evaluated. All ranks call it."""
+def load_frozen(model: ModelConfig, engine: EngineConfig, adapter: str | None = None) -> nn.Module:
+    """A model that only scores: a reference, or a policy that is evaluated. All ranks call it.
+
+    `adapter`: a folder with an adapter of `model`, which is put on it.
+    """
     dtype = torch_dtype(model.dtype)
     settings = deepspeed_config(engine, dtype)
-    scorer = Scorer(load_model(model, partitioned=partitioned(settings), trainable=False)).to(device())
-    return freeze(scorer, engine, dtype)
+    loaded = load_model(model, partitioned=partitioned(settings), trainable=False)
+    if adapter is not None:
+        loaded = silence(read_adapter(loaded, adapter))
+    return freeze(Scorer(loaded).to(device()), engine, dtype)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -230,6 +230,19 @@ def whole_parameters(
     if not trainable_only:
         kept = module.state_dict().keys()
         yield from ((name, buffer.detach().cpu().clone()) for name, buffer in module.named_buffers() if name in kept)
+
+
+def set_parameters(module: nn.Module, zero_stage: int, value_of: Callable[[str], torch.Tensor]) -> None:
+    """Give every parameter the whole value that `value_of` has for its name. All ranks call it together.
+
+    Under ZeRO-3 rank 0 looks it up and sends it, one parameter at a time, and each rank keeps its shard.
+    """
+    first = zero_stage != 3 or torch.distributed.get_rank() == 0
+    for name, parameter in module.named_parameters():
+        whole = deepspeed.zero.GatheredParameters([parameter], modifier_rank=0) if zero_stage == 3 else nullcontext()
+        with whole:
+            if first:
+                parameter.data.copy_(value_of(name))
 
 
 def freeze(module: nn.Module, engine: EngineConfig, dtype: torch.dtype) -> nn.Module:

@@ -81,8 +81,12 @@ def weights_digest(folder: Path, facts: list[str]) -> str:
 def weights_mark(model: ModelConfig) -> str:
     """A mark that tells the weights of two models apart, 32 hex digits: SHA-256 of samples from all over their files,
     so that none is read whole. The mark is the same wherever the files lie."""
+    return folder_mark(weights_folder(model))
+
+
+def folder_mark(folder: Path) -> str:
+    """The mark of the weights in a folder, of a model or of an adapter; see `weights_mark`."""
     total = hashlib.sha256()
-    folder = weights_folder(model)
     for file in sorted(file for weights in WEIGHTS for file in folder.glob(f"*{weights}")):
         with file.open("rb") as stream:
             size = stream.seek(0, os.SEEK_END)

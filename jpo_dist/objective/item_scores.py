@@ -1,6 +1,6 @@
-"""Scores of items outside a step, in one process: no plan, no engine, no gradient.
+"""Scores of items outside a step: no plan, no gradient.
 
-Legend: N items.
+Legend: N items of a set, n items of one forward.
 """
 
 from collections.abc import Sequence
@@ -9,8 +9,10 @@ import numpy as np
 import torch
 
 from jpo_dist.batches.tokenize import TokenizedItems
+from jpo_dist.distributed import ranks
+from jpo_dist.model.device import device
 from jpo_dist.model.scorer import Scorer, pack
-from jpo_dist.objective.scores import item_scores
+from jpo_dist.objective.scores import Policy, item_scores
 
 
 def score_items(model: Scorer, tokens: TokenizedItems, tokens_per_pass: int) -> torch.Tensor:
@@ -27,6 +29,25 @@ def score_items(model: Scorer, tokens: TokenizedItems, tokens_per_pass: int) -> 
             batch = pack(tokens, items_n, where)
             scores_N2[torch.from_numpy(items_n)] = item_scores(model(batch), batch).cpu()
     return scores_N2
+
+
+def score_on_ranks(model: Policy, tokens: TokenizedItems, tokens_per_pass: int) -> np.ndarray:
+    """What `score_items` returns, (N, 2) in float64, the forwards shared among the ranks. All ranks call it.
+
+    How items are packed does not depend on the number of ranks: each takes whole forwards in turn. So any number of
+    ranks gives the same bits, on the same kind of machine with the same number of threads. Every rank makes as many
+    forwards as the others, which ZeRO-3 needs.
+    """
+    rank, num_ranks, where = ranks.rank(), ranks.num_ranks(), device()
+    packs = passes(np.argsort(-tokens.lengths_N, kind="stable"), tokens.lengths_N, tokens_per_pass)
+    scores_N2 = torch.zeros(len(tokens), 2, dtype=torch.float64, device=where)
+    with torch.no_grad():
+        for start in range(0, len(packs), num_ranks):
+            items_n = packs[start + rank] if start + rank < len(packs) else np.zeros(0, dtype=np.int64)
+            batch = pack(tokens, items_n, where)
+            scores_N2[torch.from_numpy(items_n).to(where)] = item_scores(model(batch), batch)
+    scored: np.ndarray = ranks.all_reduce_sum(scores_N2).cpu().numpy()  # exact: all others have added 0
+    return scored
 
 
 def passes(rows: Sequence[int] | np.ndarray, lengths_N: np.ndarray, budget: int) -> list[np.ndarray]:

@@ -6,14 +6,10 @@ Legend: N items, C comparisons; everything in nats. scores_N2 and margins_C2 hav
     L_JPO  = - mean over comparisons of  weight * log sigmoid(beta * z)            (Bansal et al., arXiv 2404.00530)
 """
 
-from typing import Literal
-
 import torch
 from torch.nn.functional import logsigmoid
 
 from jpo_dist.records.comparisons import INSTRUCTION, RESPONSE
-
-Loss = Literal["sigmoid", "ipo", "hinge"]
 
 
 def margins(
@@ -34,22 +30,13 @@ def total_margin(margins_C2: torch.Tensor, instruction_weight: float) -> torch.T
     return margins_C2[:, RESPONSE] + instruction_weight * margins_C2[:, INSTRUCTION]
 
 
-def comparison_losses(z_C: torch.Tensor, beta: float, kind: Loss, label_smoothing: float = 0.0) -> torch.Tensor:
-    """Loss of each comparison, (C,).
+def sigmoid(z_C: torch.Tensor, beta: float, label_smoothing: float = 0.0) -> torch.Tensor:
+    """-(1 - s) log sigmoid(beta z) - s log sigmoid(-beta z), (C,). s: label smoothing (cDPO, Mitchell, 2023).
 
-    sigmoid  -(1 - s) log sigmoid(beta z) - s log sigmoid(-beta z)    s: label smoothing (Mitchell, cDPO, 2023)
-    ipo      (z - 1/(2 beta))^2                                       Azar et al., arXiv 2310.12036, eq. 17
-    hinge    max(0, 1 - beta z)                                       SLiC, arXiv 2305.10425
-
-    >>> comparison_losses(torch.zeros(1, dtype=torch.float64), 0.1, "sigmoid").item()
-    0.6931471805599453
+    The paper's loss; the others are in comparison_losses.py.
     """
-    if kind == "sigmoid":
-        s = label_smoothing
-        return -(1 - s) * logsigmoid(beta * z_C) - s * logsigmoid(-beta * z_C)
-    if kind == "ipo":
-        return (z_C - 1 / (2 * beta)) ** 2
-    return torch.relu(1 - beta * z_C)
+    s = label_smoothing
+    return -(1 - s) * logsigmoid(beta * z_C) - s * logsigmoid(-beta * z_C)
 
 
 def sft_losses(policy_N2: torch.Tensor, response_lengths_N: torch.Tensor, winners_C: torch.Tensor) -> torch.Tensor:

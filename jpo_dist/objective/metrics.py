@@ -3,12 +3,17 @@
 Legend: N items of a micro-step on all ranks, C comparisons, K metric columns (_COLUMNS, in their order).
 
 Every mean is over comparisons, unweighted. Names are TRL's where the meaning is the same; `chosen` is the winner.
+`loss` is over all comparisons, ties included where they are used. All others that know a winner are over the decided
+ones, and left out where there is none.
 
     rewards/chosen, rewards/rejected    beta * (log pi - log ref), with the objective's instruction weight
-    rewards/margins                     their difference, beta * z
+    rewards/margins                     their difference, beta * z; a difference of means where the loss has these
     rewards/accuracies                  share of comparisons with z > 0; a tie is not a win
     margin/instruction, margin/response the two parts of z in nats, unweighted: a policy can win by moving p(I) alone
     logps/chosen, logps/rejected        log pi(I, R) in nats; logps/*_response: log pi(R | I)
+    ties/share                          share of ties among all comparisons, with a loss that knows ties
+    ties/predicted                      how likely the policy makes a tie, over the ties
+    ties/predicted_decided              the same over the decided comparisons: it should be lower
 
 `rewards/` and `logps/` of an item leave out the tokens that are not scored: those that both items of its comparisons
 begin with (`train.score_shared_prefix`). They cancel in margins, and TRL leaves them out too, as the implicit prompt.
@@ -20,8 +25,8 @@ import numpy as np
 import torch
 
 from jpo_dist.batches.plan import Step
-from jpo_dist.config.sections import ObjectiveConfig
-from jpo_dist.objective import losses
+from jpo_dist.config.objective import ObjectiveConfig
+from jpo_dist.objective import preference
 from jpo_dist.objective.scores import Scores
 from jpo_dist.records.comparisons import INSTRUCTION, RESPONSE
 
@@ -38,6 +43,8 @@ _COLUMNS = (
     "logps/chosen_response",
     "logps/rejected_response",
 )
+_OF_TIES = ("tie", "tie_probability")
+"""Columns that follow where the loss knows ties."""
 
 
 def comparison_columns(scores: Scores, losses_C: torch.Tensor, config: ObjectiveConfig) -> torch.Tensor:
@@ -45,10 +52,8 @@ def comparison_columns(scores: Scores, losses_C: torch.Tensor, config: Objective
 
     `losses_C`: what the comparisons lost, sft_weight included.
     """
-    weights = torch.ones(2, dtype=torch.float64, device=losses_C.device)
-    weights[INSTRUCTION] = config.instruction_weight
-    policy_N2, z_C = scores.policy_N2.detach(), losses.total_margin(scores.margins_C2, config.instruction_weight)
-    rewards_N = config.beta * ((policy_N2 - scores.reference_N2) @ weights)
+    scores = scores._replace(policy_N2=scores.policy_N2.detach(), margins_C2=scores.margins_C2.detach())
+    policy_N2, z_C, rewards_N = scores.policy_N2, preference.margin(scores, config), preference.rewards(scores, config)
     joint_N = policy_N2.sum(1)
     winners, losers = scores.winners_C, scores.losers_C
     columns = [
@@ -64,6 +69,9 @@ def comparison_columns(scores: Scores, losses_C: torch.Tensor, config: Objective
         policy_N2[winners, RESPONSE],
         policy_N2[losers, RESPONSE],
     ]
+    tie_probability_C = preference.tie_probabilities(scores, config)
+    if tie_probability_C is not None:
+        columns += [torch.zeros_like(z_C) if scores.is_tie_C is None else scores.is_tie_C, tie_probability_C]
     return torch.stack([column.detach().double() for column in columns], dim=1)
 
 
@@ -93,18 +101,37 @@ def means(rows_CK: np.ndarray, prefix: str = "") -> dict[str, float]:
     """The mean of each metric over comparisons, by `prefix` and name; empty for no comparisons."""
     if not len(rows_CK):
         return {}
-    return {prefix + name: float(value) for name, value in zip(_COLUMNS, rows_CK.mean(0), strict=True)}
+    decided_CK = rows_CK[~ties(rows_CK)]
+    found = {"loss": float(rows_CK.mean(0)[0])}
+    if len(decided_CK):
+        found |= dict(zip(_COLUMNS[1:], decided_CK.mean(0)[1 : len(_COLUMNS)].tolist(), strict=True))
+    if _knows_ties(rows_CK):
+        found["ties/share"] = float(ties(rows_CK).mean())
+        for name, part_CK in (("ties/predicted", rows_CK[ties(rows_CK)]), ("ties/predicted_decided", decided_CK)):
+            if len(part_CK):
+                found[name] = float(part_CK[:, -1].mean())
+    return {prefix + name: value for name, value in found.items()}
 
 
-def throughput(step: Step, lengths_N: np.ndarray, seconds: float) -> dict[str, float]:
+def _knows_ties(rows_CK: np.ndarray) -> bool:
+    return rows_CK.shape[1] > len(_COLUMNS)
+
+
+def ties(rows_CK: np.ndarray) -> np.ndarray:
+    """Which comparisons are ties, (C,) of bool."""
+    none_C = np.zeros(len(rows_CK), dtype=bool)
+    return rows_CK[:, len(_COLUMNS) + _OF_TIES.index("tie")] > 0 if _knows_ties(rows_CK) else none_C
+
+
+def throughput(step: Step, lengths_N: np.ndarray, seconds: float, counted: str = "comparisons") -> dict[str, float]:
     """`perf/...` of one step that took so many seconds. padding_share: share of the computed tokens that belong to no
-    item."""
+    item. `counted`: what the step is made of."""
     tokens = int(lengths_N[np.concatenate([micro.items_N for micro in step.micro_steps])].sum())
     fillers = sum(2 for micro in step.micro_steps for mine in micro.items_by_rank if not len(mine))
     return {
         "perf/step_seconds": seconds,
         "perf/tokens_per_second": tokens / seconds,
-        "perf/comparisons_per_second": len(step.comparisons_C) / seconds,
+        f"perf/{counted}_per_second": len(step.comparisons_C) / seconds,
         "perf/padding_share": fillers / (tokens + fillers),
         "perf/micro_steps": float(len(step.micro_steps)),
     }
@@ -112,8 +139,13 @@ def throughput(step: Step, lengths_N: np.ndarray, seconds: float) -> dict[str, f
 
 def column(rows_CK: np.ndarray, name: str) -> np.ndarray:
     """The metric `name` of each comparison, (C,). Raises ValueError for a name that is none."""
-    values: np.ndarray = rows_CK[:, _COLUMNS.index(name)]
+    values: np.ndarray = rows_CK[:, (_COLUMNS + _OF_TIES).index(name)]
     return values
+
+
+def counted(rows_CK: np.ndarray, name: str) -> np.ndarray:
+    """The metric `name` of the comparisons that its mean is over: all for the loss, the decided ones for others."""
+    return column(rows_CK if name == "loss" else rows_CK[~ties(rows_CK)], name)
 
 
 def by_protocol(rows_CK: np.ndarray, is_joint_C: np.ndarray, prefix: str) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The frozen reference in three ways that agree: live, cached, adapter_off.
+"""The frozen reference in three ways that agree: live, cached, adapter_off; and none at all.
 
 Each is a function (dataset, micro-steps of one step) -> this rank's reference scores of each micro-step, (n, 2) in
 float64, in nats, without gradient. All ranks call it together.
@@ -7,16 +7,18 @@ Legend: n items of this rank in one micro-step, N items of the dataset, T tokens
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from jpo_dist.batches.plan import MicroStep
 from jpo_dist.batches.prepare import Prepared
 from jpo_dist.batches.tokenize import TokenizedItems
 from jpo_dist.config.engine import EngineConfig
 from jpo_dist.config.run import JpoConfig, reference_model
-from jpo_dist.config.sections import ModelConfig
+from jpo_dist.config.sections import ModelConfig, ReferenceConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.model.adapter import adapter_off
 from jpo_dist.model.build import load_frozen
@@ -30,25 +32,43 @@ Reference = Callable[[Prepared, Sequence[MicroStep]], list[torch.Tensor]]
 
 
 def own_reference(config: JpoConfig, *datasets: Prepared) -> Reference:
-    """The reference of `config`, when it is a model of its own: cached for `datasets`, or live.
+    """The reference of `config`, when it needs no policy: cached for `datasets`, live, or none.
 
     For reference.mode=adapter_off see switched_off: the policy itself is needed.
     """
     model, engine, settings = reference_model(config), config.engine, config.reference
+    if settings.mode == "none":
+        return absent
     if settings.mode == "cached":
         return cached(model, engine, settings.tokens_per_pass, settings.cache_dir, *datasets)
-    return live(model, engine, settings.tokens_per_pass)
+    return live(model, engine, settings)
 
 
-def live(model: ModelConfig, engine: EngineConfig, tokens_per_pass: int) -> Reference:
-    """A reference that scores with a second model beside the policy. `tokens_per_pass`: as in ReferenceConfig."""
-    module = load_frozen(model, engine)
+def absent(dataset: Prepared, micro_steps: Sequence[MicroStep]) -> list[torch.Tensor]:
+    """No reference: zeros, so that rewards are log-probs of the policy."""
+    rank = ranks.rank()
+    counts = [len(micro.items_by_rank[rank]) for micro in micro_steps]
+    return [torch.zeros(count, 2, dtype=torch.float64, device=device()) for count in counts]
 
-    def forward(batch: Packed) -> torch.Tensor:
+
+@dataclass(frozen=True)
+class Live:
+    """A reference that scores with `module`, a second model beside the policy."""
+
+    module: nn.Module
+    settings: ReferenceConfig
+
+    def __call__(self, dataset: Prepared, micro_steps: Sequence[MicroStep]) -> list[torch.Tensor]:
+        return _fused(self._forward, self.settings.tokens_per_pass)(dataset, micro_steps)
+
+    def _forward(self, batch: Packed) -> torch.Tensor:
         with torch.no_grad():
-            return item_scores(module(batch), batch)
+            return item_scores(self.module(batch), batch)
 
-    return _fused(forward, tokens_per_pass)
+
+def live(model: ModelConfig, engine: EngineConfig, settings: ReferenceConfig) -> Live:
+    """Load a live reference. All ranks call it."""
+    return Live(load_frozen(model, engine), settings)
 
 
 def switched_off(policy: Engine, tokens_per_pass: int) -> Reference:
@@ -121,6 +141,15 @@ def cached(
         return [move(scores_n2, device()) for scores_n2 in found]
 
     return score
+
+
+def cached_items(
+    model: ModelConfig, engine: EngineConfig, tokens_per_pass: int, cache_dir: str | None, tokens: TokenizedItems
+) -> np.ndarray:
+    """Scores of whole items under a reference, (N, 2) in float64, looked up where the cache has them. All ranks call
+    it."""
+    (logps_T,) = score_once(model, engine, tokens_per_pass, cache_dir, [tokens])
+    return _sums(tokens, logps_T, np.arange(len(tokens)), np.zeros(len(tokens), dtype=np.int64))
 
 
 def _sums(tokens: TokenizedItems, logps_T: np.ndarray, items_n: np.ndarray, skips_n: np.ndarray) -> np.ndarray:

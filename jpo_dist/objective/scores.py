@@ -4,14 +4,17 @@ Legend: of one micro-step, n items of this rank, N items of all ranks (rank 0's 
 scored here. Columns of a score are (instruction, response).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 
-from jpo_dist.batches.plan import MicroStep
+from jpo_dist.batches.plan import MicroStep, Step
+from jpo_dist.batches.prefetch import ahead
 from jpo_dist.batches.prepare import Prepared
+from jpo_dist.distributed import ranks
+from jpo_dist.model.device import device
 from jpo_dist.model.scorer import Packed, move, pack
 from jpo_dist.objective import losses
 
@@ -28,6 +31,10 @@ class Scores(NamedTuple):
     winners_C: torch.Tensor
     losers_C: torch.Tensor
     margins_C2: torch.Tensor
+    scored_N2: torch.Tensor | None = None
+    is_tie_C: torch.Tensor | None = None
+    similarity_C: torch.Tensor | None = None
+    """As in Share; made by hand, scores may lack them."""
 
 
 class Share(NamedTuple):
@@ -38,17 +45,30 @@ class Share(NamedTuple):
     losers_C: torch.Tensor
     weights_C: torch.Tensor
     response_lengths_N: torch.Tensor
+    scored_N2: torch.Tensor
+    """Tokens of each item that have a log-prob, by part."""
+    is_tie_C: torch.Tensor
+    similarity_C: torch.Tensor | None = None
 
 
-def share_of(dataset: Prepared, micro: MicroStep, rank: int, device: torch.device) -> Share:
+def share_of(dataset: Prepared, micro: MicroStep, rank: int, where: torch.device) -> Share:
     """What `rank` needs of a micro-step. It does nothing on a GPU but copy: a thread runs it while the micro-step
     before is computed."""
     tokens, items_N = dataset.tokens, micro.items_N
     lengths_N = tokens.lengths_N[items_N] - tokens.instruction_lengths_N[items_N]
-    small = (micro.winners_C, micro.losers_C, dataset.comparisons.weights_C[micro.comparisons_C], lengths_N)
+    places_C, scored_N2 = micro.comparisons_C, tokens.scored_N2[items_N]
+    weights_C, is_tie_C = dataset.comparisons.weights_C[places_C], dataset.comparisons.is_tie_C[places_C]
+    small = (micro.winners_C, micro.losers_C, weights_C, lengths_N, scored_N2, is_tie_C)
+    factors_C = None if dataset.similarity_C is None else move(dataset.similarity_C[places_C], where)
     items_n = micro.items_by_rank[rank]
-    batch = pack(tokens, items_n, device, micro.skips_by_rank[rank], dataset.instructions_of(items_n))
-    return Share(batch, *(move(array, device) for array in small))
+    batch = pack(tokens, items_n, where, micro.skips_by_rank[rank], dataset.instructions_of(items_n))
+    return Share(batch, *(move(array, where) for array in small))._replace(similarity_C=factors_C)
+
+
+def shares(dataset: Prepared, step: Step) -> Iterator[Share]:
+    """This rank's part of each micro-step; the next one is made ready while this one computes."""
+    rank, where = ranks.rank(), device()
+    return ahead(lambda micro: share_of(dataset, micro, rank, where), step.micro_steps)
 
 
 def gather_scores(local_nK: torch.Tensor, counts: list[int], rank: int) -> torch.Tensor:
@@ -81,7 +101,8 @@ def score(
     all_N4 = gather_scores(local_n4, counts, rank)
     policy_N2, reference_N2 = all_N4[:, :2], all_N4[:, 2:].detach()
     margins_C2 = losses.margins(policy_N2, reference_N2, share.winners_C, share.losers_C)
-    return Scores(policy_N2, reference_N2, share.winners_C, share.losers_C, margins_C2), logps_R
+    edges, more = (share.winners_C, share.losers_C), (share.scored_N2, share.is_tie_C, share.similarity_C)
+    return Scores(policy_N2, reference_N2, *edges, margins_C2, *more), logps_R
 
 
 def item_scores(logps_R: torch.Tensor, batch: Packed) -> torch.Tensor:

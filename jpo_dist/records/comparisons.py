@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -111,6 +111,8 @@ class Rating(NamedTuple):
 class ComparisonSet:
     """Items and the comparisons among them, in Arrow tables (ITEM_SCHEMA, COMPARISON_SCHEMA)."""
 
+    COUNTED: ClassVar[str] = "comparisons"  # what people read that there are so many of
+
     items: pa.Table
     comparisons: pa.Table
 
@@ -179,7 +181,7 @@ class ComparisonSet:
         """Changes when any item, comparison, weight or their order changes."""
         return digest([self.items["id"].to_pylist(), self.comparisons.to_pydict()])
 
-    def subset(self, keep_C: np.ndarray) -> "ComparisonSet":
+    def subset(self, keep_C: np.ndarray) -> Self:
         """The comparisons where `keep_C` is true, in order, with only the items they use, in order."""
         comparisons = self.comparisons.filter(pa.array(keep_C))
         winners, losers = comparisons["winner"].to_numpy(), comparisons["loser"].to_numpy()
@@ -187,4 +189,4 @@ class ComparisonSet:
         for name, old in (("winner", winners), ("loser", losers)):
             new = pa.array(np.searchsorted(used, old), pa.int64())
             comparisons = comparisons.set_column(comparisons.schema.get_field_index(name), name, new)
-        return ComparisonSet(self.items.take(pa.array(used)), comparisons)
+        return type(self)(self.items.take(pa.array(used)), comparisons)

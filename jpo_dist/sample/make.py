@@ -3,6 +3,8 @@
     python -m jpo_dist.sample.make --model FOLDER     sample the responses, then pair and write
     python -m jpo_dist.sample.make                    pair and write, from the responses in samples.jsonl
 
+held_out.jsonl needs neither: instructions about topics, and of two kinds, that no comparison has.
+
 Sampling takes minutes and depends on the machine's arithmetic; everything after it depends on the responses and the
 seed alone, so the responses are shipped beside the comparisons made from them.
 """
@@ -31,6 +33,14 @@ TOPICS = {
     "evaluation": "fish, summer, baking, buses, trees, puzzles, lemons, school",
 }
 """Instructions about one topic are all in one split."""
+HELD_OUT_TOPICS = """spiders, autumn, sandwiches, airplanes, flowers, crosswords, oranges, hospitals, elephants, spring,
+    cookies, boats, mountains, card games, grapes, bakeries, penguins, fog, salad, taxis, forests, dominoes, cherries,
+    markets, turtles, thunder, noodles, bridges, deserts, marbles, melons, theaters, frogs, sunshine, rice, elevators,
+    islands, riddles, potatoes, zoos, owls, wind, popcorn, tractors, caves, balloons, onions, hotels, whales, ice cream,
+    lakes, mushrooms, parks, foxes, stars, omelets, scooters, waterfalls, drawing, peppers, dinosaurs,
+    ducks, clouds, waffles, ladders, valleys, singing, beans, offices, rabbits, sunsets, muffins, umbrellas"""
+UNTRAINED = {"sentences": (2, 3), "ends_with": ("today", "friends", "again", "happy")}
+"""Kinds of constraint, with their arguments, that stand in held_out.jsonl and in no comparison."""
 REQUESTS = (
     "Tell me something about {}.",
     "Give me one tip about {}.",
@@ -76,6 +86,11 @@ class Instruction(NamedTuple):
     constraints: tuple[Constraint, ...]
 
     @property
+    def checks(self) -> list[dict[str, Any]]:
+        """The constraints in their JSON form."""
+        return [constraint.as_json() for constraint in self.constraints]
+
+    @property
     def copies(self) -> int:
         """How many responses to sample."""
         if self.split == "evaluation":
@@ -87,18 +102,32 @@ def compose(seed: int) -> list[Instruction]:
     """Every topic with every kind and one pair of kinds, the request and the argument drawn; well mixed."""
     draw = random.Random(seed)
     made = []
+    trained = [(kind,) for kind in KINDS if kind not in UNTRAINED]
     for split, topics in TOPICS.items():
         for i, topic in enumerate(re.split(r",\s+", topics)):
-            for kinds in [*((kind,) for kind in KINDS), DOUBLES[i % len(DOUBLES)]]:
-                constraints = tuple(Constraint(kind, draw.choice(ARGUMENTS.get(kind, (None,)))) for kind in kinds)
-                request = draw.choice(REQUESTS).format(topic)
-                # Asked in capitals for small letters, this model practically never obeys.
-                request = request.lower() if "lower_case" in kinds else request
-                made.append(
-                    Instruction(split, topic, instruction_with(request, constraints, draw.randrange(2)), constraints)
-                )
+            made += [_instruction(split, topic, kinds, draw) for kinds in [*trained, DOUBLES[i % len(DOUBLES)]]]
     draw.shuffle(made)
     return made
+
+
+def compose_held_out(seed: int) -> list[Instruction]:
+    """Every held-out topic with every kind, those that are never trained on among them, and one pair of kinds."""
+    draw = random.Random(seed)
+    made = []
+    for i, topic in enumerate(re.split(r",\s+", HELD_OUT_TOPICS)):
+        drawn = [(kind,) for kind in KINDS] + [DOUBLES[i % len(DOUBLES)]]
+        made += [_instruction("held_out", topic, kinds, draw) for kinds in drawn]
+    draw.shuffle(made)
+    return made
+
+
+def _instruction(split: str, topic: str, kinds: tuple[str, ...], draw: random.Random) -> Instruction:
+    arguments = ARGUMENTS | UNTRAINED
+    constraints = tuple(Constraint(kind, draw.choice(arguments.get(kind, (None,)))) for kind in kinds)
+    request = draw.choice(REQUESTS).format(topic)
+    # Asked in capitals for small letters, this model practically never obeys.
+    request = request.lower() if "lower_case" in kinds else request
+    return Instruction(split, topic, instruction_with(request, constraints, draw.randrange(2)), constraints)
 
 
 def sample(
@@ -169,7 +198,7 @@ def sampled(model_folder: str, instructions: list[Instruction], seed: int) -> It
                 "split": instruction.split,
                 "topic": instruction.topic,
                 "instruction": instruction.text,
-                "constraints": [constraint.as_json() for constraint in instruction.constraints],
+                "constraints": instruction.checks,
                 "responses": finished,
                 "unfinished": len(texts) - len(finished),
             }
@@ -200,8 +229,19 @@ def write_set(rows: list[dict[str, Any]], folder: Path, seed: int) -> None:
         {key: row[key] for key in ("instruction", "constraints")} for row in rows if row["split"] == "evaluation"
     ]
     write_rows(folder / "evaluation.jsonl", evaluation)
-    facts = {"seed": seed, "block": BLOCK, "max_new_tokens": MAX_NEW_TOKENS, "num_requests": len(REQUESTS)}
-    (folder / "CARD.md").write_text(card(rows, pools, pairs, facts), encoding="utf-8")
+    held_out = [
+        {"instruction": one.text, "constraints": one.checks, "topic": one.topic} for one in compose_held_out(seed)
+    ]
+    write_rows(folder / "held_out.jsonl", held_out)
+    facts = {
+        "seed": seed,
+        "block": BLOCK,
+        "max_new_tokens": MAX_NEW_TOKENS,
+        "num_requests": len(REQUESTS),
+        "num_untrained": len(UNTRAINED),
+        "untrained": ", ".join(f"`{kind}`" for kind in UNTRAINED),
+    }
+    (folder / "CARD.md").write_text(card(rows, pools, pairs, held_out, facts), encoding="utf-8")
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jpo_dist.config.load import flatten, write
-from jpo_dist.config.run import JpoConfig
+from jpo_dist.config.sft import AnyConfig
 from jpo_dist.run_dir import CONFIG, EXPORT
 from jpo_dist.tracking.writer import Status, replay, start_run
 
@@ -20,7 +20,7 @@ def is_wrong_input(error: Exception) -> bool:
 
 @contextmanager
 def recorded(
-    config: JpoConfig, tags: Mapping[str, str], is_input: Callable[[Exception], bool] = is_wrong_input
+    config: AnyConfig, tags: Mapping[str, str], is_input: Callable[[Exception], bool] = is_wrong_input
 ) -> Iterator[None]:
     """Around the ranks of a run: opens its MLflow run and, whatever comes, sends the rest of it and its status.
 

@@ -10,7 +10,7 @@ from typing import Any
 from jpo_dist.batches.plan import Step
 from jpo_dist.batches.prefetch import ahead
 from jpo_dist.checkpoint.upload import find_commit, open_run, start_uploads
-from jpo_dist.config.run import JpoConfig
+from jpo_dist.config.sft import AnyConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.distributed.fault_injection import fault_point
 from jpo_dist.distributed.network import network_facts
@@ -18,12 +18,14 @@ from jpo_dist.distributed.watchdog import Watch, watching
 from jpo_dist.model.engine import StepOutcome, connect
 from jpo_dist.model.export import export
 from jpo_dist.objective import metrics
+from jpo_dist.objective.criterion import criterion_of
 from jpo_dist.objective.held_out import evaluation_plan, score_comparisons
 from jpo_dist.objective.step import train_step
 from jpo_dist.tracking.metrics_file import metrics_at
+from jpo_dist.train import refresh
 from jpo_dist.train.identity import TrainState, check_method, method_of
 from jpo_dist.train.resume import loadable, restore, save
-from jpo_dist.train.run_log import RunLog, step_metrics, write_down
+from jpo_dist.train.run_log import RunLog, own_tokens, step_metrics, write_down
 from jpo_dist.train.schedule import is_due, learning_rate
 from jpo_dist.train.setup import Setup, set_up
 
@@ -39,7 +41,7 @@ class NonFiniteError(RuntimeError):
 
 
 def run(
-    config: JpoConfig,
+    config: AnyConfig,
     on_commit: OnCommit | None = None,
     timeout_s: float = 600.0,
     *,
@@ -60,7 +62,7 @@ def run(
 
 
 def train(
-    config: JpoConfig, watch: Watch, on_commit: OnCommit | None, elastic: bool, leaving: Leaving | None
+    config: AnyConfig, watch: Watch, on_commit: OnCommit | None, elastic: bool, leaving: Leaving | None
 ) -> dict[str, float]:
     """Train as `run` says, in a process group that is connected and watched."""
     run_dir = Path(config.run.dir)
@@ -104,6 +106,7 @@ def do_step(setup: Setup, step: Step, state: TrainState, watch: Watch) -> tuple[
     line = step_metrics(setup, step, state, outcome, meter, time.perf_counter() - started) | watch.numbers()
     if is_due(state.step, setup.config.train.eval_every, setup.plan.num_steps):
         line |= evaluate(setup)
+    refresh.refresh(setup, state.step)
     return state, line
 
 
@@ -135,12 +138,6 @@ def evaluate(setup: Setup) -> dict[str, float]:
     if setup.held_out is None:
         return {}
     config = setup.config
-    plan = evaluation_plan(setup.held_out, config.train, config.reference.tokens_per_pass, ranks.num_ranks())
+    plan = evaluation_plan(setup.held_out, config.train, setup.tokens_per_pass, ranks.num_ranks())
     _, rows_CK = score_comparisons(setup.policy, setup.reference, setup.held_out, plan, config.objective)
-    return metrics.by_protocol(rows_CK, setup.held_out.comparisons.is_joint_C, "eval/")
-
-
-def own_tokens(step: Step, lengths_N: Any) -> int:
-    """Tokens of this rank's items in a step."""
-    mine = [micro.items_by_rank[ranks.rank()] for micro in step.micro_steps]
-    return int(sum(lengths_N[items].sum() for items in mine))
+    return criterion_of(config.objective).held_out(rows_CK, setup.held_out.comparisons)

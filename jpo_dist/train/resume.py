@@ -8,7 +8,7 @@ from typing import Any
 from jpo_dist.checkpoint.commit import Commit, commit
 from jpo_dist.checkpoint.reshard import discard, reshard
 from jpo_dist.checkpoint.upload import Uploader, find_commit, store_of
-from jpo_dist.config.run import JpoConfig
+from jpo_dist.config.sft import AnyConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.distributed.rng import restore_rng, rng_state, seed_rng
 from jpo_dist.model.build import build_policy
@@ -17,6 +17,7 @@ from jpo_dist.model.export import export
 from jpo_dist.model.load import load_tokenizer
 from jpo_dist.records.comparisons import digest
 from jpo_dist.tracking.metrics_file import metrics_at
+from jpo_dist.train import refresh
 from jpo_dist.train.identity import IDENTITY, ResumeError, TrainState, check_method, plan_identity, start_of
 from jpo_dist.train.run_log import RunLog
 from jpo_dist.train.setup import Setup
@@ -24,7 +25,7 @@ from jpo_dist.train.setup import Setup
 logger = logging.getLogger(__name__)
 
 
-def loadable(resumed: Commit | None, config: JpoConfig, elastic: bool) -> Path | None:
+def loadable(resumed: Commit | None, config: AnyConfig, elastic: bool) -> Path | None:
     """The folder to load `resumed` from: its own, or one made for this number of ranks. Before any model is loaded.
 
     Raises ResumeError where that is not possible or not allowed; `elastic` allows it as checkpoint.other_ranks does.
@@ -78,12 +79,13 @@ def restore(setup: Setup, resumed: Commit | None, folder: Path | None, method: d
             "or number of steps; use another run.dir, or the settings in its config.yaml"
         )
     load_commit(setup.policy, resumed, folder, setup.config)
+    refresh.load(setup, resumed.path)
     if ranks.rank() == 0:
         logger.info("resumed at step %d from %s", state.step, resumed.path)
     return replace(state, method=state.method or method)
 
 
-def load_commit(policy: Engine, resumed: Commit, folder: Path, config: JpoConfig) -> None:
+def load_commit(policy: Engine, resumed: Commit, folder: Path, config: AnyConfig) -> None:
     """Load weights, optimizer and this rank's random state of `resumed` from `folder`.
 
     Ranks of another number have none: each starts its generators anew, from seed, step and place. Training draws no
@@ -110,7 +112,7 @@ def save(setup: Setup, state: TrainState, attempt: int, run_log: RunLog | None, 
         Path(setup.config.run.dir),
         state.step,
         attempt,
-        lambda folder: setup.policy.save(folder, {"rng": rng_state()}),
+        lambda folder: _save_shards(setup, folder),
         facts=facts,
         keep=setup.config.checkpoint.keep,
         spare=uploads.needs if uploads else frozenset(),
@@ -122,7 +124,12 @@ def save(setup: Setup, state: TrainState, attempt: int, run_log: RunLog | None, 
         run_log.writer.log_checkpoint(done.step, done.path, done.bytes, done.seconds)
 
 
-def export_commit(config: JpoConfig, timeout_s: float = 600.0, *, elastic: bool = False) -> Path:
+def _save_shards(setup: Setup, folder: Path) -> None:
+    setup.policy.save(folder, {"rng": rng_state()})
+    refresh.save(setup, folder)
+
+
+def export_commit(config: AnyConfig, timeout_s: float = 600.0, *, elastic: bool = False) -> Path:
     """Write the export of the newest valid commit, here or in the store, without training. All ranks call it."""
     connect(timeout_s)
     either = config.model_copy(update={"checkpoint": config.checkpoint.model_copy(update={"resume": "auto"})})

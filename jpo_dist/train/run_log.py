@@ -5,13 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jpo_dist.batches.plan import Step
 from jpo_dist.checkpoint.commit import Commit
 from jpo_dist.checkpoint.run_folder import bad_commits
+from jpo_dist.distributed import ranks
 from jpo_dist.distributed.network import in_words
 from jpo_dist.files import write_json
 from jpo_dist.model.engine import StepOutcome
 from jpo_dist.objective import metrics
+from jpo_dist.objective.criterion import criterion_of
 from jpo_dist.run_dir import CHECKPOINTS, METRICS, PLAN
 from jpo_dist.tracking.metrics_file import MetricsFile
 from jpo_dist.tracking.writer import Writer
@@ -65,7 +69,7 @@ def _facts(setup: Setup, network: dict[str, Any]) -> dict[str, Any]:
         "num_ranks": setup.plan.num_ranks,
         "hosts": network["hosts"],
         "network": network,
-        "comparisons": len(setup.dataset.comparisons),
+        setup.dataset.comparisons.COUNTED: len(setup.dataset.comparisons),
         "items": setup.dataset.comparisons.num_items,
         "tokens": int(setup.dataset.tokens.lengths_N.sum()),
         "dataset": setup.dataset.comparisons.fingerprint,
@@ -95,10 +99,16 @@ def step_metrics(
     """The line of `step` for metrics.jsonl: names to values."""
     _, rows_CK = meter.table()
     return {
-        **metrics.means(rows_CK),
+        **criterion_of(setup.config.objective).means(rows_CK, ""),
         "grad_norm": outcome.grad_norm,
         "learning_rate": learning_rate(setup.config.optim, step.index, setup.plan.num_steps),
         "epoch": state.step / setup.plan.steps_per_epoch,
         "nonfinite_steps": float(state.nonfinite_steps),
-        **metrics.throughput(step, setup.plan.lengths_N, seconds),
+        **metrics.throughput(step, setup.plan.lengths_N, seconds, setup.dataset.comparisons.COUNTED),
     }
+
+
+def own_tokens(step: Step, lengths_N: np.ndarray) -> int:
+    """Tokens of this rank's items in a step."""
+    mine = [micro.items_by_rank[ranks.rank()] for micro in step.micro_steps]
+    return int(sum(lengths_N[items].sum() for items in mine))

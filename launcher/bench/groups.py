@@ -14,6 +14,7 @@ GROUPS: dict[str, tuple[int, str, str]] = {
     "products": (1, "measures.products", "measure"),
     "balance": (1, "measures.balance", "measure"),
     "planning": (1, "measures.planning", "measure"),
+    "generating": (1, "measures.generating", "measure"),
     "gpu": (1, "measures.finetune", "measure"),
     "collectives": (2, "measures.collectives", "measure"),
     "two_ranks": (2, "measures.training", "two_ranks"),

@@ -63,7 +63,7 @@ def config_for(sizes: Sizes, rows: list[dict[str, str]], folder: Path, **section
         "model": {"path": sizes.model, "gguf_file": sizes.gguf_file, "dtype": sizes.dtype},
         "data": {"train": str(file), "template": TEMPLATE, "validation_fraction": 0, "max_length": 2048},
         "objective": {"beta": BETA},
-        "reference": {"cache_dir": str(folder / "scores")},
+        "reference": {"cache_dir": str(folder / "reference")},
         "optim": {"lr": LR, "schedule": "constant", "grad_clip": 1e9},
         "train": {"comparisons_per_step": len(rows), "epochs": STEPS, "shuffle": False,
                   "tokens_per_micro_step": sizes.tokens_per_micro_step},
@@ -96,7 +96,7 @@ def check_alike(arms: Sequence[Setup]) -> None:
     trained margin, the more bfloat16 rounds it."""
     found = []
     for arm in arms:
-        plan = evaluation_plan(arm.dataset, arm.config.train, arm.config.reference.tokens_per_pass, 1)
+        plan = evaluation_plan(arm.dataset, arm.config.train, arm.tokens_per_pass, 1)
         _, rows_CK = score_comparisons(arm.policy, arm.reference, arm.dataset, plan, arm.config.objective)
         found.append(metrics.column(rows_CK, "logps/chosen") - metrics.column(rows_CK, "logps/rejected"))
     apart = max(float(np.abs(margins - found[0]).mean()) for margins in found)

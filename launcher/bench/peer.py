@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, TrainerCallback
 
+from jpo_dist.config.run import JpoConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.model.device import torch_dtype
 from jpo_dist.model.files import model_folder
@@ -116,6 +117,7 @@ def race(
 def _settings(kind: Any, setup: Setup, **own: Any) -> Any:
     """TRL's arguments: what every race has in common, and the race's `own`."""
     config = setup.config
+    assert isinstance(config, JpoConfig)
     narrow, sharded = torch_dtype(config.model.dtype) == torch.bfloat16, config.engine.zero_stage == 3
     return kind(
         **own,

@@ -38,6 +38,8 @@ class Sizes:
     """Rows, width, vocabulary."""
     planned: int = 1_000_000
     """Comparisons of the planned epoch."""
+    prompts: int = 500
+    """Instructions to answer."""
     quick: bool = False
     """Everything small: a check that the commands work, whose figures mean nothing."""
 
@@ -61,6 +63,7 @@ def quick(model: str | None, rows: str | None) -> Sizes:
         rankings=2,
         head=(512, 32, 4000),
         planned=2000,
+        prompts=12,
         quick=True,
     )
 

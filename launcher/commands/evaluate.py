@@ -1,4 +1,4 @@
-"""`jpo evaluate`."""
+"""`jpo evaluate` and `jpo score`."""
 
 from launcher.arguments import ConfigPath, Overrides, read_config
 from launcher.console import explained, out, say
@@ -16,3 +16,16 @@ def command(config: ConfigPath, overrides: Overrides = None) -> None:
         if is_driver():
             out.print(evaluation_table(path))
             say(f"written: {path}")
+
+
+def score(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Rewards of any items, log pi - log ref, and margins of any comparisons, as Parquet: score.data=PLACE."""
+    with explained():
+        resolved = read_config(config, overrides)
+        from launcher.show.evaluation import score_lines
+        from launcher.stages.evaluate import score as score_items
+        from launcher.stages.ranked import is_driver
+
+        folder = score_items(resolved)
+        if is_driver():
+            say("\n".join([*score_lines(folder / "report.json"), f"written: {folder}"]))

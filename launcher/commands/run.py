@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from launcher.arguments import ConfigPath, Overrides
-from launcher.console import explained, say
+from launcher.console import explained, fail, say
 
 
 def command(
@@ -30,8 +30,8 @@ def command(
         try:
             stages = run(settings, str(config), until)
         except StageFailed as failed:  # the stage has said why, with an exit code of its own
-            say(str(failed))
-            raise typer.Exit(failed.code) from None
+            fail(str(failed), failed.code)
+            return
         for stage in stages:
             if is_done(stage):
                 say(f"{stage.name}: {stage.made}")

@@ -1,16 +1,30 @@
-"""`jpo train`."""
+"""`jpo train` and `jpo sft`."""
 
-from launcher.arguments import ConfigPath, Overrides, read_config
+from typing import TYPE_CHECKING
+
+from launcher.arguments import ConfigPath, Overrides, read_config, read_sft
 from launcher.console import explained, say
+
+if TYPE_CHECKING:
+    from launcher.config.kinds import AnyRunConfig
 
 
 def command(config: ConfigPath, overrides: Overrides = None) -> None:
     """Align the policy on comparisons; leaves metrics, checkpoints and an exported model in run.dir."""
     with explained():
-        resolved = read_config(config, overrides)
-        from launcher.stages.ranked import is_driver
-        from launcher.stages.train import train
+        _train(read_config(config, overrides))
 
-        folder = train(resolved)
-        if is_driver():
-            say(f"exported model: {folder}")
+
+def sft(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Fine-tune a model on responses, before it is aligned; leaves in run.dir what `jpo train` does."""
+    with explained():
+        _train(read_sft(config, overrides))
+
+
+def _train(resolved: "AnyRunConfig") -> None:
+    from launcher.stages.ranked import is_driver
+    from launcher.stages.train import train
+
+    folder = train(resolved)
+    if is_driver():
+        say(f"exported model: {folder}")

@@ -6,26 +6,25 @@ import yaml
 from pydantic import BaseModel
 
 from jpo_dist.data.config import BuildConfig
-from launcher.config.kinds import JudgeRunConfig, RunConfig, WinRateRunConfig
+from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig, SftRunConfig, WinRateRunConfig
 from launcher.config.pipeline import PipelineConfig
+
+KEYS: dict[type[BaseModel], frozenset[str]] = {
+    SftRunConfig: frozenset({"sft"}),
+    PipelineConfig: frozenset({"stages"}),
+    BuildConfig: frozenset({"sources"}),
+    JudgeRunConfig: frozenset({"candidates", "output"}),
+    GenerateRunConfig: frozenset({"instructions", "output"}),
+    WinRateRunConfig: frozenset({"answers", "against"}),
+}
+"""The keys that a config of each command has, and no other. What has none of them is one of `jpo train`."""
 
 
 def kind_of(path: Path) -> type[BaseModel]:
-    """The class of the config in a file. `sources` makes it one of `jpo data build`, `candidates` with `output` one of
-    `jpo judge`, `stages` one of `jpo run`, `answers` with `against` one of `jpo winrate`, anything else
-    one of `jpo train`.
-
-    What cannot be read at all is left for the loader to explain.
-    """
+    """The class of the config in a file. What cannot be read at all is left for the loader to explain."""
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return RunConfig
     keys = set(found) if isinstance(found, dict) else set()
-    if "stages" in keys:
-        return PipelineConfig
-    if "sources" in keys:
-        return BuildConfig
-    if {"answers", "against"} <= keys:
-        return WinRateRunConfig
-    return JudgeRunConfig if {"candidates", "output"} <= keys and "data" not in keys else RunConfig
+    return next((kind for kind, needed in KEYS.items() if needed <= keys), RunConfig)

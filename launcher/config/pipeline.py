@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 from jpo_dist.config.base import Count, Section
 from jpo_dist.data.config import BuildConfig
 from jpo_dist.run_dir import EXPORT
-from launcher.config.kinds import JudgeRunConfig, RunConfig, WinRateRunConfig
+from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig, SftRunConfig, WinRateRunConfig
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 POLICY = "policy"
@@ -28,6 +28,8 @@ class Kind(NamedTuple):
 
 
 COMMANDS: dict[str, Kind] = {
+    "sft": Kind(SftRunConfig, ("sft",), "run.dir", EXPORT, trains=True),
+    "generate": Kind(GenerateRunConfig, ("generate",), "output"),
     "judge": Kind(JudgeRunConfig, ("judge",), "output"),
     "build": Kind(BuildConfig, ("data", "build"), "output"),
     "train": Kind(RunConfig, ("train",), "run.dir", EXPORT, trains=True),

@@ -9,7 +9,8 @@ from pydantic.fields import FieldInfo
 
 from jpo_dist.config.explain import model_in
 from jpo_dist.data.config import BuildConfig
-from launcher.config.kinds import JudgeRunConfig, RunConfig, WinRateRunConfig
+from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig, SftRunConfig, WinRateRunConfig
+from launcher.config.pipeline import PipelineConfig
 
 HEADER = """# Settings
 
@@ -17,6 +18,13 @@ One YAML file a run; every key can be overridden on the command line: `jpo train
 `jpo check FILE [key=value …]` prints the resolved result. An unknown key is an error that names the nearest one.
 Settings under "Expert" have defaults that suit almost every run: read them when a page of these docs sends you there.
 This page is written from the code (`python -m launcher.config.reference_page`).
+"""
+SFT = """
+# Settings of `jpo sft`
+
+`jpo sft FILE [key=value …]`. `data` and `sft` are listed; `model`, `optim` (there `lr` is 1e-05 where nothing is said),
+`train`, `engine`, `checkpoint`, `tracking`, `run` and `cluster` are those of `jpo train`. `jpo check`, `export` and
+`submit` know such a file by its key `sft`.
 """
 BUILD = """
 # Settings of `jpo data build`
@@ -28,26 +36,44 @@ JUDGE = """
 
 `jpo judge FILE [key=value …]`
 """
-WIN_RATE = """
+GENERATE = """
+# Settings of `jpo generate`
+
+`jpo generate FILE [key=value …]`
+"""
+WINRATE = """
 # Settings of `jpo winrate`
 
-`jpo winrate FILE [key=value …]`
+`jpo winrate FILE [key=value …]`; beside these the judge's: `kind`, `endpoint`, `budget`, `prompts`, `checker`,
+`reward_model` and `cluster`, as in `jpo judge`.
+"""
+PIPELINE = """
+# Settings of `jpo run`
+
+`jpo run FILE [key=value …]`; of a stage `stages.0.train.optim.lr=1e-6`.
 """
 
 
 def page() -> str:
     """The whole page, in Markdown."""
+    sft = [SFT, *_section(SftRunConfig, "", only=("data", "sft"))]
     build = [BUILD, *_section(BuildConfig, "")]
     judge = [JUDGE, *_section(JudgeRunConfig, "")]
-    return "\n".join([HEADER, *_section(RunConfig, ""), *build, *judge, WIN_RATE, *_section(WinRateRunConfig, "")])
+    generate = [GENERATE, *_section(GenerateRunConfig, "")]
+    own = tuple(name for name in WinRateRunConfig.model_fields if name not in JudgeRunConfig.model_fields)
+    winrate = [WINRATE, *_section(WinRateRunConfig, "", only=(*own, "output"))]
+    pipeline = [PIPELINE, *_section(PipelineConfig, "")]
+    return "\n".join([HEADER, *_section(RunConfig, ""), *sft, *build, *judge, *generate, *winrate, *pipeline])
 
 
-def _section(model: type[BaseModel], prefix: str) -> list[str]:
-    """Lines on a section: its everyday settings, its expert ones, then the sections inside it."""
+def _section(model: type[BaseModel], prefix: str, only: tuple[str, ...] = ()) -> list[str]:
+    """Lines on a section: its everyday settings, its expert ones, then the sections inside it; `only`: of these."""
     below: list[str] = []
     everyday: list[str] = []
     expert: list[str] = []
     for name, field in sorted(model.model_fields.items(), key=lambda pair: not pair[1].is_required()):
+        if only and name not in only:
+            continue
         kind, many = model_in(field.annotation)
         if kind is not None:
             about = " ".join(part for part in (_first(kind.__doc__), _words(field)) if part)

@@ -2,15 +2,19 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jpo_dist.config.explain import ConfigError
+from jpo_dist.pairing.embedding import TFIDF
 from jpo_dist.records.comparisons import SPLITS
-from launcher.config.kinds import RunConfig
+from launcher.config.kinds import RunConfig, SftRunConfig
+
+Run = TypeVar("Run", RunConfig, SftRunConfig)
 
 
-def absolute(config: RunConfig) -> RunConfig:
+def absolute(config: Run) -> Run:
     """`config` with its local paths made absolute: Ray workers do not start in the driver's folder. Hub ids and URIs
     stay as they are.
 
@@ -33,22 +37,37 @@ def absolute(config: RunConfig) -> RunConfig:
     tracking = config.tracking.uri
     if tracking and tracking.startswith("sqlite:///") and not tracking.startswith("sqlite:////"):
         tracking = f"sqlite:///{Path(tracking.removeprefix('sqlite:///')).absolute()}"
-    return config.model_copy(
-        update={
-            "run": config.run.model_copy(update={"dir": run_dir}),
-            "model": config.model.model_copy(update={"path": fix(config.model.path)}),
-            "data": config.data.model_copy(
-                update={"train": fix(config.data.train), "validation": fix(config.data.validation)}
-            ),
-            "reference": config.reference.model_copy(
-                update={"path": fix(config.reference.path), "cache_dir": fix(config.reference.cache_dir)}
-            ),
-            "evaluate": config.evaluate.model_copy(
-                update={"policy": fix(config.evaluate.policy), "instructions": fix(config.evaluate.instructions)}
-            ),
-            "tracking": config.tracking.model_copy(update={"uri": tracking}),
-        }
-    )
+    made: dict[str, Any] = {
+        "run": config.run.model_copy(update={"dir": run_dir}),
+        "model": config.model.model_copy(update={"path": fix(config.model.path)}),
+        "data": config.data.model_copy(
+            update={"train": fix(config.data.train), "validation": fix(config.data.validation)}
+        ),
+        "tracking": config.tracking.model_copy(update={"uri": tracking}),
+    }
+    aligned: RunConfig | SftRunConfig = config
+    return config.model_copy(update=made | (_of_alignment(aligned, fix) if isinstance(aligned, RunConfig) else {}))
+
+
+def _of_alignment(config: RunConfig, fix: Callable[[Any], Any]) -> dict[str, Any]:
+    """The sections that only alignment has, their paths made absolute by `fix`."""
+    reference, evaluate, score = config.reference, config.evaluate, config.score
+    embedding, output = config.objective.similarity_embedding, score.output
+    if output is not None:
+        refuse_lost("score.output", output)
+    return {
+        "reference": reference.model_copy(update={"path": fix(reference.path), "cache_dir": fix(reference.cache_dir)}),
+        "evaluate": evaluate.model_copy(
+            update={"policy": fix(evaluate.policy), "instructions": fix(evaluate.instructions)}
+        ),
+        "score": score.model_copy(
+            update={key: fix(getattr(score, key)) for key in ("data", "policy")}
+            | {"output": None if output is None else str(Path(output).expanduser().absolute())}
+        ),
+        "objective": config.objective.model_copy(
+            update={"similarity_embedding": TFIDF if embedding == TFIDF else fix(embedding)}
+        ),
+    }
 
 
 def refuse_lost(key: str, folder: str | Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import parse_as
 from jpo_dist.records.comparisons import digest
+from jpo_dist.run_dir import EXPORT_MERGED
 from launcher.config.pipeline import COMMANDS, POLICY, Entry, Kind, PipelineConfig, entry_of
 from launcher.pipeline.contents import Contents, inputs, without_split
 
@@ -34,8 +35,8 @@ class Stage(NamedTuple):
 
     @property
     def made(self) -> Path:
-        """What stages after it are given for its name."""
-        return self.folder / self.kind.made
+        """What stages after it are given for its name. Of an adapter it is the model with the adapter merged in."""
+        return self.folder / (EXPORT_MERGED if _has_adapter(self) else self.kind.made)
 
     @property
     def config_file(self) -> Path:
@@ -146,8 +147,18 @@ def _replaced(value: Any, newest: dict[str, Stage], used: dict[str, Stage], wher
     if name not in newest:
         there = ", ".join(f"@{one}" for one in newest) or "none"
         raise ConfigError(f"{where} ({value}): no stage before this one has that name; there are: {there}")
-    used[newest[name].name] = newest[name]
-    return f"{newest[name].made}{slash}{inside}{colon}{split}"
+    stage = newest[name]
+    if _has_adapter(stage) and not stage.settings["model"]["lora"]["merge_on_export"]:
+        raise ConfigError(
+            f"{where} ({value}): stage {stage.name} exports an adapter alone, and no other stage loads one; set "
+            f"model.lora.merge_on_export=true in {stage.name}"
+        )
+    used[stage.name] = stage
+    return f"{stage.made}{slash}{inside}{colon}{split}"
+
+
+def _has_adapter(stage: Stage) -> bool:
+    return stage.kind.trains and bool(stage.settings["model"].get("lora", {}).get("rank"))
 
 
 def merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -86,6 +86,7 @@ def _run_stage(stage: Stage, tags: Mapping[str, str], lock: IO[str]) -> None:
     command = [sys.executable, "-m", "launcher", *stage.kind.command, str(stage.config_file)]
     code = _in_a_process(command, {**os.environ, TAGS: json.dumps(dict(tags))}, lock)
     if code:
+        code = 128 - code if code < 0 else code  # of a signal, as shells say it
         raise StageFailed(
             f"stage {stage.name} ended with exit code {code}; the reason stands above. The same command goes on there",
             code,

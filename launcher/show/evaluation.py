@@ -23,9 +23,11 @@ def evaluation_table(path: Path) -> Table:
     )
     table.add_column("")
     for name, values in result["comparisons"].items():
-        table.add_column(f"{name} ({values['comparisons']})", justify="right")
+        ties = f", of these {values['ties']} ties" if values.get("ties") else ""
+        table.add_column(f"{name} ({values['comparisons']}{ties})", justify="right")
     for label, metric, form in ROWS:
-        cells = [_with_interval(values[metric], form) for values in result["comparisons"].values()]
+        parts = result["comparisons"].values()
+        cells = [_with_interval(values[metric], form) if metric in values else "all ties" for values in parts]
         table.add_row(label, *cells)
     if "pass_rate" in result:
         rate = result["pass_rate"]
@@ -38,6 +40,23 @@ def evaluation_table(path: Path) -> Table:
 def _with_interval(values: list[float], form: str) -> str:
     mean, low, high = (form.format(value) for value in values)
     return f"{mean} [{low}, {high}]"
+
+
+def score_lines(path: Path) -> list[str]:
+    """The report that `jpo score` writes, as lines: counts that add up, then margins by protocol."""
+    report = json.loads(path.read_text(encoding="utf-8"))
+    items, comparisons = report["items"], report["comparisons"]
+    skipped = sum(report["read"]["skipped"].values())
+    lines = [
+        f"{items['items']} items: {items['scored']} scored ({items['cut']} cut), {items['over_long']} over-long; "
+        f"{skipped} bad rows skipped",
+        f"{comparisons['comparisons']} comparisons: {comparisons['scored']} decided, {comparisons['ties']} ties, "
+        f"{comparisons['over_long']} with an over-long item",
+    ]
+    for name, values in report["margins"].items():
+        accuracy, z = (_with_interval(values[key], form) for key, form in (("accuracy", "{:.3f}"), ("z", "{:+.2f}")))
+        lines.append(f"  {name} ({values['comparisons']}): accuracy {accuracy}, margin z {z} nats")
+    return lines
 
 
 def before_after_table(before: dict[str, float], after: dict[str, float], rates: tuple[Any, Any]) -> Table:

@@ -20,8 +20,11 @@ SHOWN = {
     "loss": "loss {:.4f}",
     "rewards/accuracies": "accuracy {:.2f}",
     "rewards/margins": "margin {:+.3f}",
+    "perplexity": "perplexity {:.2f}",
+    "kl": "kl {:.3f}",
     "perf/tokens_per_second": "{:.0f} tok/s",
     "eval/rewards/accuracies": "held out {:.3f}",
+    "eval/perplexity": "held out {:.2f}",
 }
 """The metrics of a step that people see, and how they are written."""
 

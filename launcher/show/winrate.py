@@ -8,7 +8,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from jpo_dist.evaluate.win_rate import LEFT_OUT
+from jpo_dist.winrate.rates import LEFT_OUT
 from launcher.show import html as pages
 
 

@@ -1,12 +1,17 @@
-"""Evaluating as the driver sees it."""
+"""Evaluating and scoring as the driver sees it."""
 
 from pathlib import Path
 from typing import Any
 
-from jpo_dist.run_dir import EVALUATION, EXPORT
+from cluster.secrets import load_secrets
+from jpo_dist.config.explain import ConfigError
+from jpo_dist.config.load import flatten
+from jpo_dist.files import read_json
+from jpo_dist.records.folder import REPORT
+from jpo_dist.run_dir import EVALUATION, EXPORT, SCORES
 from launcher.config.kinds import RunConfig
 from launcher.config.load import parse
-from launcher.stages.ranked import run_ranked
+from launcher.stages.ranked import is_driver, run_ranked
 
 
 def evaluate(config: RunConfig) -> Path:
@@ -23,3 +28,58 @@ def evaluate_worker(payload: dict[str, Any]) -> None:
     choice = config.evaluate
     policy = choice.policy or str(Path(config.run.dir) / EXPORT)
     evaluate_policy(config, policy, choice.instructions, choice.max_new_tokens, config.cluster.collective_timeout_s)
+
+
+def score(config: RunConfig) -> Path:
+    """Write items.parquet, margins.parquet and report.json, and log the report. Returns their folder.
+
+    Raises ConfigError where `score.data` is not set.
+    """
+    if not config.score.data:
+        raise ConfigError("score.data (None) names nothing to score; name a file, folder, set or folder of answers")
+    folder = scores_folder(config)
+    run_ranked(score_worker, config)
+    if is_driver():
+        report = read_json(folder / REPORT)
+        _track(config, folder, f"{config.run.name}-scores", report, _figures("score", report["margins"]))
+    return folder
+
+
+def score_worker(payload: dict[str, Any]) -> None:
+    """Score on one rank."""
+    from jpo_dist.evaluate.score import score_policy
+
+    config = parse(payload["config"])
+    assert config.score.data is not None, "checked by the driver"
+    policy = config.score.policy or str(Path(config.run.dir) / EXPORT)
+    score_policy(config, config.score.data, policy, str(scores_folder(config)), config.cluster.collective_timeout_s)
+
+
+def scores_folder(config: RunConfig) -> Path:
+    """Where `jpo score` writes."""
+    return Path(config.score.output or Path(config.run.dir) / SCORES)
+
+
+def _figures(prefix: str, parts: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Counts, and means of what has [mean, low, high], by part: `score/joint/accuracy`."""
+    return {
+        f"{prefix}/{part}/{name}": float(value[0] if isinstance(value, list) else value)
+        for part, values in parts.items()
+        for name, value in values.items()
+    }
+
+
+def _track(config: RunConfig, folder: Path, name: str, report: dict[str, Any], figures: dict[str, float]) -> None:
+    """One MLflow run: the config, digests of what went in, figures and the report."""
+    if config.tracking.uri in (None, "none") or not figures:
+        return
+    from jpo_dist.tracking.finished_run import log_report
+
+    load_secrets(config.cluster.secrets)
+    params = flatten(config.model_dump(mode="json"))
+    params |= {f"input.{key}": value for key, value in flatten(_inputs(report)).items()}
+    log_report(config.tracking, folder / "mlflow", name, params, figures, [folder / REPORT])
+
+
+def _inputs(report: dict[str, Any]) -> dict[str, Any]:
+    return {key: report[key] for key in ("policy", "policy_digest", "reference", "fingerprint") if key in report}

@@ -64,7 +64,7 @@ def plan(config: RunConfig, options: Options) -> dict[str, Any]:
                 torch_dtype(config.model.dtype).itemsize, ranks
             ),
             "micro_steps": micro_steps,
-            "reference_passes": 0 if config.reference.mode == "cached" else passes,
+            "reference_passes": passes if config.reference.has_forwards else 0,
         },
         "tokens": {**now.tokens._asdict(), "break_even": now.break_even},
         "ranks_fed": ranks_fed(now.tokens.per_step, now.break_even),

@@ -13,14 +13,14 @@ from typing import Any
 from cluster.secrets import load_secrets
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.run_dir import RAY
-from launcher.config.kinds import RunConfig
+from launcher.config.kinds import AnyRunConfig
 
 logger = logging.getLogger(__name__)
 
 Entry = Callable[[dict[str, Any]], None]
 
 
-def run_ranked(entry: Entry, config: RunConfig) -> None:
+def run_ranked(entry: Entry, config: AnyRunConfig) -> None:
     """Run `entry` on every rank and wait. Raises what a rank raised.
 
     Under torchrun this process is a rank already and Ray need not be installed; with cluster.workers=0 it is the only

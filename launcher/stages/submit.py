@@ -17,12 +17,16 @@ import urllib.request
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import BaseModel
+
 from cluster.errors import ClusterError
 from cluster.secrets import ray_token
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import load_as
+from jpo_dist.data.config import BuildConfig
 from launcher.config.detect import kind_of
-from launcher.config.kinds import JudgeRunConfig, RunConfig, WinRateRunConfig
+from launcher.config.kinds import RunConfig, SftRunConfig
+from launcher.config.pipeline import COMMANDS, PipelineConfig
 from launcher.config.run_paths import refuse_relative
 from launcher.console import FAILURE, TERMINATED, err, out
 
@@ -54,15 +58,7 @@ def job(
     address = _address(address)
     kind = kind_of(config)
     settings = load_as(kind, config, overrides)
-    if isinstance(settings, RunConfig):
-        name, key, folder = settings.run.name, "run.dir", settings.run.dir
-    elif isinstance(settings, JudgeRunConfig | WinRateRunConfig):
-        name, key, folder = settings.name, "output", settings.output
-        verb = "judge" if isinstance(settings, JudgeRunConfig) else "winrate"
-    else:
-        raise ConfigError(
-            f"{config}: only trainings, judgings and win rates run as a Ray job; run `jpo data build` here"
-        )
+    name, key, folder, verb = _place(config, settings, verb)
     refuse_relative(key, folder)
     job_id = job_id or f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     root = working_dir.expanduser().absolute()
@@ -82,6 +78,21 @@ def job(
         str(working_dir),
     ]
     return Job(address, job_id, [*submit, *follow, "--", *entry])
+
+
+def _place(config: Path, settings: BaseModel, verb: str) -> tuple[str, str, str, str]:
+    """(name, key of its folder, that folder, command) of a job with these settings. Raises ConfigError for a config
+    whose command makes no job."""
+    if isinstance(settings, PipelineConfig):
+        return settings.name, "dir", settings.dir, "run"
+    own, kind = next((name, kind) for name, kind in COMMANDS.items() if kind.config is type(settings))
+    if isinstance(settings, BuildConfig):
+        raise ConfigError(f"{config}: a set is built where it is needed, not as a Ray job; run `jpo data build` here")
+    if isinstance(settings, RunConfig | SftRunConfig):
+        is_own = isinstance(settings, RunConfig) or verb == "export"
+        return settings.run.name, kind.folder, settings.run.dir, verb if is_own else own
+    values = settings.model_dump(include={"name", kind.folder})
+    return str(values["name"]), kind.folder, str(values[kind.folder]), own
 
 
 def _address(given: str | None) -> str:

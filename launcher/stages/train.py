@@ -11,14 +11,14 @@ from cluster.errors import is_input
 from cluster.secrets import load_secrets
 from jpo_dist.run_dir import EXPORT
 from jpo_dist.train.driver import recorded
-from launcher.config.kinds import RunConfig
-from launcher.config.load import parse
+from launcher.config.kinds import AnyRunConfig
+from launcher.config.load import parse_any
 from launcher.config.run_paths import ray_job
 from launcher.show.progress import progress_of
 from launcher.stages.ranked import is_driver, run_ranked
 
 
-def train(config: RunConfig) -> Path:
+def train(config: AnyRunConfig) -> Path:
     """Train, track and export. Returns the exported folder. `config` must have absolute paths."""
     run_dir = Path(config.run.dir)
     if not is_driver():
@@ -34,7 +34,7 @@ def train_worker(payload: dict[str, Any]) -> None:
     """Train on one rank."""
     from jpo_dist.train.loop import run
 
-    config = parse(payload["config"])
+    config = parse_any(payload["config"])
     cluster = config.cluster
     hooks: dict[str, Any] = {}
     if payload["under_ray"]:

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from jpo_dist.config.load import flatten
-from jpo_dist.evaluate import alpaca, win_rate_report
-from jpo_dist.evaluate.contest import Contest, Outcomes, hold, lines, read_contest
-from jpo_dist.evaluate.opponents import GOLD, Side
-from jpo_dist.evaluate.win_rate import Verdict
 from jpo_dist.files import replace, write_json
 from jpo_dist.records.text import as_text
+from jpo_dist.winrate import alpaca
+from jpo_dist.winrate import report as winrate_report
+from jpo_dist.winrate.contest import Contest, Outcomes, hold, lines, read_contest
+from jpo_dist.winrate.opponents import GOLD, Side
+from jpo_dist.winrate.rates import Verdict
 from launcher.config.kinds import WinRateRunConfig
 from launcher.config.run_paths import refuse_lost
 from launcher.show import winrate as show
@@ -37,7 +38,7 @@ def run(config: WinRateRunConfig) -> dict[str, Any]:
         if config.alpaca.write:
             _write_alpaca(contest, config, folder / "alpaca")
         outcomes = hold(contest, config, folder, spread, tasks)
-        report = win_rate_report.report(contest, outcomes, config)
+        report = winrate_report.report(contest, outcomes, config)
         replace(folder / VERDICTS, (json.dumps(line) + "\n" for line in _lines(contest, outcomes)), sync=False)
         write_json(folder / REPORT, report)
         replace(folder / "winrate.md", show.markdown(report), sync=False)
@@ -95,4 +96,4 @@ def _track(config: WinRateRunConfig, report: dict[str, Any], folder: Path) -> No
     sides |= {f"compare.{number}": side for number, side in enumerate(report["compare"])}
     params = flatten(config.model_dump(mode="json")) | {f"digest.{key}": side["digest"] for key, side in sides.items()}
     files = [folder / name for name in ("winrate.html", REPORT, "winrate.md")]
-    log_report(config.tracking, folder / "mlflow", config.name, params, win_rate_report.metrics(report), files)
+    log_report(config.tracking, folder / "mlflow", config.name, params, winrate_report.metrics(report), files)

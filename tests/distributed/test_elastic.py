@@ -29,6 +29,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "zero1": {"engine": {"zero_stage": 1}},
     "zero0": {"engine": {"zero_stage": 0}},
     "lora": {"engine": {"zero_stage": 3}, "model": {"lora": {"rank": 4}}, "reference": {"mode": "adapter_off"}},
+    "refreshed": {"engine": {"zero_stage": 3}, "reference": {"refresh_every": 2, "refresh_share": 0.5}},
     "bfloat16": {"engine": {"zero_stage": 3}, "model": {"dtype": "bfloat16"}},
 }
 TOLERANCE = {"bfloat16": 5e-3}

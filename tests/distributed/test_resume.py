@@ -127,6 +127,29 @@ def test_one_process_killed_goes_on_by_the_same_command(
     assert tracked(run_dir) == (before, "FINISHED")
 
 
+def test_a_reference_that_follows_the_policy_goes_on_from_where_the_commit_left_it(
+    tiny: Files, warm: Warm, tmp_path: Path
+) -> None:
+    """Refreshed after step 3, killed in step 6, resumed at 4: with the reference of reference.path it would be another
+    run. The loss is another one too: a resumed run takes it up by its settings alone."""
+    follows = ["reference.refresh_every=3", "reference.refresh_share=0.5", "objective.loss=davidson"]
+    whole = train_alone(tiny, warm, tmp_path / "whole", *follows)
+    run_dir = tmp_path / "run"
+    words = ["train", tiny.config, f"run.dir={run_dir}", "cluster.workers=0", "tracking.uri=none", *follows]
+    assert warm(*words, env={"JPO_FAULT": "train:step@0@6"}).code == -signal.SIGKILL
+    assert "resumed at step 4" in warm(*words).check().said
+    assert_same_run(run_dir, whole)
+    kept = run_dir / "checkpoints" / "step-00000004" / "reference" / "part-00000.safetensors"
+    first = load_file(Path(tiny.model) / "model.safetensors")
+    moved = {name.removeprefix("model."): tensor for name, tensor in load_file(kept).items()}
+    assert all(bool((moved[name] != tensor).any()) for name, tensor in first.items())
+    kept = run_dir / "checkpoints" / "step-00000006" / "reference" / "part-00000.safetensors"
+    data = bytearray(kept.read_bytes())
+    data[-1] ^= 1
+    kept.write_bytes(data)
+    assert "step-00000006 does not verify and is set aside" in warm(*words).check().said
+
+
 def test_a_finished_run_started_again_trains_no_step(tiny: Files, warm: Warm, alone: Path, tmp_path: Path) -> None:
     run_dir = copy_of(alone, tmp_path / "run")
     (run_dir / "export" / "model.safetensors").unlink()
@@ -172,6 +195,65 @@ def test_a_malicious_pickle_in_a_commit_is_never_loaded(tiny: Files, warm: Warm,
     other = warm(*run, f"run.dir={forged}", "train.seed=5").check(2)
     assert "holds a run at step 6 over other data" in other.said
     assert not owned.exists()
+
+
+# ---- single items: SFT and KTO
+
+
+def words_for(tiny: Files, method: str) -> list[str]:
+    """The command of a run over the same data, without its run.dir."""
+    of_items = ["cluster.workers=0", "tracking.uri=none", "train.items_per_step=8"]
+    if method == "kto":
+        return ["train", tiny.config, *of_items, "objective.loss=kto"]
+    settings = yaml.safe_load(Path(tiny.config).read_text(encoding="utf-8"))
+    config = tiny.folder / "sft.yaml"
+    config.write_text(yaml.safe_dump({**settings, "sft": {}}), encoding="utf-8")
+    return ["sft", str(config), *of_items, "train.max_steps=6"]
+
+
+@pytest.fixture(scope="module")
+def learned(tiny: Files, warm: Warm) -> dict[str, Path]:
+    """The uninterrupted runs of one process, by method."""
+    found = {}
+    for method in ("sft", "kto"):
+        found[method] = tiny.folder / method / "run"
+        warm(*words_for(tiny, method), f"run.dir={found[method]}").check()
+    return found
+
+
+@pytest.mark.parametrize("method", ["sft", "kto"])
+def test_a_killed_run_over_single_items_goes_on_with_the_same_losses(
+    tiny: Files, warm: Warm, learned: dict[str, Path], tmp_path: Path, method: str
+) -> None:
+    words = [*words_for(tiny, method), f"run.dir={tmp_path / 'run'}"]
+    assert warm(*words, env={"JPO_FAULT": "train:step@0@4"}).code == -signal.SIGKILL
+    assert "resumed at step 2" in warm(*words).check().said
+    assert_same_run(tmp_path / "run", learned[method])
+    lines = [line["metrics"] for line in lines_of(tmp_path / "run")]
+    assert lines[6]["loss"] < lines[1]["loss"]
+    assert {"loss", "perplexity"} <= lines[6].keys() if method == "sft" else lines[6]["kl"] >= 0
+    assert "eval/examples" in lines[6]
+
+
+def test_what_sft_exports_is_aligned_next(tiny: Files, warm: Warm, learned: dict[str, Path], tmp_path: Path) -> None:
+    export = learned["sft"] / "export"
+    assert "responses to instructions (SFT)" in (export / "README.md").read_text(encoding="utf-8")
+    train_alone(tiny, warm, tmp_path / "run", f"model.path={export}", "train.max_steps=1")
+    assert lines_of(tmp_path / "run")[1]["metrics"]["loss"] == pytest.approx(0.6931472, abs=1e-6)
+
+
+def test_sft_in_the_folder_of_an_alignment_is_refused(tiny: Files, warm: Warm, alone: Path, tmp_path: Path) -> None:
+    run_dir = copy_of(alone, tmp_path / "run")
+    refused(warm(*words_for(tiny, "sft"), f"run.dir={run_dir}"), "holds a run at step 6 over other data")
+    assert_same_run(run_dir, alone)
+
+
+@pytest.mark.nightly
+def test_sft_under_ray_is_sft_under_torchrun(tiny: Files, warm: Warm, tmp_path: Path) -> None:
+    words = words_for(tiny, "sft")
+    for name, workers, start in (("ray", 2, warm), ("ranks", 0, lambda *w: warm.ranks(2, *w))):
+        start(*words, f"run.dir={tmp_path / name}", f"cluster.workers={workers}", "train.max_steps=2").check()
+    assert numbers(tmp_path / "ray") == numbers(tmp_path / "ranks")
 
 
 # ---- what is refused

@@ -211,6 +211,43 @@ def test_evaluate_without_an_export_says_what_is_missing(tiny: Files, warm: Warm
     refused(warm("evaluate", tiny.config, f"run.dir={tmp_path / 'run'}", "cluster.workers=0"), str(tmp_path / "run"))
 
 
+# ---- score
+
+
+def test_score_of_the_export_is_tracked_and_says_what_the_run_said(
+    alone: Path, tiny: Files, warm: Warm, tmp_path: Path
+) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    words = [f"run.dir={alone}", "cluster.workers=0", f"tracking.uri={uri}", f"score.output={tmp_path / 'out'}"]
+    done = warm("score", tiny.config, *words, f"score.data={tiny.validation}").check()
+    assert "12 comparisons: 12 decided, 0 ties, 0 with an over-long item" in done.said
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    last = lines_of(alone)[-1]["metrics"]
+    for part, prefix in (("all", "eval/"), ("joint", "eval/joint/")):
+        values = report["margins"][part]
+        assert values["beta_z"][0] == pytest.approx(last[f"{prefix}rewards/margins"], abs=1e-5)
+        assert values["accuracy"][0] == last[f"{prefix}rewards/accuracies"]
+    client = pytest.importorskip("mlflow").MlflowClient(tracking_uri=uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("jpo").experiment_id])
+    assert (run.info.status, run.info.run_name) == ("FINISHED", f"{report_name(alone)}-scores")
+    assert run.data.params["input.fingerprint"] == report["fingerprint"]
+    assert run.data.params["input.policy_digest"] == report["policy_digest"] != report["reference"]["digest"]
+    assert run.data.metrics["score/joint/beta_z"] == report["margins"]["joint"]["beta_z"][0]
+
+
+def report_name(run_dir: Path) -> str:
+    name: str = yaml.safe_load((run_dir / "config.yaml").read_text())["run"]["name"]
+    return name
+
+
+def test_score_of_nothing_says_what_is_missing(tiny: Files, warm: Warm, tmp_path: Path) -> None:
+    words = [f"run.dir={tmp_path / 'run'}", "cluster.workers=0"]
+    refused(warm("score", tiny.config, *words), "score.data (None) names nothing to score")
+    there = [*words, f"score.data={tiny.validation}"]
+    refused(warm("score", tiny.config, *there), str(tmp_path / "run" / "export"))
+    refused(warm("score", tiny.config, *words, "score.dta=x"), "did you mean")
+
+
 # ---- check and doctor
 
 

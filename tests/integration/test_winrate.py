@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from jpo_dist.endpoint.client import EndpointDown
-from jpo_dist.evaluate.contest import CONTROL_PROMPTS
+from jpo_dist.winrate.contest import CONTROL_PROMPTS
 from launcher.config.kinds import WinRateRunConfig
 from launcher.stages.judging import Incomplete
 from launcher.stages.winrate import refuse_incomplete, run

@@ -15,10 +15,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from jpo_dist.batches.tokenize import TokenizedItems, tokenize
-from jpo_dist.config.sections import DataConfig, ObjectiveConfig
+from jpo_dist.config.objective import ObjectiveConfig
+from jpo_dist.config.sections import DataConfig
 from jpo_dist.model.attention import SEGMENTS
 from jpo_dist.model.scorer import Scorer, pack
-from jpo_dist.objective.losses import comparison_losses, margins, total_margin
+from jpo_dist.objective.comparison_losses import comparison_losses
+from jpo_dist.objective.losses import margins, total_margin
 from jpo_dist.objective.metrics import column, comparison_columns
 from jpo_dist.objective.scores import Scores, item_scores
 from jpo_dist.records.comparisons import INSTRUCTION, RESPONSE, Comparison, ComparisonSet, Item

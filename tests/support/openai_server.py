@@ -71,6 +71,7 @@ class OpenAIServer:
         self.judge = judge
         self.fault_of = faults if callable(faults) else lambda number, _: faults.get(number)
         self.requests = 0
+        self.finish_of: Callable[[str], str | None] = lambda prompt: "stop"
         self.answered: Counter[str] = Counter()
         self.asked: Counter[str] = Counter()
         self.bodies: list[dict[str, Any]] = []
@@ -140,7 +141,8 @@ class OpenAIServer:
             text = None
         usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": 2, "total_tokens": len(prompt.split()) + 2}
         reply = {"id": "x", "object": "chat.completion", "created": 0, "model": "judge-1",
-                 "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
+                 "choices": [{"index": 0, "finish_reason": self.finish_of(prompt),
+                              "message": {"role": "assistant", "content": text}}],
                  **({} if kind == "no_usage" else {"usage": usage})}  # fmt: skip
         data = json.dumps(reply).encode()
         status, headers = 200, {}

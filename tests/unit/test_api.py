@@ -32,9 +32,10 @@ STABLE = {
     "ReadReport": "(rows, comparisons, ties, responses, duplicates, skipped, bad_rows, items, joint, repeated, "
     "contradictions, ignored)",
     "RunConfig": "(model, data, objective, reference, optim, train, engine, checkpoint, tracking, run, cluster, "
-    "evaluate)",
+    "evaluate, score)",
     "align": "(config)",
-    "comparison_losses": "(z, beta=0.1, kind='sigmoid', label_smoothing=0.0)",
+    "comparison_losses": "(z, beta=0.1, kind='sigmoid', label_smoothing=0.0, gamma=0.5, tie_probability=0.5, "
+    "ties=None)",
     "load": "(path, *, dtype='auto', revision=None, gguf_file=None, trust_remote_code=False)",
     "log_probs": "(model, tokenizer, items, *, template='chat', max_length=1024, tokens_per_pass=None)",
     "margins": "(policy_logps, reference_logps, winners, losers)",
@@ -138,6 +139,8 @@ def test_margins_and_losses_take_arrays_and_tensors() -> None:
     losses = jpo.comparison_losses(z)
     assert losses.tolist() == pytest.approx(np.log1p(np.exp(-0.1 * np.array([3.0, -1.5]))).tolist())
     assert jpo.comparison_losses(np.array([3.0]), beta=0.5, kind="hinge").tolist() == [0.0]
+    tie = jpo.comparison_losses(np.zeros(2), kind="davidson", tie_probability=0.25, ties=np.array([True, False]))
+    assert tie.exp().tolist() == pytest.approx([4.0, 8 / 3])
     losses.sum().backward()
     slope = 0.1 / (1 + np.exp(0.1 * np.array([3.0, -1.5])))  # of each loss, downward, in its z
     assert policy_N2.grad is not None

@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from jpo_dist.config.explain import known_keys
-from launcher.config.kinds import JudgeRunConfig, RunConfig
+from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -51,7 +51,7 @@ def test_paths_and_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_dotted_names_are_there(page: Path) -> None:
-    keys = settings(RunConfig, JudgeRunConfig)
+    keys = settings(RunConfig, JudgeRunConfig, GenerateRunConfig)
     named = set(DOTTED.findall(page.read_text(encoding="utf-8")))
     files = {"cluster.jsonl"}
     assert {

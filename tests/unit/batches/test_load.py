@@ -32,6 +32,25 @@ def test_held_out_comparisons_that_are_all_skipped_are_none_and_are_counted(tie:
     assert notes[-1].startswith("nothing that is held out is left after that, so there are no eval/ metrics")
 
 
+def test_ties_that_are_used_are_counted_and_those_of_other_losses_skipped(tmp_path: Path) -> None:
+    objective = {"loss": "rao_kupper", "ties": "use"}
+    data = {"validation": validation_file(tmp_path, tie=True)}
+    train = write_jsonl(tmp_path / "train.jsonl", comparisons(6))
+    config = config_for("unused", train, tmp_path / "run", data=data, objective=objective)
+    _, held_out, notes = load_data(config, byte_tokenizer())
+    assert held_out is not None
+    assert held_out.comparisons.is_tie_C.tolist() == [True, True]
+    assert "held out: 2 ties used" in notes
+    assert not [note for note in notes if "skipped, 0 items cut" in note]
+
+
+def test_a_smaller_beta_by_similarity_is_told(tmp_path: Path) -> None:
+    train = write_jsonl(tmp_path / "train.jsonl", comparisons(6))
+    objective = {"similarity": "inside", "similarity_temperature": 1e9, "beta": 0.3}
+    _, _, notes = load_data(config_for("unused", train, tmp_path / "run", objective=objective), byte_tokenizer())
+    assert "similarity inside: the mean tau is 1.000, beta is as 0.3 on average" in notes
+
+
 def test_when_nothing_is_left_to_train_on_it_says_where_it_went(tmp_path: Path) -> None:
     train = write_jsonl(tmp_path / "train.jsonl", comparisons(6))
     data = {"max_length": 10, "max_instruction_length": 8, "over_long": "skip"}

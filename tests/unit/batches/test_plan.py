@@ -9,7 +9,8 @@ from jpo_dist.batches.plan import Step, make_plan
 from jpo_dist.batches.prepare import Prepared
 from jpo_dist.config.sections import TrainConfig
 from jpo_dist.objective.held_out import evaluation_plan
-from jpo_dist.records.comparisons import ComparisonSet
+from jpo_dist.records.comparisons import ComparisonSet, Item
+from jpo_dist.records.examples import Example, Examples
 from tests.support.plans import Problem, graph, plan_of, problems
 
 
@@ -120,3 +121,17 @@ def test_skipped_tokens_are_skipped_on_both_sides_of_every_comparison(
             assert winner == loser <= shared_C[c]
         if len(step.comparisons_C) == 1:
             assert set(skips.values()) == {int(shared_C[step.comparisons_C[0]])}, "nothing is scored for nothing"
+
+
+def test_an_example_counts_once_against_the_budget() -> None:
+    """Its item stands on both sides of its loop; the budget of the longest comparison would be twice as much."""
+    made = Examples.of(Example(Item.of(f"q{n}", "a")) for n in range(3))
+    dataset = Prepared.of_lengths(made, np.array([60, 50, 20]))
+    plan = make_plan(dataset, TrainConfig(tokens_per_micro_step=60, items_per_step=3, comparisons_per_step=1), 1)
+    (step,) = plan.steps()
+    assert sorted(sorted(micro.comparisons_C.tolist()) for micro in step.micro_steps) in (
+        [[0], [1], [2]],
+        [[0, 2], [1]],
+    )
+    with pytest.raises(ValueError, match=r"tokens_per_micro_step \(59\) is less than the longest item \(60 tokens\)"):
+        make_plan(dataset, TrainConfig(tokens_per_micro_step=59), 1)

@@ -7,6 +7,7 @@ import pytest
 
 from jpo_dist.batches import prepare as module
 from jpo_dist.batches.prepare import OverLongError, prepare, tokens_of
+from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.config.sections import DataConfig, TrainConfig
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
 from tests.support.tiny import byte_tokenizer, comparisons
@@ -50,6 +51,28 @@ def test_a_half_written_folder_is_not_taken_for_whole(tmp_path: Path, monkeypatc
     (folder / "facts.json").unlink()
     (folder / "ids.npy").write_bytes(b"half")
     assert tokens_of(byte_tokenizer(), comparisons(12), PLAIN).ids_T.tolist() == plain.ids_T.tolist()
+
+
+def test_ties_are_dropped_and_counted_or_used() -> None:
+    a, b, c = (Item.of("q", text) for text in ("yes", "no", "may be"))
+    made = ComparisonSet.build([Comparison(a, b), Comparison(a, c, tie=True)])
+    dropped = prepare(byte_tokenizer(), made, PLAIN, TrainConfig())
+    assert (dropped.skipped["tie"], len(dropped.comparisons), dropped.comparisons.num_items) == (1, 1, 2)
+    used = prepare(byte_tokenizer(), made, PLAIN, TrainConfig(), ObjectiveConfig(loss="davidson", ties="use"))
+    assert (used.skipped["tie"], used.comparisons.is_tie_C.tolist()) == (0, [False, True])
+
+
+def test_means_over_tokens_score_what_both_items_begin_with() -> None:
+    """It cancels in a difference of sums. Without instruction tokens in the mean there is nothing to score."""
+    made, train = comparisons(6), TrainConfig()
+    skips = {
+        weight: prepare(
+            byte_tokenizer(), made, PLAIN, train, ObjectiveConfig(loss="sigmoid_norm", instruction_weight=weight)
+        ).shared_C.max()
+        for weight in (1.0, 0.0)
+    }
+    assert skips == {1.0: 0, 0.0: prepare(byte_tokenizer(), made, PLAIN, train).shared_C.max()}
+    assert skips[0.0] > 4
 
 
 def over_long_set() -> ComparisonSet:

@@ -43,7 +43,7 @@ def test_an_unknown_section_is_named_with_its_nearest_neighbour() -> None:
         ({"optim": {"lr": "fast"}}, "optim.lr ('fast')", "valid number"),
         ({"optim": {"lr": "nan"}}, "optim.lr ('nan')", "finite"),
         ({"optim": {"betas": [0.9, 1.0]}}, "optim.betas.1 (1.0)", "less than 1"),
-        ({"objective": {"loss": "sigmod"}}, "objective.loss ('sigmod')", "'sigmoid', 'ipo' or 'hinge'"),
+        ({"objective": {"loss": "sigmod"}}, "objective.loss ('sigmod')", "'simpo' or 'kto'"),
         ({"objective": {"label_smoothing": 0.5}}, "objective.label_smoothing (0.5)", "less than 0.5"),
         ({"train": {"comparisons_per_step": 0}}, "train.comparisons_per_step (0)", "greater than or equal to 1"),
         ({"engine": {"zero_stage": 4}}, "engine.zero_stage (4)", "0, 1, 2 or 3"),

@@ -9,13 +9,22 @@ from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import load_as, write
 from jpo_dist.data.config import BuildConfig
 from launcher.config.detect import kind_of
-from launcher.config.kinds import JudgeRunConfig, RunConfig, WinRateRunConfig
+from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig, SftRunConfig, WinRateRunConfig
 from launcher.config.load import load, parse
+from launcher.config.pipeline import PipelineConfig
 from tests.support.configs import YAML, merged, refusal
 
 ROOT = Path(__file__).resolve().parents[3]
-COMMANDS = {"jpo train": RunConfig, "make": RunConfig, "jpo data build": BuildConfig, "jpo judge": JudgeRunConfig}
-COMMANDS["jpo winrate"] = WinRateRunConfig
+COMMANDS = {
+    "jpo train": RunConfig,
+    "jpo sft": SftRunConfig,
+    "make": RunConfig,
+    "jpo data build": BuildConfig,
+    "jpo judge": JudgeRunConfig,
+    "jpo generate": GenerateRunConfig,
+    "jpo run": PipelineConfig,
+    "jpo winrate": WinRateRunConfig,
+}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)

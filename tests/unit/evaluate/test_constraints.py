@@ -111,6 +111,16 @@ CASES: list[tuple[dict, list[str], list[str]]] = [
     ),
     ({"kind": "no_commas"}, ["Cats sleep.", "a; b"], ["Cats, dogs", "猫，狗", "1,000"]),
     ({"kind": "has_number"}, ["3 cats", "Route66", "٣ cats"], ["three cats", "IV cats"]),
+    (
+        {"kind": "sentences", "n": 2},
+        ["Cats sleep. Dogs run.", "Dr. Lee sleeps at 3.5. He is fine!", "One line\nAnother", "Well... maybe. Yes?"],
+        ["Cats sleep.", "Cats sleep. Dogs run. Cows eat.", "Dr. Lee likes 3.5 cats."],
+    ),
+    (
+        {"kind": "ends_with", "word": "again"},
+        ["Do it again.", 'He said "again!"', "AGAIN", "and **again**.", "once more, again?!"],
+        ["again and on", "against", "do it gain", "Do it again. Now.", "reagain"],
+    ),
 ]
 POSITIVE = [(constraint, text) for constraint, good, _ in CASES for text in good]
 NEGATIVE = [(constraint, text) for constraint, _, bad in CASES for text in bad]

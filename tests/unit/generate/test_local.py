@@ -1,29 +1,37 @@
-"""Answers come from the prompts that were trained on."""
+"""Answers of a local model: what it would say of each prompt by itself, whatever shares its batch."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM, MistralConfig, MistralForCausalLM
 
 from jpo_dist.batches.tokenize import tokenize
 from jpo_dist.config.sections import DataConfig, ModelConfig
-from jpo_dist.generate.local import generate
+from jpo_dist.generate.decoder import Decoder, Prompts
+from jpo_dist.generate.local import Asked, Counts, Limits, Said, answer_all, generate
+from jpo_dist.generate.sampling import choose, key_of, noise, noise_size
 from jpo_dist.records.comparisons import Item
-from tests.support.tiny import PLAIN, byte_tokenizer, save_tiny
+from tests.support.tiny import CHAT_TEMPLATE, PLAIN, byte_tokenizer, save_tiny
+
+TEXTS = ["say it", "tell me a longer story", "x", "say it again", "yes?"]
 
 
 def greedy(model: Any, prompt: list[int], count: int) -> list[int]:
     ids = list(prompt)
     for _ in range(count):
         ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
+        if ids[-1] == byte_tokenizer().eos_token_id:
+            break
     return ids[len(prompt) :]
 
 
 @torch.no_grad()
 def test_a_prompt_is_what_training_puts_before_a_response(tmp_path: Path) -> None:
     """BOS with it, also where the template writes none; and whatever is padded beside it."""
-    folder, texts = save_tiny(tmp_path / "model"), ["say it", "tell me a longer story", "x"]
+    folder, texts = save_tiny(tmp_path / "model"), TEXTS[:3]
     tokens = tokenize(byte_tokenizer(), [Item.of(t, "") for t in texts], DataConfig(train="unused", template=PLAIN))
     prompts = [tokens.ids(row)[: tokens.instruction_lengths_N[row]].tolist() for row in range(len(texts))]
     assert all(prompt[0] == byte_tokenizer().bos_token_id for prompt in prompts)
@@ -32,3 +40,109 @@ def test_a_prompt_is_what_training_puts_before_a_response(tmp_path: Path) -> Non
     assert wanted != without, "or the test could not tell"
     found = generate(ModelConfig(path=folder, dtype="float32"), texts, PLAIN, 6)
     assert [answer.text for answer in found] == wanted
+
+
+def asked_of(prompts: Prompts, samples: int = 3, temperatures: tuple[float, ...] = (0.0, 1.0)) -> list[Asked]:
+    ids = prompts.encode([Item.of(text, "").instruction for text in TEXTS])
+    return [
+        Asked(tuple(one), temperature, key_of(0, text, sample, temperature))
+        for temperature in temperatures
+        for text, one in zip(TEXTS, ids, strict=True)
+        for sample in range(samples)
+    ]
+
+
+def said(made: Any) -> list[tuple[str, bool, int]]:
+    found: list[Said] = sorted(made, key=lambda one: one.place)
+    return [(one.text, one.finished, one.tokens) for one in found]
+
+
+def alone(model: Any, asked: Asked, limits: Limits) -> tuple[str, bool, int]:
+    """The answer by plain forwards of the model on all tokens so far: no cache, no batch."""
+    ids: list[int] = []
+    while len(ids) < limits.max_new_tokens and not (ids and ids[-1] in limits.ends):
+        with torch.no_grad():
+            logits = model(torch.tensor([[*asked.ids, *ids]])).logits[:, -1].float()
+        drawn = noise(asked.key, len(ids), noise_size(logits.shape[1]))
+        ids.append(int(choose(logits, torch.from_numpy(drawn)[None], asked.temperature, limits.top_p).tokens_B))
+    return byte_tokenizer().decode(ids, skip_special_tokens=True).strip(), ids[-1] in limits.ends, len(ids)
+
+
+def windowed(folder: Path) -> str:
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    torch.manual_seed(0)
+    config = MistralConfig(**sizes, num_key_value_heads=2, vocab_size=258, sliding_window=8, initializer_range=0.2)
+    MistralForCausalLM(config).save_pretrained(folder)
+    return str(folder)
+
+
+def capped(folder: Path) -> str:
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    torch.manual_seed(0)
+    config = Gemma2Config(**sizes, num_key_value_heads=2, head_dim=8, vocab_size=258, sliding_window=8,
+                          initializer_range=0.2)  # fmt: skip
+    Gemma2ForCausalLM(config).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("family", [save_tiny, windowed, capped])
+def test_answers_are_those_of_the_model_by_itself(tmp_path: Path, family: Any) -> None:
+    """Grouped heads, sliding windows and softcaps included; rows join and leave, and some prompts are shared."""
+    folder = family(tmp_path / "model")
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.save_pretrained(folder)
+    config = ModelConfig(path=folder, dtype="float32")
+    prompts = Prompts(config, "chat")
+    limits = Limits(12, prompts.ends | set(range(40, 80)), top_p=0.9, tokens_per_batch=200)
+    asked, counts = asked_of(prompts), Counts()
+    found = said(answer_all(Decoder(config), prompts, asked, limits, counts))
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    assert found == [alone(model, one, limits) for one in asked]
+    assert any(finished for _, finished, _ in found)
+    assert not all(finished for _, finished, _ in found)
+
+
+def test_a_batch_of_any_size_gives_the_same_answers_within_its_budget(tmp_path: Path) -> None:
+    config = ModelConfig(path=save_tiny(tmp_path / "model"), dtype="float32")
+    prompts, decoder = Prompts(config, "chat"), Decoder(config)
+    asked, found = asked_of(prompts), []
+    for budget in (1, 100, 333, 100_000):
+        counts = Counts()
+        limits = Limits(10, prompts.ends, tokens_per_batch=budget)
+        found.append(said(answer_all(decoder, prompts, asked, limits, counts)))
+        longest = max(len(one.ids) for one in asked) + 10
+        assert counts.most_cells <= max(budget, longest)
+    assert found[1:] == found[:-1]
+    samples = [found[0][i : i + 3] for i in range(0, len(asked), 3)]
+    assert all(len(set(some)) == 1 for some in samples[: len(TEXTS)])  # temperature 0
+    assert all(len(set(some)) > 1 for some in samples[len(TEXTS) :])
+
+
+def test_a_choice_that_last_bits_decide_is_made_by_the_row_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every choice taken for unsure, answers are the same."""
+    config = ModelConfig(path=save_tiny(tmp_path / "model"), dtype="float32")
+    prompts, decoder, counts = Prompts(config, "chat"), Decoder(config), Counts()
+    limits, asked = Limits(6, prompts.ends), asked_of(Prompts(config, "chat"), samples=1)
+    plain = said(answer_all(decoder, prompts, asked, limits))
+    monkeypatch.setattr("jpo_dist.generate.local.NEAR", 1e9)
+    assert said(answer_all(decoder, prompts, asked, limits, counts)) == plain
+    assert counts.unsure == counts.choices > 0
+
+
+def test_a_stop_text_ends_an_answer_and_is_no_part_of_it(tmp_path: Path) -> None:
+    config = ModelConfig(path=save_tiny(tmp_path / "model"), dtype="float32")
+    prompts, decoder = Prompts(config, "chat"), Decoder(config)
+    asked = asked_of(prompts, samples=1)
+    whole = said(answer_all(decoder, prompts, asked, Limits(12, prompts.ends)))
+    stop = next(two for text, _, _ in whole for two in map("".join, pairwise(text)) if two.isascii() and two.isalnum())
+    for (before, _, _), (after, finished, tokens) in zip(
+        whole, said(answer_all(decoder, prompts, asked, Limits(12, prompts.ends, stop=(stop,)))), strict=True
+    ):
+        if stop in before:
+            assert (after, finished) == (before[: before.index(stop)].strip(), True)
+            assert tokens < 12
+        else:
+            assert after == before

@@ -11,7 +11,7 @@ from jpo_dist.config.explain import model_in
 from jpo_dist.config.load import flatten
 from jpo_dist.data.config import BuildConfig
 from launcher.config.detect import kind_of
-from launcher.config.kinds import JudgeRunConfig, RunConfig, WinRateRunConfig
+from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig, SftRunConfig
 from launcher.config.reference_page import page
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -40,7 +40,7 @@ def test_the_page_of_settings_is_the_one_the_code_writes() -> None:
     assert "returns its score, or None" in page()
 
 
-@pytest.mark.parametrize("kind", [RunConfig, BuildConfig, JudgeRunConfig, WinRateRunConfig])
+@pytest.mark.parametrize("kind", [RunConfig, SftRunConfig, BuildConfig, JudgeRunConfig, GenerateRunConfig])
 def test_expert_settings_are_settings(kind: type[BaseModel]) -> None:
     for section in sections(kind):
         assert set(getattr(section, "EXPERT", ())) <= set(section.model_fields), section

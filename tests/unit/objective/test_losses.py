@@ -8,9 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jpo_dist.objective.losses import comparison_losses, margins, sft_losses, total_margin
+from jpo_dist.objective.comparison_losses import LOSSES, comparison_losses, mean_rewards
+from jpo_dist.objective.losses import margins, sft_losses, total_margin
 
-KINDS = ["sigmoid", "ipo", "hinge"]
+KINDS = ["sigmoid", "ipo", "hinge", "robust", "davidson", "rao_kupper", "sigmoid_norm", "simpo"]
 finite = st.floats(-50, 50)
 betas = st.floats(0.01, 1.0)
 
@@ -99,6 +100,100 @@ def test_a_larger_margin_never_costs_more(z: float, beta: float) -> None:
 def test_extreme_margins_stay_finite(kind: str, z: float) -> None:
     assert math.isfinite(loss(z, 0.1, kind))
     assert math.isfinite(slope(z, 0.1, kind))
+
+
+def test_every_loss_has_its_name() -> None:
+    assert sorted(LOSSES) == sorted(KINDS)
+    with pytest.raises(ValueError, match=r"kind \(hinges\) is no loss; use one of sigmoid, ipo"):
+        loss(0.0, kind="hinges")
+
+
+@pytest.mark.parametrize(
+    ("z", "smoothing", "expected"),
+    [
+        # log(1 + e^-1) = x at beta z = 1; L(-z) = x + 1: ((1 - e) x - e (x + 1)) / (1 - 2 e) = x - e / (1 - 2 e)
+        (10.0, 0.2, math.log(1 + math.exp(-1)) - 0.2 / 0.6),
+        (-10.0, 0.2, 1 + math.log(1 + math.exp(-1)) + 0.2 / 0.6),
+        (0.0, 0.4, math.log(2)),
+        (10.0, 0.0, math.log(1 + math.exp(-1))),
+    ],
+)
+def test_robust_losses_equal_values_worked_out_by_hand(z: float, smoothing: float, expected: float) -> None:
+    assert loss(z, 0.1, "robust", smoothing) == pytest.approx(expected, rel=1e-14)
+
+
+@settings(deadline=None)
+@given(finite, betas, st.floats(0, 0.45))
+def test_the_mean_of_the_robust_loss_over_flips_is_the_loss_without_flips(z: float, beta: float, e: float) -> None:
+    """What it is for: labels that are flipped with probability e cost, on average, what the true ones do."""
+    noisy = (1 - e) * loss(z, beta, "robust", e) + e * loss(-z, beta, "robust", e)
+    assert noisy == pytest.approx(loss(z, beta), rel=1e-9, abs=1e-9)
+
+
+def tied(z: float, beta: float, kind: str, p: float, tie: bool) -> float:
+    at = torch.tensor([z], dtype=torch.float64)
+    return comparison_losses(at, beta, kind, tie_probability=p, is_tie_C=torch.tensor([tie])).item()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("kind", "z", "p", "tie", "probability"),
+    [
+        # e^d = 4 at z = log(4) / beta. Davidson, nu = 1: 4 / (4 + 1 + 2 * 2), tie 2 * 2 / 9
+        ("davidson", math.log(4) / 0.1, 0.5, False, 4 / 9),
+        ("davidson", math.log(4) / 0.1, 0.5, True, 4 / 9),
+        ("davidson", -math.log(4) / 0.1, 0.5, False, 1 / 9),
+        ("davidson", 0.0, 0.25, True, 0.25),
+        ("davidson", 0.0, 0.25, False, 0.375),
+        # Davidson, nu = 1/3 (p = 1/4): strengths 9 and 1, geometric mean 3: 9 / (9 + 1 + 2/3 * 3), tie 2 / 12
+        ("davidson", math.log(9) / 0.1, 0.25, False, 9 / 12),
+        ("davidson", math.log(9) / 0.1, 0.25, True, 2 / 12),
+        # Rao-Kupper, nu = 3: 4 / (4 + 3 * 1), loses 1 / (1 + 3 * 4), tie (9 - 1) * 4 / (7 * 13)
+        ("rao_kupper", math.log(4) / 0.1, 0.5, False, 4 / 7),
+        ("rao_kupper", -math.log(4) / 0.1, 0.5, False, 1 / 13),
+        ("rao_kupper", math.log(4) / 0.1, 0.5, True, 32 / 91),
+        ("rao_kupper", 0.0, 0.25, True, 0.25),
+        ("rao_kupper", 0.0, 0.25, False, 0.375),
+    ],
+)
+def test_losses_with_ties_equal_probabilities_worked_out_by_hand(
+    kind: str, z: float, p: float, tie: bool, probability: float
+) -> None:
+    assert tied(z, 0.1, kind, p, tie) == pytest.approx(-math.log(probability), rel=1e-13)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(["davidson", "rao_kupper"]), finite, betas, st.floats(0.01, 0.99))
+def test_win_loss_and_tie_are_all_that_can_happen(kind: str, z: float, beta: float, p: float) -> None:
+    costs = [tied(z, beta, kind, p, False), tied(-z, beta, kind, p, False), tied(z, beta, kind, p, True)]
+    assert sum(math.exp(-cost) for cost in costs) == pytest.approx(1.0, rel=1e-12)
+    assert tied(-z, beta, kind, p, True) == pytest.approx(costs[2], rel=1e-12), "a tie has no first item"
+
+
+@pytest.mark.parametrize("kind", ["davidson", "rao_kupper"])
+def test_a_tie_pulls_the_margin_to_zero_and_stays_finite_far_from_it(kind: str) -> None:
+    z = torch.tensor([-1e6, -7.0, 0.0, 7.0, 1e6], dtype=torch.float64, requires_grad=True)
+    costs = comparison_losses(z, 0.1, kind, is_tie_C=torch.ones(5, dtype=torch.bool))  # type: ignore[arg-type]
+    costs.sum().backward()
+    assert z.grad is not None
+    assert bool(torch.isfinite(costs).all() and torch.isfinite(z.grad).all())
+    assert np.sign(z.grad.numpy()).tolist() == [-1, -1, 0, 1, 1]
+
+
+def test_few_ties_make_the_losses_with_ties_those_of_wins_alone() -> None:
+    for kind in ("davidson", "rao_kupper"):
+        assert tied(7.0, 0.1, kind, 1e-12, False) == pytest.approx(loss(7.0, 0.1), rel=1e-9)
+
+
+def test_simpo_costs_ln_2_where_the_mean_margin_reaches_gamma() -> None:
+    z = torch.tensor([0.25, 0.0], dtype=torch.float64)
+    found = comparison_losses(z, 2.0, "simpo", gamma=0.5).tolist()
+    assert found == pytest.approx([math.log(2), math.log(1 + math.exp(0.5))], rel=1e-14)
+
+
+def test_mean_rewards_are_nats_a_token_of_what_lambda_counts() -> None:
+    sums, tokens = torch.tensor([[-6.0, -8.0]], dtype=torch.float64), torch.tensor([[3, 2]])
+    found = [mean_rewards(sums, tokens, weight).item() for weight in (0.0, 1.0, 0.5)]
+    assert found == [-4.0, -14 / 5, -11 / 3.5]
 
 
 def test_margins_are_rewards_of_winner_minus_loser_by_part() -> None:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from jpo_dist.config.sections import ObjectiveConfig
+from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.intervals import bootstrap_interval
 from jpo_dist.objective.losses import margins
-from jpo_dist.objective.metrics import Meter, by_protocol, column, comparison_columns, means
+from jpo_dist.objective.metrics import Meter, by_protocol, column, comparison_columns, counted, means
 from jpo_dist.objective.scores import Scores
 
 # items:            rewards (instruction, response)
@@ -65,6 +65,43 @@ def test_the_instruction_weight_can_turn_a_win_into_a_loss() -> None:
         for weight in (0.0, 1.0)
     ]
     assert [column(row[None].numpy(), "rewards/accuracies")[0] for row in wins] == [0.0, 1.0]
+
+
+def tied_rows(is_tie: list[bool]) -> np.ndarray:
+    scores = Scores(POLICY, REFERENCE, WINNERS, LOSERS, margins(POLICY, REFERENCE, WINNERS, LOSERS))
+    scores = scores._replace(is_tie_C=torch.tensor(is_tie))
+    objective = ObjectiveConfig(loss="davidson", ties="use")
+    return comparison_columns(scores, torch.tensor([0.5, 1.5, 0.25], dtype=torch.float64), objective).numpy()
+
+
+def test_ties_count_in_the_loss_and_in_nothing_that_knows_a_winner() -> None:
+    """beta z is 0.5, -0.5 and, the tie, 0. Davidson, nu = 1: P(tie) = 2 / (e^(d/2) + e^(-d/2) + 2)."""
+    found = means(tied_rows([False, False, True]))
+    apart = 2 / (math.exp(0.25) + math.exp(-0.25) + 2)
+    assert found["loss"] == 0.75
+    assert found["rewards/accuracies"] == 0.5
+    assert found["rewards/margins"] == pytest.approx(0.0)
+    assert found["logps/chosen"] == -37.5
+    assert (found["ties/share"], found["ties/predicted"]) == (pytest.approx(1 / 3), 0.5)
+    assert found["ties/predicted_decided"] == pytest.approx(apart, rel=1e-12)
+    assert counted(tied_rows([True, False, True]), "rewards/accuracies").tolist() == [0.0]
+    assert counted(tied_rows([True, False, True]), "loss").tolist() == [0.5, 1.5, 0.25]
+
+
+def test_ties_alone_have_a_loss_and_no_accuracy() -> None:
+    assert sorted(means(tied_rows([True] * 3))) == ["loss", "ties/predicted", "ties/share"]
+    assert "ties/share" not in means(rows())
+
+
+def test_means_over_tokens_make_rewards_and_margins_where_the_loss_has_them() -> None:
+    """Rewards are (2, 3), (1, -1) and (2, 3): with lambda = 1 5 nats over 4 + 6 tokens, 0 over 5, 5 over 8."""
+    scores = Scores(POLICY, REFERENCE, WINNERS, LOSERS, margins(POLICY, REFERENCE, WINNERS, LOSERS))
+    scores = scores._replace(scored_N2=torch.tensor([[4, 6], [2, 3], [2, 6]]))
+    found = comparison_columns(scores, torch.zeros(3), ObjectiveConfig(loss="sigmoid_norm", beta=2.0)).numpy()
+    np.testing.assert_allclose(column(found, "rewards/chosen"), [1.0, 0.0, 1.0], atol=1e-15)
+    np.testing.assert_allclose(column(found, "rewards/margins"), [1.0, -1.0, -0.25], atol=1e-15)
+    assert column(found, "rewards/accuracies").tolist() == [1.0, 0.0, 0.0]
+    assert column(found, "margin/response").tolist() == [4.0, -4.0, 0.0]
 
 
 def test_columns_carry_no_gradient() -> None:

@@ -30,6 +30,7 @@ from jpo_dist.sample.pairs import (
 
 FOLDER = Path(jpo_dist.__file__).parent / "sample"
 SPLITS = ("train", "validation")
+TRAINED = set(KINDS) - set(generator.UNTRAINED)
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +98,24 @@ def test_no_comparison_and_no_instruction_is_repeated(pairs: dict[str, list[Pair
 
 def test_the_evaluation_split_asks_for_every_kind(rows: list[dict]) -> None:
     kinds = Counter(c.kind for i in _instructions("evaluation") for c in constraints_of(i))
-    assert set(kinds) == set(KINDS)
+    assert set(kinds) == TRAINED
     assert min(kinds.values()) >= 8
     assert {row["instruction"] for row in rows if row["split"] == "evaluation"} == _instructions("evaluation")
+
+
+def test_what_is_held_out_is_about_other_topics_and_has_kinds_that_no_comparison_has(rows: list[dict]) -> None:
+    held_out = generator.read_rows(FOLDER / "held_out.jsonl")
+    assert len({row["instruction"] for row in held_out}) == len(held_out) >= 1000
+    topics = {row["topic"] for row in held_out}
+    assert len(topics) == len(re.split(r",\s+", generator.HELD_OUT_TOPICS))
+    texts = [text.casefold() for split in SPLITS for text in _instructions(split)]
+    assert not [topic for topic in topics if any(re.search(rf"\b{topic}\b", text) for text in texts)]
+    assert not topics & {row["topic"] for row in rows}
+    kinds = Counter(constraint["kind"] for row in held_out for constraint in row["constraints"])
+    assert set(kinds) == set(KINDS)
+    assert min(kinds[kind] for kind in generator.UNTRAINED) >= 70
+    for row in held_out:
+        assert [constraint.as_json() for constraint in constraints_of(row["instruction"])] == row["constraints"]
 
 
 def test_the_card_counts_the_files(pairs: dict[str, list[Pair]], rows: list[dict]) -> None:
@@ -134,7 +150,7 @@ def test_every_kind_wins_as_often_as_it_loses(pairs: dict[str, list[Pair]], size
     wins, losses = (Counter(pair[side].kind for pair in part) for side in (0, 1))
     for kind in {*wins, *losses}:
         assert abs(wins[kind] - losses[kind]) <= 3 + 0.05 * (wins[kind] + losses[kind]), kind
-    assert {part for kind in wins for part in kind.split("+")} == set(KINDS)
+    assert {part for kind in wins for part in kind.split("+")} == TRAINED
 
 
 def test_joint_comparisons_use_instructions_that_conditional_ones_cannot(

@@ -24,7 +24,8 @@ def setup_with(tokens: TokenizedItems | None = None, template: str = DATA.templa
     data = DATA.model_copy(update={"template": template})
     dataset = prepare(byte_tokenizer(), comparisons(6), data, TrainConfig())
     dataset = dataset._replace(tokens=tokens or dataset.tokens)
-    return SimpleNamespace(dataset=dataset, config=config_for("m", "d", "some/run"), plan=SimpleNamespace(num_steps=3))
+    plan = SimpleNamespace(num_steps=3, comparisons_per_step=6)
+    return SimpleNamespace(dataset=dataset, config=config_for("m", "d", "some/run"), plan=plan)
 
 
 def test_the_same_tokens_are_the_same_run_however_they_are_kept(tmp_path: Path) -> None:
@@ -71,6 +72,9 @@ CHANGES: list[tuple[dict[str, Any], str]] = [
     ({"reference": {"path": "a copy"}}, ""),
     ({"reference": {"path": "other"}}, r"other weights than those of reference\.path now"),
     ({"objective": {"beta": 0.5}}, r"was written with objective\.beta=0\.1, now it is 0\.5; set it back"),
+    ({"objective": {"loss": "davidson", "ties": "use"}}, r"objective\.loss=sigmoid, now it is davidson"),
+    ({"objective": {"loss": "sigmoid_norm"}, "reference": {"mode": "none"}}, r"other weights than those of reference"),
+    ({"model": {"lora": {"rank": 0}}, "reference": {"refresh_every": 3}}, r"model\.lora\.rank=2, now it is 0"),
     ({"model": {"lora": {"rank": 4}}}, r"model\.lora\.rank=2, now it is 4"),
     ({"model": {"lora": {"rank": 2, "merge_on_export": True}}}, ""),
 ]
@@ -91,6 +95,21 @@ def test_a_commit_goes_on_from_the_same_weights_by_the_same_objective_only(
     resumed: Any = SimpleNamespace(facts={"state": state}, step=4)
     with pytest.raises(ResumeError, match=said) if said else nullcontext():
         check_method(resumed, method_of(now), now)
+
+
+def test_a_setting_that_came_later_had_its_default_in_commits_of_earlier_versions(tmp_path: Path) -> None:
+    model = save_tiny(tmp_path / "model")
+    now = config_for(model, "d", "some/run")
+    later = ("objective.similarity", "reference.refresh")
+    of_then = {key: value for key, value in method_of(now).items() if not key.startswith(later)}
+    resumed: Any = SimpleNamespace(facts={"state": {"step": 4, "method": of_then}}, step=4)
+    check_method(resumed, method_of(now), now)
+    weighted = config_for(model, "d", "some/run", objective={"similarity": "outside"})
+    with pytest.raises(ResumeError, match=r"objective\.similarity=none, now it is outside"):
+        check_method(resumed, method_of(weighted), weighted)
+    moving = config_for(model, "d", "some/run", reference={"refresh_every": 3})
+    with pytest.raises(ResumeError, match=r"reference\.refresh_every=0, now it is 3"):
+        check_method(resumed, method_of(moving), moving)
 
 
 def test_commits_of_earlier_versions_say_nothing_of_their_method(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import pytest
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import parse_as
 from launcher.config.pipeline import PipelineConfig
-from launcher.pipeline import resolve
 from launcher.pipeline.contents import Contents, inputs
 from launcher.pipeline.resolve import Stage, resolve_stages, written_out
 
@@ -103,6 +102,16 @@ def test_a_stage_with_a_model_of_its_own_takes_no_file_or_revision_of_the_shared
     assert evaluate.settings["model"]["gradient_checkpointing"] is True
 
 
+def test_of_an_adapter_the_merged_model_is_passed_on(tmp_path: Path, data: Path) -> None:
+    stages = chain(data)
+    stages[2]["train"]["model"]["lora"] = {"rank": 4, "merge_on_export": True}
+    *_, train, evaluate = stages_of(tmp_path, stages)
+    assert evaluate.settings["model"]["path"] == str(train.folder / "export-merged") == str(train.made)
+    stages[2]["train"]["model"]["lora"]["merge_on_export"] = False
+    with pytest.raises(ConfigError, match=r"stages.3.evaluate.model.path \(@policy\): stage train exports an adapter"):
+        stages_of(tmp_path, stages)
+
+
 @pytest.mark.parametrize(
     ("stages", "more", "said"),
     [
@@ -124,11 +133,7 @@ def test_a_mistake_is_named_before_anything_runs(
     assert said in str(refused.value)
 
 
-def test_rounds_go_through_the_middle_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = dict(resolve.COMMANDS)
-    monkeypatch.setattr(
-        "launcher.config.pipeline.COMMANDS", {**known, "sft": known["train"], "generate": known["judge"]}
-    )
+def test_rounds_go_through_the_middle_again(tmp_path: Path) -> None:
     names = ["sft", "generate", "judge", "build", "train", "evaluate"]
     config = PipelineConfig(dir=str(tmp_path), rounds=2, stages=[{name: {}} for name in names])
     ran = [(entry.name, round_) for _, entry, round_ in written_out(config)]

@@ -6,11 +6,11 @@ every answer with a verdict counts the same. The paper reports by temperature; `
 
 from typing import Any
 
-from jpo_dist.evaluate import alpaca
-from jpo_dist.evaluate.config import WinRateConfig
-from jpo_dist.evaluate.contest import Contest, Outcomes
-from jpo_dist.evaluate.length_control import length_controlled
-from jpo_dist.evaluate.win_rate import Verdict, difference, figures, lengths, order_effects, split_by, with_holm
+from jpo_dist.winrate import alpaca
+from jpo_dist.winrate.config import WinRateConfig
+from jpo_dist.winrate.contest import Contest, Outcomes
+from jpo_dist.winrate.length_control import length_controlled
+from jpo_dist.winrate.rates import Verdict, difference, figures, lengths, order_effects, split_by, with_holm
 
 
 def report(contest: Contest, outcomes: Outcomes, config: WinRateConfig) -> dict[str, Any]:

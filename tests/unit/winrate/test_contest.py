@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jpo_dist.evaluate.config import WinRateConfig
-from jpo_dist.evaluate.contest import hold, read_contest
-from jpo_dist.evaluate.win_rate import JUDGED, LEFT_OUT
-from jpo_dist.evaluate.win_rate_report import metrics, report
 from jpo_dist.generate.answers import Answer
 from jpo_dist.records.comparisons import Item
+from jpo_dist.winrate.config import WinRateConfig
+from jpo_dist.winrate.contest import hold, read_contest
+from jpo_dist.winrate.rates import JUDGED, LEFT_OUT
+from jpo_dist.winrate.report import metrics, report
 from tests.support.answer_folders import answer, write_answers, write_gold
 
 INSTRUCTIONS = [f"Say {word}. Do not use any commas." for word in ("one", "two", "three", "four")]
@@ -25,7 +25,7 @@ def commas(item: Item) -> float | None:
 
 
 def config(answers: Any, against: str, **more: Any) -> WinRateConfig:
-    checker = {"function": "tests.unit.evaluate.test_contest:commas"}
+    checker = {"function": "tests.unit.winrate.test_contest:commas"}
     values = {"answers": answers, "against": against, "output": "o", "kind": "checker", "checker": checker}
     return WinRateConfig.model_validate(values | more)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jpo_dist.evaluate import alpaca
+from jpo_dist.winrate import alpaca
 from tests.support.shared import shared
 
 MODELS = ("alpaca-7b", "claude-2.1")

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jpo_dist.evaluate.config import WinRateConfig
-from jpo_dist.evaluate.opponents import Matched, Meeting, Side, answers_side, match, read_side
-from jpo_dist.evaluate.win_rate import Outcome, Verdict
 from jpo_dist.fan_out import Spread, here
 from jpo_dist.judge.judging import judge
 from jpo_dist.judge.verdict import Candidate, Judged
 from jpo_dist.records.comparisons import Item
+from jpo_dist.winrate.config import WinRateConfig
+from jpo_dist.winrate.opponents import Matched, Meeting, Side, answers_side, match, read_side
+from jpo_dist.winrate.rates import Outcome, Verdict
 
 CONTROL_PROMPTS = 50
 """Instructions of the constant answer where the judge costs money."""

@@ -17,11 +17,11 @@ from jpo_dist.data.file_formats import Columns
 from jpo_dist.data.locate import Table, open_place
 from jpo_dist.data.read import OnBadRow, read_source
 from jpo_dist.data.row_values import BadField
-from jpo_dist.evaluate.win_rate import Outcome
 from jpo_dist.files import sha256
 from jpo_dist.generate.answers import Answer, is_answers, read_answers
 from jpo_dist.paths import resolve
 from jpo_dist.records.comparisons import Item, digest
+from jpo_dist.winrate.rates import Outcome
 
 GOLD_COLUMNS = ("gold_response", "output")
 """Read as the response where a file has one of them, and no `response` or `completion`."""

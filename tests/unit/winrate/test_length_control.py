@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from jpo_dist.evaluate.length_control import PHI_PENALTY, THETA_PENALTY, controlled_rate
+from jpo_dist.winrate.length_control import PHI_PENALTY, THETA_PENALTY, controlled_rate
 from tests.support.shared import shared
 
 

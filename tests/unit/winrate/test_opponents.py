@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jpo_dist.evaluate.opponents import GOLD, Side, answers_side, gold_side, match, read_side
+from jpo_dist.winrate.opponents import GOLD, Side, answers_side, gold_side, match, read_side
 from tests.support.answer_folders import answer, write_answers, write_gold
 from tests.support.shared import shared
 

@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from jpo_dist.evaluate.statistics import Interval, bootstrap_mean, bootstrap_rate, crossed_rate, holm, mcnemar, rounded
 from jpo_dist.judge.report import position
+from jpo_dist.winrate.statistics import Interval, bootstrap_mean, bootstrap_rate, crossed_rate, holm, mcnemar, rounded
 
 Outcome = Literal[
     "win", "tie", "loss", "unparsable", "failed", "not asked", "empty", "unfinished", "nothing to compare with"

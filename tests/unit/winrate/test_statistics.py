@@ -5,7 +5,7 @@ import pytest
 from statsmodels.stats.contingency_tables import mcnemar as referee_mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from jpo_dist.evaluate.statistics import bootstrap_mean, bootstrap_rate, crossed_rate, holm, mcnemar, resampled
+from jpo_dist.winrate.statistics import bootstrap_mean, bootstrap_rate, crossed_rate, holm, mcnemar, resampled
 
 
 def rng(seed: int) -> np.random.Generator:

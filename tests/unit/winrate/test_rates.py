@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jpo_dist.evaluate.win_rate import (
+from jpo_dist.winrate.rates import (
     JUDGED,
     LEFT_OUT,
     Verdict,

@@ -1,0 +1,80 @@
+"""SftConfig: all sections of one supervised fine-tuning; and which configs a run may have."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from jpo_dist.config.base import Fraction, NonNegative, Positive, Section
+from jpo_dist.config.engine import EngineConfig
+from jpo_dist.config.objective import ObjectiveConfig
+from jpo_dist.config.run import JpoConfig
+from jpo_dist.config.sections import (
+    CheckpointConfig,
+    ModelConfig,
+    OptimConfig,
+    RunSection,
+    TokensConfig,
+    TrackingConfig,
+    TrainConfig,
+)
+
+
+class SftDataConfig(TokensConfig):
+    """Responses to imitate, and how an item becomes tokens."""
+
+    train: str | list[str] = Field(min_length=1)
+    """Files, folders, globs, sets or hub ids as in `jpo train`; conversations and folders of `jpo generate` too."""
+    validation: str | list[str] | None = None
+    """Held-out responses. None: the validation split of the set in `train`, if that is one, or else
+    `validation_fraction` of the training instructions."""
+    validation_fraction: Fraction = 0.05
+    """Share of the instructions held out of `train` when `validation` is None. 0: no validation."""
+    on_bad_row: Literal["error", "skip"] = "error"
+    """A row that cannot be read: stop with file, line, field and reason, or count it and go on."""
+    responses: Literal["all", "best"] = "all"
+    """Which rated responses are imitated: all, or the best of each instruction, the first of equal ones. Of pairs the
+    winner, of rankings the first, of thumbs those that are up: always."""
+    min_score: float | None = None
+    """Least score of what is imitated; with it, responses without a score are left out too. None: any."""
+    turns: Literal["last", "all"] = "last"
+    """Of a conversation: its last turn alone, or each turn of the assistant, after all that stands before it."""
+
+
+class SftObjective(Section):
+    """The loss: the mean negative log-likelihood of a token."""
+
+    instruction_weight: NonNegative = 0.0
+    """Lambda: 0 learns responses alone; 1 counts instruction tokens as much as those of the response."""
+
+
+AnyObjective = ObjectiveConfig | SftObjective
+"""What a run minimizes."""
+
+
+class SftOptimConfig(OptimConfig):
+    """AdamW and its schedule."""
+
+    lr: Positive = 1e-5
+    """Learning rate after the warm-up."""
+
+
+class SftConfig(Section):
+    """Everything one supervised fine-tuning needs to know. There is no reference."""
+
+    model: ModelConfig
+    data: SftDataConfig
+    sft: SftObjective = SftObjective()
+    optim: SftOptimConfig = SftOptimConfig()
+    train: TrainConfig = TrainConfig()
+    engine: EngineConfig = EngineConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    run: RunSection
+
+    @property
+    def objective(self) -> SftObjective:
+        return self.sft
+
+
+AnyConfig = JpoConfig | SftConfig
+"""The config of a run, whatever it learns."""

@@ -1,0 +1,234 @@
+"""From files of any layout to single items to learn from: demonstrations for SFT, labelled items for KTO.
+
+Everything that data name is accounted for: named == examples + repeats + left out.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+from jpo_dist.config.sections import DataConfig
+from jpo_dist.config.sft import SftDataConfig
+from jpo_dist.data.collected import Preferences, merged
+from jpo_dist.data.config import SourceConfig
+from jpo_dist.data.layouts import Turns
+from jpo_dist.data.locate import open_place
+from jpo_dist.data.read import OnBadRow, collect, listed
+from jpo_dist.data.read_report import BadRow, Tally, skipped_lines
+from jpo_dist.records.comparisons import Item, Rating
+from jpo_dist.records.examples import Example, Examples
+
+Says = Literal["wins", "loses", "ties", "liked", "ranked", "rated", "unrated"]
+
+
+class Named(NamedTuple):
+    """An item as data name it once, and what they say of it there."""
+
+    item: Item
+    says: Says
+    source: str
+    weight: float = 1.0
+    score: float = math.nan
+    """A rating; for `liked` 1 or 0; for `ranked` 0 for the best and less for the others."""
+    scale: str = ""
+
+
+@dataclass(frozen=True)
+class ExampleReport:
+    """What became of everything that was read, in numbers that add up: named == examples + repeats + left_out."""
+
+    rows: int
+    named: int
+    """Items that the good rows name: two in a pair, one for each response."""
+    examples: int
+    undesirable: int
+    """How many of the examples are to be avoided."""
+    items: int
+    repeats: int
+    """Named again, with the same label."""
+    left_out: dict[str, int]
+    """By reason."""
+    skipped: dict[str, int]
+    """Bad rows and responses, and answers that do not end, by reason."""
+    bad_rows: tuple[BadRow, ...]
+    ignored: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """The report as lines for people."""
+        skipped = f", {sum(self.skipped.values())} rows or responses skipped" if self.skipped else ""
+        labels = f" ({self.examples - self.undesirable} desirable, {self.undesirable} undesirable)"
+        lines = [
+            f"{self.rows} rows name {self.named} items: {self.examples} examples"
+            f"{labels if self.undesirable else ''}, {self.repeats} repeats, {sum(self.left_out.values())} left out"
+            f"{skipped}"
+        ]
+        lines += [f"  left out: {count} x {reason}" for reason, count in sorted(self.left_out.items())]
+        lines += skipped_lines(self.skipped, self.bad_rows)
+        both = self.examples - self.items
+        lines += [f"  {both} items are both desirable and undesirable, and learned from as both"] if both else []
+        return lines + [f"  not read: {name}" for name in self.ignored]
+
+
+Verdict = bool | str
+"""Whether an item is desirable, or why it is left out."""
+
+
+def read_demonstrations(where: str | list[str], data: SftDataConfig) -> tuple[Examples, ExampleReport]:
+    """What SFT imitates of `where` (as read.read has it): responses, the best of rankings, winners of comparisons.
+
+    Raises BadRowError, FileNotFoundError, and ValueError for files without a known layout or where nothing is left.
+    """
+    named, tally = _named(where, data.on_bad_row, data.turns)
+    return _examples(where, named, _imitated(named, data), tally)
+
+
+def read_labelled(where: str | list[str], data: DataConfig) -> tuple[Examples, ExampleReport]:
+    """Items of `where` with a label: thumbs, ratings by data.desirable_from, the two sides of comparisons, the first
+    and the last of rankings.
+
+    Raises what `read_demonstrations` raises, and ValueError for ratings without data.desirable_from.
+    """
+    named, tally = _named(where, data.on_bad_row, "last")
+    scores = [one.score for one in named if one.says == "rated"]
+    if scores and data.desirable_from is None:
+        raise ValueError(
+            f"objective.loss (kto) needs data.desirable_from (now None) for the {len(scores)} rated responses of "
+            f"{where}, whose scores go from {min(scores):g} to {max(scores):g}: responses of that score or a higher "
+            "one are desirable, others undesirable; set it"
+        )
+    return _examples(where, named, partial(_label, threshold=data.desirable_from, last=_ends(named)[1]), tally)
+
+
+def _named(where: str | list[str], on_bad_row: OnBadRow, turns: Turns) -> tuple[list[Named], Tally]:
+    """Every item that the data name, in order; responses of one item on one scale are one, with their mean score."""
+    tally, found = Tally(), list[Named]()
+    for text in listed(where):
+        for place in open_place(text, tally.ignored):
+            part = Preferences()
+            layout = collect(place, SourceConfig(path=text), on_bad_row, part, turns=turns)
+            tally.add(part.tally)
+            found += _sides(part, layout)
+    return found, tally
+
+
+def _sides(part: Preferences, layout: str | None) -> Iterable[Named]:
+    """What one place names."""
+    known = {rating.item: rating for rating in reversed(part.pair_scores) if not math.isnan(rating.score)}
+    compared: set[Item] = set()
+    for c in part.comparisons:
+        for item, says in ((c.winner, "ties" if c.tie else "wins"), (c.loser, "ties" if c.tie else "loses")):
+            score = known[item].score if item in known else math.nan
+            yield Named(item, says, c.source, c.weight, score)  # type: ignore[arg-type]
+            compared.add(item)
+    ratings = [*part.ratings, *(r for item, r in known.items() if layout is None and item not in compared)]
+    for rating in ratings:
+        yield Named(rating.item, _said(rating, layout), rating.source, 1.0, rating.score, rating.scale)
+
+
+def _said(rating: Rating, layout: str | None) -> Says:
+    if math.isnan(rating.score):
+        return "unrated"
+    if layout == "thumbs":
+        return "liked"
+    # A ranking's scale is its row: its places compare with nothing else.
+    return "ranked" if rating.source and rating.scale == rating.source else "rated"
+
+
+def _ends(named: Iterable[Named]) -> tuple[dict[str, float], dict[str, float]]:
+    """The best and the worst place of each ranking."""
+    best, worst = dict[str, float](), dict[str, float]()
+    for one in named:
+        if one.says == "ranked":
+            best[one.scale] = max(one.score, best.get(one.scale, one.score))
+            worst[one.scale] = min(one.score, worst.get(one.scale, one.score))
+    return best, worst
+
+
+def _means(named: Iterable[Named]) -> dict[tuple[Item, str], float]:
+    """The score of each rated item on each scale: its mean where it was rated several times."""
+    ratings = [Rating(one.item, one.score, one.scale) for one in named if one.says == "rated"]
+    return {(rating.item, rating.scale): rating.score for rating in merged(ratings)}
+
+
+def _imitated(named: list[Named], data: SftDataConfig) -> Callable[[Named], Verdict]:
+    """True for what SFT imitates, else why not."""
+    means = _means(named)
+    best: dict[tuple[Any, str], Item] = {}
+    for (item, scale), score in means.items():
+        at = (item.instruction, scale)
+        if at not in best or score > means[best[at], scale]:
+            best[at] = item
+    rated = {instruction for instruction, _ in best}
+
+    def verdict(one: Named) -> Verdict:
+        score = means.get((one.item, one.scale), one.score) if one.says == "rated" else one.score
+        low = data.min_score is not None and one.says in ("wins", "rated") and score < data.min_score
+        if low:
+            return "score below data.min_score"
+        if data.min_score is not None and one.says == "unrated":
+            return "no score, and data.min_score is set"
+        if data.responses == "best" and one.says == "rated" and best[one.item.instruction, one.scale] != one.item:
+            return "not the best of its instruction"
+        if data.responses == "best" and one.says == "unrated" and one.item.instruction in rated:
+            return "no score beside rated ones, of which the best is taken"
+        return _never_imitated(one) or True
+
+    return verdict
+
+
+def _never_imitated(one: Named) -> str | None:
+    """Why SFT leaves it out, whatever the settings; None where it does not."""
+    return {
+        "loses": "loser of a comparison",
+        "ties": "tie",
+        "liked": None if one.score else "thumbs down",
+        "ranked": "not the first of its ranking" if one.score else None,
+    }.get(one.says)
+
+
+def _label(one: Named, threshold: float | None, last: dict[str, float]) -> Verdict:
+    """Whether an item is desirable, or why nobody knows."""
+    if one.says == "ties":
+        return "tie"
+    if one.says == "unrated":
+        return "no label"
+    if one.says == "ranked" and last[one.scale] < one.score < 0:
+        return "neither first nor last of its ranking"
+    if one.says == "rated":
+        return one.score >= (threshold or 0.0)
+    return one.says == "wins" or (one.says == "liked" and one.score == 1) or (one.says == "ranked" and one.score == 0)
+
+
+def _examples(
+    where: str | list[str], named: list[Named], verdict: Callable[[Named], Verdict], tally: Tally
+) -> tuple[Examples, ExampleReport]:
+    """One example for each item and label, where it is named first; raises ValueError where there is none."""
+    found: dict[tuple[Item, bool], Example] = {}
+    left_out, repeats = Counter[str](), 0
+    for one in named:
+        said = verdict(one)
+        if isinstance(said, str):
+            left_out[said] += 1
+        elif (one.item, said) in found:
+            repeats += 1
+        else:
+            found[one.item, said] = Example(one.item, one.weight, said, one.source)
+    examples = Examples.of(found.values())
+    report = ExampleReport(
+        rows=tally.rows,
+        named=len(named),
+        examples=len(examples),
+        undesirable=int((~examples.desirable_C).sum()) if len(examples) else 0,
+        items=examples.num_items,
+        repeats=repeats,
+        left_out=dict(left_out),
+        skipped=dict(tally.skipped),
+        bad_rows=tuple(tally.bad_rows),
+        ignored=tuple(tally.ignored),
+    )
+    if not len(examples):
+        raise ValueError("\n".join([f"{where}: nothing there to learn from", *report.lines()]))
+    return examples, report

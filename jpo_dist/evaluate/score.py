@@ -1,0 +1,223 @@
+"""The implicit joint reward of any item, and margins of any comparisons: what a policy has learned, item by item.
+
+    reward(I,R) = log pi(I,R) - log ref(I,R)        Bansal et al., arXiv 2404.00530: the objective without its constant
+    z(w,l)      = reward(w) - reward(l)
+
+Legend: N items, C comparisons; columns of scores are (instruction, response), in nats.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jpo_dist.batches.prepare import OverLongError, tokens_of
+from jpo_dist.batches.tokenize import TokenizedItems
+from jpo_dist.config.objective import ObjectiveConfig
+from jpo_dist.config.run import JpoConfig, reference_model
+from jpo_dist.config.sections import ModelConfig
+from jpo_dist.distributed import ranks
+from jpo_dist.evaluate.pass_rate import policy_model
+from jpo_dist.evaluate.to_score import read_to_score
+from jpo_dist.files import write_json
+from jpo_dist.intervals import bootstrap_interval
+from jpo_dist.model.adapter import adapter_off, is_adapter
+from jpo_dist.model.build import load_frozen
+from jpo_dist.model.engine import connect, release
+from jpo_dist.model.files import folder_mark, weights_folder, weights_mark
+from jpo_dist.model.load import load_tokenizer
+from jpo_dist.objective.item_scores import score_on_ranks
+from jpo_dist.objective.reference import cached_items
+from jpo_dist.records.comparisons import INSTRUCTION, RESPONSE, ComparisonSet
+from jpo_dist.records.folder import ITEMS, REPORT
+
+MARGINS = "margins.parquet"
+NAMED = 20
+"""How many over-long items the report names."""
+
+
+class Scored(NamedTuple):
+    """Scores of the items of a set; NaN for items that are over-long."""
+
+    policy_N2: np.ndarray
+    reference_N2: np.ndarray
+
+    @property
+    def rewards_N2(self) -> np.ndarray:
+        """log pi - log ref of each item, by part, (N, 2)."""
+        return self.policy_N2 - self.reference_N2
+
+
+def score_policy(
+    config: JpoConfig, where: str | list[str], policy: str, output: str, timeout_s: float = 600.0
+) -> dict[str, Any]:
+    """Score all items of `where` with the policy and its reference. All ranks call it.
+
+    Rank 0 writes into `output`: items.parquet and margins.parquet, a row an item and a comparison in the order in which
+    they were read, and report.json, which is returned. One model is in memory at a time; of the scores two numbers an
+    item and model. Raises what data.read.scan raises, ValueError for a policy that is none, and OverLongError.
+    """
+    connect(timeout_s)
+    built, reading = read_to_score(where, config.data.on_bad_row)
+    tokens = tokens_of(load_tokenizer(config.model), built, config.data)
+    fits_N = tokens.lengths_N <= config.data.max_length
+    if config.data.over_long == "error" and not fits_N.all():
+        row = int(np.flatnonzero(~fits_N)[0])
+        raise OverLongError(
+            f"data.max_length ({config.data.max_length}) is less than {int((~fits_N).sum())} of {len(fits_N)} items "
+            f"have, the first of them item {row} with {tokens.lengths_N[row]} tokens; raise it, or set data.over_long "
+            "to skip or truncate"
+        )
+    kept = tokens if fits_N.all() else tokens.take(np.flatnonzero(fits_N))
+    scored = Scored(*(_spread_out(found, fits_N) for found in both_scores(config, policy, kept)))
+    report: dict[str, Any] = {}
+    with ranks.together("writing scores"):
+        if ranks.rank() == 0:
+            inputs = {
+                "policy": policy,
+                "policy_digest": _digest(config, policy),
+                "reference": {"mode": config.reference.mode, "path": reference_model(config).path,
+                              "digest": weights_mark(reference_model(config))},
+                "data": where,
+                "fingerprint": built.fingerprint,
+            }  # fmt: skip
+            report = {**inputs, **report_on(built, tokens, scored, config.objective), "read": reading.as_dict()}
+            write(built, tokens, scored, config.objective, report, Path(output))
+    return report
+
+
+def both_scores(config: JpoConfig, policy: str, tokens: TokenizedItems) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of all items under policy and reference, (N, 2) each. All ranks call it.
+
+    Their forwards have the same packs, so a policy that is still the reference has rewards of exactly 0; with
+    reference.mode=cached, whose log-probs are from other packs, of rounding.
+    """
+    budget, base = config.reference.tokens_per_pass, reference_model(config)
+    adapter = policy if is_adapter(policy) else None
+    in_policy = adapter is not None and config.reference.mode == "adapter_off"
+    reference_N2 = np.zeros((len(tokens), 2))
+    if config.reference.mode == "cached":
+        cache = config.reference.cache_dir
+        reference_N2 = cached_items(base, config.engine, budget, cache, tokens)
+    elif not in_policy:
+        module = load_frozen(base, config.engine)
+        reference_N2 = score_on_ranks(module, tokens, budget)
+        release(module)
+        del module
+    module = load_frozen(_policy_model(config.model, policy), config.engine, adapter)
+    policy_N2 = score_on_ranks(module, tokens, budget)
+    if in_policy:
+        with adapter_off(getattr(module, "module", module).model):
+            reference_N2 = score_on_ranks(module, tokens, budget)
+    return policy_N2, reference_N2
+
+
+def _policy_model(model: ModelConfig, policy: str) -> ModelConfig:
+    return model if is_adapter(policy) else policy_model(model, policy)
+
+
+def _digest(config: JpoConfig, policy: str) -> str:
+    """Of an adapter its own: the base is told apart by the reference."""
+    return folder_mark(Path(policy) if is_adapter(policy) else weights_folder(policy_model(config.model, policy)))
+
+
+def _spread_out(found_n2: np.ndarray, fits_N: np.ndarray) -> np.ndarray:
+    scores_N2 = np.full((len(fits_N), 2), np.nan)
+    scores_N2[fits_N] = found_n2
+    return scores_N2
+
+
+def margin_columns(built: ComparisonSet, scored: Scored, objective: ObjectiveConfig) -> dict[str, np.ndarray]:
+    """z by part, z, beta z and sigma(beta z) of each comparison, (C,); NaN where an item is over-long. Of a tie, the
+    margin of its first item over its second."""
+    margins_C2 = scored.rewards_N2[built.winners_C] - scored.rewards_N2[built.losers_C]
+    z_C = margins_C2[:, RESPONSE] + objective.instruction_weight * margins_C2[:, INSTRUCTION]
+    return {
+        "z_instruction": margins_C2[:, INSTRUCTION],
+        "z_response": margins_C2[:, RESPONSE],
+        "z": z_C,
+        "beta_z": objective.beta * z_C,
+        "probability": sigmoid(objective.beta * z_C),
+    }
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)) without overflow."""
+    small = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1 / (1 + small), small / (1 + small))
+
+
+def item_columns(tokens: TokenizedItems, scored: Scored, objective: ObjectiveConfig) -> dict[str, np.ndarray]:
+    """What is known of each item, (N,): its tokens (cut ones are gone), log-probs and rewards by part and together."""
+    columns: dict[str, np.ndarray] = {"tokens": tokens.lengths_N, "instruction_tokens": tokens.instruction_lengths_N}
+    for name, scores_N2 in (("log_pi", scored.policy_N2), ("log_ref", scored.reference_N2)):
+        parts = {f"{name}_instruction": scores_N2[:, INSTRUCTION], f"{name}_response": scores_N2[:, RESPONSE]}
+        columns |= {**parts, name: scores_N2.sum(1)}
+    instruction_N, response_N = scored.rewards_N2[:, INSTRUCTION], scored.rewards_N2[:, RESPONSE]
+    weighted_N = response_N + objective.instruction_weight * instruction_N
+    return columns | {"reward_instruction": instruction_N, "reward_response": response_N, "reward": weighted_N}
+
+
+def report_on(
+    built: ComparisonSet, tokens: TokenizedItems, scored: Scored, objective: ObjectiveConfig
+) -> dict[str, Any]:
+    """Counts that add up, and means of the margins of decided comparisons by protocol, with intervals.
+
+    items = scored + over_long; comparisons = scored + ties + over_long, whose ties are scored too, if none of their
+    items is over-long.
+    """
+    over_N = np.isnan(scored.policy_N2[:, 0])
+    over_C = over_N[built.winners_C] | over_N[built.losers_C]
+    counts_C = ~over_C & ~built.is_tie_C
+    columns = margin_columns(built, scored, objective)
+    parts = {"all": counts_C, "conditional": counts_C & ~built.is_joint_C, "joint": counts_C & built.is_joint_C}
+    return {
+        "beta": objective.beta,
+        "instruction_weight": objective.instruction_weight,
+        "items": {"items": built.num_items, "scored": int((~over_N).sum()), "over_long": int(over_N.sum()),
+                  "cut": tokens.truncated},
+        "over_long_items": [{"item": int(row), "tokens": int(tokens.lengths_N[row])}
+                            for row in np.flatnonzero(over_N)[:NAMED]],
+        "comparisons": {"comparisons": len(built), "scored": int(counts_C.sum()),
+                        "ties": int((~over_C & built.is_tie_C).sum()), "over_long": int(over_C.sum())},
+        "margins": {name: _summary(columns, chosen_C) for name, chosen_C in parts.items() if chosen_C.any()},
+    }  # fmt: skip
+
+
+def _summary(columns: dict[str, np.ndarray], chosen_C: np.ndarray) -> dict[str, Any]:
+    named = {name: columns[name][chosen_C] for name in ("z_instruction", "z_response", "z", "beta_z")}
+    named["accuracy"] = (named["z"] > 0).astype(float)
+    means = {name: [float(values.mean()), *bootstrap_interval(values)] for name, values in named.items()}
+    return {"comparisons": int(chosen_C.sum()), **means}
+
+
+def write(
+    built: ComparisonSet,
+    tokens: TokenizedItems,
+    scored: Scored,
+    objective: ObjectiveConfig,
+    report: dict[str, Any],
+    folder: Path,
+) -> None:
+    """items.parquet, margins.parquet and, last, report.json; each is the old file or the new one, whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_table(with_columns(built.items, item_columns(tokens, scored, objective)), folder / ITEMS)
+    _write_table(with_columns(built.comparisons, margin_columns(built, scored, objective)), folder / MARGINS)
+    write_json(folder / REPORT, report)
+
+
+def with_columns(table: pa.Table, columns: dict[str, np.ndarray]) -> pa.Table:
+    """`table` with more columns, NaN as null: not known."""
+    for name, values in columns.items():
+        missing = np.isnan(values) if values.dtype.kind == "f" else None
+        table = table.append_column(name, pa.array(values, mask=missing))
+    return table
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
+    aside = path.with_name(f".{path.name}.tmp")
+    pq.write_table(table, aside, compression="zstd")
+    os.replace(aside, path)

@@ -1,0 +1,99 @@
+"""A transformers model as something that gives the next token's logits of many rows at once.
+
+Legend: B rows, N new tokens of each, V vocabulary.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from jpo_dist.batches.template import Template, make_template
+from jpo_dist.batches.tokenize import encode_instructions
+from jpo_dist.config.sections import ModelConfig
+from jpo_dist.generate.cache import CACHED, Cache, Looked
+from jpo_dist.model.device import device, torch_dtype
+from jpo_dist.model.files import pretrained
+from jpo_dist.model.load import silence
+from jpo_dist.model.scorer import ATTENTION_KINDS
+from jpo_dist.records.comparisons import Item, Message
+
+log = logging.getLogger(__name__)
+
+UNKNOWN = "keeps its past in a way that generation here does not know; serve it, and name the server in endpoint"
+
+
+class Prompts:
+    """Tokenizer and template of a model: instructions to ids, ids to answers. No weights are read."""
+
+    def __init__(self, config: ModelConfig, template: str) -> None:
+        """Raises ValueError where the template does not fit the tokenizer, or there is no such model."""
+        self.tokenizer: Any = pretrained(AutoTokenizer, config)
+        self.template: Template = make_template(self.tokenizer, template)
+        self.ends = frozenset({self.template.end_ids[-1], self.tokenizer.eos_token_id})
+
+    def encode(self, instructions: Sequence[tuple[Message, ...]]) -> list[list[int]]:
+        """The very tokens that training puts before a response."""
+        return encode_instructions(self.tokenizer, self.template, [Item(turns, "") for turns in instructions])
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+
+class Decoder:
+    """A model with its weights, ready to go on from what a cache holds."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Raises ValueError for a model whose past is more than keys and values."""
+        dtype = torch_dtype(config.dtype)
+        try:
+            self.model: Any = pretrained(AutoModelForCausalLM, config, dtype=dtype, attn_implementation=CACHED)
+        except KeyError as error:
+            if CACHED not in str(error):
+                raise
+            raise ValueError(f"model.path ({config.path}) {UNKNOWN}") from None
+        kind = self.model.config.model_type
+        others = set(getattr(self.model.config.get_text_config(), "layer_types", None) or ()) - ATTENTION_KINDS
+        if others or not self.model._supports_attention_backend:
+            raise ValueError(f"model type {kind!r} {UNKNOWN}")
+        silence(self.model).to(device())
+        self.model.config.use_cache = False
+        self.is_float32 = dtype == torch.float32
+        self.vocabulary = int(self.model.get_output_embeddings().weight.shape[0])
+
+    @torch.no_grad()
+    def logits(self, cache: Cache, first: int, ids: Sequence[Sequence[int]], starts: Sequence[int]) -> torch.Tensor:
+        """(B, V) float32 logits of the token after `ids`, which go into the rows from `first` on, behind the `starts`
+        tokens that are there already.
+
+        Shorter rows are padded on the left, so that the last column is every row's last token.
+        """
+        longest = max(map(len, ids))
+        where = device()
+        pads_B1 = torch.tensor([[longest - len(row)] for row in ids])
+        column_N = torch.arange(longest)[None] - pads_B1
+        positions_BN = column_N.clamp(min=0) + torch.tensor(starts)[:, None]
+        cells_BN = torch.where(column_N < 0, cache.width, positions_BN)
+        ids_BN = torch.tensor([[0] * (longest - len(row)) + list(row) for row in ids])
+        seen = max(start + len(row) for start, row in zip(starts, ids, strict=True))
+        looked = Looked(cache, first, cells_BN.to(where), positions_BN.to(where), seen, {})
+        out = self.model(
+            input_ids=ids_BN.to(where),
+            position_ids=looked.positions_BN,
+            looked=looked,
+            use_cache=False,
+            logits_to_keep=1,
+        )
+        return out.logits[:, -1].float()
+
+    def alone(self, ids: Sequence[int]) -> torch.Tensor:
+        """(1, V): the same logits of one row by itself, from its first token on and with one thread: a function of its
+        tokens and of the machine, whatever batch it was in."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return self.logits(Cache(1, len(ids)), 0, [ids], [0])
+        finally:
+            torch.set_num_threads(threads)

@@ -1,0 +1,181 @@
+"""Instructions to answer, each once, from data of any layout or from the prompt file of a benchmark."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from jpo_dist.data.collected import Preferences
+from jpo_dist.data.config import SourceConfig
+from jpo_dist.data.file_formats import Columns
+from jpo_dist.data.layouts import layout_of
+from jpo_dist.data.locate import ASKED, Table, open_place
+from jpo_dist.data.read import collect
+from jpo_dist.data.read_report import BadRow, BadRowError
+from jpo_dist.data.row_values import BadField, prompt, sequence, text
+from jpo_dist.files import replace
+from jpo_dist.records.comparisons import ComparisonSet, Item, Message
+from jpo_dist.records.text import as_prompt
+
+ALPACA_EVAL, IFEVAL, MT_BENCH = "alpaca-eval", "ifeval", "mt-bench"
+
+
+class Prompt(NamedTuple):
+    """An instruction that is asked, with the turns that follow its answer, and the benchmark rows it came from."""
+
+    turns: tuple[Message, ...]
+    follow_ups: tuple[str, ...] = ()
+    """What the user says after the answer, and after the answer to that (MT-Bench)."""
+    rows: tuple[dict[str, Any], ...] = ()
+    """Of each row of a benchmark's prompt file: {"of": its format, and what its answers must name}."""
+
+    @property
+    def id(self) -> str:
+        return Item(self.turns, "").instruction_id
+
+
+class Read(NamedTuple):
+    """Prompts in order of first appearance, and counts: rows == prompts + repeated + skipped, rows of instructions."""
+
+    prompts: list[Prompt]
+    report: dict[str, Any]
+
+
+class _Found:
+    """Prompts so far; equal ones collapse."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[tuple[Message, ...], tuple[str, ...]], list[dict[str, Any]]] = {}
+        self.seen, self.skipped = 0, Counter[str]()
+        self.bad: list[BadRow] = []
+
+    def add(
+        self, turns: tuple[Message, ...], follow_ups: tuple[str, ...] = (), row: dict[str, Any] | None = None
+    ) -> None:
+        self.seen += 1
+        self.rows.setdefault((turns, follow_ups), []).extend([row] if row else [])
+
+
+def read_prompts(where: str | list[str], on_bad_row: Literal["error", "skip"]) -> Read:
+    """All instructions of `where` (see jpo_dist.data.read.read), and of benchmark files.
+
+    Raises BadRowError (with on_bad_row="error"), FileNotFoundError, and ValueError when there is no instruction.
+    """
+    found, ignored = _Found(), list[str]()
+    for name in [where] if isinstance(where, str) else where:
+        for place in open_place(name, ignored):
+            reader = None if isinstance(place, ComparisonSet) else _reader(place)
+            if reader is None:
+                _from_preferences(place, name, on_bad_row, found)
+            else:
+                assert isinstance(place, Table)
+                _from_rows(place, reader, on_bad_row, found)
+    if not found.rows:
+        raise ValueError(f"instructions ({where}): no instruction there; name files that have some")
+    prompts = [Prompt(turns, more, tuple(rows)) for (turns, more), rows in found.rows.items()]
+    skipped = sum(found.skipped.values())
+    report = {
+        "rows": found.seen + skipped,
+        "prompts": len(prompts),
+        "repeated": found.seen - len(prompts),
+        "skipped": dict(found.skipped),
+        "bad_rows": [bad._asdict() for bad in found.bad[:20]],
+        "ignored": ignored,
+    }
+    return Read(prompts, report)
+
+
+Reader = Callable[[dict[str, Any], _Found], None]
+
+
+def _alpaca_eval(row: dict[str, Any], found: _Found) -> None:
+    about = {"dataset": row["dataset"]} if isinstance(row.get("dataset"), str) else {}
+    found.add(prompt(row["instruction"], "instruction"), row={"of": ALPACA_EVAL, **about})
+
+
+def _ifeval(row: dict[str, Any], found: _Found) -> None:
+    found.add((Message("user", text(row["prompt"], "prompt")),), row={"of": IFEVAL})
+
+
+def _mt_bench(row: dict[str, Any], found: _Found) -> None:
+    first, *more = (text(turn, f"turns[{n}]") for n, turn in enumerate(sequence(row["turns"], "turns")))
+    if isinstance(row["question_id"], bool) or not isinstance(row["question_id"], int | str):
+        raise BadField("question_id", "not a number or text")
+    found.add((Message("user", first),), tuple(more), {"of": MT_BENCH, "question_id": row["question_id"]})
+
+
+def _plain(field: str) -> Reader:
+    return lambda row, found: found.add(prompt(row[field], field))
+
+
+BENCHMARKS: list[tuple[set[str], Reader]] = [
+    ({"question_id", "turns"}, _mt_bench),
+    ({"prompt", "instruction_id_list"}, _ifeval),
+    ({"instruction", "output", "generator"}, _alpaca_eval),
+    ({"instruction", "output", "dataset"}, _alpaca_eval),
+]
+
+
+def _reader(table: Table) -> Reader | None:
+    """How the rows of this table give instructions; None: as data of a layout. By the columns of its first rows."""
+    everything = Columns(None, frozenset())
+    rows = [row for _, row in islice(table.rows(everything), 100) if isinstance(row, dict)]
+    columns = [set(row) for row in rows]
+    for needed, reader in BENCHMARKS:
+        if any(needed <= names for names in columns):
+            return reader
+    if any(layout_of(names) for names in columns):
+        return None
+    for field in ("instruction", "prompt"):
+        if any(field in names for names in columns):
+            return _plain(field)
+    return None
+
+
+def _from_rows(table: Table, reader: Reader, on_bad_row: str, found: _Found) -> None:
+    bad: list[BadRow] = []
+    for line, row in table.rows(Columns(None, frozenset())):
+        try:
+            if isinstance(row, BadField):
+                raise row
+            reader(row, found)
+        except KeyError as missing:
+            bad.append(BadRow(table.name, line, str(missing.args[0]), "missing field"))
+        except BadField as error:
+            bad.append(BadRow(table.name, line, error.field, error.reason))
+    if bad and on_bad_row == "error":
+        raise BadRowError(*bad[0], others=len(bad) - 1)
+    found.skipped.update(one.reason for one in bad)
+    found.bad += bad
+
+
+def _from_preferences(place: Table | ComparisonSet, name: str, on_bad_row: Any, found: _Found) -> None:
+    said = Preferences()
+    collect(place, SourceConfig(path=name), on_bad_row, said, candidates=True)
+    items: Iterable[Item] = [item for c in said.comparisons for item in (c.winner, c.loser)]
+    for item in [*items, *(rating.item for rating in (*said.ratings, *said.pair_scores))]:
+        found.add(item.instruction)
+    found.skipped.update(said.tally.skipped)
+    found.bad += said.tally.bad_rows
+
+
+def write_prompts(prompts: list[Prompt], folder: Path) -> None:
+    """prompts.jsonl, a line a prompt, so that answers can be written in another format later."""
+    lines = (
+        json.dumps({"instruction": as_prompt(p.turns), "follow_ups": list(p.follow_ups), "rows": list(p.rows)}) + "\n"
+        for p in prompts
+    )
+    replace(folder / ASKED, lines, sync=True)
+
+
+def kept_prompts(folder: Path) -> list[Prompt]:
+    """What `write_prompts` has written. Raises FileNotFoundError where it has not."""
+    if not (folder / ASKED).is_file():
+        raise FileNotFoundError(f"{folder} has no {ASKED}: it is no folder of jpo generate; name one")
+    with (folder / ASKED).open("rb") as file:
+        rows = [json.loads(line) for line in file]
+    return [
+        Prompt(prompt(row["instruction"], "instruction"), tuple(row["follow_ups"]), tuple(row["rows"])) for row in rows
+    ]

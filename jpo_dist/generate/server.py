@@ -1,0 +1,159 @@
+"""A model behind an OpenAI-compatible server: a request an answer, its reply kept on disk by its content.
+
+Sampling is the server's: what it says to a seed is its own affair, and may change with its load. What was said is kept,
+so that a kill or another number of tasks pays for nothing twice and changes nothing that is there.
+"""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from jpo_dist.endpoint.budget import Spent, largest_of, left_of, reached, spent_on
+from jpo_dist.endpoint.config import BudgetConfig, EndpointConfig
+from jpo_dist.endpoint.many import Limited, Request, send_all
+from jpo_dist.endpoint.replies import Replies, Reply
+from jpo_dist.fan_out import Spread
+from jpo_dist.generate.answers import Answer
+from jpo_dist.generate.asking import Outcome, Row, row_of
+from jpo_dist.generate.config import GenerateConfig
+from jpo_dist.generate.progress import Made, Writer
+from jpo_dist.generate.sampling import key_of
+
+log = logging.getLogger(__name__)
+
+REPLIES = "replies"
+
+
+class Server:
+    """The server of `config.endpoint`."""
+
+    def __init__(self, config: GenerateConfig) -> None:
+        assert config.endpoint is not None, "checked by GenerateConfig"
+        self.config, self.endpoint = config, config.endpoint
+        extra = {"extra_body": json.dumps(self.endpoint.extra_body)} if self.endpoint.extra_body else {}
+        self.about = {"engine": config.engine, "model": self.endpoint.model, **extra}
+
+    def ask(self, rows: list[Row], folder: Path, spread: Spread, tasks: int) -> Outcome:
+        """See Answerer. Each task gets a share of the rows, of the concurrency, and of what is left of the budget; what
+        some leave of theirs is shared out again, until a round brings nothing new."""
+        outcome, before = Outcome(), -1
+        by_key = {request_of(row, self.config).key: row for row in rows}
+        written: set[str] = set()
+        while True:
+            replies = Replies(folder / REPLIES)
+            there = {key: reply for key in by_key if (reply := replies.get(key)) is not None}
+            if before < 0:  # replies of a run that was killed before it wrote the answers
+                writer = Writer(folder)
+                for key, reply in there.items():
+                    writer.add(_made(by_key[key], reply, self.config, self.about))
+                writer.close()
+            written |= set(there)
+            left = [row for key, row in by_key.items() if key not in written and key not in outcome.failed_keys]
+            everything = replies.all()
+            outcome.usage = _usage(everything, self.endpoint)
+            limits = left_of(self.config.budget, spent_on(everything, self.endpoint))
+            if not left:
+                outcome.exhausted = None
+            elif limits is None:
+                outcome.exhausted = outcome.exhausted or reached(
+                    self.config.budget, spent_on(everything, self.endpoint)
+                )
+            if not left or limits is None or len(replies) == before:
+                return outcome
+            before = len(replies)
+            largest = largest_of(Spent(1, 0, 0.0), *(spent_on([reply], self.endpoint) for reply in everything))
+            for result in self._round(left, folder, (limits, largest), spread, tasks):
+                outcome.exhausted = outcome.exhausted or result["exhausted"]
+                for key, reason in result["failed"].items():
+                    outcome.fail(by_key[key].temperature, key, reason)
+
+    def _round(
+        self, rows: list[Row], folder: Path, left: tuple[BudgetConfig, Spent], spread: Spread, tasks: int
+    ) -> list[dict[str, Any]]:
+        limits, largest = left
+        parts = min(tasks, len(rows), self.endpoint.concurrency, limits.max_requests or tasks)
+        payloads = []
+        with TemporaryDirectory(prefix="shards-", dir=folder) as aside:
+            for part in range(parts):
+                path = Path(aside) / f"{part}.json"
+                path.write_text(json.dumps(rows[part::parts]), encoding="utf-8")
+                share = {
+                    "max_requests": _share(limits.max_requests or 0, part, parts) or None,
+                    "max_tokens": limits.max_tokens and max(1, limits.max_tokens // parts),
+                    "max_cost": limits.max_cost and limits.max_cost / parts,
+                }
+                payloads.append({
+                    "config": self.config.model_dump(mode="json", exclude_unset=True), "about": self.about,
+                    "rows": str(path), "folder": str(folder), "limits": share, "largest": list(largest),
+                    "threads": _share(self.endpoint.concurrency, part, parts),
+                })  # fmt: skip
+            return spread(ask_shard, payloads)
+
+
+def _share(total: int, part: int, parts: int) -> int:
+    return total // parts + (part < total % parts)
+
+
+def ask_shard(payload: dict[str, Any]) -> dict[str, Any]:
+    """One task: plain data in and out; the answers are in the folder."""
+    config, folder = GenerateConfig.model_validate(payload["config"]), Path(payload["folder"])
+    assert config.endpoint is not None, "a shard has an endpoint"
+    rows = [row_of(row) for row in json.loads(Path(payload["rows"]).read_text(encoding="utf-8"))]
+    requests = [(request_of(row, config), row) for row in rows]
+    row_by_key = {request.key: row for request, row in requests}
+    limited = Limited(BudgetConfig.model_validate(payload["limits"]), Spent(*payload["largest"]), payload["threads"])
+    replies, writer = Replies(folder / REPLIES), Writer(folder)
+
+    def received(request: Request, reply: Reply) -> None:
+        writer.add(_made(row_by_key[request.key], reply, config, payload["about"]))
+
+    try:
+        sent = send_all([request for request, _ in requests], config.endpoint, replies, limited, received)
+    finally:
+        replies.close()
+        writer.close()
+    return {"failed": sent.failed, "exhausted": sent.exhausted}
+
+
+def request_of(row: Row, config: GenerateConfig) -> Request:
+    """The request for an answer. Samples differ in their seed, which no other answer has."""
+    endpoint = config.endpoint
+    assert endpoint is not None, "a request needs a server"
+    seed = key_of(config.seed, row.prompt_id, row.sample, row.temperature) % 2**31
+    body: dict[str, Any] = {
+        "model": endpoint.model,
+        "messages": [turn._asdict() for turn in row.turns],
+        endpoint.max_tokens_field: config.max_new_tokens,
+        "temperature": row.temperature,
+        "seed": seed,
+    }
+    if config.top_p < 1:
+        body["top_p"] = config.top_p
+    if config.stop:
+        body["stop"] = config.stop
+    if endpoint.extra_body:
+        body["extra_body"] = endpoint.extra_body
+    asked = json.dumps([config.engine, body, row.sample], sort_keys=True, separators=(",", ":"))
+    return Request(hashlib.sha256(asked.encode()).hexdigest(), body)
+
+
+def _made(row: Row, reply: Reply, config: GenerateConfig, about: dict[str, Any]) -> Made:
+    """Without a reason, as some servers leave it out, an answer shorter than allowed has ended."""
+    short = reply.output_tokens < config.max_new_tokens and not reply.estimated
+    finished = reply.finish_reason == "stop" or (not reply.finish_reason and short)
+    answer: Answer = row.answered(reply.reply.strip(), finished, reply.output_tokens, config, about)
+    return Made(answer, reply.seconds)
+
+
+def _usage(replies: list[Reply], endpoint: EndpointConfig) -> dict[str, Any]:
+    spent = spent_on(replies, endpoint)
+    return {
+        "requests": spent.requests,
+        "input_tokens": sum(reply.input_tokens for reply in replies),
+        "output_tokens": sum(reply.output_tokens for reply in replies),
+        "answers_with_estimated_tokens": sum(reply.estimated for reply in replies),
+        "cost": round(spent.cost, 6),
+    }

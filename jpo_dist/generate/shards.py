@@ -1,0 +1,96 @@
+"""A local model's share of the work, task by task: each loads the model and answers its shard of the rows."""
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from transformers import AutoConfig
+
+from jpo_dist.fan_out import Spread
+from jpo_dist.generate.asking import Outcome, Row, row_of
+from jpo_dist.generate.config import GenerateConfig
+from jpo_dist.generate.decoder import Decoder, Prompts
+from jpo_dist.generate.local import Asked, Limits, answer_all
+from jpo_dist.generate.progress import Made, Writer, made_so_far
+from jpo_dist.generate.sampling import key_of
+from jpo_dist.model.device import torch_dtype
+from jpo_dist.model.files import pretrained, weights_mark
+
+log = logging.getLogger(__name__)
+
+
+class LocalModel:
+    """The model of `config.model`, loaded by each task for itself."""
+
+    def __init__(self, config: GenerateConfig) -> None:
+        assert config.model is not None, "checked by GenerateConfig"
+        self.config, self.model = config, config.model
+        self.prompts = Prompts(self.model, config.template)
+        settings = pretrained(AutoConfig, self.model).get_text_config()
+        # What leaves no room is found before any weight is read.
+        self.positions: int | None = getattr(settings, "max_position_embeddings", None)
+        dtype = str(torch_dtype(self.model.dtype)).removeprefix("torch.")
+        self.about = {"engine": "local", "model": weights_mark(self.model), "dtype": dtype}
+
+    def ask(self, rows: list[Row], folder: Path, spread: Spread, tasks: int) -> Outcome:
+        """See Answerer. A prompt is in one shard with all its rows, and every shard has prompts of all lengths."""
+        turns = list(dict.fromkeys(row.turns for row in rows))
+        ids = dict(zip(turns, self.prompts.encode(turns), strict=True))
+        outcome = Outcome()
+        for row in rows:
+            tokens = len(ids[row.turns])
+            if self.positions is not None and tokens + self.config.max_new_tokens > self.positions:
+                outcome.skipped[row.place] = {"tokens": tokens, "positions": self.positions}
+        fitting = [row for row in rows if row.place not in outcome.skipped]
+        if outcome.skipped:
+            log.warning("%d answers left out: prompt and max_new_tokens are more than the model's %s positions",
+                        len(outcome.skipped), self.positions)  # fmt: skip
+        if fitting:
+            self._spread(fitting, ids, folder, spread, tasks)
+        return outcome
+
+    def _spread(self, rows: list[Row], ids: dict[Any, list[int]], folder: Path, spread: Spread, tasks: int) -> None:
+        order = sorted({row.turns for row in rows}, key=lambda turns: (-len(ids[turns]), ids[turns]))
+        parts = max(1, min(tasks, len(order)))
+        part_of = {turns: n % parts for n, turns in enumerate(order)}
+        with TemporaryDirectory(prefix="shards-", dir=folder) as aside:  # beside the answers: all hosts see it
+            payloads = []
+            for part in range(parts):
+                mine = [row for row in rows if part_of[row.turns] == part]
+                path = Path(aside) / f"{part}.json"
+                path.write_text(json.dumps([[row, ids[row.turns]] for row in mine]), encoding="utf-8")
+                payloads.append({"config": self.config.model_dump(mode="json"), "about": self.about,
+                                 "rows": str(path), "folder": str(folder)})  # fmt: skip
+            spread(answer_shard, payloads)
+
+
+def answer_shard(payload: dict[str, Any]) -> dict[str, Any]:
+    """One task: plain data in; its answers are in the folder. A task that is started again goes on."""
+    config, folder = GenerateConfig.model_validate(payload["config"]), Path(payload["folder"])
+    have = made_so_far(folder)
+    given = [(row_of(row), ids) for row, ids in json.loads(Path(payload["rows"]).read_text(encoding="utf-8"))]
+    given = [(row, ids) for row, ids in given if row.place not in have]
+    if not given:
+        return {}
+    assert config.model is not None, "a shard has a model"
+    prompts = Prompts(config.model, config.template)
+    limits = Limits(config.max_new_tokens, prompts.ends, config.top_p, tuple(config.stop), config.tokens_per_batch)
+    writer = Writer(folder)
+    try:
+        for said in answer_all(Decoder(config.model), prompts, _asked(given, config.seed), limits):
+            row = given[said.place][0]
+            answer = row.answered(said.text, said.finished, said.tokens, config, payload["about"])
+            writer.add(Made(answer, said.seconds))
+    finally:
+        writer.close()
+    return {}
+
+
+def _asked(given: Sequence[tuple[Row, list[int]]], seed: int) -> list[Asked]:
+    return [
+        Asked(tuple(ids), row.temperature, key_of(seed, row.prompt_id, row.sample, row.temperature))
+        for row, ids in given
+    ]

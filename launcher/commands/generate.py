@@ -1,0 +1,36 @@
+"""`jpo generate`."""
+
+from typing import Annotated
+
+import typer
+
+from launcher.arguments import ConfigPath, Overrides
+from launcher.console import explained, say
+
+
+def command(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    to: Annotated[
+        list[str] | None, typer.Option(help="Also write the answers as alpaca-eval, mt-bench or ifeval takes them.")
+    ] = None,
+) -> None:
+    """Answers of a model, or of a server, to instructions: at several temperatures, several of each, resumable."""
+    with explained():
+        from jpo_dist.config.load import load_as
+        from launcher.config.kinds import GenerateRunConfig
+        from launcher.stages.generate import run
+
+        settings = load_as(GenerateRunConfig, config, overrides)
+        report, files = run(settings, to or [])
+        for temperature, found in report["temperatures"].items():
+            left = [
+                f"{found[name]} {name.replace('_', ' ')}" for name in ("skipped", "failed", "not_asked") if found[name]
+            ]
+            told = ", ".join(
+                [f"{found['answers']} answers", f"{found['finished']} finished", f"{found['empty']} empty", *left]
+            )
+            say(f"temperature {temperature}: {told}")
+        for file in files:
+            say(f"written: {file}")
+        say(f"answers, report.json: {settings.output}")

@@ -1,0 +1,107 @@
+"""`jpo generate`: read the instructions, let the model answer, write parts, report and other formats."""
+
+import logging
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cluster.config import ClusterConfig
+from jpo_dist.config.load import flatten
+from jpo_dist.fan_out import Spread, here
+from jpo_dist.generate import formats
+from jpo_dist.generate.config import GenerateConfig
+from jpo_dist.generate.prompts import read_prompts
+from jpo_dist.generate.run import REPORT, Result, generate
+from launcher.config.kinds import GenerateRunConfig
+from launcher.config.run_paths import refuse_lost
+from launcher.show.answering import progress_of
+
+log = logging.getLogger(__name__)
+
+
+class Incomplete(RuntimeError):
+    """Some answers were not asked for; what was answered is written."""
+
+
+class InUse(RuntimeError):
+    """Another run works in the output folder."""
+
+
+def run(config: GenerateRunConfig, to: list[str]) -> tuple[dict[str, Any], list[Path]]:
+    """Answer, write, track. Returns the report, and the files in the formats `to`.
+
+    Leaves in `config.output` part-*.jsonl (a line an answer), report.json, settings.json and prompts.jsonl. Raises
+    Incomplete when the budget ended it, ConfigError for a relative output in a Ray job, ValueError for a format whose
+    prompts these are not: before anything is asked.
+    """
+    refuse_lost("output", config.output)
+    folder = Path(config.output).expanduser().absolute()
+    read = read_prompts(config.instructions, config.on_bad_row)
+    for name in to:
+        formats.require(name, read.prompts)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone_in(folder):
+        settings = GenerateConfig.model_validate(config.model_dump(exclude={"cluster"}, exclude_unset=True))
+        spread, tasks = _spread(config)
+        total = sum(config.samples_at(t) for t in config.temperatures)
+        total *= sum(1 + len(prompt.follow_ups) for prompt in read.prompts)
+        with progress_of(folder, total):
+            result = generate(read.prompts, settings, folder, spread, tasks, read.report)
+        files = [formats.write(name, folder) for name in to]
+        _track(config, result.report, folder)
+    _say_what_is_left(config, result)
+    return result.report, files
+
+
+def _spread(config: GenerateRunConfig) -> tuple[Spread, int]:
+    workers = config.cluster.most
+    return (partial(_by_ray, cluster=config.cluster), workers) if workers else (here, 1)
+
+
+def _by_ray(
+    entry: Callable[[dict[str, Any]], dict[str, Any]], payloads: list[dict[str, Any]], cluster: ClusterConfig
+) -> list[dict[str, Any]]:
+    from cluster.tasks import run_tasks
+
+    env = {name: os.environ[name] for name in ("JPO_CACHE",) if name in os.environ}
+    return run_tasks(entry, payloads, cluster, env)
+
+
+def _alone_in(folder: Path) -> Any:
+    """Two runs in one folder would make the same answers twice. The lock goes with the process, kill -9 included."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / ".lock")
+    try:
+        return lock.acquire(timeout=0)
+    except Timeout:
+        raise InUse(f"output ({folder}) is in use by another run; wait for its end, or name another folder") from None
+
+
+def _track(config: GenerateRunConfig, report: dict[str, Any], folder: Path) -> None:
+    if config.tracking.uri in (None, "none"):
+        return
+    from jpo_dist.tracking.finished_run import log_report
+
+    inputs = {"input.model": report["model"], "input.instructions": report["instructions"]}
+    params = flatten(config.model_dump(mode="json")) | inputs
+    metrics = {
+        f"generate/{name}_{temperature}": float(value)
+        for temperature, found in report["temperatures"].items()
+        for name, value in found.items()
+    }
+    log_report(config.tracking, folder / "mlflow", config.name, params, metrics, [folder / REPORT])
+
+
+def _say_what_is_left(config: GenerateRunConfig, result: Result) -> None:
+    for reason, count in result.failed.items():
+        log.warning("%d answers failed: %s; the same command asks them again", count, reason)
+    if result.exhausted:
+        left = sum(found["not_asked"] for found in result.report["temperatures"].values())
+        limit = getattr(config.budget, result.exhausted.removeprefix("budget."))
+        raise Incomplete(
+            f"{left} answers are not asked for: the budget is used up ({result.exhausted}={limit:g}). What was "
+            f"answered is in {config.output}. To go on, raise it and run the same command: nothing is asked twice"
+        )
