@@ -91,19 +91,20 @@ def calibration(beta_z_C: np.ndarray) -> dict[str, Any]:
 def strata_of(beta_z_C: np.ndarray, held_out: Prepared) -> dict[str, Any]:
     """All strata and the calibration of the held-out comparisons, in the order of the set.
 
-    Annotated ties are apart: they are in none of it, and `ties_apart` counts them.
+    Annotated ties are apart: they are in none of it, whether the set still has them or not, and `ties_apart` counts
+    them.
     """
-    comparisons, tokens = held_out.comparisons, held_out.tokens
+    tokens, ties_C = held_out.tokens, held_out.comparisons.is_tie_C
     responses_N = tokens.lengths_N - tokens.instruction_lengths_N
-    joint_C = comparisons.is_joint_C
-    parts = {"all": np.ones(len(beta_z_C), bool), "conditional": ~joint_C, "joint": joint_C}
+    winners_C, losers_C = held_out.comparisons.winners_C, held_out.comparisons.losers_C
+    joint_C = held_out.comparisons.is_joint_C & ~ties_C
+    parts = {"all": ~ties_C, "conditional": ~ties_C & ~joint_C, "joint": joint_C}
+    longer_C = responses_N[winners_C] - responses_N[losers_C]
     return {
-        "similarity": _similarity(beta_z_C[joint_C], comparisons, joint_C),
-        "length": by_length_difference(
-            beta_z_C, responses_N[comparisons.winners_C] - responses_N[comparisons.losers_C]
-        ),
+        "similarity": _similarity(beta_z_C[joint_C], held_out.comparisons, joint_C),
+        "length": by_length_difference(beta_z_C[~ties_C], longer_C[~ties_C]),
         "calibration": {name: calibration(beta_z_C[chosen]) for name, chosen in parts.items() if chosen.any()},
-        "ties_apart": held_out.skipped["tie"],
+        "ties_apart": held_out.skipped["tie"] + int(ties_C.sum()),
         "intervals": INTERVALS,
     }
 

@@ -18,7 +18,8 @@ ROWS = (
 def evaluation_tables(path: Path) -> list[Table]:
     """The tables of the file that `jpo evaluate` writes, with 95 % intervals: by protocol, by stratum, calibration."""
     result = json.loads(path.read_text(encoding="utf-8"))
-    return [evaluation_table(result), strata_table(result), calibration_table(result)]
+    tables = [evaluation_table(result), strata_table(result)]
+    return [*tables, calibration_table(result)] if result["calibration"] else tables  # none: all are ties
 
 
 def evaluation_table(result: dict[str, Any]) -> Table:

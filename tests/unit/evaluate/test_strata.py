@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -124,3 +125,19 @@ def test_strata_of_a_prepared_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(embedding, "word_weights", missing)
     assert strata_of(np.array([1.0, -1.0, 2.0]), prepared())["similarity"].startswith("pairing needs sklearn")
+
+
+def test_a_tie_that_is_still_in_the_set_is_apart_too() -> None:
+    whole = prepared()
+    comparisons = whole.comparisons.comparisons
+    at = comparisons.schema.get_field_index("tie")
+    tied = comparisons.set_column(at, "tie", pa.array([False, True, False]))
+    found = strata_of(
+        np.array([1.0, 50.0, 2.0]), whole._replace(comparisons=ComparisonSet(whole.comparisons.items, tied))
+    )
+    assert [row["rewards/margins"][0] for row in found["length"]] == [1.0, 2.0]
+    assert [(row["from"], row["comparisons"]) for row in found["similarity"]] == [(0.6, 1)]
+    assert {name: part["comparisons"] for name, part in found["calibration"].items()} == {
+        "all": 2, "conditional": 1, "joint": 1
+    }  # fmt: skip
+    assert found["ties_apart"] == 3
