@@ -1,6 +1,11 @@
 """Confidence intervals of a mean and of a share."""
 
+import math
+
 import numpy as np
+
+Z95 = 1.959963984540054
+"""95 % of a normal distribution lie within so many standard deviations."""
 
 
 def bootstrap_interval(values: np.ndarray, seed: int = 0, draws: int = 2000) -> tuple[float, float]:
@@ -13,13 +18,12 @@ def bootstrap_interval(values: np.ndarray, seed: int = 0, draws: int = 2000) -> 
     return float(low), float(high)
 
 
-def wilson(successes: int, trials: int) -> list[float] | None:
-    """[share, low, high] with Wilson's 95 % interval; None without trials. Raises ValueError when scipy is missing."""
+def wilson(successes: float, trials: int) -> list[float] | None:
+    """[share, low, high] with Wilson's 95 % interval (Wilson, 1927); None without trials. Halves count too."""
     if not trials:
         return None
-    try:
-        from scipy.stats import binomtest  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise ValueError("intervals need scipy; pip install 'jpo-dist[data]'") from error
-    interval = binomtest(successes, trials).proportion_ci(method="wilson")
-    return [successes / trials, float(interval.low), float(interval.high)]
+    share, z2 = successes / trials, Z95**2 / trials
+    center, half = (share + z2 / 2) / (1 + z2), math.sqrt(z2 * (share * (1 - share) + z2 / 4)) / (1 + z2)
+    low = 0.0 if not successes else center - half
+    high = 1.0 if successes == trials else center + half
+    return [share, low, high]

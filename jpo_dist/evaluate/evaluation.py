@@ -8,13 +8,15 @@ import numpy as np
 
 from jpo_dist.batches.load import load_data
 from jpo_dist.batches.prepare import Prepared
-from jpo_dist.config.run import JpoConfig
+from jpo_dist.config.run import JpoConfig, reference_model
 from jpo_dist.distributed import ranks
 from jpo_dist.evaluate.pass_rate import pass_rate, policy_model, read_tasks
+from jpo_dist.evaluate.strata import strata_of
 from jpo_dist.files import write_json
 from jpo_dist.intervals import bootstrap_interval
 from jpo_dist.model.build import load_frozen
 from jpo_dist.model.engine import connect
+from jpo_dist.model.files import weights_mark
 from jpo_dist.model.load import load_tokenizer
 from jpo_dist.objective import metrics
 from jpo_dist.objective.held_out import evaluation_plan, score_comparisons
@@ -30,7 +32,8 @@ def evaluate_policy(
     """Score held-out comparisons with the policy and its reference; generate and check answers when asked to.
 
     All ranks call it. Writes `<run.dir>/evaluation.json`: {"policy", "comparisons": {protocol: {metric: [mean, low,
-    high]}}, "pass_rate": {...}}, intervals by bootstrap (95 %). Raises ValueError without held-out comparisons, and for
+    high]}}, "pass_rate": {...}}, intervals by bootstrap (95 %), what strata.strata_of says, and digests of policy,
+    reference and comparisons. Raises ValueError without held-out comparisons, and for
     instructions that cannot be read, before anything is scored.
     """
     tasks = read_tasks(instructions) if instructions is not None else []
@@ -48,6 +51,10 @@ def evaluate_policy(
     plan = evaluation_plan(held_out, config.train, config.reference.tokens_per_pass, ranks.num_ranks())
     _, rows_CK = score_comparisons(policy, reference, held_out, plan, config.objective)
     result: dict[str, Any] = {"policy": policy_folder, "comparisons": with_intervals(rows_CK, held_out)}
+    with ranks.together("strata"):
+        if ranks.rank() == 0:
+            result |= inputs_of(config, policy_folder, held_out)
+            result |= strata_of(metrics.column(rows_CK, "rewards/margins"), held_out)
     target = Path(config.run.dir) / EVALUATION
     if ranks.rank() == 0:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -67,6 +74,23 @@ def of_comparisons(config: JpoConfig) -> JpoConfig:
     if config.objective.loss != "kto":
         return config
     return config.model_copy(update={"objective": config.objective.model_copy(update={"loss": "sigmoid"})})
+
+
+def reference_facts(config: JpoConfig) -> dict[str, Any]:
+    """Mode, path and digest of the reference; neither of the two with reference.mode=none."""
+    if config.reference.mode == "none":
+        return {"mode": "none", "path": None, "digest": None}
+    model = reference_model(config)
+    return {"mode": config.reference.mode, "path": model.path, "digest": weights_mark(model)}
+
+
+def inputs_of(config: JpoConfig, policy_folder: str, held_out: Prepared) -> dict[str, Any]:
+    """Digests of what an evaluation depends on."""
+    return {
+        "policy_digest": weights_mark(policy_model(config.model, policy_folder)),
+        "reference": reference_facts(config),
+        "fingerprint": held_out.comparisons.fingerprint,
+    }
 
 
 def with_intervals(rows_CK: np.ndarray, held_out: Prepared) -> dict[str, dict[str, Any]]:

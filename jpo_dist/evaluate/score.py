@@ -20,6 +20,7 @@ from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.config.run import JpoConfig, reference_model
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.distributed import ranks
+from jpo_dist.evaluate.evaluation import reference_facts
 from jpo_dist.evaluate.pass_rate import policy_model
 from jpo_dist.evaluate.to_score import read_to_score
 from jpo_dist.files import write_json
@@ -27,7 +28,7 @@ from jpo_dist.intervals import bootstrap_interval
 from jpo_dist.model.adapter import adapter_off, is_adapter
 from jpo_dist.model.build import load_frozen
 from jpo_dist.model.engine import connect, release
-from jpo_dist.model.files import folder_mark, weights_folder, weights_mark
+from jpo_dist.model.files import folder_mark, weights_folder
 from jpo_dist.model.load import load_tokenizer
 from jpo_dist.objective.item_scores import score_on_ranks
 from jpo_dist.objective.reference import cached_items
@@ -58,8 +59,14 @@ def score_policy(
 
     Rank 0 writes into `output`: items.parquet and margins.parquet, a row an item and a comparison in the order in which
     they were read, and report.json, which is returned. One model is in memory at a time; of the scores two numbers an
-    item and model. Raises what data.read.scan raises, ValueError for a policy that is none, and OverLongError.
+    item and model. Raises what data.read.scan raises, OverLongError, and ValueError for a policy that is none and
+    without a reference.
     """
+    if config.reference.mode == "none":
+        raise ValueError(
+            "reference.mode (none) leaves nothing to measure a reward against; set reference.mode=live, and "
+            "reference.path where the policy did not begin from model.path"
+        )
     connect(timeout_s)
     built, reading = read_to_score(where, config.data.on_bad_row)
     tokens = tokens_of(load_tokenizer(config.model), built, config.data)
@@ -79,11 +86,10 @@ def score_policy(
             inputs = {
                 "policy": policy,
                 "policy_digest": _digest(config, policy),
-                "reference": {"mode": config.reference.mode, "path": reference_model(config).path,
-                              "digest": weights_mark(reference_model(config))},
+                "reference": reference_facts(config),
                 "data": where,
                 "fingerprint": built.fingerprint,
-            }  # fmt: skip
+            }
             report = {**inputs, **report_on(built, tokens, scored, config.objective), "read": reading.as_dict()}
             write(built, tokens, scored, config.objective, report, Path(output))
     return report

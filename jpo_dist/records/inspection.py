@@ -34,7 +34,7 @@ def inspect(
     `report` is what reading or building left (`rows`, `responses`, `duplicates`, `skipped`, `bad_rows`, `ignored`, all
     optional). Lengths are tokens with a `tokenizer` (a callable like transformers'), else characters. Ties are counted
     apart: `comparisons`, `length_bias`, `repeated` and `contradictions` are of decided comparisons, `degree` and the
-    `by_…` tables tell both. `examples` comparisons are drawn with `seed`. Raises ValueError when scipy is missing.
+    `by_…` tables tell both. `examples` comparisons are drawn with `seed`.
     """
     report = report or {}
     instructions_N = instruction_rows(comparisons.items)
@@ -222,7 +222,7 @@ def _length_bias(comparisons: ComparisonSet, length_N: np.ndarray, decided_C: np
     """Shares of decided comparisons whose winner's response is longer, equal, shorter.
 
     `longer_of_unequal` is [share, low, high], the winner being longer where lengths differ, with Wilson's 95 %
-    interval (scipy); 0.5 inside it: no sign of a bias. None where there is nothing to count.
+    interval; 0.5 inside it: no sign of a bias. None where there is nothing to count.
     """
     difference = (length_N[comparisons.winners_C] - length_N[comparisons.losers_C])[decided_C]
     joint = comparisons.is_joint_C[decided_C]

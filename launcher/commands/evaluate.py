@@ -8,13 +8,14 @@ def command(config: ConfigPath, overrides: Overrides = None) -> None:
     """Held-out loss, accuracy and margins with intervals; pass-rate of generated answers to checkable instructions."""
     with explained():
         resolved = read_config(config, overrides)
-        from launcher.show.evaluation import evaluation_table
+        from launcher.show.evaluation import evaluation_tables
         from launcher.stages.evaluate import evaluate
         from launcher.stages.ranked import is_driver
 
         path = evaluate(resolved)
         if is_driver():
-            out.print(evaluation_table(path))
+            for table in evaluation_tables(path):
+                out.print(table)
             say(f"written: {path}")
 
 

@@ -15,9 +15,15 @@ ROWS = (
 )
 
 
-def evaluation_table(path: Path) -> Table:
-    """The table of the file that `jpo evaluate` writes, with 95 % intervals."""
+def evaluation_tables(path: Path) -> list[Table]:
+    """The tables of the file that `jpo evaluate` writes, with 95 % intervals: by protocol, by stratum, calibration."""
     result = json.loads(path.read_text(encoding="utf-8"))
+    tables = [evaluation_table(result), strata_table(result)]
+    return [*tables, calibration_table(result)] if result["calibration"] else tables  # none: all are ties
+
+
+def evaluation_table(result: dict[str, Any]) -> Table:
+    """Metrics by protocol, and pass-rates."""
     table = Table(
         title=f"held-out comparisons, {Path(result['policy']).name}", caption="brackets: 95 % bootstrap interval"
     )
@@ -34,6 +40,50 @@ def evaluation_table(path: Path) -> Table:
         table.add_section()
         table.add_row(f"constraint pass-rate ({rate['answers']} answers)", _with_interval(rate["rate"], "{:.3f}"))
         table.add_row("answers that come to an end", f"{rate['finished']:.3f}")
+    return table
+
+
+def strata_table(result: dict[str, Any]) -> Table:
+    """Accuracy and margin by similarity of the instructions and by difference in length."""
+    table = Table(title="by what was compared", caption="brackets: 95 %, accuracy by Wilson, margin by bootstrap")
+    for name in ("", "comparisons", "accuracy", "margin (beta z)"):
+        table.add_column(name, justify="right" if name else "left")
+    if isinstance(result["similarity"], str):
+        table.add_row(f"similarity of instructions: {result['similarity']}")
+    else:
+        for row in result["similarity"]:
+            table.add_row(f"cosine of joint instructions {row['from']:g} to {row['to']:g}", *_cells(row))
+    table.add_section()
+    for row in result["length"]:
+        table.add_row(f"winner's response longer by {_span(row)} tokens", *_cells(row))
+    return table
+
+
+def _span(row: dict[str, Any]) -> str:
+    low, high = row["from"], row["to"]
+    if low is None or high is None:
+        return f"{high} or less" if low is None else f"{low} or more"
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    accuracy = _with_interval(row["rewards/accuracies"], "{:.3f}")
+    return [str(row["comparisons"]), accuracy, _with_interval(row["rewards/margins"], "{:+.3f}")]
+
+
+def calibration_table(result: dict[str, Any]) -> Table:
+    """Confidence of the policy against how often the item that it favors is the annotated winner."""
+    whole = result["calibration"]["all"]
+    table = Table(title="calibration of sigma(beta z)")
+    brier = _with_interval(whole["brier"], "{:.3f}")
+    table.caption = f"ECE {whole['ece']:.3f}, Brier {brier}; {result['ties_apart']} annotated ties are apart"
+    for name in ("confidence", "comparisons", "mean", "observed"):
+        table.add_column(name, justify="right" if name != "confidence" else "left")
+    for row in whole["bins"]:
+        observed = _with_interval(row["observed"], "{:.3f}")
+        table.add_row(
+            f"{row['from']:g} to {row['to']:g}", str(row["comparisons"]), f"{row['confidence']:.3f}", observed
+        )
     return table
 
 

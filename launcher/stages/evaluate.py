@@ -9,15 +9,23 @@ from jpo_dist.config.load import flatten
 from jpo_dist.files import read_json
 from jpo_dist.records.folder import REPORT
 from jpo_dist.run_dir import EVALUATION, EXPORT, SCORES
+from jpo_dist.tracking.run_file import sqlite_path, tracking_uri
 from launcher.config.kinds import RunConfig
 from launcher.config.load import parse
 from launcher.stages.ranked import is_driver, run_ranked
 
 
 def evaluate(config: RunConfig) -> Path:
-    """Write `<run.dir>/evaluation.json`. Returns its path."""
+    """Write `<run.dir>/evaluation.json` and log it. Returns its path."""
     run_ranked(evaluate_worker, config)
-    return Path(config.run.dir) / EVALUATION
+    path = Path(config.run.dir) / EVALUATION
+    if is_driver():
+        report = read_json(path)
+        figures = _figures("evaluate", report["comparisons"])
+        for part, values in report["calibration"].items():
+            figures |= {f"evaluate/{part}/ece": values["ece"], f"evaluate/{part}/brier": values["brier"][0]}
+        _track(config, path, Path(config.run.dir) / "evaluation", "evaluation", report, figures)
+    return path
 
 
 def evaluate_worker(payload: dict[str, Any]) -> None:
@@ -41,7 +49,7 @@ def score(config: RunConfig) -> Path:
     run_ranked(score_worker, config)
     if is_driver():
         report = read_json(folder / REPORT)
-        _track(config, folder, f"{config.run.name}-scores", report, _figures("score", report["margins"]))
+        _track(config, folder / REPORT, folder, "scores", report, _figures("score", report["margins"]))
     return folder
 
 
@@ -69,16 +77,25 @@ def _figures(prefix: str, parts: dict[str, dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def _track(config: RunConfig, folder: Path, name: str, report: dict[str, Any], figures: dict[str, float]) -> None:
-    """One MLflow run: the config, digests of what went in, figures and the report."""
-    if config.tracking.uri in (None, "none") or not figures:
+def _track(
+    config: RunConfig, file: Path, folder: Path, what: str, report: dict[str, Any], figures: dict[str, float]
+) -> None:
+    """One MLflow run, NAME-scores or NAME-evaluation: the config, digests of what went in, figures and the file.
+
+    Its id is kept in `folder`/mlflow, so the same command again is the next step of the same run. Without
+    `tracking.uri` it goes to the file of the run in `run.dir`, if that has been tracked.
+    """
+    uri = tracking_uri(config.tracking, config.run.dir)
+    beside = sqlite_path(uri or "")
+    if uri is None or not figures or (config.tracking.uri is None and not (beside and beside.exists())):
         return
     from jpo_dist.tracking.finished_run import log_report
 
     load_secrets(config.cluster.secrets)
     params = flatten(config.model_dump(mode="json"))
     params |= {f"input.{key}": value for key, value in flatten(_inputs(report)).items()}
-    log_report(config.tracking, folder / "mlflow", name, params, figures, [folder / REPORT])
+    tracking = config.tracking.model_copy(update={"uri": uri})
+    log_report(tracking, folder / "mlflow", f"{config.run.name}-{what}", params, figures, [file])
 
 
 def _inputs(report: dict[str, Any]) -> dict[str, Any]:

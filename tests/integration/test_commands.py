@@ -5,6 +5,7 @@ import socket
 import sqlite3
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -168,7 +169,8 @@ def evaluated(alone: Path, tiny: Files, warm: Warm) -> dict[str, object]:
     tasks.write_text("".join(json.dumps(row) + "\n" for row in rows))
     words = [f"run.dir={alone}", "cluster.workers=0", f"evaluate.instructions={tasks}", "evaluate.max_new_tokens=8"]
     done = warm("evaluate", tiny.config, *words).check()
-    for label in ("accuracy", "margin, instruction part", "constraint pass-rate (2 answers)"):
+    labels = ("accuracy", "margin, instruction part", "constraint pass-rate (2 answers)")
+    for label in (*labels, "by what was compared", "cosine of joint instructions", "calibration of sigma(beta z)"):
         assert label in done.out
     result: dict[str, object] = json.loads((alone / "evaluation.json").read_text())
     return result
@@ -191,6 +193,18 @@ def test_evaluate_of_the_export_says_what_the_last_evaluation_of_the_run_said(
     loss = parts["all"]["loss"]
     assert loss[1] < loss[2]
     assert parts["all"]["comparisons"] == last["eval/comparisons"] == 12
+
+
+def test_strata_of_an_evaluation_part_its_comparisons(evaluated: dict[str, Any]) -> None:
+    parts = evaluated["comparisons"]
+    sizes = {"length": "all", "similarity": "joint"}
+    for name, part in sizes.items():
+        assert sum(row["comparisons"] for row in evaluated[name]) == parts[part]["comparisons"]
+        total = sum(row["comparisons"] * row["rewards/margins"][0] for row in evaluated[name])
+        assert total / parts[part]["comparisons"] == pytest.approx(parts[part]["rewards/margins"][0])
+    assert evaluated["calibration"]["all"]["comparisons"] == 12
+    assert evaluated["ties_apart"] == 0
+    assert evaluated["policy_digest"] != evaluated["reference"]["digest"]
 
 
 def test_evaluate_checks_generated_answers(evaluated: dict[str, object]) -> None:

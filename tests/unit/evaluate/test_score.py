@@ -23,6 +23,8 @@ from tests.support.procs import run_ranks
 from tests.support.runs import config_for
 from tests.support.tiny import PLAIN, comparisons, save_tiny
 
+pytestmark = pytest.mark.slow
+
 MOST = 150
 FLOATS = ("log_pi_instruction", "log_pi_response", "log_ref_instruction", "log_ref_response", "reward")
 MARGINS = ("z_instruction", "z_response", "z", "beta_z", "probability")

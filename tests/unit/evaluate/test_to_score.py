@@ -2,10 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from jpo_dist.config.run import JpoConfig
 from jpo_dist.data.read_report import BadRowError
+from jpo_dist.evaluate.score import score_policy
 from jpo_dist.evaluate.to_score import read_to_score
 from jpo_dist.generate.answers import Answer
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item, Rating
@@ -59,3 +62,11 @@ def test_what_cannot_be_read_is_named_and_nothing_at_all_is_an_error(tmp_path: P
     (tmp_path / "torn" / "part-0.jsonl").write_text(json.dumps({"prompt": 0}) + "\n")
     with pytest.raises(ValueError, match=r"part-0\.jsonl:1 is no answer"):
         read_to_score(str(tmp_path / "torn"), "error")
+
+
+def test_a_reward_needs_a_reference(tmp_path: Path) -> None:
+    objective = {"loss": "simpo", "beta": 2.0}
+    sections: dict[str, Any] = {"model": {"path": "m"}, "data": {"train": "d"}, "run": {"dir": str(tmp_path)}}
+    config = JpoConfig.model_validate({**sections, "objective": objective, "reference": {"mode": "none"}})
+    with pytest.raises(ValueError, match=r"reference.mode \(none\) leaves nothing to measure a reward against; set"):
+        score_policy(config, "data", "policy", str(tmp_path))
