@@ -10,7 +10,6 @@ from rich.console import Console
 
 from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.evaluate.evaluation import with_intervals
-from jpo_dist.files import write_json
 from jpo_dist.objective.losses import margins
 from jpo_dist.objective.metrics import comparison_columns
 from jpo_dist.objective.scores import Scores
@@ -33,9 +32,8 @@ def test_ties_are_told_and_have_no_accuracy(tmp_path: Path) -> None:
         1,
     )
     assert "rewards/accuracies" not in found["joint"]
-    write_json(tmp_path / "evaluation.json", {"policy": "p", "comparisons": found})
     console = Console(width=200, record=True, file=(tmp_path / "log").open("w"))
-    console.print(evaluation_table(tmp_path / "evaluation.json"))
+    console.print(evaluation_table({"policy": "p", "comparisons": found}))
     said = console.export_text()
     assert "conditional (2, of these 1 ties)" in said
     assert "all ties" in said
