@@ -21,6 +21,10 @@ LONGEST = [
     "test_elastic.py",
     "test_invariance.py",
     "test_commit_faults.py",
+    "test_pipeline.py",
+    "test_generate.py",
+    "test_losses.py",
+    "test_items.py",
 ]
 """Folders of tests/ and files that come first. A long one that came last would leave the other worker idle."""
 

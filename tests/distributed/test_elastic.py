@@ -132,6 +132,7 @@ def _one_rank(there_and_back: JpoConfig, copies: dict[str, JpoConfig]) -> dict[s
     return train_each(copies, STEPS)
 
 
+@pytest.mark.nightly
 def test_killed_while_converting_leaves_nothing_that_counts_and_the_next_start_converts_anew(
     configs: dict[str, JpoConfig], two_ranks: Any, tmp_path: Path
 ) -> None:

@@ -117,12 +117,10 @@ SMALL_BUFFERS = {
 }
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("ranks", "dtype", "stage", "recomputes"),
-    [
-        pytest.param(1, "float32", 0, False, marks=pytest.mark.nightly),
-        (2, "auto", 3, True),
-    ],  # bfloat16 without instructions for it: 1 GFLOP/s
+    [(1, "float32", 0, False), (2, "auto", 3, True)],  # bfloat16 without instructions for it: 1 GFLOP/s
     ids=["whole-float32", "zero3-recomputing"],
 )
 def test_memory_is_predicted_within_a_fifth(

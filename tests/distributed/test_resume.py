@@ -72,6 +72,7 @@ def assert_same_run(run_dir: Path, uninterrupted: Path) -> None:
     assert all(ours[name].equal(theirs[name]) for name in theirs)
 
 
+@pytest.mark.nightly
 def test_ray_replaces_a_killed_worker_and_the_run_finishes_by_itself(
     tiny: Files, warm: Warm, pair: Path, tmp_path: Path
 ) -> None:
@@ -108,7 +109,7 @@ def tracked_id(run_dir: Path) -> str:
 @pytest.mark.parametrize(
     ("fault", "goes_on_at"),
     [
-        ("train:step@0@2", 0),
+        pytest.param("train:step@0@2", 0, marks=pytest.mark.nightly),
         pytest.param("train:step@0@6", 4, marks=pytest.mark.nightly),  # resumes where the last of these does
         ("commit:mid-shard@0@4", 2),
         ("commit:after-rename@0@4", 4),

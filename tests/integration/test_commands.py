@@ -46,6 +46,7 @@ def test_a_bad_row_ends_the_run_with_file_line_field_and_reason(tiny: Files, war
     refused(done, f"{bad_file}, line 4: r_chosen:", "data.on_bad_row=skip")
 
 
+@pytest.mark.nightly
 def test_a_bad_row_in_a_ray_worker_is_one_message_and_no_ray_wrapper(
     tiny: Files, warm: Warm, bad_file: Path, tmp_path: Path
 ) -> None:

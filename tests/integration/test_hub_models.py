@@ -31,6 +31,7 @@ def told(folders: list[str], env: dict[str, str]) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_cached_reference_on_the_hub_is_that_of_its_files_at_its_revision(tmp_path: Path) -> None:
     """Over HTTP, from a hub on loopback, with nothing fetched before; then without a network."""
     folders = [save_tiny(tmp_path / f"model{seed}", seed=seed) for seed in (0, 1)]

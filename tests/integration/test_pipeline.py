@@ -128,6 +128,7 @@ def test_a_stage_that_fails_ends_the_pipeline_with_its_own_exit_code(
     assert "train.tokens_per_micro_step (2) is less than the longest comparison" in bad.said
 
 
+@pytest.mark.nightly
 def test_killed_while_it_trains_its_stage_ends_too_and_the_same_command_goes_on(
     pipeline: dict[str, Any], tmp_path: Path, finished: Path
 ) -> None:

@@ -237,6 +237,7 @@ def without_ray(tmp_path: Path) -> dict[str, str]:
     return {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
 
 
+@pytest.mark.nightly
 def test_torchrun_without_ray_is_the_run_of_as_many_ray_workers(
     by_ray: Path, tiny: Files, without_ray: dict[str, str]
 ) -> None:

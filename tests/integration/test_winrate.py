@@ -135,6 +135,7 @@ def test_a_judge_that_costs_money_sees_fifty_constant_answers(tmp_path: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_ray_tasks_give_the_same_report(tmp_path: Path) -> None:
     for workers in (0, 2):
         with openai_server(by_hash) as server:

@@ -77,6 +77,7 @@ def test_a_slowed_link_carries_what_it_may_both_ways_and_then_all_again(two_host
     assert min(*full, *again) > 2 * max(slow), (full, slow, again)
 
 
+@pytest.mark.nightly
 def test_a_host_is_added_killed_and_started_again(two_hosts: list[VirtualHost]) -> None:
     head, other = two_hosts
     hosts = list(two_hosts)

@@ -49,6 +49,7 @@ def drive(address, out):
     Path(out, "result.json").write_text(json.dumps(result))
 
 
+@pytest.mark.nightly
 def test_one_worker_on_each_host_and_a_sum_across_the_cable(two_hosts, tmp_path):
     head = two_hosts[0]
     code = f"import test_two_hosts_smoke as test; test.drive({head.head_address!r}, {str(tmp_path)!r})"
@@ -128,6 +129,7 @@ def drive_tasks(address, out):
         Path(out, "said").write_text(str(error))
 
 
+@pytest.mark.nightly
 def test_the_first_task_that_fails_ends_the_others_on_a_cluster_that_stays(two_hosts, tmp_path):
     head = two_hosts[0]
     code = f"import test_two_hosts_smoke as test; test.drive_tasks({head.head_address!r}, {str(tmp_path)!r})"

@@ -227,6 +227,7 @@ def test_a_driver_stopped_between_two_starts_does_not_begin_the_next(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_that_waits_for_room_says_so_and_can_be_stopped(tmp_path):
     code = (
         "import tests.unit.cluster.test_launch as t\n"
@@ -267,7 +268,6 @@ def test_the_error_of_a_rank_reaches_the_driver_with_its_traceback(one_ray, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.nightly  # `make test` replaces the worker of a training: tests/distributed/test_resume.py
 def test_a_lost_worker_is_replaced_and_the_loss_recorded(one_ray, tmp_path, capfd):
     config = ClusterConfig(workers=2, max_failures=1, **QUICK)
     payload = {"out": str(tmp_path)}

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jpo_dist.batches.prepare import Prepared
@@ -61,6 +61,7 @@ def test_calibration_by_hand() -> None:
     assert found["brier"][0] == pytest.approx((3 * 0.04 + 0.64 + 2 * 0.0025 + 0.25) / 7)
 
 
+@settings(max_examples=20, deadline=None)
 @given(MARGINS)
 def test_every_comparison_is_in_one_bin_and_the_sides_do_not_matter_to_confidence(margins: np.ndarray) -> None:
     found, reversed_ = calibration(margins), calibration(-margins)
@@ -75,6 +76,7 @@ def test_every_comparison_is_in_one_bin_and_the_sides_do_not_matter_to_confidenc
     assert 0 <= found["brier"][0] <= 1
 
 
+@settings(max_examples=20, deadline=None)
 @given(MARGINS, st.integers(0, 2**32 - 1))
 def test_strata_part_the_comparisons(margins: np.ndarray, seed: int) -> None:
     rng = np.random.default_rng(seed)
