@@ -85,6 +85,7 @@ def test_the_budget_changes_nothing(model: str, undisturbed: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_ray_tasks_change_nothing(model: str, undisturbed: Path, tmp_path: Path) -> None:
     made(settings(model, tmp_path, cluster={"workers": 2}))
     assert parts(tmp_path / "out") == parts(undisturbed)

@@ -117,6 +117,7 @@ def test_a_change_is_done_again_from_there_on(pipeline: dict[str, Any], finished
     assert "to do train" in done.said
 
 
+@pytest.mark.nightly
 def test_a_stage_that_fails_ends_the_pipeline_with_its_own_exit_code(
     pipeline: dict[str, Any], tmp_path: Path, finished: Path, warm: Warm
 ) -> None:

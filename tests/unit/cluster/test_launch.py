@@ -178,10 +178,8 @@ def test_workers_that_cannot_connect_are_tried_again_and_then_explained(tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("number", "status"),
-    [pytest.param(signal.SIGINT, -signal.SIGINT, marks=pytest.mark.nightly), (signal.SIGTERM, 143)],
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
 def test_a_stopped_driver_unwinds_and_leaves_no_process(tmp_path, number, status):
     code = (
         "import os, tests.unit.cluster.test_launch as t\n"
