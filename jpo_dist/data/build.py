@@ -41,7 +41,7 @@ class Built(NamedTuple):
 def build(config: BuildConfig, reference_logps: ReferenceLogps | None = None) -> Built:
     """Read, pair, mix, split. A pure function of the sources' text and the config.
 
-    `reference_logps`: objective.log_probs.reference_logps, called only where a policy is `hard`; handed in, because it
+    `reference_logps`: that of objective.reference_cache, called only where a policy is `hard`; handed in, because it
     needs torch and a model, and nothing else here does. Raises what reading raises, and ValueError when nothing can be
     compared.
     """
@@ -106,7 +106,7 @@ def make(
 def _logps(rated: list[Rating], config: BuildConfig, reference_logps: ReferenceLogps | None) -> np.ndarray:
     assert config.reference is not None, "checked by BuildConfig"
     if reference_logps is None:
-        raise ValueError("pairs: policy hard needs build(config, reference_logps); pass objective.log_probs's")
+        raise ValueError("pairs: policy hard needs build(config, reference_logps); pass objective.reference_cache's")
     return reference_logps([rating.item for rating in rated], config.reference)
 
 

@@ -65,7 +65,7 @@ class Completion(NamedTuple):
     """Why the server ended it: `stop`, `length`, …; empty where it does not say."""
 
     def as_reply(self) -> dict[str, Any]:
-        """As the fields that a Reply has of it."""
+        """The fields of a Reply that come from it."""
         values = self._asdict()
         return {"reply": values.pop("text"), **values}
 

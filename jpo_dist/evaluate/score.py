@@ -126,7 +126,7 @@ def _policy_model(model: ModelConfig, policy: str) -> ModelConfig:
 
 
 def _digest(config: JpoConfig, policy: str) -> str:
-    """Of an adapter its own: the base is told apart by the reference."""
+    """The digest of the policy; an adapter has its own, since its base is told apart by the reference."""
     return folder_mark(Path(policy) if is_adapter(policy) else weights_folder(policy_model(config.model, policy)))
 
 

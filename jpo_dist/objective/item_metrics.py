@@ -27,8 +27,8 @@ from jpo_dist.records.comparisons import INSTRUCTION, RESPONSE
 def sft_columns(
     losses_C: torch.Tensor, policy_C2: torch.Tensor, tokens_C2: torch.Tensor, weights_C: torch.Tensor, lam: float
 ) -> torch.Tensor:
-    """Of each example, (C, K): nats and tokens in the loss, both weighted; tokens; log-probs by part; tokens of the
-    response."""
+    """The columns of each example, (C, K): nats and tokens in the loss, both weighted; tokens; log-probs by part;
+    tokens of the response."""
     tokens_C = by_part(lam, tokens_C2)
     columns = [weights_C * losses_C, weights_C * tokens_C, tokens_C, *policy_C2.T, tokens_C2[:, RESPONSE]]
     return torch.stack([column.detach().double() for column in columns], dim=1)
@@ -59,8 +59,8 @@ def kto_columns(
     ratios_C2: torch.Tensor,
     policy_C2: torch.Tensor,
 ) -> torch.Tensor:
-    """Of each example, (C, K): loss, label, beta * r, whether r is on its side of z0, z0, r by part, log-prob of the
-    response."""
+    """The columns of each example, (C, K): loss, label, beta * r, whether r is on its side of z0, z0, r by part,
+    log-prob of the response."""
     right_C = torch.where(desirable_C, r_C > z0, r_C < z0)
     columns = [
         losses_C, desirable_C, beta * r_C, right_C, z0.expand_as(r_C), ratios_C2[:, INSTRUCTION],

@@ -1,13 +1,13 @@
 """Log-probs of the reference, computed once for each unique item and kept on disk.
 
-Legend: T tokens of a set of items end to end, R rows that are scored in one forward.
+Legend: N items, T tokens of a set of items end to end, R rows that are scored in one forward.
 """
 
 import io
 import logging
 import os
 import uuid
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,24 +16,41 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
-from jpo_dist.batches.tokenize import TokenizedItems
+from jpo_dist.batches.tokenize import TokenizedItems, tokenize
 from jpo_dist.config.engine import EngineConfig
-from jpo_dist.config.sections import ModelConfig
+from jpo_dist.config.sections import ModelConfig, ReferenceConfig, TokensConfig
+from jpo_dist.data.config import ReferenceScoresConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.files import replace, sync_folder
 from jpo_dist.model.build import load_frozen
 from jpo_dist.model.device import device, torch_dtype
-from jpo_dist.model.engine import release
+from jpo_dist.model.engine import connect, release
 from jpo_dist.model.files import weights_digest, weights_folder
+from jpo_dist.model.load import load_tokenizer
 from jpo_dist.model.scorer import pack
 from jpo_dist.objective.item_scores import passes
 from jpo_dist.paths import cache_folder
+from jpo_dist.records.comparisons import Item
 
 logger = logging.getLogger(__name__)
 
 NUMERICS = "packed-sdpa, float32 log-softmax, by token, 6"  # change it when scores of the same weights change
 ITEMS_PER_PART = 8192
 _SCHEMA = pa.schema([("item", pa.string()), ("logps", pa.list_(pa.float32()))])
+
+
+def reference_logps(items: Sequence[Item], settings: ReferenceScoresConfig) -> np.ndarray:
+    """log p(I, R) in nats of each item, (N,); NaN for items over max_length. Kept in the reference cache, as
+    reference.mode=cached keeps its scores: training against the same reference finds them again."""
+    connect()
+    tokenizer = load_tokenizer(settings.model)
+    tokens = tokenize(tokenizer, list(items), TokensConfig(template=settings.template))
+    fits_N = tokens.lengths_N <= settings.max_length
+    kept = tokens.take(np.flatnonzero(fits_N))
+    (logps_T,) = score_once(settings.model, EngineConfig(), ReferenceConfig().tokens_per_pass, None, [kept])
+    logps_N = np.full(len(items), np.nan)
+    logps_N[fits_N] = np.add.reduceat(logps_T.astype(float), kept.offsets[:-1]) if len(kept) else []
+    return logps_N
 
 
 def score_once(

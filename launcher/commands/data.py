@@ -51,7 +51,9 @@ def build(
 
 
 def _reference_logps(items: "Sequence[Item]", settings: "ReferenceScoresConfig") -> "np.ndarray":
-    from jpo_dist.objective.log_probs import reference_logps  # torch and a model: only the policy `hard` needs them
+    from jpo_dist.objective.reference_cache import (
+        reference_logps,  # torch and a model: only the policy `hard` needs them
+    )
 
     return reference_logps(items, settings)
 

@@ -1,13 +1,10 @@
 """`jpo generate`: read the instructions, let the model answer, write parts, report and other formats."""
 
 import logging
-import os
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cluster.config import ClusterConfig
 from jpo_dist.config.load import flatten
 from jpo_dist.fan_out import Spread, here
 from jpo_dist.generate import formats
@@ -17,16 +14,13 @@ from jpo_dist.generate.run import REPORT, Result, generate
 from launcher.config.kinds import GenerateRunConfig
 from launcher.config.run_paths import refuse_lost
 from launcher.show.answering import progress_of
+from launcher.stages.judging import alone_in, by_ray
 
 log = logging.getLogger(__name__)
 
 
 class Incomplete(RuntimeError):
     """Some answers were not asked for; what was answered is written."""
-
-
-class InUse(RuntimeError):
-    """Another run works in the output folder."""
 
 
 def run(config: GenerateRunConfig, to: list[str]) -> tuple[dict[str, Any], list[Path]]:
@@ -42,7 +36,7 @@ def run(config: GenerateRunConfig, to: list[str]) -> tuple[dict[str, Any], list[
     for name in to:
         formats.require(name, read.prompts)
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone_in(folder):
+    with alone_in(folder, "run"):
         settings = GenerateConfig.model_validate(config.model_dump(exclude={"cluster"}, exclude_unset=True))
         spread, tasks = _spread(config)
         total = sum(config.samples_at(t) for t in config.temperatures)
@@ -57,27 +51,7 @@ def run(config: GenerateRunConfig, to: list[str]) -> tuple[dict[str, Any], list[
 
 def _spread(config: GenerateRunConfig) -> tuple[Spread, int]:
     workers = config.cluster.most
-    return (partial(_by_ray, cluster=config.cluster), workers) if workers else (here, 1)
-
-
-def _by_ray(
-    entry: Callable[[dict[str, Any]], dict[str, Any]], payloads: list[dict[str, Any]], cluster: ClusterConfig
-) -> list[dict[str, Any]]:
-    from cluster.tasks import run_tasks
-
-    env = {name: os.environ[name] for name in ("JPO_CACHE",) if name in os.environ}
-    return run_tasks(entry, payloads, cluster, env)
-
-
-def _alone_in(folder: Path) -> Any:
-    """Two runs in one folder would make the same answers twice. The lock goes with the process, kill -9 included."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / ".lock")
-    try:
-        return lock.acquire(timeout=0)
-    except Timeout:
-        raise InUse(f"output ({folder}) is in use by another run; wait for its end, or name another folder") from None
+    return (partial(by_ray, cluster=config.cluster), workers) if workers else (here, 1)
 
 
 def _track(config: GenerateRunConfig, report: dict[str, Any], folder: Path) -> None:

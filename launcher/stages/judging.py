@@ -1,4 +1,4 @@
-"""What commands that ask a judge share: where its tasks run, the lock of their folder, and words on what is left."""
+"""What commands that judge or generate share: where tasks run, the lock of a folder, words on what is left."""
 
 import logging
 import os
@@ -19,7 +19,7 @@ class Incomplete(RuntimeError):
 
 
 class InUse(RuntimeError):
-    """Another judge works in the output folder."""
+    """Another run works in the output folder."""
 
 
 def spread_of(kind: str, cluster: ClusterConfig) -> tuple[Spread, int]:
@@ -33,27 +33,28 @@ def spread_of(kind: str, cluster: ClusterConfig) -> tuple[Spread, int]:
 
             torch.set_num_threads(threads(cluster))  # as in a task: it changes the last bits of scores
         return here, 1
-    return partial(_by_ray, cluster=cluster), workers
+    return partial(by_ray, cluster=cluster), workers
 
 
-def _by_ray(
+def by_ray(
     entry: Callable[[dict[str, Any]], dict[str, Any]], payloads: list[dict[str, Any]], cluster: ClusterConfig
 ) -> list[dict[str, Any]]:
+    """The results of `entry` for each payload, as Ray tasks: a Spread once it is given its cluster."""
     from cluster.tasks import run_tasks
 
     env = {name: os.environ[name] for name in ("JPO_CACHE",) if name in os.environ}
     return run_tasks(entry, payloads, cluster, env)
 
 
-def alone_in(folder: Path) -> Any:
-    """Two runs in one folder would ask the same questions twice. The lock goes with the process, kill -9 included."""
+def alone_in(folder: Path, who: str = "judge") -> Any:
+    """Two runs in one folder would ask the same twice. The lock goes with the process, kill -9 included."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / ".lock")
     try:
         return lock.acquire(timeout=0)
     except Timeout:
-        raise InUse(f"output ({folder}) is in use by another judge; wait for its end, or name another folder") from None
+        raise InUse(f"output ({folder}) is in use by another {who}; wait for its end, or name another folder") from None
 
 
 def say_what_is_left(left: dict[str, int], total: int, config: JudgingConfig, output: str, reasons: str) -> None:
