@@ -1,5 +1,6 @@
 """A whole study: what is asked is written down, trials choose settings, cells run, results and report are written."""
 
+import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -216,7 +217,8 @@ def _track_cell(config: StudyConfig, cell: Cell, result: Result, folder: Path, p
         metrics |= {metric: sum(one[0] for one in of.values()) / count, f"{metric}/answers": count} if count else {}
     params = {"arm": cell.arm, **cell.values, **cell.settings, **{f"key.{s.name}": s.key for s in cell.stages}}
     tags = {"jpo.study": config.name, **({"mlflow.parentRunId": parent} if parent else {})}
-    log_report(_own_tracking(config, folder), place, cell.name.replace(" ", "-"), params, metrics, [], tags=tags)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", cell.name)[:64]  # what a run may be called
+    log_report(_own_tracking(config, folder), place, name, params, metrics, [], tags=tags)
 
 
 def _track(config: StudyConfig, report: dict[str, Any], folder: Path) -> None:
