@@ -110,7 +110,7 @@ def test_faults_are_tried_again_and_what_always_fails_is_counted(tmp_path: Path)
 
 
 def test_a_server_that_is_down_ends_the_run(tmp_path: Path) -> None:
-    down = pytest.raises(EndpointDown, match=r"4 requests in a row \(endpoint.max_failures\).*HTTP 500")
+    down = pytest.raises(EndpointDown, match=r"4 questions in a row \(endpoint.max_failures\).*HTTP 500")
     with openai_server(echo, lambda *_: Fault("status", 500)) as server, down:
         made(settings(server, tmp_path, endpoint={"max_retries": 0, "max_failures": 4}))
     assert server.requests <= 7
