@@ -11,7 +11,7 @@ import yaml
 from jpo_dist.endpoint.client import EndpointDown
 from jpo_dist.winrate.contest import CONTROL_PROMPTS
 from launcher.config.kinds import WinRateRunConfig
-from launcher.stages.judging import Incomplete
+from launcher.stages.asking import Incomplete
 from launcher.stages.winrate import refuse_incomplete, run
 from tests.support.answer_folders import answer, write_answers, write_gold
 from tests.support.commands import Warm
