@@ -74,7 +74,9 @@ def letter_in(reply: str) -> str | None:
 
 
 def _label(line: str) -> str | None:
-    """The letter of a text that says nothing but a verdict."""
+    """The letter of a text that says nothing but a verdict. With a colon at its end it is a heading: `Answer (a):`."""
+    if line.rstrip(" \t*_`\"'").endswith(":"):
+        return None
     found = _VERDICT.fullmatch(line.replace("**", "").replace("\\", "").strip(_EDGES))
     return next(filter(None, found.group("round", "square", "open"))).lower() if found else None
 
@@ -126,6 +128,7 @@ _KEYS = frozenset({
     "better", "best", "choice", "finalchoice", "label", "preferred", "preference", "decision", "judgment", "judgement",
     "selection", "selected", "output", "result", "response", "pick", "vote",
 })  # fmt: skip
+_SHOWN = re.compile(r"\s*(?:assistant|model|candidate|text|completion|system)\s+", re.IGNORECASE)
 _MOST_OBJECTS = 100
 
 
@@ -163,7 +166,9 @@ def _letters_of(value: Any) -> set[str]:
     while level:
         pairs = [pair for one in level if isinstance(one, _Pairs) for pair in one]
         said = (
-            _label(value.replace("_", " ")) for key, value in pairs if _key(key) in _KEYS and isinstance(value, str)
+            _label(_SHOWN.sub("", value.replace("_", " ")))
+            for key, value in pairs
+            if _key(key) in _KEYS and isinstance(value, str)
         )
         if letters := {letter for letter in said if letter}:
             return letters
