@@ -122,23 +122,33 @@ def pair_in(data: dict[str, Any], to: Sequence[str] = ()) -> Pair | None:
     elif len(pairs) > 1:
         raise BadTask("several pairs of responses")
     elif pairs:
-        names = next(iter(pairs.values()))[:2]
+        ((stem, keys),) = pairs.items()
+        if sum(_alike(words_of(key), stem) for key in data) > 2:
+            raise BadTask("more than two responses")
+        names = keys[:2]
     else:
         return None
-    sides = next((keys[2:] for keys in pairs.values() if keys[:2] == names), ("", ""))
-    own = {name[-1:]: keys for name, keys in _pairs(data).items() if name and name[-1] in _PROMPTS}
-    if len(own) == 1:
-        (keys,) = own.values()
-        instructions, read = [instruction_in({"prompt": data[key]})[0] for key in keys[:2]], frozenset(keys[:2])
-    else:
-        instruction, read = instruction_in({key: value for key, value in data.items() if key not in names})
-        instructions = [instruction, instruction]
-    first, second = (
-        Item(instruction, _text(data[name])) for instruction, name in zip(instructions, names, strict=True)
-    )
+    found = next((keys for keys in pairs.values() if set(keys[:2]) == set(names)), (*names, "", ""))
+    turn = 1 if found[:2] == names else -1  # the tags may be compared in the other order than their keys are
+    instructions, read = _instructions(data, names, turn)
+    first, second = (Item(asked, _text(data[name])) for asked, name in zip(instructions, names, strict=True))
     if first == second:
         raise BadTask("equal responses")
-    return Pair(first, second, names, sides, read | set(names))
+    return Pair(first, second, names, found[2:][::turn], read | set(names))
+
+
+def _instructions(
+    data: dict[str, Any], names: tuple[str, str], turn: int
+) -> tuple[list[tuple[Message, ...]], frozenset[str]]:
+    """The instruction of each of two responses, one for both unless each has its own, and the keys read."""
+    rest = {key: value for key, value in data.items() if key not in names}
+    own = [keys[:2][::turn] for name, keys in _pairs(data).items() if name and name[-1] in _PROMPTS]
+    if len(own) != 1:
+        instruction, read = instruction_in(rest)
+        return [instruction, instruction], read
+    shared = {key: value for key, value in rest.items() if key not in own[0]}
+    found = [instruction_in({**shared, "prompt": data[key]}) for key in own[0]]
+    return [instruction for instruction, _ in found], found[0][1] - {"prompt"} | set(own[0])
 
 
 def _pairs(data: dict[str, Any]) -> dict[tuple[str, ...], tuple[str, str, str, str]]:
@@ -154,6 +164,14 @@ def _pairs(data: dict[str, Any]) -> dict[tuple[str, ...], tuple[str, str, str, s
             if word == one and (rest, other) in keys:
                 found.setdefault(rest, (key, keys[rest, other], one, other))
     return found
+
+
+def _alike(words: tuple[str, ...], stem: tuple[str, ...]) -> bool:
+    """Whether a key is one of those that differ in a number or a letter only: `answer3` beside `answer1`."""
+    return any(
+        words[:at] + words[at + 1 :] == stem and (word.isdecimal() or len(word) == 1 or any(word in s for s in _SIDES))
+        for at, word in enumerate(words)
+    )
 
 
 def words_of(name: str) -> tuple[str, ...]:

@@ -132,6 +132,12 @@ def test_both_prompts_a_system_turn_and_a_conversation_are_kept() -> None:
     joint = {"prompt1": "One?", "prompt2": "Two?", "answer1": "1", "answer2": "2"}
     (comparison,), _ = read_both(export(joint, annotation(1, 7, left())))
     assert (comparison.winner, comparison.loser) == (Item.of("One?", "1"), Item.of("Two?", "2"))
+    turned = [{**left()[0], "to_name": ["answer2", "answer1"]}]
+    (comparison,), _ = read(export({**joint, "system": "Be brief."}, annotation(1, 7, turned)))
+    assert comparison.winner == Item((Message("system", "Be brief."), Message("user", "Two?")), "2")
+    assert read(export({**joint, "context": "c"}, annotation(1, 7, left())))[1]["skipped"] == {
+        "more than one instruction (prompt, context)": 1
+    }
     turns = [
         {"role": "user", "content": "Hi"},
         {"role": "assistant", "content": "Yes?"},
@@ -162,6 +168,8 @@ def test_keys_that_nothing_is_read_from_are_named() -> None:
         ({"text1": "x", "text2": "y"}, left(), "no instruction"),
         ({**DATA, "context": "A garden."}, left(), "more than one instruction (prompt, context)"),
         ({**DATA, "output1": "x", "output2": "y"}, left(), "several pairs of responses"),
+        ({**DATA, "answer3": "An owl."}, left(), "more than two responses"),
+        ({"prompt": "p", "response_a": "x", "response_b": "y", "response_c": "z"}, left(), "more than two responses"),
         ({**DATA, "answer2": "A wren."}, left(), "equal responses"),
         ({**DATA, "answer2": ""}, left(), "a response that is empty"),
         ({**DATA, "answer2": 7}, left(), "a response that is not a string"),
