@@ -134,7 +134,8 @@ def pair_in(data: dict[str, Any], to: Sequence[str] = ()) -> Pair | None:
     first, second = (Item(asked, _text(data[name])) for asked, name in zip(instructions, names, strict=True))
     if first == second:
         raise BadTask("equal responses")
-    return Pair(first, second, names, found[2:][::turn], read | set(names))
+    sides = (found[2], found[3]) if turn == 1 else (found[3], found[2])
+    return Pair(first, second, names, sides, read | set(names))
 
 
 def _instructions(

@@ -96,12 +96,14 @@ class _Questions:
         self._done, self._tokens, self._said = 0, 0, monotonic()
 
     def next_of(self, prompt: str) -> Request | None:
+        """What the question lacks; None where it is settled."""
         request = standing(prompt, self.replies, self.config, self.again).missing
         if request is not None:
             self.prompts[request.key] = prompt
         return request
 
     def received(self, request: Request, reply: Reply) -> Request | None:
+        """What the question of a request lacks after its reply."""
         following = self.next_of(self.prompts[request.key])
         self._done += following is None
         self._tokens += reply.input_tokens + reply.output_tokens
