@@ -31,6 +31,8 @@ from jpo_dist.data.layouts import (
     read_row,
     refuse_absent,
 )
+from jpo_dist.data.layouts.config import LayoutConfig, layout_from
+from jpo_dist.data.layouts.values import column_of
 from jpo_dist.data.locate import Table, open_place
 from jpo_dist.data.read_report import BAD_ROWS_TO_KEEP, BadRow, BadRowError, ReadReport
 from jpo_dist.data.row_values import NUMBERS, BadField
@@ -150,6 +152,7 @@ def collect(
         into.pair_scores.extend(ratings_of(place))
         return None
     layout = _detect(place, source, candidates)
+    into.tally.layouts.update([layout.name] if layout else [])
     bad_here: list[BadRow] = []
     scale = source.name or str(source.path)
     rows_of = partial(place.rows, _columns(source, layout))
@@ -229,20 +232,37 @@ def _detect(table: Table, source: SourceConfig, candidates: bool) -> Layout | No
     if rows:
         for ours, their in source.columns.items():
             refuse_absent(table.name, f"columns.{ours}", their, there)
-    name = None if source.layout == "auto" else source.layout
-    columns = [_column_names(row, source, there) for row in rows]
-    votes = Counter(layout for row in _named(rows, columns, source) if (layout := layout_of(row, name)))
-    if columns and not votes:
-        raise ValueError(
-            f"{table.name}: its columns ({', '.join(sorted(there)) or 'none'}) are of no known layout; rename them to "
-            f"one of: {nearest(set().union(*columns), name)} (all layouts: docs/data.md)"
-        )
-    layout = votes.most_common(1)[0][0] if votes else None
+    layout: Layout | None
+    if isinstance(source.layout, LayoutConfig):
+        layout = _of_config(table.name, source.layout, there)
+    else:
+        layout = _voted(table.name, source, rows, there)
     if layout and layout.kind == "candidates" and not candidates:
         raise ValueError(f"{table.name}: pairs without a verdict (no column feedback); label them first: jpo judge")
     if layout and source.scores:
         _check_score(table.name, layout, source, rows)
     return layout
+
+
+def _voted(place: str, source: SourceConfig, rows: list[dict[str, Any]], there: set[str]) -> Layout | None:
+    """The layout that most of these rows have, by their columns."""
+    name = None if source.layout == "auto" else str(source.layout)
+    columns = [_column_names(row, source, there) for row in rows]
+    votes = Counter(layout for row in _named(rows, columns, source) if (layout := layout_of(row, name)))
+    if columns and not votes:
+        raise ValueError(
+            f"{place}: its columns ({', '.join(sorted(there)) or 'none'}) are of no known layout; rename them to "
+            f"one of: {nearest(set().union(*columns), name)} (all layouts: docs/data.md)"
+        )
+    return votes.most_common(1)[0][0] if votes else None
+
+
+def _of_config(place: str, config: LayoutConfig, there: set[str]) -> Layout:
+    """The layout that the source describes. Raises ValueError where a row has none of its columns."""
+    for key, path in config.paths.items() if there else ():
+        if path not in there:
+            refuse_absent(place, f"layout.{key}", column_of(path), there)
+    return layout_from(config)
 
 
 def _column_names(row: dict[str, Any], source: SourceConfig, there: set[str]) -> set[str]:

@@ -1,8 +1,8 @@
 """Layouts as data: in which columns of a row an instruction, responses and a verdict stand, and what a label means.
 
 Stations: layout (what one is) -> values, verdicts (at a place in a row) -> pairs, responses (forms of rows) -> own
-(plain layouts) -> detect (which layout a row is of), refusals (of files
-that are of none).
+(plain layouts), public_pairs, public_responses, argilla, trees (public data sets) -> detect (which of them a row is
+of), refusals (of files that are of none).
 May import row_values, transcripts and file_formats of data, and records.
 """
 
@@ -14,6 +14,8 @@ from jpo_dist.data.layouts.responses import mean_score
 
 RATING_COLUMNS = frozenset({"score", "helpfulness", "label"})
 """Each rates the only response of its row."""
+THUMBS = frozenset({"thumbs", "kto-messages", "kto-alpaca"})
+"""Names of the layouts whose scores are 1 for what is liked and 0 for what is not."""
 
 __all__ = [
     "COLUMNS",
@@ -22,6 +24,7 @@ __all__ = [
     "NAMES",
     "RATING_COLUMNS",
     "ROWS_TO_DETECT",
+    "THUMBS",
     "Layout",
     "Names",
     "Reading",

@@ -4,14 +4,29 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from jpo_dist.data import row_values
+from jpo_dist.data.layouts import argilla, own, public_pairs, public_responses, trees
 from jpo_dist.data.layouts.layout import Layout, Names, Reading
-from jpo_dist.data.layouts.own import ALONE, CANDIDATES, EXPLICIT, IMPLICIT, OF_PAIRS, OF_RESPONSES
 from jpo_dist.data.row_values import BadField, Row
 
-PLAIN: tuple[Layout, ...] = (*OF_PAIRS, EXPLICIT, IMPLICIT, *OF_RESPONSES, *CANDIDATES, *ALONE)
-"""Those whose columns people give to data of their own."""
-LAYOUTS: tuple[Layout, ...] = PLAIN
+LAYOUTS: tuple[Layout, ...] = (
+    *own.OF_PAIRS,
+    *public_pairs.RATED,
+    own.EXPLICIT,
+    *public_pairs.ALPACA_AND_SHAREGPT,
+    own.IMPLICIT,
+    *own.RESPONSES,
+    *public_pairs.OF_PAIRS,
+    *public_responses.OF_RESPONSES,
+    *argilla.ARGILLA,
+    *trees.TREES,
+    *own.UNSCORED,
+    *own.CANDIDATES,
+    *public_responses.OF_CONVERSATIONS,
+    *own.ALONE,
+)
 """In this order: where two fit a row, the one with more columns comes first, so that none is overlooked."""
+PLAIN: tuple[Layout, ...] = (*own.OF_PAIRS, own.EXPLICIT, own.IMPLICIT, *own.RESPONSES, *own.UNSCORED, *own.CANDIDATES)
+"""Those whose columns people give to data of their own."""
 COLUMNS = frozenset(column for layout in LAYOUTS for column in layout.reads) | row_values.NUMBERS
 NAMES = tuple(dict.fromkeys(layout.name for layout in LAYOUTS))
 

@@ -5,7 +5,7 @@ is one of the forms (pairs, one, several) with that data, or a function of its o
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from jpo_dist.data.file_formats import Rows
@@ -60,8 +60,8 @@ class Layout:
     """Public data sets and tools that write it."""
     means: str = ""
     """Which side its label means, for people."""
-    example: Row = field(default_factory=dict)
-    """One row of it."""
+    example: tuple[Row, ...] = ()
+    """One row of it; of rows that refer to each other, a few."""
 
     @property
     def reads(self) -> frozenset[str]:
