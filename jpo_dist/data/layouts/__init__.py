@@ -2,12 +2,12 @@
 
 Stations: layout (what one is) -> values, verdicts (at a place in a row) -> pairs, responses (forms of rows) -> own
 (plain layouts), public_pairs, public_responses, argilla, trees (public data sets) -> detect (which of them a row is
-of), refusals (of files that are of none).
+of), refusals (of files that are of none); config is a layout in YAML, page tells people of all.
 May import row_values, transcripts and file_formats of data, and records.
 """
 
 from jpo_dist.data.layouts.detect import COLUMNS, LAYOUTS, NAMES, layout_of, read_row
-from jpo_dist.data.layouts.layout import Layout, Names, Reading, Turns
+from jpo_dist.data.layouts.layout import CARRY_NOTHING, Layout, Names, Reading, Turns
 from jpo_dist.data.layouts.own import CONVERSATIONS
 from jpo_dist.data.layouts.refusals import ROWS_TO_DETECT, keys_of, nearest, refuse_absent
 from jpo_dist.data.layouts.responses import mean_score
@@ -18,6 +18,7 @@ THUMBS = frozenset({"thumbs", "kto-messages", "kto-alpaca"})
 """Names of the layouts whose scores are 1 for what is liked and 0 for what is not."""
 
 __all__ = [
+    "CARRY_NOTHING",
     "COLUMNS",
     "CONVERSATIONS",
     "LAYOUTS",

@@ -69,5 +69,12 @@ class Layout:
         return frozenset(self.columns) | frozenset(self.also) | WEIGHTS
 
 
+CARRY_NOTHING = frozenset(
+    {"id", "_id", "idx", "index", "uid", "uuid", "hash", "prompt_id", "question_id", "conversation_id", "row_id",
+     "source", "dataset", "subset", "split", "category", "domain", "task", "topic", "tags", "language", "lang",
+     "model", "models", "model_name", "chosen_model", "rejected_model", "chosen-model", "rejected-model",
+     "date", "created", "created_at", "timestamp", "tstamp", "license", "num_turns", "turns", "length", "tokens"}
+)  # fmt: skip
+"""Columns that say nothing of an item in data of any layout: ids, names of models and sources, times, counts."""
 WEIGHTS = frozenset({"weight", "confidence"})
 """Read in every layout of pairs, where they are there."""

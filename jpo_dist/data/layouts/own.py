@@ -61,7 +61,7 @@ def read_scored_pair(
     items = two_items(row, *sides, prompt if prompt in row else None)
     reading = _compared(row, names, items, sides[1])
     tie = Confirmed(*scores, optional).of(row) == TIE
-    if optional and any(row[path] is None for path in scores):
+    if optional and any(row[path] is None or row[path] != row[path] for path in scores):
         return reading
     assert reading.comparison is not None
     rated = ((item, row_values.number(row[path], path)) for item, path in zip(items, scores, strict=True))

@@ -6,6 +6,7 @@ not ranked it, and is then an item without a score.
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from jpo_dist.data import row_values
@@ -43,8 +44,10 @@ def _unroll(rows_of: Callable[[], Rows]) -> Rows:
         if isinstance(row, dict) and isinstance(row.get("message_id"), str)
     }
     for line, row in rows_of():
-        if isinstance(row, BadField) or row.get("parent_id") is None or row.get("role") != "assistant":
+        if isinstance(row, BadField):
             yield line, row
+        elif row.get("parent_id") is None or row.get("role") != "assistant":
+            yield line, {"parent_id": None, **row}  # exports leave out what is null
         else:
             thread = list(_above(row["parent_id"], said))
             above = said.get(row["parent_id"])
@@ -174,4 +177,10 @@ OASST_TREES = Layout(
              "prompt": {**_BIRD, "replies": [{"text": "A wren.", "role": "assistant", "rank": 0, "replies": []},
                                              {"text": "A spoon.", "role": "assistant", "rank": 1, "replies": []}]}},),
 )  # fmt: skip
-TREES = (OASST, OASST_TREES)
+TREES = (
+    replace(OASST, columns=("message_id", "message_tree_id", "role", "text"), also=("parent_id", "rank", "deleted"),
+            carries_nothing=_NOTHING - {"message_tree_id"}, public="", example=()),
+    OASST,
+    OASST_TREES,
+)  # fmt: skip
+"""Exports leave out what is null: then a first message has no parent_id, but each has the id of its tree."""

@@ -26,7 +26,7 @@ def value_at(row: Row, path: str) -> Any:
 
     A key with dots in it, such as a flattened column, goes before its parts. Raises BadField where nothing is there.
     """
-    found = _find(row, path)
+    found = row[path] if path in row else _find(row, path)
     if found is _NOWHERE:
         raise BadField(path, "missing field")
     return found
@@ -87,6 +87,8 @@ def of(*paths: str, **more: Any) -> Instruction:
 def instruction(row: Row, where: Instruction) -> tuple[Message, ...]:
     """The turns of an instruction. Raises BadField."""
     turns = FORMS[where.form](_asked(row, where), where.paths[0])
+    if not (where.system or where.history):
+        return turns
     before = next((value for path in where.system if (value := optional(row, path)) is not None), None)
     system = () if before is None else (Message("system", row_values.text(before, where.system[0])),)
     if system and turns[0].role == "system":
@@ -158,10 +160,24 @@ FORMS = {
 
 
 def response(turns: tuple[Message, ...], value: Any, field: str) -> Item:
-    """What follows an instruction: text, messages that may repeat the instruction, or one message."""
+    """What follows an instruction: text, messages that may repeat the instruction, or one message.
+
+    Messages that hold the instruction further on are the whole conversation: a column with the last question alone
+    (Tulu 3) adds nothing to them.
+    """
     if isinstance(value, dict):
         value = [turn._asdict() for turn in row_values.turns([value], field)]
-    return row_values.response(turns, value, field)
+    try:
+        return row_values.response(turns, value, field)
+    except BadField as error:
+        whole = () if error.reason != OTHER_START else row_values.turns(value, field)
+        if not any(whole[at : at + len(turns)] == turns for at in range(1, len(whole) - len(turns))):
+            raise
+        return row_values.conversation(whole, field)
+
+
+OTHER_START = "does not start with the prompt"
+"""Why messages are refused that neither are an answer alone nor begin with what they answer."""
 
 
 def one_of(values: Iterable[Any]) -> str:

@@ -212,6 +212,7 @@ def test_argilla_pairs_have_ratings_which_may_be_null(tmp_path: Path, ratings: A
     assert said(tmp_path, [{**row, ratings[1]: 4.5}]).comparisons == ["A = B"]
     unrated = said(tmp_path, [{**row, ratings[1]: None}])
     assert (unrated.comparisons, unrated.scores) == (["A > B"], {"A": None, "B": None})
+    assert said(tmp_path, [{**row, ratings[0]: float("nan")}]).scores == {"A": None, "B": None}
     assert bad({**row, ratings[1]: 5}) == (ratings[0], f"less than {ratings[1]}")
 
 
@@ -241,6 +242,16 @@ def test_skywork_and_tulu_are_plain_pairs_beside_what_carries_nothing(tmp_path: 
     assert skywork.comparisons == tulu.comparisons == ["A > B"]
     assert skywork.instructions == [[("user", "Hi"), ("assistant", "Hello."), ("user", BIRD)]]
     assert (skywork.report.layouts, tulu.report.layouts) == ({"implicit": 1}, {"explicit": 1})
+
+
+def test_tulu_keeps_its_turns_whichever_of_its_questions_stands_in_prompt(tmp_path: Path):
+    sides = {"chosen": chat("Hi", "Hello.", BIRD, "A"), "rejected": chat("Hi", "Hello.", BIRD, "B")}
+    for asked in ("Hi", BIRD, chat("Hi", "Hello.", BIRD)):
+        found = said(tmp_path, [{**sides, "prompt": asked, "id": "i", "source": "s"}])
+        assert found.comparisons == ["A > B"]
+        assert found.instructions == [[("user", "Hi"), ("assistant", "Hello."), ("user", BIRD)]]
+    assert bad({**sides, "prompt": "Name a fish."}) == ("chosen", "does not start with the prompt")
+    assert bad({**sides, "prompt": "A"}) == ("chosen", "does not start with the prompt")
 
 
 def test_llama_factory_alpaca_with_ranking(tmp_path: Path):

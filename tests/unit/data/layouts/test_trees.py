@@ -75,6 +75,16 @@ def test_whole_trees_say_what_flat_rows_say(tmp_path: Path):
     assert (trees.report.rows, trees.report.responses, trees.report.layouts) == (2, 6, {"oasst-trees": 1})
 
 
+@pytest.mark.parametrize("without", [(), ("message_tree_id",)])
+def test_an_export_that_leaves_out_what_is_null(tmp_path: Path, without: Any):
+    rows = [{k: v for k, v in row.items() if v is not None and k not in without} for row in FLAT]
+    found = said(tmp_path, rows)
+    assert sorted(found.comparisons) == EXPECTED
+    assert (found.report.rows, found.report.responses) == (9, 6)
+    bare = said(tmp_path, [{k: v for k, v in tree(FLAT, "1").items() if k != "tree_state"}])
+    assert sorted(bare.comparisons) == EXPECTED
+
+
 def test_a_parquet_file_of_flat_rows(tmp_path: Path):
     rows = [{name: value for name, value in row.items() if name not in ("labels", "model_name")} for row in FLAT]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "o.parquet")
