@@ -26,7 +26,6 @@ LayoutName = Literal[
     "unscored",
     "conversation",
     "rated-pair",
-    "hh-prompt",
     "alpaca-pair",
     "sharegpt-pair",
     "shp",
