@@ -251,10 +251,10 @@ def _voted(place: str, source: SourceConfig, rows: list[dict[str, Any]], there: 
     columns = [_column_names(row, source, there) for row in rows]
     votes = Counter(layout for row in _named(rows, columns, source) if (layout := layout_of(row, name)))
     if columns and not votes:
-        all_columns = set().union(*columns)
+        names, every = ", ".join(sorted(there)) or "none", set().union(*columns)
         raise ValueError(
-            f"{place}: its columns ({', '.join(sorted(there)) or 'none'}) are of no known layout{lacking(all_columns)}; "
-            f"rename them to one of: {nearest(all_columns, name)} (all layouts: docs/data.md)"
+            f"{place}: its columns ({names}) are of no known layout{lacking(every)}; rename them to one of: "
+            f"{nearest(every, name)} (all layouts: docs/data.md)"
         )
     return votes.most_common(1)[0][0] if votes else None
 
