@@ -9,7 +9,7 @@ from jpo_dist.data import row_values
 from jpo_dist.data.layouts.layout import Layout, Names, Reading
 from jpo_dist.data.layouts.pairs import Pair, pairs, read_pair
 from jpo_dist.data.layouts.responses import One, Several, Thumb, one, read_completions, several
-from jpo_dist.data.layouts.values import of
+from jpo_dist.data.layouts.values import of, response
 from jpo_dist.data.layouts.verdicts import TIE, Always, Confirmed, Labels
 from jpo_dist.data.row_values import BadField, Row
 from jpo_dist.data.transcripts import two_texts
@@ -25,7 +25,7 @@ def two_items(row: Row, a: str, b: str, prompt: str | None) -> tuple[Item, Item]
     """Two responses to a prompt, or two whole conversations, transcripts, or texts that begin with one instruction."""
     if prompt is not None:
         turns = row_values.prompt(row[prompt], prompt)
-        return row_values.response(turns, row[a], a), row_values.response(turns, row[b], b)
+        return response(turns, row[a], a), response(turns, row[b], b)
     if isinstance(row[a], list):
         # Each side is whole in itself: equal turns before the last make it conditional, different ones joint.
         first, second = (row_values.conversation(row_values.messages(row[path], path), path) for path in (a, b))
@@ -199,10 +199,10 @@ def _rated() -> list[Layout]:
     """One response and its score, and several responses in a row."""
     found: list[Layout] = []
     for prompt in ("prompt", "instruction"):
-        for response in ("completion", "response"):
+        for answer in ("completion", "response"):
             for score in ("score", "helpfulness"):
                 form = "marked" if score == "helpfulness" else "prompt"
-                rated = One(response, of(prompt, form=form), score=(score,))
+                rated = One(answer, of(prompt, form=form), score=(score,))
                 found.append(one("rating", rated, carries_nothing=_HELPSTEER, **_first("rating", found)))
         for responses in ("responses", "completions"):
             listed = Several(of(prompt), responses, scores="scores")
@@ -252,9 +252,9 @@ def _unscored() -> list[Layout]:
         "example": ({"prompt": "Name a fruit.", "completion": "A pear, unrated."},),
     }
     return [
-        one("unscored", One(response, of(prompt)), **(about if (prompt, response) == ("prompt", "completion") else {}))
+        one("unscored", One(answer, of(prompt)), **(about if (prompt, answer) == ("prompt", "completion") else {}))
         for prompt in ("prompt", "instruction")
-        for response in ("completion", "response")
+        for answer in ("completion", "response")
     ]
 
 

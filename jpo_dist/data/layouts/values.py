@@ -165,7 +165,7 @@ def response(turns: tuple[Message, ...], value: Any, field: str) -> Item:
     Messages that hold the instruction further on are the whole conversation: a column with the last question alone
     (Tulu 3) adds nothing to them.
     """
-    if isinstance(value, dict):
+    if isinstance(value, dict) and value.keys() & {"role", "from"}:
         value = [turn._asdict() for turn in row_values.turns([value], field)]
     try:
         return row_values.response(turns, value, field)
