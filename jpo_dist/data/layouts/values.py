@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -178,6 +179,11 @@ def response(turns: tuple[Message, ...], value: Any, field: str) -> Item:
 
 OTHER_START = "does not start with the prompt"
 """Why messages are refused that neither are an answer alone nor begin with what they answer."""
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number that a score can be: finite, as a float too, and not True or False."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def one_of(values: Iterable[Any]) -> str:
