@@ -38,7 +38,7 @@ class _Said(NamedTuple):
 def _unroll(rows_of: Callable[[], Rows]) -> Rows:
     """Rows of messages, each with the thread above it. Reads the table twice: answers may stand before what they
     answer."""
-    said = {
+    said: dict[str | int, _Said] = {
         row["message_id"]: _Said(line, row.get("parent_id"), (row.get("role"), row.get("text")))
         for line, row in rows_of()
         if isinstance(row, dict) and isinstance(row.get("message_id"), str | int)
@@ -54,7 +54,7 @@ def _unroll(rows_of: Callable[[], Rows]) -> Rows:
             yield line, {**row, THREAD: thread[::-1], ANSWERED: above}
 
 
-def _above(parent: Any, said: dict[str, _Said]) -> Iterator[Any]:
+def _above(parent: Any, said: dict[str | int, _Said]) -> Iterator[Any]:
     """The messages from `parent` up to the first of the tree; one that is not there is None, and the last."""
     seen: set[Any] = set()
     while parent is not None:
