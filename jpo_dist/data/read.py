@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
-from difflib import get_close_matches
+from functools import partial
 from itertools import islice
 from typing import Any, Literal
 
@@ -18,17 +18,22 @@ from jpo_dist.data.config import SourceConfig
 from jpo_dist.data.file_formats import Columns
 from jpo_dist.data.layouts import (
     COLUMNS,
-    CONVERSATIONS,
-    LAYOUTS,
     RATING_COLUMNS,
+    ROWS_TO_DETECT,
     Layout,
     Names,
     Reading,
     Turns,
+    keys_of,
+    lacking,
     layout_of,
     mean_score,
+    nearest,
     read_row,
+    refuse_absent,
 )
+from jpo_dist.data.layouts.config import LayoutConfig, layout_from
+from jpo_dist.data.layouts.values import column_of
 from jpo_dist.data.locate import Table, open_place
 from jpo_dist.data.read_report import BAD_ROWS_TO_KEEP, BadRow, BadRowError, ReadReport
 from jpo_dist.data.row_values import NUMBERS, BadField
@@ -36,8 +41,6 @@ from jpo_dist.records.comparisons import ComparisonSet, Item, Rating
 from jpo_dist.records.unbuilt import comparisons_of, ratings_of
 
 OnBadRow = Literal["error", "skip"]
-
-_ROWS_TO_DETECT = 1000
 
 
 def read(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[ComparisonSet, ReadReport]:
@@ -150,9 +153,11 @@ def collect(
         into.pair_scores.extend(ratings_of(place))
         return None
     layout = _detect(place, source, candidates)
+    into.tally.layouts.update([layout.name] if layout else [])
     bad_here: list[BadRow] = []
     scale = source.name or str(source.path)
-    for line, row in place.rows(_columns(source, layout)):
+    rows_of = partial(place.rows, _columns(source, layout))
+    for line, row in layout.unroll(rows_of) if layout and layout.unroll else rows_of():
         into.tally.rows += 1
         names = Names(f"{source.name or place.label}:{line}", scale, source.scores, turns)
         try:
@@ -211,10 +216,10 @@ def _hidden(source: SourceConfig) -> set[str]:
 
 
 def _columns(source: SourceConfig, layout: Layout | None = None) -> Columns:
-    """What is read of a table, once its layout is known without the copies of it that conversations are."""
-    copies = set() if layout is None else set(CONVERSATIONS) - set(layout.columns)
-    scores = set(source.scores) | {their for ours, their in source.columns.items() if ours in NUMBERS}
-    return Columns((COLUMNS - copies) | set(source.columns.values()) | scores, NUMBERS | scores)
+    """What is read of a table: once its layout is known, the columns of that and no other."""
+    known, numbers = (COLUMNS, NUMBERS) if layout is None else (layout.reads, NUMBERS | layout.numbers)
+    scores = set(source.scores) | {their for ours, their in source.columns.items() if ours in numbers}
+    return Columns(known | set(source.columns.values()) | scores, numbers | scores)
 
 
 def _detect(table: Table, source: SourceConfig, candidates: bool) -> Layout | None:
@@ -223,25 +228,43 @@ def _detect(table: Table, source: SourceConfig, candidates: bool) -> Layout | No
     One layout for a table: row by row, a row that lost its `prompt` would pass for one with an implicit prompt.
     """
     everything = _columns(source)._replace(wanted=None)
-    rows = [row for _, row in islice(table.rows(everything), _ROWS_TO_DETECT) if not isinstance(row, BadField)]
-    there = _keys(rows)
+    rows = [row for _, row in islice(table.rows(everything), ROWS_TO_DETECT) if not isinstance(row, BadField)]
+    there = keys_of(rows)
     if rows:
         for ours, their in source.columns.items():
-            _refuse_absent(table.name, f"columns.{ours}", their, there)
-    name = None if source.layout == "auto" else source.layout
-    columns = [_column_names(row, source, there) for row in rows]
-    votes = Counter(layout for names in columns if (layout := layout_of(names, name)))
-    if columns and not votes:
-        raise ValueError(
-            f"{table.name}: its columns ({', '.join(sorted(there)) or 'none'}) are of no known layout; rename them to "
-            f"one of: {_nearest(set().union(*columns), name)} (all layouts: docs/data.md)"
-        )
-    layout = votes.most_common(1)[0][0] if votes else None
+            refuse_absent(table.name, f"columns.{ours}", their, there)
+    layout: Layout | None
+    if isinstance(source.layout, LayoutConfig):
+        layout = _of_config(table.name, source.layout, there)
+    else:
+        layout = _voted(table.name, source, rows, there)
     if layout and layout.kind == "candidates" and not candidates:
         raise ValueError(f"{table.name}: pairs without a verdict (no column feedback); label them first: jpo judge")
     if layout and source.scores:
         _check_score(table.name, layout, source, rows)
     return layout
+
+
+def _voted(place: str, source: SourceConfig, rows: list[dict[str, Any]], there: set[str]) -> Layout | None:
+    """The layout that most of these rows have, by their columns."""
+    name = None if source.layout == "auto" else str(source.layout)
+    columns = [_column_names(row, source, there) for row in rows]
+    votes = Counter(layout for row in _named(rows, columns, source) if (layout := layout_of(row, name)))
+    if columns and not votes:
+        names, every = ", ".join(sorted(there)) or "none", set().union(*columns)
+        raise ValueError(
+            f"{place}: its columns ({names}) are of no known layout{lacking(every)}; rename them to one of: "
+            f"{nearest(every, name)} (all layouts: docs/data.md)"
+        )
+    return votes.most_common(1)[0][0] if votes else None
+
+
+def _of_config(place: str, config: LayoutConfig, there: set[str]) -> Layout:
+    """The layout that the source describes. Raises ValueError where a row has none of its columns."""
+    for key, path in config.paths.items() if there else ():
+        if path not in there:
+            refuse_absent(place, f"layout.{key}", column_of(path), there)
+    return layout_from(config)
 
 
 def _column_names(row: dict[str, Any], source: SourceConfig, there: set[str]) -> set[str]:
@@ -252,43 +275,25 @@ def _column_names(row: dict[str, Any], source: SourceConfig, there: set[str]) ->
     return (set(row) - _hidden(source)) | named
 
 
+def _named(rows: list[dict[str, Any]], columns: list[set[str]], source: SourceConfig) -> Iterable[dict[str, Any]]:
+    """The rows under the names that layouts know, for those that look at values too."""
+    for row, names in zip(rows, columns, strict=True):
+        yield {name: row.get(source.columns.get(name, name)) for name in names}
+
+
 def _check_score(place: str, layout: Layout, source: SourceConfig, rows: list[dict[str, Any]]) -> None:
     """Raises ValueError when the score that the source names is not there, or this layout would not look at it."""
     there: set[str] = set()
     if layout.name in ("rating", "unscored", "answers"):
-        there = _keys(rows)
+        there = keys_of(rows)
     elif layout.name == "responses" and "scores" not in layout.columns:
         responses = source.columns.get(layout.columns[1], layout.columns[1])
         lists = (row[responses] for row in rows if isinstance(row.get(responses), list))
-        there = _keys(one for found in lists for one in found if isinstance(one, dict))
+        there = keys_of(one for found in lists for one in found if isinstance(one, dict))
     if not there:
         raise ValueError(
             f"{place}: score ({', '.join(source.scores)}) names a column of rows with one response, or a key of "
             f"completions that are objects; this is {' '.join(layout.columns)}: leave score out"
         )
     for score in source.scores:
-        _refuse_absent(place, "score", score, there)
-
-
-def _keys(rows: Iterable[dict[str, Any]]) -> set[str]:
-    return {name for row in rows for name in row}
-
-
-def _refuse_absent(place: str, key: str, name: str, there: set[str]) -> None:
-    """A slip in a name must not make every row of the file bad, or leave it to the columns that layouts know."""
-    if name not in there:
-        near = get_close_matches(name, sorted(there), n=1)
-        meant = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(
-            f"{place}: {key} ({name}) is in none of its rows (the first {_ROWS_TO_DETECT} were looked at); "
-            f"{meant}there are: {', '.join(sorted(there))}"
-        )
-
-
-def _nearest(columns: set[str], name: str | None) -> str:
-    """Column names of the three layouts that have most of these columns, and, of equal ones, the usual ones first."""
-    usual = ("paper", "explicit", "rating")
-    # Rows of `answers` are written by jpo generate: nobody renames columns to them.
-    known = [layout for layout in LAYOUTS if name == layout.name or (name is None and layout.name != "answers")]
-    known.sort(key=lambda layout: (-len(columns & set(layout.columns)), layout.name not in usual))
-    return "; ".join(" ".join(layout.columns) for layout in known[:3])
+        refuse_absent(place, "score", score, there)

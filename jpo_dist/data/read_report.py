@@ -69,6 +69,8 @@ class ReadReport:
     """Comparisons that another one states the other way round; they are kept too."""
     ignored: tuple[str, ...]
     """Files in folders and globs that are not data files."""
+    layouts: dict[str, int] = field(default_factory=dict)
+    """The layouts that were taken, and for how many files."""
 
     def lines(self) -> list[str]:
         """The report as lines for people."""
@@ -108,6 +110,7 @@ class Tally:
     skipped: Counter[str] = field(default_factory=Counter)
     bad_rows: list[BadRow] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    layouts: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: "Tally") -> None:
         """Count what another source counted, too; only the first bad rows are kept."""
@@ -115,3 +118,4 @@ class Tally:
         self.skipped += other.skipped
         self.bad_rows = [*self.bad_rows, *other.bad_rows][:BAD_ROWS_TO_KEEP]
         self.ignored += other.ignored
+        self.layouts += other.layouts

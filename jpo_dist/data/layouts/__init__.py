@@ -1,0 +1,40 @@
+"""Layouts as data: in which columns of a row an instruction, responses and a verdict stand, and what a label means.
+
+Stations: layout (what one is) -> values, verdicts (at a place in a row) -> pairs, responses (forms of rows) -> own
+(plain layouts), public_pairs, public_responses, argilla, trees (public data sets) -> detect (which of them a row is
+of), refusals (of files that are of none); config is a layout in YAML, page tells people of all.
+May import row_values, transcripts and file_formats of data, and records.
+"""
+
+from jpo_dist.data.layouts.detect import COLUMNS, LAYOUTS, NAMES, layout_of, read_row
+from jpo_dist.data.layouts.layout import CARRY_NOTHING, Layout, Names, Reading, Turns
+from jpo_dist.data.layouts.own import CONVERSATIONS
+from jpo_dist.data.layouts.refusals import ROWS_TO_DETECT, keys_of, lacking, nearest, refuse_absent
+from jpo_dist.data.layouts.responses import mean_score
+
+RATING_COLUMNS = frozenset({"score", "helpfulness", "label"})
+"""Each rates the only response of its row."""
+THUMBS = frozenset({"thumbs", "kto-messages", "kto-alpaca"})
+"""Names of the layouts whose scores are 1 for what is liked and 0 for what is not."""
+
+__all__ = [
+    "CARRY_NOTHING",
+    "COLUMNS",
+    "CONVERSATIONS",
+    "LAYOUTS",
+    "NAMES",
+    "RATING_COLUMNS",
+    "ROWS_TO_DETECT",
+    "THUMBS",
+    "Layout",
+    "Names",
+    "Reading",
+    "Turns",
+    "keys_of",
+    "lacking",
+    "layout_of",
+    "mean_score",
+    "nearest",
+    "read_row",
+    "refuse_absent",
+]
