@@ -60,4 +60,5 @@ def report_of(built: ComparisonSet, preferences: Preferences) -> ReadReport:
         repeated=again.repeated,
         contradictions=again.contradictions,
         ignored=tuple(tally.ignored),
+        tables=tuple(tally.tables),
     )

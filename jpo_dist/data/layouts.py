@@ -11,8 +11,9 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from jpo_dist.data import row_values
+from jpo_dist.data.messages import turns as chats
+from jpo_dist.data.messages.transcripts import two_texts
 from jpo_dist.data.row_values import BadField, Row
-from jpo_dist.data.transcripts import two_texts
 from jpo_dist.records.comparisons import Comparison, Item, Message, Rating
 
 Kind = Literal["pairs", "responses", "candidates"]
@@ -72,7 +73,7 @@ def _paper(row: Row, names: Names) -> Reading:
 
 
 def _item(row: Row, instruction: str, response: str) -> Item:
-    return row_values.response(row_values.prompt(row[instruction], instruction), row[response], response)
+    return chats.response(chats.prompt(row[instruction], instruction), row[response], response)
 
 
 def _judged(row: Row, names: Names, instructions: tuple[str, str]) -> Reading:
@@ -107,11 +108,9 @@ def _implicit(row: Row, names: Names) -> Reading:
 
 def _two_conversations(row: Row) -> tuple[Item, Item]:
     chosen, rejected = row["chosen"], row["rejected"]
-    if isinstance(chosen, list):
-        # Each side is whole in itself: equal turns before the last make it conditional, different ones joint.
-        winner, loser = (row_values.conversation(row_values.messages(row[f], f), f) for f in ("chosen", "rejected"))
-        return winner, loser
-    return two_texts(row_values.text(chosen, "chosen"), row_values.text(rejected, "rejected"))
+    return chats.two_conversations(chosen, rejected) or two_texts(
+        row_values.text(chosen, "chosen"), row_values.text(rejected, "rejected")
+    )
 
 
 def _scored_pair(row: Row, names: Names) -> Reading:
@@ -171,7 +170,7 @@ def _several(row: Row, names: Names, instruction: str, responses: str, scores: s
         values = row_values.sequence(row[scores], scores)
         if len(values) != len(found):
             raise BadField(scores, "not as many as responses")
-    turns = row_values.prompt(row[instruction], instruction)
+    turns = chats.prompt(row[instruction], instruction)
     # A place in a ranking compares with places in the same ranking and nothing else: a scale for each row.
     is_ranking = scores is None and not names.score and not isinstance(found[0], dict)
     scale = names.source if is_ranking else names.scale
@@ -181,9 +180,9 @@ def _several(row: Row, names: Names, instruction: str, responses: str, scores: s
         at = f"{responses}[{n}]"
         try:
             if scores is not None:
-                item, score = row_values.response(turns, value, at), row_values.number(values[n], f"{scores}[{n}]")
+                item, score = chats.response(turns, value, at), row_values.number(values[n], f"{scores}[{n}]")
             elif is_ranking:
-                item, score = row_values.response(turns, value, at), float(-n)
+                item, score = chats.response(turns, value, at), float(-n)
             else:
                 item, score = _completion(turns, value, names, at)
             ratings.append(Rating(item, score, scale, names.source))
@@ -199,7 +198,7 @@ def _completion(turns: tuple[Message, ...], value: Any, names: Names, at: str) -
     if "response" not in value:
         raise BadField(f"{at}.response", "missing field")
     own = next((name for name in SCORE_FIELDS if name in value), SCORE_FIELDS[-1])
-    item = row_values.response(turns, value["response"], f"{at}.response")
+    item = chats.response(turns, value["response"], f"{at}.response")
     return item, mean_score(value, names.score or (own,), f"{at}.")
 
 
@@ -208,13 +207,14 @@ def _conversation(row: Row, names: Names, field: str) -> Reading:
 
     A conversation that an assistant opens has no instruction for its first turn, which is then no response.
     """
-    turns = row_values.turns(row[field], field)
-    ends = [n for n, turn in enumerate(turns) if n and turn.role == "assistant"]
-    if names.turns == "all" and ends:
-        items = [Item(turns[:n], turns[n].content) for n in ends]
+    turns = chats.messages(row[field], field)
+    ends = chats.ends(turns)
+    if names.turns == "last" or not ends:
+        items, left_out = [chats.conversation(turns, field)], list[BadField]()
     else:
-        items = [row_values.conversation(turns, field)]
-    return Reading(ratings=tuple(Rating(item, math.nan, "", names.source) for item in items))
+        items, left_out = chats.each_response(turns, ends, field)
+    ratings = tuple(Rating(item, math.nan, "", names.source) for item in items)
+    return Reading(ratings=ratings, left_out=tuple(left_out))
 
 
 def _layouts() -> tuple[Layout, ...]:

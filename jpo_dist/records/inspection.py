@@ -31,10 +31,10 @@ def inspect(
 ) -> dict[str, Any]:
     """Everything `jpo data inspect` shows.
 
-    `report` is what reading or building left (`rows`, `responses`, `duplicates`, `skipped`, `bad_rows`, `ignored`, all
-    optional). Lengths are tokens with a `tokenizer` (a callable like transformers'), else characters. Ties are counted
-    apart: `comparisons`, `length_bias`, `repeated` and `contradictions` are of decided comparisons, `degree` and the
-    `by_…` tables tell both. `examples` comparisons are drawn with `seed`.
+    `report` is what reading or building left (`rows`, `responses`, `duplicates`, `skipped`, `bad_rows`, `ignored`,
+    `tables`, all optional). Lengths are tokens with a `tokenizer` (a callable like transformers'), else characters.
+    Ties are counted apart: `comparisons`, `length_bias`, `repeated` and `contradictions` are of decided comparisons,
+    `degree` and the `by_…` tables tell both. `examples` comparisons are drawn with `seed`.
     """
     report = report or {}
     instructions_N = instruction_rows(comparisons.items)
@@ -48,6 +48,7 @@ def inspect(
         "skipped": dict(report.get("skipped", {})),
         "bad_rows": [dict(row) for row in report.get("bad_rows", [])],
         "ignored": list(report.get("ignored", [])),
+        "tables": [dict(table) for table in report.get("tables", [])],
         "items": comparisons.num_items,
         "instructions": _distinct(instructions_N),
         "comparisons": _by_protocol(comparisons, decided_C),
