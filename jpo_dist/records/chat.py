@@ -7,7 +7,7 @@ belongs to: its content is an object as JSON, with the message's further keys.
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jpo_dist.records.comparisons import Message
@@ -91,23 +91,34 @@ def unwritten(instruction: Sequence[Message], write: Callable[[Sequence[Message]
     """
     if not has_more(instruction) and all(turn.role != "tool" for turn in instruction):
         return []
-    whole, found = write(instruction), list[str]()
-    for part, name in _NAMES.items():
-        rest = _without(instruction, part)
-        nameless = any(function not in whole for function in _functions(instruction, part))
-        if list(instruction) != rest and (nameless or _same(write, rest, whole)):
-            found.append(name)
-    return found
-
-
-def _functions(instruction: Sequence[Message], part: str) -> list[str]:
-    """Names of the tools that there are, or that are called."""
-    chat = as_chat(instruction)
-    calls = [call for turn in chat.turns for call in turn.get(CALLS, ())] if part == CALLS else []
-    named = [
-        one.get("function", one) for one in (chat.tools or () if part == TOOLS else calls) if isinstance(one, dict)
+    whole = write(instruction)
+    return [
+        name
+        for part, name in _NAMES.items()
+        if any(list(instruction) != other and _same(write, other, whole) for other in _variants(instruction, part))
     ]
-    return [str(one["name"]) for one in named if isinstance(one, dict) and "name" in one]
+
+
+def _variants(instruction: Sequence[Message], part: str) -> Iterator[list[Message]]:
+    """The instruction without a part, and with other names and arguments in it: each has to be written otherwise."""
+    yield _without(instruction, part)
+    if part in (TOOLS, CALLS):
+        yield [_changed(turn, part, lambda one: {**one, "name": f"{one.get('name')}_"}) for turn in instruction]
+    if part == CALLS:
+        yield [_changed(turn, part, lambda one: {**one, "arguments": {}}) for turn in instruction]
+
+
+def _changed(turn: Message, part: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Message:
+    """A turn with its tools or calls changed."""
+    if turn.role != (TOOLS if part == TOOLS else KEYS):
+        return turn
+    said = json.loads(turn.content)
+    listed = said if part == TOOLS else said.get(part, [])
+    for n, one in enumerate(listed):
+        if isinstance(one, dict):
+            whole = isinstance(one.get("function"), dict)
+            listed[n] = {**one, "function": change(one["function"])} if whole else change(one)
+    return Message(turn.role, json.dumps(said, ensure_ascii=False))
 
 
 def _without(instruction: Sequence[Message], part: str) -> list[Message]:

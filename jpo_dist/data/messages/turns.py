@@ -155,6 +155,8 @@ def two_conversations(chosen: Any, rejected: Any) -> tuple[Item, Item] | None:
 def _after_prompt(instruction: tuple[Message, ...], turns: tuple[Message, ...], field: str) -> tuple[Message, ...]:
     """Instruction and turns as one conversation. Some data sets repeat the prompt in `chosen` and `rejected`, perhaps
     below a system turn, or the last turns of it, or have it as their last question: adding it again would ask twice."""
+    if turns[: len(instruction)] == instruction and len(turns) > len(instruction):
+        return turns
     if turns[0].role == "assistant":
         return instruction + turns
     may_stand_below = turns[0].role == "system" and all(turn.role != "system" for turn in instruction)
