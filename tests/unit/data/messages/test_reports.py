@@ -83,7 +83,7 @@ def test_contexts_that_differ_in_a_tool_call_are_two_instructions_with_their_too
         {"role": "assistant", "content": "I look it up.", "tool_calls": [call("Oslo")]},
         {"role": "tool", "content": "4 C", "name": "weather"},
     ]
-    assert report.tables[0].read["tools"] == "tools"
+    assert report.tables[0].read["tools"] == "a list of tools"
 
 
 def test_a_tool_call_without_content_is_a_turn() -> None:
