@@ -9,12 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jpo_dist.data.config import SourceConfig
-from jpo_dist.data.layouts import SCORE_FIELDS, Layout
+from jpo_dist.data.layouts import SCORE_FIELDS, WEIGHTS, Layout
 from jpo_dist.data.messages import context, tools, transcripts, turns
 from jpo_dist.data.read_report import TableColumns
 from jpo_dist.data.row_values import BadField, Row
 
-ALWAYS_READ = ("weight", "confidence")
 MESSAGE_KEYS = frozenset(
     (*turns.ROLE_KEYS, *turns.CONTENT_KEYS, *tools.TOOL_LISTS, *tools.CALL_KEYS, *tools.REASONING_KEYS)
 ) | {*tools.RESULT_KEYS, *tools.MEDIA_KEYS}
@@ -60,12 +59,7 @@ class Account:
         self.watched: list[str] = []
         if layout is not None:
             self._look(layout, rows, renamed)
-            self.watched = [source.columns.get(ours, ours) for ours in {*self._read_by(layout), *self.instructs}]
-
-    def _read_by(self, layout: Layout) -> tuple[str, ...]:
-        """The columns of a layout, and `prompt` where it may have one."""
-        may_have = set(context.SIDES) < set(layout.columns)
-        return (*layout.columns, "prompt") if may_have else layout.columns
+            self.watched = [source.columns.get(ours, ours) for ours in layout.reads | self.instructs]
 
     def _look(self, layout: Layout, rows: list[dict[str, Any]], renamed: Sequence[Row]) -> None:
         for row in rows:
@@ -94,7 +88,7 @@ class Account:
             return
         for name in self.seen if self.source.layout == "auto" else ():
             values = [row.get(name) for row in bare]
-            if name not in (*context.SIDES, *ALWAYS_READ) and any(may_instruct(name, value) for value in values):
+            if name not in (*context.SIDES, *WEIGHTS) and any(may_instruct(name, value) for value in values):
                 raise ValueError(
                     f"{self.file}: chosen and rejected have no prompt beside them, and its column {name} may hold it "
                     f"({self.seen[name]}): rename it to prompt, or write columns: {{prompt: {name}}} in a source of "
@@ -106,7 +100,9 @@ class Account:
         """The row with its whole instruction. Raises BadField."""
         if self.layout is None:
             return row
-        found = context.filled(row, self.layout.columns, self.decided)
+        layout = self.layout
+        places = context.Places(layout.columns, layout.reads, layout.asks, layout.wholes)
+        found = context.filled(row, places, self.decided)
         for name, what in found.taken.items():
             if self.taken.get(name, "empty") == "empty":
                 self.taken[name] = what
@@ -150,14 +146,14 @@ class Account:
         if self.layout is None:
             return []
         read, nothing, unread = dict[str, str](), list[str](), dict[str, str]()
-        wanted = {self.source.columns.get(ours, ours) for ours in (*self._read_by(self.layout), *ALWAYS_READ)}
+        wanted = {self.source.columns.get(ours, ours) for ours in self.layout.reads}
         for name, example in self.seen.items():
             what = self.taken.get(self.ours.get(name, name))
             if name in wanted or name in self.source.scores or name in self.ours:
                 read[name] = ""
             elif what and what != "empty":
                 read[name] = what
-            elif not example or carries_nothing(name, example):
+            elif not example or name in self.layout.carries_nothing or carries_nothing(name, example):
                 nothing.append(name)
             else:
                 unread[name] = example

@@ -6,7 +6,7 @@ and reason, or it is counted and named in the report.
 
 from collections import Counter
 from collections.abc import Iterable
-from difflib import get_close_matches
+from functools import partial
 from itertools import islice
 from typing import Any, Literal
 
@@ -17,16 +17,18 @@ from jpo_dist.data.config import SourceConfig
 from jpo_dist.data.file_formats import Columns
 from jpo_dist.data.layouts import (
     COLUMNS,
-    CONVERSATIONS,
-    LAYOUTS,
     RATING_COLUMNS,
+    ROWS_TO_DETECT,
     Layout,
     Names,
     Reading,
     Turns,
+    keys_of,
     layout_of,
     mean_score,
+    nearest,
     read_row,
+    refuse_absent,
 )
 from jpo_dist.data.locate import Table, open_place
 from jpo_dist.data.messages import context
@@ -36,8 +38,6 @@ from jpo_dist.records.comparisons import ComparisonSet, Item
 from jpo_dist.records.unbuilt import comparisons_of, ratings_of
 
 OnBadRow = Literal["error", "skip"]
-
-_ROWS_TO_DETECT = 1000
 
 
 def read(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[ComparisonSet, ReadReport]:
@@ -135,7 +135,8 @@ def collect(
     layout, account = _detect(place, source, candidates)
     bad_here: list[BadRow] = []
     scale = source.name or str(source.path)
-    for line, row in place.rows(_columns(source, layout, account)):
+    rows_of = partial(place.rows, _columns(source, layout, account))
+    for line, row in layout.unroll(rows_of) if layout and layout.unroll else rows_of():
         into.tally.rows += 1
         names = Names(f"{source.name or place.label}:{line}", scale, source.scores, turns)
         try:
@@ -199,10 +200,12 @@ def _hidden(source: SourceConfig) -> set[str]:
 
 
 def _columns(source: SourceConfig, layout: Layout | None = None, account: Account | None = None) -> Columns:
-    """What is read of a table, once its layout is known without the copies of it that conversations are."""
-    copies = set() if layout is None or account is None else set(CONVERSATIONS) - {*layout.columns, *account.instructs}
-    scores = set(source.scores) | {their for ours, their in source.columns.items() if ours in NUMBERS}
-    return Columns(((COLUMNS | context.NAMES) - copies) | set(source.columns.values()) | scores, NUMBERS | scores)
+    """What is read of a table: once its layout is known, the columns of that and what else instructions are made of."""
+    known, numbers = (COLUMNS, NUMBERS) if layout is None else (layout.reads, NUMBERS | layout.numbers)
+    known |= account.instructs if account else context.NAMES
+    known |= context.NAMES - {*context.TALKS}  # conversations are mostly copies
+    scores = set(source.scores) | {their for ours, their in source.columns.items() if ours in numbers}
+    return Columns(known | set(source.columns.values()) | scores, numbers | scores)
 
 
 def _detect(table: Table, source: SourceConfig, candidates: bool) -> tuple[Layout | None, Account]:
@@ -212,18 +215,18 @@ def _detect(table: Table, source: SourceConfig, candidates: bool) -> tuple[Layou
     One layout for a table: row by row, a row that lost its `prompt` would pass for one with an implicit prompt.
     """
     everything = _columns(source)._replace(wanted=None)
-    rows = [row for _, row in islice(table.rows(everything), _ROWS_TO_DETECT) if not isinstance(row, BadField)]
-    there = _keys(rows)
+    rows = [row for _, row in islice(table.rows(everything), ROWS_TO_DETECT) if not isinstance(row, BadField)]
+    there = keys_of(rows)
     if rows:
         for ours, their in source.columns.items():
-            _refuse_absent(table.name, f"columns.{ours}", their, there)
+            refuse_absent(table.name, f"columns.{ours}", their, there)
     name = None if source.layout == "auto" else source.layout
     columns = [_column_names(row, source, there) for row in rows]
-    votes = Counter(layout for names in columns if (layout := layout_of(names, name)))
+    votes = Counter(layout for row in _named(rows, columns, source) if (layout := layout_of(row, name)))
     if columns and not votes:
         raise ValueError(
             f"{table.name}: its columns ({', '.join(sorted(there)) or 'none'}) are of no known layout; rename them to "
-            f"one of: {_nearest(set().union(*columns), name)} (all layouts: docs/data.md)"
+            f"one of: {nearest(set().union(*columns), name)} (all layouts: docs/data.md)"
         )
     layout = votes.most_common(1)[0][0] if votes else None
     if layout and layout.kind == "candidates" and not candidates:
@@ -252,43 +255,25 @@ def _column_names(row: dict[str, Any], source: SourceConfig, there: set[str]) ->
     return set(known) | named | ({"prompt"} if context.stands_in(known) else set())
 
 
+def _named(rows: list[dict[str, Any]], columns: list[set[str]], source: SourceConfig) -> Iterable[dict[str, Any]]:
+    """The rows under the names that layouts know, for those that look at values too."""
+    for row, names in zip(rows, columns, strict=True):
+        yield {name: row.get(source.columns.get(name, name)) for name in names}
+
+
 def _check_score(place: str, layout: Layout, source: SourceConfig, rows: list[dict[str, Any]]) -> None:
     """Raises ValueError when the score that the source names is not there, or this layout would not look at it."""
     there: set[str] = set()
     if layout.name in ("rating", "unscored", "answers"):
-        there = _keys(rows)
+        there = keys_of(rows)
     elif layout.name == "responses" and "scores" not in layout.columns:
         responses = source.columns.get(layout.columns[1], layout.columns[1])
         lists = (row[responses] for row in rows if isinstance(row.get(responses), list))
-        there = _keys(one for found in lists for one in found if isinstance(one, dict))
+        there = keys_of(one for found in lists for one in found if isinstance(one, dict))
     if not there:
         raise ValueError(
             f"{place}: score ({', '.join(source.scores)}) names a column of rows with one response, or a key of "
             f"completions that are objects; this is {' '.join(layout.columns)}: leave score out"
         )
     for score in source.scores:
-        _refuse_absent(place, "score", score, there)
-
-
-def _keys(rows: Iterable[dict[str, Any]]) -> set[str]:
-    return {name for row in rows for name in row}
-
-
-def _refuse_absent(place: str, key: str, name: str, there: set[str]) -> None:
-    """A slip in a name must not make every row of the file bad, or leave it to the columns that layouts know."""
-    if name not in there:
-        near = get_close_matches(name, sorted(there), n=1)
-        meant = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(
-            f"{place}: {key} ({name}) is in none of its rows (the first {_ROWS_TO_DETECT} were looked at); "
-            f"{meant}there are: {', '.join(sorted(there))}"
-        )
-
-
-def _nearest(columns: set[str], name: str | None) -> str:
-    """Column names of the three layouts that have most of these columns, and, of equal ones, the usual ones first."""
-    usual = ("paper", "explicit", "rating")
-    # Rows of `answers` are written by jpo generate: nobody renames columns to them.
-    known = [layout for layout in LAYOUTS if name == layout.name or (name is None and layout.name != "answers")]
-    known.sort(key=lambda layout: (-len(columns & set(layout.columns)), layout.name not in usual))
-    return "; ".join(" ".join(layout.columns) for layout in known[:3])
+        refuse_absent(place, "score", score, there)

@@ -127,7 +127,7 @@ def _reader(table: Table) -> Reader | None:
     for needed, reader in BENCHMARKS:
         if any(needed <= names for names in columns):
             return reader
-    if any(layout_of(names) for names in columns):
+    if any(layout_of(row) for row in rows):
         return None
     for field in ("instruction", "prompt"):
         if any(field in names for names in columns):

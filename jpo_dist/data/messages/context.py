@@ -26,7 +26,6 @@ COPIES = ("messages", "conversations")
 """Whole conversations; beside a prompt they are mostly copies of what other columns say."""
 TALKS = (*COPIES, "conversation")
 NAMES = frozenset((*SYSTEMS, *QUESTIONS, *ADDED, HISTORY, *TALKS, *TOOL_LISTS))
-_ONE, _TWO = ("prompt", "instruction"), ("i_chosen", "i_reject", "instruction_0", "instruction_1")
 INSTRUCTS = "the instruction"
 _LONG = 16
 """A system prompt of so many characters that stands in the instruction stands there on purpose."""
@@ -52,37 +51,54 @@ def stands_in(row: Row) -> str | None:
     return next((name for name in there if not _blank(row[name])), there[0] if there else None)
 
 
-def filled(row: Row, columns: Collection[str], decided: bool = False) -> Filled:
-    """The row with all of its instruction in the columns of its layout, which are `columns`.
+class Places(NamedTuple):
+    """Where a layout has what: see jpo_dist/data/layouts/layout.py."""
+
+    columns: tuple[str, ...]
+    reads: frozenset[str]
+    asks: tuple[str, ...] = ()
+    wholes: tuple[str, ...] = ()
+
+
+def filled(row: Row, places: Places, decided: bool = False) -> Filled:
+    """The row with all of its instruction in the columns of its layout.
 
     `decided`: the source says which column is the instruction, so that another one is none. Raises BadField, and Lost
     where something of the instruction would be dropped.
     """
-    more = [name for name in row if name in NAMES and name not in columns]
-    lacks = any(name not in row for name in columns if name != "prompt")
-    if not more or lacks or "finished" in columns:  # answers of jpo generate are whole
+    more = [name for name in row if name in NAMES and name not in places.reads]
+    lacks = any(name not in row for name in places.columns if name != "prompt")
+    if not more or lacks or "finished" in places.columns:  # answers of jpo generate are whole
         return Filled(row)
-    if set(SIDES) <= set(columns):
-        return _pair(row, more, columns, decided)
-    one = next((name for name in (*_ONE, *TALKS) if name in columns), None)
-    if one is not None:
-        whole = _Instruction(messages(row[one], one) if one in TALKS else prompt(row[one], one), is_whole=one in TALKS)
-        taken = whole.take(row, more, _said(row, columns), one, decided)
-        return Filled({**row, one: whole.turns()}, taken) if whole.is_more else Filled(row, taken)
-    taken = {}
-    new: dict[str, Any] = {}
-    for name in (name for name in _TWO if name in columns):
-        whole = _Instruction(prompt(row[name], name), is_one_of_two=True)
-        taken |= whole.take(row, more, _said(row, columns), name, decided)
+    said = _said(row, places.reads)
+    if set(SIDES) <= set(places.columns) and places.asks in ((), ("prompt",)):
+        return _pair(row, more, said, can_ask=bool(places.asks), decided=decided)
+    new, taken = dict[str, Any](), dict[str, str]()
+    for name in (*places.asks, *places.wholes):
+        turns = messages(row[name], name) if name in places.wholes else prompt(row[name], name)
+        whole = _Instruction(turns, is_whole=name in places.wholes, is_one_of_two=len(places.asks) > 1)
+        taken |= whole.take(row, more, said, name, decided)
         new |= {name: whole.turns()} if whole.is_more else {}
-    return Filled({**row, **new}, taken)
+    if not places.asks and not places.wholes:
+        taken = _nowhere(row, more, said)
+    return Filled({**row, **new} if new else row, taken)
 
 
-def _pair(row: Row, more: list[str], columns: Collection[str], decided: bool) -> Filled:
+def _nowhere(row: Row, more: list[str], said: str) -> dict[str, str]:
+    """Of columns for which the layout has no place. Raises Lost."""
+    taken = {name: "empty" for name in more if _blank(row[name])}
+    for name in (*SYSTEMS, *TOOL_LISTS, HISTORY):
+        if name in more and name not in taken:
+            if not _within(list(_leaves(row[name])), said):
+                raise Lost(name, "has no place in this layout")
+            taken[name] = "said elsewhere too"
+    return taken
+
+
+def _pair(row: Row, more: list[str], said: str, can_ask: bool, decided: bool) -> Filled:
+    """Of `chosen` and `rejected`; the implicit layout cannot ask: it has no place for another column's instruction."""
     base = stands_in(row) if _blank(row.get("prompt")) else "prompt"
-    if set(columns) == set(SIDES):  # the implicit layout has no place for another column's instruction
-        base = None
-    said = _said(row, SIDES)
+    base = base if can_ask else None
     if base is not None:
         whole = _Instruction(_base(row, base))
         taken = whole.take(row, [name for name in more if name != base], said, base, decided)

@@ -11,7 +11,7 @@ from jpo_dist.data.messages.parts import content_of
 from jpo_dist.data.messages.roles import CALL, role_of
 from jpo_dist.data.messages.tools import TOOL_LISTS, calls_of, keys_of, stored, tools_of
 from jpo_dist.data.messages.written import messages_in
-from jpo_dist.data.row_values import BadField, text
+from jpo_dist.data.row_values import BadField, Row, text
 from jpo_dist.records.chat import CALLS, KEYS, TOOLS, keys_turn
 from jpo_dist.records.comparisons import Item, Message
 
@@ -142,14 +142,13 @@ def each_response(turns: tuple[Message, ...], ends: list[int], field: str) -> tu
     return items, left_out
 
 
-def two_conversations(chosen: Any, rejected: Any) -> tuple[Item, Item] | None:
-    """Winner and loser where `chosen` is messages: each is whole in itself. None where it is a text."""
-    sides = {"chosen": chosen, "rejected": rejected}
-    if listed(chosen, "chosen") is None:
+def two_conversations(row: Row, a: str, b: str) -> tuple[Item, Item] | None:
+    """The items of two columns where the first is messages: each is whole in itself. None where it is a text."""
+    if listed(row[a], a) is None:
         return None
     # Equal turns before the last make it conditional, different ones joint.
-    winner, loser = (conversation(messages(value, field), field) for field, value in sides.items())
-    return winner, loser
+    first, second = (conversation(messages(row[field], field), field) for field in (a, b))
+    return first, second
 
 
 def _after_prompt(instruction: tuple[Message, ...], turns: tuple[Message, ...], field: str) -> tuple[Message, ...]:

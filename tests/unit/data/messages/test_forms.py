@@ -56,7 +56,7 @@ def test_every_form_is_read_as_the_plain_one(made: tuple[tuple[Message, ...], An
     assert messages(form, "messages") == plain
     assert prompt(form, "prompt") == plain
     if plain[-1].role == "assistant" and len(plain) > 1:
-        found = two_conversations(form, form)
+        found = two_conversations({"a": form, "b": form}, "a", "b")
         assert found == (Item(plain[:-1], plain[-1].content),) * 2
         assert response(plain[:-1], form, "chosen") == found[0]
 

@@ -1,0 +1,37 @@
+"""Layouts as data: in which columns of a row an instruction, responses and a verdict stand, and what a label means.
+
+Stations: layout (what one is) -> values, verdicts (at a place in a row) -> pairs, responses (forms of rows) -> own
+(plain layouts) -> detect (which layout a row is of), refusals (of files
+that are of none).
+May import row_values, messages and file_formats of data, and records.
+"""
+
+from jpo_dist.data.layouts.detect import COLUMNS, LAYOUTS, NAMES, layout_of, read_row
+from jpo_dist.data.layouts.layout import WEIGHTS, Layout, Names, Reading, Turns
+from jpo_dist.data.layouts.own import CONVERSATIONS
+from jpo_dist.data.layouts.refusals import ROWS_TO_DETECT, keys_of, nearest, refuse_absent
+from jpo_dist.data.layouts.responses import SCORE_FIELDS, mean_score
+
+RATING_COLUMNS = frozenset({"score", "helpfulness", "label"})
+"""Each rates the only response of its row."""
+
+__all__ = [
+    "COLUMNS",
+    "CONVERSATIONS",
+    "LAYOUTS",
+    "NAMES",
+    "RATING_COLUMNS",
+    "ROWS_TO_DETECT",
+    "SCORE_FIELDS",
+    "WEIGHTS",
+    "Layout",
+    "Names",
+    "Reading",
+    "Turns",
+    "keys_of",
+    "layout_of",
+    "mean_score",
+    "nearest",
+    "read_row",
+    "refuse_absent",
+]

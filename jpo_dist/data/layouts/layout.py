@@ -1,0 +1,77 @@
+"""What a layout is, and what one row of it says.
+
+A layout is data: the columns it is found by, where in a row everything stands, and which side a label means. Its `read`
+is one of the forms (pairs, one, several) with that data, or a function of its own where data is not enough (trees).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from jpo_dist.data.file_formats import Rows
+from jpo_dist.data.row_values import BadField, Row
+from jpo_dist.records.comparisons import Comparison, Rating
+
+Kind = Literal["pairs", "responses", "candidates"]
+Turns = Literal["last", "all"]
+
+
+class Names(NamedTuple):
+    """What is to be known of a row beside its text: where it stands, its scale, and which of several scores counts."""
+
+    source: str
+    scale: str
+    score: tuple[str, ...] = ()
+    """Keys of a completion whose mean is its score; none: the first there is of SCORE_FIELDS."""
+    turns: Turns = "last"
+    """Which of the assistant's turns in a conversation are responses."""
+
+
+class Reading(NamedTuple):
+    """What one row says. In layouts of responses, `ratings` + `bad` + `left_out` are all its responses."""
+
+    comparison: Comparison | None = None
+    ratings: tuple[Rating, ...] = ()
+    bad: tuple[BadField, ...] = ()
+    left_out: tuple[BadField, ...] = ()
+    """What is read and cannot be used, though nothing is wrong with the row: counted and named, never an error."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A layout: the `columns` that must all be there for it to be found, and how its rows are read."""
+
+    name: str
+    kind: Kind
+    columns: tuple[str, ...]
+    read: Callable[[Row, Names], Reading]
+    asks: tuple[str, ...] = ()
+    """Columns that are an instruction, text or messages: other columns may add to them. Of two, one for each side."""
+    wholes: tuple[str, ...] = ()
+    """Columns that are conversations with their responses."""
+    also: tuple[str, ...] = ()
+    """Columns that are read where they are there, beside `weight` and `confidence`."""
+    carries_nothing: frozenset[str] = frozenset()
+    """Columns that data of this layout are known to have, and that say nothing of an item or a comparison: ids, names
+    of models, scores of another kind, copies of what is read."""
+    numbers: frozenset[str] = frozenset()
+    """Columns that hold numbers, so that their cells in a CSV file are not text."""
+    fits: Callable[[Row], bool] | None = None
+    """Whether a row is of this layout, where its columns may mean something else as well. None: the columns tell."""
+    unroll: Callable[[Callable[[], Rows]], Rows] | None = None
+    """From the rows of a table to the rows that `read` takes, one for one: for rows that refer to each other."""
+    public: str = ""
+    """Public data sets and tools that write it."""
+    means: str = ""
+    """Which side its label means, for people."""
+    example: Row = field(default_factory=dict)
+    """One row of it."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Every column that its reading looks at."""
+        return frozenset(self.columns) | frozenset(self.also) | WEIGHTS
+
+
+WEIGHTS = frozenset({"weight", "confidence"})
+"""Read in every layout of pairs, where they are there."""

@@ -1,0 +1,187 @@
+"""Which of two responses is better, as data say it: by a label, by the sign of a number, by two scores, by flags.
+
+Each kind knows the columns that it reads, and says for people which side it means.
+"""
+
+from typing import Any, NamedTuple
+
+from jpo_dist.data import row_values
+from jpo_dist.data.layouts.values import column_of, one_of, value_at
+from jpo_dist.data.row_values import BadField, Row
+
+FIRST, SECOND, TIE = 0, 1, 2
+
+
+class Always(NamedTuple):
+    """The columns themselves say it: chosen and rejected."""
+
+    side: int = FIRST
+
+    def of(self, row: Row) -> int:
+        return self.side
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def is_number(self) -> bool:
+        return False
+
+    def means(self, a: str, b: str) -> str:
+        return f"{(a, b)[self.side]} is better"
+
+
+class Labels(NamedTuple):
+    """A value that names the better side, or neither."""
+
+    path: str
+    a: tuple[Any, ...]
+    b: tuple[Any, ...]
+    tie: tuple[Any, ...] = ()
+
+    def of(self, row: Row) -> int:
+        value = value_at(row, self.path)
+        for side, values in ((FIRST, self.a), (SECOND, self.b), (TIE, self.tie)):
+            if any(_same(value, named) for named in values):
+                return side
+        raise BadField(self.path, f"not {one_of((*self.a, *self.b, *self.tie))}")
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (self.path,)
+
+    @property
+    def is_number(self) -> bool:
+        return any(isinstance(value, bool | int | float) for value in (*self.a, *self.b))
+
+    def means(self, a: str, b: str) -> str:
+        sides = ((self.a, f"{a} is better"), (self.b, f"{b} is better"), (self.tie, "a tie"))
+        return f"{self.path}: " + "; ".join(f"{one_of(values)}: {said}" for values, said in sides if values)
+
+
+class Sign(NamedTuple):
+    """A number whose sign names the better side; 0, and what is no farther from it than `tie_within`, is a tie."""
+
+    path: str
+    negative: int = FIRST
+    tie_within: float = 0.0
+
+    def of(self, row: Row) -> int:
+        value = row_values.number(value_at(row, self.path), self.path)
+        if abs(value) <= self.tie_within:
+            return TIE
+        return self.negative if value < 0 else 1 - self.negative
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (self.path,)
+
+    @property
+    def is_number(self) -> bool:
+        return True
+
+    def means(self, a: str, b: str) -> str:
+        below, above = (a, b) if self.negative == FIRST else (b, a)
+        zero = f"within {self.tie_within:g} of 0" if self.tie_within else "0"
+        return f"{self.path}: below 0: {below} is better; above: {above}; {zero}: a tie"
+
+
+class Better(NamedTuple):
+    """A score of each side. Equal ones, and those no farther apart than `tie_within`, are a tie."""
+
+    a: str
+    b: str
+    high_wins: bool = True
+    tie_within: float = 0.0
+
+    def of(self, row: Row) -> int:
+        first, second = (row_values.number(value_at(row, path), path) for path in (self.a, self.b))
+        if abs(first - second) <= self.tie_within:
+            return TIE
+        return FIRST if (first > second) == self.high_wins else SECOND
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (self.a, self.b)
+
+    @property
+    def is_number(self) -> bool:
+        return True
+
+    def means(self, a: str, b: str) -> str:
+        order = "higher" if self.high_wins else "lower"
+        equal = f"no more than {self.tie_within:g} apart" if self.tie_within else "equal"
+        return f"{self.a} and {self.b}: the {order} is better; {equal}: a tie"
+
+
+class Confirmed(NamedTuple):
+    """The columns say which is better, and a score of each side confirms it: equal ones make a tie, others the wrong
+    way round a bad row. Where one of them is null, the columns alone count, if `optional`."""
+
+    a: str
+    b: str
+    optional: bool = True
+
+    def of(self, row: Row) -> int:
+        values = [value_at(row, path) for path in self.paths]
+        if self.optional and None in values:
+            return FIRST
+        high, low = (row_values.number(value, path) for value, path in zip(values, self.paths, strict=True))
+        if high < low:
+            raise BadField(self.a, f"less than {self.b}")
+        return TIE if high == low else FIRST
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (self.a, self.b)
+
+    @property
+    def is_number(self) -> bool:
+        return True
+
+    def means(self, a: str, b: str) -> str:
+        return f"{a} is better; {self.a} equal to {self.b}: a tie"
+
+
+class Flags(NamedTuple):
+    """A flag of each side and one of a tie, of which one is set."""
+
+    a: str
+    b: str
+    tie: str
+
+    def of(self, row: Row) -> int:
+        flags = [row_values.thumb(value_at(row, path), path) for path in self.paths]
+        if sum(flags) != 1:
+            raise BadField(self.a, f"not one of {', '.join(self.paths)} is set")
+        return flags.index(1.0)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (self.a, self.b, self.tie)
+
+    @property
+    def is_number(self) -> bool:
+        return True
+
+    def means(self, a: str, b: str) -> str:
+        return f"{self.a}: {a} is better; {self.b}: {b} is better; {self.tie}: a tie"
+
+
+Verdict = Always | Labels | Sign | Better | Confirmed | Flags
+
+
+def columns(verdict: Verdict) -> tuple[str, ...]:
+    """The columns that a verdict reads."""
+    return tuple(dict.fromkeys(column_of(path) for path in verdict.paths))
+
+
+def numbers(verdict: Verdict) -> frozenset[str]:
+    """Those of them that hold numbers."""
+    return frozenset(columns(verdict) if verdict.is_number else ())
+
+
+def _same(value: Any, named: Any) -> bool:
+    """Equal, but True is not 1: whoever writes both means two things."""
+    return value == named and isinstance(value, bool) == isinstance(named, bool)
