@@ -31,11 +31,6 @@ _NOTHING = re.compile(
     re.VERBOSE,
 )
 _FEW_WORDS = 5
-_QUESTION_FIX = (
-    "take one of the two columns out of the file, or name the instruction in a source of jpo data build, "
-    "such as columns: {{prompt: {0}}}"
-)
-_FIX = "put it into the messages or the prompt, or take the column out of the file"
 
 
 class Account:
@@ -75,8 +70,7 @@ class Account:
             except BadField:
                 pass  # the row is bad, and named as such when it is read
         if 2 * len(lost) > len(renamed):
-            fix = _QUESTION_FIX if lost[0].field in (*context.QUESTIONS, *context.COPIES) else _FIX
-            raise ValueError(f"{self.file}: {lost[0]}; {fix.format(lost[0].field)}")
+            raise ValueError(f"{self.file}: {lost[0]}; {_fix(lost[0].field)}")
         if layout.name == "implicit":
             self._look_for_instruction(rows)
 
@@ -120,6 +114,8 @@ class Account:
                     raise BadField(name, "may hold the instruction")
         for name in self.watched:
             value = row.get(name)
+            if isinstance(value, list) and all(isinstance(one, dict) and one.keys() <= MESSAGE_KEYS for one in value):
+                continue  # nearly all lists are so
             if isinstance(value, list | dict) or (isinstance(value, str) and value[:1] in ("[", "{")):
                 self._see_keys(name, value)
 
@@ -164,6 +160,18 @@ class Account:
             else:
                 unread[name] = example
         return [TableColumns(self.file, self.layout.name, read, tuple(nothing), unread, self.cut)]
+
+
+def _fix(name: str) -> str:
+    """What to do about a column that would be lost."""
+    if name in (*context.QUESTIONS, *context.COPIES):
+        named = f"name the instruction in a source of jpo data build, such as columns: {{prompt: {name}}}"
+        return f"take one of the two columns out of the file, or {named}"
+    if name in context.MEDIA:
+        return "take the rows that have some out of the file"
+    if name in context.APART:
+        return "write it into the response, as the model writes it, or take the column out of the file"
+    return "put it into the messages or the prompt, or take the column out of the file"
 
 
 def carries_nothing(name: str, example: str) -> bool:

@@ -25,7 +25,12 @@ HISTORY = "history"
 COPIES = ("messages", "conversations")
 """Whole conversations; beside a prompt they are mostly copies of what other columns say."""
 TALKS = (*COPIES, "conversation")
-NAMES = frozenset((*SYSTEMS, *QUESTIONS, *ADDED, HISTORY, *TALKS, *TOOL_LISTS))
+MEDIA = ("images", "image", "audio", "audios", "video", "videos")
+"""What the text of an instruction may be about, and no text can say."""
+_OF_RESPONSES = ("reasoning_content", "thinking", "tool_calls", "function_call", "function_calls")
+APART = frozenset((*_OF_RESPONSES, *(f"{side}_{name}" for side in SIDES for name in _OF_RESPONSES)))
+"""What belongs into a response, or into a turn."""
+NAMES = frozenset((*SYSTEMS, *QUESTIONS, *ADDED, HISTORY, *TALKS, *TOOL_LISTS, *MEDIA, *APART))
 INSTRUCTS = "the instruction"
 _LONG = 16
 """A system prompt of so many characters that stands in the instruction stands there on purpose."""
@@ -70,6 +75,12 @@ def filled(row: Row, places: Places, decided: bool = False) -> Filled:
     lacks = any(name not in row for name in places.columns if name != "prompt")
     if not more or lacks or "finished" in places.columns:  # answers of jpo generate are whole
         return Filled(row)
+    for name in more:
+        if name in MEDIA and not _blank(row[name]):
+            raise Lost(name, "holds what no text can say, and instructions may ask about it")
+        if name in APART and not _blank(row[name]):
+            raise Lost(name, "stands apart from the response or the turn that it belongs to")
+    more = [name for name in more if name not in MEDIA and name not in APART]
     said = _said(row, places.reads)
     if set(SIDES) <= set(places.columns) and places.asks in ((), ("prompt",)):
         return _pair(row, more, said, can_ask=bool(places.asks), decided=decided)

@@ -19,6 +19,7 @@ RESULT_KEYS = ("name", "tool_call_id")
 """Of a tool's result: which tool, and which call."""
 MEDIA_KEYS = ("images", "image", "audio", "audios", "video", "videos", "files", "file", "attachments")
 """Keys of a message that carry what no text can say."""
+_MORE_KEYS = frozenset((*CALL_KEYS, *REASONING_KEYS, *RESULT_KEYS, *MEDIA_KEYS))
 
 
 def tools_of(value: Any, field: str) -> tuple[Message, ...]:
@@ -39,6 +40,8 @@ def tools_of(value: Any, field: str) -> tuple[Message, ...]:
 
 def keys_of(turn: dict[str, Any], role: str, field: str) -> tuple[Message, ...]:
     """The turn for the further keys of a message: calls, reasoning, and whose result it is. Raises BadField."""
+    if _MORE_KEYS.isdisjoint(turn):
+        return ()
     for key in MEDIA_KEYS:
         if _there(turn.get(key)):
             raise BadField(f"{field}.{key}", "not text: there is no way to read it; take the row out")

@@ -16,6 +16,9 @@ from jpo_dist.records.chat import CALLS, KEYS, TOOLS, keys_turn
 from jpo_dist.records.comparisons import Item, Message
 
 ROLE_KEYS, CONTENT_KEYS = ("role", "from", "speaker"), ("content", "value", "text")
+WRAPPED = ("messages", "conversations")
+"""Keys of an object that messages may stand in, beside their tools (OpenAI's preference format)."""
+_PLAIN_KEYS, _PLAIN_ROLES = {"role", "content"}, ("user", "assistant")
 IN_RESPONSE = "in a response, which is text: write it into the content, as the model writes it"
 
 
@@ -24,6 +27,10 @@ def listed(value: Any, field: str) -> list[Any] | tuple[Message, ...] | None:
     if isinstance(value, str):
         return messages_in(value, field)
     if isinstance(value, dict):
+        for key in WRAPPED:
+            if isinstance(value.get(key), list) and _is_messages(value[key]):
+                first, *rest = value[key]  # the tools of a whole conversation are named in its first turn
+                return [{**first, **{tools: value[tools] for tools in TOOL_LISTS if tools in value}}, *rest]
         columns = [one for one in value.values() if isinstance(one, list)]
         is_columns = {*ROLE_KEYS} & value.keys() and all(
             isinstance(value.get(k), list) for k in ROLE_KEYS if k in value
@@ -35,6 +42,10 @@ def listed(value: Any, field: str) -> list[Any] | tuple[Message, ...] | None:
             for n in range(max(map(len, columns)))
         ]
     return value if isinstance(value, list | tuple) else None
+
+
+def _is_messages(value: list[Any]) -> bool:
+    return bool(value) and all(isinstance(turn, dict) for turn in value)
 
 
 def prompt(value: Any, field: str) -> tuple[Message, ...]:
@@ -50,7 +61,7 @@ def response(instruction: tuple[Message, ...], value: Any, field: str) -> Item:
         return Item(instruction, text(value, field))
     turns = messages(found, field)
     whole = _after_prompt(instruction, turns, field)
-    return conversation(whole, field, before=_spoken(whole) - _spoken(turns))
+    return conversation(whole, field, own=turns)
 
 
 def messages(value: Any, field: str) -> tuple[Message, ...]:
@@ -74,6 +85,8 @@ def _message(turn: Any, field: str, is_first: bool) -> tuple[Message, ...]:
     """The turn, the tools before it and the keys after it; nothing for a system turn that is empty."""
     if not isinstance(turn, dict):
         raise BadField(field, "not a message")
+    if turn.keys() == _PLAIN_KEYS and turn["role"] in _PLAIN_ROLES and isinstance(turn["content"], str):
+        return (Message(turn["role"], text(turn["content"], f"{field}.content")),)  # nearly all of them are so
     role_key, content_key = _key(turn, ROLE_KEYS, field), _key(turn, CONTENT_KEYS, field)
     tools: tuple[Message, ...] = ()
     for key in TOOL_LISTS:
@@ -106,17 +119,17 @@ def _key(turn: dict[str, Any], names: tuple[str, ...], field: str) -> str:
     return said[0]
 
 
-def conversation(turns: tuple[Message, ...], field: str, before: int = 0) -> Item:
-    """The last turn is the response, all before it the instruction. `before`: turns that are not those of `field`."""
+def conversation(turns: tuple[Message, ...], field: str, own: tuple[Message, ...] | None = None) -> Item:
+    """The last turn is the response, all before it the instruction. `own`: the turns that `field` has, if not all."""
     *instruction, last = turns
-    at = f"{field}[{_spoken(turns) - before - 1}]"
+    if instruction and last.role == "assistant":
+        return Item(tuple(instruction), last.content)
+    at = f"{field}[{_spoken(own or turns) - 1}]"
     if last.role == KEYS:
         raise BadField(f"{at}.{' and '.join(json.loads(last.content))}", IN_RESPONSE)
     if last.role != "assistant":
         raise BadField(f"{at}.role", "last turn not assistant")
-    if not instruction:
-        raise BadField(field, "no instruction")
-    return Item(tuple(instruction), text(last.content, f"{at}.content"))
+    raise BadField(field, "no instruction")
 
 
 def _spoken(turns: tuple[Message, ...]) -> int:

@@ -16,12 +16,13 @@ UNREADABLE = "the text of messages, but neither JSON nor Python: write a list of
 
 _KEYS = r"role|content|from|value|speaker|text|tool_calls|name|id"
 _BEGINS = re.compile(rf"""\s*["']?\s*(?:array\(\s*)?\[?\s*\{{\s*\\?["'](?:{_KEYS})\\?["']\s*:""")
+_FIRST = frozenset("[{\"'a \n\r\t")
 _SAYS_WHO = re.compile(r"""\\?["'](?:role|from|speaker)\\?["']\s*:""")
 
 
 def messages_in(value: str, field: str) -> list[Any] | None:
     """The messages that a text is the text of, None for any other text. Raises BadField where it cannot be parsed."""
-    if not _BEGINS.match(value) or not _SAYS_WHO.search(value):
+    if value[:1] not in _FIRST or not _BEGINS.match(value) or not _SAYS_WHO.search(value):
         return None
     found = parsed(value)
     if isinstance(found, str):  # JSON within JSON

@@ -179,6 +179,8 @@ RHYME = [{"role": "system", "content": "Rhyme."}, {"role": "user", "content": "T
         ({"messages": LONGER}, "messages: has prompt in it, and other turns"),
         ({"prompt": RHYME, "system": "In prose."}, "system: not the system turn that the messages .*; put it into"),
         ({"prompt": LONGER, "input": "about spades"}, "input: neither in prompt nor"),
+        ({"images": ["a.png"]}, "images: holds what no text can say.*; take the rows that have some out"),
+        ({"chosen_thinking": "Hm."}, "chosen_thinking: stands apart .*; write it into the response"),
         ({"history": "we spoke of spades"}, "history: neither messages nor pairs"),
     ],
 )
