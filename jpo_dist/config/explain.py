@@ -6,6 +6,9 @@ from typing import Any, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
+_BRANCHES = ("list[", "literal[", "function-", "branch-")
+"""How the names of branches begin that pydantic puts between two keys: no one has written them."""
+
 
 class ConfigError(ValueError):
     """A setting that cannot be used: key, value, rule, fix."""
@@ -27,7 +30,7 @@ def first_line(error: Exception) -> str:
 
 def explain(problem: Any, kind: type[BaseModel]) -> str:
     """One of pydantic's problems with a config of this kind, said as key, value, rule, fix."""
-    location = [str(part) for part in problem["loc"] if not str(part).startswith(("list[", "literal[", "function-"))]
+    location = [str(part) for part in problem["loc"] if not str(part).startswith(_BRANCHES)]
     if location[-1:] == ["str"]:  # pydantic's name for a branch of `str | list[str]`
         location.pop()
     key, rule = ".".join(location), problem["msg"].removeprefix("Value error, ")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jpo_dist.data.config import SourceConfig
-from jpo_dist.data.layouts import SCORE_FIELDS, WEIGHTS, Layout
+from jpo_dist.data.layouts import CARRY_NOTHING, SCORE_FIELDS, WEIGHTS, Layout, layout_of
 from jpo_dist.data.messages import context, tools, transcripts, turns
 from jpo_dist.data.read_report import TableColumns
 from jpo_dist.data.row_values import BadField, Row
@@ -162,6 +162,13 @@ class Account:
         return [TableColumns(self.file, self.layout.name, read, tuple(nothing), unread, self.cut)]
 
 
+def stand_in(row: Row) -> set[str]:
+    """`prompt` where other columns are the instruction and no layout reads all of them; else nothing."""
+    base, found = context.stands_in(row), layout_of(row)
+    covered = found is not None and base in found.reads and context.NAMES & row.keys() <= found.reads
+    return set() if base is None or covered else {"prompt"}
+
+
 def _fix(name: str) -> str:
     """What to do about a column that would be lost."""
     if name in (*context.QUESTIONS, *context.COPIES):
@@ -176,7 +183,8 @@ def _fix(name: str) -> str:
 
 def carries_nothing(name: str, example: str) -> bool:
     """Whether a column is known by its name to be about the row, as ids and scores are, and its text may be so."""
-    return bool(_NOTHING.fullmatch(re.sub(r"[-. ]", "_", name.lower()))) and len(example.split()) <= _FEW_WORDS
+    known = name in CARRY_NOTHING or _NOTHING.fullmatch(re.sub(r"[-. ]", "_", name.lower()))
+    return bool(known) and len(example.split()) <= _FEW_WORDS
 
 
 def may_instruct(name: str, value: Any) -> bool:

@@ -61,4 +61,5 @@ def report_of(built: ComparisonSet, preferences: Preferences) -> ReadReport:
         contradictions=again.contradictions,
         ignored=tuple(tally.ignored),
         tables=tuple(tally.tables),
+        layouts=dict(tally.layouts),
     )

@@ -1,13 +1,14 @@
 """Settings of `jpo data build`: from sources to one set of comparisons with splits."""
 
 from difflib import get_close_matches
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from jpo_dist.config.base import Count, Fraction, Positive, Section
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.data.layouts import COLUMNS
+from jpo_dist.data.layouts.config import LayoutConfig
 from jpo_dist.data.messages.context import NAMES
 from jpo_dist.pairing.config import WITHIN, PairConfig
 
@@ -25,7 +26,42 @@ LayoutName = Literal[
     "responses",
     "unscored",
     "conversation",
+    "rated-pair",
+    "hh-prompt",
+    "alpaca-pair",
+    "sharegpt-pair",
+    "shp",
+    "helpsteer2-preference",
+    "helpsteer3",
+    "helpsteer3-edit",
+    "webgpt",
+    "arena",
+    "arena-kaggle",
+    "arena-text",
+    "pku-saferlhf",
+    "pku-saferlhf-safer",
+    "tldr-comparisons",
+    "stack-exchange-paired",
+    "distilabel",
+    "kto-alpaca",
+    "alpaca-list",
+    "tldr-axis",
+    "nemo-rank",
+    "nectar",
+    "stack-exchange",
+    "argilla-ranking",
+    "argilla-rating",
+    "argilla-generations",
+    "oasst",
+    "oasst-trees",
+    "kto-messages",
 ]
+"""Those of `jpo_dist.data.layouts` that state something, and `auto`."""
+
+
+def _branch(value: Any) -> str:
+    """Which of the two a layout is, so that what is wrong with it is said of that one."""
+    return "branch-layout" if isinstance(value, dict | LayoutConfig) else "branch-name"
 
 
 class SourceConfig(Section):
@@ -37,7 +73,10 @@ class SourceConfig(Section):
     """Files, folders, globs, ComparisonSet folders or hub ids, as in data.train."""
     name: str | None = None
     """Stands for the file's name in `source`, and is the scale of its scores: sources that share a name share it."""
-    layout: LayoutName = "auto"
+    layout: Annotated[
+        Annotated[LayoutName, Tag("branch-name")] | Annotated[LayoutConfig, Tag("branch-layout")],
+        Discriminator(_branch),
+    ] = "auto"
     """auto: found by the columns."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Columns under other names: {prompt: question} reads the column `question` as `prompt`."""
@@ -53,6 +92,15 @@ class SourceConfig(Section):
     def _somewhere(self) -> Self:
         if not self.path or (isinstance(self.path, list) and "" in self.path):
             raise ValueError(f"path ({self.path!r}): nothing is named; name a file, folder, glob or hub id")
+        return self
+
+    @model_validator(mode="after")
+    def _own_layout_says_it_all(self) -> Self:
+        for name in ("columns", "score"):
+            if isinstance(self.layout, LayoutConfig) and getattr(self, name):
+                raise ValueError(
+                    f"{name} ({getattr(self, name)}): a layout of your own says where it is; leave {name} out"
+                )
         return self
 
     @model_validator(mode="after")

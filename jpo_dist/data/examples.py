@@ -14,7 +14,7 @@ from jpo_dist.config.sections import DataConfig
 from jpo_dist.config.sft import SftDataConfig
 from jpo_dist.data.collected import Preferences, merged
 from jpo_dist.data.config import SourceConfig
-from jpo_dist.data.layouts import Turns
+from jpo_dist.data.layouts import THUMBS, Turns
 from jpo_dist.data.locate import open_place
 from jpo_dist.data.read import OnBadRow, collect, listed
 from jpo_dist.data.read_report import BadRow, TableColumns, Tally, column_lines, skipped_lines
@@ -134,10 +134,11 @@ def _sides(part: Preferences, layout: str | None) -> Iterable[Named]:
 def _said(rating: Rating, layout: str | None) -> Says:
     if math.isnan(rating.score):
         return "unrated"
-    if layout == "thumbs":
+    if layout in THUMBS:
         return "liked"
-    # A ranking's scale is its row: its places compare with nothing else.
-    return "ranked" if rating.source and rating.scale == rating.source else "rated"
+    # A ranking's scale is its row, or a part of it: its places compare with nothing else.
+    of_row = rating.scale == rating.source or rating.scale.startswith(f"{rating.source}#")
+    return "ranked" if rating.source and of_row else "rated"
 
 
 def _ends(named: Iterable[Named]) -> tuple[dict[str, float], dict[str, float]]:

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, Literal
 
-from jpo_dist.data.accounting import Account
+from jpo_dist.data.accounting import Account, stand_in
 from jpo_dist.data.checker import checked
 from jpo_dist.data.collected import Preferences, compile_set, report_of
 from jpo_dist.data.config import SourceConfig
@@ -30,6 +30,8 @@ from jpo_dist.data.layouts import (
     read_row,
     refuse_absent,
 )
+from jpo_dist.data.layouts.config import LayoutConfig, layout_from
+from jpo_dist.data.layouts.values import column_of
 from jpo_dist.data.locate import Table, open_place
 from jpo_dist.data.messages import context
 from jpo_dist.data.read_report import BAD_ROWS_TO_KEEP, BadRow, BadRowError, ReadReport
@@ -133,6 +135,7 @@ def collect(
         into.pair_scores.extend(ratings_of(place))
         return None
     layout, account = _detect(place, source, candidates)
+    into.tally.layouts.update([layout.name] if layout else [])
     bad_here: list[BadRow] = []
     scale = source.name or str(source.path)
     rows_of = partial(place.rows, _columns(source, layout, account))
@@ -220,15 +223,11 @@ def _detect(table: Table, source: SourceConfig, candidates: bool) -> tuple[Layou
     if rows:
         for ours, their in source.columns.items():
             refuse_absent(table.name, f"columns.{ours}", their, there)
-    name = None if source.layout == "auto" else source.layout
-    columns = [_column_names(row, source, there) for row in rows]
-    votes = Counter(layout for row in _named(rows, columns, source) if (layout := layout_of(row, name)))
-    if columns and not votes:
-        raise ValueError(
-            f"{table.name}: its columns ({', '.join(sorted(there)) or 'none'}) are of no known layout; rename them to "
-            f"one of: {nearest(set().union(*columns), name)} (all layouts: docs/data.md)"
-        )
-    layout = votes.most_common(1)[0][0] if votes else None
+    layout: Layout | None
+    if isinstance(source.layout, LayoutConfig):
+        layout = _of_config(table.name, source.layout, there)
+    else:
+        layout = _voted(table.name, source, rows, there)
     if layout and layout.kind == "candidates" and not candidates:
         raise ValueError(f"{table.name}: pairs without a verdict (no column feedback); label them first: jpo judge")
     if layout and source.scores:
@@ -244,6 +243,27 @@ def _tried(row: dict[str, Any], layout: Layout, source: SourceConfig) -> dict[st
         return None
 
 
+def _voted(place: str, source: SourceConfig, rows: list[dict[str, Any]], there: set[str]) -> Layout | None:
+    """The layout that most of these rows have, by their columns."""
+    name = None if source.layout == "auto" else str(source.layout)
+    columns = [_column_names(row, source, there) for row in rows]
+    votes = Counter(layout for row in _named(rows, columns, source) if (layout := layout_of(row, name)))
+    if columns and not votes:
+        raise ValueError(
+            f"{place}: its columns ({', '.join(sorted(there)) or 'none'}) are of no known layout; rename them to "
+            f"one of: {nearest(set().union(*columns), name)} (all layouts: docs/data.md)"
+        )
+    return votes.most_common(1)[0][0] if votes else None
+
+
+def _of_config(place: str, config: LayoutConfig, there: set[str]) -> Layout:
+    """The layout that the source describes. Raises ValueError where a row has none of its columns."""
+    for key, path in config.paths.items() if there else ():
+        if path not in there:
+            refuse_absent(place, f"layout.{key}", column_of(path), there)
+    return layout_from(config)
+
+
 def _column_names(row: dict[str, Any], source: SourceConfig, there: set[str]) -> set[str]:
     """The row's columns under the names that layouts know, with all that the source names: a row that lacks one is a
     bad row of its layout, not a good one of another. `there`: the columns of all rows."""
@@ -252,7 +272,7 @@ def _column_names(row: dict[str, Any], source: SourceConfig, there: set[str]) ->
     hidden = _hidden(source)
     known = {name: value for name, value in row.items() if name not in hidden}
     known |= {ours: row.get(their) for ours, their in source.columns.items()}
-    return set(known) | named | ({"prompt"} if context.stands_in(known) else set())
+    return set(known) | named | stand_in(known)
 
 
 def _named(rows: list[dict[str, Any]], columns: list[set[str]], source: SourceConfig) -> Iterable[dict[str, Any]]:

@@ -103,6 +103,8 @@ class ReadReport:
     """Files in folders and globs that are not data files."""
     tables: tuple[TableColumns, ...] = ()
     """What became of the columns of each file, in order."""
+    layouts: dict[str, int] = field(default_factory=dict)
+    """The layouts that were taken, and for how many files."""
 
     def lines(self) -> list[str]:
         """The report as lines for people."""
@@ -144,6 +146,7 @@ class Tally:
     bad_rows: list[BadRow] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     tables: list[TableColumns] = field(default_factory=list)
+    layouts: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: "Tally") -> None:
         """Count what another source counted, too; only the first bad rows are kept."""
@@ -152,3 +155,4 @@ class Tally:
         self.bad_rows = [*self.bad_rows, *other.bad_rows][:BAD_ROWS_TO_KEEP]
         self.ignored += other.ignored
         self.tables += other.tables
+        self.layouts += other.layouts

@@ -1,4 +1,4 @@
-"""`jpo data …`: build a set of comparisons, look into one, send one to people and read their answers."""
+"""`jpo data …`: build a set of comparisons, look into one, list layouts, ask people and read their answers."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jpo_dist.records.comparisons import Item
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode="markdown", help="Comparisons: build, inspect, export, import."
+    no_args_is_help=True, rich_markup_mode="markdown", help="Comparisons: build, inspect, layouts, export, import."
 )
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings to change: seed=1 pairs.0.budget=500 …")]
@@ -90,6 +90,22 @@ def inspect(
             out.print(table)
         if html is not None:
             say(f"page: {html}")
+
+
+@app.command()
+def layouts(
+    name: Annotated[str | None, typer.Argument(help="One layout; all without it.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON list instead of text.")] = False,
+) -> None:
+    """What rows of data may look like: columns, which side a label means, an example of each."""
+    with explained():
+        from jpo_dist.data.layouts.page import described, lines
+
+        found = described(name)
+        if as_json:
+            sys.stdout.write(json.dumps([one.as_dict() for one in found], ensure_ascii=False) + "\n")
+            return
+        sys.stdout.write("".join(f"{line}\n" for one in found for line in lines(one)))
 
 
 @app.command()

@@ -115,7 +115,11 @@ def _kind(kind: Any) -> str:
         return " or ".join(_kind(part) for part in get_args(kind))
     if get_args(kind) and "Annotated" in str(kind):
         return _kind(get_args(kind)[0])
-    return getattr(kind, "__name__", str(kind)).replace("NoneType", "none") if not get_args(kind) else str(kind)
+    return (
+        getattr(kind, "__name__", str(kind)).replace("NoneType", "none")
+        if not get_args(kind)
+        else str(kind).replace("typing.", "")
+    )
 
 
 if __name__ == "__main__":

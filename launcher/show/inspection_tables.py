@@ -11,6 +11,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from jpo_dist.data.layouts import NAMES
+from jpo_dist.data.layouts.page import described
 from jpo_dist.data.read_report import TableColumns, column_lines
 from jpo_dist.records.comparisons import Message
 from jpo_dist.records.text import LINES, as_text
@@ -51,6 +53,7 @@ def facts(inspection: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Single numbers with their names, the first lines of table and page; what is wrong says so."""
     comparisons, degree, same = inspection["comparisons"], inspection["degree"], inspection["same_response"]
     lines = [
+        *((f"layout {name}", _layout(name, files)) for name, files in inspection["layouts"].items()),
         ("rows read", count(inspection["rows"])),
         ("comparisons, conditional", count(comparisons["conditional"])),
         ("comparisons, joint", count(comparisons["joint"])),
@@ -80,6 +83,12 @@ def facts(inspection: Mapping[str, Any]) -> list[tuple[str, str]]:
                 (f"{key}: least, median, most", " · ".join(f"{values[at]:.3g}" for at in ("min", "median", "max")))
             )
     return lines
+
+
+def _layout(name: str, files: int) -> str:
+    """In how many files a layout was found, and which side its label means."""
+    means = "; ".join(described(name)[0].means) if name in NAMES else ""
+    return " · ".join([f"{count(files)} file{'s' if files > 1 else ''}", *([means] if means else [])])
 
 
 def count(number: int) -> str:

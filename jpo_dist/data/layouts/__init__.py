@@ -1,21 +1,24 @@
 """Layouts as data: in which columns of a row an instruction, responses and a verdict stand, and what a label means.
 
 Stations: layout (what one is) -> values, verdicts (at a place in a row) -> pairs, responses (forms of rows) -> own
-(plain layouts) -> detect (which layout a row is of), refusals (of files
-that are of none).
+(plain layouts), public_pairs, public_responses, argilla, trees (public data sets) -> detect (which of them a row is
+of), refusals (of files that are of none); config is a layout in YAML, page tells people of all.
 May import row_values, messages and file_formats of data, and records.
 """
 
 from jpo_dist.data.layouts.detect import COLUMNS, LAYOUTS, NAMES, layout_of, read_row
-from jpo_dist.data.layouts.layout import WEIGHTS, Layout, Names, Reading, Turns
+from jpo_dist.data.layouts.layout import CARRY_NOTHING, WEIGHTS, Layout, Names, Reading, Turns
 from jpo_dist.data.layouts.own import CONVERSATIONS
 from jpo_dist.data.layouts.refusals import ROWS_TO_DETECT, keys_of, nearest, refuse_absent
 from jpo_dist.data.layouts.responses import SCORE_FIELDS, mean_score
 
 RATING_COLUMNS = frozenset({"score", "helpfulness", "label"})
 """Each rates the only response of its row."""
+THUMBS = frozenset({"thumbs", "kto-messages", "kto-alpaca"})
+"""Names of the layouts whose scores are 1 for what is liked and 0 for what is not."""
 
 __all__ = [
+    "CARRY_NOTHING",
     "COLUMNS",
     "CONVERSATIONS",
     "LAYOUTS",
@@ -23,6 +26,7 @@ __all__ = [
     "RATING_COLUMNS",
     "ROWS_TO_DETECT",
     "SCORE_FIELDS",
+    "THUMBS",
     "WEIGHTS",
     "Layout",
     "Names",

@@ -5,7 +5,7 @@ is one of the forms (pairs, one, several) with that data, or a function of its o
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from jpo_dist.data.file_formats import Rows
@@ -64,8 +64,8 @@ class Layout:
     """Public data sets and tools that write it."""
     means: str = ""
     """Which side its label means, for people."""
-    example: Row = field(default_factory=dict)
-    """One row of it."""
+    example: tuple[Row, ...] = ()
+    """One row of it; of rows that refer to each other, a few."""
 
     @property
     def reads(self) -> frozenset[str]:
@@ -73,5 +73,12 @@ class Layout:
         return frozenset(self.columns) | frozenset(self.also) | WEIGHTS
 
 
+CARRY_NOTHING = frozenset(
+    {"id", "_id", "idx", "index", "uid", "uuid", "hash", "prompt_id", "question_id", "conversation_id", "row_id",
+     "source", "dataset", "subset", "split", "category", "domain", "task", "topic", "tags", "language", "lang",
+     "model", "models", "model_name", "chosen_model", "rejected_model", "chosen-model", "rejected-model",
+     "date", "created", "created_at", "timestamp", "tstamp", "license", "num_turns", "turns", "length", "tokens"}
+)  # fmt: skip
+"""Columns that say nothing of an item in data of any layout: ids, names of models and sources, times, counts."""
 WEIGHTS = frozenset({"weight", "confidence"})
 """Read in every layout of pairs, where they are there."""

@@ -59,7 +59,7 @@ def read_scored_pair(
     items = two_items(row, *sides, prompt if prompt in row else None)
     reading = _compared(row, names, items, sides[1])
     tie = Confirmed(*scores, optional).of(row) == TIE
-    if optional and any(row[path] is None for path in scores):
+    if optional and any(row[path] is None or row[path] != row[path] for path in scores):
         return reading
     assert reading.comparison is not None
     rated = ((item, row_values.number(row[path], path)) for item, path in zip(items, scores, strict=True))
@@ -112,10 +112,12 @@ OF_PAIRS = (
         _PAPER,
         public="this project's own layout",
         means="r_chosen is better, as an answer to its own instruction",
-        example={"i_chosen": "Name a fruit.", "r_chosen": "A pear.", "i_reject": "Name a color.", "r_reject": "Rope."},
+        example=(
+            {"i_chosen": "Name a fruit.", "r_chosen": "A pear.", "i_reject": "Name a color.", "r_reject": "Rope."},
+        ),
     ),
-    pairs("judged-joint", _JOINT, public="the paper's data", example={**_TWO_ITEMS, "feedback": 1}),
-    pairs("judged", _SAME, public="the paper's data", example={**_TWO_FRUITS, "feedback": 0}),
+    pairs("judged-joint", _JOINT, public="the paper's data", example=({**_TWO_ITEMS, "feedback": 1},)),
+    pairs("judged", _SAME, public="the paper's data", example=({**_TWO_FRUITS, "feedback": 0},)),
     Layout(
         "scored-pair",
         "pairs",
@@ -127,7 +129,7 @@ OF_PAIRS = (
         carries_nothing=frozenset({"messages", "prompt_id"}),
         public="UltraFeedback binarized (HuggingFaceH4)",
         means="chosen is better; equal scores: a tie",
-        example={**_FRUIT, "score_chosen": 8.5, "score_rejected": 3.0},
+        example=({**_FRUIT, "score_chosen": 8.5, "score_rejected": 3.0},),
     ),
 )
 EXPLICIT = pairs(
@@ -135,59 +137,116 @@ EXPLICIT = pairs(
     Pair("chosen", "rejected", Always(), of("prompt")),
     carries_nothing=frozenset({"messages", "prompt_id", "chosen_model", "rejected_model"}),
     public="TRL, Tulu 3 preference mixtures, many others",
-    example=_FRUIT,
+    example=(_FRUIT,),
 )
 IMPLICIT = Layout(
     "implicit",
     "pairs",
     ("chosen", "rejected"),
     _implicit,
+    wholes=("chosen", "rejected"),
     public="TRL, Anthropic HH, Skywork Reward Preference",
     means="chosen is better",
-    example={"chosen": "\n\nHuman: Name a fruit.\n\nAssistant: A pear.",
-             "rejected": "\n\nHuman: Name a fruit.\n\nAssistant: A brick."},
+    example=({"chosen": "\n\nHuman: Name a fruit.\n\nAssistant: A pear.",
+             "rejected": "\n\nHuman: Name a fruit.\n\nAssistant: A brick."},),
 )  # fmt: skip
 
 
 def _thumbs() -> list[Layout]:
     """One response, liked or not: with its prompt, or as the end of a conversation."""
     liked = {"prompt": "Name a fruit.", "completion": "A pear.", "label": True}
-    return [one("thumbs", One("completion", of("prompt"), thumb=Thumb("label")), public="TRL (KTO)", example=liked)]
+    return [one("thumbs", One("completion", of("prompt"), thumb=Thumb("label")), public="TRL (KTO)", example=(liked,))]
 
 
 def _rated() -> list[Layout]:
     """One response and its score, and several responses in a row."""
     found: list[Layout] = []
-    first: dict[str, Any] = {"public": "plain ratings; HelpSteer and HelpSteer2 (helpfulness)"}
-    example = {"prompt": "Name a fruit.", "completion": "A pear.", "score": 4.5}
     for prompt in ("prompt", "instruction"):
         for response in ("completion", "response"):
             for score in ("score", "helpfulness"):
                 form = "marked" if score == "helpfulness" else "prompt"
                 rated = One(response, of(prompt, form=form), score=(score,))
-                found.append(one("rating", rated, **(first | {"example": example} if not found else {})))
+                found.append(one("rating", rated, carries_nothing=_HELPSTEER, **_first("rating", found)))
         for responses in ("responses", "completions"):
-            found.append(several("responses", Several(of(prompt), responses, scores="scores")))
+            listed = Several(of(prompt), responses, scores="scores")
+            found.append(several("responses", listed, **_first("responses", found)))
             read = partial(read_completions, asked=prompt, responses=responses)
-            found.append(Layout("responses", "responses", (prompt, responses), read, asks=(prompt,)))
+            about = _ABOUT["completions"] if (prompt, responses) == ("instruction", "completions") else {}
+            listed_ = {"asks": (prompt,), "carries_nothing": _ULTRA, "means": _COMPLETIONS, **about}
+            found.append(Layout("responses", "responses", (prompt, responses), read, **listed_))
     return found
 
 
+_HELPSTEER = frozenset({"correctness", "coherence", "complexity", "verbosity"})
+_ULTRA = frozenset({"models", "source", "correct_answers", "incorrect_answers"})
+_COMPLETIONS = "fine-grained_score, overall_score or score of each: the higher the better; of texts: best first"
+_ABOUT: dict[str, dict[str, Any]] = {
+    "rating": {
+        "public": "plain ratings; HelpSteer and HelpSteer2 (helpfulness)",
+        "example": ({"prompt": "Name a fruit.", "completion": "A pear.", "score": 4.5},),
+    },
+    "responses": {
+        "public": "several responses in a row, with scores beside them",
+        "example": ({"prompt": "Name a fruit.", "responses": ["A pear.", "A brick."], "scores": [4.5, 1]},),
+    },
+    "completions": {
+        "public": "UltraFeedback (openbmb); a ranking, best first",
+        "example": (
+            {
+                "instruction": "Name a fruit.",
+                "completions": [
+                    {"response": "A pear.", "overall_score": 9},
+                    {"response": "A brick.", "overall_score": 2},
+                ],
+            },
+        ),
+    },
+}
+
+
+def _first(about: str, found: list[Layout]) -> dict[str, Any]:
+    """What is said of a layout with several sets of columns, once."""
+    return {} if any(layout.public == _ABOUT[about]["public"] for layout in found) else _ABOUT[about]
+
+
 def _unscored() -> list[Layout]:
+    about: dict[str, Any] = {
+        "public": "responses for a checker, or candidates for a judge",
+        "example": ({"prompt": "Name a fruit.", "completion": "A pear, unrated."},),
+    }
     return [
-        one("unscored", One(response, of(prompt)))
+        one("unscored", One(response, of(prompt)), **(about if (prompt, response) == ("prompt", "completion") else {}))
         for prompt in ("prompt", "instruction")
         for response in ("completion", "response")
     ]
 
 
-ANSWERS = Layout("answers", "responses", ("instruction", "answer", "finished"), _answer)
-OF_RESPONSES = (*_thumbs(), ANSWERS, *_rated(), *_unscored())
+_UNRATED = "nobody has rated it yet"
+ANSWERS = Layout(
+    "answers",
+    "responses",
+    ("instruction", "answer", "finished"),
+    _answer,
+    public="jpo generate",
+    means=_UNRATED,
+    example=({"prompt": 0, "instruction": "Name a fruit.", "answer": "A pear, unrated.", "finished": True},),
+)
+RESPONSES = (*_thumbs(), ANSWERS, *_rated())
+UNSCORED = tuple(_unscored())
 CANDIDATES = (
-    pairs("candidates-joint", _JOINT._replace(verdict=None)),
-    pairs("candidates", _SAME._replace(verdict=None)),
+    pairs("candidates-joint", _JOINT._replace(verdict=None), public="jpo judge", example=(_TWO_ITEMS,)),
+    pairs("candidates", _SAME._replace(verdict=None), public="jpo judge", example=(_TWO_FRUITS,)),
 )
 ALONE = tuple(
-    Layout("conversation", "responses", (field,), partial(_conversation, field=field), wholes=(field,))
+    Layout(
+        "conversation",
+        "responses",
+        (field,),
+        partial(_conversation, field=field),
+        wholes=(field,),
+        public="conversations of any kind" if field == "messages" else "",
+        means=_UNRATED,
+        example=({"messages": _CHAT},) if field == "messages" else (),
+    )
     for field in CONVERSATIONS
 )

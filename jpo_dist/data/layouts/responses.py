@@ -141,20 +141,30 @@ def mean_score(row: Row, columns: Iterable[str], prefix: str = "") -> float:
 def read_several(row: Row, names: Names, form: Several) -> Reading:
     """The responses of a row; a bad one does not hide the others. Raises BadField where the row is bad as such."""
     found = row_values.sequence(entries(value_at(row, form.responses)), form.responses)
-    beside = form.scores or form.ranks
-    said = None if beside is None else row_values.sequence(value_at(row, beside), beside)
-    if said is not None and len(said) != len(found):
-        raise BadField(str(beside), "not as many as responses")
+    said = _beside(row, form, len(found))
     turns = instruction(row, form.instruction)
+    first = _first_place(found, said, form)
 
     def rate(n: int, value: Any, at: str) -> Rating | BadField:
         text = _inside(value, form.response, at)
         if text is None and form.may_be_null:
             return BadField(at, NO_RESPONSE)
         item = response(turns, text, at if form.response is None else f"{at}.{form.response}")
-        return _rating(item, _place(n, value, said, form, at), names, _is_ranking(form))
+        return _rating(item, _place(n, value, said, form, at) - first, names, _is_ranking(form))
 
     return _each(found, form.responses, rate)
+
+
+def _beside(row: Row, form: Several, length: int) -> list[Any] | None:
+    """The list of scores or places beside the responses; of nulls where it may be null as a whole."""
+    path = form.scores or form.ranks
+    if path is None:
+        return None
+    value = value_at(row, path)
+    found = [None] * length if value is None and form.may_be_null else row_values.sequence(value, path)
+    if len(found) != length:
+        raise BadField(path, "not as many as responses")
+    return found
 
 
 def _each(found: list[Any], field: str, rate: Callable[[int, Any, str], Rating | BadField]) -> Reading:
@@ -212,6 +222,14 @@ def _place(n: int, value: Any, said: list[Any] | None, form: Several, at: str) -
         return math.nan
     higher = form.high_wins and not _is_ranking(form)
     return row_values.number(number, where) * (1.0 if higher else -1.0)
+
+
+def _first_place(found: list[Any], said: list[Any] | None, form: Several) -> float:
+    """The score of the best place of a ranking, which others are measured from; 0 where there are scores."""
+    if not (form.rank or form.ranks):
+        return 0.0
+    numbers = said if said is not None else [optional(one, str(form.rank)) for one in found if isinstance(one, dict)]
+    return max((-float(n) for n in numbers if isinstance(n, int | float) and not isinstance(n, bool)), default=0.0)
 
 
 def _is_ranking(form: Several) -> bool:

@@ -13,7 +13,8 @@ from jpo_dist.records.comparisons import Item, Message
 
 _NOWHERE = object()
 _MARK = re.compile(r"\n?<extra_id_1>(User|Assistant)\n")
-_PLACE = re.compile(r"\{([^{}]+)\}")
+PLACE = re.compile(r"\{([^{}]+)\}")
+"""Where a value goes in the words around it."""
 
 
 def column_of(path: str) -> str:
@@ -26,7 +27,7 @@ def value_at(row: Row, path: str) -> Any:
 
     A key with dots in it, such as a flattened column, goes before its parts. Raises BadField where nothing is there.
     """
-    found = _find(row, path)
+    found = row[path] if path in row else _find(row, path)
     if found is _NOWHERE:
         raise BadField(path, "missing field")
     return found
@@ -63,8 +64,8 @@ class Instruction(NamedTuple):
     """Where a system prompt may stand; the first that is there becomes a system turn."""
     history: str | None = None
     """Where earlier turns stand, as pairs of what the user and the assistant said."""
-    template: str | None = None
-    """Text around the values: `{path}` stands for one of `paths`."""
+    template: tuple[str, ...] = ()
+    """Text around the values, with `{path}` for each. Of several the first whose values are all there."""
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -74,13 +75,14 @@ class Instruction(NamedTuple):
     @property
     def asks(self) -> tuple[str, ...]:
         """The column that is the instruction as it stands, to which other columns may add."""
-        plain = len(self.paths) == 1 and self.template is None and self.form in ("prompt", "turns")
+        plain = len(self.paths) == 1 and not self.template and self.form in ("prompt", "turns")
         return self.reads if plain and self.reads == self.paths else ()
 
     @property
     def also(self) -> tuple[str, ...]:
         """The columns that are read where they are there."""
-        more = (*self.paths[1:], *self.system, *((self.history,) if self.history else ()))
+        places = (place for one in self.template for place in PLACE.findall(one))
+        more = (*self.paths[1:], *places, *self.system, *((self.history,) if self.history else ()))
         return tuple(dict.fromkeys(column_of(path) for path in more))
 
 
@@ -92,6 +94,8 @@ def of(*paths: str, **more: Any) -> Instruction:
 def instruction(row: Row, where: Instruction) -> tuple[Message, ...]:
     """The turns of an instruction. Raises BadField."""
     turns = FORMS[where.form](_asked(row, where), where.paths[0])
+    if not (where.system or where.history):
+        return turns
     before = next((value for path in where.system if (value := optional(row, path)) is not None), None)
     system = () if before is None else (Message("system", row_values.text(before, where.system[0])),)
     if system and turns[0].role == "system":
@@ -100,8 +104,10 @@ def instruction(row: Row, where: Instruction) -> tuple[Message, ...]:
 
 
 def _asked(row: Row, where: Instruction) -> Any:
-    if where.template is not None:
-        return _PLACE.sub(lambda at: row_values.text(value_at(row, at.group(1)), at.group(1)), where.template)
+    if where.template:
+        filled = (one for one in where.template if all(optional(row, path) is not None for path in PLACE.findall(one)))
+        template = next(filled, where.template[0])
+        return PLACE.sub(lambda at: row_values.text(value_at(row, at.group(1)), at.group(1)), template)
     if len(where.paths) == 1:
         return value_at(row, where.paths[0])
     parts = [(path, optional(row, path)) for path in where.paths]

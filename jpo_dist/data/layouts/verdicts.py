@@ -125,7 +125,7 @@ class Confirmed(NamedTuple):
 
     def of(self, row: Row) -> int:
         values = [value_at(row, path) for path in self.paths]
-        if self.optional and None in values:
+        if self.optional and any(value is None or value != value for value in values):  # NaN: a table without nulls
             return FIRST
         high, low = (row_values.number(value, path) for value, path in zip(values, self.paths, strict=True))
         if high < low:

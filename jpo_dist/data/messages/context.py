@@ -73,7 +73,8 @@ def filled(row: Row, places: Places, decided: bool = False) -> Filled:
     """
     more = [name for name in row if name in NAMES and name not in places.reads]
     lacks = any(name not in row for name in places.columns if name != "prompt")
-    if not more or lacks or "finished" in places.columns:  # answers of jpo generate are whole
+    talk = next((name for name in places.asks if name in TALKS), None)
+    if not (more or talk) or lacks or "finished" in places.columns:  # answers of jpo generate are whole
         return Filled(row)
     for name in more:
         if name in MEDIA and not _blank(row[name]):
@@ -82,17 +83,23 @@ def filled(row: Row, places: Places, decided: bool = False) -> Filled:
             raise Lost(name, "stands apart from the response or the turn that it belongs to")
     more = [name for name in more if name not in MEDIA and name not in APART]
     said = _said(row, places.reads)
-    if set(SIDES) <= set(places.columns) and places.asks in ((), ("prompt",)):
+    if set(SIDES) <= set(places.columns) and (places.asks == ("prompt",) or set(places.wholes) == set(SIDES)):
         return _pair(row, more, said, can_ask=bool(places.asks), decided=decided)
     new, taken = dict[str, Any](), dict[str, str]()
     for name in (*places.asks, *places.wholes):
-        turns = messages(row[name], name) if name in places.wholes else prompt(row[name], name)
-        whole = _Instruction(turns, is_whole=name in places.wholes, is_one_of_two=len(places.asks) > 1)
+        whole = _Instruction(_body(row, name, places), name in places.wholes, is_one_of_two=len(places.asks) > 1)
         taken |= whole.take(row, more, said, name, decided)
-        new |= {name: whole.turns()} if whole.is_more else {}
+        new |= {name: whole.turns()} if whole.is_more or name == talk else {}
     if not places.asks and not places.wholes:
         taken = _nowhere(row, more, said)
     return Filled({**row, **new} if new else row, taken)
+
+
+def _body(row: Row, name: str, places: Places) -> tuple[Message, ...]:
+    """The turns of a column, without an answer at their end that another column has too."""
+    if name in places.wholes:
+        return messages(row[name], name)
+    return _base(row, name) if name in TALKS and set(SIDES) <= set(places.columns) else prompt(row[name], name)
 
 
 def _nowhere(row: Row, more: list[str], said: str) -> dict[str, str]:

@@ -166,7 +166,7 @@ def two_conversations(row: Row, a: str, b: str) -> tuple[Item, Item] | None:
 
 def _after_prompt(instruction: tuple[Message, ...], turns: tuple[Message, ...], field: str) -> tuple[Message, ...]:
     """Instruction and turns as one conversation. Some data sets repeat the prompt in `chosen` and `rejected`, perhaps
-    below a system turn, or the last turns of it, or have it as their last question: adding it again would ask twice."""
+    below a system turn, or the last turns of it, or have it further on: adding it again would ask twice."""
     if turns[: len(instruction)] == instruction and len(turns) > len(instruction):
         return turns
     if turns[0].role == "assistant":
@@ -178,6 +178,6 @@ def _after_prompt(instruction: tuple[Message, ...], turns: tuple[Message, ...], 
         for above in (0, 1) if below_system else (0,):
             if rest[0].role != KEYS and turns[above : above + len(rest)] == rest:
                 return instruction[:start] + turns
-    if turns[-1 - len(instruction) : -1] == instruction:
-        return turns
+    if any(turns[at : at + len(instruction)] == instruction for at in range(1, len(turns) - len(instruction))):
+        return turns  # the whole conversation, beside a column with its last question alone (Tulu 3)
     raise BadField(field, "does not start with the prompt")

@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 from jpo_dist.data.config import BuildConfig
-from jpo_dist.data.layouts import LAYOUTS, layout_of
+from jpo_dist.data.layouts import layout_of, page
+from jpo_dist.data.layouts.config import LayoutConfig
+from jpo_dist.data.layouts.detect import PLAIN
 from jpo_dist.data.read import read, scan
 from jpo_dist.data.read_report import BadRowError
 from jpo_dist.pairing.config import Policy
@@ -61,12 +63,18 @@ def test_each_layout_example_is_read(tmp_path, example):
 
 def test_every_layout_has_an_example(tmp_path):
     found = {layout_of(json.loads(example.splitlines()[0]).keys()).name for example in blocks("json")}
-    assert found == {layout.name for layout in LAYOUTS if layout.kind != "candidates"}
+    plain = {layout.name for layout in PLAIN if layout.kind != "candidates"}
+    assert found == plain | {"conversation"}
 
 
-def test_the_build_example_is_a_config():
-    settings = BuildConfig.model_validate(yaml.safe_load(blocks("yaml")[0]))
-    assert [p.policy for p in settings.pairs] == ["conditional", "balanced"]
+def test_the_table_of_layouts_is_written_from_the_layouts():
+    assert page.table() in PAGE, "python -m jpo_dist.data.layouts.page writes it"
+
+
+def test_the_build_examples_are_configs():
+    own, build = (BuildConfig.model_validate(yaml.safe_load(block)) for block in blocks("yaml"))
+    assert [p.policy for p in build.pairs] == ["conditional", "balanced"]
+    assert all(isinstance(source.layout, LayoutConfig) for source in own.sources)
 
 
 def test_every_policy_is_explained():

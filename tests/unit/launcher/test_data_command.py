@@ -77,3 +77,36 @@ def test_an_entry_that_a_list_does_not_have_is_told_with_those_it_has(pairs: Pat
     file.write_text("sources: []\noutput: set\n")
     with pytest.raises(ConfigError, match="sources has 0 entries; add them in the file"):
         load_as(BuildConfig, file, [f"{key}=x"])
+
+
+VOTES = [{"q": {"text": "Name a bird."}, "x": "A wren.", "y": "A spoon.", "best": best} for best in ("x", "both bad")]
+OWN = "layout: {instruction: q.text, a: x, b: y, prefer: {column: best, a: [x], b: [y], tie: [both bad]}}"
+
+
+def test_layouts_are_listed_with_columns_meaning_and_an_example():
+    everything = said("layouts")
+    assert "conversation_a conversation_b winner" in everything
+    assert "labels: 1: human_ref_A is better; 0: human_ref_B is better" in everything
+    (shp,) = json.loads(said("layouts", "shp", "--json"))
+    assert shp["examples"][0]["labels"] == 1
+    assert "layout (shpp) is none of" in said("layouts", "shpp", code=2)
+
+
+def test_inspect_says_which_layout_was_taken(pairs: Path):
+    told = said("inspect", pairs)
+    assert "layout judged" in told
+    assert "feedback: 0: response_0 is better" in told
+    assert json.loads(said("inspect", pairs, "--json"))["layouts"] == {"judged": 1}
+
+
+def test_a_set_is_built_by_a_layout_of_ones_own(tmp_path: Path):
+    (tmp_path / "votes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in VOTES))
+    config = tmp_path / "b.yaml"
+    config.write_text(BUILD.replace("%s}", "%s, " + OWN + "}") % (tmp_path / "votes.jsonl", tmp_path / "set"))
+    told = said("build", config)
+    assert "read: 2 rows: 1 comparisons and 1 ties stated, 2 items" in told
+    found = json.loads(said("inspect", tmp_path / "set", "--json", "--examples", "2"))
+    assert found["layouts"] == {"your own": 1}
+    assert "sources.0.layout.prefer.b: no value of best means it" in said(
+        "build", config, "sources.0.layout.prefer.b=[]", code=2
+    )

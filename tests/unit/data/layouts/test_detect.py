@@ -1,0 +1,57 @@
+"""Which layout a row is of: every layout is found by its own columns and its own example, and by no other's."""
+
+from itertools import combinations
+from typing import Any, get_args
+
+import pytest
+
+from jpo_dist.data.config import LayoutName
+from jpo_dist.data.layouts import LAYOUTS, NAMES, THUMBS, Layout, Names, layout_of, page, read_row
+from jpo_dist.data.layouts.layout import WEIGHTS
+from tests.support.said import said
+
+WITH_EXAMPLE = [layout for layout in LAYOUTS if layout.example]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: f"{layout.name}: {' '.join(layout.columns)}")
+def test_a_layout_says_what_it_reads_and_what_carries_nothing(layout: Layout):
+    assert layout_of(layout.columns) is layout, "one with fewer columns is found before it"
+    assert set(layout.columns) | WEIGHTS <= layout.reads
+    assert not layout.reads & layout.carries_nothing
+    assert layout.numbers <= layout.reads | {"score", "label"}
+    assert layout.means
+
+
+@pytest.mark.parametrize("layout", WITH_EXAMPLE, ids=lambda layout: layout.name)
+def test_its_example_is_of_it_and_is_read(tmp_path: Any, layout: Layout):
+    assert layout_of(layout.example[0]) is layout
+    assert set(layout.example[0]) <= layout.reads | layout.carries_nothing | {"prompt"}
+    if layout.kind == "candidates":
+        assert read_row(layout, layout.example[0], Names("a", "a")).comparison
+        return
+    found = said(tmp_path, list(layout.example))
+    assert found.report.layouts == {layout.name: 1}
+    good = [comparison for comparison in found.comparisons if comparison.split(" > ")[-1] in ("A spoon.", "A brick.")]
+    assert len(good) == len(found.comparisons) or layout.name in ("paper", "judged-joint")
+
+
+def test_every_name_has_an_example_and_is_a_setting():
+    assert {layout.name for layout in WITH_EXAMPLE} == set(NAMES)
+    nameable = {layout.name for layout in LAYOUTS if layout.kind != "candidates"}
+    assert set(get_args(LayoutName)) == nameable | {"auto"}
+    assert {layout.name for layout in LAYOUTS if "not liked" in layout.means} == THUMBS
+
+
+def test_no_two_layouts_ask_for_the_same_columns():
+    for one, other in combinations(LAYOUTS, 2):
+        assert set(one.columns) != set(other.columns), (one.name, other.name)
+
+
+def test_layouts_are_listed_for_people():
+    arena = "\n".join(page.lines(page.described("arena")[0]))
+    assert "columns: conversation_a conversation_b winner" in arena
+    assert "tie (bothbad) or both_bad: a tie" in arena
+    assert [one.name for one in page.described()] == list(NAMES)
+    assert page.described("shp")[0].as_dict()["columns"] == ["history human_ref_A human_ref_B labels"]
+    with pytest.raises(ValueError, match=r"layout \(shpp\) is none of .*; did you mean shp\? name one"):
+        page.described("shpp")

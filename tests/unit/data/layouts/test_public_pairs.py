@@ -1,0 +1,333 @@
+"""Public data sets of pairs: real columns, invented texts, comparisons by hand."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jpo_dist.data.layouts import layout_of
+from jpo_dist.records.comparisons import Message
+from tests.support.rows import bad, reading
+from tests.support.said import compared, said, said_by
+
+BIRD = "Name a bird."
+USER = [("user", BIRD)]
+
+
+def chat(*texts: str) -> list[dict[str, str]]:
+    return [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(texts)]
+
+
+SHP = {
+    "post_id": "x1", "domain": "birds_train", "upvote_ratio": 0.9, "history": BIRD, "c_root_id_A": "a",
+    "c_root_id_B": "b", "created_at_utc_A": 1, "created_at_utc_B": 2, "score_A": 20, "score_B": 3,
+    "human_ref_A": "A wren.", "human_ref_B": "A spoon.", "labels": 1, "seconds_difference": 1.0, "score_ratio": 6.7,
+}  # fmt: skip
+
+
+def test_shp_label_1_means_a(tmp_path: Path):
+    found = said(tmp_path, [SHP, {**SHP, "labels": 0, "human_ref_A": "A fork.", "human_ref_B": "A rook."}])
+    assert found.comparisons == ["A wren. > A spoon.", "A rook. > A fork."]
+    assert found.instructions == [USER]
+    assert found.scores == dict.fromkeys(("A wren.", "A spoon.", "A rook.", "A fork."))
+    assert bad({**SHP, "labels": 2}) == ("labels", "not 1 or 0")
+    assert bad({**SHP, "labels": None}) == ("labels", "not 1 or 0")
+
+
+@pytest.mark.parametrize(("strength", "says"), [(-3, "A > B"), (-1, "A > B"), (0, "A = B"), (1, "B > A"), (3, "B > A")])
+def test_helpsteer_2_and_3_are_negative_for_the_first_response(tmp_path: Path, strength: int, says: str):
+    second = {
+        "split": "train", "prompt": BIRD, "response_1": "A", "response_2": "B", "preference_strength": strength,
+        "preference_statement": "…", "preference_elaboration": "…", "all_preferences_unprocessed": [],
+        "three_most_similar_preferences": [],
+    }  # fmt: skip
+    third = {
+        "domain": "general", "language": "english", "context": chat(BIRD), "response1": "A", "response2": "B",
+        "overall_preference": strength, "individual_preference": [{"score": -strength, "reasoning": "…"}],
+    }  # fmt: skip
+    for row, name in ((second, "helpsteer2-preference"), (third, "helpsteer3")):
+        found = said(tmp_path, [row])
+        assert (found.comparisons, found.instructions, found.report.layouts) == ([says], [USER], {name: 1})
+
+
+def test_helpsteer_2_keeps_its_turns():
+    prompt = "Hi\n<extra_id_1>Assistant\nHello.\nYou?\n<extra_id_1>User\nName a bird."
+    turns = (Message("user", "Hi"), Message("assistant", "Hello.\nYou?"), Message("user", BIRD))
+    pair = {"prompt": prompt, "response_1": "A", "response_2": "B", "preference_strength": 2}
+    rated = {"prompt": prompt, "response": "A", "helpfulness": 3, "correctness": 4, "coherence": 4, "complexity": 1,
+             "verbosity": 1}  # fmt: skip
+    comparison = reading(pair).comparison
+    assert comparison is not None
+    assert comparison.winner.instruction == reading(rated).ratings[0].item.instruction == turns
+    assert bad({**pair, "prompt": "Hi\n<extra_id_1>Assistant\n \n<extra_id_1>User\nYes?"}) == ("prompt[1]", "empty")
+
+
+def test_helpsteer_3_context_of_several_turns_and_edits(tmp_path: Path):
+    row = {"context": chat("Hi", "Hello.", BIRD), "response1": "A", "response2": "B", "overall_preference": -1}
+    assert said(tmp_path, [row]).instructions == [[("user", "Hi"), ("assistant", "Hello."), ("user", BIRD)]]
+    edit = {"domain": "stem", "language": "english", "context": chat(BIRD), "original_response": "Bird.",
+            "good_edited_response": "A wren.", "bad_edited_response": "A spoon.", "feedback": ["…"]}  # fmt: skip
+    assert said(tmp_path, [edit]).comparisons == ["A wren. > A spoon."]
+
+
+def webgpt(first: float, second: float) -> dict[str, Any]:
+    question = {"dataset": "eli5", "id": "1", "full_text": BIRD}
+    quotes = {"title": ["Birds"], "extract": ["Wrens sing."]}
+    return {
+        "question": question, "quotes_0": quotes, "answer_0": "A", "tokens_0": {}, "score_0": first,
+        "quotes_1": quotes, "answer_1": "B", "tokens_1": {}, "score_1": second,
+    }  # fmt: skip
+
+
+def test_webgpt_the_higher_score_wins_and_equal_ones_tie(tmp_path: Path):
+    found = said(tmp_path, [webgpt(1.0, -1.0), webgpt(-0.33, 0.33), webgpt(0, 0)])
+    assert found.comparisons == ["A > B", "B > A", "A = B"]
+    assert (found.instructions, found.scores) == ([USER], {"A": None, "B": None})
+    assert bad({**webgpt(1, 0), "question": {"id": "1"}}) == ("question.full_text", "missing field")
+    assert bad({**webgpt(1, 0), "question": None}) == ("question.full_text", "missing field")
+
+
+ARENA = {
+    "question_id": "q", "model_a": "m1", "model_b": "m2", "winner": "model_b", "judge": "j", "turn": 1, "anony": True,
+    "language": "English", "tstamp": 1.0, "conversation_a": chat(BIRD, "A"), "conversation_b": chat(BIRD, "B"),
+    "openai_moderation": {}, "toxic_chat_tag": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("winner", "says"),
+    [("model_a", "A > B"), ("model_b", "B > A"), ("tie", "A = B"), ("tie (bothbad)", "A = B"), ("both_bad", "A = B")],
+)
+def test_chatbot_arena_in_its_three_forms(tmp_path: Path, winner: str, says: str):
+    flags = {"winner_model_a": int(says[0] == "A" and ">" in says), "winner_model_b": int(says[0] == "B"),
+             "winner_tie": int("=" in says)}  # fmt: skip
+    kaggle = {"id": 1, "model_a": "m1", "model_b": "m2", "prompt": json.dumps([BIRD]), "response_a": '["A"]',
+              "response_b": '["B"]', **flags}  # fmt: skip
+    newest = {"id": "u", "model_a": "m1", "model_b": "m2", "winner": winner, "evaluation_session_id": "s",
+              "evaluation_order": 1, "conversation_a": chat(BIRD, "A"), "conversation_b": chat(BIRD, "B"),
+              "full_conversation": [], "conv_metadata": {}, "category_tag": {}, "language": "en", "is_code": False,
+              "timestamp": "2025"}  # fmt: skip
+    plain = {"id": "u", "prompt": BIRD, "response_a": "A", "response_b": "B", "winner": winner, "language": "en"}
+    for row in ({**ARENA, "winner": winner}, kaggle, newest, plain):
+        found = said(tmp_path, [row])
+        assert (found.comparisons, found.instructions) == ([says], [USER])
+    assert bad({**ARENA, "winner": "model_c"}) == (
+        "winner", "not model_a, model_b, tie, tie (bothbad) or both_bad"
+    )  # fmt: skip
+
+
+def test_arena_conversations_are_whole_and_may_part_before_the_last_turn(tmp_path: Path):
+    row = {**ARENA, "turn": 2, "conversation_a": chat("Hi", "Hello.", BIRD, "A"),
+           "conversation_b": chat("Hi", "Yes?", BIRD, "B")}  # fmt: skip
+    found = said(tmp_path, [row])
+    assert (found.comparisons, found.report.joint) == (["B > A"], 1)
+    assert found.instructions == [[("user", "Hi"), ("assistant", text), ("user", BIRD)] for text in ("Yes?", "Hello.")]
+
+
+def test_what_follows_the_judged_turn_is_no_part_of_it(tmp_path: Path):
+    """MT-Bench's judgments: both conversations have two turns, whichever was judged."""
+    sides = {side: chat(BIRD, text, "And a fish?", "A carp.") for side, text in (("a", "A"), ("b", "B"))}
+    row = {"question_id": 81, "model_a": "m", "model_b": "n", "winner": "model_a", "judge": "author_0", "turn": 1,
+           **{f"conversation_{side}": turns for side, turns in sides.items()}}  # fmt: skip
+    found = said(tmp_path, [row])
+    assert (found.comparisons, found.instructions, found.report.joint) == (["A > B"], [USER], 0)
+    assert bad({**row, "turn": 3}) == ("turn", "no turn of conversation_a")
+    assert said(tmp_path, [{**row, "turn": None}]).report.joint == 1  # nothing says which: the last
+
+
+def test_kaggle_turns_are_kept_and_their_flags_checked(tmp_path: Path):
+    row = {"prompt": json.dumps(["Hi", BIRD]), "response_a": json.dumps(["Hello.", "A"]),
+           "response_b": json.dumps(["Hello.", "B"]), "winner_model_a": 0, "winner_model_b": 1,
+           "winner_tie": 0}  # fmt: skip
+    found = said(tmp_path, [row])
+    assert found.comparisons == ["B > A"]
+    assert found.instructions == [[("user", "Hi"), ("assistant", "Hello."), ("user", BIRD)]]
+    assert bad({**row, "response_b": '["B"]'}) == ("response_b", "not as many as prompts")
+    assert bad({**row, "response_b": '["Hello.", null]'}) == ("response_b[1]", "not a string")
+    assert bad({**row, "prompt": "Hi"}) == ("prompt", "not json")
+    assert bad({**row, "winner_tie": 1})[0] == "winner_model_a"
+    assert bad({**row, "winner_model_b": 0})[1].startswith("not one of winner_model_a, winner_model_b, winner_tie")
+
+
+def test_kaggle_is_read_from_csv(tmp_path: Path):
+    (tmp_path / "train.csv").write_text(
+        "id,model_a,model_b,prompt,response_a,response_b,winner_model_a,winner_model_b,winner_tie\n"
+        '1,m,n,"[""Name a bird.""]","[""A""]","[""B""]",0,1,0\n'
+    )
+    assert said_by(str(tmp_path / "train.csv")).comparisons == ["B > A"]
+
+
+PKU = {
+    "prompt": BIRD, "response_0": "A", "response_1": "B", "prompt_source": "s", "is_response_0_safe": False,
+    "is_response_1_safe": True, "better_response_id": 0, "safer_response_id": 1, "response_0_sha256": "0",
+}  # fmt: skip
+
+
+def test_pku_saferlhf_has_two_verdicts_and_reads_the_helpful_one(tmp_path: Path):
+    found = said(tmp_path, [PKU, {**PKU, "better_response_id": 1}])
+    assert found.comparisons == ["A > B", "B > A"]
+    assert compared(tmp_path, [PKU], layout="pku-saferlhf-safer") == ["B > A"]
+    only_safer = {name: value for name, value in PKU.items() if name != "better_response_id"}
+    assert said(tmp_path, [only_safer]).report.layouts == {"pku-saferlhf-safer": 1}
+    assert bad({**PKU, "better_response_id": -1}) == ("better_response_id", "not 0 or 1")
+
+
+POST = {"id": "t3", "post": "I saw a wren.", "title": "Bird?", "subreddit": "birds", "site": None, "article": None}
+
+
+def test_tldr_comparisons_count_the_chosen_summary_from_0(tmp_path: Path):
+    row = {"info": POST, "split": "train", "summaries": [{"text": "A", "policy": "ref", "note": None},
+           {"text": "B", "policy": "sup", "note": "x"}], "choice": 1, "worker": "w", "batch": "b",
+           "extra": {"confidence": 8}}  # fmt: skip
+    article = {"id": "c", "post": None, "title": "Bird!", "subreddit": None, "site": "cnn", "article": "A wren sang."}
+    found = said(tmp_path, [row, {**row, "choice": 0, "info": article}])
+    assert found.comparisons == ["B > A", "A > B"]
+    assert [turns[0][1] for turns in found.instructions] == [
+        "SUBREDDIT: r/birds\n\nTITLE: Bird?\n\nPOST: I saw a wren.\n\nTL;DR:",
+        "TITLE: Bird!\n\nARTICLE: A wren sang.\n\nTL;DR:",
+    ]
+    assert bad({**row, "summaries": row["summaries"][:1]}) == ("summaries.1.text", "missing field")
+
+
+@pytest.mark.parametrize(
+    ("ratings", "sides"),
+    [
+        (("chosen-rating", "rejected-rating"), ("chosen", "rejected")),
+        (("chosen_rating", "rejected_rating"), ("chosen", "rejected")),
+        (("rating_chosen", "rating_rejected"), ("chosen", "rejected")),
+        (("chosen_avg_rating", "rejected_avg_rating"), ("chosen_response", "rejected_response")),
+        (("chosen_rating", "rejected_rating"), ("chosen_response", "rejected_response")),
+    ],
+)
+def test_argilla_pairs_have_ratings_which_may_be_null(tmp_path: Path, ratings: Any, sides: Any):
+    asked = "prompt" if sides[0] == "chosen" else "instruction"
+    texts = [chat(BIRD, "A"), chat(BIRD, "B")] if asked == "prompt" else ["A", "B"]
+    row = {"source": "s", asked: BIRD, **dict(zip(sides, texts, strict=True)), "chosen-model": "m"}
+    row |= dict(zip(ratings, (4.5, 2), strict=True))
+    found = said(tmp_path, [row])
+    assert (found.comparisons, found.scores, found.instructions) == (["A > B"], {"A": 4.5, "B": 2.0}, [USER])
+    assert said(tmp_path, [{**row, ratings[1]: 4.5}]).comparisons == ["A = B"]
+    unrated = said(tmp_path, [{**row, ratings[1]: None}])
+    assert (unrated.comparisons, unrated.scores) == (["A > B"], {"A": None, "B": None})
+    assert said(tmp_path, [{**row, ratings[0]: float("nan")}]).scores == {"A": None, "B": None}
+    assert bad({**row, ratings[1]: 5}) == (ratings[0], f"less than {ratings[1]}")
+
+
+def test_argilla_pairs_without_a_prompt(tmp_path: Path):
+    row = {"dataset": "d", "chosen": chat(BIRD, "A"), "rejected": chat(BIRD, "B"), "chosen_rating": 5,
+           "rejected_rating": 3.5}  # fmt: skip
+    assert said(tmp_path, [row]).scores == {"A": 5.0, "B": 3.5}
+
+
+def test_hh_with_its_prompt_apart_keeps_its_turns(tmp_path: Path):
+    prompt = "\n\nHuman: Hi\n\nAssistant: Hello.\n\nHuman: Name a bird.\n\nAssistant:"
+    row = {"prompt": prompt, "response": " A", "chosen": " A", "rejected": " B"}
+    found = said(tmp_path, [row])
+    assert found.comparisons == ["A > B"]
+    assert found.instructions == [[("user", "Hi"), ("assistant", "Hello."), ("user", BIRD)]]
+    whole = {side: f"{prompt}{row[side]}" for side in ("chosen", "rejected")}
+    assert said(tmp_path, [whole]).instructions == found.instructions
+    plain = said(tmp_path, [{**row, "prompt": BIRD}])
+    assert (plain.instructions, plain.comparisons) == ([USER], [" A >  B"])
+
+
+def test_skywork_and_tulu_are_plain_pairs_beside_what_carries_nothing(tmp_path: Path):
+    sides = {"chosen": chat("Hi", "Hello.", BIRD, "A"), "rejected": chat("Hi", "Hello.", BIRD, "B")}
+    skywork = said(tmp_path, [{**sides, "source": "magpie"}])
+    one = {"chosen": chat(BIRD, "A"), "rejected": chat(BIRD, "B")}
+    tulu = said(tmp_path, [{**one, "id": "i", "source": "s", "prompt": BIRD, "chosen_model": "m"}])
+    assert skywork.comparisons == tulu.comparisons == ["A > B"]
+    assert skywork.instructions == [[("user", "Hi"), ("assistant", "Hello."), ("user", BIRD)]]
+    assert (skywork.report.layouts, tulu.report.layouts) == ({"implicit": 1}, {"explicit": 1})
+
+
+def test_tulu_keeps_its_turns_whichever_of_its_questions_stands_in_prompt(tmp_path: Path):
+    sides = {"chosen": chat("Hi", "Hello.", BIRD, "A"), "rejected": chat("Hi", "Hello.", BIRD, "B")}
+    for asked in ("Hi", BIRD, chat("Hi", "Hello.", BIRD)):
+        found = said(tmp_path, [{**sides, "prompt": asked, "id": "i", "source": "s"}])
+        assert found.comparisons == ["A > B"]
+        assert found.instructions == [[("user", "Hi"), ("assistant", "Hello."), ("user", BIRD)]]
+    assert bad({**sides, "prompt": "Name a fish."}) == ("chosen", "does not start with the prompt")
+    assert bad({**sides, "prompt": "A"}) == ("chosen", "does not start with the prompt")
+
+
+def test_llama_factory_alpaca_with_ranking(tmp_path: Path):
+    row = {"instruction": "Name one.", "input": "Birds", "chosen": "A", "rejected": "B", "system": "Be brief.",
+           "history": [["Hi", "Hello."]]}  # fmt: skip
+    found = said(tmp_path, [row, {**row, "input": "", "history": [], "system": None}])
+    assert found.comparisons == ["A > B"] * 2
+    assert found.instructions == [
+        [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello."), ("user", "Name one.\nBirds")],
+        [("user", "Name one.")],
+    ]
+    bare = said(tmp_path, [{"instruction": BIRD, "chosen": "The wren.", "rejected": "The spoon."}])
+    assert (bare.instructions, bare.comparisons) == ([USER], ["The wren. > The spoon."])
+    assert bad({**row, "history": [["Hi"]]}) == ("history[0]", "not a pair of turns")
+
+
+def test_llama_factory_sharegpt_with_ranking(tmp_path: Path):
+    asked = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}, {"from": "human", "value": BIRD}]
+    row = {"conversations": asked, "chosen": {"from": "gpt", "value": "A"}, "rejected": {"from": "gpt", "value": "B"}}
+    found = said(tmp_path, [{**row, "system": "Be brief."}])
+    assert found.comparisons == ["A > B"]
+    assert found.instructions == [
+        [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello."), ("user", BIRD)]
+    ]  # fmt: skip
+    named = {"messages": chat(BIRD), "chosen": {"role": "assistant", "content": "A"},
+             "rejected": {"role": "assistant", "content": "B"}}  # fmt: skip
+    assert said(tmp_path, [named]).instructions == [USER]
+
+
+def test_a_copy_of_the_conversation_beside_whole_sides_is_not_their_instruction(tmp_path: Path):
+    row = {"conversations": chat(BIRD, "A"), "chosen": chat(BIRD, "A"), "rejected": chat(BIRD, "B")}
+    assert said(tmp_path, [row]).report.layouts == {"implicit": 1}
+
+
+def test_extra_columns_and_null_optional_ones_change_nothing(tmp_path: Path):
+    more = {"weight": 2.0, "confidence": None, "note": "x", "chosen_by": None, "messages": None}
+    found = said(tmp_path, [{**SHP, **more}, {**ARENA, **more}][:1])
+    assert (found.comparisons, found.report.layouts) == (["A wren. > A spoon."], {"shp": 1})
+    assert said(tmp_path, [{**ARENA, **more}]).report.layouts == {"arena": 1}
+
+
+@pytest.mark.parametrize(
+    ("row", "lost"),
+    [(SHP, "labels"), (ARENA, "winner"), (PKU, "response_0"), (webgpt(1, 0), "question"), (SHP, "history")],
+)
+def test_a_row_without_one_of_its_columns_is_bad_and_not_of_another_layout(tmp_path: Path, row: Any, lost: str):
+    lacking = {name: value for name, value in row.items() if name != lost}
+    found = said(tmp_path, [row, lacking, row], on_bad_row="skip")
+    assert [(b.line, b.field, b.reason) for b in found.report.bad_rows] == [(2, lost, "missing field")]
+    assert len(found.comparisons) == 2
+
+
+def test_structs_and_lists_of_a_parquet_file(tmp_path: Path):
+    files = {
+        "webgpt": pa.Table.from_pylist([webgpt(1.0, -1.0), webgpt(0.0, 0.0)]),
+        "arena": pa.Table.from_pylist([{**ARENA, "openai_moderation": None, "toxic_chat_tag": None}]),
+        "shp": pa.Table.from_pylist([SHP]),
+    }
+    says = {"webgpt": ["A > B", "A = B"], "arena": ["B > A"], "shp": ["A wren. > A spoon."]}
+    for name, table in files.items():
+        for column in ("tokens_0", "tokens_1"):
+            table = table.drop_columns([column]) if column in table.column_names else table
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+        found = said_by(str(tmp_path / f"{name}.parquet"))
+        assert (found.comparisons, found.report.layouts) == (says[name], {name: 1})
+
+
+def test_stack_exchange_pairs(tmp_path: Path):
+    row = {"qid": 1, "question": BIRD, "date": "d", "metadata": [], "response_j": "A", "response_k": "B"}
+    assert said(tmp_path, [row]).comparisons == ["A > B"]
+
+
+def test_layouts_that_look_like_others_are_told_apart():
+    assert layout_of({"prompt", "response_a", "response_b", "winner"}).name == "arena-text"
+    assert layout_of({"prompt", "response_0", "response_1", "better_response_id", "safer_response_id"}).name == (
+        "pku-saferlhf"
+    )
+    assert layout_of({"instruction", "prompt", "chosen", "rejected"}).name == "explicit"
+    assert layout_of({"question", "answer_0", "answer_1", "score_0"}) is None
