@@ -52,9 +52,11 @@ class Account:
         self.keys: dict[str, str] = {}
         self.cut = ""
         self.watched: list[str] = []
+        self.places: context.Places | None = None
         if layout is not None:
+            self.places = context.Places(layout.columns, layout.reads, layout.asks, layout.wholes)
             self._look(layout, rows, renamed)
-            self.watched = [source.columns.get(ours, ours) for ours in layout.reads | self.instructs]
+            self.watched = [source.columns.get(ours, ours) for ours in (layout.reads - WEIGHTS) | self.instructs]
 
     def _look(self, layout: Layout, rows: list[dict[str, Any]], renamed: Sequence[Row]) -> None:
         for row in rows:
@@ -71,32 +73,30 @@ class Account:
                 pass  # the row is bad, and named as such when it is read
         if 2 * len(lost) > len(renamed):
             raise ValueError(f"{self.file}: {lost[0]}; {_fix(lost[0].field)}")
-        if layout.name == "implicit":
-            self._look_for_instruction(rows)
+        if "prompt" not in layout.columns and (layout.asks == ("prompt",) or set(layout.wholes) == set(context.SIDES)):
+            self._look_for_instruction(layout, renamed)
 
-    def _look_for_instruction(self, rows: list[dict[str, Any]]) -> None:
+    def _look_for_instruction(self, layout: Layout, rows: Sequence[Row]) -> None:
         """Raises ValueError where the common beginning of two texts would be taken for the instruction, though a column
         may hold it. Transcripts and messages have their instruction in them."""
         bare = [row for row in rows if "prompt" not in row and context.is_bare(row)]
-        if not bare:
-            return
-        for name in self.seen if self.source.layout == "auto" else ():
-            values = [row.get(name) for row in bare]
-            if name not in (*context.SIDES, *WEIGHTS) and any(may_instruct(name, value) for value in values):
+        bare = [row for row in bare if not layout.asks or context.stands_in(row) is None]
+        others = dict.fromkeys(name for row in bare for name in row if name not in layout.reads)
+        for name in others if self.source.layout == "auto" else ():
+            if any(may_instruct(name, row.get(name)) for row in bare):
+                their = self.source.columns.get(name, name)
                 raise ValueError(
-                    f"{self.file}: chosen and rejected have no prompt beside them, and its column {name} may hold it "
-                    f"({self.seen[name]}): rename it to prompt, or write columns: {{prompt: {name}}} in a source of "
+                    f"{self.file}: chosen and rejected have no prompt beside them, and its column {their} may hold it "
+                    f"({self.seen[their]}): rename it to prompt, or write columns: {{prompt: {their}}} in a source of "
                     "jpo data build; where it holds something else, write layout: implicit there, or take it out"
                 )
         self.cut = _cut(bare)
 
     def filled(self, row: Row) -> Row:
         """The row with its whole instruction. Raises BadField."""
-        if self.layout is None:
+        if self.places is None:
             return row
-        layout = self.layout
-        places = context.Places(layout.columns, layout.reads, layout.asks, layout.wholes)
-        found = context.filled(row, places, self.decided)
+        found = context.filled(row, self.places, self.decided)
         for name, what in found.taken.items():
             if self.taken.get(name, "empty") == "empty":
                 self.taken[name] = what

@@ -6,6 +6,8 @@ system prompt, a history, a list of tools: `filled` puts these into the instruct
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from jpo_dist.data.messages import transcripts
@@ -56,13 +58,24 @@ def stands_in(row: Row) -> str | None:
     return next((name for name in there if not _blank(row[name])), there[0] if there else None)
 
 
-class Places(NamedTuple):
+@dataclass(frozen=True)
+class Places:
     """Where a layout has what: see jpo_dist/data/layouts/layout.py."""
 
     columns: tuple[str, ...]
     reads: frozenset[str]
     asks: tuple[str, ...] = ()
     wholes: tuple[str, ...] = ()
+
+    @cached_property
+    def others(self) -> frozenset[str]:
+        """Columns that may be of an instruction, and that the layout does not read."""
+        return NAMES - self.reads
+
+    @cached_property
+    def talk(self) -> str | None:
+        """A conversation that is the instruction, and may have an answer too much."""
+        return next((name for name in self.asks if name in TALKS), None)
 
 
 def filled(row: Row, places: Places, decided: bool = False) -> Filled:
@@ -71,10 +84,11 @@ def filled(row: Row, places: Places, decided: bool = False) -> Filled:
     `decided`: the source says which column is the instruction, so that another one is none. Raises BadField, and Lost
     where something of the instruction would be dropped.
     """
-    more = [name for name in row if name in NAMES and name not in places.reads]
+    if places.talk is None and places.others.isdisjoint(row):
+        return Filled(row)
+    more = [name for name in row if name in places.others]
     lacks = any(name not in row for name in places.columns if name != "prompt")
-    talk = next((name for name in places.asks if name in TALKS), None)
-    if not (more or talk) or lacks or "finished" in places.columns:  # answers of jpo generate are whole
+    if lacks or "finished" in places.columns:  # answers of jpo generate are whole
         return Filled(row)
     for name in more:
         if name in MEDIA and not _blank(row[name]):
@@ -89,7 +103,7 @@ def filled(row: Row, places: Places, decided: bool = False) -> Filled:
     for name in (*places.asks, *places.wholes):
         whole = _Instruction(_body(row, name, places), name in places.wholes, is_one_of_two=len(places.asks) > 1)
         taken |= whole.take(row, more, said, name, decided)
-        new |= {name: whole.turns()} if whole.is_more or name == talk else {}
+        new |= {name: whole.turns()} if whole.is_more or name == places.talk else {}
     if not places.asks and not places.wholes:
         taken = _nowhere(row, more, said)
     return Filled({**row, **new} if new else row, taken)
