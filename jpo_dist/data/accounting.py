@@ -209,7 +209,7 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(part)
 
 
-def _cut(rows: list[dict[str, Any]]) -> str:
+def _cut(rows: Sequence[Row]) -> str:
     """Where the common beginning ends in the first row that has one, for people."""
     for row in rows:
         if isinstance(row.get("chosen"), str) and isinstance(row.get("rejected"), str):

@@ -27,7 +27,6 @@ LayoutName = Literal[
     "unscored",
     "conversation",
     "rated-pair",
-    "hh-prompt",
     "alpaca-pair",
     "sharegpt-pair",
     "shp",

@@ -24,6 +24,7 @@ from jpo_dist.data.layouts import (
     Reading,
     Turns,
     keys_of,
+    lacking,
     layout_of,
     mean_score,
     nearest,
@@ -103,9 +104,8 @@ def read_source(source: SourceConfig, on_bad_row: OnBadRow) -> Preferences:
     for text in listed(source.path):
         for place in open_place(text, preferences.tally.ignored):
             collect(place, source, on_bad_row, preferences)
-    return (
-        preferences if source.checker is None else checked(preferences, source.name or str(source.path), source.checker)
-    )
+    scale = source.name or str(source.path)
+    return preferences if source.checker is None else checked(preferences, scale, source.checker)
 
 
 def listed(where: str | list[str]) -> list[str]:
@@ -249,9 +249,10 @@ def _voted(place: str, source: SourceConfig, rows: list[dict[str, Any]], there: 
     columns = [_column_names(row, source, there) for row in rows]
     votes = Counter(layout for row in _named(rows, columns, source) if (layout := layout_of(row, name)))
     if columns and not votes:
+        names, every = ", ".join(sorted(there)) or "none", set().union(*columns)
         raise ValueError(
-            f"{place}: its columns ({', '.join(sorted(there)) or 'none'}) are of no known layout; rename them to "
-            f"one of: {nearest(set().union(*columns), name)} (all layouts: docs/data.md)"
+            f"{place}: its columns ({names}) are of no known layout{lacking(every)}; rename them to one of: "
+            f"{nearest(every, name)} (all layouts: docs/data.md)"
         )
     return votes.most_common(1)[0][0] if votes else None
 

@@ -9,7 +9,7 @@ May import row_values, messages and file_formats of data, and records.
 from jpo_dist.data.layouts.detect import COLUMNS, LAYOUTS, NAMES, layout_of, read_row
 from jpo_dist.data.layouts.layout import CARRY_NOTHING, WEIGHTS, Layout, Names, Reading, Turns
 from jpo_dist.data.layouts.own import CONVERSATIONS
-from jpo_dist.data.layouts.refusals import ROWS_TO_DETECT, keys_of, nearest, refuse_absent
+from jpo_dist.data.layouts.refusals import ROWS_TO_DETECT, keys_of, lacking, nearest, refuse_absent
 from jpo_dist.data.layouts.responses import SCORE_FIELDS, mean_score
 
 RATING_COLUMNS = frozenset({"score", "helpfulness", "label"})
@@ -33,6 +33,7 @@ __all__ = [
     "Reading",
     "Turns",
     "keys_of",
+    "lacking",
     "layout_of",
     "mean_score",
     "nearest",

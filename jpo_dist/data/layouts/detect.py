@@ -11,7 +11,6 @@ from jpo_dist.data.row_values import BadField, Row
 
 LAYOUTS: tuple[Layout, ...] = (
     *own.OF_PAIRS,
-    *public_pairs.RATED,
     own.EXPLICIT,
     *public_pairs.ALPACA_AND_SHAREGPT,
     own.IMPLICIT,
@@ -28,7 +27,8 @@ LAYOUTS: tuple[Layout, ...] = (
 """In this order: where two fit a row, the one with more columns comes first, so that none is overlooked."""
 PLAIN: tuple[Layout, ...] = (*own.OF_PAIRS, own.EXPLICIT, own.IMPLICIT, *own.RESPONSES, *own.UNSCORED, *own.CANDIDATES)
 """Those whose columns people give to data of their own."""
-COLUMNS = frozenset(column for layout in LAYOUTS for column in layout.reads) | row_values.NUMBERS
+COLUMNS = row_values.NUMBERS.union(*(layout.reads for layout in LAYOUTS if layout not in argilla.ARGILLA))
+"""Names that a source may say its own columns under."""
 NAMES = tuple(dict.fromkeys(layout.name for layout in LAYOUTS))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from jpo_dist.data import row_values
 from jpo_dist.data.layouts.layout import Layout, Names, Reading
-from jpo_dist.data.layouts.pairs import Pair, pairs
+from jpo_dist.data.layouts.pairs import Pair, pairs, read_pair
 from jpo_dist.data.layouts.responses import One, Several, Thumb, one, read_completions, several
 from jpo_dist.data.layouts.values import of
 from jpo_dist.data.layouts.verdicts import TIE, Always, Confirmed, Labels
@@ -33,7 +33,54 @@ def two_items(row: Row, a: str, b: str, prompt: str | None) -> tuple[Item, Item]
 
 def _implicit(row: Row, names: Names) -> Reading:
     """Two whole conversations, transcripts, or texts that begin with the same instruction."""
-    return _compared(row, names, two_items(row, "chosen", "rejected", None), "rejected")
+    items = two_items(row, "chosen", "rejected", None)
+    return rated_too(_compared(row, names, items, "rejected"), row, names)
+
+
+def _explicit(row: Row, names: Names) -> Reading:
+    """A prompt and two responses. Each of the three is text or messages.
+
+    Where a prompt is a transcript and its answer stands beside `chosen` once more, as in Dahoas' copies of HH, the
+    prompt is read turn by turn. One space after `Assistant:` belongs to the name.
+    """
+    form = _EXPLICIT
+    if "response" in row and isinstance(row["prompt"], str) and row["prompt"].endswith("\n\nAssistant:"):
+        sides = {side: row_values.text(row[side], side).removeprefix(" ") for side in ("chosen", "rejected")}
+        row, form = {**row, **sides}, _EXPLICIT._replace(instruction=of("prompt", form="transcript"))
+    return rated_too(read_pair(row, names, form), row, names)
+
+
+RATINGS = (
+    ("chosen-rating", "rejected-rating"),
+    ("chosen_rating", "rejected_rating"),
+    ("rating_chosen", "rating_rejected"),
+    ("chosen_avg_rating", "rejected_avg_rating"),
+)
+"""Where pairs of argilla and distilabel have the ratings that their sides come from."""
+RATING_NAMES = tuple(name for names in RATINGS for name in names)
+
+
+def rated_too(pair: Reading, row: Row, names: Names) -> Reading:
+    """The same pair with the ratings that stand beside it: equal ones make a tie of it. Ratings that are null, or no
+    numbers, are none."""
+    beside = ((a, b) for a, b in RATINGS if _is_number(row.get(a)) and _is_number(row.get(b)))
+    scores = next(beside, None)
+    return pair if scores is None else _scored(pair, row, names, scores)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _scored(pair: Reading, row: Row, names: Names, scores: tuple[str, str]) -> Reading:
+    """A pair and both scores. Raises BadField where they contradict it."""
+    assert pair.comparison is not None
+    tie = Confirmed(*scores).of(row) == TIE
+    made = replace(pair.comparison, tie=tie)
+    rated = (
+        (item, row_values.number(row[path], path)) for item, path in zip((made.winner, made.loser), scores, strict=True)
+    )
+    return Reading(made, tuple(Rating(item, score, names.scale, names.source) for item, score in rated))
 
 
 def _compared(row: Row, names: Names, items: tuple[Item, Item], last: str) -> Reading:
@@ -44,27 +91,10 @@ def _compared(row: Row, names: Names, items: tuple[Item, Item], last: str) -> Re
     return Reading(Comparison(winner, loser, row_values.weight(row), names.source, confidence=confidence))
 
 
-def read_scored_pair(
-    row: Row,
-    names: Names,
-    scores: tuple[str, str],
-    sides: tuple[str, str] = ("chosen", "rejected"),
-    prompt: str = "prompt",
-    optional: bool = True,
-) -> Reading:
-    """A pair, with or without a prompt, and both scores: equal ones are a tie, and both items are rated too.
-
-    `optional`: where one of the scores is null, the columns alone say which side is better.
-    """
-    items = two_items(row, *sides, prompt if prompt in row else None)
-    reading = _compared(row, names, items, sides[1])
-    tie = Confirmed(*scores, optional).of(row) == TIE
-    if optional and any(row[path] is None or row[path] != row[path] for path in scores):
-        return reading
-    assert reading.comparison is not None
-    rated = ((item, row_values.number(row[path], path)) for item, path in zip(items, scores, strict=True))
-    ratings = tuple(Rating(item, score, names.scale, names.source) for item, score in rated)
-    return Reading(replace(reading.comparison, tie=tie), ratings)
+def _scored_pair(row: Row, names: Names) -> Reading:
+    """A pair, with or without a prompt, and both scores: equal ones are a tie, and both items are rated too."""
+    items = two_items(row, "chosen", "rejected", "prompt" if "prompt" in row else None)
+    return _scored(_compared(row, names, items, "rejected"), row, names, ("score_chosen", "score_rejected"))
 
 
 def _answer(row: Row, names: Names) -> Reading:
@@ -104,7 +134,6 @@ _TWO_FRUITS = {"instruction": "Name a fruit.", "response_0": "A pear.", "respons
 _TWO_ITEMS = {
     "instruction_0": "Name a color.", "response_0": "Rope.", "instruction_1": "Name a fruit.", "response_1": "A pear.",
 }  # fmt: skip
-_CHAT = [{"role": "user", "content": "Name a fruit."}, {"role": "assistant", "content": "A pear."}]
 
 OF_PAIRS = (
     pairs(
@@ -122,7 +151,7 @@ OF_PAIRS = (
         "scored-pair",
         "pairs",
         ("chosen", "rejected", "score_chosen", "score_rejected"),
-        partial(read_scored_pair, scores=("score_chosen", "score_rejected"), optional=False),
+        _scored_pair,
         asks=("prompt",),
         also=("prompt",),
         numbers=frozenset({"score_chosen", "score_rejected"}),
@@ -132,12 +161,19 @@ OF_PAIRS = (
         example=({**_FRUIT, "score_chosen": 8.5, "score_rejected": 3.0},),
     ),
 )
+_EXPLICIT = Pair("chosen", "rejected", Always(), of("prompt"))
+_BESIDE = "chosen is better; equal ratings beside them: a tie"
+_CHAT = [{"role": "user", "content": "Name a fruit."}, {"role": "assistant", "content": "A pear."}]
 EXPLICIT = pairs(
     "explicit",
-    Pair("chosen", "rejected", Always(), of("prompt")),
-    carries_nothing=frozenset({"messages", "prompt_id", "chosen_model", "rejected_model"}),
-    public="TRL, Tulu 3 preference mixtures, many others",
-    example=(_FRUIT,),
+    _EXPLICIT,
+    read=_explicit,
+    also=("response", *RATING_NAMES),
+    numbers=frozenset(RATING_NAMES),
+    carries_nothing=frozenset({"messages", "prompt_id"}),
+    public="TRL, Tulu 3 preference mixtures, UltraFeedback cleaned (argilla), HH with its prompt apart (Dahoas)",
+    means=_BESIDE,
+    example=(_FRUIT | {"chosen": _CHAT, "chosen-rating": 4.5, "rejected-rating": 2.0},),
 )
 IMPLICIT = Layout(
     "implicit",
@@ -145,8 +181,10 @@ IMPLICIT = Layout(
     ("chosen", "rejected"),
     _implicit,
     wholes=("chosen", "rejected"),
-    public="TRL, Anthropic HH, Skywork Reward Preference",
-    means="chosen is better",
+    also=RATING_NAMES,
+    numbers=frozenset(RATING_NAMES),
+    public="TRL, Anthropic HH, Skywork Reward Preference, dpo-mix-7k (argilla)",
+    means=_BESIDE,
     example=({"chosen": "\n\nHuman: Name a fruit.\n\nAssistant: A pear.",
              "rejected": "\n\nHuman: Name a fruit.\n\nAssistant: A brick."},),
 )  # fmt: skip
@@ -162,10 +200,10 @@ def _rated() -> list[Layout]:
     """One response and its score, and several responses in a row."""
     found: list[Layout] = []
     for prompt in ("prompt", "instruction"):
-        for response in ("completion", "response"):
+        for answer in ("completion", "response"):
             for score in ("score", "helpfulness"):
                 form = "marked" if score == "helpfulness" else "prompt"
-                rated = One(response, of(prompt, form=form), score=(score,))
+                rated = One(answer, of(prompt, form=form), score=(score,))
                 found.append(one("rating", rated, carries_nothing=_HELPSTEER, **_first("rating", found)))
         for responses in ("responses", "completions"):
             listed = Several(of(prompt), responses, scores="scores")
@@ -215,9 +253,9 @@ def _unscored() -> list[Layout]:
         "example": ({"prompt": "Name a fruit.", "completion": "A pear, unrated."},),
     }
     return [
-        one("unscored", One(response, of(prompt)), **(about if (prompt, response) == ("prompt", "completion") else {}))
+        one("unscored", One(answer, of(prompt)), **(about if (prompt, answer) == ("prompt", "completion") else {}))
         for prompt in ("prompt", "instruction")
-        for response in ("completion", "response")
+        for answer in ("completion", "response")
     ]
 
 

@@ -55,7 +55,7 @@ def pairs(name: str, form: Pair, **about: Any) -> Layout:
         "numbers": frozenset(numbers),
         "means": form.verdict.means(form.a, form.b) if form.verdict else "nobody has compared them yet",
     }
-    return Layout(name=name, kind=kind, read=partial(read_pair, form=form), **{**found, **about})
+    return Layout(name=name, kind=kind, **{"read": partial(read_pair, form=form), **found, **about})
 
 
 def read_pair(row: Row, names: Names, form: Pair) -> Reading:

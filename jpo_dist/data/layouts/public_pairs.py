@@ -4,11 +4,9 @@ Where a direction could not be read on a card, the line says so.
 """
 
 from functools import partial
-from typing import Any
 
-from jpo_dist.data import row_values
 from jpo_dist.data.layouts.layout import Layout, Names, Reading
-from jpo_dist.data.layouts.own import read_scored_pair
+from jpo_dist.data.layouts.own import RATING_NAMES, rated_too
 from jpo_dist.data.layouts.pairs import Pair, pairs, read_pair
 from jpo_dist.data.layouts.values import of, texts
 from jpo_dist.data.layouts.verdicts import Always, Better, Flags, Labels, Sign
@@ -164,65 +162,27 @@ STACK = pairs(
 )
 
 
-def _rated_pairs() -> list[Layout]:
-    """Pairs beside ratings of both sides. A null rating is none; the columns say which side is better."""
-    found: list[Layout] = []
-    texts_ = (("prompt", "chosen", "rejected"), (None, "chosen", "rejected"))
-    in_words = (("instruction", "chosen_response", "rejected_response"),)
-    forms = (
-        (texts_, ("chosen-rating", "rejected-rating")),
-        (texts_, ("chosen_rating", "rejected_rating")),
-        (texts_, ("rating_chosen", "rating_rejected")),
-        (in_words, ("chosen_avg_rating", "rejected_avg_rating")),
-        (in_words, ("chosen_rating", "rejected_rating")),
-    )
-    example = {"prompt": _BIRD, "chosen": _chat("A wren."), "rejected": _chat("A spoon.")}
-    for columns, scores in forms:
-        for prompt, a, b in columns:
-            first: dict[str, Any] = {"example": ({**example, "chosen-rating": 4.5, "rejected-rating": 2.0},)}
-            read = partial(read_scored_pair, scores=scores, sides=(a, b), prompt=prompt or "prompt")
-            found.append(
-                Layout(
-                    "rated-pair",
-                    "pairs",
-                    (*((prompt,) if prompt else ()), a, b, *scores),
-                    read,
-                    asks=(prompt,) if prompt else (),
-                    wholes=() if prompt else (a, b),
-                    numbers=frozenset(scores),
-                    carries_nothing=frozenset(
-                        {"source", "dataset", "chosen-model", "rejected-model", "chosen_model", "rejected_model",
-                         "metadata", "category", "original_response", "raw_generation_responses", "new_generations"}
-                    ),
-                    public="UltraFeedback binarized and cleaned (argilla), dpo-mix-7k and other argilla pairs",
-                    means=f"{a} is better; equal ratings: a tie",
-                    **({} if found else first),
-                )
-            )  # fmt: skip
-    return found
+IN_WORDS = Pair("chosen_response", "rejected_response", Always(), of("instruction"))
 
 
-def _hh_prompt(row: Row, names: Names) -> Reading:
-    """A transcript as the prompt, each side what follows it. One space after `Assistant:` belongs to the name."""
-    sides = {side: row_values.text(row[side], side).removeprefix(" ") for side in ("chosen", "rejected")}
-    is_transcript = isinstance(row["prompt"], str) and row["prompt"].endswith("\n\nAssistant:")
-    form = Pair("chosen", "rejected", Always(), of("prompt", form="transcript"))
-    return read_pair({**row, **sides} if is_transcript else row, names, form)
+def _in_words(row: Row, names: Names) -> Reading:
+    return rated_too(read_pair(row, names, IN_WORDS), row, names)
 
 
-HH_PROMPT = Layout(
-    "hh-prompt",
-    "pairs",
-    ("prompt", "response", "chosen", "rejected"),
-    _hh_prompt,
-    # `response` is not read: it is `chosen` once more, and its being there tells this layout from `explicit`.
-    public="HH with its prompt apart (Dahoas: full-hh-rlhf, rm-static)",
-    means="chosen is better",
-    example=({"prompt": f"\n\nHuman: {_BIRD}\n\nAssistant:", "response": " A wren.", "chosen": " A wren.",
-             "rejected": " A spoon."},),
+ARGILLA = pairs(
+    "rated-pair",
+    IN_WORDS,
+    read=_in_words,
+    also=RATING_NAMES,
+    numbers=frozenset(RATING_NAMES),
+    carries_nothing=frozenset({"source", "chosen_model", "rejected_model", "metadata"}),
+    public="UltraFeedback binarized (argilla), distilabel-math-preference-dpo",
+    means="chosen_response is better; equal ratings beside them: a tie",
+    example=(
+        {"instruction": _BIRD, "chosen_response": "A wren.", "rejected_response": "A spoon.",
+         "chosen_avg_rating": 4.5, "rejected_avg_rating": 2.0},
+    ),
 )  # fmt: skip
-
-
 ALPACA = pairs(
     "alpaca-pair",
     Pair("chosen", "rejected", Always(), of("instruction", "input", system=("system",), history="history")),
@@ -250,10 +210,9 @@ def _is_one_message(row: Row, column: str) -> bool:
     return isinstance(row.get(column), dict)
 
 
-RATED = (*_rated_pairs(), HH_PROMPT)
-"""Their columns are those of `explicit` and more: they come before it."""
 ALPACA_AND_SHAREGPT = (ALPACA, _sharegpt("conversations"), _sharegpt("messages"))
 """Their columns are those of `implicit` and more: they come before it."""
 OF_PAIRS = (
     SHP, HELPSTEER2, HELPSTEER3, HELPSTEER3_EDIT, WEBGPT, ARENA, KAGGLE, ARENA_TEXT, PKU, PKU_SAFER, TLDR_PAIRS, STACK,
+    ARGILLA,
 )  # fmt: skip

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
-from jpo_dist.data.layouts.detect import PLAIN
+from jpo_dist.data.layouts.detect import LAYOUTS, PLAIN
 
 ROWS_TO_DETECT = 1000
 """The layout of a table is that of most of its first rows."""
@@ -27,6 +27,15 @@ def refuse_absent(place: str, key: str, name: str, there: set[str]) -> None:
             f"{place}: {key} ({name}) is in none of its rows (the first {ROWS_TO_DETECT} were looked at); "
             f"{meant}there are: {', '.join(sorted(there))}"
         )
+
+
+def lacking(columns: set[str]) -> str:
+    """The layout that these columns would be of but for one, as words in brackets; nothing where there is none."""
+    near = [one for one in LAYOUTS if len(one.columns) > 2 and len(set(one.columns) - columns) == 1]
+    if not near:
+        return ""
+    first = max(near, key=lambda one: len(one.columns))
+    return f" ({first.name} needs {min(set(first.columns) - columns)} too)"
 
 
 def nearest(columns: set[str], name: str | None) -> str:

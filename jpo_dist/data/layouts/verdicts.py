@@ -117,17 +117,13 @@ class Better(NamedTuple):
 
 class Confirmed(NamedTuple):
     """The columns say which is better, and a score of each side confirms it: equal ones make a tie, others the wrong
-    way round a bad row. Where one of them is null, the columns alone count, if `optional`."""
+    way round a bad row."""
 
     a: str
     b: str
-    optional: bool = True
 
     def of(self, row: Row) -> int:
-        values = [value_at(row, path) for path in self.paths]
-        if self.optional and any(value is None or value != value for value in values):  # NaN: a table without nulls
-            return FIRST
-        high, low = (row_values.number(value, path) for value, path in zip(values, self.paths, strict=True))
+        high, low = (row_values.number(value_at(row, path), path) for path in (self.a, self.b))
         if high < low:
             raise BadField(self.a, f"less than {self.b}")
         return TIE if high == low else FIRST

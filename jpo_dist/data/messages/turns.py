@@ -18,6 +18,7 @@ from jpo_dist.records.comparisons import Item, Message
 ROLE_KEYS, CONTENT_KEYS = ("role", "from", "speaker"), ("content", "value", "text")
 WRAPPED = ("messages", "conversations")
 """Keys of an object that messages may stand in, beside their tools (OpenAI's preference format)."""
+_ROLES = frozenset(ROLE_KEYS)
 _PLAIN_KEYS, _PLAIN_ROLES = {"role", "content"}, ("user", "assistant")
 IN_RESPONSE = "in a response, which is text: write it into the content, as the model writes it"
 
@@ -29,14 +30,11 @@ def listed(value: Any, field: str) -> list[Any] | tuple[Message, ...] | None:
     if isinstance(value, dict):
         for key in WRAPPED:
             if isinstance(value.get(key), list) and _is_messages(value[key]):
-                first, *rest = value[key]  # the tools of a whole conversation are named in its first turn
-                return [{**first, **{tools: value[tools] for tools in TOOL_LISTS if tools in value}}, *rest]
+                first, *rest = value[key]  # the tools of a conversation are named in its first turn
+                return [{**first, **{name: value[name] for name in TOOL_LISTS if name in value}}, *rest]
         columns = [one for one in value.values() if isinstance(one, list)]
-        is_columns = {*ROLE_KEYS} & value.keys() and all(
-            isinstance(value.get(k), list) for k in ROLE_KEYS if k in value
-        )
-        if not is_columns:
-            return [value]
+        if not any(isinstance(value.get(key), list) for key in ROLE_KEYS):
+            return None if _ROLES.isdisjoint(value) else [value]
         return [
             {key: one[n] for key, one in value.items() if isinstance(one, list) and n < len(one)}
             for n in range(max(map(len, columns)))

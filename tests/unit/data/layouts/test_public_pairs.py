@@ -214,6 +214,8 @@ def test_argilla_pairs_have_ratings_which_may_be_null(tmp_path: Path, ratings: A
     assert (unrated.comparisons, unrated.scores) == (["A > B"], {"A": None, "B": None})
     assert said(tmp_path, [{**row, ratings[0]: float("nan")}]).scores == {"A": None, "B": None}
     assert bad({**row, ratings[1]: 5}) == (ratings[0], f"less than {ratings[1]}")
+    lacking = {name: value for name, value in row.items() if name != ratings[1]}
+    assert said(tmp_path, [row, lacking, {**row, ratings[0]: "five"}]).comparisons == ["A > B"] * 3
 
 
 def test_argilla_pairs_without_a_prompt(tmp_path: Path):
@@ -232,6 +234,8 @@ def test_hh_with_its_prompt_apart_keeps_its_turns(tmp_path: Path):
     assert said(tmp_path, [whole]).instructions == found.instructions
     plain = said(tmp_path, [{**row, "prompt": BIRD}])
     assert (plain.instructions, plain.comparisons) == ([USER], [" A >  B"])
+    alone = {name: value for name, value in row.items() if name != "response"}
+    assert said(tmp_path, [alone]).instructions == [[("user", prompt)]]  # as before: nothing says that it is HH
 
 
 def test_skywork_and_tulu_are_plain_pairs_beside_what_carries_nothing(tmp_path: Path):
@@ -302,6 +306,12 @@ def test_a_row_without_one_of_its_columns_is_bad_and_not_of_another_layout(tmp_p
     found = said(tmp_path, [row, lacking, row], on_bad_row="skip")
     assert [(b.line, b.field, b.reason) for b in found.report.bad_rows] == [(2, lost, "missing field")]
     assert len(found.comparisons) == 2
+
+
+def test_a_file_without_its_label_is_told_which_it_would_be(tmp_path: Path):
+    lacking = {name: value for name, value in SHP.items() if name != "labels"}
+    with pytest.raises(ValueError, match=r"of no known layout \(shp needs labels too\); rename them to one of: "):
+        said(tmp_path, [lacking])
 
 
 def test_structs_and_lists_of_a_parquet_file(tmp_path: Path):

@@ -97,8 +97,8 @@ def test_ultrafeedback_in_its_four_forms(tmp_path: Path):
         "responses": {"source": "s", "instruction": BIRD, "models": ["m", "n"], "completions": scored},
         "scored-pair": {"prompt": BIRD, "prompt_id": "i", **sides, "messages": chat(BIRD, "A"), "score_chosen": 4.5,
                         "score_rejected": 2.0},
-        "rated-pair": {"source": "s", "prompt": BIRD, **sides, "chosen-rating": 4.5, "chosen-model": "m",
-                       "rejected-rating": 2.0, "rejected-model": "n"},
+        "explicit": {"source": "s", "prompt": BIRD, **sides, "chosen-rating": 4.5, "chosen-model": "m",
+                     "rejected-rating": 2.0, "rejected-model": "n"},
         "distilabel": {"instruction": BIRD, "generations": ["A", "B"], "ratings": [4.5, 2.0]},
     }  # fmt: skip
     for name, row in forms.items():
