@@ -1,8 +1,10 @@
 """How a tokenizer writes an item: the model's chat template, or plain text with {instruction} in it."""
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
+from jpo_dist.records.chat import as_chat, has_more, unwritten
 from jpo_dist.records.comparisons import Message
 from jpo_dist.records.text import as_text
 
@@ -47,7 +49,27 @@ def chat_template(tokenizer: Any) -> str:
     return f"{{%- macro strftime_now(format) -%}}{{{{ format{known} }}}}{{%- endmacro -%}}{written}"
 
 
-def chat_text(tokenizer: Any, turns: list[dict[str, str]], **how: Any) -> str:
+def chat_of(tokenizer: Any, instruction: Sequence[Message], then: Sequence[Message] = (), **how: Any) -> str:
+    """An instruction, and what comes `then`, as the chat template writes them, tools, calls and reasoning included.
+
+    Raises ValueError where the template leaves some of these out: two contexts would become one.
+    """
+    written = str(tokenizer.get_chat_template())
+
+    def write(some: Sequence[Message]) -> str:
+        chat = as_chat([*some, *then], written)
+        return chat_text(tokenizer, chat.turns, **how, **({} if chat.tools is None else {"tools": chat.tools}))
+
+    lost = unwritten(instruction, write)
+    if lost:
+        raise ValueError(
+            f"data.template (chat): this tokenizer's chat template leaves out the {' and the '.join(lost)} of an "
+            "instruction; take a model whose template writes them, or write them into the content of the messages"
+        )
+    return write(instruction)
+
+
+def chat_text(tokenizer: Any, turns: list[dict[str, Any]], **how: Any) -> str:
     """Turns as the chat template writes them; `how`: see apply_chat_template of transformers."""
     return str(tokenizer.apply_chat_template(turns, tokenize=False, chat_template=chat_template(tokenizer), **how))
 
@@ -59,8 +81,15 @@ def _eos(tokenizer: Any) -> tuple[int, ...]:
 
 
 def instruction_prefix(tokenizer: Any, template: Template, instruction: tuple[Message, ...]) -> str:
-    """What stands before a response: the instruction in its template, up to the response's first character."""
+    """What stands before a response: the instruction in its template, up to the response's first character.
+
+    Raises ValueError where the template leaves out something that the instruction has beside roles and texts.
+    """
     if template.text == CHAT:
-        turns = [message._asdict() for message in instruction]
-        return chat_text(tokenizer, turns, add_generation_prompt=True)
+        return chat_of(tokenizer, instruction, add_generation_prompt=True)
+    if has_more(instruction):
+        raise ValueError(
+            f"data.template ({template.text!r}) is plain text, and cannot write tools, tool calls or reasoning, "
+            "which an instruction of the data has; set it to chat, or write them into the content of the messages"
+        )
     return template.text.replace("{instruction}", as_text(instruction))

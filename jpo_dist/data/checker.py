@@ -3,9 +3,11 @@
 import importlib
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from jpo_dist.records.comparisons import Item
+from jpo_dist.data.collected import Preferences
+from jpo_dist.records.comparisons import Item, Rating
 
 
 class JudgeError(ValueError):
@@ -37,3 +39,23 @@ def _checked(checker: Any, item: Item, function: str) -> float | None:
     if score is not None and not math.isfinite(score):
         raise JudgeError(f"{where} returned {score}; return a finite number, or None where it cannot tell")
     return score
+
+
+def checked(preferences: Preferences, scale: str, checker: str) -> Preferences:
+    """Every item rated by the checker; one that it cannot tell has no score, which pairing counts.
+
+    Raises JudgeError."""
+    first: dict[Item, str] = {r.item: r.source for r in reversed([*preferences.ratings, *preferences.pair_scores])}
+    for c in preferences.comparisons:
+        first.setdefault(c.winner, c.source)
+        first.setdefault(c.loser, c.source)
+    scores = checker_scores(list(first), checker)
+    rated = {
+        item: Rating(item, math.nan if score is None else score, scale, first[item])
+        for item, score in zip(first, scores, strict=True)
+    }
+    ratings = [rated[r.item] for r in preferences.ratings]
+    read_as_ratings = {r.item for r in ratings}
+    return replace(
+        preferences, ratings=ratings, pair_scores=[r for r in rated.values() if r.item not in read_as_ratings]
+    )

@@ -60,5 +60,6 @@ def report_of(built: ComparisonSet, preferences: Preferences) -> ReadReport:
         repeated=again.repeated,
         contradictions=again.contradictions,
         ignored=tuple(tally.ignored),
+        tables=tuple(tally.tables),
         layouts=dict(tally.layouts),
     )

@@ -9,6 +9,7 @@ from jpo_dist.config.base import Count, Fraction, Positive, Section
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.data.layouts import COLUMNS
 from jpo_dist.data.layouts.config import LayoutConfig
+from jpo_dist.data.messages.context import NAMES
 from jpo_dist.pairing.config import WITHIN, PairConfig
 
 LayoutName = Literal[
@@ -104,7 +105,7 @@ class SourceConfig(Section):
     @model_validator(mode="after")
     def _columns_of_layouts(self) -> Self:
         for name in self.columns:
-            if name not in COLUMNS:
+            if name not in COLUMNS | NAMES:
                 near = get_close_matches(name, sorted(COLUMNS), n=1)
                 meant = f"did you mean {near[0]}? " if near else ""
                 raise ValueError(

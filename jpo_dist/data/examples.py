@@ -17,7 +17,7 @@ from jpo_dist.data.config import SourceConfig
 from jpo_dist.data.layouts import THUMBS, Turns
 from jpo_dist.data.locate import open_place
 from jpo_dist.data.read import OnBadRow, collect, listed
-from jpo_dist.data.read_report import BadRow, Tally, skipped_lines
+from jpo_dist.data.read_report import BadRow, TableColumns, Tally, column_lines, skipped_lines
 from jpo_dist.records.comparisons import Item, Rating
 from jpo_dist.records.examples import Example, Examples
 
@@ -55,6 +55,8 @@ class ExampleReport:
     """Bad rows and responses, and answers that do not end, by reason."""
     bad_rows: tuple[BadRow, ...]
     ignored: tuple[str, ...]
+    tables: tuple[TableColumns, ...] = ()
+    """What became of the columns of each file."""
 
     def lines(self) -> list[str]:
         """The report as lines for people."""
@@ -69,7 +71,8 @@ class ExampleReport:
         lines += skipped_lines(self.skipped, self.bad_rows)
         both = self.examples - self.items
         lines += [f"  {both} items are both desirable and undesirable, and learned from as both"] if both else []
-        return lines + [f"  not read: {name}" for name in self.ignored]
+        lines += [f"  not read: {name}" for name in self.ignored]
+        return lines + column_lines(self.tables)
 
 
 Verdict = bool | str
@@ -229,6 +232,7 @@ def _examples(
         skipped=dict(tally.skipped),
         bad_rows=tuple(tally.bad_rows),
         ignored=tuple(tally.ignored),
+        tables=tuple(tally.tables),
     )
     if not len(examples):
         raise ValueError("\n".join([f"{where}: nothing there to learn from", *report.lines()]))

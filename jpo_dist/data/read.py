@@ -4,15 +4,14 @@ A bad row never ends the reading of a file and is never dropped in silence: it s
 and reason, or it is counted and named in the report.
 """
 
-import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any, Literal
 
-from jpo_dist.data.checker import checker_scores
+from jpo_dist.data.accounting import Account, stand_in
+from jpo_dist.data.checker import checked
 from jpo_dist.data.collected import Preferences, compile_set, report_of
 from jpo_dist.data.config import SourceConfig
 from jpo_dist.data.file_formats import Columns
@@ -35,9 +34,10 @@ from jpo_dist.data.layouts import (
 from jpo_dist.data.layouts.config import LayoutConfig, layout_from
 from jpo_dist.data.layouts.values import column_of
 from jpo_dist.data.locate import Table, open_place
+from jpo_dist.data.messages import context
 from jpo_dist.data.read_report import BAD_ROWS_TO_KEEP, BadRow, BadRowError, ReadReport
 from jpo_dist.data.row_values import NUMBERS, BadField
-from jpo_dist.records.comparisons import ComparisonSet, Item, Rating
+from jpo_dist.records.comparisons import ComparisonSet, Item
 from jpo_dist.records.unbuilt import comparisons_of, ratings_of
 
 OnBadRow = Literal["error", "skip"]
@@ -104,26 +104,8 @@ def read_source(source: SourceConfig, on_bad_row: OnBadRow) -> Preferences:
     for text in listed(source.path):
         for place in open_place(text, preferences.tally.ignored):
             collect(place, source, on_bad_row, preferences)
-    return preferences if source.checker is None else _checked(preferences, source, source.checker)
-
-
-def _checked(preferences: Preferences, source: SourceConfig, checker: str) -> Preferences:
-    """Every item rated by the checker; one that it cannot tell has no score, which pairing counts."""
-    first: dict[Item, str] = {r.item: r.source for r in reversed([*preferences.ratings, *preferences.pair_scores])}
-    for c in preferences.comparisons:
-        first.setdefault(c.winner, c.source)
-        first.setdefault(c.loser, c.source)
-    scores = checker_scores(list(first), checker)
     scale = source.name or str(source.path)
-    rated = {
-        item: Rating(item, math.nan if score is None else score, scale, first[item])
-        for item, score in zip(first, scores, strict=True)
-    }
-    ratings = [rated[r.item] for r in preferences.ratings]
-    read_as_ratings = {r.item for r in ratings}
-    return replace(
-        preferences, ratings=ratings, pair_scores=[r for r in rated.values() if r.item not in read_as_ratings]
-    )
+    return preferences if source.checker is None else checked(preferences, scale, source.checker)
 
 
 def listed(where: str | list[str]) -> list[str]:
@@ -152,20 +134,21 @@ def collect(
         into.comparisons.extend(comparisons_of(place))
         into.pair_scores.extend(ratings_of(place))
         return None
-    layout = _detect(place, source, candidates)
+    layout, account = _detect(place, source, candidates)
     into.tally.layouts.update([layout.name] if layout else [])
     bad_here: list[BadRow] = []
     scale = source.name or str(source.path)
-    rows_of = partial(place.rows, _columns(source, layout))
+    rows_of = partial(place.rows, _columns(source, layout, account))
     for line, row in layout.unroll(rows_of) if layout and layout.unroll else rows_of():
         into.tally.rows += 1
         names = Names(f"{source.name or place.label}:{line}", scale, source.scores, turns)
         try:
-            reading = _read(layout, row, source, names)
+            reading = _read(layout, row, source, names, account)
         except BadField as bad:
             reading = Reading(bad=(bad,))
         _add(reading, layout, into)
         bad_here.extend(BadRow(place.name, line, bad.field, bad.reason) for bad in reading.bad)
+    into.tally.tables.extend(account.done())
     into.tally.skipped.update(bad.reason for bad in bad_here)
     if bad_here and on_bad_row == "error":  # only now: people want to mend a file once
         raise BadRowError(*bad_here[0], others=len(bad_here) - 1)
@@ -184,12 +167,16 @@ def _add(reading: Reading, layout: Layout | None, into: Preferences) -> None:
         into.pair_scores.extend(reading.ratings)
 
 
-def _read(layout: Layout | None, row: dict[str, Any] | BadField, source: SourceConfig, names: Names) -> Reading:
+def _read(
+    layout: Layout | None, row: dict[str, Any] | BadField, source: SourceConfig, names: Names, account: Account
+) -> Reading:
     if isinstance(row, BadField):
         raise row
     if layout is None:
         raise BadField("", "unknown layout")
-    return read_row(layout, _renamed(row, layout, source), names, named=source.layout != "auto")
+    account.see(row)
+    whole = account.filled(_renamed(row, layout, source))
+    return read_row(layout, whole, names, named=source.layout != "auto")
 
 
 def _renamed(row: dict[str, Any], layout: Layout, source: SourceConfig) -> dict[str, Any]:
@@ -215,15 +202,18 @@ def _hidden(source: SourceConfig) -> set[str]:
     return named | set(source.columns.values()) | (RATING_COLUMNS if named & RATING_COLUMNS else set())
 
 
-def _columns(source: SourceConfig, layout: Layout | None = None) -> Columns:
-    """What is read of a table: once its layout is known, the columns of that and no other."""
+def _columns(source: SourceConfig, layout: Layout | None = None, account: Account | None = None) -> Columns:
+    """What is read of a table: once its layout is known, the columns of that and what else instructions are made of."""
     known, numbers = (COLUMNS, NUMBERS) if layout is None else (layout.reads, NUMBERS | layout.numbers)
+    known |= account.instructs if account else context.NAMES
+    known |= context.NAMES - {*context.TALKS}  # conversations are mostly copies
     scores = set(source.scores) | {their for ours, their in source.columns.items() if ours in numbers}
     return Columns(known | set(source.columns.values()) | scores, numbers | scores)
 
 
-def _detect(table: Table, source: SourceConfig, candidates: bool) -> Layout | None:
-    """The layout that most of the first rows have; None when no row can be read. Raises ValueError for unknown columns.
+def _detect(table: Table, source: SourceConfig, candidates: bool) -> tuple[Layout | None, Account]:
+    """The layout that most of the first rows have, None when no row can be read; and an account of their columns.
+    Raises ValueError for unknown columns, and where an instruction would be lost.
 
     One layout for a table: row by row, a row that lost its `prompt` would pass for one with an implicit prompt.
     """
@@ -242,7 +232,15 @@ def _detect(table: Table, source: SourceConfig, candidates: bool) -> Layout | No
         raise ValueError(f"{table.name}: pairs without a verdict (no column feedback); label them first: jpo judge")
     if layout and source.scores:
         _check_score(table.name, layout, source, rows)
-    return layout
+    renamed = [] if layout is None else [row for row in (_tried(row, layout, source) for row in rows) if row]
+    return layout, Account(table.name, layout, source, rows, renamed)
+
+
+def _tried(row: dict[str, Any], layout: Layout, source: SourceConfig) -> dict[str, Any] | None:
+    try:
+        return _renamed(row, layout, source)
+    except BadField:
+        return None
 
 
 def _voted(place: str, source: SourceConfig, rows: list[dict[str, Any]], there: set[str]) -> Layout | None:
@@ -272,7 +270,10 @@ def _column_names(row: dict[str, Any], source: SourceConfig, there: set[str]) ->
     bad row of its layout, not a good one of another. `there`: the columns of all rows."""
     is_column = source.layout == "rating" or bool(there & set(source.scores))
     named = {*source.columns, *(["score"] if source.scores and is_column else [])}
-    return (set(row) - _hidden(source)) | named
+    hidden = _hidden(source)
+    known = {name: value for name, value in row.items() if name not in hidden}
+    known |= {ours: row.get(their) for ours, their in source.columns.items()}
+    return set(known) | named | stand_in(known)
 
 
 def _named(rows: list[dict[str, Any]], columns: list[set[str]], source: SourceConfig) -> Iterable[dict[str, Any]]:

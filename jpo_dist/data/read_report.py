@@ -41,6 +41,38 @@ class BadRowError(ValueError):
         )
 
 
+class TableColumns(NamedTuple):
+    """What became of each column of a table, and of each key of its messages (`COLUMN[].KEY`)."""
+
+    file: str
+    layout: str
+    read: dict[str, str]
+    """What a column was taken for, "" where its name says it."""
+    nothing: tuple[str, ...]
+    """Without any text, or known to be about the row: ids, names of models, scores."""
+    unread: dict[str, str]
+    """With an example of its text."""
+    note: str = ""
+
+    def lines(self, others: int) -> list[str]:
+        """For people; `others`: how many other files have the same columns."""
+        also = f" and {others} more" if others else ""
+        read = ", ".join(f"{name} ({what})" if what else name for name, what in self.read.items())
+        lines = [f"  {self.file}{also}: layout {self.layout}; read: {read}"]
+        lines += [f"    {self.note}"] if self.note else []
+        lines += [f"    carries nothing: {', '.join(self.nothing)}"] if self.nothing else []
+        unread = ", ".join(f"{name} ({example})" for name, example in self.unread.items())
+        return lines + ([f"    not read: {unread}"] if unread else [])
+
+
+def column_lines(tables: Sequence[TableColumns]) -> list[str]:
+    """What became of the columns of each table, for people; files with the same ones are told of once."""
+    alike: dict[Any, list[TableColumns]] = {}
+    for one in tables:
+        alike.setdefault((one.layout, *one.read.items(), one.nothing, *one.unread), []).append(one)
+    return [line for same in alike.values() for line in same[0].lines(len(same) - 1)]
+
+
 @dataclass(frozen=True)
 class ReadReport:
     """What became of everything that was read.
@@ -69,6 +101,8 @@ class ReadReport:
     """Comparisons that another one states the other way round; they are kept too."""
     ignored: tuple[str, ...]
     """Files in folders and globs that are not data files."""
+    tables: tuple[TableColumns, ...] = ()
+    """What became of the columns of each file, in order."""
     layouts: dict[str, int] = field(default_factory=dict)
     """The layouts that were taken, and for how many files."""
 
@@ -86,11 +120,12 @@ class ReadReport:
         lines += [f"  {self.repeated} comparisons repeat an earlier one"] if self.repeated else []
         lines += [f"  {self.contradictions} comparisons are stated both ways"] if self.contradictions else []
         lines += [f"  not read: {name}" for name in self.ignored]
-        return lines
+        return lines + column_lines(self.tables)
 
     def as_dict(self) -> dict[str, Any]:
         """The report as report.json holds it."""
-        return {**asdict(self), "bad_rows": [bad._asdict() for bad in self.bad_rows]}
+        rows, tables = ([one._asdict() for one in found] for found in (self.bad_rows, self.tables))
+        return {**asdict(self), "bad_rows": rows, "tables": tables}
 
 
 def skipped_lines(skipped: dict[str, int], bad_rows: Sequence[BadRow]) -> list[str]:
@@ -110,6 +145,7 @@ class Tally:
     skipped: Counter[str] = field(default_factory=Counter)
     bad_rows: list[BadRow] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    tables: list[TableColumns] = field(default_factory=list)
     layouts: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: "Tally") -> None:
@@ -118,4 +154,5 @@ class Tally:
         self.skipped += other.skipped
         self.bad_rows = [*self.bad_rows, *other.bad_rows][:BAD_ROWS_TO_KEEP]
         self.ignored += other.ignored
+        self.tables += other.tables
         self.layouts += other.layouts

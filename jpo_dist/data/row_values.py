@@ -4,14 +4,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from jpo_dist.records.comparisons import Item, Message
-
 Row = Mapping[str, Any]
 
 NUMBERS = frozenset(
     {"weight", "confidence", "feedback", "label", "score", "score_chosen", "score_rejected", "helpfulness"}
 )
 """Columns that hold numbers in every layout, so that their cells in a CSV file are not text."""
+
+_NOTHING = (None, "")
+"""What a column that may be left out holds where it is: null, or an empty cell of a CSV file."""
 
 
 class BadField(ValueError):
@@ -61,16 +62,16 @@ def number(value: Any, field: str, reason: str = "not a number") -> float:
 
 
 def weight(row: Row) -> float:
-    """The weight of a row's comparison, above 0; 1 where the row has none."""
-    value = number(row.get("weight", 1.0), "weight", "bad weight")
+    """The weight of a row's comparison, above 0; 1 where the row has none, or an empty one."""
+    value = 1.0 if row.get("weight") in _NOTHING else number(row["weight"], "weight", "bad weight")
     if value <= 0:
         raise BadField("weight", "bad weight")
     return value
 
 
 def confidence(row: Row) -> float | None:
-    """The confidence of a row's verdict, above 0 and at most 1; None where the row has none."""
-    if row.get("confidence") is None:
+    """The confidence of a row's verdict, above 0 and at most 1; None where the row has none, or an empty one."""
+    if row.get("confidence") in _NOTHING:
         return None
     value = number(row["confidence"], "confidence", "bad confidence")
     if not 0 < value <= 1:
@@ -92,68 +93,3 @@ def sequence(value: Any, field: str) -> list[Any]:
     if not value:
         raise BadField(field, "empty")
     return value
-
-
-def prompt(value: Any, field: str) -> tuple[Message, ...]:
-    """A string, which is one user turn, or a list of messages."""
-    return messages(value, field) if isinstance(value, list) else (Message("user", text(value, field)),)
-
-
-def response(instruction: tuple[Message, ...], value: Any, field: str) -> Item:
-    """What follows an instruction: a string, or messages that may repeat the instruction."""
-    if isinstance(value, list):
-        return conversation(_after_prompt(instruction, messages(value, field), field), field)
-    return Item(instruction, text(value, field))
-
-
-def messages(value: Any, field: str) -> tuple[Message, ...]:
-    """A list of {"role", "content"} as turns."""
-    if not isinstance(value, list):
-        raise BadField(field, "not a list of messages")
-    if not value:
-        raise BadField(field, "empty")
-    return tuple(_message(turn, f"{field}[{number}]") for number, turn in enumerate(value))
-
-
-_SPEAKERS = {"human": "user", "gpt": "assistant", "system": "system"}
-
-
-def turns(value: Any, field: str) -> tuple[Message, ...]:
-    """A list of {"role", "content"}, or of {"from", "value"} with `human` and `gpt`, as turns."""
-    named = [
-        {"role": _SPEAKERS.get(turn["from"], turn["from"]), "content": turn["value"]}
-        if isinstance(turn, dict) and {"from", "value"} <= set(turn) and isinstance(turn["from"], str)
-        else turn
-        for turn in (value if isinstance(value, list) else ())
-    ]
-    return messages(named or value, field)
-
-
-def _message(turn: Any, field: str) -> Message:
-    if not isinstance(turn, dict):
-        raise BadField(field, "not a message")
-    for key in ("role", "content"):
-        if key not in turn:
-            raise BadField(f"{field}.{key}", "missing field")
-    return Message(text(turn["role"], f"{field}.role"), text(turn["content"], f"{field}.content"))
-
-
-def conversation(turns: tuple[Message, ...], field: str) -> Item:
-    """The last turn is the response, all before it the instruction."""
-    *instruction, last = turns
-    if last.role != "assistant":
-        raise BadField(f"{field}[{len(turns) - 1}].role", "last turn not assistant")
-    if not instruction:
-        raise BadField(field, "no instruction")
-    return Item(tuple(instruction), last.content)
-
-
-def _after_prompt(instruction: tuple[Message, ...], turns: tuple[Message, ...], field: str) -> tuple[Message, ...]:
-    """Instruction and turns as one conversation. Some data sets repeat the prompt in `chosen` and `rejected`, perhaps
-    below a system turn: adding it again would ask the question twice."""
-    if turns[0].role == "assistant":
-        return instruction + turns
-    start = int(turns[0].role == "system" and instruction[0].role != "system")
-    if turns[start : start + len(instruction)] != instruction:
-        raise BadField(field, "does not start with the prompt")
-    return turns

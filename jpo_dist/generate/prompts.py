@@ -12,9 +12,10 @@ from jpo_dist.data.config import SourceConfig
 from jpo_dist.data.file_formats import Columns
 from jpo_dist.data.layouts import layout_of
 from jpo_dist.data.locate import ASKED, Table, open_place
+from jpo_dist.data.messages.turns import prompt
 from jpo_dist.data.read import collect
 from jpo_dist.data.read_report import BadRow, BadRowError
-from jpo_dist.data.row_values import BadField, prompt, sequence, text
+from jpo_dist.data.row_values import BadField, sequence, text
 from jpo_dist.files import replace
 from jpo_dist.records.comparisons import ComparisonSet, Item, Message
 from jpo_dist.records.text import as_prompt

@@ -20,6 +20,7 @@ from jpo_dist.generate.asking import Outcome, Row, row_of
 from jpo_dist.generate.config import GenerateConfig
 from jpo_dist.generate.progress import Made, Writer
 from jpo_dist.generate.sampling import key_of
+from jpo_dist.records.chat import for_server
 
 log = logging.getLogger(__name__)
 
@@ -112,14 +113,17 @@ def request_of(row: Row, config: GenerateConfig) -> Request:
     """The request for an answer. Samples differ in their seed, which no other answer has."""
     endpoint = config.endpoint
     assert endpoint is not None, "a request needs a server"
+    chat = for_server(row.turns)
     seed = key_of(config.seed, row.prompt_id, row.sample, row.temperature) % 2**31
     body: dict[str, Any] = {
         "model": endpoint.model,
-        "messages": [turn._asdict() for turn in row.turns],
+        "messages": chat.turns,
         endpoint.max_tokens_field: config.max_new_tokens,
         "temperature": row.temperature,
         "seed": seed,
     }
+    if chat.tools is not None:
+        body["tools"] = chat.tools
     if config.top_p < 1:
         body["top_p"] = config.top_p
     if config.stop:

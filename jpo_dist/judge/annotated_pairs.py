@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from jpo_dist.data.row_values import BadField, number, text, turns
+from jpo_dist.data.messages.turns import prompt
+from jpo_dist.data.row_values import BadField, number, text
 from jpo_dist.judge.annotations import Annotation, Result
 from jpo_dist.records.comparisons import Item, Message
 from jpo_dist.records.text import HEADED, as_text
@@ -197,7 +198,7 @@ def instruction_in(data: dict[str, Any]) -> tuple[tuple[Message, ...], frozenset
     value = data[found[0]]
     try:
         before = tuple(Message("system", text(data[key], key)) for key in system)
-        asked = turns(value, found[0]) if isinstance(value, list) else (Message("user", text(value, found[0])),)
+        asked = prompt(value, found[0])
     except BadField as bad:
         raise BadTask(f"an instruction that is {bad.reason}") from None
     return before + asked, frozenset([*found, *system])

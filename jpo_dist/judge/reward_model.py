@@ -10,13 +10,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from jpo_dist.batches.template import chat_text
+from jpo_dist.batches.template import chat_of
 from jpo_dist.data.checker import JudgeError
 from jpo_dist.fan_out import Spread, here
 from jpo_dist.judge.config import JudgingConfig, RewardModelConfig
 from jpo_dist.judge.questions import fill
 from jpo_dist.paths import resolve
-from jpo_dist.records.comparisons import Item
+from jpo_dist.records.comparisons import Item, Message
 from jpo_dist.records.text import as_text
 
 
@@ -56,7 +56,7 @@ def tokenized(items: Sequence[Item], config: RewardModelConfig) -> list[list[int
                 "reward_model.template (chat) needs a tokenizer with a chat template; give text with {instruction} "
                 "and {response} instead"
             )
-        texts = [chat_text(tokenizer, _turns(item)) for item in items]
+        texts = [chat_of(tokenizer, item.instruction, (Message("assistant", item.response),)) for item in items]
         return [list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
     for name in ("{instruction}", "{response}"):
         if name not in config.template:
@@ -65,10 +65,6 @@ def tokenized(items: Sequence[Item], config: RewardModelConfig) -> list[list[int
         fill(config.template, {"instruction": as_text(item.instruction), "response": item.response}) for item in items
     ]
     return [list(tokenizer(text)["input_ids"]) for text in plain]
-
-
-def _turns(item: Item) -> list[dict[str, str]]:
-    return [*(turn._asdict() for turn in item.instruction), {"role": "assistant", "content": item.response}]
 
 
 def batches_of(lengths: Sequence[int], most_tokens: int) -> list[list[int]]:

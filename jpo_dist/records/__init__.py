@@ -2,6 +2,6 @@
 
 Stations: comparisons (what an item and a comparison are), examples (items without an edge) -> folder (a set on disk)
 -> split (by whole instructions); inspection tells a set in numbers, text writes an instruction for a prompt or a
-person.
+person, chat for a chat template or a server, with its tools.
 May import statistics, nothing else of jpo_dist. Loads no torch.
 """

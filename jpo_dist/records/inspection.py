@@ -32,9 +32,9 @@ def inspect(
     """Everything `jpo data inspect` shows.
 
     `report` is what reading or building left (`rows`, `responses`, `duplicates`, `skipped`, `bad_rows`, `ignored`,
-    `layouts`, all optional). Lengths are tokens with a `tokenizer` (a callable like transformers'), else characters.
-    Ties are counted apart: `comparisons`, `length_bias`, `repeated` and `contradictions` are of decided comparisons,
-    `degree` and the `by_…` tables tell both. `examples` comparisons are drawn with `seed`.
+    `tables`, `layouts`, all optional). Lengths are tokens with a `tokenizer` (a callable like transformers'), else
+    characters. Ties are counted apart: `comparisons`, `length_bias`, `repeated` and `contradictions` are of decided
+    comparisons, `degree` and the `by_…` tables tell both. `examples` comparisons are drawn with `seed`.
     """
     report = report or {}
     instructions_N = instruction_rows(comparisons.items)
@@ -48,6 +48,7 @@ def inspect(
         "skipped": dict(report.get("skipped", {})),
         "bad_rows": [dict(row) for row in report.get("bad_rows", [])],
         "ignored": list(report.get("ignored", [])),
+        "tables": [dict(table) for table in report.get("tables", [])],
         "layouts": dict(report.get("layouts", {})),
         "items": comparisons.num_items,
         "instructions": _distinct(instructions_N),

@@ -16,6 +16,7 @@ from launcher.show.inspection_tables import (
     ROWS_SHOWN,
     about,
     bins,
+    columns_read,
     conversation,
     count,
     facts,
@@ -79,6 +80,7 @@ def page(inspection: Mapping[str, Any], title: str = "Comparisons") -> str:
         f"<p>{_words(_sentence(inspection))}</p>",
         _facts(inspection),
         *_skipped(inspection),
+        *_columns(inspection),
         "<h2>Where they come from</h2>",
         f'<div class="grid">{"".join(_counted(inspection))}</div>',
         "<h2>Lengths</h2>",
@@ -134,6 +136,11 @@ def _skipped(inspection: Mapping[str, Any]) -> list[str]:
     rows = [[str(bad.get(key, "")) for key in keys] for bad in inspection["bad_rows"]]
     tables += [_table("The first of them", keys, rows, "words")] if rows else []
     return ["<h2>Skipped</h2>", f'<div class="grid">{"".join(tables)}</div>']
+
+
+def _columns(inspection: Mapping[str, Any]) -> list[str]:
+    lines = columns_read(inspection)
+    return ["<h2>Columns</h2>", f'<pre class="card scroll">{_words(chr(10).join(lines))}</pre>'] if lines else []
 
 
 def _counted(inspection: Mapping[str, Any]) -> list[str]:

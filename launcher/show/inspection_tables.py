@@ -13,6 +13,7 @@ from rich.text import Text
 
 from jpo_dist.data.layouts import NAMES
 from jpo_dist.data.layouts.page import described
+from jpo_dist.data.read_report import TableColumns, column_lines
 from jpo_dist.records.comparisons import Message
 from jpo_dist.records.text import LINES, as_text
 
@@ -25,11 +26,18 @@ def tables(inspection: Mapping[str, Any]) -> list[RenderableType]:
     """What rich prints, in order; nothing of an item is taken for markup or for a control sequence."""
     found: list[RenderableType] = [overview(inspection)]
     found += [skipped_table(inspection)] if inspection["skipped"] or inspection["bad_rows"] else []
+    columns = columns_read(inspection)
+    found += [Text("\n".join(["columns", *(visible(line) for line in columns), ""]))] if columns else []
     found += [counts_table(inspection[key], title) for key, title in COUNTED if inspection[key]]
     found += [lengths_table(inspection), bias_table(inspection)]
     found += [histogram_table(title, histogram) for title, histogram in histograms(inspection)]
     found += [example(row, number) for number, row in enumerate(inspection["examples"], 1)]
     return found
+
+
+def columns_read(inspection: Mapping[str, Any]) -> list[str]:
+    """Which layout each file has, which of its columns were read, and which were not and why."""
+    return column_lines([TableColumns(**table) for table in inspection["tables"]])
 
 
 COUNTED = (

@@ -13,6 +13,7 @@ from typing import Any
 from jpo_dist.data import row_values
 from jpo_dist.data.layouts.layout import Layout, Names, Reading
 from jpo_dist.data.layouts.responses import entries
+from jpo_dist.data.messages import turns as chats
 from jpo_dist.data.row_values import BadField, Row
 from jpo_dist.records.comparisons import Rating
 
@@ -74,7 +75,7 @@ def _mean_rating(name: str, row: Row, question: str | None = None) -> float:
 
 def _each(row: Row, names: Names, asked: str, score: Any, scale: str) -> Reading:
     """Each response of a row under its number. One that is null was never written: it is none."""
-    turns = row_values.prompt(row[asked], asked)
+    turns = chats.prompt(row[asked], asked)
     rated: list[Rating] = []
     bad: list[BadField] = []
     for name in sorted(column for column in row if _NUMBERED.fullmatch(column)):
@@ -82,7 +83,7 @@ def _each(row: Row, names: Names, asked: str, score: Any, scale: str) -> Reading
             continue
         try:
             value = score(name)
-            item = row_values.response(turns, row[name], name)
+            item = chats.response(turns, row[name], name)
             rated.append(Rating(item, value, "" if math.isnan(value) else scale, names.source))
         except BadField as error:
             bad.append(error)
@@ -91,7 +92,7 @@ def _each(row: Row, names: Names, asked: str, score: Any, scale: str) -> Reading
 
 def _one(row: Row, names: Names, question: str) -> Reading:
     value = _mean_rating("", row, question)
-    item = row_values.response(row_values.prompt(row["instruction"], "instruction"), row["response"], "response")
+    item = chats.response(chats.prompt(row["instruction"], "instruction"), row["response"], "response")
     return Reading(ratings=(Rating(item, value, "" if math.isnan(value) else names.scale, names.source),))
 
 

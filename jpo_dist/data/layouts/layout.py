@@ -45,6 +45,10 @@ class Layout:
     kind: Kind
     columns: tuple[str, ...]
     read: Callable[[Row, Names], Reading]
+    asks: tuple[str, ...] = ()
+    """Columns that are an instruction, text or messages: other columns may add to them. Of two, one for each side."""
+    wholes: tuple[str, ...] = ()
+    """Columns that are conversations with their responses."""
     also: tuple[str, ...] = ()
     """Columns that are read where they are there, beside `weight` and `confidence`."""
     carries_nothing: frozenset[str] = frozenset()

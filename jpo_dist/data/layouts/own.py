@@ -11,8 +11,9 @@ from jpo_dist.data.layouts.pairs import Pair, pairs, read_pair
 from jpo_dist.data.layouts.responses import One, Several, Thumb, one, read_completions, several
 from jpo_dist.data.layouts.values import is_number, of, response
 from jpo_dist.data.layouts.verdicts import TIE, Always, Confirmed, Labels
+from jpo_dist.data.messages import turns as chats
+from jpo_dist.data.messages.transcripts import two_texts
 from jpo_dist.data.row_values import BadField, Row
-from jpo_dist.data.transcripts import two_texts
 from jpo_dist.records.comparisons import Comparison, Item, Rating
 
 CUT, EMPTY = "cut off", "empty answer"
@@ -24,13 +25,10 @@ CONVERSATIONS = ("messages", "conversations")
 def two_items(row: Row, a: str, b: str, prompt: str | None) -> tuple[Item, Item]:
     """Two responses to a prompt, or two whole conversations, transcripts, or texts that begin with one instruction."""
     if prompt is not None:
-        turns = row_values.prompt(row[prompt], prompt)
-        return response(turns, row[a], a), response(turns, row[b], b)
-    if isinstance(row[a], list):
-        # Each side is whole in itself: equal turns before the last make it conditional, different ones joint.
-        first, second = (row_values.conversation(row_values.messages(row[path], path), path) for path in (a, b))
-        return first, second
-    return two_texts(row_values.text(row[a], a), row_values.text(row[b], b))
+        turns = chats.prompt(row[prompt], prompt)
+        return chats.response(turns, row[a], a), chats.response(turns, row[b], b)
+    whole = chats.two_conversations(row, a, b)
+    return whole or two_texts(row_values.text(row[a], a), row_values.text(row[b], b))
 
 
 def _implicit(row: Row, names: Names) -> Reading:
@@ -103,8 +101,8 @@ def _answer(row: Row, names: Names) -> Reading:
         return Reading(left_out=(BadField("finished", CUT),))
     if isinstance(row["answer"], str) and not row["answer"].strip():
         return Reading(left_out=(BadField("answer", EMPTY),))
-    turns = row_values.prompt(row["instruction"], "instruction")
-    item = row_values.response(turns, row["answer"], "answer")
+    turns = chats.prompt(row["instruction"], "instruction")
+    item = chats.response(turns, row["answer"], "answer")
     return Reading(ratings=(Rating(item, math.nan, "", names.source),))
 
 
@@ -113,13 +111,14 @@ def _conversation(row: Row, names: Names, field: str) -> Reading:
 
     A conversation that an assistant opens has no instruction for its first turn, which is then no response.
     """
-    turns = row_values.turns(row[field], field)
-    ends = [n for n, turn in enumerate(turns) if n and turn.role == "assistant"]
-    if names.turns == "all" and ends:
-        items = [Item(turns[:n], turns[n].content) for n in ends]
+    turns = chats.messages(row[field], field)
+    ends = chats.ends(turns)
+    if names.turns == "last" or not ends:
+        items, left_out = [chats.conversation(turns, field)], list[BadField]()
     else:
-        items = [row_values.conversation(turns, field)]
-    return Reading(ratings=tuple(Rating(item, math.nan, "", names.source) for item in items))
+        items, left_out = chats.each_response(turns, ends, field)
+    ratings = tuple(Rating(item, math.nan, "", names.source) for item in items)
+    return Reading(ratings=ratings, left_out=tuple(left_out))
 
 
 _PAPER = Pair("r_chosen", "r_reject", Always(), of("i_chosen"), of("i_reject"))
@@ -149,6 +148,7 @@ OF_PAIRS = (
         "pairs",
         ("chosen", "rejected", "score_chosen", "score_rejected"),
         _scored_pair,
+        asks=("prompt",),
         also=("prompt",),
         numbers=frozenset({"score_chosen", "score_rejected"}),
         carries_nothing=frozenset({"messages", "prompt_id"}),
@@ -176,6 +176,7 @@ IMPLICIT = Layout(
     "pairs",
     ("chosen", "rejected"),
     _implicit,
+    wholes=("chosen", "rejected"),
     also=RATING_NAMES,
     numbers=frozenset(RATING_NAMES),
     public="TRL, Anthropic HH, Skywork Reward Preference, dpo-mix-7k (argilla)",
@@ -205,7 +206,7 @@ def _rated() -> list[Layout]:
             found.append(several("responses", listed, **_first("responses", found)))
             read = partial(read_completions, asked=prompt, responses=responses)
             about = _ABOUT["completions"] if (prompt, responses) == ("instruction", "completions") else {}
-            listed_ = {"carries_nothing": _ULTRA, "means": _COMPLETIONS, **about}
+            listed_ = {"asks": (prompt,), "carries_nothing": _ULTRA, "means": _COMPLETIONS, **about}
             found.append(Layout("responses", "responses", (prompt, responses), read, **listed_))
     return found
 
@@ -276,6 +277,7 @@ ALONE = tuple(
         "responses",
         (field,),
         partial(_conversation, field=field),
+        wholes=(field,),
         public="conversations of any kind" if field == "messages" else "",
         means=_UNRATED,
         example=({"messages": _CHAT},) if field == "messages" else (),

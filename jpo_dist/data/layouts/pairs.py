@@ -8,6 +8,7 @@ from jpo_dist.data.layouts import verdicts
 from jpo_dist.data.layouts.layout import Kind, Layout, Names, Reading
 from jpo_dist.data.layouts.values import Instruction, column_of, instruction, optional, response, value_at
 from jpo_dist.data.layouts.verdicts import SECOND, TIE, Verdict
+from jpo_dist.data.messages import turns as chats
 from jpo_dist.data.row_values import BadField, Row
 from jpo_dist.records.comparisons import Comparison, Item, Rating
 
@@ -48,6 +49,8 @@ def pairs(name: str, form: Pair, **about: Any) -> Layout:
     kind: Kind = "pairs" if form.verdict else "candidates"
     found = {
         "columns": tuple(dict.fromkeys([*needed, *judged])),
+        "asks": tuple(column for where in asked for column in where.asks),
+        "wholes": () if asked else tuple(path for path in (form.a, form.b) if path == column_of(path)),
         "also": tuple(dict.fromkeys(also)),
         "numbers": frozenset(numbers),
         "means": form.verdict.means(form.a, form.b) if form.verdict else "nobody has compared them yet",
@@ -81,14 +84,14 @@ def _items(row: Row, form: Pair) -> tuple[Item, Item]:
 
 def _conversation(row: Row, path: str, form: Pair) -> Item:
     """One side as a conversation, up to the answer of the judged turn."""
-    turns = row_values.turns(value_at(row, path), path)
+    turns = chats.messages(value_at(row, path), path)
     number = None if form.turn is None else optional(row, form.turn)
     if number is not None and form.turn is not None:
         answers = [at for at, turn in enumerate(turns) if turn.role == "assistant"]
         if isinstance(number, bool) or number not in range(1, len(answers) + 1):
             raise BadField(form.turn, f"no turn of {path}")
         turns = turns[: answers[int(number) - 1] + 1]
-    return row_values.conversation(turns, path)
+    return chats.conversation(turns, path)
 
 
 def _weights(row: Row, form: Pair) -> Row:

@@ -17,6 +17,7 @@ from jpo_dist.data.layouts.values import (
     response,
     value_at,
 )
+from jpo_dist.data.messages import turns as chats
 from jpo_dist.data.row_values import BadField, Row
 from jpo_dist.records.comparisons import Item, Message, Rating
 
@@ -81,6 +82,8 @@ def one(name: str, form: One, **about: Any) -> Layout:
         means = f"{', '.join(form.score)}: the {'higher' if form.high_wins else 'lower'} the better"
     found = {
         "columns": tuple(dict.fromkeys(columns)),
+        "asks": form.instruction.asks if form.instruction else (),
+        "wholes": () if form.instruction or form.response != column_of(form.response) else (form.response,),
         "also": also,
         "numbers": frozenset(map(column_of, said)) if not (form.thumb and form.thumb.yes) else frozenset(),
         "means": means,
@@ -98,7 +101,8 @@ def several(name: str, form: Several, **about: Any) -> Layout:
         means = f"{form.ranks or f'{form.rank} of each'}: the lowest is the best; equal ones: a tie"
     elif not within:
         means = "a ranking, best first"
-    found = {"columns": tuple(dict.fromkeys(columns)), "also": form.instruction.also, "means": means}
+    asks, also = form.instruction.asks, form.instruction.also
+    found = {"columns": tuple(dict.fromkeys(columns)), "asks": asks, "also": also, "means": means}
     return Layout(name=name, kind="responses", read=partial(read_several, form=form), **{**found, **about})
 
 
@@ -106,7 +110,7 @@ def read_one(row: Row, names: Names, form: One) -> Reading:
     """The one response of a row. Raises BadField."""
     value = value_at(row, form.response)
     if form.instruction is None:
-        item = row_values.conversation(row_values.turns(value, form.response), form.response)
+        item = chats.conversation(chats.messages(value, form.response), form.response)
     else:
         item = response(instruction(row, form.instruction), value, form.response)
     return Reading(ratings=(_rating(item, _said(row, form), names),))

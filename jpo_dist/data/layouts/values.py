@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from jpo_dist.data import row_values
+from jpo_dist.data.messages import turns as chats
+from jpo_dist.data.messages.transcripts import transcript
 from jpo_dist.data.row_values import BadField, Row
-from jpo_dist.data.transcripts import transcript
 from jpo_dist.records.comparisons import Item, Message
 
 _NOWHERE = object()
@@ -73,6 +74,12 @@ class Instruction(NamedTuple):
         return tuple(dict.fromkeys(column_of(path) for path in self.paths[:1]))
 
     @property
+    def asks(self) -> tuple[str, ...]:
+        """The column that is the instruction as it stands, to which other columns may add."""
+        plain = len(self.paths) == 1 and not self.template and self.form in ("prompt", "turns")
+        return self.reads if plain and self.reads == self.paths else ()
+
+    @property
     def also(self) -> tuple[str, ...]:
         """The columns that are read where they are there."""
         places = (place for one in self.template for place in PLACE.findall(one))
@@ -126,14 +133,14 @@ def _transcript(value: Any, field: str) -> tuple[Message, ...]:
     """`\\n\\nHuman: …\\n\\nAssistant:` as turns (Anthropic HH, Nectar); other text is one user turn."""
     whole = row_values.text(value, field)
     if not whole.lstrip().startswith("Human:") or not whole.rstrip().endswith("\n\nAssistant:"):
-        return row_values.prompt(value, field)
-    return transcript(f"{whole.rstrip()} …", field).instruction  # a stand-in for the response that is elsewhere
+        return chats.prompt(value, field)
+    return transcript(f"{whole.rstrip()} …", field)[:-1]  # a stand-in for the response that is elsewhere
 
 
 def _marked(value: Any, field: str) -> tuple[Message, ...]:
     """NVIDIA's marks between turns (HelpSteer2): `…\\n<extra_id_1>Assistant\\n…\\n<extra_id_1>User\\n…`."""
     if not isinstance(value, str) or not _MARK.search(value):
-        return row_values.prompt(value, field)
+        return chats.prompt(value, field)
     first, *rest = _MARK.split(value)
     spoken = [("User", first), *zip(rest[::2], rest[1::2], strict=True)]
     roles = {"User": "user", "Assistant": "assistant"}
@@ -152,8 +159,8 @@ def texts(value: Any, field: str) -> list[str]:
 
 
 FORMS = {
-    "prompt": row_values.prompt,
-    "turns": row_values.turns,
+    "prompt": chats.prompt,
+    "turns": chats.messages,
     "transcript": _transcript,
     "marked": _marked,
 }
@@ -161,24 +168,8 @@ FORMS = {
 
 
 def response(turns: tuple[Message, ...], value: Any, field: str) -> Item:
-    """What follows an instruction: text, messages that may repeat the instruction, or one message.
-
-    Messages that hold the instruction further on are the whole conversation: a column with the last question alone
-    (Tulu 3) adds nothing to them.
-    """
-    if isinstance(value, dict) and value.keys() & {"role", "from"}:
-        value = [turn._asdict() for turn in row_values.turns([value], field)]
-    try:
-        return row_values.response(turns, value, field)
-    except BadField as error:
-        whole = () if error.reason != OTHER_START else row_values.turns(value, field)
-        if not any(whole[at : at + len(turns)] == turns for at in range(1, len(whole) - len(turns))):
-            raise
-        return row_values.conversation(whole, field)
-
-
-OTHER_START = "does not start with the prompt"
-"""Why messages are refused that neither are an answer alone nor begin with what they answer."""
+    """What follows an instruction: text, messages that may repeat the instruction, or one message."""
+    return chats.response(turns, value, field)
 
 
 def is_number(value: Any) -> bool:

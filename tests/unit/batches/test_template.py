@@ -1,12 +1,14 @@
 """A template writes an item as the model would: one BOS, the turns, and the end that the model emits."""
 
 import copy
+import re
 from typing import Any
 
 import pytest
 
 from jpo_dist.batches.template import chat_template, instruction_prefix, make_template
 from jpo_dist.batches.tokenize import tokenize
+from jpo_dist.records.chat import keys_turn, tools_turn
 from jpo_dist.records.comparisons import Item, Message
 from tests.support.tiny import CHAT_TEMPLATE, byte_tokenizer
 from tests.support.tokens import ITEM, PROMPT, TURNS, data, one, text_of, with_template
@@ -109,3 +111,53 @@ def test_chat_without_a_chat_template_and_missing_eos_say_what_to_do() -> None:
     endless.eos_token = None
     with pytest.raises(ValueError, match="no EOS token; set one"):
         tokenize(endless, [ITEM], data())
+
+
+WITH_TOOLS = (
+    "{{ bos_token }}{% if tools %}[{% for t in tools %}{{ t | tojson }}{% endfor %}]{% endif %}"
+    "{% for m in messages %}<{{ m['role'] }}>{% if m.reasoning_content %}({{ m.reasoning_content }}){% endif %}"
+    "{{ m['content'] }}{% if m.tool_calls %}{% for c in m.tool_calls %}{{ c.function.name }}"
+    "{{ c.function.arguments | tojson }}{% endfor %}{% endif %}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+CALL = {"type": "function", "function": {"name": "clock", "arguments": {"zone": "UTC"}}}
+TOOLS = [{"type": "function", "function": {"name": "clock"}}]
+ASKED = (
+    tools_turn(TOOLS),
+    Message("user", "Time?"),
+    Message("assistant", ""),
+    keys_turn({"tool_calls": [CALL], "reasoning_content": "I look."}),
+    Message("tool", "noon"),
+)
+
+
+def test_tools_calls_and_reasoning_are_written_by_the_template() -> None:
+    tokenizer = with_template(WITH_TOOLS)
+    assert instruction_prefix(tokenizer, make_template(tokenizer, "chat"), ASKED) == (
+        '<s>[{"type": "function", "function": {"name": "clock"}}]<user>Time?</s>'
+        '<assistant>(I look.)clock{"zone": "UTC"}</s><tool>noon</s><assistant>'
+    )
+
+
+@pytest.mark.parametrize(
+    ("without", "named"),
+    [
+        ("{{ c.function.name }}{{ c.function.arguments | tojson }}", "tool calls (tool_calls)"),
+        ("({{ m.reasoning_content }})", "reasoning (reasoning_content)"),
+        ("{{ t | tojson }}", "list of tools (tools)"),
+    ],
+)
+def test_a_template_that_leaves_one_out_is_named(without: str, named: str) -> None:
+    assert without in WITH_TOOLS
+    tokenizer = with_template(WITH_TOOLS.replace(without, ""))
+    template = make_template(tokenizer, "chat")
+    with pytest.raises(ValueError, match=rf"leaves out the {re.escape(named)} of an instruction"):
+        instruction_prefix(tokenizer, template, ASKED)
+
+
+def test_a_template_for_texts_alone_names_all_that_it_leaves_out() -> None:
+    tokenizer = with_template(CHAT_TEMPLATE)
+    with pytest.raises(ValueError, match=r"list of tools .* and the tool calls .* and the reasoning"):
+        instruction_prefix(tokenizer, make_template(tokenizer, "chat"), ASKED)
+    with pytest.raises(ValueError, match="is plain text, and cannot write tools"):
+        instruction_prefix(tokenizer, make_template(tokenizer, "### {instruction}"), ASKED)

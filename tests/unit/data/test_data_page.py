@@ -15,6 +15,7 @@ from jpo_dist.data.layouts.detect import PLAIN
 from jpo_dist.data.read import read, scan
 from jpo_dist.data.read_report import BadRowError
 from jpo_dist.pairing.config import Policy
+from tests.support.rows import write_rows
 
 PAGE = (Path(__file__).parents[3] / "docs/data.md").read_text(encoding="utf-8")
 FRUIT = """\
@@ -25,6 +26,16 @@ FRUIT = """\
 {"i_chosen": "Name a fruit.", "r_chosen": "A plum.", "i_reject": "Name a fruit."}
 {"i_chosen": "Name a fruit.", "r_chosen": "A plum."
 """
+GARDEN = {
+    "id": 1,
+    "system": "You are a gardener.",
+    "question": "Name a fruit.",
+    "chosen": [{"id": "a", "role": "assistant", "content": "A pear."}],
+    "rejected": "A brick.",
+    "judge": "m-1",
+    "score": 3,
+    "rationale": "Bricks do not grow.",
+}
 COLORS = "prompt,chosen,rejected,weight\nName a color.,Blue.,Rope.,1\nName a color.,Red.,Rope.,heavy\n"
 
 
@@ -82,4 +93,10 @@ def test_the_output_shown_is_the_output(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="layout") as unknown:
         read("q.jsonl", on_bad_row="skip")
     report = "\n".join(read("my", on_bad_row="skip")[1].lines())
-    assert blocks("") == [f"BadRowError: {bad.value}\n", f"{report}\n", f"{unknown.value}\n"]
+    write_rows(Path("my/garden.jsonl"), [GARDEN])
+    columns = "\n".join(read("my/garden.jsonl", on_bad_row="error")[1].lines())
+    write_rows(Path("my/ask.jsonl"), [{"ask": "Name a fruit.", "chosen": "A pear.", "rejected": "A brick."}])
+    with pytest.raises(ValueError, match="may hold it") as lost:
+        read("my/ask.jsonl", on_bad_row="skip")
+    shown = [columns, lost.value, f"BadRowError: {bad.value}", report, unknown.value]
+    assert blocks("") == [f"{text}\n" for text in shown]

@@ -196,4 +196,5 @@ def test_bad_rows_stop_it_or_are_counted(tmp_path: Path) -> None:
         "  left out: 3 x loser of a comparison",
         "  1 x empty",
         f"    {file}, line 4: chosen: empty",
+        f"  {file}: layout explicit; read: prompt, chosen, rejected, weight",
     ]

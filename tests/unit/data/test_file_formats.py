@@ -137,10 +137,13 @@ def test_csv_bad_rows(tmp_path):
     ]
     file.write_bytes(b"\r\n".join(lines))
     comparisons, report = read(str(file), on_bad_row="skip")
-    assert content(comparisons) == [(Item.of("two\nlines", "a"), Item.of("two\nlines", "b"), 1.0)]
+    assert content(comparisons) == [
+        (Item.of("two\nlines", "a"), Item.of("two\nlines", "b"), 1.0),
+        (Item.of("p", "a"), Item.of("p", "b"), 1.0),  # an empty weight is none
+    ]
     assert [(bad.line, bad.field, bad.reason) for bad in report.bad_rows] == [
         (5, "", "more cells than columns"), (6, "rejected", "missing field"), (7, "chosen", "not utf-8"),
-        (8, "weight", "bad weight"), (9, "weight", "bad weight"), (10, "weight", "not finite"),
+        (8, "weight", "bad weight"), (10, "weight", "not finite"),
         (11, "chosen", "empty"), (12, "", "not csv"), (13, "", "not csv"),
     ]  # fmt: skip
 
@@ -157,9 +160,9 @@ def test_parquet_bad_rows_are_counted_by_row(tmp_path):
     )
     pq.write_table(table, tmp_path / "a.parquet")
     comparisons, report = read(str(tmp_path / "a.parquet"), on_bad_row="skip")
-    assert len(comparisons) == 1
+    assert len(comparisons) == 2
     assert [str(bad).split(", ", 1)[1] for bad in report.bad_rows] == [
-        "row 2: not utf-8", "row 3: prompt: not a string", "row 4: weight: bad weight",
+        "row 2: not utf-8", "row 3: prompt: not a string",
     ]  # fmt: skip
 
 

@@ -39,5 +39,6 @@ def test_report_for_people_names_twenty_rows_and_counts_the_rest(tmp_path):
     assert lines[0] == "26 rows: 1 comparisons (1 conditional, 0 joint) of 2 items, 25 bad rows skipped"
     assert lines[1] == "  25 x not json"
     assert lines[2] == f"    {tmp_path / 'a.jsonl'}, line 2: not json"
-    assert lines[-1] == "    and 5 more"
+    assert lines[-2] == "    and 5 more"
+    assert lines[-1] == f"  {tmp_path / 'a.jsonl'}: layout paper; read: i_chosen, r_chosen, i_reject, r_reject, weight"
     assert json.loads(json.dumps(report.as_dict()))["skipped"] == {"not json": 25}

@@ -2,7 +2,8 @@
 
 import re
 
-from jpo_dist.data.row_values import BadField, conversation, text
+from jpo_dist.data.messages.turns import conversation
+from jpo_dist.data.row_values import BadField, text
 from jpo_dist.records.comparisons import Item, Message
 
 _TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
@@ -13,20 +14,23 @@ _STOPS = "。！？：；，、．…"
 
 def two_texts(chosen: str, rejected: str) -> tuple[Item, Item]:
     """Winner and loser. Two transcripts are read each for itself, so their instructions may differ."""
-    if all(_is_transcript(side) for side in (chosen, rejected)):
-        return transcript(chosen, "chosen"), transcript(rejected, "rejected")
+    if all(is_transcript(side) for side in (chosen, rejected)):
+        sides = {"chosen": chosen, "rejected": rejected}
+        winner, loser = (conversation(transcript(value, field), field) for field, value in sides.items())
+        return winner, loser
     if chosen == rejected:
         raise BadField("rejected", "winner equals loser")
-    cut = _end_of_instruction(chosen, rejected)
+    cut = end_of_instruction(chosen, rejected)
     return Item.of(chosen[:cut], chosen[cut:]), Item.of(rejected[:cut], rejected[cut:])
 
 
-def _is_transcript(value: str) -> bool:
+def is_transcript(value: str) -> bool:
+    """Whether a text is turns of `Human:` and `Assistant:`."""
     return value.lstrip().startswith("Human:") and "\n\nAssistant:" in value
 
 
-def transcript(value: str, field: str) -> Item:
-    """`\\n\\nHuman: …\\n\\nAssistant: …` as turns; the last answer is the response.
+def transcript(value: str, field: str) -> tuple[Message, ...]:
+    """`\\n\\nHuman: …\\n\\nAssistant: …` as turns.
 
     One space after a name belongs to the name. A name inside a line ("I said: Human: …") starts no turn.
     """
@@ -37,12 +41,10 @@ def transcript(value: str, field: str) -> Item:
         (_ROLES[mark.group(1)], value[mark.end() : end].removeprefix(" "))
         for mark, end in zip(marks, ends, strict=True)
     ]
-    return conversation(
-        tuple(Message(role, text(content, f"{field}[{n}]")) for n, (role, content) in enumerate(turns)), field
-    )
+    return tuple(Message(role, text(content, f"{field}[{n}]")) for n, (role, content) in enumerate(turns))
 
 
-def _end_of_instruction(chosen: str, rejected: str) -> int:
+def end_of_instruction(chosen: str, rejected: str) -> int:
     """Where two different texts with a common beginning part: TRL's rule, moved back so that no word is cut.
 
     The longest common prefix alone would give "… A: Ap" + "ple" and "… A: Ap" + "ricot". As in TRL one space before

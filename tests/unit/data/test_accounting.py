@@ -1,0 +1,215 @@
+"""No column or key with text vanishes unnamed: it is in an item, in the report, or in the error."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jpo_dist.config.sft import SftDataConfig
+from jpo_dist.data.config import SourceConfig
+from jpo_dist.data.examples import read_demonstrations
+from jpo_dist.data.read import read, read_source, scan
+from jpo_dist.data.read_report import BadRowError, TableColumns
+from jpo_dist.records.comparisons import Item, Message
+from tests.support.rows import write_rows
+
+LAYOUTS: list[dict[str, str]] = [
+    {"chosen": "text", "rejected": "text"},
+    {"prompt": "text", "chosen": "text", "rejected": "text"},
+    {"prompt": "turns", "chosen": "answer", "rejected": "answer"},
+    {"chosen": "whole", "rejected": "whole"},
+    {"i_chosen": "text", "r_chosen": "text", "i_reject": "text", "r_reject": "text"},
+    {"instruction": "text", "response_0": "text", "response_1": "text", "feedback": "0"},
+    {"prompt": "text", "completion": "text", "score": "0"},
+    {"prompt": "text", "completion": "text", "label": "0"},
+    {"instruction": "text", "responses": "texts"},
+    {"instruction": "text", "response": "text"},
+    {"messages": "whole"},
+]
+MORE = [
+    *("system", "system_prompt", "tools", "functions", "history", "input", "context", "question", "query"),
+    *("instruction", "prompt", "messages", "conversations", "conversation", "topic", "ask", "note", "model_name"),
+    *("source", "id", "chosen_score", "rationale", "meta", "Frage", "task"),
+]
+SHAPES = ("text", "word", "turns", "whole", "pairs", "tools", "object", "null", "number")
+
+
+def value_of(shape: str, name: str) -> tuple[Any, list[str]]:
+    """A value, and the words in it that no other column has."""
+    word = f"{name.title().replace('_', '')}word"
+    said, more = f"Say {word}a now?", f"And {word}b."
+    user, answer = {"role": "user", "content": said}, {"role": "assistant", "content": more}
+    return {
+        "text": (said, [f"{word}a"]),
+        "word": (f"{word}a", [f"{word}a"]),
+        "texts": ([said, more], [f"{word}a", f"{word}b"]),
+        "turns": ([user], [f"{word}a"]),
+        "answer": ([answer], [f"{word}b"]),
+        "whole": ([user, answer], [f"{word}a", f"{word}b"]),
+        "pairs": ([[said, more]], [f"{word}a", f"{word}b"]),
+        "tools": ([{"name": f"{word}a"}], [f"{word}a"]),
+        "object": ({"deep": {"down": [said]}}, [f"{word}a"]),
+        "null": (None, []),
+        "number": (1, []),
+        "0": (0, []),
+    }[shape]
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(LAYOUTS),
+    st.dictionaries(st.sampled_from(MORE), st.sampled_from(SHAPES), max_size=5),
+    st.booleans(),
+)
+def test_no_column_with_text_vanishes_unnamed(
+    tmp_path: Path, layout: dict[str, str], more: dict[str, str], as_text: bool
+) -> None:
+    row: dict[str, Any] = {}
+    words: dict[str, list[str]] = {}
+    for name, shape in {**more, **layout}.items():
+        row[name], words[name] = value_of(shape, name)
+        if as_text and isinstance(row[name], list) and shape != "texts":
+            row[name] = json.dumps(row[name])
+    try:
+        built, report = scan(write_rows(tmp_path / "a.jsonl", [row]), on_bad_row="error")
+    except ValueError as error:  # refused: nothing is read, and the error says which column it is
+        assert any(name in str(error) for name in row), error  # noqa: PT017
+        return
+    said = json.dumps([[item.instruction, item.response] for item in built.all_items()], ensure_ascii=False)
+    (table,) = report.tables
+    named = {*table.nothing, *table.unread}
+    for name, needed in words.items():
+        if name not in named:
+            assert name in table.read, f"{name} is not in the report"
+            assert all(word in said for word in needed if not _repeats(table, name)), f"{name} is read, and lost"
+
+
+def _repeats(table: TableColumns, name: str) -> bool:
+    return table.read[name].endswith("too")
+
+
+KEYS = st.dictionaries(st.sampled_from(["id", "emotion", "model", "note", "weight"]), st.sampled_from(["", "very odd"]))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(KEYS, KEYS, st.booleans())
+def test_no_key_of_a_message_vanishes_unnamed(tmp_path: Path, asked: Any, said: Any, as_text: bool) -> None:
+    turns = [{"role": "user", "content": "Q?", **asked}, {"role": "assistant", "content": "A.", **said}]
+    row = {"messages": json.dumps(turns) if as_text else turns}
+    _, report = scan(write_rows(tmp_path / "a.jsonl", [row]), on_bad_row="error")
+    (table,) = report.tables
+    assert {*table.nothing, *table.unread} == {f"messages[].{key}" for key in {**asked, **said}}
+
+
+def lines(folder: Path, *rows: dict[str, Any]) -> list[str]:
+    name = write_rows(folder / "a.jsonl", list(rows))
+    return [line.replace(name, "a.jsonl") for line in read(name, on_bad_row="error")[1].lines()[1:]]
+
+
+def test_the_report_tells_what_each_column_was_taken_for(tmp_path: Path) -> None:
+    """distilabel's form of the Orca pairs."""
+    row = {
+        "system": "", "input": "Which tool digs?", "chosen": "A spade.", "rejected": "A pan.",
+        "generations": ["A spade.", "A pan."], "labelling_model": "gpt-4", "rating": [9, 2],
+        "rationale": "Pans do not dig.", "in_gsm8k_train": False,
+    }  # fmt: skip
+    assert lines(tmp_path, row) == [
+        "  a.jsonl: layout explicit; read: input (the instruction), chosen, rejected",
+        "    carries nothing: system, labelling_model, rating, in_gsm8k_train",
+        '    not read: generations ("A spade."), rationale ("Pans do not dig.")',
+    ]
+
+
+def test_files_with_the_same_columns_are_told_of_once(tmp_path: Path) -> None:
+    for name in "ab":
+        write_rows(tmp_path / f"{name}.jsonl", [{"prompt": name, "chosen": "x", "rejected": "y"}])
+    _, report = read(str(tmp_path), on_bad_row="error")
+    assert report.lines()[1:] == [f"  {tmp_path}/a.jsonl and 1 more: layout explicit; read: prompt, chosen, rejected"]
+    assert [table["file"] for table in json.loads(json.dumps(report.as_dict()))["tables"]] == [
+        f"{tmp_path}/a.jsonl", f"{tmp_path}/b.jsonl",
+    ]  # fmt: skip
+
+
+def test_where_two_texts_are_cut_is_shown(tmp_path: Path) -> None:
+    row = {"id": 7, "chosen": "Q: Name a fruit. A: Apple.", "rejected": "Q: Name a fruit. A: Apron."}
+    assert lines(tmp_path, row)[1] == (
+        '    the instruction is what both texts begin with: "Q: Name a fruit. A:", then " Apple." or " Apron."'
+    )
+
+
+@pytest.mark.parametrize("column", ["ask", "Frage", "user_message", "trajectory", "meta"])
+@pytest.mark.parametrize(
+    "value", ["Which tool digs holes?", ["Which tool", "digs?"], {"q": "Which tool digs?"}, "哪个工具"]
+)
+def test_two_texts_are_never_cut_where_another_column_may_be_the_instruction(
+    tmp_path: Path, column: str, value: Any
+) -> None:
+    rows = [{column: value, "chosen": "The spade.", "rejected": "The kettle."}]
+    file = write_rows(tmp_path / "a.jsonl", rows)
+    with pytest.raises(ValueError, match=rf"its column {column} may hold it .* columns: {{prompt: {column}}}"):
+        scan(file, on_bad_row="skip")
+    named = read_source(SourceConfig(path=file, layout="implicit"), "error").comparisons[0]
+    assert named.winner == Item.of("The", " spade.")
+
+
+def test_a_column_that_only_later_rows_have_is_seen_too(tmp_path: Path) -> None:
+    cut = {"chosen": "Q: fruit? A: pear", "rejected": "Q: fruit? A: mud"}
+    rows = [cut] * 1001 + [{**cut, "ask": "Name a fruit."}, {**cut, "topic": "x"}]
+    _, report = scan(write_rows(tmp_path / "a.jsonl", rows), on_bad_row="skip")
+    assert [(bad.line, bad.field, bad.reason) for bad in report.bad_rows] == [(1002, "ask", "may hold the instruction")]
+    assert report.tables[0].nothing == ("topic",)
+    rows = [{"prompt": "q", "chosen": "a", "rejected": "b"}] * 1001
+    _, report = scan(write_rows(tmp_path / "a.jsonl", [*rows, {**rows[0], "note": "to you"}]), on_bad_row="error")
+    assert report.tables[0].unread == {"note": '"to you"'}
+
+
+OTHER = {"prompt": "Tell me.", "chosen": "a", "rejected": "b"}
+LONGER = [{"role": r, "content": c} for r, c in [("user", "Hi"), ("assistant", "Yes?"), ("user", "Tell me.")]]
+RHYME = [{"role": "system", "content": "Rhyme."}, {"role": "user", "content": "Tell me."}]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"question": "Which tool digs?"}, r"question: says what is not in prompt.* columns: \{prompt: question\}"),
+        ({"query": "Which tool digs?"}, "query: says what is not in prompt"),
+        ({"messages": LONGER}, "messages: has prompt in it, and other turns"),
+        ({"prompt": RHYME, "system": "In prose."}, "system: not the system turn that the messages .*; put it into"),
+        ({"prompt": LONGER, "input": "about spades"}, "input: neither in prompt nor"),
+        ({"images": ["a.png"]}, "images: holds what no text can say.*; take the rows that have some out"),
+        ({"chosen_thinking": "Hm."}, "chosen_thinking: stands apart .*; write it into the response"),
+        ({"history": "we spoke of spades"}, "history: neither messages nor pairs"),
+    ],
+)
+def test_a_file_that_would_lose_something_of_its_instructions_is_refused(
+    tmp_path: Path, more: dict[str, Any], told: str
+) -> None:
+    good = {"prompt": "q", "chosen": "a", "rejected": "b"}
+    file = write_rows(tmp_path / "a.jsonl", [{**OTHER, **more}])
+    with pytest.raises(ValueError, match=rf"a\.jsonl: {told}"):
+        scan(file, on_bad_row="skip")
+    some = write_rows(tmp_path / "b.jsonl", [good, good, {**OTHER, **more}])
+    with pytest.raises(BadRowError, match="line 3: "):
+        scan(some, on_bad_row="error")
+    assert scan(some, on_bad_row="skip")[1].comparisons == 2
+
+
+def test_a_source_that_names_the_instruction_has_decided(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "a.jsonl", [{**OTHER, "question": "Which tool digs?"}])
+    found = read_source(SourceConfig(path=file, columns={"prompt": "question"}), "error")
+    assert found.comparisons[0].winner == Item.of("Which tool digs?", "a")
+    assert found.tally.tables[0].unread == {"prompt": '"Tell me."'}
+    found = read_source(SourceConfig(path=file, columns={"prompt": "prompt"}), "error")
+    assert found.tally.tables[0].unread == {"question": '"Which tool digs?"'}
+    renamed = SourceConfig(path=write_rows(tmp_path / "b.jsonl", [{**OTHER, "S": "Rhyme."}]), columns={"system": "S"})
+    assert read_source(renamed, "error").comparisons[0].winner.instruction[0] == Message("system", "Rhyme.")
+
+
+def test_sft_tells_of_columns_too(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "a.jsonl", [{"instruction": "Who?", "context": "Bob came.", "response": "Bob."}])
+    found, report = read_demonstrations(file, SftDataConfig(train=file))
+    assert found.all_items() == [Item.of("Who?\nBob came.", "Bob.")]
+    assert report.lines()[-1].endswith("read: instruction, context (below instruction), response")
