@@ -76,8 +76,8 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 def groups_table(name: str, found: dict[str, Any]) -> Table:
     """Accuracy and margin by one thing that is known of who judged."""
-    table = Table(title=f"by {escape(name)} of who judged")
-    table.caption = "brackets: 95 %, accuracy by Wilson, margin by bootstrap" + left_of(found)
+    table = Table(title=f"who judged: {escape(name)}")
+    table.caption = "; ".join(["brackets: 95 %, accuracy by Wilson, margin by bootstrap", *left_of(found)])
     for column in (escape(name), "comparisons", "accuracy", "margin (beta z)"):
         table.add_column(column, justify="right" if len(table.columns) else "left")
     for row in found["values"]:
@@ -85,16 +85,10 @@ def groups_table(name: str, found: dict[str, Any]) -> Table:
     return table
 
 
-def left_of(found: dict[str, Any]) -> str:
-    """What of a group's comparisons has no row: `; no value 3; 12 more values`."""
-    return "".join(
-        f"; {words}"
-        for number, words in (
-            (found["no_value"], f"no value {found['no_value']}"),
-            (found["more_values"], f"{found['more_values']} more values"),
-        )
-        if number
-    )
+def left_of(found: dict[str, Any]) -> list[str]:
+    """What of a group's comparisons has no row."""
+    more, missing = found["more_values"], found["no_value"]
+    return ([f"no value {missing}"] if missing else []) + ([f"{more} more values"] if more else [])
 
 
 def calibration_table(result: dict[str, Any]) -> Table:
@@ -134,7 +128,7 @@ def score_lines(path: Path) -> list[str]:
         lines.append(f"  {name} ({values['comparisons']}): accuracy {accuracy}, margin z {z} nats")
     for name, found in report.get("groups", {}).items():
         lines += [_group_line(name, row) for row in found["values"]]
-        lines += [f"  {name}{left_of(found)}"] if left_of(found) else []
+        lines += [f"  {name}: {words}" for words in left_of(found)]
     return lines
 
 

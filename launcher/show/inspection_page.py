@@ -154,7 +154,7 @@ def _counted(inspection: Mapping[str, Any]) -> list[str]:
 
 def _groups(inspection: Mapping[str, Any]) -> list[str]:
     cards = [
-        f"{_table(f'By {name} of who judged', ('', *GROUP_HEAD), group_rows(group))}<p>{_words(group_notes(group))}</p>"
+        f"{_table(f'Who judged: {name}', ('', *GROUP_HEAD), group_rows(group))}<p>{_words(group_notes(group))}</p>"
         for name, group in inspection["groups"].items()
     ]
     return ["<h2>Who judged</h2>", *cards] if cards else []

@@ -142,7 +142,7 @@ def group_notes(group: Mapping[str, Any]) -> str:
 
 def groups_table(name: str, group: Mapping[str, Any]) -> Table:
     title = escape(visible(name))
-    table = _table(f"by {title} of who judged", title, *GROUP_HEAD)
+    table = _table(f"who judged: {title}", title, *GROUP_HEAD)
     for row in group_rows(group):
         table.add_row(*map(shown, row))
     table.caption = group_notes(group)

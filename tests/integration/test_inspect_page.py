@@ -95,7 +95,7 @@ def test_texts_are_shown_and_nothing_of_them_is_html(html):
         "more characters)",
         "a tie",
         "Scores, <u>scale</u> $x$",
-        "By <b>country</b> of who judged",
+        "Who judged: <b>country</b>",
         "[red]D⟨U+202E⟩E[/] </td>⟨U+001B⟩[2J",
         "0.500 [0.095, 0.905]",  # one tie of two
     )
@@ -169,7 +169,7 @@ def test_tables_fit_and_show_text_as_it_is(width):
         "<i>evil</i>.jsonl",
         "morecharacters)",
         "⟨U+0007⟩",
-        "by<b>country</b>ofwhojudged",
+        "whojudged:<b>country</b>",
     ):
         assert wanted in flat
     assert re.search(r"rows read +44\b", text)

@@ -95,6 +95,19 @@ def test_a_comparison_of_scores_has_what_all_its_raters_share(tmp_path: Path) ->
     assert told(ranked, "country") == [{"country": "US"}] * 3
 
 
+def test_groups_whose_scores_have_names_of_their_own_are_kept_apart(tmp_path: Path) -> None:
+    """Two countries rate the same two responses, and disagree: each has its comparison."""
+    sources = []
+    for code, scores in (("DE", (1, 2)), ("FR", (2, 1))):
+        rows = [{"prompt": "2+2?", "completion": f"{n}", "score": s, "country": code} for n, s in enumerate(scores)]
+        file = write_rows(tmp_path / f"{code}.jsonl", rows)
+        sources.append({"path": file, "name": code, "groups": ["country"]})
+    split = {"validation": 0, "test": 0}
+    settings = {"sources": sources, "split": split, "output": str(tmp_path / "set")}
+    made = comparisons_of(build(BuildConfig.model_validate(settings)).comparisons)
+    assert {(c.winner.response, c.groups) for c in made} == {("1", (("country", "DE"),)), ("0", (("country", "FR"),))}
+
+
 def test_a_build_keeps_groups_of_stated_and_scored_comparisons(tmp_path: Path) -> None:
     stated = write_rows(tmp_path / "pairs.jsonl", [pair(n, country="DE" if n % 2 else "FR") for n in range(12)])
     scores = write_rows(
