@@ -119,8 +119,11 @@ def having(built: ComparisonSet, name: str, values: Sequence[str], key: str) -> 
     found = grouping(built, name)
     if not found.values:
         others = [grouping(built, other).told() for other in names_of(built)]
-        there = f"there are {'; '.join(others)}" if others else "none has groups: name columns in data.groups"
-        raise ValueError(f"{key}.{name}: no comparison has a value of {name}; {there}")
+        there = f"there are {'; '.join(others)}" if others else "none has groups"
+        raise ValueError(
+            f"{key}.{name}: no comparison has a value of {name}; {there}. A column of a file counts where data.groups "
+            "names it"
+        )
     for value in values:
         if value not in found.values:
             bare = ". Unquoted, YAML takes NO for false: write 'NO'" if value in ("true", "false") else ""

@@ -94,6 +94,8 @@ def metrics(made: dict[str, Any]) -> dict[str, float]:
     """The report's figures as flat numbers, for tracking."""
     flat: dict[str, Any] = {}
     parts = {"": made["all"], **{f"temperature_{name}/": part for name, part in made["by_temperature"].items()}}
+    for name, by_value in made["groups"].items():
+        parts |= {f"group/{name}/{value}/": part for value, part in by_value.items()}
     parts["constant/"] = made["controls"]["constant"]
     for prefix, part in parts.items():
         kept = {name: part[name] for name in ("win_rate", "answers", "judged", "win", "tie", "loss")}

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jpo_dist.intervals import wilson
+from launcher.stages.evaluate import group_figures
 from tests.support.commands import Files, Warm, lines_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -37,13 +38,15 @@ def test_held_out_accuracy_by_group_equals_a_hand_count_of_the_scored_rows(
     expected = {code: wilson(sum(won), len(won)) for code, won in wins.items() if code}
     counts = {code: len(won) for code, won in wins.items()}
     assert counts == {"DE": 5, "FR": 3, "US": 2, "": 2}
+    share, low, high = expected["DE"]  # type: ignore[misc]
     evaluated = warm("evaluate", tiny.config, *words, *data).check()
     for file in (tmp_path / "report.json", alone / "evaluation.json"):
         found = json.loads(file.read_text())["groups"]["country"]
         assert {row["value"]: row["rewards/accuracies"] for row in found["values"]} == expected
         assert {row["value"]: row["comparisons"] for row in found["values"]} == {c: counts[c] for c in expected}
         assert (found["no_value"], found["more_values"]) == (2, 0)
-    share, low, high = expected["DE"]  # type: ignore[misc]
+        figures = group_figures("x", {"country": found})
+        assert (figures["x/group/country/DE/accuracy"], figures["x/group/country/US/comparisons"]) == (share, 2.0)
     assert f"country DE (5): accuracy {share:.3f} [{low:.3f}, {high:.3f}]" in scored.said
     assert "who judged: country" in evaluated.out
     assert "no value 2" in evaluated.out

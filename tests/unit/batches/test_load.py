@@ -111,7 +111,7 @@ def test_the_instructions_held_out_do_not_depend_on_the_choice(tmp_path: Path) -
             r"data\.only\.country \(XX\): no comparison has it; there are country: DE 7",
         ),
         ({"only": {"country": "DE"}, "without": {"country": "DE"}}, r"leave none of 12 comparisons to train on"),
-        ({"groups": [], "only": {"country": "DE"}}, r"none has groups: name columns in data\.groups"),
+        ({"groups": [], "only": {"country": "DE"}}, r"none has groups\. A column of a file counts where data\.groups"),
     ],
 )
 def test_a_choice_that_fits_nothing_is_refused(data: dict[str, Any], rule: str, tmp_path: Path) -> None:

@@ -102,6 +102,7 @@ def test_a_report_by_several_groups_adds_up_to_the_counts(tmp_path: Path) -> Non
         "age": {"30": [1, 1, 1], "40": [1, 0, 0]},
     }
     assert found["by_group"] == {}
+    assert metrics(found)["winrate/group/country/DE/win_rate"] == 0.5
     one = held(config(folder, gold, group="country"), tmp_path)
     assert one["groups"] == {"country": one["by_group"]} == {"country": found["groups"]["country"]}
     said = markdown(found)
