@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from jpo_dist.intervals import wilson
+from jpo_dist.statistics.intervals import wilson
 from launcher.stages.evaluate import group_figures
 from tests.support.commands import Files, Warm, lines_of
 
