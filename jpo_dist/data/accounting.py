@@ -143,6 +143,7 @@ class Account:
             return []
         read, nothing, unread = dict[str, str](), list[str](), dict[str, str]()
         wanted = {self.source.columns.get(ours, ours) for ours in self.layout.reads}
+        wanted.update(self.source.groups)
         for name, example in self.seen.items():
             what = self.taken.get(self.ours.get(name, name))
             if name in wanted or name in self.source.scores or name in self.ours:

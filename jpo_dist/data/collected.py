@@ -1,10 +1,16 @@
 """What sources say, all together: comparisons, scores, and counts of what could not be read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 
+from jpo_dist.data import row_values
 from jpo_dist.data.from_ratings import from_scores
+from jpo_dist.data.layouts import Reading
 from jpo_dist.data.read_report import ReadReport, Tally
+from jpo_dist.data.row_values import Row
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item, Rating
+from jpo_dist.records.groups import labelled, shared
 from jpo_dist.records.repeats import restated
 
 
@@ -25,11 +31,23 @@ class Preferences:
 
 
 def merged(ratings: list[Rating]) -> list[Rating]:
-    """One rating for each item and scale: the mean score, at the place of the first."""
+    """One rating for each item and scale: the mean score, at the place of the first, with what all raters share."""
     found: dict[tuple[Item, str], list[Rating]] = {}
     for rating in ratings:
         found.setdefault((rating.item, rating.scale), []).append(rating)
-    return [same[0]._replace(score=sum(r.score for r in same) / len(same)) for same in found.values()]
+    return [
+        same[0]._replace(score=sum(r.score for r in same) / len(same), groups=reduce(shared, (r.groups for r in same)))
+        for same in found.values()
+    ]
+
+
+def grouped(reading: Reading, row: Row, columns: Sequence[str]) -> Reading:
+    """What a row says, with what these columns of it say of who judged. Raises BadField."""
+    if not columns:
+        return reading
+    groups = row_values.groups(row, columns)
+    ratings = tuple(rating._replace(groups=groups) for rating in reading.ratings)
+    return reading._replace(comparison=reading.comparison and labelled(reading.comparison, groups), ratings=ratings)
 
 
 def compile_set(preferences: Preferences) -> ComparisonSet:

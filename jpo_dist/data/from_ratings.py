@@ -11,6 +11,7 @@ import numpy as np
 from jpo_dist.pairing.config import WITHIN
 from jpo_dist.pairing.pair import Pairs, Pool, pair
 from jpo_dist.records.comparisons import Comparison, Origin, Rating
+from jpo_dist.records.groups import labelled, shared
 from jpo_dist.records.text import CONTENTS, as_text
 
 
@@ -48,9 +49,15 @@ def from_scores(ratings: Sequence[Rating]) -> list[Comparison]:
 
 
 def to_comparisons(ratings: Sequence[Rating], pairs: Pairs, policy: str) -> list[Comparison]:
-    """C pairs of rows as comparisons of the ratings' items, marked with the policy; the winner gives the source."""
+    """C pairs of rows as comparisons of the ratings' items, marked with the policy; the winner gives the source, and
+    the groups are those that both scores share."""
     origin: Origin = "assumed" if policy == "assumed_wins" else "scored"
+    rows = zip(pairs.winners_C.tolist(), pairs.losers_C.tolist(), pairs.is_tie_C.tolist(), strict=True)
+    sides = ((ratings[w], ratings[v], tie) for w, v, tie in rows)
     return [
-        Comparison(ratings[w].item, ratings[v].item, source=ratings[w].source, tie=tie, origin=origin, pairing=policy)
-        for w, v, tie in zip(pairs.winners_C.tolist(), pairs.losers_C.tolist(), pairs.is_tie_C.tolist(), strict=True)
+        labelled(
+            Comparison(winner.item, loser.item, source=winner.source, tie=tie, origin=origin, pairing=policy),
+            shared(winner.groups, loser.groups),
+        )
+        for winner, loser, tie in sides
     ]

@@ -5,14 +5,14 @@ and reason, or it is counted and named in the report.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, Literal
 
 from jpo_dist.data.accounting import Account, stand_in
 from jpo_dist.data.checker import checked
-from jpo_dist.data.collected import Preferences, compile_set, report_of
+from jpo_dist.data.collected import Preferences, compile_set, grouped, report_of
 from jpo_dist.data.config import SourceConfig
 from jpo_dist.data.file_formats import Columns
 from jpo_dist.data.layouts import (
@@ -38,21 +38,24 @@ from jpo_dist.data.messages import context
 from jpo_dist.data.read_report import BAD_ROWS_TO_KEEP, BadRow, BadRowError, ReadReport
 from jpo_dist.data.row_values import NUMBERS, BadField
 from jpo_dist.records.comparisons import ComparisonSet, Item
+from jpo_dist.records.groups import require
 from jpo_dist.records.unbuilt import comparisons_of, ratings_of
 
 OnBadRow = Literal["error", "skip"]
+WithReport = tuple[ComparisonSet, ReadReport]
 
 
-def read(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[ComparisonSet, ReadReport]:
+def read(where: str | list[str], *, on_bad_row: OnBadRow, groups: Sequence[str] = ()) -> WithReport:
     """All comparisons of `where`, in order, each with the `source` FILE:LINE; scores give comparisons within an
     instruction, after those that are stated.
 
     `where`: JSONL, JSON, CSV, Parquet or Arrow files, folders of them, globs, ComparisonSet folders (FOLDER or
     FOLDER:SPLIT), hub data sets (OWNER/NAME or OWNER/NAME:SPLIT, else the split `train`), `package:MODULE/FILE`; or a
-    list of such. Raises BadRowError (with on_bad_row="error"), FileNotFoundError, and ValueError for files without a
-    known layout or when there is no comparison at all.
+    list of such. `groups`: columns that say who judged, kept in the comparisons. Raises BadRowError (with
+    on_bad_row="error"), FileNotFoundError, and ValueError for files without a known layout or one of `groups`, or when
+    there is no comparison at all.
     """
-    built, report = scan(where, on_bad_row=on_bad_row)
+    built, report = scan(where, on_bad_row=on_bad_row, groups=groups)
     if not len(built):
         raise ValueError("\n".join([f"{where}: no comparisons; {_advice(built)}", *report.lines()]))
     return built, report
@@ -66,7 +69,7 @@ def _advice(built: ComparisonSet) -> str:
     return "ratings of different instructions compare only with a pairing policy: jpo data build"
 
 
-def scan(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[ComparisonSet, ReadReport]:
+def scan(where: str | list[str], *, on_bad_row: OnBadRow, groups: Sequence[str] = ()) -> WithReport:
     """The same as `read`, but a set without comparisons is no error: it may hold items for pairing or a judge.
 
     Raises BadRowError, FileNotFoundError, and ValueError for files without a known layout.
@@ -75,10 +78,11 @@ def scan(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[ComparisonSet
     places = [(place, text) for text in listed(where) for place in open_place(text, preferences.tally.ignored)]
     if len(places) == 1 and isinstance(places[0][0], ComparisonSet):  # keeps its memory map
         built = places[0][0]
+        require(built, groups, places[0][1])
         preferences.tally.rows = len(built)
     else:
         for place, text in places:
-            collect(place, SourceConfig(path=text), on_bad_row, preferences)
+            collect(place, SourceConfig(path=text, groups=list(groups)), on_bad_row, preferences)
         built = compile_set(preferences)
     return built, report_of(built, preferences)
 
@@ -130,6 +134,7 @@ def collect(
 ) -> str | None:
     """Everything of one place, added to `into`; returns the name of its layout, None for a set or no rows at all."""
     if isinstance(place, ComparisonSet):
+        require(place, source.groups, str(source.path))
         into.tally.rows += len(place)
         into.comparisons.extend(comparisons_of(place))
         into.pair_scores.extend(ratings_of(place))
@@ -176,7 +181,8 @@ def _read(
         raise BadField("", "unknown layout")
     account.see(row)
     whole = account.filled(_renamed(row, layout, source))
-    return read_row(layout, whole, names, named=source.layout != "auto")
+    reading = read_row(layout, whole, names, named=source.layout != "auto")
+    return grouped(reading, row, source.groups)
 
 
 def _renamed(row: dict[str, Any], layout: Layout, source: SourceConfig) -> dict[str, Any]:
@@ -208,7 +214,7 @@ def _columns(source: SourceConfig, layout: Layout | None = None, account: Accoun
     known |= account.instructs if account else context.NAMES
     known |= context.NAMES - {*context.TALKS}  # conversations are mostly copies
     scores = set(source.scores) | {their for ours, their in source.columns.items() if ours in numbers}
-    return Columns(known | set(source.columns.values()) | scores, numbers | scores)
+    return Columns(known | {name for _, name in source.named} | scores, numbers | scores)
 
 
 def _detect(table: Table, source: SourceConfig, candidates: bool) -> tuple[Layout | None, Account]:
@@ -221,8 +227,8 @@ def _detect(table: Table, source: SourceConfig, candidates: bool) -> tuple[Layou
     rows = [row for _, row in islice(table.rows(everything), ROWS_TO_DETECT) if not isinstance(row, BadField)]
     there = keys_of(rows)
     if rows:
-        for ours, their in source.columns.items():
-            refuse_absent(table.name, f"columns.{ours}", their, there)
+        for key, column in source.named:
+            refuse_absent(table.name, key, column, there)
     layout: Layout | None
     if isinstance(source.layout, LayoutConfig):
         layout = _of_config(table.name, source.layout, there)

@@ -4,6 +4,7 @@ Legend: N items.
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +19,18 @@ from jpo_dist.data.read_report import ReadReport
 from jpo_dist.generate.answers import is_answers, read_answers
 from jpo_dist.paths import resolve
 from jpo_dist.records.comparisons import ComparisonSet, Item, Rating
+from jpo_dist.records.groups import require
 
 
-def read_to_score(where: str | list[str], on_bad_row: OnBadRow) -> tuple[ComparisonSet, ReadReport]:
+def read_to_score(
+    where: str | list[str], on_bad_row: OnBadRow, groups: Sequence[str] = ()
+) -> tuple[ComparisonSet, ReadReport]:
     """All items of `where`, in the order in which they are read, and the comparisons among them, as data.read.scan has
     them: those that are stated, then those that scores within an instruction make.
 
     `where`: what data.read.read takes, and folders of answers (`jpo generate`), whose answers are items that nobody has
-    compared. Raises what data.read.scan raises, and ValueError where there is no item.
+    compared. `groups`: columns that say who judged. Raises what data.read.scan raises, and ValueError where there is no
+    item.
     """
     refuse_empty(where)
     listed = [where] if isinstance(where, str) else where
@@ -39,9 +44,11 @@ def read_to_score(where: str | list[str], on_bad_row: OnBadRow) -> tuple[Compari
         whole = Preferences()
         places = open_place(text, whole.tally.ignored)
         if len(listed) == len(places) == 1 and isinstance(places[0], ComparisonSet):  # keeps its memory map
+            require(places[0], groups, text)
             whole.tally.rows = len(places[0])
             return places[0], report_of(places[0], whole)
-        parts += [whole, *(_of_place(place, text, on_bad_row, order) for place in places)]
+        source = SourceConfig(path=text, groups=list(groups))
+        parts += [whole, *(_of_place(place, source, on_bad_row, order) for place in places)]
     whole = joined(parts)
     built = _arranged(compile_set(whole), list(order))
     report = report_of(built, whole)
@@ -57,10 +64,12 @@ def _answers(text: str) -> Preferences:
     return part
 
 
-def _of_place(place: Table | ComparisonSet, text: str, on_bad_row: OnBadRow, order: dict[Item, None]) -> Preferences:
+def _of_place(
+    place: Table | ComparisonSet, source: SourceConfig, on_bad_row: OnBadRow, order: dict[Item, None]
+) -> Preferences:
     """What one place says; its items are added to `order`."""
     part = Preferences()
-    collect(place, SourceConfig(path=text), on_bad_row, part)
+    collect(place, source, on_bad_row, part)
     if isinstance(place, ComparisonSet):  # items that nobody has compared or rated are in it too
         items = place.all_items()
         part.pair_scores += [Rating(item, math.nan, "") for item in items]

@@ -16,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jpo_dist.records.group_column import Groups, with_groups
+
 INSTRUCTION, RESPONSE = 0, 1
 
 CONDITIONAL, JOINT = "conditional", "joint"
@@ -92,6 +94,7 @@ class Comparison:
     pairing: str | None = None
     """The pairing policy that brought the two items together, where none of the sources did."""
     annotator: str | None = None
+    groups: Groups = ()  # what else is known of who judged it
 
     @property
     def protocol(self) -> str:
@@ -105,11 +108,12 @@ class Rating(NamedTuple):
     score: float
     scale: str
     source: str = ""
+    groups: Groups = ()  # of a mean of several scores, what all who gave them share
 
 
 @dataclass(frozen=True)
 class ComparisonSet:
-    """Items and the comparisons among them, in Arrow tables (ITEM_SCHEMA, COMPARISON_SCHEMA)."""
+    """Items and the comparisons among them, in Arrow tables (ITEM_SCHEMA; COMPARISON_SCHEMA, perhaps groups)."""
 
     COUNTED: ClassVar[str] = "comparisons"  # what people read that there are so many of
 
@@ -126,10 +130,10 @@ class ComparisonSet:
         comparisons = list(comparisons)
         ends = [(rows.setdefault(c.winner, len(rows)), rows.setdefault(c.loser, len(rows))) for c in comparisons]
         scores: dict[int, tuple[float, str]] = {}
-        for item, score, scale, _ in ratings:
-            row = rows.setdefault(item, len(rows))
-            if not math.isnan(score):
-                scores.setdefault(row, (score, scale))
+        for rating in ratings:
+            row = rows.setdefault(rating.item, len(rows))
+            if not math.isnan(rating.score):
+                scores.setdefault(row, (rating.score, rating.scale))
         scored = [scores.get(row, (None, None)) for row in range(len(rows))]
         items = {
             "id": [item.id for item in rows],
@@ -139,10 +143,10 @@ class ComparisonSet:
             "scale": [scale for _, scale in scored],
         }
         edges: dict[str, list[Any]] = {"winner": [w for w, _ in ends], "loser": [v for _, v in ends]}
-        for name in COMPARISON_SCHEMA.names[2:-1]:
-            edges[name] = [getattr(c, name) for c in comparisons]
+        edges |= {name: [getattr(c, name) for c in comparisons] for name in COMPARISON_SCHEMA.names[2:-1]}
         edges["split"] = [None] * len(ends)
-        return cls(pa.table(items, ITEM_SCHEMA), pa.table(edges, COMPARISON_SCHEMA))
+        table = with_groups(pa.table(edges, COMPARISON_SCHEMA), [c.groups for c in comparisons])
+        return cls(pa.table(items, ITEM_SCHEMA), table)
 
     @property
     def num_items(self) -> int:

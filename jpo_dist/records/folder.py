@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from jpo_dist.records.comparisons import COMPARISON_SCHEMA, ITEM_SCHEMA, ComparisonSet
+from jpo_dist.records.group_column import schema_of
 
 ITEMS, COMPARISONS, REPORT = "items.parquet", "comparisons.parquet", "report.json"
 
@@ -35,7 +36,8 @@ def read_set(folder: str | Path) -> ComparisonSet:
     """
     folder = Path(folder)
     items = pq.read_table(folder / ITEMS, schema=ITEM_SCHEMA, memory_map=True)
-    comparisons = pq.read_table(folder / COMPARISONS, schema=COMPARISON_SCHEMA, memory_map=True)
+    schema = schema_of(pq.read_schema(folder / COMPARISONS), COMPARISON_SCHEMA)
+    comparisons = pq.read_table(folder / COMPARISONS, schema=schema, memory_map=True)
     built = ComparisonSet(items, comparisons)
     rows = np.concatenate([built.winners_C, built.losers_C])
     if len(rows) and not (rows.min() >= 0 and rows.max() < items.num_rows):

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jpo_dist.records.by_group import by_group
 from jpo_dist.records.comparisons import ComparisonSet
 from jpo_dist.records.repeats import restated
 from jpo_dist.records.split import splits_in
@@ -60,6 +61,7 @@ def inspect(
         "by_pairing": _counts(comparisons, comparisons.comparisons["pairing"], missing=None),
         "by_split": _counts(comparisons, comparisons.comparisons["split"], missing="not split"),
         "by_annotator": _counts(comparisons, comparisons.comparisons["annotator"], missing=None),
+        "groups": by_group(comparisons),
         "split_overlap": _split_overlap(comparisons, instructions_N),
         "weight": summary(comparisons.weights_C),
         "confidence": summary(_known(comparisons.comparisons["confidence"])),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Rating
+from jpo_dist.records.group_column import GROUPS
 
 
 def comparisons_of(built: ComparisonSet) -> Iterator[Comparison]:
@@ -11,7 +12,8 @@ def comparisons_of(built: ComparisonSet) -> Iterator[Comparison]:
     for e in built.comparisons.to_pylist():
         winner, loser = items[e["winner"]], items[e["loser"]]
         how = {name: e[name] for name in ("weight", "source", "tie", "confidence", "origin", "pairing", "annotator")}
-        yield Comparison(winner, loser, **how)
+        groups = tuple((group["name"], group["value"]) for group in e.get(GROUPS.name) or ())
+        yield Comparison(winner, loser, **how, groups=groups)
 
 
 def ratings_of(built: ComparisonSet) -> Iterator[Rating]:

@@ -24,6 +24,7 @@ def evaluate(config: RunConfig) -> Path:
         figures = _figures("evaluate", report["comparisons"])
         for part, values in report["calibration"].items():
             figures |= {f"evaluate/{part}/ece": values["ece"], f"evaluate/{part}/brier": values["brier"][0]}
+        figures |= group_figures("evaluate", report["groups"])
         _track(config, path, Path(config.run.dir) / "evaluation", "evaluation", report, figures)
     return path
 
@@ -49,7 +50,8 @@ def score(config: RunConfig) -> Path:
     run_ranked(score_worker, config)
     if is_driver():
         report = read_json(folder / REPORT)
-        _track(config, folder / REPORT, folder, "scores", report, _figures("score", report["margins"]))
+        figures = _figures("score", report["margins"]) | group_figures("score", report["groups"])
+        _track(config, folder / REPORT, folder, "scores", report, figures)
     return folder
 
 
@@ -75,6 +77,16 @@ def _figures(prefix: str, parts: dict[str, dict[str, Any]]) -> dict[str, float]:
         for part, values in parts.items()
         for name, value in values.items()
     }
+
+
+def group_figures(prefix: str, groups: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Accuracy and comparisons of each value: `score/group/country/DE/accuracy`."""
+    figures: dict[str, float] = {}
+    for name, found in groups.items():
+        for row in found["values"]:
+            at = f"{prefix}/group/{name}/{row['value']}"
+            figures |= {f"{at}/accuracy": row["rewards/accuracies"][0], f"{at}/comparisons": float(row["comparisons"])}
+    return figures
 
 
 def _track(

@@ -9,7 +9,7 @@ from jpo_dist.data import row_values
 from jpo_dist.data.layouts.layout import Layout, Names, Reading
 from jpo_dist.data.layouts.pairs import Pair, pairs, read_pair
 from jpo_dist.data.layouts.responses import One, Several, Thumb, one, read_completions, several
-from jpo_dist.data.layouts.values import is_number, of, response
+from jpo_dist.data.layouts.values import is_number, of
 from jpo_dist.data.layouts.verdicts import TIE, Always, Confirmed, Labels
 from jpo_dist.data.messages import turns as chats
 from jpo_dist.data.messages.transcripts import two_texts
