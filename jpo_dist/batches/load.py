@@ -5,12 +5,14 @@ from functools import partial
 from typing import Any, Protocol
 
 from jpo_dist.batches.prepare import Prepared, prepare
+from jpo_dist.batches.template_check import require_template
 from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.config.sft import AnyConfig, SftConfig
 from jpo_dist.data import read
 from jpo_dist.data.examples import read_demonstrations, read_labelled
 from jpo_dist.data.locate import validation_of
 from jpo_dist.records.comparisons import ComparisonSet
+from jpo_dist.records.shapes import samples
 from jpo_dist.records.split import split_by_instruction
 
 
@@ -42,13 +44,12 @@ def require_comparisons(dataset: Prepared, notes: list[str]) -> None:
         )
 
 
-def load_data(config: AnyConfig, tokenizer: Any) -> tuple[Prepared, Prepared | None, list[str]]:
-    """Read, split and tokenize what the data section names.
+def read_data(config: AnyConfig) -> tuple[ComparisonSet, ComparisonSet | None, list[str]]:
+    """Read and split what the data section names.
 
     Returns the comparisons (or examples, as `reader_of` has it) to train on, those held out (data.validation, the
     validation split of a built set, or data.validation_fraction of the instructions; None without any), and notes for
-    people on what was read and left out. Raises what reading raises (BadRowError, FileNotFoundError, ValueError), and
-    OverLongError.
+    people on what was read. Raises what reading raises (BadRowError, FileNotFoundError, ValueError).
     """
     reads = reader_of(config)
     comparisons, report = reads(config.data.train)
@@ -67,6 +68,22 @@ def load_data(config: AnyConfig, tokenizer: Any) -> tuple[Prepared, Prepared | N
             f"held out {len(held)} {counted} by instruction, {len(comparisons)} are left to train on"
             f"{crossing if counted == 'comparisons' else ''}"
         )
+    return comparisons, held, notes
+
+
+def load_data(config: AnyConfig, tokenizer: Any) -> tuple[Prepared, Prepared | None, list[str]]:
+    """Read, split and tokenize what the data section names, as `read_data` has it; the notes tell what was left out,
+    too.
+
+    Raises what `read_data` raises, BadRowError for rows that the chat template refuses, OverLongError, and
+    TemplateDifference.
+    """
+    comparisons, held, notes = read_data(config)
+    counted = comparisons.COUNTED
+    for name, some in (("data.train", comparisons), ("held out", held)):
+        if some is not None:
+            found = require_template(tokenizer, samples(some), config.data)
+            notes += [f"chat template, {name}: {note}" for note in found]
     how = (config.data, config.train, config.objective)
     prepared = prepare(tokenizer, comparisons, *how)
     held_out = prepare(tokenizer, held, *how) if held is not None and len(held) else None
@@ -74,6 +91,8 @@ def load_data(config: AnyConfig, tokenizer: Any) -> tuple[Prepared, Prepared | N
         if part and (part.skipped["tie"] or part.skipped["over-long"] or part.tokens.truncated):
             skipped = f"{part.skipped['tie']} ties and {part.skipped['over-long']} over-long {counted} skipped"
             notes.append(f"{name}: {skipped}, {part.tokens.truncated} items cut")
+        if part and part.skipped.get("refused"):
+            notes.append(f"{name}: {part.skipped['refused']} {counted} skipped that the chat template refuses")
         if part and part.comparisons.is_tie_C.any():
             notes.append(f"{name}: {int(part.comparisons.is_tie_C.sum())} ties used")
     objective = config.objective

@@ -12,13 +12,13 @@ token), equal instructions stop having equal tokens, and JPO stops being DPO whe
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from jpo_dist.batches.template import Template, instruction_prefix, make_template
+from jpo_dist.batches.template import RefusedByTemplate, Template, instruction_prefix, make_template, written
 from jpo_dist.config.sections import TokensConfig
 from jpo_dist.records.comparisons import Item
 
@@ -32,6 +32,8 @@ class TokenizedItems:
     instruction_lengths_N: np.ndarray
     """Tokens before the response, BOS included."""
     truncated: int = 0
+    refused: dict[int, str] = field(default_factory=dict)
+    """Rows that the chat template cannot write, which have no tokens, and why."""
 
     @cached_property
     def lengths_N(self) -> np.ndarray:
@@ -73,11 +75,20 @@ class TokenizedItems:
 
 
 def encode_instructions(tokenizer: Any, template: Template, items: Iterable[Item]) -> list[list[int]]:
-    """Ids up to the response, with exactly one BOS (none where the tokenizer has none)."""
-    texts = [instruction_prefix(tokenizer, template, item.instruction) for item in items]
+    """Ids up to the response, with exactly one BOS (none where the tokenizer has none).
+
+    Raises RefusedByTemplate for an instruction that the chat template cannot write.
+    """
+    return encode_prefixes(
+        tokenizer, template, [instruction_prefix(tokenizer, template, item.instruction) for item in items]
+    )
+
+
+def encode_prefixes(tokenizer: Any, template: Template, texts: list[str]) -> list[list[int]]:
+    """The same of texts that are in their template already."""
     bos = tokenizer.bos_token_id
     encoded = _encode(tokenizer, texts)
-    if bos is None:
+    if bos is None or template.follow:  # then BOS is where the chat template writes it
         return encoded
     # Chat templates often write BOS themselves: adding another would shift every score.
     return [ids if ids[:1] == [bos] else [bos, *ids] for ids in encoded]
@@ -89,19 +100,39 @@ def _encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
     return list(tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else []
 
 
+def encode_responses(
+    tokenizer: Any, template: Template, prefixes: list[str], prefix_ids: list[list[int]], texts: list[str]
+) -> list[list[int]]:
+    """Ids of responses. Where the chat template is followed, those that they have behind what stands before them,
+    unless a token goes across: some tokenizers put a space before a text that is encoded by itself."""
+    alone = _encode(tokenizer, texts)
+    if not template.follow:
+        return alone
+    whole = _encode(tokenizer, [before + text for before, text in zip(prefixes, texts, strict=True)])
+    return [
+        both[len(before) :] if both[: len(before)] == before else apart
+        for both, before, apart in zip(whole, prefix_ids, alone, strict=True)
+    ]
+
+
 def tokenize(tokenizer: Any, items: list[Item], data: TokensConfig) -> TokenizedItems:
     """Encode `items`. With over_long=truncate, what is cut from an item depends on that item alone.
 
     The instruction keeps BOS and its last tokens (the template's response header among them), the response its first
-    tokens and its end. With error or skip, over-long items are returned whole: `prepare` leaves them out.
+    tokens and its end. With error or skip, over-long items are returned whole: `prepare` leaves them out. So it does
+    items that the chat template refuses.
     """
-    template = make_template(tokenizer, data.template)
-    instructions = encode_instructions(tokenizer, template, items)
-    responses = _encode(tokenizer, [item.response for item in items])
+    template = template_of(tokenizer, data)
+    texts, refused = _written(tokenizer, template, items)
+    prefixes = [before for before, _ in texts]
+    instructions = encode_prefixes(tokenizer, template, prefixes)
+    responses = encode_responses(tokenizer, template, prefixes, instructions, [response for _, response in texts])
     pieces: list[list[int]] = []
     boundaries, truncated = [], 0
-    for instruction, response in zip(instructions, responses, strict=True):
+    for row, (instruction, response) in enumerate(zip(instructions, responses, strict=True)):
         end = list(template.end_ids)
+        if row in refused:
+            instruction, response, end = [], [], []
         if data.over_long == "truncate" and len(instruction) + len(response) + len(end) > data.max_length:
             has_bos = instruction[:1] == [tokenizer.bos_token_id]
             instruction = _keep_end(instruction, min(data.max_instruction_length, data.max_length - len(end)), has_bos)
@@ -112,7 +143,25 @@ def tokenize(tokenizer: Any, items: list[Item], data: TokensConfig) -> Tokenized
     offsets = np.zeros(len(pieces) + 1, dtype=np.int64)
     np.cumsum([len(piece) for piece in pieces], out=offsets[1:])
     flat = np.fromiter((token for piece in pieces for token in piece), dtype=np.int32, count=int(offsets[-1]))
-    return TokenizedItems(flat, offsets, np.array(boundaries, dtype=np.int64), truncated)
+    return TokenizedItems(flat, offsets, np.array(boundaries, dtype=np.int64), truncated, refused)
+
+
+def template_of(tokenizer: Any, data: TokensConfig) -> Template:
+    """The template that these settings name. Raises what make_template raises."""
+    follow = data.on_template_difference == "follow"
+    return make_template(tokenizer, data.template, data.template_args, follow=follow)
+
+
+def _written(tokenizer: Any, template: Template, items: list[Item]) -> tuple[list[tuple[str, str]], dict[int, str]]:
+    """The texts of each item, none of what the chat template refuses, and why it does, by row."""
+    texts, refused = list[tuple[str, str]](), dict[int, str]()
+    for row, item in enumerate(items):
+        try:
+            texts.append(written(tokenizer, template, item))
+        except RefusedByTemplate as error:
+            refused[row] = str(error)
+            texts.append(("", ""))
+    return texts, refused
 
 
 def _keep_end(instruction: list[int], most: int, has_bos: bool) -> list[int]:

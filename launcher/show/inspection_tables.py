@@ -65,6 +65,7 @@ def facts(inspection: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     for pair, shared in inspection["split_overlap"].items():
         lines.append((f"instructions in both {pair}", f"{count(shared)}{' (must be 0)' if shared else ''}"))
+    lines += template_facts(inspection.get("template"))
     for key in ("weight", "confidence"):
         if inspection[key]["count"] and inspection[key]["min"] != inspection[key]["max"]:
             values = inspection[key]
@@ -72,6 +73,20 @@ def facts(inspection: Mapping[str, Any]) -> list[tuple[str, str]]:
                 (f"{key}: least, median, most", " · ".join(f"{values[at]:.3g}" for at in ("min", "median", "max")))
             )
     return lines
+
+
+def template_facts(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """What a look at the tokenizer's chat template found."""
+    if not found:
+        return []
+    lines = [("chat template: items looked at", count(found["looked_at"]))]
+    for one in found["differences"]:
+        texts = f"; the template writes {one['template']!r}, training {one['training']!r}" if one["template"] else ""
+        lines.append((f"chat template: {one['says']}", f"{count(one['items'])}, first {one['source']}{texts}"))
+    for one in found["refused"]:
+        shape = f"{one['source']}, one of {count(one['items'])} items of this shape"
+        lines.append(("chat template: refused", f"{shape}: {one['reason']}"))
+    return lines + ([("chat template: what to do", found["fix"])] if found["fix"] else [])
 
 
 def count(number: int) -> str:

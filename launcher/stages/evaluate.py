@@ -17,7 +17,7 @@ from launcher.stages.ranked import is_driver, run_ranked
 
 def evaluate(config: RunConfig) -> Path:
     """Write `<run.dir>/evaluation.json` and log it. Returns its path."""
-    run_ranked(evaluate_worker, config)
+    run_ranked(evaluate_worker, config, ("evaluate.policy", _policy(config, config.evaluate.policy)))
     path = Path(config.run.dir) / EVALUATION
     if is_driver():
         report = read_json(path)
@@ -34,7 +34,7 @@ def evaluate_worker(payload: dict[str, Any]) -> None:
 
     config = parse(payload["config"])
     choice = config.evaluate
-    policy = choice.policy or str(Path(config.run.dir) / EXPORT)
+    policy = _policy(config, choice.policy)
     evaluate_policy(config, policy, choice.instructions, choice.max_new_tokens, config.cluster.collective_timeout_s)
 
 
@@ -46,7 +46,8 @@ def score(config: RunConfig) -> Path:
     if not config.score.data:
         raise ConfigError("score.data (None) names nothing to score; name a file, folder, set or folder of answers")
     folder = scores_folder(config)
-    run_ranked(score_worker, config)
+    scored = ("score.policy", _policy(config, config.score.policy), config.score.data)
+    run_ranked(score_worker, config, scored)
     if is_driver():
         report = read_json(folder / REPORT)
         _track(config, folder / REPORT, folder, "scores", report, _figures("score", report["margins"]))
@@ -59,8 +60,13 @@ def score_worker(payload: dict[str, Any]) -> None:
 
     config = parse(payload["config"])
     assert config.score.data is not None, "checked by the driver"
-    policy = config.score.policy or str(Path(config.run.dir) / EXPORT)
+    policy = _policy(config, config.score.policy)
     score_policy(config, config.score.data, policy, str(scores_folder(config)), config.cluster.collective_timeout_s)
+
+
+def _policy(config: RunConfig, named: str | None) -> str:
+    """The model that is looked at: the one that is named, or what the run exported."""
+    return named or str(Path(config.run.dir) / EXPORT)
 
 
 def scores_folder(config: RunConfig) -> Path:

@@ -7,12 +7,16 @@ from typing import Any
 from jpo_dist.data import read
 from jpo_dist.judge.report import NO_VERDICT
 from jpo_dist.paths import resolve
+from jpo_dist.records.comparisons import ComparisonSet
 from jpo_dist.records.folder import is_set, read_set
 from jpo_dist.records.inspection import inspect
 
 
 def look(where: str, tokenizer: str | None, on_bad_row: str, seed: int, examples: int) -> dict[str, Any]:
-    """Read `where` and inspect it. A built set comes with all its splits and with what was read for it."""
+    """Read `where` and inspect it. A built set comes with all its splits and with what was read for it.
+
+    With a tokenizer, `template` is what a look at its chat template found (jpo_dist.preflight.template).
+    """
     if on_bad_row not in ("skip", "error"):
         raise ValueError(f"on_bad_row ({on_bad_row}) is skip or error")
     read.refuse_empty(where)
@@ -20,9 +24,17 @@ def look(where: str, tokenizer: str | None, on_bad_row: str, seed: int, examples
     folder = Path(resolve(where))
     if is_set(folder):
         built = read_set(folder)
-        return inspect(built, reading_of(folder), loaded, seed, examples)
+        return inspect(built, reading_of(folder), loaded, seed, examples) | _template(loaded, built)
     built, report = read.scan(where, on_bad_row=on_bad_row)  # type: ignore[arg-type]
-    return inspect(built, report.as_dict(), loaded, seed, examples)
+    return inspect(built, report.as_dict(), loaded, seed, examples) | _template(loaded, built)
+
+
+def _template(tokenizer: Any, built: ComparisonSet) -> dict[str, Any]:
+    if tokenizer is None:
+        return {}
+    from jpo_dist.preflight.template import template_report
+
+    return {"template": template_report(tokenizer, built)}
 
 
 def _tokenizer(where: str) -> Any:
