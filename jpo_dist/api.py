@@ -83,22 +83,20 @@ def log_probs(
     items: Sequence[Item],
     *,
     template: str = "chat",
-    template_args: "dict[str, Any] | None" = None,
     max_length: int = 1024,
     tokens_per_pass: int | None = None,
 ) -> "torch.Tensor":
     """log p of each item's instruction and response under `model`, (N, 2), float64, on the CPU, without gradient.
 
     A row sums to log p(I, R): every token after BOS, the template's and EOS with them. It is what training reads off
-    the same model. `template`: "chat", or text that contains {instruction}; `template_args`: variables of the chat
-    template. `tokens_per_pass`: most tokens in one forward, as reference.tokens_per_pass. Raises ValueError for items
-    that the chat template refuses, and for those of more than `max_length` tokens: cut short, they would be other
-    items.
+    the same model. `template`: "chat", or text that contains {instruction}. `tokens_per_pass`: most tokens in one
+    forward, as reference.tokens_per_pass. Raises ValueError for items that the chat template refuses, and for those of
+    more than `max_length` tokens: cut short, they would be other items.
     """
     from jpo_dist.batches.tokenize import tokenize
     from jpo_dist.objective.item_scores import score_items
 
-    tokens = tokenize(tokenizer, list(items), TokensConfig(template=template, template_args=template_args or {}))
+    tokens = tokenize(tokenizer, list(items), TokensConfig(template=template))
     for row, reason in tokens.refused.items():
         raise ValueError(f"items[{row}]: the chat template refuses it: {reason}; leave it out, or correct it")
     too_long = np.flatnonzero(tokens.lengths_N > max_length)

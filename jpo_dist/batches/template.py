@@ -1,9 +1,10 @@
 """How a tokenizer writes an item: the model's chat template, or plain text with {instruction} in it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
+from jpo_dist.config.sections import TokensConfig
 from jpo_dist.records.comparisons import Item, Message
 from jpo_dist.records.text import as_text
 
@@ -16,6 +17,10 @@ TODAY = date(2024, 7, 26)
 midnight would have other tokens than it began with, and so would two hosts of one run."""
 _CODES = (*"aAbBcCdDeFGhHIjklmMpRSTuUVwWxXyYzZ", "-d", "-m", "-e", "-H", "-I", "-j", "-M", "-S", "-y")
 """What strftime replaces by a part of the date, or of the time, which is midnight."""
+
+
+Texts = tuple[str, str]
+"""What stands before a response, and the response."""
 
 
 class RefusedByTemplate(ValueError):
@@ -152,7 +157,7 @@ def _followed(there: Around) -> str:
     return there.prompt if there.head.startswith(there.prompt) and not gap.strip() else there.head
 
 
-def written(tokenizer: Any, template: Template, item: Item) -> tuple[str, str]:
+def written(tokenizer: Any, template: Template, item: Item) -> Texts:
     """The two texts of an item: what stands before its response, and the response.
 
     With `template.follow` both are parts of the finished conversation. Raises RefusedByTemplate for turns that the
@@ -178,3 +183,67 @@ def same_words(text: str, inside: str) -> bool:
 
 def _plain(text: str) -> str:
     return "".join(filter(str.isalnum, text.casefold()))
+
+
+def template_of(tokenizer: Any, data: TokensConfig) -> Template:
+    """The template that these settings name. Raises what make_template raises."""
+    follow = data.on_template_difference == "follow"
+    return make_template(tokenizer, data.template, data.template_args, follow=follow)
+
+
+def all_written(
+    tokenizer: Any, template: Template, items: Iterable[Item]
+) -> tuple[list[tuple[str, str]], dict[int, str]]:
+    """The texts of each item, none of what the chat template refuses, and why it does, by row."""
+    texts, refused = list[tuple[str, str]](), dict[int, str]()
+    for row, item in enumerate(items):
+        try:
+            texts.append(written(tokenizer, template, item))
+        except RefusedByTemplate as error:
+            refused[row] = str(error)
+            texts.append(("", ""))
+    return texts, refused
+
+
+def encode_instructions(tokenizer: Any, template: Template, items: Iterable[Item]) -> list[list[int]]:
+    """Ids up to the response, with exactly one BOS (none where the tokenizer has none).
+
+    Raises RefusedByTemplate for an instruction that the chat template cannot write.
+    """
+    return encode_prefixes(
+        tokenizer, template, [instruction_prefix(tokenizer, template, item.instruction) for item in items]
+    )
+
+
+def encode_prefixes(tokenizer: Any, template: Template, texts: list[str]) -> list[list[int]]:
+    """The same of texts that are in their template already."""
+    bos = tokenizer.bos_token_id
+    encoded = encode(tokenizer, texts)
+    if bos is None or template.follow:  # then BOS is where the chat template writes it
+        return encoded
+    # Chat templates often write BOS themselves: adding another would shift every score.
+    return [ids if ids[:1] == [bos] else [bos, *ids] for ids in encoded]
+
+
+def encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    # Special tokens are ours to place. Text of an item that spells one ("</s>") still becomes that token, as it does
+    # when the model is served.
+    return list(tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else []
+
+
+def encode_responses(
+    tokenizer: Any, template: Template, texts: Sequence[Texts], prefix_ids: Sequence[Sequence[int]]
+) -> list[list[int]]:
+    """Ids of the responses of written items, whose prefixes have the ids `prefix_ids`.
+
+    Where the chat template is followed, they are those that a response has behind its prefix, unless a token goes
+    across: some tokenizers put a space before a text that is encoded by itself.
+    """
+    alone = encode(tokenizer, [response for _, response in texts])
+    if not template.follow:
+        return alone
+    whole = encode(tokenizer, [before + response for before, response in texts])
+    return [
+        both[len(before) :] if both[: len(before)] == list(before) else apart
+        for both, before, apart in zip(whole, prefix_ids, alone, strict=True)
+    ]

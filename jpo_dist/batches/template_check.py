@@ -24,12 +24,14 @@ from jpo_dist.batches.template import (
     Template,
     around,
     chat_template,
+    encode_prefixes,
+    encode_responses,
     finished,
     same_words,
+    template_of,
     turns_of,
     written,
 )
-from jpo_dist.batches.tokenize import encode_prefixes, encode_responses, template_of
 from jpo_dist.config.sections import TokensConfig
 from jpo_dist.records.comparisons import Item
 from jpo_dist.records.shapes import Sample
@@ -168,7 +170,7 @@ def compare(tokenizer: Any, template: Template, item: Item) -> Iterator[Differen
     (ours,) = encode_prefixes(tokenizer, template, [before])
 
     def with_response(text: str) -> list[int]:
-        return ours + encode_responses(tokenizer, template, [before], [ours], [text])[0]
+        return ours + encode_responses(tokenizer, template, [(before, text)], [ours])[0]
 
     bos = tokenizer.bos_token_id
     if bos is not None and ours[:1] == [bos] and theirs[:1] != [bos]:

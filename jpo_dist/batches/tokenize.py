@@ -11,14 +11,13 @@ token), equal instructions stop having equal tokens, and JPO stops being DPO whe
 """
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from jpo_dist.batches.template import RefusedByTemplate, Template, instruction_prefix, make_template, written
+from jpo_dist.batches.template import all_written, encode_prefixes, encode_responses, template_of
 from jpo_dist.config.sections import TokensConfig
 from jpo_dist.records.comparisons import Item
 
@@ -74,59 +73,17 @@ class TokenizedItems:
         return total.hexdigest()[:32]
 
 
-def encode_instructions(tokenizer: Any, template: Template, items: Iterable[Item]) -> list[list[int]]:
-    """Ids up to the response, with exactly one BOS (none where the tokenizer has none).
-
-    Raises RefusedByTemplate for an instruction that the chat template cannot write.
-    """
-    return encode_prefixes(
-        tokenizer, template, [instruction_prefix(tokenizer, template, item.instruction) for item in items]
-    )
-
-
-def encode_prefixes(tokenizer: Any, template: Template, texts: list[str]) -> list[list[int]]:
-    """The same of texts that are in their template already."""
-    bos = tokenizer.bos_token_id
-    encoded = _encode(tokenizer, texts)
-    if bos is None or template.follow:  # then BOS is where the chat template writes it
-        return encoded
-    # Chat templates often write BOS themselves: adding another would shift every score.
-    return [ids if ids[:1] == [bos] else [bos, *ids] for ids in encoded]
-
-
-def _encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    # Special tokens are ours to place. Text of an item that spells one ("</s>") still becomes that token, as it does
-    # when the model is served.
-    return list(tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else []
-
-
-def encode_responses(
-    tokenizer: Any, template: Template, prefixes: list[str], prefix_ids: list[list[int]], texts: list[str]
-) -> list[list[int]]:
-    """Ids of responses. Where the chat template is followed, those that they have behind what stands before them,
-    unless a token goes across: some tokenizers put a space before a text that is encoded by itself."""
-    alone = _encode(tokenizer, texts)
-    if not template.follow:
-        return alone
-    whole = _encode(tokenizer, [before + text for before, text in zip(prefixes, texts, strict=True)])
-    return [
-        both[len(before) :] if both[: len(before)] == before else apart
-        for both, before, apart in zip(whole, prefix_ids, alone, strict=True)
-    ]
-
-
 def tokenize(tokenizer: Any, items: list[Item], data: TokensConfig) -> TokenizedItems:
     """Encode `items`. With over_long=truncate, what is cut from an item depends on that item alone.
 
     The instruction keeps BOS and its last tokens (the template's response header among them), the response its first
-    tokens and its end. With error or skip, over-long items are returned whole: `prepare` leaves them out. So it does
+    tokens and its end. With error or skip, over-long items are returned whole: `prepare` leaves them out, as it does
     items that the chat template refuses.
     """
     template = template_of(tokenizer, data)
-    texts, refused = _written(tokenizer, template, items)
-    prefixes = [before for before, _ in texts]
-    instructions = encode_prefixes(tokenizer, template, prefixes)
-    responses = encode_responses(tokenizer, template, prefixes, instructions, [response for _, response in texts])
+    texts, refused = all_written(tokenizer, template, items)
+    instructions = encode_prefixes(tokenizer, template, [before for before, _ in texts])
+    responses = encode_responses(tokenizer, template, texts, instructions)
     pieces: list[list[int]] = []
     boundaries, truncated = [], 0
     for row, (instruction, response) in enumerate(zip(instructions, responses, strict=True)):
@@ -144,24 +101,6 @@ def tokenize(tokenizer: Any, items: list[Item], data: TokensConfig) -> Tokenized
     np.cumsum([len(piece) for piece in pieces], out=offsets[1:])
     flat = np.fromiter((token for piece in pieces for token in piece), dtype=np.int32, count=int(offsets[-1]))
     return TokenizedItems(flat, offsets, np.array(boundaries, dtype=np.int64), truncated, refused)
-
-
-def template_of(tokenizer: Any, data: TokensConfig) -> Template:
-    """The template that these settings name. Raises what make_template raises."""
-    follow = data.on_template_difference == "follow"
-    return make_template(tokenizer, data.template, data.template_args, follow=follow)
-
-
-def _written(tokenizer: Any, template: Template, items: list[Item]) -> tuple[list[tuple[str, str]], dict[int, str]]:
-    """The texts of each item, none of what the chat template refuses, and why it does, by row."""
-    texts, refused = list[tuple[str, str]](), dict[int, str]()
-    for row, item in enumerate(items):
-        try:
-            texts.append(written(tokenizer, template, item))
-        except RefusedByTemplate as error:
-            refused[row] = str(error)
-            texts.append(("", ""))
-    return texts, refused
 
 
 def _keep_end(instruction: list[int], most: int, has_bos: bool) -> list[int]:

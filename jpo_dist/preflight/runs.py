@@ -8,9 +8,8 @@ from transformers import AutoTokenizer
 from jpo_dist.batches.limits import ModelLimits, doubts, require_fits, require_vocabulary, vocabulary_of
 from jpo_dist.batches.load import load_data, read_data, require_comparisons
 from jpo_dist.batches.prepare import prepare
-from jpo_dist.batches.template import CHAT
+from jpo_dist.batches.template import CHAT, template_of
 from jpo_dist.batches.template_check import look_at, require_template
-from jpo_dist.batches.tokenize import template_of
 from jpo_dist.config.run import model_at
 from jpo_dist.config.sft import AnyConfig
 from jpo_dist.evaluate.to_score import read_to_score
