@@ -4,14 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from transformers import GPT2Config, GPT2LMHeadModel
+from typer.testing import CliRunner
 
 from jpo_dist.batches.template_check import TemplateDifference
 from jpo_dist.config.run import JpoConfig
 from jpo_dist.data.read_report import BadRowError
 from jpo_dist.preflight.runs import Scored, look
 from jpo_dist.records.comparisons import Item
+from launcher.cli import app
 from tests.support.runs import config_for, sft_config_for
+from tests.support.shared import shared
 from tests.support.templates import KINDS, ONE, SYSTEM, change_config, save_kind, write_pairs
 from tests.support.tiny import byte_tokenizer, save_tiny
 
@@ -142,3 +146,44 @@ def test_sft_and_scoring_are_looked_at_too(folder: Path, tiny: str, tmp_path: Pa
     config = config_for(model, "/none.jsonl", tmp_path / "run", data=chat)
     with pytest.raises(TemplateDifference):
         look(config, Scored("score.policy", model, pairs))
+
+
+@pytest.mark.parametrize("command", ["train", "sft", "evaluate", "score"])
+def test_a_command_ends_before_ray_is_asked_for_anything(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    import cluster.ray_train
+
+    monkeypatch.setattr(cluster.ray_train, "launch", lambda *_, **__: pytest.fail("Ray was started"))
+    packed = save_kind(folder / command, KINDS["plain"])
+    change_config(packed, quantization_config={"quant_method": "gptq"})
+    pairs = write_pairs(tmp_path / "pairs.jsonl", [ONE])
+    config: dict[str, Any] = {
+        "model": {"path": packed}, "data": {"train": pairs, "validation": pairs}, "cluster": {"workers": 1},
+        "tracking": {"uri": "none"}, "run": {"dir": str(tmp_path / "run")},
+    }  # fmt: skip
+    config |= {"sft": {"sft": {}}, "train": {}}.get(command, {command: {"policy": packed}})
+    config |= {"score": {"policy": packed, "data": pairs}} if command == "score" else {}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    done = CliRunner().invoke(app, [command, str(tmp_path / "config.yaml")], env={"COLUMNS": "500"})
+    assert done.exit_code == 2, done.output
+    assert "holds quantised weights (gptq" in done.output
+
+
+# ---- what was reported
+
+
+def test_reported_rows_that_a_template_refuses(folder: Path, tmp_path: Path) -> None:
+    model, train = save_kind(folder / "reported", KINDS["gemma"]), str(shared("reports/template_refuses_system.jsonl"))
+    chat = {"template": "chat", "max_length": 256}
+    with pytest.raises(BadRowError, match=r"template_refuses_system.jsonl, line 5: the chat template refuses it"):
+        look(config_for(model, train, tmp_path / "run", data=chat))
+    notes = look(config_for(model, train, tmp_path / "run", data=chat | {"on_bad_row": "skip"}), whole=True)
+    assert any("skipped that the chat template refuses" in note for note in notes)
+
+
+def test_reported_rows_that_64_positions_are_too_few_for(short: str, tmp_path: Path) -> None:
+    train = str(shared("reports/long_for_64_positions.jsonl"))
+    config = config_for(short, train, tmp_path / "run", data={"template": "chat", "max_length": 256})
+    with pytest.raises(ValueError, match=r"data.max_length \(256\) is more than the 64 positions of model.path"):
+        look(config)
