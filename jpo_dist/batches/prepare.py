@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from filelock import FileLock
 
 from jpo_dist.batches.shared_prefix import shared_instructions, shared_prefixes
@@ -108,7 +110,9 @@ def require_written(tokens: TokenizedItems, comparisons: ComparisonSet, on_bad_r
         row, reason = next(iter(tokens.refused.items()))
         file, _, line = source_of(comparisons, row).rpartition(":")
         place = (file, int(line)) if file and line.isdigit() else (source_of(comparisons, row), row + 1)
-        raise BadRowError(*place, "", f"the chat template refuses it: {reason}", len(tokens.refused) - 1)
+        refused_C = refused_N[comparisons.winners_C] | refused_N[comparisons.losers_C]
+        rows = max(1, pc.count_distinct(comparisons.comparisons["source"].filter(pa.array(refused_C))).as_py())
+        raise BadRowError(*place, "", f"the chat template refuses it: {reason}", rows - 1)
     return refused_N
 
 

@@ -122,7 +122,9 @@ def test_what_the_template_refuses_is_a_bad_row_with_file_and_line() -> None:
     gemma, made = KINDS["gemma"].tokenizer(), compared(ONE, SYSTEM, Item.of("b", "c"))
     with pytest.raises(BadRowError) as caught:
         prepare(gemma, made, data("chat"), TrainConfig())
-    assert (caught.value.file, caught.value.line, caught.value.others) == ("f.jsonl", 2, 1)
+    assert (caught.value.file, caught.value.line, caught.value.others) == ("f.jsonl", 2, 0)
+    with pytest.raises(BadRowError, match=r"line 1: .* \(2 more bad rows in this file\)"):
+        prepare(gemma, compared(SYSTEM, ONE, SYSTEM, SYSTEM), data("chat"), TrainConfig())
     assert caught.value.reason == "the chat template refuses it: System role not supported"
     skipped = prepare(gemma, made, data("chat", on_bad_row="skip"), TrainConfig())
     assert skipped.skipped == {"tie": 0, "over-long": 0, "refused": 1}
