@@ -49,10 +49,13 @@ class StudyConfig(Section):
     arms: Annotated[dict[str, Stages], Field(min_length=1)]
     """Stages of each arm by its name; []: the arm is what `stages` has made."""
     measure: Annotated[Stages, Field(min_length=1)]
-    """Stages after those of every arm, the same for all; `@policy` is the model that was trained last."""
+    """Stages after those of every arm, the same for all; `@policy` is the model that was trained last, or the
+    shared one."""
     tune: TuneConfig | None = None
     at_once: Count = 1
     """Stages that run at the same time, each a process. On a Ray cluster those with cluster.workers wait for room."""
+    keep_models: bool = False
+    """Keep the models of measured cells, about 2 GB each for 135M parameters; false: their answers alone are kept."""
     tracking: TrackingConfig = TrackingConfig()
     """Here uri=None means: mlflow.db in `dir`."""
 

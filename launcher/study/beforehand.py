@@ -47,11 +47,18 @@ def dry(config: StudyConfig, source: str) -> Section:
     notes = [
         f"{len(wanted) - len(found)} trials and {len(found)} cells ({len(config.arms)} arms x {len(config.seeds)} "
         f"seeds x {points} points); equal stages are done once.",
-        f"Left, {config.at_once} at once: {left_s / config.at_once / 3600:.1f} hours and {left_bytes / 1e9:.1f} GB, by "
-        "the stages of the same name that are done.",
     ]
+    if len(unknown) < len(by_name):
+        hours = left_s / config.at_once / 3600
+        notes.append(
+            f"Left, {config.at_once} at once: {hours:.1f} hours and {left_bytes / 1e9:.1f} GB, by the stages of the "
+            "same name that are done."
+        )
     if unknown:
-        notes.append(f"Not known before one of each is done: {', '.join(unknown)}. `jpo plan` estimates a training.")
+        notes.append(
+            f"Time and disk are not known before one of each is done: {', '.join(unknown)}. `jpo plan` estimates a "
+            "training."
+        )
     return Section("Stages", ["stage", "all", "to do", "each took", "each holds"], rows, notes)
 
 

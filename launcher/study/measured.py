@@ -16,23 +16,30 @@ from launcher.study.cells import Cell, described
 RESULTS, CELLS = "results.json", "cells"
 
 
-def measured(cell: Cell, question: QuestionConfig, folder: Path) -> Result:
-    """What the cell's answers came to; read from `folder`/cells where that was taken before from the same answers.
+def kept(cell: Cell, question: QuestionConfig, folder: Path) -> Result | None:
+    """What the cell's answers came to when they were measured before; None: they were not."""
+    found = read_json(_file(cell, question, folder))
+    return Result(cell.arm, cell.values, found["sums"], found["counts"]) if found else None
+
+
+def measure(cell: Cell, question: QuestionConfig, folder: Path) -> Result:
+    """What the cell's answers come to; written to `folder`/cells, from which `kept` reads it.
 
     Raises what reading answers raises, and JudgeError.
     """
-    key = digest([described(cell), question.checker])
-    file = folder / CELLS / f"{key[:16]}.json"
-    kept = read_json(file)
-    if not kept:
-        if question.primary == "win":
-            sums, counts = of_verdicts(cell.answers.folder / VERDICTS)
-        else:
-            sums, counts = of_answers(cell.answers.folder, question.checker)
-        kept = {"cell": cell.name, "sums": sums, "counts": counts}
-        file.parent.mkdir(exist_ok=True)
-        write_json(file, kept)
-    return Result(cell.arm, cell.values, kept["sums"], kept["counts"])
+    if question.primary == "win":
+        sums, counts = of_verdicts(cell.answers.folder / VERDICTS)
+    else:
+        sums, counts = of_answers(cell.answers.folder, question.checker)
+    file = _file(cell, question, folder)
+    file.parent.mkdir(exist_ok=True)
+    write_json(file, {"cell": cell.name, "sums": sums, "counts": counts})
+    return Result(cell.arm, cell.values, sums, counts)
+
+
+def _file(cell: Cell, question: QuestionConfig, folder: Path) -> Path:
+    """Named after what is measured and how: another question about the same answers has another file."""
+    return folder / CELLS / f"{digest([described(cell), question.checker, question.primary == 'win'])[:16]}.json"
 
 
 def write_results(results: Sequence[Result], cells: Sequence[Cell], folder: Path) -> None:

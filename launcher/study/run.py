@@ -1,5 +1,7 @@
 """A whole study: what is asked is written down, trials choose settings, cells run, results and report are written."""
 
+import re
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,18 +10,19 @@ from typing import Any, NamedTuple
 
 from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.files import read_json, write_json
-from jpo_dist.run_dir import RUN
+from jpo_dist.run_dir import CHECKPOINTS, EXPORT, EXPORT_MERGED, RUN
 from jpo_dist.study.findings import Result, findings, tables
 from jpo_dist.tracking.finished_run import log_report
 from jpo_dist.tracking.writer import Status, Writer, replay, start_run
+from launcher.config.pipeline import entry_of
 from launcher.config.study import StudyConfig
 from launcher.console import say
 from launcher.pipeline.process import alone_in
 from launcher.pipeline.resolve import Stage
 from launcher.show import study as show
-from launcher.study.cells import Cell, cells, trials
+from launcher.study.cells import Cell, cells, trials, unique
 from launcher.study.engine import Failure, State, run_cells
-from launcher.study.measured import measured, write_results
+from launcher.study.measured import kept, measure, write_results
 
 ASKED, REPORT = "question.json", "report"
 
@@ -107,14 +110,17 @@ class _Found(NamedTuple):
 
 def _run(wanted: Sequence[Cell], config: StudyConfig, folder: Path, lock: Any, parent: str | None, what: str) -> _Found:
     """Run cells and measure each as soon as it is done."""
-    results: dict[str, Result] = {}
+    before = {cell.name: kept(cell, config.question, folder) for cell in wanted}
+    results = {name: found for name, found in before.items() if found is not None}
+    left = [cell for cell in wanted if cell.name not in results]
     started = time.monotonic()
 
     def told(state: State, ended: Stage | None) -> None:
-        for cell in wanted:
+        for cell in left:
             if cell.name not in results and state.is_done(cell):
-                results[cell.name] = measured(cell, config.question, folder)
+                results[cell.name] = measure(cell, config.question, folder)
                 _track_cell(config, cell, results[cell.name], folder, parent)
+                _release(cell, [one for one in left if one.name not in results], config)
         failing = sum(state.failure_of(cell) is not None for cell in wanted)
         so_far = _so_far(list(results.values()), config)
         if ended is not None:
@@ -126,9 +132,22 @@ def _run(wanted: Sequence[Cell], config: StudyConfig, folder: Path, lock: Any, p
     def tags(stage: Stage) -> dict[str, Any]:
         return {"jpo.study": config.name, "jpo.stage": stage.name, "jpo.key": stage.key}
 
-    state = run_cells(wanted, config.at_once, lock, tags, told)
+    state = run_cells(left, config.at_once, lock, tags, told)
     failed = {cell.name: failure for cell in wanted if (failure := state.failure_of(cell))}
     return _Found(results, failed, round(time.monotonic() - started, 1))
+
+
+def _release(cell: Cell, left: Sequence[Cell], config: StudyConfig) -> None:
+    """Remove the models that were trained for a measured cell alone, unless they are to be kept: a study trains more of
+    them than disks hold. Its answers stay."""
+    if config.keep_models:
+        return
+    shared = {entry_of(stage, at).name for at, stage in enumerate(config.stages)}
+    needed = unique(left)
+    for stage in cell.stages:
+        if stage.kind.trains and stage.name not in shared and stage.folder not in needed:
+            for name in (EXPORT, EXPORT_MERGED, CHECKPOINTS):
+                shutil.rmtree(stage.folder / name, ignore_errors=True)
 
 
 def _so_far(results: list[Result], config: StudyConfig) -> str:
@@ -198,7 +217,8 @@ def _track_cell(config: StudyConfig, cell: Cell, result: Result, folder: Path, p
         metrics |= {metric: sum(one[0] for one in of.values()) / count, f"{metric}/answers": count} if count else {}
     params = {"arm": cell.arm, **cell.values, **cell.settings, **{f"key.{s.name}": s.key for s in cell.stages}}
     tags = {"jpo.study": config.name, **({"mlflow.parentRunId": parent} if parent else {})}
-    log_report(_own_tracking(config, folder), place, cell.name.replace(" ", "-"), params, metrics, [], tags=tags)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", cell.name)[:64]  # what a run may be called
+    log_report(_own_tracking(config, folder), place, name, params, metrics, [], tags=tags)
 
 
 def _track(config: StudyConfig, report: dict[str, Any], folder: Path) -> None:

@@ -81,7 +81,7 @@ def test_a_dry_run_counts_stages_and_runs_none(tmp_path: Path) -> None:
     section = dry(parsed(tmp_path), "study.yaml")
     assert {row[0]: row[1] for row in section.rows} == {"sft": "1", "train": "7", "tried": "4", "answers": "5"}
     assert "4 trials and 6 cells (3 arms x 2 seeds x 1 points)" in section.notes[0]
-    assert section.notes[-1].startswith("Not known before one of each is done: sft, ")
+    assert section.notes[-1].startswith("Time and disk are not known before one of each is done: sft, ")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".digests.json"]
 
 
