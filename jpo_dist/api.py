@@ -93,13 +93,15 @@ def log_probs(
 
     A row sums to log p(I, R): every token after BOS, the template's and EOS with them. It is what training reads off
     the same model. `template`: "chat", or text that contains {instruction}. `tokens_per_pass`: most tokens in one
-    forward, as reference.tokens_per_pass. Raises ValueError for items of more than `max_length` tokens: cut short,
-    they would be other items.
+    forward, as reference.tokens_per_pass. Raises ValueError for items that the chat template refuses, and for those of
+    more than `max_length` tokens: cut short, they would be other items.
     """
     from jpo_dist.batches.tokenize import tokenize
     from jpo_dist.objective.item_scores import score_items
 
     tokens = tokenize(tokenizer, list(items), TokensConfig(template=template))
+    for row, reason in tokens.refused.items():
+        raise ValueError(f"items[{row}]: the chat template refuses it: {reason}; leave it out, or correct it")
     too_long = np.flatnonzero(tokens.lengths_N > max_length)
     if len(too_long):
         raise ValueError(

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from jpo_dist.batches.prepare import Prepared, prepare
+from jpo_dist.batches.template_check import require_template
 from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.config.sections import DataConfig
 from jpo_dist.config.sft import AnyConfig, SftConfig
@@ -14,6 +15,7 @@ from jpo_dist.data.locate import validation_of
 from jpo_dist.records.comparisons import ComparisonSet
 from jpo_dist.records.group_column import GROUPS
 from jpo_dist.records.groups import choose, grouping, names_of
+from jpo_dist.records.shapes import samples
 from jpo_dist.records.split import split_by_instruction
 
 
@@ -68,13 +70,13 @@ def _told(choice: Mapping[str, Sequence[str]]) -> str:
     return ", ".join(f"{name}={'|'.join(values)}" for name, values in choice.items())
 
 
-def load_data(config: AnyConfig, tokenizer: Any) -> tuple[Prepared, Prepared | None, list[str]]:
-    """Read, split and tokenize what the data section names.
+def read_data(config: AnyConfig) -> tuple[ComparisonSet, ComparisonSet | None, list[str]]:
+    """Read and split what the data section names.
 
     Returns the comparisons (or examples, as `reader_of` has it) to train on, those held out (data.validation, the
     validation split of a built set, or data.validation_fraction of the instructions; None without any), and notes for
-    people on what was read and left out. data.only and data.without choose among those to train on alone. Raises what
-    reading raises (BadRowError, FileNotFoundError, ValueError), what `chosen` raises, and OverLongError.
+    people on what was read. data.only and data.without choose among those to train on alone. Raises what reading
+    raises (BadRowError, FileNotFoundError, ValueError), and what `chosen` raises.
     """
     reads = reader_of(config)
     comparisons, report = reads(config.data.train)
@@ -96,6 +98,22 @@ def load_data(config: AnyConfig, tokenizer: Any) -> tuple[Prepared, Prepared | N
     if isinstance(config.data, DataConfig):
         comparisons, said = chosen(comparisons, config.data)
         notes += said
+    return comparisons, held, notes
+
+
+def load_data(config: AnyConfig, tokenizer: Any) -> tuple[Prepared, Prepared | None, list[str]]:
+    """Read, split and tokenize what the data section names, as `read_data` has it; the notes tell what was left out,
+    too.
+
+    Raises what `read_data` raises, BadRowError for rows that the chat template refuses, OverLongError, and
+    TemplateDifference.
+    """
+    comparisons, held, notes = read_data(config)
+    counted = comparisons.COUNTED
+    for name, some in (("data.train", comparisons), ("held out", held)):
+        if some is not None:
+            found = require_template(tokenizer, samples(some), config.data)
+            notes += [f"chat template, {name}: {note}" for note in found]
     how = (config.data, config.train, config.objective)
     prepared = prepare(tokenizer, comparisons, *how)
     held_out = prepare(tokenizer, held, *how) if held is not None and len(held) else None
@@ -103,6 +121,8 @@ def load_data(config: AnyConfig, tokenizer: Any) -> tuple[Prepared, Prepared | N
         if part and (part.skipped["tie"] or part.skipped["over-long"] or part.tokens.truncated):
             skipped = f"{part.skipped['tie']} ties and {part.skipped['over-long']} over-long {counted} skipped"
             notes.append(f"{name}: {skipped}, {part.tokens.truncated} items cut")
+        if part and part.skipped.get("refused"):
+            notes.append(f"{name}: {part.skipped['refused']} {counted} skipped that the chat template refuses")
         if part and part.comparisons.is_tie_C.any():
             notes.append(f"{name}: {int(part.comparisons.is_tie_C.sum())} ties used")
     objective = config.objective

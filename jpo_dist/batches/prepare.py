@@ -5,18 +5,22 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from filelock import FileLock
 
 from jpo_dist.batches.shared_prefix import shared_instructions, shared_prefixes
 from jpo_dist.batches.similarity import similarity_factors
-from jpo_dist.batches.template import chat_template
+from jpo_dist.batches.template import CHAT, chat_template
 from jpo_dist.batches.tokenize import TokenizedItems, tokenize
 from jpo_dist.config.objective import PER_TOKEN, ObjectiveConfig
 from jpo_dist.config.sections import TokensConfig, TrainConfig
 from jpo_dist.config.sft import AnyObjective
+from jpo_dist.data.read_report import BadRowError
 from jpo_dist.paths import cache_folder
 from jpo_dist.records.comparisons import ComparisonSet, digest
 from jpo_dist.records.examples import Examples
+from jpo_dist.records.shapes import source_of
 
 KEPT_FROM = 20_000
 """Sets of at least so many items keep their tokens on disk: encoding them takes longer than reading them."""
@@ -33,7 +37,8 @@ class Prepared(NamedTuple):
     tokens: TokenizedItems
     shared_C: np.ndarray
     """Leading tokens of each comparison that need no score, see plan.Plan."""
-    skipped: dict[Literal["tie", "over-long"], int]
+    skipped: dict[Literal["tie", "over-long", "refused"], int]
+    """Comparisons that are left out; `refused`, if there are any: by the chat template."""
     instructions_N2: np.ndarray | None = None
     """Instructions that are computed once, see plan.Plan."""
     similarity_C: np.ndarray | None = None
@@ -61,8 +66,9 @@ def prepare(
 ) -> Prepared:
     """Tokenize a set and leave out what cannot be trained on: ties, unless objective.ties=use, and over-long items.
 
-    Comparisons with an over-long item are counted, or, with data.over_long=error, raise OverLongError. No `objective`:
-    the default one of comparisons.
+    Comparisons with an over-long item are counted, or, with data.over_long=error, raise OverLongError. Those with an
+    item that the chat template refuses are counted with data.on_bad_row=skip, and else raise BadRowError. No
+    `objective`: the default one of comparisons.
     """
     objective = objective or ObjectiveConfig()
     uses_ties = isinstance(objective, ObjectiveConfig) and objective.ties == "use"
@@ -70,9 +76,11 @@ def prepare(
     comparisons = everything.subset(~everything.is_tie_C) if ties else everything
     tokens = tokens_of(tokenizer, comparisons, data)
     too_long_N = tokens.lengths_N > data.max_length
-    bad_C = too_long_N[comparisons.winners_C] | too_long_N[comparisons.losers_C]
+    refused_N = require_written(tokens, comparisons, getattr(data, "on_bad_row", "error"))
+    refused_C = refused_N[comparisons.winners_C] | refused_N[comparisons.losers_C]
+    bad_C = too_long_N[comparisons.winners_C] | too_long_N[comparisons.losers_C] | refused_C
     if bad_C.any():
-        if data.over_long == "error":
+        if data.over_long == "error" and too_long_N.any():
             row = int(np.flatnonzero(too_long_N)[0])
             text = comparisons.items["instruction"][row].as_py()[-1]["content"][:60]
             raise OverLongError(
@@ -85,9 +93,27 @@ def prepare(
     nothing = np.zeros(len(comparisons), dtype=np.int64)
     shared_C = nothing if _scores_all(comparisons, train, objective) else shared_prefixes(tokens, winners_C, losers_C)
     instructions_N2 = shared_instructions(tokens) if train.share_instructions else None
-    skipped: dict[Literal["tie", "over-long"], int] = {"tie": ties, "over-long": int(bad_C.sum())}
+    skipped: dict[Literal["tie", "over-long", "refused"], int] = {
+        "tie": ties,
+        "over-long": int((bad_C & ~refused_C).sum()),
+        **({"refused": int(refused_C.sum())} if refused_C.any() else {}),
+    }
     factors_C = similarity_factors(comparisons, objective) if isinstance(objective, ObjectiveConfig) else None
     return Prepared(comparisons, tokens, shared_C, skipped, instructions_N2, factors_C)
+
+
+def require_written(tokens: TokenizedItems, comparisons: ComparisonSet, on_bad_row: str) -> np.ndarray:
+    """Which items the chat template refuses, (N,). Raises BadRowError for the first, unless `on_bad_row` is "skip"."""
+    refused_N = np.zeros(len(tokens), dtype=bool)
+    refused_N[list(tokens.refused)] = True
+    if tokens.refused and on_bad_row != "skip":
+        row, reason = next(iter(tokens.refused.items()))
+        file, _, line = source_of(comparisons, row).rpartition(":")
+        place = (file, int(line)) if file and line.isdigit() else (source_of(comparisons, row), row + 1)
+        refused_C = refused_N[comparisons.winners_C] | refused_N[comparisons.losers_C]
+        rows = max(1, pc.count_distinct(comparisons.comparisons["source"].filter(pa.array(refused_C))).as_py())
+        raise BadRowError(*place, "", f"the chat template refuses it: {reason}", rows - 1)
+    return refused_N
 
 
 def _scores_all(comparisons: ComparisonSet, train: TrainConfig, objective: AnyObjective) -> bool:
@@ -103,7 +129,10 @@ def tokens_of(tokenizer: Any, comparisons: ComparisonSet, data: TokensConfig) ->
     """Tokens of all items. A large set is encoded once on each host, then memory-mapped by all its ranks."""
     if comparisons.num_items < KEPT_FROM or not tokenizer.is_fast:
         return tokenize(tokenizer, comparisons.all_items(), data)
-    template = chat_template(tokenizer) if data.template == "chat" else data.template
+    template: Any = chat_template(tokenizer) if data.template == CHAT else data.template
+    follow = data.on_template_difference == "follow"
+    if data.template == CHAT and (data.template_args or follow):  # unset, caches are found that earlier versions wrote
+        template = [template, data.template_args, follow]
     cut = data.over_long == "truncate" and (data.max_length, data.max_instruction_length)
     vocabulary = [tokenizer.backend_tokenizer.to_str(), tokenizer.bos_token_id, tokenizer.eos_token_id]
     folder = cache_folder("tokens") / digest([comparisons.items["id"].to_pylist(), vocabulary, template, cut])
@@ -118,10 +147,13 @@ def _write(folder: Path, tokens: TokenizedItems) -> None:
     np.save(folder / "ids.npy", tokens.ids_T)
     np.save(folder / "offsets.npy", tokens.offsets)
     np.save(folder / "instruction_lengths.npy", tokens.instruction_lengths_N)
-    (folder / "facts.json").write_text(json.dumps({"truncated": tokens.truncated}))  # last: what has it is whole
+    facts: dict[str, Any] = {"truncated": tokens.truncated}
+    facts |= {"refused": list(tokens.refused.items())} if tokens.refused else {}
+    (folder / "facts.json").write_text(json.dumps(facts))  # last: what has it is whole
 
 
 def _read(folder: Path) -> TokenizedItems:
     names = ("ids", "offsets", "instruction_lengths")
     ids_T, offsets, lengths_N = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in names)
-    return TokenizedItems(ids_T, offsets, lengths_N, json.loads((folder / "facts.json").read_text())["truncated"])
+    facts = json.loads((folder / "facts.json").read_text())
+    return TokenizedItems(ids_T, offsets, lengths_N, facts["truncated"], dict(facts.get("refused", [])))

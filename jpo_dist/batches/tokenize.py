@@ -11,14 +11,13 @@ token), equal instructions stop having equal tokens, and JPO stops being DPO whe
 """
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from jpo_dist.batches.template import Template, instruction_prefix, make_template
+from jpo_dist.batches.template import all_written, encode_prefixes, encode_responses, template_of
 from jpo_dist.config.sections import TokensConfig
 from jpo_dist.records.comparisons import Item
 
@@ -32,6 +31,8 @@ class TokenizedItems:
     instruction_lengths_N: np.ndarray
     """Tokens before the response, BOS included."""
     truncated: int = 0
+    refused: dict[int, str] = field(default_factory=dict)
+    """Rows that the chat template cannot write, which have no tokens, and why."""
 
     @cached_property
     def lengths_N(self) -> np.ndarray:
@@ -72,36 +73,23 @@ class TokenizedItems:
         return total.hexdigest()[:32]
 
 
-def encode_instructions(tokenizer: Any, template: Template, items: Iterable[Item]) -> list[list[int]]:
-    """Ids up to the response, with exactly one BOS (none where the tokenizer has none)."""
-    texts = [instruction_prefix(tokenizer, template, item.instruction) for item in items]
-    bos = tokenizer.bos_token_id
-    encoded = _encode(tokenizer, texts)
-    if bos is None:
-        return encoded
-    # Chat templates often write BOS themselves: adding another would shift every score.
-    return [ids if ids[:1] == [bos] else [bos, *ids] for ids in encoded]
-
-
-def _encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    # Special tokens are ours to place. Text of an item that spells one ("</s>") still becomes that token, as it does
-    # when the model is served.
-    return list(tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else []
-
-
 def tokenize(tokenizer: Any, items: list[Item], data: TokensConfig) -> TokenizedItems:
     """Encode `items`. With over_long=truncate, what is cut from an item depends on that item alone.
 
     The instruction keeps BOS and its last tokens (the template's response header among them), the response its first
-    tokens and its end. With error or skip, over-long items are returned whole: `prepare` leaves them out.
+    tokens and its end. With error or skip, over-long items are returned whole: `prepare` leaves them out, as it does
+    items that the chat template refuses.
     """
-    template = make_template(tokenizer, data.template)
-    instructions = encode_instructions(tokenizer, template, items)
-    responses = _encode(tokenizer, [item.response for item in items])
+    template = template_of(tokenizer, data)
+    texts, refused = all_written(tokenizer, template, items)
+    instructions = encode_prefixes(tokenizer, template, [before for before, _ in texts])
+    responses = encode_responses(tokenizer, template, texts, instructions)
     pieces: list[list[int]] = []
     boundaries, truncated = [], 0
-    for instruction, response in zip(instructions, responses, strict=True):
+    for row, (instruction, response) in enumerate(zip(instructions, responses, strict=True)):
         end = list(template.end_ids)
+        if row in refused:
+            instruction, response, end = [], [], []
         if data.over_long == "truncate" and len(instruction) + len(response) + len(end) > data.max_length:
             has_bos = instruction[:1] == [tokenizer.bos_token_id]
             instruction = _keep_end(instruction, min(data.max_instruction_length, data.max_length - len(end)), has_bos)
@@ -112,7 +100,7 @@ def tokenize(tokenizer: Any, items: list[Item], data: TokensConfig) -> Tokenized
     offsets = np.zeros(len(pieces) + 1, dtype=np.int64)
     np.cumsum([len(piece) for piece in pieces], out=offsets[1:])
     flat = np.fromiter((token for piece in pieces for token in piece), dtype=np.int32, count=int(offsets[-1]))
-    return TokenizedItems(flat, offsets, np.array(boundaries, dtype=np.int64), truncated)
+    return TokenizedItems(flat, offsets, np.array(boundaries, dtype=np.int64), truncated, refused)
 
 
 def _keep_end(instruction: list[int], most: int, has_bos: bool) -> list[int]:

@@ -1,14 +1,32 @@
 """What every section of a config is made of: closed, frozen, documented."""
 
 import re
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+
+OURS = frozenset(
+    {"messages", "conversation", "tools", "documents", "chat_template", "add_generation_prompt", "tokenize", "padding",
+     "continue_final_message", "truncation", "max_length", "return_tensors", "return_dict", "tokenizer_kwargs",
+     "return_assistant_tokens_mask", "sanitize_control_tokens", "conversations"}
+)  # fmt: skip
+"""What a chat template is called with in any case, or what the call itself takes: no variables for a user to set."""
+
+
+def _of_the_template(given: dict[str, Any]) -> dict[str, Any]:
+    taken = sorted(OURS & given.keys())
+    if taken:
+        raise ValueError(f"{taken[0]} is set by the program, not by a template's user; drop it")
+    return given
+
+
+TemplateArgs = Annotated[dict[str, Any], AfterValidator(_of_the_template)]
+"""Variables of a chat template, by name."""
 
 
 class Section(BaseModel):

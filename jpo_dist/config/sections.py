@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from jpo_dist.config.base import Count, Fraction, NonNegative, Positive, Section, is_commit
+from jpo_dist.config.base import Count, Fraction, NonNegative, Positive, Section, TemplateArgs, is_commit
 from jpo_dist.config.groups import GroupChoice, GroupNames
 
 
@@ -60,6 +60,11 @@ class TokensConfig(Section):
 
     template: str = "chat"
     """`chat`: the tokenizer's chat template. Otherwise text that contains {instruction}; the response follows it."""
+    template_args: TemplateArgs = {}  # noqa: RUF012
+    """Variables of the chat template: {enable_thinking: false}."""
+    on_template_difference: Literal["error", "note", "follow"] = "error"
+    """Where the chat template writes a finished conversation in other tokens than its prompt, a response and an end:
+    stop with both texts; go on with prompt, response and end, and say so; or take the tokens of the template."""
     max_length: Count = 1024
     """Most tokens in an item: BOS, instruction, response and EOS."""
     max_instruction_length: Count = 512
@@ -71,6 +76,8 @@ class TokensConfig(Section):
     def _template_and_lengths(self) -> Self:
         if self.template != "chat" and "{instruction}" not in self.template:
             raise ValueError(f"template ({self.template!r}) has no {{instruction}}; add it, or say chat")
+        if self.template != "chat" and self.template_args:
+            raise ValueError(f"template_args ({self.template_args}) are for template=chat; drop them")
         if self.max_instruction_length >= self.max_length and self.over_long == "truncate":
             raise ValueError(
                 f"max_instruction_length ({self.max_instruction_length}) leaves no room for a response in "

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from jpo_dist.config.base import Count, Fraction, Positive, Section
+from jpo_dist.config.base import Count, Fraction, Positive, Section, TemplateArgs
 from jpo_dist.config.groups import GroupNames
-from jpo_dist.config.sections import ModelConfig
+from jpo_dist.config.sections import ModelConfig, TokensConfig
 from jpo_dist.data.layouts import COLUMNS
 from jpo_dist.data.layouts.config import LayoutConfig
 from jpo_dist.data.messages.context import NAMES
@@ -160,8 +160,18 @@ class ReferenceScoresConfig(Section):
     model: ModelConfig
     template: str = "chat"
     """How an item is written for the reference; the same values as data.template."""
+    template_args: TemplateArgs = {}  # noqa: RUF012
+    """As data.template_args."""
+    on_template_difference: Literal["note", "follow"] = "note"
+    """follow: the tokens that the chat template writes, as data.on_template_difference has it."""
     max_length: Count = 1024
     """Items with more tokens get no score, and `hard` leaves them out."""
+
+    @property
+    def tokens(self) -> TokensConfig:
+        """How an item becomes tokens, none of them cut."""
+        how = {"template_args": self.template_args, "on_template_difference": self.on_template_difference}
+        return TokensConfig.model_validate({"template": self.template, **how})
 
 
 class BuildConfig(Section):

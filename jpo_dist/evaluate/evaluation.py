@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jpo_dist.batches.limits import require_fits
 from jpo_dist.batches.load import load_data
 from jpo_dist.batches.prepare import Prepared
 from jpo_dist.config.run import JpoConfig, reference_model
@@ -15,7 +16,7 @@ from jpo_dist.evaluate.strata import strata_of
 from jpo_dist.files import write_json
 from jpo_dist.model.build import load_frozen
 from jpo_dist.model.engine import connect
-from jpo_dist.model.files import weights_mark
+from jpo_dist.model.files import limits_of_run, weights_mark
 from jpo_dist.model.load import load_tokenizer
 from jpo_dist.objective import metrics
 from jpo_dist.objective.held_out import evaluation_plan, score_comparisons
@@ -39,15 +40,19 @@ def evaluate_policy(
     tasks = read_tasks(instructions) if instructions is not None else []
     connect(timeout_s)
     config = of_comparisons(config)
-    _, held_out, notes = load_data(config, load_tokenizer(config.model))
+    tokenizer = load_tokenizer(config.model)
+    _, held_out, notes = load_data(config, tokenizer)
     if held_out is None:
         said = "; ".join(note for note in notes if note.startswith("held out: "))
         raise ValueError(
             "nothing is held out: set data.validation, or data.validation_fraction above 0"
             + (f", to comparisons of which some are left ({said})" if said else "")
         )
+    model = policy_model(config.model, policy_folder)
+    limits = limits_of_run(config, ("evaluate.policy", model))
+    require_fits(limits, tokenizer, [held_out.tokens], f"data.max_length ({config.data.max_length})")
     reference = own_reference(config, held_out)
-    policy = load_frozen(policy_model(config.model, policy_folder), config.engine)
+    policy = load_frozen(model, config.engine)
     plan = evaluation_plan(held_out, config.train, config.reference.tokens_per_pass, ranks.num_ranks())
     _, rows_CK = score_comparisons(policy, reference, held_out, plan, config.objective)
     result: dict[str, Any] = {"policy": policy_folder, "comparisons": with_intervals(rows_CK, held_out)}

@@ -67,7 +67,9 @@ def pass_rate(config: JpoConfig, folder: str, tasks: list[Task], max_new_tokens:
     An answer that is cut off at `max_new_tokens` fails, as in the sample data: it is not what the model would say.
     """
     model = policy_model(config.model, folder)
-    answers = generate(model, [task.instruction for task in tasks], config.data.template, max_new_tokens)
+    data = config.data
+    how = {"args": data.template_args, "follow": data.on_template_difference == "follow"}
+    answers = generate(model, [task.instruction for task in tasks], data.template, max_new_tokens, **how)
     by_kind: dict[str, list[bool]] = defaultdict(list)
     checked = []
     for task, answer in zip(tasks, answers, strict=True):

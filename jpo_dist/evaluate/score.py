@@ -14,7 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jpo_dist.batches.prepare import OverLongError, tokens_of
+from jpo_dist.batches.limits import require_fits
+from jpo_dist.batches.prepare import OverLongError, require_written, tokens_of
+from jpo_dist.batches.template_check import require_template
 from jpo_dist.batches.tokenize import TokenizedItems
 from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.config.run import JpoConfig, reference_model
@@ -28,12 +30,13 @@ from jpo_dist.files import write_json
 from jpo_dist.model.adapter import adapter_off, is_adapter
 from jpo_dist.model.build import load_frozen
 from jpo_dist.model.engine import connect, release
-from jpo_dist.model.files import folder_mark, weights_folder
+from jpo_dist.model.files import folder_mark, limits_of_run, weights_folder
 from jpo_dist.model.load import load_tokenizer
 from jpo_dist.objective.item_scores import score_on_ranks
 from jpo_dist.objective.reference import cached_items
 from jpo_dist.records.comparisons import INSTRUCTION, RESPONSE, ComparisonSet
 from jpo_dist.records.folder import ITEMS, REPORT
+from jpo_dist.records.shapes import samples
 from jpo_dist.statistics.intervals import bootstrap_interval
 
 MARGINS = "margins.parquet"
@@ -70,16 +73,13 @@ def score_policy(
         )
     connect(timeout_s)
     built, reading = read_to_score(where, config.data.on_bad_row, config.data.groups)
-    tokens = tokens_of(load_tokenizer(config.model), built, config.data)
-    fits_N = tokens.lengths_N <= config.data.max_length
-    if config.data.over_long == "error" and not fits_N.all():
-        row = int(np.flatnonzero(~fits_N)[0])
-        raise OverLongError(
-            f"data.max_length ({config.data.max_length}) is less than {int((~fits_N).sum())} of {len(fits_N)} items "
-            f"have, the first of them item {row} with {tokens.lengths_N[row]} tokens; raise it, or set data.over_long "
-            "to skip or truncate"
-        )
+    tokenizer = load_tokenizer(config.model)
+    limits = limits_of_run(config, ("score.policy", _policy_model(config.model, policy)))
+    notes = require_template(tokenizer, samples(built), config.data)
+    tokens = tokens_of(tokenizer, built, config.data)
+    fits_N = _fitting(built, tokens, config)
     kept = tokens if fits_N.all() else tokens.take(np.flatnonzero(fits_N))
+    require_fits(limits, tokenizer, [kept], f"data.max_length ({config.data.max_length})")
     scored = Scored(*(_spread_out(found, fits_N) for found in both_scores(config, policy, kept)))
     report: dict[str, Any] = {}
     with ranks.together("writing scores"):
@@ -92,8 +92,24 @@ def score_policy(
                 "fingerprint": built.fingerprint,
             }
             report = {**inputs, **report_on(built, tokens, scored, config.objective), "read": reading.as_dict()}
+            report |= {"template_notes": notes} if notes else {}
             write(built, tokens, scored, config.objective, report, Path(output))
     return report
+
+
+def _fitting(built: ComparisonSet, tokens: TokenizedItems, config: JpoConfig) -> np.ndarray:
+    """Which items are scored, (N,): not those that are over-long, or that the chat template refuses. Raises
+    OverLongError and BadRowError where the settings say so."""
+    refused_N = require_written(tokens, built, config.data.on_bad_row)
+    short_N = tokens.lengths_N <= config.data.max_length
+    if config.data.over_long == "error" and not short_N.all():
+        row = int(np.flatnonzero(~short_N)[0])
+        raise OverLongError(
+            f"data.max_length ({config.data.max_length}) is less than {int((~short_N).sum())} of {len(short_N)} items "
+            f"have, the first of them item {row} with {tokens.lengths_N[row]} tokens; raise it, or set data.over_long "
+            "to skip or truncate"
+        )
+    return short_N & ~refused_N
 
 
 def both_scores(config: JpoConfig, policy: str, tokens: TokenizedItems) -> tuple[np.ndarray, np.ndarray]:
@@ -174,25 +190,30 @@ def report_on(
     """Counts that add up, and means of the margins of decided comparisons by protocol and by group, with intervals.
 
     items = scored + over_long; comparisons = scored + ties + over_long, whose ties are scored too, if none of their
-    items is over-long.
+    items is over-long. Where the chat template refuses items, `refused` is one more summand of both.
     """
-    over_N = np.isnan(scored.policy_N2[:, 0])
-    over_C = over_N[built.winners_C] | over_N[built.losers_C]
-    counts_C = ~over_C & ~built.is_tie_C
+    none_N, refused_N = np.isnan(scored.policy_N2[:, 0]), np.zeros(len(tokens), dtype=bool)
+    refused_N[list(tokens.refused)] = True
+    none_C, refused_C = (some_N[built.winners_C] | some_N[built.losers_C] for some_N in (none_N, refused_N))
+    over_N, over_C, counts_C = none_N & ~refused_N, none_C & ~refused_C, ~none_C & ~built.is_tie_C
+    refused = (("items", int(refused_N.sum())), ("comparisons", int(refused_C.sum()))) if tokens.refused else ()
     columns = margin_columns(built, scored, objective)
     parts = {"all": counts_C, "conditional": counts_C & ~built.is_joint_C, "joint": counts_C & built.is_joint_C}
-    return {
+    report: dict[str, Any] = {
         "beta": objective.beta,
         "instruction_weight": objective.instruction_weight,
-        "items": {"items": built.num_items, "scored": int((~over_N).sum()), "over_long": int(over_N.sum()),
+        "items": {"items": built.num_items, "scored": int((~none_N).sum()), "over_long": int(over_N.sum()),
                   "cut": tokens.truncated},
         "over_long_items": [{"item": int(row), "tokens": int(tokens.lengths_N[row])}
                             for row in np.flatnonzero(over_N)[:NAMED]],
         "comparisons": {"comparisons": len(built), "scored": int(counts_C.sum()),
-                        "ties": int((~over_C & built.is_tie_C).sum()), "over_long": int(over_C.sum())},
+                        "ties": int((~none_C & built.is_tie_C).sum()), "over_long": int(over_C.sum())},
         "margins": {name: _summary(columns, chosen_C) for name, chosen_C in parts.items() if chosen_C.any()},
         "groups": by_group(columns["beta_z"], built, counts_C),
     }  # fmt: skip
+    for name, count in refused:
+        report[name]["refused"] = count
+    return report
 
 
 def _summary(columns: dict[str, np.ndarray], chosen_C: np.ndarray) -> dict[str, Any]:

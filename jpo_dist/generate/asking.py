@@ -47,7 +47,8 @@ class Outcome:
     """What became of rows that got no answer, and what the others took."""
 
     skipped: dict[Place, dict[str, Any]] = field(default_factory=dict)
-    """Rows whose prompt leaves no room in the model's positions: {"tokens", "positions"}."""
+    """Rows whose prompt leaves no room in the model's positions ({"tokens", "positions"}), or which the chat template
+    refuses ({"refused": why})."""
     failed: Counter[str] = field(default_factory=Counter)
     """Reasons of a server."""
     failed_at: Counter[float] = field(default_factory=Counter)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from jpo_dist.config.base import Count, NonNegative, Section
+from jpo_dist.config.base import Count, NonNegative, Section, TemplateArgs
 from jpo_dist.config.sections import ModelConfig, TrackingConfig
 from jpo_dist.endpoint.config import BudgetConfig, EndpointConfig
 
@@ -15,7 +15,7 @@ OF_THE_JUDGE = {"temperature": "temperatures", "max_tokens": "max_new_tokens", "
 class GenerateConfig(Section):
     """Everything one run of generation needs to know."""
 
-    EXPERT = ("tokens_per_batch",)
+    EXPERT = ("tokens_per_batch", "on_template_difference")
 
     instructions: str | list[str] = Field(min_length=1)
     """Files, folders, globs or hub ids: instructions as JSONL, data of any layout, sets, and the prompt files of
@@ -33,6 +33,11 @@ class GenerateConfig(Section):
     budget: BudgetConfig = BudgetConfig()
     template: str = "chat"
     """How an instruction is written for `model`; the same values as data.template. A server has its own."""
+    template_args: TemplateArgs = {}  # noqa: RUF012
+    """Variables of the chat template, as data.template_args."""
+    on_template_difference: Literal["note", "follow"] = "note"
+    """follow: what stands before an answer is what a finished conversation has there, as in
+    data.on_template_difference. note: the template's prompt for an answer, as a server sends it."""
     temperatures: Annotated[list[NonNegative], Field(min_length=1)] = Field(default_factory=lambda: [1.0])
     """Every instruction is answered at each of them. 0: always the most likely token."""
     samples: Count = 1
@@ -87,6 +92,11 @@ class GenerateConfig(Section):
             raise ValueError("stop: an empty text would end every answer; drop it")
         if self.template != "chat" and "{instruction}" not in self.template:
             raise ValueError(f"template ({self.template!r}) has no {{instruction}}; add it, or say chat")
+        if self.template_args and (self.template != "chat" or self.model is None):
+            raise ValueError(
+                f"template_args ({self.template_args}) are for a model with template=chat; drop them, or send them to "
+                'a server: endpoint.extra={"chat_template_kwargs": …}'
+            )
         if "" in ([self.instructions] if isinstance(self.instructions, str) else self.instructions):
             raise ValueError("instructions: an empty name; name a file, folder, glob or hub id")
         return self

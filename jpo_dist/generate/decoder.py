@@ -4,14 +4,19 @@ Legend: B rows, N new tokens of each, V vocabulary.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from jpo_dist.batches.template import Template, make_template
-from jpo_dist.batches.tokenize import encode_instructions
+from jpo_dist.batches.template import (
+    RefusedByTemplate,
+    Template,
+    encode_instructions,
+    instruction_prefix,
+    make_template,
+)
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.generate.cache import CACHED, Cache, Looked
 from jpo_dist.model.device import device, torch_dtype
@@ -28,15 +33,28 @@ UNKNOWN = "keeps its past in a way that generation here does not know; serve it,
 class Prompts:
     """Tokenizer and template of a model: instructions to ids, ids to answers. No weights are read."""
 
-    def __init__(self, config: ModelConfig, template: str) -> None:
-        """Raises ValueError where the template does not fit the tokenizer, or there is no such model."""
+    def __init__(
+        self, config: ModelConfig, template: str, args: Mapping[str, Any] | None = None, *, follow: bool = False
+    ) -> None:
+        """`args`, `follow`: as in Template. Raises ValueError where the template does not fit the tokenizer, or there
+        is no such model."""
         self.tokenizer: Any = pretrained(AutoTokenizer, config)
-        self.template: Template = make_template(self.tokenizer, template)
+        self.template: Template = make_template(self.tokenizer, template, args, follow=follow)
         self.ends = frozenset({self.template.end_ids[-1], self.tokenizer.eos_token_id})
 
     def encode(self, instructions: Sequence[tuple[Message, ...]]) -> list[list[int]]:
         """The very tokens that training puts before a response."""
         return encode_instructions(self.tokenizer, self.template, [Item(turns, "") for turns in instructions])
+
+    def refused(self, instructions: Sequence[tuple[Message, ...]]) -> dict[tuple[Message, ...], str]:
+        """Instructions that the chat template cannot write, and why."""
+        found = {}
+        for turns in instructions:
+            try:
+                instruction_prefix(self.tokenizer, self.template, turns)
+            except RefusedByTemplate as error:
+                found[turns] = str(error)
+        return found
 
     def decode(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))

@@ -10,7 +10,7 @@ change an answer.
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -232,9 +232,12 @@ def _portions(prompts: list[tuple[int, ...]], most: int) -> Iterator[list[tuple[
         prompts = prompts[count:]
 
 
-def generate(config: ModelConfig, instructions: Sequence[str], template: str, max_new_tokens: int) -> list[Said]:
-    """The most likely answer (greedy) of the model in `config.path` to each instruction, without its end token."""
-    prompts = Prompts(config, template)
+def generate(
+    config: ModelConfig, instructions: Sequence[str], template: str, max_new_tokens: int, **how: Any
+) -> list[Said]:
+    """The most likely answer (greedy) of the model in `config.path` to each instruction, without its end token. `how`:
+    as Prompts takes it."""
+    prompts = Prompts(config, template, **how)
     ids = prompts.encode([(Message("user", text),) for text in instructions])
     asked = [Asked(tuple(one)) for one in ids]
     made = answer_all(Decoder(config), prompts, asked, Limits(max_new_tokens, prompts.ends))

@@ -111,15 +111,19 @@ def _there(folder: Path) -> dict[tuple[float, int, int], Made]:
 
 def _settings(prompts: Sequence[Prompt], config: GenerateConfig, about: dict[str, Any]) -> dict[str, Any]:
     chosen = {name: getattr(config, name) for name in DECIDING}
+    if config.template_args:  # unset, folders are found that earlier versions wrote
+        chosen["template_args"] = config.template_args
+    if config.on_template_difference == "follow":
+        chosen["on_template_difference"] = "follow"
     asked = digest([[prompt.turns, prompt.follow_ups] for prompt in prompts])
     return {**about, "instructions": f"{len(prompts)} ({asked})", **chosen}
 
 
 def _refuse_others(folder: Path, settings: dict[str, Any]) -> None:
-    before = read_json(folder / SETTINGS)
-    for key, value in flatten(settings).items():
-        known = flatten(before)
-        if before and known.get(key) != value:
+    known, now = flatten(read_json(folder / SETTINGS)), flatten(settings)
+    for key in [*now, *(key for key in known if key not in now)]:
+        value = now.get(key)
+        if known and known.get(key) != value:
             raise OtherSettings(
                 f"output ({folder}) holds answers with {key}={known.get(key)!r}, this config has {value!r}; name "
                 "another output, or put it back"
@@ -161,10 +165,13 @@ def _report(
             "seconds": round(earlier + sum(one.seconds for one in some), 2),
         }
     told = {name: getattr(config, name) for name in (*DECIDING, "tokens_per_batch")}
-    over_long = [{"prompt": n, **known} for n, known in sorted({p[1]: k for p, k in outcome.skipped.items()}.items())]
+    left = [{"prompt": n, **known} for n, known in sorted({p[1]: k for p, k in outcome.skipped.items()}.items())]
+    refused = [one for one in left if "refused" in one]
+    over_long = [one for one in left if "refused" not in one]
     asked_of = _settings(prompts, config, about)["instructions"]
     found = {"name": config.name, **about, "instructions": asked_of, "prompts": len(prompts)}
     found |= {"temperatures": counts, "over_long": over_long, "settings": told}
+    found |= {"refused_by_template": refused} if refused else {}
     return found | ({"usage": outcome.usage} if outcome.usage else {})
 
 

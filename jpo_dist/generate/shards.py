@@ -9,6 +9,8 @@ from typing import Any
 
 from transformers import AutoConfig
 
+from jpo_dist.batches.limits import require_vocabulary
+from jpo_dist.config.sections import ModelConfig
 from jpo_dist.fan_out import Spread
 from jpo_dist.generate.asking import Outcome, Row, row_of
 from jpo_dist.generate.config import GenerateConfig
@@ -17,7 +19,8 @@ from jpo_dist.generate.local import Asked, Limits, answer_all
 from jpo_dist.generate.progress import Made, Writer, made_so_far
 from jpo_dist.generate.sampling import key_of
 from jpo_dist.model.device import torch_dtype
-from jpo_dist.model.files import pretrained, weights_mark
+from jpo_dist.model.files import model_limits, pretrained, weights_mark
+from jpo_dist.records.text import LINES, as_text
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +31,9 @@ class LocalModel:
     def __init__(self, config: GenerateConfig) -> None:
         assert config.model is not None, "checked by GenerateConfig"
         self.config, self.model = config, config.model
-        self.prompts = Prompts(self.model, config.template)
+        self.limits = model_limits(self.model)
+        self.prompts = prompts_of(config, self.model)
+        require_vocabulary(self.limits, self.prompts.tokenizer)
         settings = pretrained(AutoConfig, self.model).get_text_config()
         # What leaves no room is found before any weight is read.
         self.positions: int | None = getattr(settings, "max_position_embeddings", None)
@@ -38,19 +43,36 @@ class LocalModel:
     def ask(self, rows: list[Row], folder: Path, spread: Spread, tasks: int) -> Outcome:
         """See Answerer. A prompt is in one shard with all its rows, and every shard has prompts of all lengths."""
         turns = list(dict.fromkeys(row.turns for row in rows))
+        refused = self.refused(turns)
+        turns = [one for one in turns if one not in refused]
         ids = dict(zip(turns, self.prompts.encode(turns), strict=True))
-        outcome = Outcome()
+        require_vocabulary(self.limits, self.prompts.tokenizer, max((max(one) for one in ids.values()), default=-1))
+        outcome = Outcome({row.place: {"refused": refused[row.turns]} for row in rows if row.turns in refused})
+        rows = [row for row in rows if row.turns not in refused]
         for row in rows:
             tokens = len(ids[row.turns])
             if self.positions is not None and tokens + self.config.max_new_tokens > self.positions:
                 outcome.skipped[row.place] = {"tokens": tokens, "positions": self.positions}
         fitting = [row for row in rows if row.place not in outcome.skipped]
-        if outcome.skipped:
+        if len(fitting) < len(rows):
             log.warning("%d answers left out: prompt and max_new_tokens are more than the model's %s positions",
-                        len(outcome.skipped), self.positions)  # fmt: skip
+                        len(rows) - len(fitting), self.positions)  # fmt: skip
         if fitting:
             self._spread(fitting, ids, folder, spread, tasks)
         return outcome
+
+    def refused(self, turns: Sequence[Any]) -> dict[Any, str]:
+        """Instructions that the chat template refuses, and why. Raises ValueError unless bad rows are skipped."""
+        refused = self.prompts.refused(turns)
+        for first, reason in list(refused.items())[:1]:
+            text = as_text(first, LINES)[:80]
+            said = (
+                f"the chat template refuses {len(refused)} of {len(turns)} instructions, the first ({text!r}): {reason}"
+            )
+            if self.config.on_bad_row == "error":
+                raise ValueError(f"{said}; correct it, or count it and go on: on_bad_row=skip")
+            log.warning("%s", said)
+        return refused
 
     def _spread(self, rows: list[Row], ids: dict[Any, list[int]], folder: Path, spread: Spread, tasks: int) -> None:
         order = sorted({row.turns for row in rows}, key=lambda turns: (-len(ids[turns]), ids[turns]))
@@ -67,6 +89,11 @@ class LocalModel:
             spread(answer_shard, payloads)
 
 
+def prompts_of(config: GenerateConfig, model: ModelConfig) -> Prompts:
+    """Tokenizer and template of `model`, as the settings have it."""
+    return Prompts(model, config.template, config.template_args, follow=config.on_template_difference == "follow")
+
+
 def answer_shard(payload: dict[str, Any]) -> dict[str, Any]:
     """One task: plain data in; its answers are in the folder. A task that is started again goes on."""
     config, folder = GenerateConfig.model_validate(payload["config"]), Path(payload["folder"])
@@ -76,7 +103,7 @@ def answer_shard(payload: dict[str, Any]) -> dict[str, Any]:
     if not given:
         return {}
     assert config.model is not None, "a shard has a model"
-    prompts = Prompts(config.model, config.template)
+    prompts = prompts_of(config, config.model)
     limits = Limits(config.max_new_tokens, prompts.ends, config.top_p, tuple(config.stop), config.tokens_per_batch)
     writer = Writer(folder)
     try:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from jpo_dist.config.base import Count, NonNegative, Section
+from jpo_dist.config.base import Count, NonNegative, Section, TemplateArgs
 from jpo_dist.config.sections import TrackingConfig
 from jpo_dist.endpoint.config import BudgetConfig, EndpointConfig
 
@@ -43,6 +43,8 @@ class RewardModelConfig(Section):
     template: str = "chat"
     """`chat`: the tokenizer's chat template over instruction and response. Otherwise text with {instruction} and
     {response}."""
+    template_args: TemplateArgs = {}  # noqa: RUF012
+    """Variables of the chat template."""
     tokens_per_batch: Count = 8192
     """Most tokens in one forward, padding included. Changes speed, memory and the last bits of scores."""
     max_length: Count = 4096

@@ -10,26 +10,40 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from jpo_dist.batches.template import chat_of
+import numpy as np
+
+from jpo_dist.batches.limits import limits_of, refuse_quantised, require_fits
+from jpo_dist.batches.template import (
+    CHAT,
+    RefusedByTemplate,
+    Template,
+    chat_template,
+    rendered,
+    require_all_written,
+    require_known,
+)
+from jpo_dist.batches.tokenize import TokenizedItems
 from jpo_dist.data.checker import JudgeError
 from jpo_dist.fan_out import Spread, here
 from jpo_dist.judge.config import JudgingConfig, RewardModelConfig
 from jpo_dist.judge.questions import fill
 from jpo_dist.paths import resolve
 from jpo_dist.records.comparisons import Item, Message
-from jpo_dist.records.text import as_text
+from jpo_dist.records.text import LINES, as_text
 
 
 def reward_scores(
     items: Sequence[Item], config: JudgingConfig, folder: Path, spread: Spread = here, tasks: int = 1
 ) -> list[float | None]:
-    """One score an item from the reward model, None for an item over max_length. Raises JudgeError.
+    """One score an item from the reward model, None for an item over max_length and, with on_bad_row=skip, for one that
+    the chat template refuses. Raises JudgeError, and ValueError for a model that cannot take these items.
 
     The batches are made here, from all items, and handed out whole: which items share a batch changes the last bits
     of their scores, and must not depend on the number of tasks.
     """
-    ids = tokenized(items, config.reward_model)
-    kept = [row for row in range(len(items)) if len(ids[row]) <= config.reward_model.max_length]
+    ids = tokenized(items, config.reward_model, getattr(config, "on_bad_row", "error"))
+    kept = [row for row in range(len(items)) if 0 < len(ids[row]) <= config.reward_model.max_length]
+    require_taken([ids[row] for row in kept], config.reward_model)
     batches = batches_of([len(ids[row]) for row in kept], config.reward_model.tokens_per_batch)
     scores: list[float | None] = [None] * len(items)
     parts = max(1, min(tasks, len(batches)))
@@ -47,8 +61,24 @@ def reward_scores(
     return scores
 
 
-def tokenized(items: Sequence[Item], config: RewardModelConfig) -> list[list[int]]:
-    """Token ids of instruction and response, as the reward model's template writes them."""
+def require_taken(ids: Sequence[Sequence[int]], config: RewardModelConfig) -> None:
+    """Raises ValueError for a quantised reward model, and for one that cannot take these ids; no weight is read."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    tokenizer, settings = _load("tokenizer", config), _load("settings", config)
+    refuse_quantised(settings, "reward_model.path", config.path)
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(settings)
+    limits = limits_of(model, settings, "reward_model.path", config.path)
+    offsets = np.cumsum([0, *map(len, ids)])
+    tokens = TokenizedItems(np.concatenate([np.zeros(0, np.int64), *ids]), offsets, np.ones(len(ids), np.int64))
+    require_fits([limits], tokenizer, [tokens], f"reward_model.max_length ({config.max_length})")
+
+
+def tokenized(items: Sequence[Item], config: RewardModelConfig, on_bad_row: str = "error") -> list[list[int]]:
+    """Token ids of instruction and response, as the reward model's template writes them; none of an item that it
+    refuses, with `on_bad_row` "skip". Raises JudgeError."""
     tokenizer = _load("tokenizer", config)
     if config.template == "chat":
         if not tokenizer.chat_template:
@@ -56,8 +86,8 @@ def tokenized(items: Sequence[Item], config: RewardModelConfig) -> list[list[int
                 "reward_model.template (chat) needs a tokenizer with a chat template; give text with {instruction} "
                 "and {response} instead"
             )
-        texts = [chat_of(tokenizer, item.instruction, (Message("assistant", item.response),)) for item in items]
-        return [list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+        require_known(chat_template(tokenizer), config.template_args)
+        return [_rendered(tokenizer, item, config, on_bad_row) for item in items]
     for name in ("{instruction}", "{response}"):
         if name not in config.template:
             raise JudgeError(f"reward_model.template ({config.template!r}) has no {name}; add it, or say chat")
@@ -65,6 +95,22 @@ def tokenized(items: Sequence[Item], config: RewardModelConfig) -> list[list[int
         fill(config.template, {"instruction": as_text(item.instruction), "response": item.response}) for item in items
     ]
     return [list(tokenizer(text)["input_ids"]) for text in plain]
+
+
+def _rendered(tokenizer: Any, item: Item, config: RewardModelConfig, on_bad_row: str) -> list[int]:
+    template = Template(CHAT, (), config.template_args)
+    try:
+        require_all_written(tokenizer, template, item.instruction)
+        text = rendered(tokenizer, [*item.instruction, Message("assistant", item.response)], config.template_args)
+    except RefusedByTemplate as error:
+        if on_bad_row == "skip":
+            return []
+        shown = as_text(item.instruction, LINES)[:80]
+        raise JudgeError(
+            f"reward_model.template (chat): the chat template refuses {shown!r}: {error}; correct it, give text as the "
+            "template, or set on_bad_row=skip, which leaves it unparsable"
+        ) from error
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def batches_of(lengths: Sequence[int], most_tokens: int) -> list[list[int]]:
@@ -106,11 +152,13 @@ def score_shard(payload: dict[str, Any]) -> dict[str, Any]:
 
 def _load(what: str, config: RewardModelConfig) -> Any:
     import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
     try:
         if what == "tokenizer":
             return AutoTokenizer.from_pretrained(resolve(config.path))
+        if what == "settings":
+            return AutoConfig.from_pretrained(resolve(config.path))
         dtype = "auto" if config.dtype == "auto" else getattr(torch, config.dtype)
         model, found = AutoModelForSequenceClassification.from_pretrained(
             resolve(config.path), dtype=dtype, output_loading_info=True

@@ -1,4 +1,5 @@
-"""The files of a model: which folder `model.path` means, what is no model, and digests that tell weights apart."""
+"""The files of a model: which folder `model.path` means, what is no model, what a model can take, and digests that
+tell weights apart."""
 
 import hashlib
 import json
@@ -14,9 +15,12 @@ from typing import Any
 
 import torch
 from filelock import FileLock
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+from jpo_dist.batches.limits import ModelLimits, limits_of, refuse_quantised
+from jpo_dist.config.run import JpoConfig, reference_model
 from jpo_dist.config.sections import ModelConfig
+from jpo_dist.config.sft import AnyConfig
 from jpo_dist.model.device import torch_dtype
 from jpo_dist.paths import cache_folder, resolve
 from jpo_dist.run_dir import EXPORT, EXPORT_MERGED
@@ -39,6 +43,30 @@ def pretrained(kind: Any, config: ModelConfig, **settings: Any) -> Any:
         return kind.from_pretrained(
             model_folder(config), revision=config.revision, trust_remote_code=config.trust_remote_code, **settings
         )
+
+
+def without_weights(config: ModelConfig) -> tuple[Any, Any]:
+    """The configuration of a model, and the model that it describes, on the `meta` device."""
+    settings = pretrained(AutoConfig, config)
+    with torch.device("meta"):
+        return settings, AutoModelForCausalLM.from_config(settings, trust_remote_code=config.trust_remote_code)
+
+
+def model_limits(config: ModelConfig, key: str = "model.path") -> ModelLimits:
+    """What the model can take. Raises ValueError for a quantised checkpoint, and what `pretrained` raises."""
+    refuse_quantised(pretrained(AutoConfig, config), key, config.path)
+    settings, model = without_weights(config)
+    return limits_of(model, settings, key, config.path)
+
+
+def limits_of_run(config: AnyConfig, policy: tuple[str, ModelConfig] | None = None) -> list[ModelLimits]:
+    """What the models of a run can take: the policy and its reference. `policy`: the setting that names it, where that
+    is not model.path, and its model section."""
+    models = [policy or ("model.path", config.model)]
+    if isinstance(config, JpoConfig) and config.reference.mode != "none":
+        reference = reference_model(config)
+        models += [("reference.path", reference)] if reference.path != models[0][1].path else []
+    return [model_limits(model, key) for key, model in models]
 
 
 def weights_folder(model: ModelConfig) -> Path:
@@ -110,16 +138,53 @@ def model_folder(config: ModelConfig) -> str:
         _refuse_run(config.path, Path(where))
         return where
     source = Path(where) / config.gguf_file
-    if not source.is_file():
-        raise FileNotFoundError(f"model.gguf_file ({config.gguf_file}) is not in model.path ({where}); check both")
-    stat = source.stat()
-    contents = _contents(source, stat.st_size, stat.st_mtime_ns)
-    key = hashlib.sha256(f"{contents} {torch_dtype(config.dtype)}".encode()).hexdigest()[:16]
-    folder = cache_folder("models") / f"{source.stem}-{key}"
+    folder = converted_folder(config, source)
     with FileLock(f"{folder}.lock"):  # the ranks of one host: the first converts, the others wait and find it
         if not folder.is_dir():
             convert_gguf(source, folder, torch_dtype(config.dtype))
     return str(folder)
+
+
+def converted_folder(config: ModelConfig, source: Path) -> Path:
+    """Where the conversion of a GGUF file is kept, whether it has been made or not. Raises FileNotFoundError where the
+    file is not there."""
+    if not source.is_file():
+        raise FileNotFoundError(
+            f"model.gguf_file ({config.gguf_file}) is not in model.path ({source.parent}); check both"
+        )
+    stat = source.stat()
+    contents = _contents(source, stat.st_size, stat.st_mtime_ns)
+    key = hashlib.sha256(f"{contents} {torch_dtype(config.dtype)}".encode()).hexdigest()[:16]
+    return cache_folder("models") / f"{source.stem}-{key}"
+
+
+def unseen(config: ModelConfig) -> str | None:
+    """Why the model cannot be looked at from here without a download or a conversion; None where it can be."""
+    try:
+        where = Path(resolve(config.path))
+        if where.is_dir():
+            if config.gguf_file is None or converted_folder(config, where / config.gguf_file).is_dir():
+                return None
+            return f"model.gguf_file ({config.gguf_file}) is not converted yet"
+    except FileNotFoundError as error:
+        return str(error)
+    return None if _is_cached(config) else f"{config.path} is not on this machine"
+
+
+def _is_cached(config: ModelConfig) -> bool:
+    """Whether the files of a hub id that are read before weights have been fetched."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if config.path.count("/") > 1 or config.path.startswith(("/", ".", "~")):
+        return False
+    try:
+        found = [
+            try_to_load_from_cache(config.path, name, revision=config.revision)
+            for name in ("config.json", "tokenizer_config.json")
+        ]
+    except ValueError:  # no name that the hub would take
+        return False
+    return all(isinstance(one, str) for one in found)
 
 
 def _refuse_adapter(folder: Path) -> None:

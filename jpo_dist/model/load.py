@@ -4,15 +4,14 @@ import logging
 from contextlib import nullcontext
 from typing import Any
 
-import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.model.adapter import add_adapter
 from jpo_dist.model.attention import NO_ATTENTION_FUNCTION, SEGMENTS
 from jpo_dist.model.device import torch_dtype
-from jpo_dist.model.files import pretrained
+from jpo_dist.model.files import pretrained, without_weights
 
 logger = logging.getLogger(__name__)
 
@@ -26,9 +25,7 @@ def attention_share(config: ModelConfig) -> float:
     the parameters that take part in products (not the embedding table), L layers and D the model's width. Read off the
     model's configuration; no weights are loaded.
     """
-    settings = pretrained(AutoConfig, config)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(settings, trust_remote_code=config.trust_remote_code)
+    settings, model = without_weights(config)
     text = settings.get_text_config()
     in_products = sum(p.numel() for p in model.parameters()) - model.get_input_embeddings().weight.numel()
     if text.tie_word_embeddings:

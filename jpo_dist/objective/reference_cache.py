@@ -16,16 +16,17 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
+from jpo_dist.batches.limits import require_fits
 from jpo_dist.batches.tokenize import TokenizedItems, tokenize
 from jpo_dist.config.engine import EngineConfig
-from jpo_dist.config.sections import ModelConfig, ReferenceConfig, TokensConfig
+from jpo_dist.config.sections import ModelConfig, ReferenceConfig
 from jpo_dist.data.config import ReferenceScoresConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.files import replace, sync_folder
 from jpo_dist.model.build import load_frozen
 from jpo_dist.model.device import device, torch_dtype
 from jpo_dist.model.engine import connect, release
-from jpo_dist.model.files import weights_digest, weights_folder
+from jpo_dist.model.files import model_limits, weights_digest, weights_folder
 from jpo_dist.model.load import load_tokenizer
 from jpo_dist.model.scorer import pack
 from jpo_dist.objective.item_scores import passes
@@ -40,13 +41,20 @@ _SCHEMA = pa.schema([("item", pa.string()), ("logps", pa.list_(pa.float32()))])
 
 
 def reference_logps(items: Sequence[Item], settings: ReferenceScoresConfig) -> np.ndarray:
-    """log p(I, R) in nats of each item, (N,); NaN for items over max_length. Kept in the reference cache, as
-    reference.mode=cached keeps its scores: training against the same reference finds them again."""
+    """log p(I, R) in nats of each item, (N,); NaN for items over max_length, or that the template refuses.
+
+    They are kept in the reference cache, as reference.mode=cached keeps its scores: training against the same reference
+    finds them again.
+    """
     connect()
-    tokenizer = load_tokenizer(settings.model)
-    tokens = tokenize(tokenizer, list(items), TokensConfig(template=settings.template))
+    tokenizer, limits = load_tokenizer(settings.model), model_limits(settings.model, "reference.model.path")
+    tokens = tokenize(tokenizer, list(items), settings.tokens)
     fits_N = tokens.lengths_N <= settings.max_length
+    fits_N[list(tokens.refused)] = False
+    for row, reason in list(tokens.refused.items())[:1]:
+        logger.warning("the chat template refuses %d items, the first is item %d: %s", len(tokens.refused), row, reason)
     kept = tokens.take(np.flatnonzero(fits_N))
+    require_fits([limits], tokenizer, [kept], f"reference.max_length ({settings.max_length})")
     (logps_T,) = score_once(settings.model, EngineConfig(), ReferenceConfig().tokens_per_pass, None, [kept])
     logps_N = np.full(len(items), np.nan)
     logps_N[fits_N] = np.add.reduceat(logps_T.astype(float), kept.offsets[:-1]) if len(kept) else []

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from jpo_dist.batches.limits import require_fits
 from jpo_dist.batches.load import load_data, require_comparisons
 from jpo_dist.batches.plan import Plan, make_plan
 from jpo_dist.batches.prepare import Prepared
@@ -15,6 +16,7 @@ from jpo_dist.model.blend import require_alike
 from jpo_dist.model.build import build_policy
 from jpo_dist.model.device import device
 from jpo_dist.model.engine import Engine
+from jpo_dist.model.files import limits_of_run
 from jpo_dist.model.load import attention_share, load_tokenizer
 from jpo_dist.objective.criterion import criterion_of
 from jpo_dist.objective.reference import Live, Reference, absent, own_reference, switched_off
@@ -59,12 +61,13 @@ def set_up(config: AnyConfig) -> Setup:
     The reference comes before the policy: a cached one has done its work and is gone when the policy loads. Raises
     ValueError for data or a model that do not fit the config.
     """
-    tokenizer = load_tokenizer(config.model)
+    tokenizer, limits = load_tokenizer(config.model), limits_of_run(config)
     dataset, held_out, notes = load_data(config, tokenizer)
     require_comparisons(dataset, notes)
+    known = [dataset] if held_out is None else [dataset, held_out]
+    require_fits(limits, tokenizer, [part.tokens for part in known], f"data.max_length ({config.data.max_length})")
     plan = make_plan(dataset, config.train, ranks.num_ranks(), attention_share(config.model))
     criterion_of(config.objective).require(plan, dataset, held_out)
-    known = [dataset] if held_out is None else [dataset, held_out]
     torch.manual_seed(config.train.seed)
     early = early_reference(config, known)
     policy = build_policy(config.model, config.engine, config.optim)

@@ -123,6 +123,9 @@ def score_lines(path: Path) -> list[str]:
         f"{comparisons['comparisons']} comparisons: {comparisons['scored']} decided, {comparisons['ties']} ties, "
         f"{comparisons['over_long']} with an over-long item",
     ]
+    if "refused" in items:
+        lines.append(f"the chat template refuses {items['refused']} items, in {comparisons['refused']} comparisons")
+    lines += [f"chat template: {note}" for note in report.get("template_notes", [])]
     for name, values in report["margins"].items():
         accuracy, z = (_with_interval(values[key], form) for key, form in (("accuracy", "{:.3f}"), ("z", "{:+.2f}")))
         lines.append(f"  {name} ({values['comparisons']}): accuracy {accuracy}, margin z {z} nats")

@@ -78,6 +78,7 @@ def facts(inspection: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     for pair, shared in inspection["split_overlap"].items():
         lines.append((f"instructions in both {pair}", f"{count(shared)}{' (must be 0)' if shared else ''}"))
+    lines += template_facts(inspection.get("template"))
     for key in ("weight", "confidence"):
         if inspection[key]["count"] and inspection[key]["min"] != inspection[key]["max"]:
             values = inspection[key]
@@ -91,6 +92,20 @@ def _layout(name: str, files: int) -> str:
     """In how many files a layout was found, and which side its label means."""
     means = "; ".join(described(name)[0].means) if name in NAMES else ""
     return " · ".join([f"{count(files)} file{'s' if files > 1 else ''}", *([means] if means else [])])
+
+
+def template_facts(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """What a look at the tokenizer's chat template found."""
+    if not found:
+        return []
+    lines = [("chat template: items looked at", count(found["looked_at"]))]
+    for one in found["differences"]:
+        texts = f"; the template writes {one['template']!r}, training {one['training']!r}" if one["template"] else ""
+        lines.append((f"chat template: {one['says']}", f"{count(one['items'])}, first {one['source']}{texts}"))
+    for one in found["refused"]:
+        shape = f"{one['source']}, one of {count(one['items'])} items of this shape"
+        lines.append(("chat template: refused", f"{shape}: {one['reason']}"))
+    return lines + ([("chat template: what to do", found["fix"])] if found["fix"] else [])
 
 
 def count(number: int) -> str:

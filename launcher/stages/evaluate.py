@@ -1,5 +1,6 @@
 """Evaluating and scoring as the driver sees it."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from launcher.stages.ranked import is_driver, run_ranked
 
 def evaluate(config: RunConfig) -> Path:
     """Write `<run.dir>/evaluation.json` and log it. Returns its path."""
-    run_ranked(evaluate_worker, config)
+    run_ranked(evaluate_worker, config, partial(_look, config, "evaluate.policy", config.evaluate.policy))
     path = Path(config.run.dir) / EVALUATION
     if is_driver():
         report = read_json(path)
@@ -35,7 +36,7 @@ def evaluate_worker(payload: dict[str, Any]) -> None:
 
     config = parse(payload["config"])
     choice = config.evaluate
-    policy = choice.policy or str(Path(config.run.dir) / EXPORT)
+    policy = _policy(config, choice.policy)
     evaluate_policy(config, policy, choice.instructions, choice.max_new_tokens, config.cluster.collective_timeout_s)
 
 
@@ -47,7 +48,7 @@ def score(config: RunConfig) -> Path:
     if not config.score.data:
         raise ConfigError("score.data (None) names nothing to score; name a file, folder, set or folder of answers")
     folder = scores_folder(config)
-    run_ranked(score_worker, config)
+    run_ranked(score_worker, config, partial(_look, config, "score.policy", config.score.policy, config.score.data))
     if is_driver():
         report = read_json(folder / REPORT)
         figures = _figures("score", report["margins"]) | group_figures("score", report["groups"])
@@ -61,8 +62,20 @@ def score_worker(payload: dict[str, Any]) -> None:
 
     config = parse(payload["config"])
     assert config.score.data is not None, "checked by the driver"
-    policy = config.score.policy or str(Path(config.run.dir) / EXPORT)
+    policy = _policy(config, config.score.policy)
     score_policy(config, config.score.data, policy, str(scores_folder(config)), config.cluster.collective_timeout_s)
+
+
+def _look(config: RunConfig, key: str, named: str | None, data: str | list[str] | None = None) -> None:
+    """What jpo_dist.preflight looks at before Ray starts; `data`: what is scored, None for the held-out data."""
+    from jpo_dist.preflight.runs import Scored, look
+
+    look(config, Scored(key, _policy(config, named), data))
+
+
+def _policy(config: RunConfig, named: str | None) -> str:
+    """The model that is looked at: the one that is named, or what the run exported."""
+    return named or str(Path(config.run.dir) / EXPORT)
 
 
 def scores_folder(config: RunConfig) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 from jpo_dist.data import read
 from jpo_dist.judge.report import NO_VERDICT
 from jpo_dist.paths import resolve
+from jpo_dist.records.comparisons import ComparisonSet
 from jpo_dist.records.folder import is_set, read_set
 from jpo_dist.records.groups import require
 from jpo_dist.records.inspection import inspect
@@ -19,6 +20,8 @@ def look(
     """Read `where` and inspect it. A built set comes with all its splits and with what was read for it.
 
     `groups`: columns that say who judged; a set has kept its own.
+
+    With a tokenizer, `template` is what a look at its chat template found (jpo_dist.preflight.template).
     """
     if on_bad_row not in ("skip", "error"):
         raise ValueError(f"on_bad_row ({on_bad_row}) is skip or error")
@@ -28,9 +31,17 @@ def look(
     if is_set(folder):
         built = read_set(folder)
         require(built, groups, where)
-        return inspect(built, reading_of(folder), loaded, seed, examples)
+        return inspect(built, reading_of(folder), loaded, seed, examples) | _template(loaded, built)
     built, report = read.scan(where, on_bad_row=on_bad_row, groups=groups)  # type: ignore[arg-type]
-    return inspect(built, report.as_dict(), loaded, seed, examples)
+    return inspect(built, report.as_dict(), loaded, seed, examples) | _template(loaded, built)
+
+
+def _template(tokenizer: Any, built: ComparisonSet) -> dict[str, Any]:
+    if tokenizer is None:
+        return {}
+    from jpo_dist.preflight.template import template_report
+
+    return {"template": template_report(tokenizer, built)}
 
 
 def _tokenizer(where: str) -> Any:

@@ -20,11 +20,11 @@ logger = logging.getLogger(__name__)
 Entry = Callable[[dict[str, Any]], None]
 
 
-def run_ranked(entry: Entry, config: AnyRunConfig) -> None:
+def run_ranked(entry: Entry, config: AnyRunConfig, look: Callable[[], Any] | None = None) -> None:
     """Run `entry` on every rank and wait. Raises what a rank raised.
 
     Under torchrun this process is a rank already and Ray need not be installed; with cluster.workers=0 it is the only
-    one; else Ray starts the ranks.
+    one; else Ray starts the ranks. `look` is called before Ray is: it raises where the ranks would have to.
     """
     load_secrets(config.cluster.secrets)
     payload: dict[str, Any] = {"config": config.model_dump(mode="json"), "under_ray": False}
@@ -42,6 +42,8 @@ def run_ranked(entry: Entry, config: AnyRunConfig) -> None:
         )
     from cluster.ray_train import launch
 
+    if look is not None:
+        look()
     payload["under_ray"] = True
     env = {"JPO_CACHE": os.environ["JPO_CACHE"]} if "JPO_CACHE" in os.environ else {}
     storage = str(Path(config.run.dir) / RAY)

@@ -4,6 +4,7 @@ import importlib.metadata
 import platform
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,14 @@ def train(config: AnyRunConfig) -> Path:
         return run_dir / EXPORT
     load_secrets(config.cluster.secrets)  # MLflow's, before the first call of it
     with recorded(config, run_tags(), is_input), progress_of(run_dir):
-        run_ranked(train_worker, config)
+        run_ranked(train_worker, config, partial(_look, config))
     return run_dir / EXPORT
+
+
+def _look(config: AnyRunConfig) -> None:
+    from jpo_dist.preflight.runs import look
+
+    look(config)
 
 
 def train_worker(payload: dict[str, Any]) -> None:

@@ -8,8 +8,10 @@ import pytest
 from jpo_dist.batches import prepare as module
 from jpo_dist.batches.prepare import OverLongError, prepare, tokens_of
 from jpo_dist.config.objective import ObjectiveConfig
-from jpo_dist.config.sections import DataConfig, TrainConfig
-from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
+from jpo_dist.config.sections import DataConfig, TokensConfig, TrainConfig
+from jpo_dist.data.read_report import BadRowError
+from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item, digest
+from tests.support.templates import KINDS, ONE, SYSTEM, compared
 from tests.support.tiny import byte_tokenizer, comparisons
 from tests.support.tokens import SHORT, data, text_of
 
@@ -111,3 +113,46 @@ def test_an_item_of_exactly_the_limit_is_whole(how: str) -> None:
     prepared = prepare(byte_tokenizer(), exact, data("{instruction}:", over_long=how, **SHORT), TrainConfig())
     assert prepared.tokens.lengths_N.tolist() == [40, 6]
     assert (prepared.skipped["over-long"], prepared.tokens.truncated) == (0, 0)
+
+
+# ---- chat templates
+
+
+def test_what_the_template_refuses_is_a_bad_row_with_file_and_line() -> None:
+    gemma, made = KINDS["gemma"].tokenizer(), compared(ONE, SYSTEM, Item.of("b", "c"))
+    with pytest.raises(BadRowError) as caught:
+        prepare(gemma, made, data("chat"), TrainConfig())
+    assert (caught.value.file, caught.value.line, caught.value.others) == ("f.jsonl", 2, 0)
+    with pytest.raises(BadRowError, match=r"line 1: .* \(2 more bad rows in this file\)"):
+        prepare(gemma, compared(SYSTEM, ONE, SYSTEM, SYSTEM), data("chat"), TrainConfig())
+    assert caught.value.reason == "the chat template refuses it: System role not supported"
+    skipped = prepare(gemma, made, data("chat", on_bad_row="skip"), TrainConfig())
+    assert skipped.skipped == {"tie": 0, "over-long": 0, "refused": 1}
+    assert len(skipped.comparisons) == 2
+    alone = prepare(gemma, compared(ONE, Item.of("b", "c")), data("chat"), TrainConfig())
+    assert alone.skipped == {"tie": 0, "over-long": 0}
+    assert skipped.tokens.contents() == alone.tokens.contents(), "the others are as if it had not been there"
+
+
+def test_refused_rows_are_remembered_with_the_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JPO_CACHE", str(tmp_path))
+    monkeypatch.setattr(module, "KEPT_FROM", 1)
+    found = [tokens_of(KINDS["gemma"].tokenizer(), compared(ONE, SYSTEM), data("chat")).refused for _ in range(2)]
+    assert found[0] == found[1] == dict.fromkeys((2, 3), "System role not supported")
+
+
+def test_variables_and_following_have_tokens_of_their_own_and_unset_ones_the_old_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JPO_CACHE", str(tmp_path))
+    monkeypatch.setattr(module, "KEPT_FROM", 1)
+    tokenizer, made, changes = KINDS["qwen3"].tokenizer(), compared(ONE), list[dict[str, object]]()
+    changes += [{}, {"template_args": {"enable_thinking": False}}, {"on_template_difference": "follow"}]
+    for change in [*changes, {"on_template_difference": "note"}]:
+        settings = TokensConfig.model_validate(change)
+        found = tokens_of(tokenizer, made, settings)
+        assert found.ids_T.tolist() == module.tokenize(tokenizer, made.all_items(), settings).ids_T.tolist()
+    keys = {path.parent.name for path in (tmp_path / "tokens").glob("*/facts.json")}
+    assert len(keys) == 3
+    vocabulary = [tokenizer.backend_tokenizer.to_str(), tokenizer.bos_token_id, tokenizer.eos_token_id]
+    assert digest([made.items["id"].to_pylist(), vocabulary, KINDS["qwen3"].template, False]) in keys

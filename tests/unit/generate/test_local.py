@@ -1,5 +1,6 @@
 """Answers of a local model: what it would say of each prompt by itself, whatever shares its batch."""
 
+import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,18 @@ from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM, 
 
 from jpo_dist.batches.tokenize import tokenize
 from jpo_dist.config.sections import DataConfig, ModelConfig
+from jpo_dist.fan_out import here
+from jpo_dist.generate.asking import Row
+from jpo_dist.generate.config import GenerateConfig
 from jpo_dist.generate.decoder import Decoder, Prompts
 from jpo_dist.generate.local import Asked, Counts, Limits, Said, answer_all, generate
+from jpo_dist.generate.prompts import read_prompts
+from jpo_dist.generate.run import OtherSettings
+from jpo_dist.generate.run import generate as answered
 from jpo_dist.generate.sampling import choose, key_of, noise, noise_size
+from jpo_dist.generate.shards import LocalModel
 from jpo_dist.records.comparisons import Item
+from tests.support.templates import KINDS, ONE, SYSTEM, change_config, save_kind
 from tests.support.tiny import CHAT_TEMPLATE, PLAIN, byte_tokenizer, save_tiny
 
 TEXTS = ["say it", "tell me a longer story", "x", "say it again", "yes?"]
@@ -146,3 +155,54 @@ def test_a_stop_text_ends_an_answer_and_is_no_part_of_it(tmp_path: Path) -> None
             assert tokens < 12
         else:
             assert after == before
+
+
+def test_prompts_have_the_variables_of_the_template_and_follow_it_when_told(tmp_path: Path) -> None:
+    config = ModelConfig(path=save_kind(tmp_path / "qwen3", KINDS["qwen3"]), dtype="float32")
+    asked = (Item.of("say", "").instruction,)
+    empty = "<think>\n\n</think>\n\n"
+
+    def written(**how: Any) -> str:
+        prompts = Prompts(config, "chat", **how)
+        return str(prompts.tokenizer.decode(prompts.encode(asked)[0], skip_special_tokens=False))
+
+    plain = "<|im_start|>user\nsay<|im_end|>\n<|im_start|>assistant\n"
+    assert written() == plain
+    assert written(args={"enable_thinking": False}) == written(follow=True) == plain + empty
+    with pytest.raises(ValueError, match=r"template_args\.thinkng"):
+        written(args={"thinkng": False})
+
+
+def test_instructions_that_the_template_refuses_stop_or_are_counted(tmp_path: Path) -> None:
+    model = save_kind(tmp_path / "gemma", KINDS["gemma"])
+    rows = [[turn._asdict() for turn in item.instruction] for item in (ONE, SYSTEM)]
+    (tmp_path / "asked.jsonl").write_text("".join(json.dumps({"prompt": row}) + "\n" for row in rows))
+    settings: dict[str, Any] = {
+        "instructions": str(tmp_path / "asked.jsonl"), "output": str(tmp_path / "out"), "temperatures": [0.0],
+        "model": {"path": model, "dtype": "float32"}, "max_new_tokens": 4,
+    }  # fmt: skip
+    asked = read_prompts(settings["instructions"], "error").prompts
+    with pytest.raises(ValueError, match=r"refuses 1 of 2 .*System role not supported; .*on_bad_row=skip"):
+        answered(asked, GenerateConfig.model_validate(settings), tmp_path / "out")
+    skipping = GenerateConfig.model_validate(settings | {"on_bad_row": "skip"})
+    report = answered(asked, skipping, tmp_path / "out").report
+    assert report["refused_by_template"] == [{"prompt": 1, "refused": "System role not supported"}]
+    counts = report["temperatures"]["0.0"]
+    assert (counts["asked"], counts["answers"], counts["skipped"]) == (2, 1, 1)
+    assert report["over_long"] == []
+    following = skipping.model_copy(update={"on_template_difference": "follow"})
+    with pytest.raises(OtherSettings, match="on_template_difference=None, this config has 'follow'"):
+        answered(asked, following, tmp_path / "out")
+
+
+def test_a_quantised_model_and_a_tokenizer_of_another_do_not_answer(tmp_path: Path) -> None:
+    model = save_kind(tmp_path / "packed", KINDS["plain"])
+    change_config(model, quantization_config={"quant_method": "awq", "bits": 4})
+    settings = {"instructions": "x", "output": str(tmp_path / "out"), "model": {"path": model}}
+    with pytest.raises(ValueError, match="holds quantised weights"):
+        LocalModel(GenerateConfig.model_validate(settings))
+    other = save_kind(tmp_path / "other", KINDS["plain"], vocab_size=60)
+    small = LocalModel(GenerateConfig.model_validate(settings | {"model": {"path": other}}))
+    row = Row(0, Item.of("say", "").instruction, 0.0, 0)
+    with pytest.raises(ValueError, match="has 60 embedding rows, and the tokenizer writes token"):
+        small.ask([row], tmp_path, here, 1)
