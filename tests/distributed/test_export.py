@@ -1,9 +1,9 @@
 """An export is the twin of its source: keys, shapes, dtypes, bits and side files, at every ZeRO stage.
 
-Two ranks load every source in turn, export it as it is, and again with each weight changed by a known amount.
+Two ranks load the sources in turn, export each as it is, and again with every weight changed by a known amount. All
+families and forms under ZeRO-3 are nightly; in one process tests/unit/model/export/test_families.py has them.
 """
 
-import copy
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,43 +15,19 @@ import transformers as hf
 from jpo_dist.model.build import build_policy
 from jpo_dist.model.engine import Engine, connect, set_parameters
 from jpo_dist.model.export import export
-from tests.support.checkpoints import NOT_OF_A_MODEL, save_model, weights_of
-from tests.support.families import EXPERTS, FAMILIES, gemma3_with_vision, gemma4_with_scales
+from tests.support.checkpoints import CASES, NOT_OF_A_MODEL, save_model, weights_of
 from tests.support.procs import run_ranks
 from tests.support.runs import config_for
 from tests.support.tiny import byte_tokenizer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 SHIFT = 0.25
 
 
-class Case(NamedTuple):
-    """A source, and how it is trained and exported."""
-
-    config: Any
-    form: str = "plain"
-    dtype: str = "float32"
-
-
-LLAMA, TIED, GPT2 = (FAMILIES[name]() for name in ("llama", "llama, tied head", "gpt2"))
-CASES: dict[str, Case] = {
-    **{name: Case(make()) for name, make in (FAMILIES | EXPERTS).items()},
-    "gemma4, layer scales": Case(gemma4_with_scales()),
-    "gemma3 with vision": Case(gemma3_with_vision()),
-    "gpt2 without prefix": Case(GPT2, "without prefix"),
-    "tied, without prefix": Case(TIED, "without prefix"),
-    **{form: Case(TIED, form) for form in ("tied, both keys", "tied, the head's key alone")},
-    **{f: Case(LLAMA, f) for f in ("sharded", "pickled", "pickled in two", "with an old buffer", "read-only")},
-    "bfloat16 in float32": Case(LLAMA, "bfloat16"),
-    "float16 in float32": Case(LLAMA, "float16"),
-    "float32 in bfloat16": Case(LLAMA, "plain", "bfloat16"),
-    "float16 in bfloat16": Case(LLAMA, "float16", "bfloat16"),
-}
-STAGES = {name: [3] for name in CASES} | {
-    name: [0, 2, 3] for name in ("llama, tied head", "gpt2", "gemma3 with vision")
-}
-EXPORTS = [(name, stage) for name, stages in STAGES.items() for stage in stages]
+DAILY = [("gemma3 with vision", 3), ("gpt2 without prefix", 2), ("bfloat16 in float32", 0)]
+EVERY = [(name, 3) for name in CASES] + [(name, stage) for name in ("gemma3 with vision", "gpt2") for stage in (0, 2)]
+NIGHTLY = [export for export in EVERY if export not in DAILY]
 
 
 class Made(NamedTuple):
@@ -63,17 +39,25 @@ class Made(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], Made | str]:
-    folder = tmp_path_factory.mktemp("exports")
-    for name, case in CASES.items():
-        save_model(folder / name, copy.deepcopy(case.config), case.form)
-    found: dict[tuple[str, int], Made | str] = run_ranks(export_each, 2, str(folder))[0]
+def daily(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], Made | str]:
+    return make(tmp_path_factory.mktemp("daily"), DAILY)
+
+
+@pytest.fixture(scope="module")
+def nightly(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], Made | str]:
+    return make(tmp_path_factory.mktemp("nightly"), NIGHTLY)
+
+
+def make(folder: Path, exports: list[tuple[str, int]]) -> dict[tuple[str, int], Made | str]:
+    for name in {name for name, _ in exports}:
+        save_model(folder / name, CASES[name].config, CASES[name].form)
+    found: dict[tuple[str, int], Made | str] = run_ranks(export_each, 2, str(folder), exports, timeout=900)[0]
     return found
 
 
-def export_each(folder: str) -> dict[tuple[str, int], Made | str]:
+def export_each(folder: str, exports: list[tuple[str, int]]) -> dict[tuple[str, int], Made | str]:
     connect(200)
-    return {(name, stage): export_one(Path(folder), name, stage) for name, stage in EXPORTS}
+    return {(name, stage): export_one(Path(folder), name, stage) for name, stage in exports}
 
 
 def export_one(folder: Path, name: str, stage: int) -> Made | str:
@@ -95,9 +79,12 @@ def change(policy: Engine) -> None:
     set_parameters(policy.module, policy.zero_stage, lambda name: before[name] + SHIFT)
 
 
-@pytest.fixture(params=EXPORTS, ids=lambda export: f"{export[0]}, stage {export[1]}")
-def one(request: pytest.FixtureRequest, made: dict[tuple[str, int], Made | str]) -> Made:
-    found = made[request.param]
+@pytest.fixture(
+    params=[*DAILY, *(pytest.param(export, marks=pytest.mark.nightly) for export in NIGHTLY)],
+    ids=lambda export: f"{export[0]}, stage {export[1]}",
+)
+def one(request: pytest.FixtureRequest) -> Made:
+    found = request.getfixturevalue("daily" if request.param in DAILY else "nightly")[request.param]
     assert isinstance(found, Made), found
     return found
 

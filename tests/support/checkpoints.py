@@ -3,13 +3,14 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 import transformers as hf
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from tests.support.families import EXPERTS, FAMILIES, gemma3_with_vision, gemma4_with_scales
 from tests.support.tiny import CHAT_TEMPLATE, byte_tokenizer
 
 Weights = dict[str, torch.Tensor]
@@ -21,11 +22,12 @@ NOT_OF_A_MODEL = {"README.md", "trainer_state.json", "data.json"}
 """What lies beside a model and is not of it."""
 
 
-def save_model(folder: Path, config: Any, form: str = "plain") -> None:
-    """A random model of `config` with everything that may lie beside it, in one of FORMS."""
+def save_model(folder: Path, config: Callable[[], Any], form: str = "plain") -> None:
+    """A random model of `config()` with everything that may lie beside it, in one of FORMS."""
     torch.manual_seed(0)
-    kind = hf.AutoModelForCausalLM._model_mapping[type(config)]
-    model = kind(config)
+    made = config()
+    kind = hf.AutoModelForCausalLM._model_mapping[type(made)]
+    model = kind(made)
     with torch.no_grad():
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
             if name.endswith(("bias", "layer_scalar")):  # zeros or ones at the start: a forgotten one would not be seen
@@ -129,3 +131,28 @@ FORMS: dict[str, Callable[[Path, nn.Module], None]] = {
     "float16": _in(torch.float16),
     "read-only": _read_only,
 }
+
+
+class Case(NamedTuple):
+    """A source, and the dtype in which it is trained."""
+
+    config: Callable[[], Any]
+    form: str = "plain"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+LLAMA, TIED, GPT2 = (FAMILIES[name] for name in ("llama", "llama, tied head", "gpt2"))
+CASES: dict[str, Case] = {
+    **{name: Case(make) for name, make in (FAMILIES | EXPERTS).items()},
+    "gemma4, layer scales": Case(gemma4_with_scales),
+    "gemma3 with vision": Case(gemma3_with_vision),
+    "gpt2 without prefix": Case(GPT2, "without prefix"),
+    "tied, without prefix": Case(TIED, "without prefix"),
+    **{form: Case(TIED, form) for form in ("tied, both keys", "tied, the head's key alone")},
+    **{f: Case(LLAMA, f) for f in ("sharded", "pickled", "pickled in two", "with an old buffer", "read-only")},
+    "bfloat16 in float32": Case(LLAMA, "bfloat16"),
+    "float16 in float32": Case(LLAMA, "float16"),
+    "float32 in bfloat16": Case(LLAMA, "plain", "bfloat16"),
+    "float16 in bfloat16": Case(LLAMA, "float16", "bfloat16"),
+}
+"""Families and forms of sources."""

@@ -1,6 +1,6 @@
 """What another program does with model folders: it runs under an earlier transformers, in an environment of its own.
 
-python older_transformers.py make FOLDER          # a model of each family that it knows; prints their names
+python older_transformers.py make FOLDER          # a model of each family that it knows, and names.json
 python older_transformers.py logits FILE FOLDER…  # loads each and writes its logits on IDS to FILE, by folder
 """
 
@@ -53,6 +53,6 @@ def logits(folder: str) -> np.ndarray:
 
 if __name__ == "__main__":
     if sys.argv[1] == "make":
-        print(json.dumps(make(Path(sys.argv[2]))))
+        (Path(sys.argv[2]) / "names.json").write_text(json.dumps(make(Path(sys.argv[2]))), encoding="utf-8")
     else:
         np.savez(sys.argv[2], **{folder: logits(folder) for folder in sys.argv[3:]})

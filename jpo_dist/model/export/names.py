@@ -97,8 +97,9 @@ def by_key(core: Any, found: Reading, weights: Mapping[str, torch.Tensor]) -> di
         reverted = revert_weight_conversion(core, dict(weights))
         prefix = f"{core.base_model_prefix}."
         for key in found.converted:
-            spelled = (key, f"{prefix}{key}", key.removeprefix(prefix))
-            values |= {key: reverted[name] for name in spelled if name in reverted}
+            spelled = [name for name in (key, f"{prefix}{key}", key.removeprefix(prefix)) if name in reverted]
+            if spelled:
+                values[key] = reverted[spelled[0]]
     return values
 
 

@@ -10,16 +10,18 @@ import torch
 from jpo_dist.model.export.side_files import copy_side_files, say_dtype
 from tests.support.tiny import byte_tokenizer
 
-COPIED = (
-    "config.json generation_config.json preprocessor_config.json processor_config.json video_preprocessor_config.json "
-    "tokenizer.json tokenizer_config.json special_tokens_map.json added_tokens.json vocab.json merges.txt vocab.txt "
-    "tokenizer.model tokenizer.model.v3 spiece.model chat_template.jinja chat_template.json LICENSE LICENSE.txt NOTICE "
-    "USE_POLICY.md tekken.json qwen.tiktoken"
-).split()
-LEFT = (
-    "README.md model.safetensors pytorch_model.bin model.safetensors.index.json trainer_state.json training_args.bin "
-    "optimizer.pt train.json data.jsonl .gitattributes consolidated.safetensors tf_model.h5 modeling_own.py params.json"
-).split()
+COPIED = [
+    "config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json",
+    "video_preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "tokenizer.model.v3",
+    "spiece.model", "tekken.json", "qwen.tiktoken", "chat_template.jinja", "chat_template.json", "LICENSE",
+    "LICENSE.txt", "NOTICE", "USE_POLICY.md",
+]  # fmt: skip
+LEFT = [
+    "README.md", "model.safetensors", "pytorch_model.bin", "model.safetensors.index.json", "trainer_state.json",
+    "training_args.bin", "optimizer.pt", "train.json", "data.jsonl", ".gitattributes", "consolidated.safetensors",
+    "tf_model.h5", "modeling_own.py", "params.json",
+]  # fmt: skip
 
 
 @pytest.fixture

@@ -80,7 +80,9 @@ def test_a_weight_that_did_not_move_is_the_sources_own_bits(model: Any, tmp_path
 def test_float16_that_would_overflow_is_refused(model: Any, tmp_path: Path) -> None:
     rewrite(tmp_path / "source", model__norm__weight=torch.ones(32, dtype=torch.float16))
     weights = {**dict(model.named_parameters()), "model.norm.weight": torch.full((32,), 1e6)}
-    with pytest.raises(ValueError, match=r"model\.norm\.weight has values that float16, .* export_dtype=model"):
+    with pytest.raises(
+        ValueError, match=r"model\.norm\.weight has values that float16, .* set model\.export_dtype=model"
+    ):
         write_twin(model, weights, Source(tmp_path / "source"), tmp_path / "export", own_dtype=False)
 
 
