@@ -10,7 +10,14 @@ import transformers as hf
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from tests.support.families import EXPERTS, FAMILIES, gemma3_with_vision, gemma4_with_scales
+from tests.support.families import (
+    EXPERTS,
+    FAMILIES,
+    gemma3_with_vision,
+    gemma4_with_scales,
+    llama4_with_vision,
+    qwen3_5_with_vision,
+)
 from tests.support.tiny import CHAT_TEMPLATE, byte_tokenizer
 
 Weights = dict[str, torch.Tensor]
@@ -26,7 +33,8 @@ def save_model(folder: Path, config: Callable[[], Any], form: str = "plain") -> 
     """A random model of `config()` with everything that may lie beside it, in one of FORMS."""
     torch.manual_seed(0)
     made = config()
-    kind = hf.AutoModelForCausalLM._model_mapping[type(made)]
+    whole = type(made).__name__.replace("Config", "ForConditionalGeneration")
+    kind = getattr(hf, whole, None) or hf.AutoModelForCausalLM._model_mapping[type(made)]
     model = kind(made)
     with torch.no_grad():
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
@@ -156,3 +164,5 @@ CASES: dict[str, Case] = {
     "float16 in bfloat16": Case(LLAMA, "float16", "bfloat16"),
 }
 """Families and forms of sources."""
+TEXT_ALONE = {"llama4 with vision": Case(llama4_with_vision), "qwen3.5 with vision": Case(qwen3_5_with_vision)}
+"""Sources of which transformers makes a model of text alone. Packed scoring refuses their attention."""

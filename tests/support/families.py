@@ -61,3 +61,23 @@ def gemma3_with_vision() -> Any:
     tower = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     pictures = {"mm_tokens_per_image": 4, "image_token_index": 259, "boi_token_index": 258, "eoi_token_index": 257}
     return hf.Gemma3Config(text_config=text, vision_config={**tower, "image_size": 28, "patch_size": 14}, **pictures)
+
+
+def llama4_with_vision() -> Any:
+    """transformers makes its text alone of it: a class of causal language models, which has no place for the tower."""
+    text = {**GROUPED, "vocab_size": 260, "head_dim": 8, "num_local_experts": 2, "intermediate_size_mlp": 32}
+    tower = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    tower |= {"image_size": 28, "patch_size": 14, "projector_input_dim": 16}
+    wide = {"vision_output_dim": 32, "projector_output_dim": 32}
+    return hf.Llama4Config(text_config=text, vision_config={**tower, **wide}, image_token_index=259)
+
+
+def qwen3_5_with_vision() -> Any:
+    """The same, under another prefix."""
+    linear = {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
+    linear |= {"linear_key_head_dim": 8, "linear_value_head_dim": 8}
+    tower = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "patch_size": 14}
+    tower |= {"out_hidden_size": 32, "num_position_embeddings": 16}
+    text = {**GROUPED, "vocab_size": 260, "head_dim": 8, **linear}
+    text["layer_types"] = ["linear_attention", "full_attention"]
+    return hf.Qwen3_5Config(text_config=text, vision_config=tower, image_token_id=259)
