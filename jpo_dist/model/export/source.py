@@ -6,14 +6,12 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import safe_open
+from transformers.modeling_utils import load_state_dict, str_to_torch_dtype
 
 ONE_FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PLACES = (ONE_FILE, INDEX, "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Where transformers looks for weights, in its order; the first that is there is the model."""
-SAFETENSORS = {
-    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
-    torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
-}  # fmt: skip
+HEADER_NAMES = {dtype: name for name, dtype in str_to_torch_dtype.items()}
 """The names of dtypes in headers of safetensors."""
 
 
@@ -62,7 +60,7 @@ class Source:
     def _kinds(self, file: Path) -> dict[str, Kind]:
         opened = self._open(file)
         if isinstance(opened, dict):
-            return {key: Kind(tuple(t.shape), SAFETENSORS.get(t.dtype, str(t.dtype))) for key, t in opened.items()}
+            return {key: Kind(tuple(t.shape), HEADER_NAMES.get(t.dtype, str(t.dtype))) for key, t in opened.items()}
         slices = {key: opened.get_slice(key) for key in opened.keys()}  # noqa: SIM118 (no dict: it has no other way)
         return {key: Kind(tuple(part.get_shape()), part.get_dtype()) for key, part in slices.items()}
 
@@ -84,9 +82,5 @@ def _place(folder: Path) -> Path:
 
 
 def _unpickled(file: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a .bin, and nothing else that it may hold: a pickle can be a program."""
-    try:
-        held = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:  # written before torch 1.6: no archive that could be mapped
-        held = torch.load(file, map_location="cpu", weights_only=True)
-    return {key: tensor for key, tensor in held.items() if isinstance(tensor, torch.Tensor)}
+    """The tensors of a .bin, which transformers reads as data and not as a program, and nothing else that it holds."""
+    return {key: tensor for key, tensor in load_state_dict(file).items() if isinstance(tensor, torch.Tensor)}

@@ -102,7 +102,7 @@ def _as_in(old: torch.Tensor, new: torch.Tensor | None, key: str, own_dtype: boo
         written = new if own_dtype else new.to(old.dtype)
         if written.dtype == torch.float16 and not torch.isfinite(written).all() and torch.isfinite(new).all():
             raise ValueError(
-                f"{key} has values that float16, the source's dtype, cannot hold; model.export_dtype=model"
+                f"{key} has values that float16, its dtype in model.path, cannot hold; set model.export_dtype=model"
             )
     alone = written.untyped_storage().nbytes() == written.nbytes and written.is_contiguous()
     return written if alone and written is not new else written.clone(memory_format=torch.contiguous_format)

@@ -17,8 +17,8 @@ from jpo_dist.distributed import ranks
 from jpo_dist.model.adapter import merged
 from jpo_dist.model.device import torch_dtype
 from jpo_dist.model.engine import Engine, whole_parameters
+from jpo_dist.model.export.adapted import write_adapter
 from jpo_dist.model.export.card import model_card
-from jpo_dist.model.export.fit import require_fit
 from jpo_dist.model.export.side_files import BESIDE, CODE, OF_MODEL, copy_side_files, say_dtype
 from jpo_dist.model.export.source import Source
 from jpo_dist.model.export.twin import write_twin
@@ -83,10 +83,9 @@ def _write_model(model: Any, weights: Weights, target: Path, origin: Origin) -> 
             readable_by_transformers_4(folder)
 
 
-def _write_adapter(model: Any, weights: dict[str, torch.Tensor], target: Path, origin: Origin) -> None:
+def _write_adapter(model: Any, weights: Weights, target: Path, origin: Origin) -> None:
     with _aside(target, origin.card) as folder:
-        model.save_pretrained(folder, state_dict=weights)
-        require_fit(model, weights, folder, origin.source)
+        write_adapter(model, weights, origin.source, folder)
         copy_side_files(origin.source.folder, folder, origin.tokenizer, adapter=True)
 
 
