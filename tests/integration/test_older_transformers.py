@@ -12,14 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-import transformers as hf
 
 from jpo_dist.model.build import build_policy
 from jpo_dist.model.engine import connect, set_parameters
 from jpo_dist.model.export import export
 from jpo_dist.model.load import load_tokenizer
-from tests.support.older_transformers import IDS
+from tests.support.older_transformers import logits
 from tests.support.procs import run_ranks
 from tests.support.runs import config_for
 
@@ -54,7 +52,7 @@ def run(python: Path, *arguments: str) -> str:
 
 
 def test_every_family_has_the_logits_that_it_has_here(older: Path, tmp_path: Path) -> None:
-    """Sources of that version, trained under ZeRO-3; full weights, LoRA merged, and a model that came as GGUF."""
+    """Sources of that version, changed under ZeRO-3: whole models, adapters, merged ones, and one that came as GGUF."""
     script = str(ROOT / "tests/support/older_transformers.py")
     run(older, script, "make", str(tmp_path / "sources"))
     names = json.loads((tmp_path / "sources/names.json").read_text(encoding="utf-8"))
@@ -63,9 +61,7 @@ def test_every_family_has_the_logits_that_it_has_here(older: Path, tmp_path: Pat
     run(older, script, "logits", str(tmp_path / "theirs.npz"), *folders)
     theirs = np.load(tmp_path / "theirs.npz")
     for folder in folders:
-        model = hf.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
-        with torch.no_grad():
-            ours = model.eval()(torch.tensor(IDS)).logits.numpy()
+        ours = logits(folder)
         np.testing.assert_allclose(theirs[folder], ours, rtol=1e-4, atol=1e-4 * np.abs(ours).max(), err_msg=folder)
 
 
@@ -74,7 +70,7 @@ def export_changed(folder: str, names: list[str]) -> list[str]:
     connect(200)
     models = {name: {"path": f"{folder}/sources/{name}"} for name in names} | {"gguf": GGUF}
     lora = {"lora": {"rank": 2, "merge_on_export": True}}
-    models |= {f"{name}, merged": {**models[name], **lora} for name in ("llama", "gpt2", "gemma3 with vision")}
+    models |= {f"{name}, adapter": {**models[name], **lora} for name in ("llama", "gpt2", "gemma3 with vision")}
     made = []
     for name, model in models.items():
         config = config_for("unused", "-", f"{folder}/runs/{name}", model=model)
@@ -84,5 +80,5 @@ def export_changed(folder: str, names: list[str]) -> list[str]:
             changed = {key: tensor * 1.1 + 0.01 for key, tensor in before.items()}
             set_parameters(policy.module, policy.zero_stage, lambda key, values=changed: values[key])  # type: ignore[misc]
         exported = export(policy, load_tokenizer(config.model), config, {})
-        made.append(str(exported.with_name("export-merged") if "merged" in name else exported))
+        made += [str(exported), *([str(exported.with_name("export-merged"))] if config.model.lora.rank else [])]
     return made

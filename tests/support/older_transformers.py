@@ -6,10 +6,12 @@ python older_transformers.py logits FILE FOLDER…  # loads each and writes its 
 
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import peft
 import torch
 import transformers as hf
 
@@ -37,12 +39,20 @@ def make(folder: Path) -> list[str]:
 
 
 def logits(folder: str) -> np.ndarray:
-    """Raises AssertionError where weights are missing, left over or of other shapes."""
+    """Of a model, or of an adapter on its base. Raises AssertionError where weights are missing, left over or of other
+    shapes."""
+    settings = Path(folder) / "adapter_config.json"
+    adapter = json.loads(settings.read_text(encoding="utf-8")) if settings.exists() else None
     found: tuple[Any, dict[str, Any]] = hf.AutoModelForCausalLM.from_pretrained(
-        folder, output_loading_info=True, dtype=torch.float32, attn_implementation="eager"
-    )
+        adapter["base_model_name_or_path"] if adapter else folder,
+        output_loading_info=True, dtype=torch.float32, attn_implementation="eager",
+    )  # fmt: skip
     model, info = found
     assert not any(info.values()), (folder, info)
+    if adapter:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # what is missing is only warned of
+            model = peft.PeftModel.from_pretrained(model, folder)
     tokenizer = hf.AutoTokenizer.from_pretrained(folder)
     assert tokenizer.decode(tokenizer.encode(TEXT, add_special_tokens=False)) == TEXT
     assert tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)

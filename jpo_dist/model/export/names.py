@@ -88,18 +88,25 @@ def unread(core: Any, found: Reading) -> list[str]:
 def by_key(core: Any, found: Reading, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The model's `weights`, by the first of their names, under the keys of its source.
 
-    Keys whose weight is not among `weights` are left out.
+    Keys whose weight is not among `weights` are left out. Raises ValueError, naming keys, where a weight that was
+    computed from several of them cannot be taken apart again.
     """
     names = own_names(core)
     values = {key: weights[names[name]] for key, name in found.plain.items() if names[name] in weights}
-    if found.converted:
+    wanted = [key for key, made in found.converted.items() if any(names.get(name) in weights for name in made)]
+    if wanted:
         core._weight_conversions = found.conversions  # where transformers looks for them
         reverted = revert_weight_conversion(core, dict(weights))
         prefix = f"{core.base_model_prefix}."
-        for key in found.converted:
+        for key in wanted:
             spelled = [name for name in (key, f"{prefix}{key}", key.removeprefix(prefix)) if name in reverted]
-            if spelled:
-                values[key] = reverted[spelled[0]]
+            values |= {key: reverted[spelled[0]]} if spelled else {}
+    lost = [key for key in wanted if key not in values]
+    if lost:
+        raise ValueError(
+            f"transformers made {', '.join(found.converted[lost[0]])} of {lost[0]} and others, and does not make them "
+            f"of it again ({len(lost)} keys of the source); such a model cannot be exported in the form of its source"
+        )
     return values
 
 

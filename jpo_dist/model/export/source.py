@@ -8,8 +8,7 @@ import torch
 from safetensors import safe_open
 from transformers.modeling_utils import load_state_dict, str_to_torch_dtype
 
-ONE_FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
-PLACES = (ONE_FILE, INDEX, "pytorch_model.bin", "pytorch_model.bin.index.json")
+PLACES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Where transformers looks for weights, in its order; the first that is there is the model."""
 HEADER_NAMES = {dtype: name for name, dtype in str_to_torch_dtype.items()}
 """The names of dtypes in headers of safetensors."""
@@ -35,6 +34,8 @@ class Source:
         self.index: dict[str, Any] = {}
         self._opened: tuple[Path | None, Any] = (None, None)
         place = folder / file if file else _place(folder)
+        self.place = place.name
+        """The one file of weights, or the index of several."""
         if place.suffix == ".json":
             self.index = json.loads(place.read_text(encoding="utf-8"))
             names = sorted(set(self.index["weight_map"].values()))

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from jpo_dist.model.export.names import Reading, by_key, core_of, reading, text_only, unread
-from jpo_dist.model.export.source import INDEX, Kind, Source
+from jpo_dist.model.export.source import Kind, Source
 
 SHOWN = 4
 """How many keys an error names of each kind."""
@@ -50,13 +50,13 @@ def write_twin(model: Any, weights: Mapping[str, torch.Tensor], source: Source, 
         save_file(tensors, folder / safe_name(name), metadata={"format": "pt"})
     if source.index:
         _write_index(source, folder, size)
-    require_alike(Source(folder).kinds, source, dtypes=not own_dtype)
+    require_alike(Source(folder, safe_name(source.place)).kinds, source, dtypes=not own_dtype)
 
 
 def safe_name(file: str) -> str:
-    """The name of a file of weights as safetensors: a .bin is not written again, since it can be a program."""
-    stem = file.removesuffix(".bin")
-    return file if stem == file else f"{stem.replace('pytorch_model', 'model')}.safetensors"
+    """The name of a file of weights, or of their index, as safetensors: a .bin is not written again, since it can be a
+    program."""
+    return file.replace("pytorch_model", "model").replace(".bin", ".safetensors") if ".bin" in file else file
 
 
 def require_alike(
@@ -112,7 +112,7 @@ def _write_index(source: Source, folder: Path, size: int) -> None:
     facts = {**source.index.get("metadata", {}), "total_size": size}
     places = {key: safe_name(name) for key, name in source.index["weight_map"].items()}
     text = json.dumps({"metadata": facts, "weight_map": places}, indent=2, sort_keys=True)
-    (folder / INDEX).write_text(f"{text}\n", encoding="utf-8")
+    (folder / safe_name(source.place)).write_text(f"{text}\n", encoding="utf-8")
 
 
 def some(names: list[str]) -> str:

@@ -10,6 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from jpo_dist.model.export.source import Kind, Source
 from jpo_dist.model.export.twin import require_alike, require_source, safe_name, write_twin
+from tests.support.checkpoints import save_model
+from tests.support.families import EXPERTS
 from tests.support.tiny import tiny_model
 
 GATE = "model.layers.1.mlp.gate_proj.weight"
@@ -77,6 +79,23 @@ def test_a_weight_that_did_not_move_is_the_sources_own_bits(model: Any, tmp_path
         assert torch.equal(written.view(torch.int32), old.view(torch.int32))
 
 
+def test_the_file_that_config_names_is_written(model: Any, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "model.safetensors").rename(source / "text.safetensors")
+    (source / "config.json").write_text('{"transformers_weights": "text.safetensors"}', encoding="utf-8")
+    write_twin(model, dict(model.named_parameters()), Source(source), tmp_path / "export", own_dtype=False)
+    assert [file.name for file in (tmp_path / "export").iterdir()] == ["text.safetensors"]
+
+
+def test_experts_that_cannot_be_parted_again_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not left as they were, untrained."""
+    save_model(tmp_path / "source", EXPERTS["mixtral"])
+    model: Any = hf.AutoModelForCausalLM.from_pretrained(tmp_path / "source")
+    monkeypatch.setattr("jpo_dist.model.export.names.revert_weight_conversion", lambda core, weights: weights)
+    with pytest.raises(ValueError, match=r"made model\.layers\.0\..*gate_up_proj of .*w1.* does not make them of it"):
+        write_twin(model, dict(model.named_parameters()), Source(tmp_path / "source"), tmp_path, own_dtype=False)
+
+
 def test_float16_that_would_overflow_is_refused(model: Any, tmp_path: Path) -> None:
     rewrite(tmp_path / "source", model__norm__weight=torch.ones(32, dtype=torch.float16))
     weights = {**dict(model.named_parameters()), "model.norm.weight": torch.full((32,), 1e6)}
@@ -102,6 +121,8 @@ def test_trained_weights_may_keep_their_dtype(model: Any, tmp_path: Path) -> Non
         ("model-00001-of-00002.safetensors", "model-00001-of-00002.safetensors"),
         ("pytorch_model-00001-of-00002.bin", "model-00001-of-00002.safetensors"),
         ("pytorch_model.bin", "model.safetensors"),
+        ("pytorch_model.bin.index.json", "model.safetensors.index.json"),
+        ("model.safetensors.index.json", "model.safetensors.index.json"),
     ],
 )
 def test_a_pickle_is_written_as_safetensors(name: str, safe: str) -> None:
