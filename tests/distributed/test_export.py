@@ -5,13 +5,16 @@ families and forms under ZeRO-3 are nightly; in one process tests/unit/model/exp
 """
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 import transformers as hf
+from safetensors.torch import save_file
 
+from jpo_dist.distributed import ranks
 from jpo_dist.model.build import build_policy
 from jpo_dist.model.engine import Engine, connect, set_parameters
 from jpo_dist.model.export import export
@@ -27,6 +30,7 @@ SHIFT = 0.25
 
 DAILY = [("gemma3 with vision", 3), ("gpt2 without prefix", 2), ("bfloat16 in float32", 0)]
 EVERY = [(name, 3) for name in CASES] + [(name, stage) for name in ("gemma3 with vision", "gpt2") for stage in (0, 2)]
+TORN, LOST = "bfloat16 in float32", "model.layers.1.mlp.up_proj.weight"
 NIGHTLY = [export for export in EVERY if export not in DAILY]
 
 
@@ -36,6 +40,8 @@ class Made(NamedTuple):
     source: Path
     untrained: Path
     changed: Path
+    refused: str = ""
+    """What was said of an export whose source lacks a weight by then."""
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +75,25 @@ def export_one(folder: Path, name: str, stage: int) -> Made | str:
         policy = build_policy(configs[0].model, configs[0].engine, configs[0].optim)
         untrained = export(policy, byte_tokenizer(), configs[0], {})
         change(policy)
-        return Made(folder / name, untrained, export(policy, byte_tokenizer(), configs[1], {}))
+        changed = export(policy, byte_tokenizer(), configs[1], {})
+        refused = refuse(policy, folder / name, runs[0]) if name == TORN else ""
+        return Made(folder / name, untrained, changed, refused)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
+
+
+def refuse(policy: Engine, source: Path, run: str) -> str:
+    """Export once more to `run`, when the source is another."""
+    torn = source.with_name("torn")
+    if ranks.rank() == 0:
+        shutil.copytree(source, torn)
+        weights = weights_of(torn)
+        del weights[LOST]
+        save_file(weights, torn / "model.safetensors")
+    ranks.barrier()
+    with pytest.raises((ValueError, ranks.PeerError)) as told:
+        export(policy, byte_tokenizer(), config_for(str(torn), "-", run, engine={"zero_stage": policy.zero_stage}), {})
+    return str(told.value)
 
 
 def change(policy: Engine) -> None:
@@ -136,3 +158,14 @@ def test_a_trained_export_has_what_training_made_of_every_weight(one: Made) -> N
 def load(folder: Path) -> tuple[Any, dict[str, Any]]:
     loaded: tuple[Any, dict[str, Any]] = hf.AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
     return loaded
+
+
+def test_a_weight_that_the_source_lacks_is_named_and_the_earlier_export_stays(
+    daily: dict[tuple[str, int], Made | str],
+) -> None:
+    """And nothing is left of the one that was refused."""
+    made = daily[TORN, 0]
+    assert isinstance(made, Made), made
+    assert f"no weights for {LOST} of LlamaForCausalLM" in made.refused
+    assert weights_of(made.untrained).keys() == weights_of(made.source).keys()
+    assert not list(made.untrained.parent.glob(".export*"))
