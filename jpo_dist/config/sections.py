@@ -30,7 +30,7 @@ class LoraConfig(Section):
 class ModelConfig(Section):
     """The policy, and where it starts."""
 
-    EXPERT = ("revision", "trust_remote_code")
+    EXPERT = ("revision", "trust_remote_code", "export_dtype")
 
     path: str = Field(min_length=1)
     """A Hugging Face folder or hub id, or `package:MODULE[/FILE]` for files that an installed package carries."""
@@ -40,6 +40,9 @@ class ModelConfig(Section):
     """Name of a GGUF file inside `path`; it is converted once into an ordinary folder in the cache."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Weights and matrix products. auto: bfloat16 where the hardware has it, float32 elsewhere."""
+    export_dtype: Literal["source", "model"] = "source"
+    """The dtype of exported weights: that of each weight in model.path, or model.dtype as trained. In a source of
+    bfloat16 changes of less than a 512th of a weight are lost."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more compute."""
     trust_remote_code: bool = False

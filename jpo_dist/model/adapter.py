@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import peft
+import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
@@ -82,13 +83,10 @@ def adapter_off(model: Any) -> Iterator[None]:
         yield
 
 
-def base_config(model: Any) -> Any:
-    """The transformers config under an adapter or without one."""
-    return (model.get_base_model() if hasattr(model, "get_base_model") else model).config
+def merged(config: ModelConfig, folder: Path, dtype: torch.dtype | None = None) -> Any:
+    """The model of `config` with the update of the adapter in `folder` added to its weights: it needs no peft.
 
-
-def merge_adapter(config: ModelConfig, adapter_folder: Path, target: Path) -> None:
-    """Write `base` with the adapter's update added to its weights: an ordinary folder that needs no peft."""
-    base = pretrained(AutoModelForCausalLM, config, dtype="auto")
-    merged = peft.PeftModel.from_pretrained(base, adapter_folder).merge_and_unload()
-    merged.save_pretrained(target)
+    `dtype`: that of the sums; None: the model's own.
+    """
+    base = pretrained(AutoModelForCausalLM, config, dtype=dtype or "auto")
+    return peft.PeftModel.from_pretrained(base, folder).merge_and_unload()

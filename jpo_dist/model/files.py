@@ -22,6 +22,7 @@ from jpo_dist.config.run import JpoConfig, reference_model
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.config.sft import AnyConfig
 from jpo_dist.model.device import torch_dtype
+from jpo_dist.model.older import readable_by_transformers_4
 from jpo_dist.paths import cache_folder, resolve
 from jpo_dist.run_dir import EXPORT, EXPORT_MERGED
 
@@ -84,6 +85,17 @@ def weights_folder(model: ModelConfig) -> Path:
             )
         if any(folder.glob(f"*{weights}")):
             break
+    return folder
+
+
+def source_folder(model: ModelConfig, beside: tuple[str, ...]) -> Path:
+    """Where the files of the model are, and with them those that match `beside`: of a hub id they are fetched too."""
+    folder, where = weights_folder(model), model_folder(model)
+    if not Path(where).is_dir():
+        from huggingface_hub import snapshot_download
+
+        with reading(model):
+            return Path(snapshot_download(where, revision=model.revision, allow_patterns=list(beside)))
     return folder
 
 
@@ -239,6 +251,7 @@ def convert_gguf(source: Path, folder: Path, dtype: torch.dtype) -> None:
         )
         model.save_pretrained(aside)
         AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(aside)
+        readable_by_transformers_4(aside)
         aside.rename(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -46,3 +46,29 @@ def test_a_cached_reference_on_the_hub_is_that_of_its_files_at_its_revision(tmp_
     assert found[0].split()[0] != found[1].split()[0]
     assert told(folders, env | {"HF_HUB_OFFLINE": "1"}) == found
     assert not list((tmp_path / "hub").rglob("pytorch_model.bin"))
+
+
+BESIDE = """if True:
+    from jpo_dist.config.sections import ModelConfig
+    from jpo_dist.model.export.side_files import BESIDE, OF_MODEL
+    from jpo_dist.model.files import source_folder
+    print(*sorted(f.name for f in source_folder(ModelConfig(path="owner/tiny"), (*BESIDE, *OF_MODEL)).iterdir()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+def test_what_lies_beside_a_model_on_the_hub_is_fetched_for_its_export(tmp_path: Path) -> None:
+    """Training alone needs neither licence nor processor."""
+    files = {file.name: file.read_bytes() for file in Path(save_tiny(tmp_path / "model")).iterdir()}
+    files |= {"LICENSE": b"free", "preprocessor_config.json": b"{}", "optimizer.pt": b"nobody needs it"}
+    env = os.environ | {"HF_HOME": str(tmp_path / "hub"), "OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1"}
+    env |= {"PYTHONPATH": str(Path(__file__).parents[2])}
+    env.pop("HF_HUB_OFFLINE", None)
+    with hub({"owner/tiny": files}) as address:
+        done = subprocess.run(
+            [sys.executable, "-c", BESIDE], env=env | {"HF_ENDPOINT": address}, capture_output=True, text=True,
+            timeout=240, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) == files.keys() - {"optimizer.pt"}

@@ -22,6 +22,7 @@ from jpo_dist.model.scorer import Packed, Scorer, pack
 from jpo_dist.objective.scores import item_scores
 from jpo_dist.records.comparisons import INSTRUCTION, RESPONSE, Item
 from tests.support import oracle
+from tests.support.families import FAMILIES, GROUPED, SIZES
 from tests.support.tiny import byte_tokenizer
 
 CPU = torch.device("cpu")
@@ -33,38 +34,6 @@ ITEMS = [
 ]
 # Weighted so that no item's or part's gradient can hide behind another's.
 COEFFICIENTS = torch.linspace(-1, 1, 2 * len(ITEMS), dtype=torch.float64).view(-1, 2)
-
-SIZES: dict[str, Any] = {
-    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 258,
-    "initializer_range": 0.2, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1,
-}  # fmt: skip
-GROUPED: dict[str, Any] = {**SIZES, "num_key_value_heads": 2}
-WINDOW: dict[str, Any] = {"sliding_window": 5}  # shorter than every item but one
-GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128, "bos_token_id": 0, "eos_token_id": 1}
-FAMILIES: dict[str, Callable[[], Any]] = {
-    "llama": lambda: hf.LlamaConfig(**GROUPED),
-    "llama, tied head": lambda: hf.LlamaConfig(**GROUPED, tie_word_embeddings=True),
-    "mistral, window": lambda: hf.MistralConfig(**GROUPED, **WINDOW, head_dim=8),
-    "qwen2": lambda: hf.Qwen2Config(**GROUPED),
-    "qwen2, window": lambda: hf.Qwen2Config(**GROUPED, **WINDOW, use_sliding_window=True, max_window_layers=1),
-    "qwen3": lambda: hf.Qwen3Config(**GROUPED, head_dim=16),
-    "gemma2, softcaps": lambda: hf.Gemma2Config(
-        **GROUPED,
-        **WINDOW,
-        head_dim=8,
-        attn_logit_softcapping=2.0,
-        final_logit_softcapping=3.0,
-        query_pre_attn_scalar=11,
-    ),
-    "gemma3": lambda: hf.Gemma3TextConfig(**GROUPED, **WINDOW, head_dim=8, query_pre_attn_scalar=11),
-    "gpt2": lambda: hf.GPT2Config(vocab_size=258, initializer_range=0.2, **GPT2),
-    "gpt-neox": lambda: hf.GPTNeoXConfig(**SIZES),
-    "phi, head bias": lambda: hf.PhiConfig(**SIZES),
-    "phi3, window": lambda: hf.Phi3Config(**GROUPED, **WINDOW),
-    "cohere, logit scale": lambda: hf.CohereConfig(**GROUPED, logit_scale=0.25),
-    "hyperclovax, logit factor": lambda: hf.HyperCLOVAXConfig(**GROUPED, logits_scaling=0.3, attention_multiplier=0.3),
-    "granite, logit divisor": lambda: hf.GraniteConfig(**GROUPED, logits_scaling=4.0, attention_multiplier=0.3),
-}
 
 
 def build(config: Any, attention: str, dtype: torch.dtype = torch.float64) -> nn.Module:
