@@ -26,6 +26,7 @@ LayoutName = Literal[
     "unscored",
     "conversation",
     "rated-pair",
+    "distilabel-orca",
     "alpaca-pair",
     "sharegpt-pair",
     "shp",
