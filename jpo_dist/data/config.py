@@ -28,6 +28,7 @@ LayoutName = Literal[
     "unscored",
     "conversation",
     "rated-pair",
+    "distilabel-orca",
     "alpaca-pair",
     "sharegpt-pair",
     "shp",
