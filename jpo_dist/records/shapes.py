@@ -29,10 +29,10 @@ class Sample(NamedTuple):
 def samples(comparisons: ComparisonSet) -> list[Sample]:
     """The first item of each shape, in their order. A shape: roles of the turns, and whether there is reasoning in
     one of them or in the response, or white space around the response."""
-    shapes_N = shapes_of(comparisons.items)
-    names, firsts, counts = np.unique(shapes_N, return_index=True, return_counts=True)
-    parts = [len(str(name).split()) for name in names]
-    chosen = sorted(range(len(names)), key=lambda at: (parts[at], firsts[at]))[:MOST]
+    encoded = shapes_of(comparisons.items).combine_chunks().dictionary_encode()
+    codes, firsts, counts = np.unique(encoded.indices.to_numpy(), return_index=True, return_counts=True)
+    parts = [len(encoded.dictionary[int(code)].as_py().split()) for code in codes]
+    chosen = sorted(range(len(codes)), key=lambda at: (parts[at], firsts[at]))[:MOST]
     rows = sorted((int(firsts[at]), int(counts[at])) for at in chosen)
     taken = ComparisonSet(comparisons.items.take(pa.array([row for row, _ in rows], pa.int64())), pa.table({}))
     items = taken.all_items()
@@ -46,9 +46,9 @@ def source_of(comparisons: ComparisonSet, row: int) -> str:
     return source or f"item {row + 1}"
 
 
-def shapes_of(items: pa.Table) -> np.ndarray:
+def shapes_of(items: pa.Table) -> pa.ChunkedArray:
     """The shape of each item, (N,): equal texts for equal shapes."""
-    found = [np.zeros(0, dtype=object)]
+    found = []
     for batch in items.select(["instruction", "response"]).to_batches():
         turns, responses = batch["instruction"].flatten(), batch["response"]
         thinks = pc.match_substring(turns.field("content"), REASONING)
@@ -57,5 +57,5 @@ def shapes_of(items: pa.Table) -> np.ndarray:
         joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), roles), " ")
         spaced = pc.not_equal(pc.utf8_trim_whitespace(responses), responses)
         marks = [pc.if_else(spaced, " spaced", ""), pc.if_else(pc.match_substring(responses, REASONING), " thinks", "")]
-        found.append(pc.binary_join_element_wise(joined, *marks, "").to_numpy(zero_copy_only=False))
-    return np.concatenate(found)
+        found.append(pc.binary_join_element_wise(joined, *marks, ""))
+    return pa.chunked_array(found, pa.string())

@@ -59,3 +59,14 @@ def test_every_setting_that_scripts_may_rely_on_exists() -> None:
     assert [f"{s}.{k}" for s, keys in promised.items() for k in keys.split() if f"{s}.{k}" not in known] == []
     for prefix in ("model.lora.", "engine.offload_optimizer.", "engine.offload_params."):
         assert any(key.startswith(prefix) for key in known)
+
+
+def test_variables_of_a_chat_template_are_taken_where_there_is_one() -> None:
+    args = {"enable_thinking": False, "style": {"tone": "dry"}}
+    assert parse(merged({"data": {"template_args": args}})).data.template_args == args
+    assert refusal(data={"template": "{instruction}>", "template_args": args}) == (
+        f"a.yaml: data.template_args ({args}) are for template=chat; drop them"
+    )
+    assert "data.template_args" in (said := refusal(data={"template_args": {"tools": []}}))
+    assert "tools is set by the program, not by a template's user; drop it" in said
+    assert "'error', 'note' or 'follow'" in refusal(data={"on_template_difference": "ignore"})

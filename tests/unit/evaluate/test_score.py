@@ -11,9 +11,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import jpo_dist as jpo
-from jpo_dist.config.sections import LoraConfig
+from jpo_dist.batches.tokenize import tokenize
+from jpo_dist.config.objective import ObjectiveConfig
+from jpo_dist.config.sections import LoraConfig, TokensConfig
 from jpo_dist.evaluate.evaluation import evaluate_policy
-from jpo_dist.evaluate.score import score_policy, sigmoid
+from jpo_dist.evaluate.score import Scored, report_on, score_policy, sigmoid
 from jpo_dist.files import read_json
 from jpo_dist.model.adapter import add_adapter
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
@@ -21,6 +23,7 @@ from jpo_dist.records.folder import write_set
 from jpo_dist.records.unbuilt import comparisons_of
 from tests.support.procs import run_ranks
 from tests.support.runs import config_for
+from tests.support.templates import KINDS, ONE, SYSTEM, compared
 from tests.support.tiny import PLAIN, comparisons, save_tiny
 
 pytestmark = pytest.mark.slow
@@ -179,3 +182,16 @@ def test_sigmoid_does_not_overflow() -> None:
     np.testing.assert_allclose(sigmoid(np.array([-800.0, 0.0, 800.0])), [0.0, 0.5, 1.0])
     x = np.linspace(-30, 30, 61)
     np.testing.assert_allclose(sigmoid(x), 1 / (1 + np.exp(-x)), rtol=1e-14)
+
+
+def test_items_that_a_chat_template_refuses_are_counted_apart() -> None:
+    made = compared(ONE, SYSTEM, Item.of("b", "c"))
+    settings = TokensConfig(max_length=20)
+    tokens = tokenize(KINDS["gemma"].tokenizer(), made.all_items(), settings)
+    assert list(tokens.refused) == [2, 3]
+    none = np.array([row in (2, 3, 5) for row in range(6)])  # the last one is over-long
+    scores_N2 = np.where(none[:, None], np.nan, 1.0) * np.ones((6, 2))
+    report = report_on(made, tokens, Scored(scores_N2, 2 * scores_N2), ObjectiveConfig())
+    assert report["items"] == {"items": 6, "scored": 3, "over_long": 1, "cut": 0, "refused": 2}
+    assert report["comparisons"] == {"comparisons": 3, "scored": 1, "ties": 0, "over_long": 1, "refused": 1}
+    assert [one["item"] for one in report["over_long_items"]] == [5]
