@@ -46,6 +46,8 @@ def power(
         (cell, (instructions - 1) * (runs - 1)),
     )
     variance = (squares[0][0] + squares[1][0] - squares[2][0]) / num
+    if variance == 0:  # all answers alike: whatever differs is seen
+        return Power(0.0, 0.0, 1.0 if difference else 0.0)
     degrees = max(1.0, variance**2 / sum((mean / num) ** 2 / free for mean, free in squares))
     error = variance**0.5
     critical, shift = t_quantile(0.975, degrees), abs(difference) / error

@@ -91,14 +91,13 @@ def test_what_is_done_is_not_done_again_and_a_change_of_the_question_is_told(
     finished: Path, study: dict[str, Any]
 ) -> None:
     times = {path: path.stat().st_mtime_ns for path in finished.glob("*.done.json")}
-    assert len(times) == 1 * 0 + 4 + 4  # no cell needs the set that `stages` could build; trainings and answers
+    assert len(times) == 4 + 4  # trainings and answers; no cell needs the set of `stages`
     changed = {**study, "question": {**study["question"], "margin": 0.05}}
     jpo("study", written(changed, finished)).check()
     assert {path: path.stat().st_mtime_ns for path in finished.glob("*.done.json")} == times
     assert "The question was changed on" in (finished / "report.md").read_text()
     said = jpo("study", written(changed, finished), "--power", "0.1").check().said
     assert "runs for .80" in said
-    assert "0 to do" in said or "Power" in said
 
 
 def test_killed_at_a_training_the_same_command_goes_on_to_the_same_results(
