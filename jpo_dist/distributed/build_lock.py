@@ -104,6 +104,8 @@ class OwnedBaton(torch.utils.file_baton.FileBaton):
         with suppress(OSError, ValueError):
             owner = json.loads(self._path.read_text(encoding="utf-8"))
         who = f"process {owner['pid']} on host {owner['host']}" if owner else f"another program, which has {self._path}"
+        if owner and owner["host"] == socket.gethostname() and not Path(f"/proc/{owner['pid']}").exists():
+            who = f"the compiler that {who} has left behind"
         return f"waiting for {who} to compile {self._name}"
 
 
