@@ -17,8 +17,9 @@ from jpo_dist.distributed.allocator import keep_freed_memory
 from jpo_dist.distributed.build_lock import building
 from jpo_dist.distributed.joining import join
 from jpo_dist.distributed.notices import notify
+from jpo_dist.model.device import accelerator
 
-os.environ.setdefault("DS_ACCELERATOR", "cuda" if os.path.exists("/dev/nvidia0") else "cpu")
+os.environ.setdefault("DS_ACCELERATOR", accelerator())
 # DeepSpeed compiles with the first ninja on the PATH, and two versions of ninja do not believe each other's logs: with
 # the system's in one process and this environment's in the next, each start would compile for half a minute again.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
