@@ -4,6 +4,7 @@ A stage is the very command that a person could type, `jpo COMMAND FOLDER.yaml`:
 when its command has ended well, which FOLDER.done.json says; it is written then, and by nobody else.
 """
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
