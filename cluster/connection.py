@@ -20,7 +20,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from cluster import environment, resources
 from cluster.config import ClusterConfig
-from cluster.errors import ClusterError, ResourceError
+from cluster.errors import AddressError, ClusterError, ResourceError
 
 logger = logging.getLogger(__name__)
 
@@ -36,35 +36,43 @@ memory."""
 def connected(config: ClusterConfig) -> Iterator[None]:
     """Inside, this process drives a Ray cluster: the one that it drives already, the one at the configured address, or
     a local one."""
-    address = config.address or os.environ.get("RAY_ADDRESS")
+    address, key = address_of(config.address)
     if ray.is_initialized():
         yield
     elif address and address != "local":
-        with joined(address):
+        with joined(address, key):
             yield
     else:
         with local(config):
             yield
 
 
+def address_of(setting: str | None) -> tuple[str | None, str]:
+    """The address of the cluster to join, and who says so: cluster.address, or RAY_ADDRESS where that is not set."""
+    given = os.environ.get("RAY_ADDRESS", "").strip()
+    return (given, "RAY_ADDRESS") if setting is None and given else (setting, "cluster.address")
+
+
 @contextmanager
-def joined(address: str) -> Iterator[None]:
-    """Inside, this process is a driver of the running cluster at `address`. Raises ClusterError when there is none."""
-    rule = f"cluster.address ({address}) must be `auto` or HOST:PORT of a running Ray cluster that has this host in it"
+def joined(address: str, key: str = "cluster.address") -> Iterator[None]:
+    """Inside, this process is a driver of the running cluster at `address`, which `key` has named. Raises AddressError
+    when there is none."""
+    rule = f"{key} ({address}) must be `auto` or HOST:PORT of a running Ray cluster that has this host in it"
     if "://" in address:
-        raise ClusterError(f"{rule}; from outside use `ray job submit --address ... -- <the same command>`")
+        raise AddressError(f"{rule}; from outside use `ray job submit --address ... -- <the same command>`")
     host, _, port = address.rpartition(":")
     if address != "auto":
         try:  # Ray itself would try for a minute and say less
             socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
         except (OSError, ValueError) as error:
-            raise ClusterError(f"{rule}: {error}; start it with `ray start --head`, or correct the address") from None
+            mend = f"correct {key}" + ("" if key == "cluster.address" else ", or unset it to train on this machine")
+            raise AddressError(f"{rule}: {error}; start it with `ray start --head`, or {mend}") from None
     # `ray start --head` demands a token as soon as one exists; a driver with an explicit address sends none by itself.
     maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     except (RayError, ConnectionError, RuntimeError, ValueError) as error:
-        raise ClusterError(f"{rule}: {type(error).__name__}: {error}") from None
+        raise AddressError(f"{rule}: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}") from None
     try:
         yield
     finally:
@@ -128,12 +136,12 @@ def describe(address: str | None = None) -> dict[str, Any]:
 
     Starts nothing. `address` is that of ClusterConfig.
     """
-    address = address or os.environ.get("RAY_ADDRESS")
+    address, key = address_of(address)
     facts: dict[str, Any] = {"ray": ray.__version__, "address": address, "reachable": False, "nodes": [], "error": None}
     if address is None:
         return facts
     try:
-        with environment.environment({"RAY_USAGE_STATS_ENABLED": "0"}), joined(address):
+        with environment.environment({"RAY_USAGE_STATS_ENABLED": "0"}), joined(address, key):
             facts.update(reachable=True, nodes=[node._asdict() for node in nodes()])
     except ClusterError as error:
         facts["error"] = str(error)

@@ -15,8 +15,10 @@ from cluster.config import ClusterConfig
 # anyone who can reach the cluster's job API: no tokens, no keys. Interface names are missing on purpose: they
 # differ between hosts, and each host finds its own.
 FORWARDED = (
-    "DS_ACCELERATOR", "HF_DATASETS_OFFLINE", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_OFFLINE",
-    "OMP_NUM_THREADS", "PYTORCH_ALLOC_CONF", "TOKENIZERS_PARALLELISM", "TORCH_EXTENSIONS_DIR", "TRANSFORMERS_OFFLINE",
+    "DS_ACCELERATOR", "HF_DATASETS_CACHE", "HF_DATASETS_OFFLINE", "HF_HOME", "HF_HUB_CACHE",
+    "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_OFFLINE", "MLFLOW_ALLOW_FILE_STORE", "MLFLOW_S3_ENDPOINT_URL",
+    "MLFLOW_TRACKING_INSECURE_TLS", "MLFLOW_TRACKING_SERVER_CERT_PATH", "OMP_NUM_THREADS", "PYTORCH_ALLOC_CONF",
+    "TOKENIZERS_PARALLELISM", "TORCH_EXTENSIONS_DIR", "TRANSFORMERS_OFFLINE",
 )  # fmt: skip
 FORWARDED_PREFIXES = ("NCCL_",)
 
@@ -101,7 +103,7 @@ def prepare_host(ip: str, num_threads: int) -> None:
     beside_python = str(Path(sys.executable).parent)
     if beside_python not in os.environ.get("PATH", "").split(os.pathsep):
         os.environ["PATH"] = os.pathsep.join([beside_python, os.environ.get("PATH", os.defpath)])
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", num_threads)))
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or num_threads))
 
 
 def private_token() -> None:

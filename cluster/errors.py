@@ -10,6 +10,10 @@ class ClusterError(RuntimeError):
     """A run failed by its machines, not by the training code."""
 
 
+class AddressError(ClusterError, ValueError):
+    """No Ray cluster answers at the address that was given."""
+
+
 class ResourceError(ClusterError):
     """The cluster does not have what the run asks for."""
 

@@ -29,10 +29,16 @@ def resolve(text: str) -> str:
 
 
 def cache_folder(kind: str) -> Path:
-    """Where this user keeps what can be made again: $JPO_CACHE or ~/.cache/jpo-dist."""
-    root = Path(os.environ.get("JPO_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "jpo-dist")
-    folder = root.expanduser() / kind
-    folder.mkdir(parents=True, exist_ok=True)
+    """Where this user keeps what can be made again: $JPO_CACHE or ~/.cache/jpo-dist. Raises ValueError where that
+    cannot be."""
+    root = Path(os.environ.get("JPO_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "jpo-dist")
+    try:
+        folder = root.expanduser() / kind
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as error:  # RuntimeError: nobody knows where `~` is
+        raise ValueError(
+            f"{root} cannot hold caches ({error}); set JPO_CACHE to a folder that you may write to"
+        ) from None
     return folder
 
 

@@ -1,12 +1,11 @@
 """The `jpo` command: registers its commands, in the order in which `jpo --help` lists them."""
 
-import logging
 import os
 import sys
 
 import typer
 
-from launcher import allocator
+from launcher import allocator, environment
 from launcher.bench import command as bench
 from launcher.commands import (
     check,
@@ -22,6 +21,7 @@ from launcher.commands import (
     train,
     winrate,
 )
+from launcher.console import explained
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown"
@@ -45,12 +45,14 @@ app.add_typer(data.app, name="data")
 
 
 def main() -> None:
-    """Run the command line: allocator, logs (JPO_LOG says from which level), quiet libraries, then the command."""
+    """Run the command line: text and streams, allocator, logs, the rest of the environment, then the command."""
+    environment.begin_in_utf8()
+    environment.open_streams()
     allocator.begin_again(sys.argv[1:])
-    level = os.environ.get("JPO_LOG", "INFO")
-    logging.basicConfig(level=level, format="%(levelname).1s %(name)s: %(message)s", stream=sys.stderr)
-    for noisy in ("httpx", "httpx2", "urllib3", "alembic", "filelock", "datasets", "fsspec", "faiss"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        with explained():
+            environment.start_logging(os.environ)
+            environment.prepare(os.environ)
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
     app()

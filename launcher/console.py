@@ -11,7 +11,17 @@ from rich.markup import escape
 
 from cluster.errors import is_input
 
-out, err = Console(emoji=False), Console(stderr=True, emoji=False)  # FOLDER:train: is a split, not a tram
+
+class _Screen(Console):
+    """A console whose reader may leave (`jpo train … | head`): what is said from then on is lost, and nothing else."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2 if self.stderr else 1)  # Python writes what it still has when it ends
+
+
+out, err = _Screen(emoji=False), _Screen(stderr=True, emoji=False)  # FOLDER:train: is a split, not a tram
 
 USAGE, FAILURE, TERMINATED = 2, 1, 143
 

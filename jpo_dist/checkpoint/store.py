@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from pyarrow import ArrowInvalid, fs
 
@@ -89,6 +90,8 @@ def _explained(url: str) -> Iterator[None]:
 
 
 def _file_system(url: str) -> tuple[fs.FileSystem, str]:
+    if url.startswith("file://"):  # pyarrow reads `%3F` as `?`, and what it cannot parse goes elsewhere, unread
+        return fs.LocalFileSystem(), unquote(url.removeprefix("file://").removeprefix("localhost"))
     try:
         files, root = fs.FileSystem.from_uri(url)
     except ArrowInvalid:  # not one of pyarrow's own

@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
+from jpo_dist.config.environment import with_tracking
 from jpo_dist.config.explain import ConfigError, explain, where_and_why
 from jpo_dist.config.overrides import change, refuse_beyond
 from jpo_dist.redact import is_secret, secret_in
@@ -17,7 +18,8 @@ Config = TypeVar("Config", bound=BaseModel)
 
 
 def load_as(kind: type[Config], path: str | Path, overrides: list[str] | None = None) -> Config:
-    """The config of this kind in a YAML file, with overrides, checked. Raises ConfigError."""
+    """The config of this kind in a YAML file, with overrides, and what MLflow's variables say where it has nothing of
+    it, checked. Raises ConfigError."""
     path = Path(path)
     _refuse_missing(path)
     changes = [change(item, kind) for item in overrides or []]
@@ -32,7 +34,7 @@ def load_as(kind: type[Config], path: str | Path, overrides: list[str] | None = 
         raise ConfigError(f"{path}{where_and_why(error)}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: a config is a mapping of sections, this is a {type(values).__name__}")
-    return parse_as(kind, {str(key): value for key, value in values.items()}, str(path))
+    return parse_as(kind, with_tracking(kind, {str(key): value for key, value in values.items()}), str(path))
 
 
 def write(config: BaseModel, path: Path) -> None:

@@ -1,7 +1,8 @@
 """`key=value` from the command line: what it sets, and what cannot be set so."""
 
 import json
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -42,12 +43,20 @@ def change(override: str, kind: type[BaseModel]) -> tuple[str, Any]:
 
 
 def _quoted(override: str, kind: type[BaseModel]) -> str:
-    """Text settings taken as typed: as YAML, `#` would start a comment, `{` a mapping, and 7 be a number."""
+    """Text settings taken as typed: as YAML, `#` would start a comment, `{` a mapping, and 7 be a number. So are names
+    of files, of which there may be a list: that begins with `[`."""
     key, _, value = override.partition("=")
     is_text = key in _text_keys(kind) or key.rpartition(".")[0] in _text_keys(kind, holding=dict[str, str])
+    is_text |= key in _text_keys(kind, holding=str | list[str]) and value[:1] != "["
     if not is_text or value in ("", "null") or value[:1] in ("'", '"'):
         return override
     return f"{key}={json.dumps(value, ensure_ascii=False)}"  # a JSON string is a YAML string
+
+
+def _plain(kind: Any) -> Any:
+    """A union without what its parts are annotated with."""
+    parts = get_args(kind) if isinstance(kind, UnionType) or get_origin(kind) is Union else ()
+    return Union[tuple(get_args(p)[0] if get_origin(p) is Annotated else p for p in parts)] if parts else kind  # noqa: UP007
 
 
 def _text_keys(model: type[BaseModel], prefix: str = "", holding: Any = str) -> set[str]:
@@ -57,6 +66,6 @@ def _text_keys(model: type[BaseModel], prefix: str = "", holding: Any = str) -> 
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             keys |= _text_keys(kind, f"{prefix}{name}.", holding)
-        elif kind in (holding, holding | None):
+        elif _plain(kind) in (holding, holding | None):
             keys.add(prefix + name)
     return keys

@@ -3,11 +3,11 @@
 Defaults live here and nowhere else. A string such as `5e-7`, which PyYAML does not take for a number, is read as one.
 """
 
-import re
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from jpo_dist.config.addresses import wrong_with_storage, wrong_with_tracking
 from jpo_dist.config.base import Count, Fraction, NonNegative, Positive, Section, TemplateArgs, is_commit
 from jpo_dist.config.groups import GroupChoice, GroupNames
 
@@ -237,20 +237,10 @@ class CheckpointConfig(Section):
 
     @model_validator(mode="after")
     def _storage_is_a_url(self) -> Self:
-        scheme, found, place = (self.storage or "a://b").partition("://")
-        if not (scheme and found and place):
-            raise ValueError(f"storage ({self.storage}) is not a URL; write s3://bucket/folder or file:///folder")
-        if ":" in place.partition("/")[0].rpartition("@")[0]:  # not repeated: it may be the password
-            raise ValueError("storage has a password in it; give the hosts their credentials by environment variables")
+        wrong = None if self.storage is None else wrong_with_storage(self.storage)
+        if wrong:
+            raise ValueError(f"storage {wrong}")
         return self
-
-
-_TRACKED = re.compile(
-    r"https?://[^/] | (sqlite|postgresql|mysql|mssql)([+]\w+)?://. | file:. | databricks(-uc)?($|://) | uc: "
-    r"| azureml:// | arn:aws:",
-    re.IGNORECASE | re.VERBOSE,
-)
-"""What MLflow and the plugins that it names itself take for an address."""
 
 
 class TrackingConfig(Section):
@@ -259,9 +249,10 @@ class TrackingConfig(Section):
     EXPERT = ("log_model", "system_metrics")
 
     uri: str | None = None
-    """Server or `sqlite:///FILE`. None: `sqlite:///<parent of run.dir>/mlflow.db`. `none`: metrics.jsonl only."""
+    """Server or `sqlite:///FILE`, a URL: `%3F` is a `?` in it. None: what MLFLOW_TRACKING_URI says where the command
+    starts, else `sqlite:///<parent of run.dir>/mlflow.db`. `none`: metrics.jsonl only."""
     experiment: str = "jpo"
-    """MLflow's name for runs that belong together."""
+    """MLflow's name for runs that belong together. Not set: what MLFLOW_EXPERIMENT_NAME says, else jpo."""
     log_model: bool = True
     """Log the exported folder as a model of the run."""
     system_metrics: bool = True
@@ -270,11 +261,9 @@ class TrackingConfig(Section):
     @model_validator(mode="after")
     def _uri_has_a_scheme(self) -> Self:
         """A server that is down stops nothing, so a typing error here would be a run that nobody finds again."""
-        if self.uri not in (None, "none") and not _TRACKED.match(self.uri):
-            shown = "" if "@" in self.uri else f" ({self.uri})"  # not repeated: it may be the password
-            raise ValueError(
-                f"uri{shown} is no address that MLflow knows; write http://localhost:5000, sqlite:///FILE, or none"
-            )
+        wrong = None if self.uri in (None, "none") else wrong_with_tracking(self.uri)
+        if wrong:
+            raise ValueError(f"uri{wrong}")
         return self
 
 

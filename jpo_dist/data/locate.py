@@ -118,12 +118,21 @@ def validation_of(where: str | list[str]) -> str | None:
 
 
 def _open_glob(pattern: str, ignored: list[str]) -> list[Table | ComparisonSet]:
-    matches = sorted(Path(match) for match in glob.glob(pattern, recursive=True))
+    matches = sorted(Path(match) for match in glob.glob(_folders_as_they_are(pattern), recursive=True))
     folders = [path for path in matches if is_set(path)]
     data = _data_files([path for path in matches if path not in folders], ignored)
     if not data and not folders:
         raise FileNotFoundError(f"{pattern}: no data file matches, seen from {Path.cwd()}; correct the pattern")
     return [part for folder in folders for part in _open_folder(folder, None, ignored)] + [_open_file(p) for p in data]
+
+
+def _folders_as_they_are(pattern: str) -> str:
+    """The pattern with the folders that it begins with taken by their names, which may have a `[` or `?` in them."""
+    whole = Path(pattern)
+    there = next((folder for folder in whole.parents if folder.is_dir()), None)
+    if there is None or there == Path("."):
+        return pattern
+    return str(Path(glob.escape(str(there))) / whole.relative_to(there))
 
 
 def _data_files(paths: list[Path], ignored: list[str]) -> list[Path]:

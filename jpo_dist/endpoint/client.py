@@ -24,6 +24,7 @@ except ModuleNotFoundError as error:
 from jpo_dist.endpoint.completion import CONTENT_FILTER, Completion, completion_of, estimated
 from jpo_dist.endpoint.config import EndpointConfig
 from jpo_dist.endpoint.refused_fields import RENAMED, refused_field, without
+from jpo_dist.proxies import VARIABLES, go_direct
 from jpo_dist.redact import redact
 
 log = logging.getLogger(__name__)
@@ -83,10 +84,7 @@ class Endpoint:
         self._key, self._stop = read_key(config), stop
         self._lock = threading.Lock()
         self._not_before = 0.0
-        # Its own retries are off: they would be invisible in `tries`, and know nothing of `stop`.
-        self._client = openai.OpenAI(
-            api_key=self._key or "none", base_url=config.base_url, timeout=config.timeout_s, max_retries=0
-        )
+        self._client = _client(config, self._key)
 
     def ask(self, body: Mapping[str, Any]) -> Completion:
         """The reply to one request. Raises QuestionFailed, EndpointRefused, EndpointDown, or Stopped.
@@ -210,6 +208,26 @@ class Endpoint:
         """What a server said, in one short line, without the key."""
         hidden = text.replace(self._key, "***") if self._key else text
         return str(redact(" ".join(hidden.split())))[:300]
+
+
+def _client(config: EndpointConfig, key: str | None) -> openai.OpenAI:
+    """The client. A server on this host or in its network is asked past every proxy, also past one that cannot be used.
+
+    Raises EndpointRefused where the proxy or the certificates of the environment cannot be used.
+    """
+    # Its own retries are off: they would be invisible in `tries`, and know nothing of `stop`.
+    settings: dict[str, Any] = {"base_url": config.base_url, "timeout": config.timeout_s, "max_retries": 0}
+    if go_direct(config.base_url, os.environ) and config.base_url.startswith("http://"):
+        settings["http_client"] = openai.DefaultHttpxClient(trust_env=False, timeout=config.timeout_s)
+    try:
+        return openai.OpenAI(api_key=key or "none", **settings)
+    except (ImportError, ValueError, OSError) as error:
+        names = [name for name in (*VARIABLES, "SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
+        reason = str(redact(str(error))).partition("\n")[0][:200]
+        raise EndpointRefused(
+            f"endpoint.base_url ({config.base_url}) cannot be asked ({' and '.join(names) or 'environment'}): "
+            f"{reason}; correct that, or name the host in NO_PROXY"
+        ) from None
 
 
 def read_key(config: EndpointConfig) -> str | None:

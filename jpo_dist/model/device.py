@@ -12,6 +12,22 @@ def device() -> torch.device:
     return torch.device("cpu")
 
 
+def accelerator() -> str:
+    """What DeepSpeed shall compute on, by its own names: `cuda` where this host has a GPU that is not hidden."""
+    there = os.path.exists("/dev/nvidia0") and not hides_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return "cuda" if there else "cpu"
+
+
+def hides_gpus(visible: str | None) -> bool:
+    """Whether CUDA_VISIBLE_DEVICES hides every GPU: CUDA sees those of the list before the first that is no GPU.
+
+    >>> [hides_gpus(visible) for visible in (None, "0,1", "GPU-8932f937", "", "-1", "none")]
+    [False, False, False, True, True, True]
+    """
+    first = "0" if visible is None else visible.partition(",")[0].strip()
+    return not (first.isdecimal() or first.startswith(("GPU-", "MIG-")))
+
+
 def torch_dtype(name: str) -> torch.dtype:
     """The dtype that model.dtype names. auto: bfloat16 where products of bfloat16 run in hardware, float32
     elsewhere."""

@@ -3,20 +3,23 @@
 import glob
 import logging
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jpo_dist.distributed.allocator import keep_freed_memory
+from jpo_dist.distributed.build_lock import building
+from jpo_dist.distributed.joining import join
+from jpo_dist.distributed.notices import notify
+from jpo_dist.model.device import accelerator
 
-os.environ.setdefault("DS_ACCELERATOR", "cuda" if os.path.exists("/dev/nvidia0") else "cpu")
+os.environ.setdefault("DS_ACCELERATOR", accelerator())
 # DeepSpeed compiles with the first ninja on the PATH, and two versions of ninja do not believe each other's logs: with
 # the system's in one process and this environment's in the next, each start would compile for half a minute again.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
@@ -30,6 +33,8 @@ from jpo_dist.config.engine import EngineConfig
 from jpo_dist.config.sections import OptimConfig
 from jpo_dist.model.deepspeed_settings import deepspeed_config, parameter_groups
 
+logger = logging.getLogger(__name__)
+
 TAG = "engine"  # the folder of DeepSpeed's shards inside one of our commits
 # 1, 9: PR_SET_PDEATHSIG, SIGKILL. A killed rank must not leave a process behind that writes into its run folder.
 CONVERTER = """
@@ -39,9 +44,10 @@ runpy.run_module("deepspeed.checkpoint.ds_to_universal", run_name="__main__", al
 """
 
 
-def connect(timeout_s: float = 600.0) -> None:
+def connect(timeout_s: float = 600.0, run_dir: Path | None = None) -> None:
     """Join the process group that the environment describes; alone, be a group of one.
 
+    What is waited for is said in the notices of `run_dir`, or in the log where there is none.
     Ray Train has made the group already and DeepSpeed adopts it, which keeps DeepSpeed from creating its own: there it
     passes a device id and can hang. Its own log is silenced below warnings.
     """
@@ -50,18 +56,10 @@ def connect(timeout_s: float = 600.0) -> None:
     warnings.filterwarnings("ignore", message=r"`torch\.distributed\.", category=FutureWarning)
     if not torch.cuda.is_available():
         keep_freed_memory()
-    if "RANK" not in os.environ:  # DeepSpeed looks for them each time that it makes an engine
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = str(probe.getsockname()[1])
-        alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        os.environ.update(alone)
-    if not torch.distributed.is_initialized():
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
-        if backend == "nccl":
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        torch.distributed.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
-    deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
+    tell = logger.warning if run_dir is None else partial(notify, run_dir)
+    join(timeout_s, tell)
+    with building(tell, communication_is_built):
+        deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
 
 
 def disconnect() -> None:
@@ -273,7 +271,8 @@ def communication_is_built() -> bool:
     installed = deepspeed.git_version_info
     if installed.accelerator_name == os.environ["DS_ACCELERATOR"] and installed.installed_ops.get("deepspeed_shm_comm"):
         return True
-    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or Path.home() / ".cache" / "torch_extensions")
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or caches / "torch_extensions")
     return any(root.glob("**/deepspeed_shm_comm/*.so"))
 
 
@@ -281,4 +280,5 @@ def build_ops() -> None:
     """Compile the op now, at set-up, so that no first training step and no test waits for it."""
     from deepspeed.comm.torch import build_shm_op
 
-    build_shm_op()
+    with building(logger.warning, communication_is_built):
+        build_shm_op()

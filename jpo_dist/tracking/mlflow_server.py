@@ -12,13 +12,15 @@ import re
 import socket
 import tempfile
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.files import read_lines
+from jpo_dist.proxies import go_direct
 from jpo_dist.run_dir import OUTBOX
 from jpo_dist.tracking.outbox import ROWS_PER_BATCH
 from jpo_dist.tracking.run_file import sqlite_path, tracking_uri, update_run_file
@@ -26,6 +28,8 @@ from jpo_dist.tracking.run_file import sqlite_path, tracking_uri, update_run_fil
 _PARAMS_PER_CALL = 100
 _PARAM_CHARS, _TAG_CHARS, _NAME_CHARS = 6000, 8000, 250
 _UID_TAG = "jpo.uid"
+_ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
+"""Where MLflow looks for the artifact root of a database that it opens."""
 
 
 class _Server(NamedTuple):
@@ -72,19 +76,54 @@ def connect(config: TrackingConfig, run: RunSection) -> _Server:
     """Connect to the run on the server: the known one, or a new one where the server has none, or lost its data."""
     run_dir, uri = Path(run.dir), tracking_uri(config, run.dir)
     assert uri is not None
+    go_direct(uri, os.environ)
     _probe(uri)
     import mlflow
 
     for noisy in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    client = mlflow.MlflowClient(tracking_uri=uri)
     known = update_run_file(run_dir)
-    found = _find_run(client, config.experiment, known)
+    with _opening(uri):  # MLFLOW_REGISTRY_URI is not asked: nothing is registered
+        client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+        found = _find_run(client, config.experiment, known)
     if found is None:
         experiment_id = _experiment(client, config.experiment, uri)
         found = client.create_run(experiment_id, tags={_UID_TAG: known["uid"]}, run_name=run.name)
     update_run_file(run_dir, run_id=found.info.run_id, experiment_id=found.info.experiment_id)
     return _Server(client, found.info.run_id, found.info.experiment_id, run_dir)
+
+
+@contextmanager
+def _opening(uri: str) -> Iterator[None]:
+    """Inside, MLflow opens its store, which it does wrong in two ways where that is a SQLite file.
+
+    It takes the address for a path, `%3F` and all, and makes the folder that such a path would be in. And it puts the
+    working folder into SQL as it is, as the place of its first experiment, where a quote ends the text.
+    """
+    file, read_as_path = sqlite_path(uri), Path(uri.removeprefix("sqlite:///")).parent
+    if file is None:
+        yield
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    stray = read_as_path != file.parent and not read_as_path.exists()
+    before = os.environ.setdefault(_ARTIFACT_ROOT, _artifacts_beside(file))
+    try:
+        yield
+    finally:
+        if before == _artifacts_beside(file):
+            del os.environ[_ARTIFACT_ROOT]
+        if stray:
+            _remove_empty(read_as_path)
+
+
+def _artifacts_beside(file: Path) -> str:
+    return (file.absolute().parent / "mlartifacts").as_uri()
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # the first that is not empty is none of ours
+        for one in (folder, *folder.parents):
+            one.rmdir()
 
 
 def _find_run(client: Any, experiment: str, known: Mapping[str, Any]) -> Any:
@@ -112,7 +151,7 @@ def _experiment(client: Any, name: str, uri: str) -> str:
     if found is not None:
         return str(found.experiment_id)
     database = sqlite_path(uri)
-    location = None if database is None else (database.parent / "mlartifacts").as_uri()
+    location = None if database is None else _artifacts_beside(database)
     try:
         return str(client.create_experiment(name, artifact_location=location))
     except MlflowException:
@@ -131,7 +170,8 @@ def _send_metrics(server: _Server, entries: list[dict[str, Any]]) -> None:
         for key, value in entry["metrics"].items()
     ]
     for start in range(0, len(rows), ROWS_PER_BATCH):
-        server.client.log_batch(server.run_id, metrics=rows[start : start + ROWS_PER_BATCH])
+        # synchronous: with MLFLOW_ENABLE_ASYNC_LOGGING it would be in memory when we note that the server has it.
+        server.client.log_batch(server.run_id, metrics=rows[start : start + ROWS_PER_BATCH], synchronous=True)
 
 
 def _clean_name(name: str) -> str:
@@ -148,15 +188,19 @@ def _send_params(server: _Server, entry: Mapping[str, Any]) -> None:
     params = {_clean_name(key): _shorten(str(value), _PARAM_CHARS) for key, value in entry["params"].items()}
     new = [Param(key, value) for key, value in params.items() if key not in there]
     for start in range(0, len(new), _PARAMS_PER_CALL):
-        server.client.log_batch(server.run_id, params=new[start : start + _PARAMS_PER_CALL])
+        server.client.log_batch(server.run_id, params=new[start : start + _PARAMS_PER_CALL], synchronous=True)
     drift = [f"{key}: {there[key]} -> {value}" for key, value in params.items() if there.get(key, value) != value]
     if drift:
-        server.client.set_tag(server.run_id, "jpo.config_drift", _shorten("\n".join(drift), _TAG_CHARS))
+        _set_tag(server, "jpo.config_drift", _shorten("\n".join(drift), _TAG_CHARS))
 
 
 def _send_tags(server: _Server, entry: Mapping[str, Any]) -> None:
     for key, value in entry["tags"].items():
-        server.client.set_tag(server.run_id, _clean_name(key), _shorten(str(value), _TAG_CHARS))
+        _set_tag(server, _clean_name(key), _shorten(str(value), _TAG_CHARS))
+
+
+def _set_tag(server: _Server, key: str, value: str) -> None:
+    server.client.set_tag(server.run_id, key, value, synchronous=True)
 
 
 def _send_text(server: _Server, entry: Mapping[str, Any]) -> None:
@@ -174,8 +218,8 @@ def _send_checkpoint(server: _Server, entry: Mapping[str, Any]) -> None:
     made = (e for e, _ in read_lines(server.run_dir / OUTBOX, start=b'{"op":"checkpoint"'))
     table = {e["step"]: {key: e[key] for key in ("step", "path", "bytes", "seconds", "ts_ms")} for e in made}
     server.client.log_text(server.run_id, json.dumps(list(table.values()), indent=1), "checkpoints.json")
-    server.client.set_tag(server.run_id, "jpo.checkpoint.step", str(entry["step"]))
-    server.client.set_tag(server.run_id, "jpo.checkpoint.path", entry["path"])
+    _set_tag(server, "jpo.checkpoint.step", str(entry["step"]))
+    _set_tag(server, "jpo.checkpoint.path", entry["path"])
 
 
 def _send_model(server: _Server, entry: Mapping[str, Any]) -> None:

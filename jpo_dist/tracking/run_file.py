@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from jpo_dist.config.sections import TrackingConfig
 from jpo_dist.files import read_json, write_json
@@ -16,17 +17,33 @@ def tracking_uri(config: TrackingConfig, run_dir: str | Path) -> str | None:
     if config.uri == "none":
         return None
     if config.uri is None:
-        return f"sqlite:///{Path(run_dir).resolve().parent / 'mlflow.db'}"
+        return sqlite_uri(Path(run_dir).resolve().parent / "mlflow.db")
     database = sqlite_path(config.uri)
     if database is None or database.is_absolute():
         return config.uri
     known = read_json(Path(run_dir) / RUN).get("mlflow", {}).get("sqlite", {})
-    return str(known.get(config.uri) or f"sqlite:///{database.resolve()}")
+    return str(known.get(config.uri) or sqlite_uri(database.resolve()) + _query(config.uri))
+
+
+def sqlite_uri(file: Path) -> str:
+    """The address of a SQLite file. It is a URL: `?` would begin a query, and `%20` be a space."""
+    return f"sqlite:///{str(file).replace('%', '%25').replace('?', '%3F')}"
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """The file of a `sqlite:///` address; None for any other."""
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    """The file of a `sqlite:///` address; None for any other.
+
+    >>> sqlite_path(sqlite_uri(Path("/runs/q?x=1/p%20q/mlflow.db")))
+    PosixPath('/runs/q?x=1/p%20q/mlflow.db')
+    """
+    if not uri.startswith("sqlite:///"):
+        return None
+    return Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
+
+
+def _query(uri: str) -> str:
+    _, mark, query = uri.partition("?")
+    return mark + query
 
 
 def update_run_file(run_dir: Path, **fields: Any) -> dict[str, Any]:

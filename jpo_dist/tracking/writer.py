@@ -65,7 +65,7 @@ def start_run(
     outbox.put("tags", tags=redact({**(tags or {}), **tags_of_environment()}))
     resolved = Path(run.dir) / CONFIG
     if resolved.exists():
-        shown = redact(yaml.safe_load(resolved.read_text()))
+        shown = redact(yaml.safe_load(resolved.read_text(encoding="utf-8")))
         outbox.put("text", text=yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), file=CONFIG)
     try:
         courier.carry(time.monotonic() + 5)

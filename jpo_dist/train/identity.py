@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,13 +12,20 @@ from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.config.run import reference_model
 from jpo_dist.config.sections import ReferenceConfig
 from jpo_dist.config.sft import AnyConfig, SftConfig
+from jpo_dist.files import read_json
+from jpo_dist.model.device import torch_dtype
 from jpo_dist.model.files import weights_mark
 from jpo_dist.records.comparisons import digest
+from jpo_dist.records.contents import Contents, contents_of
+from jpo_dist.records.examples import Examples
+from jpo_dist.run_dir import PLAN
 from jpo_dist.train.setup import Setup
 
+READ, ORDER = "contents of data.train", "order of data.train"
 WEIGHTS_OF_MODEL, WEIGHTS_OF_REFERENCE = "model.path", "reference.path"
-IDENTITY = "tokens:"
-"""Begins the identities that cover the tokens themselves; earlier ones covered their number, and began with nothing."""
+CONTENTS, WITH_NAMES = "contents:", "tokens:"
+"""Begin the identities that cover what was read, whatever the files are named; and earlier ones, which cover the names
+of the files too. Still earlier ones covered the number of tokens only, and began with nothing."""
 
 
 class ResumeError(ValueError):
@@ -33,15 +41,95 @@ class TrainState:
     nonfinite_in_a_row: int = 0
     plan: str = ""
     """Identity of the comparisons and their order: not equal, and the run is another one."""
+    seen: dict[str, Any] = field(default_factory=dict)
+    """What goes into that, by key, as `seen_by` has it: it tells what is not equal. Earlier commits have none."""
     method: dict[str, Any] = field(default_factory=dict)
     """What else makes it another run, by key, as `method_of` has it. Commits of earlier versions have none."""
 
 
-def plan_identity(setup: Setup) -> str:
-    """Equal for runs that see the same comparisons, as the same tokens, in the same order."""
+def began(setup: Setup, method: dict[str, Any]) -> TrainState:
+    """The state of a run before its first step. `method` is `method_of(config)`."""
+    contents = contents_of(setup.dataset.comparisons)
+    plan = CONTENTS + _plan_digest(setup, contents.in_order)
+    return TrainState(plan=plan, seen=_seen(setup, contents), method=method)
+
+
+def _plan_digest(setup: Setup, read: str) -> str:
+    """Equal for runs that see the same comparisons (`read` is a digest of them), as the same tokens, in the same
+    order."""
     train = setup.config.train
     order = [setup.plan.comparisons_per_step, train.shuffle, train.sample_by, train.seed, setup.plan.num_steps]
-    return IDENTITY + digest([setup.dataset.comparisons.fingerprint, setup.dataset.tokens.contents(), order])
+    return digest([read, setup.dataset.tokens.contents(), order])
+
+
+def _seen(setup: Setup, contents: Contents) -> dict[str, Any]:
+    """What makes the identity, by key: settings that it follows from, and what was read in figures and digests."""
+    config, comparisons = setup.config, setup.dataset.comparisons
+    names = ("train", "validation")
+    settings = {f"data.{key}": value for key, value in config.data.model_dump(mode="json").items() if key not in names}
+    settings["data.validation"] = "not set" if config.data.validation is None else "set"
+    counted = "items_per_step" if isinstance(comparisons, Examples) else "comparisons_per_step"
+    of_train = (counted, "max_steps", "epochs", "shuffle", "sample_by", "seed")
+    settings |= {f"train.{key}": getattr(config.train, key) for key in of_train}
+    tokens = setup.dataset.tokens
+    count = f"{len(comparisons)} {comparisons.COUNTED} of {comparisons.num_items} items"
+    made: dict[str, Any] = json.loads(json.dumps(settings))
+    return made | {
+        "number of steps": setup.plan.num_steps,
+        READ: f"{count}, digest {contents.any_order}",
+        ORDER: f"digest {contents.in_order[:16]}",
+        "tokens": f"{int(tokens.lengths_N.sum())} by template and tokenizer, digest {tokens.contents()[:16]}",
+    }
+
+
+def check_plan(state: TrainState, now: TrainState, setup: Setup) -> None:
+    """Raises ResumeError, with key and both values, where the commit of `state` was written by another run than the one
+    that begins as `now`, or cannot tell."""
+    run_dir = setup.config.run.dir
+    where = f"run.dir ({run_dir}) holds a run at step {state.step}"
+    if not state.plan.startswith((CONTENTS, WITH_NAMES)):
+        raise ResumeError(
+            f"{where} whose commits do not say which tokens it saw: an earlier version wrote them; finish it with that "
+            "version, or use another run.dir"
+        )
+    if state.plan.startswith(CONTENTS):
+        if state.plan != now.plan:
+            told = differences(state.seen, now.seen)
+            raise ResumeError(f"{where}, which began otherwise: {told}; set it back, or use another run.dir")
+    elif state.plan != WITH_NAMES + _plan_digest(setup, setup.dataset.comparisons.fingerprint):
+        noted, facts = read_json(Path(run_dir) / PLAN), plan_facts(setup)
+        told = differences(noted, {key: value for key, value in facts.items() if key in noted})
+        raise ResumeError(
+            f"{where} over other data, other names of their files, another template, seed, batch or number of steps "
+            f"({told}; an earlier version wrote it, and noted no more); set it back, or use another run.dir"
+        )
+
+
+def plan_facts(setup: Setup) -> dict[str, Any]:
+    """What plan.json says of what was read, by its own keys."""
+    comparisons = setup.dataset.comparisons
+    return {
+        "num_steps": setup.plan.num_steps,
+        comparisons.COUNTED: len(comparisons),
+        "items": comparisons.num_items,
+        "tokens": int(setup.dataset.tokens.lengths_N.sum()),
+        "dataset": comparisons.fingerprint,
+    }
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Each key whose value is another now, with both values, in one line."""
+    changed = {key: f"{key}: {_shown(before.get(key))} then, {_shown(now[key])} now" for key in now}
+    changed = {key: words for key, words in changed.items() if before.get(key) != now[key]}
+    if READ in changed:
+        changed.pop(ORDER, None)  # it follows
+    return "; ".join(changed.values()) or "nothing of what is noted"
+
+
+def _shown(value: Any) -> str:
+    """A value as YAML has it, on one line and not too long."""
+    text = value if isinstance(value, str) and value.isprintable() else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def start_of(config: AnyConfig) -> dict[str, Any]:
@@ -51,6 +139,7 @@ def start_of(config: AnyConfig) -> dict[str, Any]:
     """
     return {
         WEIGHTS_OF_MODEL: weights_mark(config.model),
+        "model.dtype": str(torch_dtype(config.model.dtype)).removeprefix("torch."),
         **_flat("model.lora", config.model.lora, but="merge_on_export"),
     }
 
@@ -85,10 +174,18 @@ def check_method(resumed: Commit | None, method: dict[str, Any], config: AnyConf
     before = resumed.facts["state"].get("method", {})
     if before.keys() >= {"objective.loss"}:
         before = _flat("objective", ObjectiveConfig()) | _refreshes(ReferenceConfig()) | before
-    for key, now in method.items():
-        if key not in before or before[key] == now:
-            continue
-        where = f"the commit of step {resumed.step} in run.dir ({config.run.dir}) was written with"
-        if key in (WEIGHTS_OF_MODEL, WEIGHTS_OF_REFERENCE):
-            raise ResumeError(f"{where} other weights than those of {key} now; set it back, or use another run.dir")
-        raise ResumeError(f"{where} {key}={before[key]}, now it is {now}; set it back, or use another run.dir")
+    changes = {key: (before[key], now) for key, now in method.items() if before.get(key, now) != now}
+    if changes.get(WEIGHTS_OF_REFERENCE) == changes.get(WEIGHTS_OF_MODEL, ()):
+        del changes[WEIGHTS_OF_REFERENCE]  # one folder, said once
+    changed = [_change(key, *values) for key, values in changes.items()]
+    if changed:
+        raise ResumeError(
+            f"the commit of step {resumed.step} in run.dir ({config.run.dir}) was written with "
+            f"{'; and with '.join(changed)}; set it back, or use another run.dir"
+        )
+
+
+def _change(key: str, before: Any, now: Any) -> str:
+    if key in (WEIGHTS_OF_MODEL, WEIGHTS_OF_REFERENCE):
+        return f"other weights than those of {key} now (digest {before}, now {now})"
+    return f"{key}={before}, now it is {now}"

@@ -55,7 +55,7 @@ def run(
     does, the step that is done is committed at once. Returns the last step's metrics.
     """
     fault_point("train:start", 0)
-    connect(timeout_s)
+    connect(timeout_s, Path(config.run.dir))
     hosts = ranks.gather(ranks.address())
     with watching(Path(config.run.dir), hosts, timeout_s, config.tracking.system_metrics) as watch:
         return train(config, watch, on_commit, elastic, leaving)

@@ -18,7 +18,14 @@ from jpo_dist.model.load import load_tokenizer
 from jpo_dist.records.comparisons import digest
 from jpo_dist.tracking.metrics_file import metrics_at
 from jpo_dist.train import refresh
-from jpo_dist.train.identity import IDENTITY, ResumeError, TrainState, check_method, plan_identity, start_of
+from jpo_dist.train.identity import (
+    ResumeError,
+    TrainState,
+    began,
+    check_method,
+    check_plan,
+    start_of,
+)
 from jpo_dist.train.run_log import RunLog
 from jpo_dist.train.setup import Setup
 
@@ -61,28 +68,19 @@ def restore(setup: Setup, resumed: Commit | None, folder: Path | None, method: d
     `method` is `method_of(config)`, checked against the commit already (`check_method`); a commit of an earlier
     version, which has none, takes it over. Returns the state: `step` is the number of steps done.
 
-    Raises ResumeError, before anything is loaded, when the commit is of another run or cannot tell: `plan_identity`
+    Raises ResumeError, before anything is loaded, when the commit is of another run or cannot tell: its identity
     covers comparisons, tokens, order and number of steps. Raises FileNotFoundError when `folder` holds no shards.
     """
-    identity = plan_identity(setup)
+    begun = began(setup, method)
     if resumed is None or folder is None:
-        return TrainState(plan=identity, method=method)
+        return begun
     state = TrainState(**resumed.facts["state"])
-    if not state.plan.startswith(IDENTITY):
-        raise ResumeError(
-            f"run.dir ({setup.config.run.dir}) holds a run at step {state.step} whose commits do not say which tokens "
-            "it saw: an earlier version wrote them; finish it with that version, or use another run.dir"
-        )
-    if state.plan != identity:
-        raise ResumeError(
-            f"run.dir ({setup.config.run.dir}) holds a run at step {state.step} over other data, template, seed, batch "
-            "or number of steps; use another run.dir, or the settings in its config.yaml"
-        )
+    check_plan(state, begun, setup)
     load_commit(setup.policy, resumed, folder, setup.config)
     refresh.load(setup, resumed.path)
     if ranks.rank() == 0:
         logger.info("resumed at step %d from %s", state.step, resumed.path)
-    return replace(state, method=state.method or method)
+    return replace(state, plan=begun.plan, seen=begun.seen, method=method | state.method)
 
 
 def load_commit(policy: Engine, resumed: Commit, folder: Path, config: AnyConfig) -> None:

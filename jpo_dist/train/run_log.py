@@ -19,7 +19,7 @@ from jpo_dist.objective.criterion import criterion_of
 from jpo_dist.run_dir import CHECKPOINTS, METRICS, PLAN
 from jpo_dist.tracking.metrics_file import MetricsFile
 from jpo_dist.tracking.writer import Writer
-from jpo_dist.train.identity import TrainState
+from jpo_dist.train.identity import TrainState, plan_facts
 from jpo_dist.train.schedule import learning_rate
 from jpo_dist.train.setup import Setup
 
@@ -64,15 +64,11 @@ class RunLog:
 def _facts(setup: Setup, network: dict[str, Any]) -> dict[str, Any]:
     """What plan.json and the tags of the MLflow run say of the run."""
     return {
-        "num_steps": setup.plan.num_steps,
         "steps_per_epoch": setup.plan.steps_per_epoch,
         "num_ranks": setup.plan.num_ranks,
         "hosts": network["hosts"],
         "network": network,
-        setup.dataset.comparisons.COUNTED: len(setup.dataset.comparisons),
-        "items": setup.dataset.comparisons.num_items,
-        "tokens": int(setup.dataset.tokens.lengths_N.sum()),
-        "dataset": setup.dataset.comparisons.fingerprint,
+        **plan_facts(setup),
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.pairing.embedding import TFIDF
 from jpo_dist.records.comparisons import SPLITS
+from jpo_dist.tracking.run_file import sqlite_path, sqlite_uri
 from launcher.config.kinds import RunConfig, SftRunConfig
 
 Run = TypeVar("Run", RunConfig, SftRunConfig)
@@ -25,18 +26,19 @@ def absolute(config: Run) -> Run:
     def fix(where: Any) -> Any:
         if isinstance(where, list):
             return [fix(one) for one in where]
+        if where and Path(where).expanduser().exists():  # whatever is in its name
+            return str(Path(where).expanduser().absolute())
         folder, _, split = (where or "").rpartition(":")
         if folder and (split in SPLITS or Path(folder).expanduser().is_dir()):
             return f"{fix(folder)}:{split}"
         if where is None or ":" in where.split("/")[0]:
             return where
-        is_local = Path(where).exists() or any(c in where for c in "*?[") or where.startswith((".", "~"))
+        is_local = any(c in where for c in "*?[") or where.startswith((".", "~"))
         return str(Path(where).expanduser().absolute()) if is_local else where
 
     run_dir = str(Path(config.run.dir).expanduser().absolute())
-    tracking = config.tracking.uri
-    if tracking and tracking.startswith("sqlite:///") and not tracking.startswith("sqlite:////"):
-        tracking = f"sqlite:///{Path(tracking.removeprefix('sqlite:///')).absolute()}"
+    uri = config.tracking.uri
+    tracking = uri and _database_absolute(uri)
     made: dict[str, Any] = {
         "run": config.run.model_copy(update={"dir": run_dir}),
         "model": config.model.model_copy(update={"path": fix(config.model.path)}),
@@ -47,6 +49,15 @@ def absolute(config: Run) -> Run:
     }
     aligned: RunConfig | SftRunConfig = config
     return config.model_copy(update=made | (_of_alignment(aligned, fix) if isinstance(aligned, RunConfig) else {}))
+
+
+def _database_absolute(uri: str) -> str:
+    """A `sqlite:///` address with its file made absolute; any other as it is."""
+    database = sqlite_path(uri)
+    if database is None or database.is_absolute():
+        return uri
+    _, mark, query = uri.partition("?")
+    return f"{sqlite_uri(database.absolute())}{mark}{query}"
 
 
 def _of_alignment(config: RunConfig, fix: Callable[[Any], Any]) -> dict[str, Any]:
@@ -87,5 +98,9 @@ def refuse_relative(key: str, folder: str) -> None:
 
 def ray_job() -> str | None:
     """Submission id of the Ray job that this process is the driver of; None: it is none."""
-    about = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
-    return about.get("metadata", {}).get("job_submission_id")
+    try:
+        about = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+        found = about.get("metadata", {}).get("job_submission_id")
+    except (ValueError, AttributeError):
+        raise ConfigError("RAY_JOB_CONFIG_JSON_ENV_VAR is not what Ray writes for a job; unset it") from None
+    return None if found is None else str(found)

@@ -5,14 +5,17 @@ the keys of the stages it refers to. So a folder is never used for anything else
 change, what the change does not reach is found again, and the rest gets folders of its own.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jpo_dist.config.environment import tracking_of
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import parse_as
 from jpo_dist.records.comparisons import digest
 from jpo_dist.run_dir import EXPORT_MERGED
+from jpo_dist.tracking.run_file import sqlite_uri
 from launcher.config.pipeline import COMMANDS, POLICY, Entry, Kind, PipelineConfig, entry_of
 from launcher.pipeline.contents import Contents, inputs, without_split
 
@@ -176,7 +179,8 @@ def _shared(config: PipelineConfig, kind: Kind, own: dict[str, Any]) -> dict[str
 
     Where a stage names a model of its own, revision and GGUF file of the shared one are left behind: they are its.
     """
-    here = {"tracking": {"uri": f"sqlite:///{Path(config.dir).expanduser().absolute() / 'mlflow.db'}"}}
+    beside = sqlite_uri(Path(config.dir).expanduser().absolute() / "mlflow.db")
+    here = {"tracking": {"uri": beside} | tracking_of(os.environ)}
     both = merged(here, config.shared)
     model, own_model = both.get("model"), own.get("model")
     if isinstance(model, dict) and isinstance(own_model, dict) and "path" in own_model:

@@ -4,6 +4,7 @@ A stage is the very command that a person could type, `jpo COMMAND FOLDER.yaml`:
 when its command has ended well, which FOLDER.done.json says; it is written then, and by nobody else.
 """
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from cluster.signals import ended_by_signals
+from jpo_dist.config.environment import tracking_of
 from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.files import read_json
 from jpo_dist.run_dir import RUN
+from jpo_dist.tracking.run_file import sqlite_uri
 from jpo_dist.tracking.writer import Status, replay, start_run
 from launcher.config.pipeline import PipelineConfig
 from launcher.console import say
@@ -89,8 +92,8 @@ def _run_stage(stage: Stage, tags: Mapping[str, str], lock: IO[str]) -> None:
 @contextmanager
 def _tracked(config: PipelineConfig, folder: Path) -> Iterator[str | None]:
     """Around the stages: the pipeline's own MLflow run, the parent of theirs. Yields its id; None: nothing is known."""
-    uri = config.shared.get("tracking", {}).get("uri") or f"sqlite:///{folder / 'mlflow.db'}"
-    tracking = TrackingConfig(**{**config.shared.get("tracking", {}), "uri": uri})
+    set_ones = {key: value for key, value in config.shared.get("tracking", {}).items() if value is not None}
+    tracking = TrackingConfig(**{"uri": sqlite_uri(folder / "mlflow.db"), **tracking_of(os.environ), **set_ones})
     own = RunSection(dir=str(folder / OWN_RUN), name=config.name)
     Path(own.dir).mkdir(exist_ok=True)
     params = {"stages": ", ".join(str(next(iter(stage))) for stage in config.stages), "rounds": str(config.rounds)}

@@ -11,6 +11,9 @@ from typing import Literal, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from jpo_dist.config.environment import EXPERIMENT, NOT_READ, URI, tracking_of
+from jpo_dist.config.explain import ConfigError
+
 Verdict = Literal["ok", "note", "missing"]
 PACKAGES = ("torch", "deepspeed", "transformers", "datasets", "peft", "pyarrow", "pydantic", "ray", "mlflow")
 OPTIONAL = {"ray": "needed for cluster.workers >= 1; torchrun works without it", "mlflow": "set tracking.uri=none"}
@@ -126,10 +129,17 @@ def ray_cluster() -> Iterator[Finding]:
 
 
 def tracking() -> Iterator[Finding]:
-    """Settings of MLflow in the environment, which no run reads."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    if uri:
-        yield Finding("mlflow", "note", "MLFLOW_TRACKING_URI is set but not read", f"tracking.uri={uri}")
+    """MLflow's variables: those that are used where a config says nothing, and those that no run reads."""
+    try:
+        found = tracking_of(os.environ)
+    except ConfigError as error:
+        yield Finding("mlflow", "missing", str(error), "correct or unset it")
+        return
+    for name, key in ((URI, "uri"), (EXPERIMENT, "experiment")):
+        if key in found:
+            yield Finding("mlflow", "ok", f"{name}={found[key]} is used where tracking.{key} is not set")
+    for name in sorted(NOT_READ.keys() & os.environ.keys()):
+        yield Finding("mlflow", "note", f"{name} is not read", NOT_READ[name])
 
 
 def room() -> Iterator[Finding]:

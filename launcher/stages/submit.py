@@ -24,6 +24,7 @@ from cluster.secrets import ray_token
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import load_as
 from jpo_dist.data.config import BuildConfig
+from jpo_dist.proxies import go_direct
 from launcher.config.detect import kind_of
 from launcher.config.kinds import RunConfig, SftRunConfig
 from launcher.config.pipeline import COMMANDS, PipelineConfig
@@ -114,6 +115,7 @@ def run(job: Job) -> int:
             "no Ray token on this host: put the cluster's into a file that only you can read and name it in "
             "RAY_AUTH_TOKEN_PATH (default ~/.ray/auth_token)"
         )
+    go_direct(job.address, os.environ)
     _find_dashboard(job.address, token)
     out.print(shlex.join(job.command), markup=False, highlight=False, soft_wrap=True)
     ray = Path(sys.executable).parent / "ray"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import parse_as
 from jpo_dist.study.findings import SEED
+from jpo_dist.tracking.run_file import sqlite_uri
 from launcher.config.pipeline import PipelineConfig
 from launcher.config.study import Stages, StudyConfig, used_variables, with_values
 from launcher.pipeline.contents import Contents
@@ -101,7 +102,7 @@ def _cell(
 
 
 def _tracking(config: StudyConfig) -> dict[str, Any]:
-    uri = config.tracking.uri or f"sqlite:///{Path(config.dir).expanduser().absolute() / 'mlflow.db'}"
+    uri = config.tracking.uri or sqlite_uri(Path(config.dir).expanduser().absolute() / "mlflow.db")
     return {**config.tracking.model_dump(mode="json", exclude_unset=True), "uri": uri}
 
 

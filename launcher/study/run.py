@@ -13,6 +13,7 @@ from jpo_dist.files import read_json, write_json
 from jpo_dist.run_dir import CHECKPOINTS, EXPORT, EXPORT_MERGED, RUN
 from jpo_dist.study.findings import Result, findings, tables
 from jpo_dist.tracking.finished_run import log_report
+from jpo_dist.tracking.run_file import sqlite_uri
 from jpo_dist.tracking.writer import Status, Writer, replay, start_run
 from launcher.config.pipeline import entry_of
 from launcher.config.study import StudyConfig
@@ -203,7 +204,7 @@ def _tracked(config: StudyConfig, folder: Path) -> Iterator[str | None]:
 
 
 def _own_tracking(config: StudyConfig, folder: Path) -> TrackingConfig:
-    return config.tracking.model_copy(update={"uri": config.tracking.uri or f"sqlite:///{folder / 'mlflow.db'}"})
+    return config.tracking.model_copy(update={"uri": config.tracking.uri or sqlite_uri(folder / "mlflow.db")})
 
 
 def _track_cell(config: StudyConfig, cell: Cell, result: Result, folder: Path, parent: str | None) -> None:

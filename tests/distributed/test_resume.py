@@ -194,7 +194,7 @@ def test_a_malicious_pickle_in_a_commit_is_never_loaded(tiny: Files, warm: Warm,
     files = {**old.files, name: {"bytes": shard.stat().st_size, "sha256": sha256(shard)}}
     manifests.write(commit, manifests.Manifest(**{**vars(old), "files": files}))
     other = warm(*run, f"run.dir={forged}", "train.seed=5").check(2)
-    assert "holds a run at step 6 over other data" in other.said
+    assert "holds a run at step 6, which began otherwise" in other.said
     assert not owned.exists()
 
 
@@ -245,7 +245,7 @@ def test_what_sft_exports_is_aligned_next(tiny: Files, warm: Warm, learned: dict
 
 def test_sft_in_the_folder_of_an_alignment_is_refused(tiny: Files, warm: Warm, alone: Path, tmp_path: Path) -> None:
     run_dir = copy_of(alone, tmp_path / "run")
-    refused(warm(*words_for(tiny, "sft"), f"run.dir={run_dir}"), "holds a run at step 6 over other data")
+    refused(warm(*words_for(tiny, "sft"), f"run.dir={run_dir}"), "holds a run at step 6, which began otherwise")
     assert_same_run(run_dir, alone)
 
 
@@ -292,13 +292,35 @@ def test_another_number_of_ranks_is_refused(tiny: Files, warm: Warm, pair: Path,
     assert_same_run(run_dir, pair)
 
 
-@pytest.mark.parametrize("change", ["data", "batch", "steps"])
-def test_another_plan_is_refused(tiny: Files, warm: Warm, alone: Path, tmp_path: Path, change: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("data.train=OTHER", "contents of data.train: 40 comparisons of"),
+        ("train.comparisons_per_step=4", "train.comparisons_per_step: 8 then, 4 now; "),
+        ("train.max_steps=9", "train.max_steps: 6 then, 9 now; number of steps: 6 then, 9 now; set it back"),
+    ],
+    ids=["data", "batch", "steps"],
+)
+def test_another_plan_is_refused(tiny: Files, warm: Warm, alone: Path, tmp_path: Path, change: str, said: str) -> None:
     run_dir = copy_of(alone, tmp_path / "run")
-    other = write_jsonl(tmp_path / "other.jsonl", comparisons(41))
-    setting = {"data": f"data.train={other}", "batch": "train.comparisons_per_step=4", "steps": "train.max_steps=9"}
-    done = warm("train", tiny.config, f"run.dir={run_dir}", "cluster.workers=0", "tracking.uri=none", setting[change])
-    refused(done, f"run.dir ({run_dir}) holds a run at step 6 over other data", "use another run.dir")
+    setting = change.replace("OTHER", write_jsonl(tmp_path / "other.jsonl", comparisons(41)))
+    done = warm("train", tiny.config, f"run.dir={run_dir}", "cluster.workers=0", "tracking.uri=none", setting)
+    refused(done, f"run.dir ({run_dir}) holds a run at step 6, which began otherwise: {said}", "use another run.dir")
+    assert_same_run(run_dir, alone)
+
+
+def test_renamed_and_moved_files_of_the_same_contents_are_the_same_run(
+    tiny: Files, warm: Warm, alone: Path, tmp_path: Path
+) -> None:
+    run_dir = copy_of(alone, tmp_path / "run")
+    shutil.rmtree(run_dir / "checkpoints" / "step-00000006")
+    data = shutil.copy(tiny.train, tmp_path / "moved and renamed.jsonl")
+    model = shutil.copytree(tiny.model, tmp_path / "a copy")
+    done = warm(
+        "train", tiny.config, f"run.dir={run_dir}", "cluster.workers=0", "tracking.uri=none", f"data.train={data}",
+        f"model.path={model}",
+    ).check()  # fmt: skip
+    assert "resumed at step 4" in done.said
     assert_same_run(run_dir, alone)
 
 

@@ -1,6 +1,9 @@
 """The small files of a run, fetched for a machine that has none."""
 
+import os
 from pathlib import Path
+
+import pytest
 
 from jpo_dist.checkpoint.store import restore_run_files
 
@@ -16,3 +19,18 @@ def test_a_machine_without_a_run_folder_gets_one_with_what_the_store_has(tmp_pat
     (store / "run.json").write_text("{}")
     assert restore_run_files(store.as_uri(), run_dir) == ["metrics.jsonl"], "what is here stays"
     assert sorted(path.name for path in run_dir.iterdir()) == ["metrics.jsonl", "run.json"]
+
+
+@pytest.mark.parametrize("name", ["q?x=1/store", "p%20q/store", "a b/é#1"])
+def test_the_address_of_a_folder_leads_to_that_folder(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / name
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text("{}")
+    assert restore_run_files(folder.as_uri(), tmp_path / "run") == ["run.json"]
+    assert os.listdir(tmp_path / "run") == ["run.json"]
+
+
+def test_a_folder_whose_address_has_a_blank_in_it_is_read_as_one(tmp_path: Path) -> None:
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a b" / "run.json").write_text("{}")
+    assert restore_run_files(f"file://{tmp_path}/a b", tmp_path / "run") == ["run.json"]

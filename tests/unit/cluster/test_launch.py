@@ -17,7 +17,7 @@ import torch.distributed as dist
 
 from cluster import connection, environment, ray_train
 from cluster.config import ClusterConfig
-from cluster.errors import ClusterError, ResourceError, WorkerError
+from cluster.errors import ClusterError, ResourceError, WorkerError, is_input
 
 ROOT = Path(__file__).parents[3]
 IMPORTABLE = {"PYTHONPATH": str(ROOT)}
@@ -130,6 +130,21 @@ def test_an_address_without_a_cluster_fails_at_once_and_says_what_is_expected(ad
             do_nothing, {}, ClusterConfig(address=address), run_name="r", storage=str(tmp_path), env={}
         )  # fmt: skip
     assert time.monotonic() - start < 10
+
+
+def test_the_address_of_a_dead_cluster_is_wrong_input_and_named_as_it_was_given(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    said = (
+        r"^RAY_ADDRESS \(127\.0\.0\.1:1\) must be .*refused.*correct RAY_ADDRESS, or unset it to train on this machine"
+    )
+    with pytest.raises(ClusterError, match=said) as dead, connection.connected(ClusterConfig()):
+        pass
+    assert is_input(dead.value)
+    with pytest.raises(ClusterError, match=r"^cluster\.address \(127\.0\.0\.1:2\)"), connection.connected(
+        ClusterConfig(address="127.0.0.1:2")
+    ):  # fmt: skip
+        pass
+    assert "RAY_ADDRESS (127.0.0.1:1)" in connection.describe()["error"]
 
 
 def test_describe_starts_nothing(monkeypatch):

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from jpo_dist.config.explain import ConfigError
-from jpo_dist.config.load import flatten
+from jpo_dist.config.load import flatten, load_as
+from launcher.config.kinds import WinRateRunConfig
 from launcher.config.load import load
 
 
@@ -27,6 +28,20 @@ def test_null_list_and_address_overrides(file: Path) -> None:
         "10.0.0.1:6379",
     )
     assert load(file, ["data.train=odd=name.jsonl"]).data.train == "odd=name.jsonl"
+
+
+@pytest.mark.parametrize("name", ["/q?x=1/p%20q #é'\"/a.jsonl", "a: b.jsonl", "{a}.jsonl", "7", "a [1].jsonl", "- x"])
+@pytest.mark.parametrize("key", ["data.train", "data.validation", "score.data", "run.dir", "model.path"])
+def test_names_of_files_are_taken_as_typed(file: Path, key: str, name: str) -> None:
+    """`data.train=/runs/a #1/x.jsonl` became /runs/a."""
+    assert flatten(load(file, [f"{key}={name}"]).model_dump())[key] == name
+
+
+def test_names_of_files_of_other_commands_are_taken_as_typed(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("{answers: a, against: b, endpoint: {base_url: 'http://h/v1', model: m}, output: o}")
+    config = load_as(WinRateRunConfig, path, ["answers=c #1", "against=[d,e]"])
+    assert (config.answers, config.against) == ("c #1", ["d", "e"])
 
 
 def test_an_override_that_is_no_assignment_or_unknown_is_refused(file: Path) -> None:

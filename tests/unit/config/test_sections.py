@@ -25,7 +25,7 @@ def test_what_may_be_a_password_is_not_repeated() -> None:
 @pytest.mark.parametrize(
     "uri",
     [
-        None, "none", "http://localhost:5000", "https://host/mlflow", "sqlite:///mlflow.db", "file:///srv/mlruns",
+        None, "none", "http://localhost:5000", "https://host/mlflow", "sqlite:///mlflow.db",
         "postgresql+psycopg2://host/mlflow", "mysql+pymysql://host/mlflow", "databricks", "databricks://profile",
     ],
 )  # fmt: skip

@@ -125,3 +125,18 @@ def test_hub_ids_go_through_datasets_and_what_cannot_be_had_there_is_said(tmp_pa
     wrong = [line for line in told if ": neither here" in line]
     assert [line.split(": ")[0] for line in wrong] == ["owner/broken", "owner/name:dev", "owner/none"], done.stderr
     assert "hf download owner/broken --repo-type dataset --local-dir" in done.stdout, "a copy is read row by row"
+
+
+@pytest.mark.parametrize("folder", ["q?x=1", "p%20q", "a [1]*", "é'\"#"])
+def test_folders_are_names_whatever_is_in_them_also_before_a_pattern(tmp_path, folder):
+    here = tmp_path / folder / "deep [2]"
+    here.mkdir(parents=True)
+    name = write_jsonl(here / "rows.jsonl").name
+    for where in (
+        here / name,
+        here,
+        f"{here}/*.jsonl",
+        f"{tmp_path / folder}/*/*.jsonl",
+        f"{tmp_path / folder}/**/r*.jsonl",
+    ):
+        assert content(read(str(where), on_bad_row="error")[0]) == expected(), where

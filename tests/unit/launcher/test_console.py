@@ -1,5 +1,8 @@
 """What a person reads when a command ends."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +10,7 @@ import pytest
 import typer
 
 from launcher.console import FAILURE, USAGE, explained, out
+from tests.support.commands import ROOT
 
 
 def test_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]):
@@ -44,6 +48,18 @@ def test_a_path_that_is_something_else_is_wrong_input_and_named(
 
 def _refused(file: Path) -> None:
     raise PermissionError(13, "Permission denied", str(file))  # root may do everything
+
+
+@pytest.mark.parametrize("stream", ["out", "err"])
+def test_a_reader_that_leaves_ends_no_command(stream: str) -> None:
+    """`jpo train config | head -1` ended a finished run with exit code 1."""
+    print_it = f"[{stream}.print('x' * 9000, highlight=False, soft_wrap=True) for _ in range(50)]"
+    code = f"from launcher.console import {stream}; {print_it}; import os; os._exit(7)"
+    piped = "2>&1 >/dev/null |" if stream == "err" else "|"
+    shell = f'set -o pipefail; {sys.executable} -c "{code}" {piped} head -c 1'
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, env=env)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "x", "")
 
 
 def test_an_error_of_the_system_without_a_path_keeps_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:

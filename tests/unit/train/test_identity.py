@@ -2,17 +2,21 @@
 
 import json
 from contextlib import nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from jpo_dist.batches.prepare import prepare
 from jpo_dist.batches.tokenize import TokenizedItems
 from jpo_dist.config.sections import DataConfig, TrainConfig
-from jpo_dist.train.identity import ResumeError, check_method, method_of, plan_identity
+from jpo_dist.records.comparisons import ComparisonSet, digest
+from jpo_dist.records.contents import contents_of
+from jpo_dist.train.identity import ResumeError, TrainState, began, check_method, check_plan, method_of
 from jpo_dist.train.resume import restore
 from tests.support.runs import config_for
 from tests.support.tiny import byte_tokenizer, comparisons, save_tiny
@@ -20,12 +24,36 @@ from tests.support.tiny import byte_tokenizer, comparisons, save_tiny
 DATA = DataConfig(train="unused", template="### {instruction}\n>")
 
 
-def setup_with(tokens: TokenizedItems | None = None, template: str = DATA.template) -> Any:
+def setup_with(
+    tokens: TokenizedItems | None = None,
+    template: str = DATA.template,
+    read: ComparisonSet | None = None,
+    steps: int = 3,
+    **sections: Any,
+) -> Any:
     data = DATA.model_copy(update={"template": template})
-    dataset = prepare(byte_tokenizer(), comparisons(6), data, TrainConfig())
+    dataset = prepare(byte_tokenizer(), read or comparisons(6), data, TrainConfig())
     dataset = dataset._replace(tokens=tokens or dataset.tokens)
-    plan = SimpleNamespace(num_steps=3, comparisons_per_step=6)
-    return SimpleNamespace(dataset=dataset, config=config_for("m", "d", "some/run"), plan=plan)
+    config = config_for(
+        "m", "d", "some/run", **{**sections, "data": {"template": template, **sections.get("data", {})}}
+    )
+    return SimpleNamespace(
+        dataset=dataset, config=config, plan=SimpleNamespace(num_steps=steps, comparisons_per_step=6)
+    )
+
+
+def refusal(then: Any, now: Any) -> str | None:
+    """What a start with `now` says of a commit that `then` wrote; None: it goes on."""
+    written = TrainState(**json.loads(json.dumps(asdict(replace(began(then, {}), step=4)))))
+    try:
+        check_plan(written, began(now, {}), now)
+    except ResumeError as error:
+        return str(error)
+    return None
+
+
+def plan_of(setup: Any) -> str:
+    return began(setup, {}).plan
 
 
 def test_the_same_tokens_are_the_same_run_however_they_are_kept(tmp_path: Path) -> None:
@@ -34,7 +62,7 @@ def test_the_same_tokens_are_the_same_run_however_they_are_kept(tmp_path: Path) 
     mapped = TokenizedItems(np.load(tmp_path / "ids.npy", mmap_mode="r"), tokens.offsets, tokens.instruction_lengths_N)
     wide = TokenizedItems(tokens.ids_T.astype(np.int64), tokens.offsets, tokens.instruction_lengths_N.astype(np.int32))
     whole = tokens.take(np.arange(len(tokens)))
-    assert {plan_identity(setup_with(t)) for t in (tokens, mapped, wide, whole)} == {plan_identity(setup_with())}
+    assert {plan_of(setup_with(t)) for t in (tokens, mapped, wide, whole)} == {plan_of(setup_with())}
 
 
 def test_other_tokens_are_another_run_though_as_many() -> None:
@@ -45,7 +73,94 @@ def test_other_tokens_are_another_run_though_as_many() -> None:
     offsets[1] += 1
     cut = TokenizedItems(tokens.ids_T, offsets, tokens.instruction_lengths_N)
     others = [setup_with(template="### {instruction}\n:"), setup_with(boundary), setup_with(cut)]
-    assert len({plan_identity(setup) for setup in (setup_with(), *others)}) == 4
+    assert len({plan_of(setup) for setup in (setup_with(), *others)}) == 4
+
+
+def renamed(read: ComparisonSet, name: str) -> ComparisonSet:
+    sources = pa.array([f"{name}:{line}" for line in range(1, len(read) + 1)])
+    column = read.comparisons.schema.get_field_index("source")
+    return ComparisonSet(read.items, read.comparisons.set_column(column, "source", sources))
+
+
+def test_a_renamed_file_of_the_same_contents_is_the_same_run() -> None:
+    then, now = (setup_with(read=renamed(comparisons(6), name)) for name in ("train.jsonl", "moved.jsonl"))
+    assert then.dataset.comparisons.fingerprint != now.dataset.comparisons.fingerprint, "sets know their files"
+    assert refusal(then, now) is None
+
+
+def edited(**columns: list[Any]) -> ComparisonSet:
+    read = comparisons(6)
+    table = read.comparisons
+    for name, values in columns.items():
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, name, pa.array(values, table.schema.field(name).type))
+    return ComparisonSet(read.items, table)
+
+
+def in_another_order() -> ComparisonSet:
+    read = comparisons(6)
+    return ComparisonSet(read.items, read.comparisons.take(pa.array([1, 0, 2, 3, 4, 5])))
+
+
+OTHER_RUNS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "steps": ({"steps": 5, "train": {"max_steps": 5}}, ("train.max_steps: null then, 5 now", "steps: 3 then, 5 now")),
+    "seed": ({"train": {"seed": 7}}, ("train.seed: 0 then, 7 now",)),
+    "shuffle": ({"train": {"shuffle": False}}, ("train.shuffle: true then, false now",)),
+    "sampling": ({"train": {"sample_by": "group"}}, ("train.sample_by: comparison then, group now",)),
+    "more rows": ({"read": comparisons(7)}, ("6 comparisons of 12 items", "7 comparisons of 14 items", "tokens: 278")),
+    "a weight": ({"read": edited(weight=[1, 2, 1, 2, 1, 9])}, ("contents of data.train: 6 comparisons of 12 items",)),
+    "a tie": ({"read": edited(tie=[True, *[False] * 5])}, ("contents of data.train: 6 comparisons",)),
+    "an order": ({"read": in_another_order()}, ("order of data.train: digest ",)),
+    "a template": ({"template": "### {instruction}\n:"}, (r'data.template: "### {instruction}\n>" then, "### ',)),
+    "a limit": ({"data": {"max_length": 70}, "steps": 2}, ("data.max_length: 1024 then, 70 now", "steps: 3 then, 2")),
+}
+
+
+@pytest.mark.parametrize(("change", "said"), OTHER_RUNS.values(), ids=OTHER_RUNS)
+def test_a_refusal_names_what_differs_with_both_values(change: dict[str, Any], said: tuple[str, ...]) -> None:
+    refused = refusal(setup_with(), setup_with(**change))
+    assert refused is not None
+    assert refused.startswith("run.dir (some/run) holds a run at step 4, which began otherwise: ")
+    assert refused.endswith("; set it back, or use another run.dir")
+    assert [words for words in said if words not in refused] == [], refused
+    assert "\n" not in refused
+    assert ("order of data.train" in refused) == (change.get("read") is not None and "order" in said[0])
+    assert ("train.seed" in refused) == ("train.seed" in said[0]), "what is equal is not named"
+
+
+def test_rows_in_another_order_have_equal_contents() -> None:
+    then, now = comparisons(6), in_another_order()
+    assert contents_of(then).any_order == contents_of(now).any_order
+    assert contents_of(then).in_order != contents_of(now).in_order
+
+
+def test_a_setting_that_changes_nothing_that_is_read_is_no_other_run() -> None:
+    assert refusal(setup_with(), setup_with(data={"max_length": 2000}, train={"max_steps": 3})) is None
+
+
+EARLIER = "an earlier version wrote it, and noted no more"
+
+
+def test_commits_of_earlier_versions_go_on_and_take_the_new_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The identity as it was: digest of fingerprint, tokens, order."""
+    setup = setup_with()
+    order = [6, True, "comparison", 0, 3]
+    plan = "tokens:" + digest([setup.dataset.comparisons.fingerprint, setup.dataset.tokens.contents(), order])
+    check_plan(TrainState(step=4, plan=plan), began(setup, {}), setup)
+    other = setup_with(read=renamed(comparisons(6), "moved.jsonl"))
+    with pytest.raises(ResumeError, match=rf"at step 4 over other data, other names of their files.*{EARLIER}"):
+        check_plan(TrainState(step=4, plan=plan), began(other, {}), other)
+
+
+def test_of_an_earlier_versions_run_plan_json_tells_what_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("some/run").mkdir(parents=True)
+    Path("some/run/plan.json").write_text(json.dumps({"num_steps": 9, "items": 12, "hosts": 1}))
+    setup = setup_with()
+    with pytest.raises(ResumeError, match=rf"\(num_steps: 9 then, 3 now; {EARLIER}\)"):
+        check_plan(TrainState(step=4, plan="tokens:" + "0" * 32), began(setup, {}), setup)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +170,11 @@ def test_other_tokens_are_another_run_though_as_many() -> None:
             "0123456789abcdef" * 2,
             r"at step 4 whose commits do not say which tokens.*an earlier version.*another run\.dir",
         ),
-        ("tokens:" + "0123456789abcdef" * 2, r"at step 4 over other data, template.*another run\.dir"),
+        ("tokens:" + "0123456789abcdef" * 2, r"at step 4 over other data, .*another run\.dir"),
+        (
+            "contents:" + "0123456789abcdef" * 2,
+            r"at step 4, which began otherwise: data\.template: null then.*another run\.dir",
+        ),
     ],
 )
 def test_a_commit_of_another_run_is_refused_and_so_is_one_that_cannot_tell(plan: str, said: str) -> None:
@@ -68,7 +187,10 @@ CHANGES: list[tuple[dict[str, Any], str]] = [
     ({}, ""),
     ({"optim": {"lr": 0.5}}, ""),
     ({"model": {"path": "a copy"}}, ""),
-    ({"model": {"path": "other"}}, r"was written with other weights than those of model\.path now; set it back"),
+    (
+        {"model": {"path": "other"}},
+        r"with other weights than those of model\.path now \(digest \w{32}, now \w{32}\); set it back",
+    ),
     ({"reference": {"path": "a copy"}}, ""),
     ({"reference": {"path": "other"}}, r"other weights than those of reference\.path now"),
     ({"objective": {"beta": 0.5}}, r"was written with objective\.beta=0\.1, now it is 0\.5; set it back"),
@@ -77,6 +199,11 @@ CHANGES: list[tuple[dict[str, Any], str]] = [
     ({"model": {"lora": {"rank": 0}}, "reference": {"refresh_every": 3}}, r"model\.lora\.rank=2, now it is 0"),
     ({"model": {"lora": {"rank": 4}}}, r"model\.lora\.rank=2, now it is 4"),
     ({"model": {"lora": {"rank": 2, "merge_on_export": True}}}, ""),
+    ({"model": {"dtype": "bfloat16"}}, r"model\.dtype=float32, now it is bfloat16"),
+    (
+        {"objective": {"beta": 0.5, "sft_weight": 1}},
+        r"beta=0\.1, now it is 0\.5; and with objective\.sft_weight=0\.0, now",
+    ),
 ]
 
 

@@ -1,0 +1,51 @@
+"""How this process joins its peers: those that a launcher names in the environment, or none."""
+
+import os
+import socket
+from datetime import timedelta
+
+import torch
+
+from jpo_dist.distributed.waiting import Tell, telling
+
+PLACE = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""What a launcher of ranks sets."""
+
+
+class JoinError(RuntimeError):
+    """The ranks of a run do not find each other."""
+
+
+def join(timeout_s: float, tell: Tell) -> None:
+    """Make the process group that the environment describes; alone, a group of one.
+
+    `tell` says what is waited for. Raises JoinError where the others do not come within `timeout_s`.
+    """
+    if "RANK" not in os.environ:  # DeepSpeed looks for them each time that it makes an engine
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = str(probe.getsockname()[1])
+        os.environ.update(dict(zip(PLACE, ("0", "0", "1", "127.0.0.1", port), strict=True)))
+    if torch.distributed.is_initialized():
+        return
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    if backend == "nccl":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    me, at = "rank {RANK} of {WORLD_SIZE}", "{MASTER_ADDR}:{MASTER_PORT}"
+    waits = f"{me} waits for the others at {at}".format_map(os.environ)
+    try:
+        with telling(waits, tell):
+            torch.distributed.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+    except (RuntimeError, ValueError, OSError) as error:
+        raise JoinError(f"{_reason(error, f'{me}, {at}'.format_map(os.environ))}; {_fix()}") from error
+
+
+def _reason(error: Exception, where: str) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return f"the ranks do not find each other ({where}): {lines[0][:300]}"
+
+
+def _fix() -> str:
+    interface = os.environ.get("GLOO_SOCKET_IFNAME")
+    named = f"GLOO_SOCKET_IFNAME ({interface}) must be an interface of this host; " if interface else ""
+    return f"{named}start all ranks with torchrun, or unset RANK and WORLD_SIZE where no launcher has set them"

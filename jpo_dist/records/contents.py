@@ -1,0 +1,63 @@
+"""What a ComparisonSet holds, as digests that do not know where it was read: the same rows in a renamed file are equal.
+
+Legend: N items, C comparisons, K columns of a comparison.
+"""
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jpo_dist.records.comparisons import ComparisonSet
+
+NAMES = ("source",)
+"""Columns that say where a comparison was read, and not what it is."""
+_MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+
+
+class Contents(NamedTuple):
+    """Digests of a set: `in_order`, 32 hex digits, and `any_order`, 16, which is equal for a set in another order."""
+
+    in_order: str
+    any_order: str
+
+
+def contents_of(built: ComparisonSet) -> Contents:
+    """The digests of the items that comparisons use and of all that is said of the comparisons, but not of names."""
+    text = "".join(id for chunk in built.items["id"].chunks for id in chunk.to_pylist())
+    halves_N2 = np.frombuffer(bytes.fromhex(text), dtype="<u8").reshape(-1, 2)
+    columns = [halves_N2[built.comparisons[end].to_numpy()] for end in ("winner", "loser")]
+    others = [name for name in built.comparisons.column_names if name not in ("winner", "loser", *NAMES)]
+    columns += [_as_numbers(built.comparisons[name]).reshape(-1, 1) for name in sorted(others)]
+    rows_CK = np.ascontiguousarray(np.concatenate(columns, axis=1), dtype="<u8")
+    whole = hashlib.sha256(repr(sorted(others)).encode())
+    whole.update(rows_CK.data)
+    mixed_C = np.zeros(len(rows_CK), dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        for column_C in rows_CK.T:
+            mixed_C = _mixed(mixed_C ^ column_C)
+        total = int(mixed_C.sum(dtype=np.uint64)) if len(mixed_C) else 0
+    return Contents(whole.hexdigest()[:32], f"{total:016x}")
+
+
+def _as_numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """One number a row, (C,): the bits of a number, a digest of a text; nothing is told from everything else."""
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        encoded = column.combine_chunks().dictionary_encode()
+        encoded = encoded.chunk(0) if isinstance(encoded, pa.ChunkedArray) else encoded
+        words = [hashlib.sha256(word.encode()).digest()[:8] for word in encoded.dictionary.to_pylist()]
+        known = np.array([0, *(int.from_bytes(word, "little") for word in words)], dtype="<u8")
+        return known[pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False) + 1]
+    missing_C = column.is_null().to_numpy()
+    filled = pc.fill_null(column, pa.scalar(0, pa.int64()).cast(column.type))
+    values_C = filled.to_numpy().astype(np.float64)
+    return np.where(missing_C, np.uint64(1), values_C.view("<u8"))
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    """The values with their bits mixed (the finalizer of splitmix64), so that their sum tells sets apart."""
+    values = (values ^ (values >> np.uint64(30))) * _MIX[0]
+    values = (values ^ (values >> np.uint64(27))) * _MIX[1]
+    return values ^ (values >> np.uint64(31))
