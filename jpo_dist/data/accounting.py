@@ -10,7 +10,7 @@ from typing import Any
 
 from jpo_dist.data.config import SourceConfig
 from jpo_dist.data.layouts import CARRY_NOTHING, SCORE_FIELDS, WEIGHTS, Layout, layout_of
-from jpo_dist.data.messages import context, tools, transcripts, turns
+from jpo_dist.data.messages import context, instruction, tools, transcripts, turns
 from jpo_dist.data.read_report import TableColumns
 from jpo_dist.data.row_values import BadField, Row
 
@@ -44,7 +44,7 @@ class Account:
         Raises ValueError for a table whose instructions would be lost."""
         self.file, self.layout, self.source = file, layout, source
         self.ours = {their: ours for ours, their in source.columns.items()}
-        questions = {*context.QUESTIONS, *context.COPIES}
+        questions = {*instruction.QUESTIONS, *instruction.COPIES}
         self.decided = source.layout != "auto" or not questions.isdisjoint(source.columns)
         self.taken: dict[str, str] = {}
         self.seen: dict[str, str] = {}
@@ -63,17 +63,19 @@ class Account:
             for name, value in row.items():
                 if not self.seen.get(name):
                     self.seen[name] = example_of(value)
-        lost: list[context.Lost] = []
+        lost: list[instruction.Lost] = []
         for known in renamed:
             try:
                 self.filled(known)
-            except context.Lost as error:
+            except instruction.Lost as error:
                 lost.append(error)
             except BadField:
                 pass  # the row is bad, and named as such when it is read
         if 2 * len(lost) > len(renamed):
             raise ValueError(f"{self.file}: {lost[0]}; {_fix(lost[0].field)}")
-        if "prompt" not in layout.columns and (layout.asks == ("prompt",) or set(layout.wholes) == set(context.SIDES)):
+        if "prompt" not in layout.columns and (
+            layout.asks == ("prompt",) or set(layout.wholes) == set(instruction.SIDES)
+        ):
             self._look_for_instruction(layout, renamed)
 
     def _look_for_instruction(self, layout: Layout, rows: Sequence[Row]) -> None:
@@ -135,7 +137,7 @@ class Account:
     @property
     def instructs(self) -> set[str]:
         """Columns that are the instruction in the first rows, though the layout does not name them."""
-        return {name for name, what in self.taken.items() if what == context.INSTRUCTS}
+        return {name for name, what in self.taken.items() if what == instruction.INSTRUCTS}
 
     def done(self) -> list[TableColumns]:
         """The account; nothing for a table without any row."""
@@ -166,18 +168,18 @@ class Account:
 def stand_in(row: Row) -> set[str]:
     """`prompt` where other columns are the instruction and no layout reads all of them; else nothing."""
     base, found = context.stands_in(row), layout_of(row)
-    covered = found is not None and base in found.reads and context.NAMES & row.keys() <= found.reads
+    covered = found is not None and base in found.reads and instruction.NAMES & row.keys() <= found.reads
     return set() if base is None or covered else {"prompt"}
 
 
 def _fix(name: str) -> str:
     """What to do about a column that would be lost."""
-    if name in (*context.QUESTIONS, *context.COPIES):
+    if name in (*instruction.QUESTIONS, *instruction.COPIES):
         named = f"name the instruction in a source of jpo data build, such as columns: {{prompt: {name}}}"
         return f"take one of the two columns out of the file, or {named}"
-    if name in context.MEDIA:
+    if name in instruction.MEDIA:
         return "take the rows that have some out of the file"
-    if name in context.APART:
+    if name in instruction.APART:
         return "write it into the response, as the model writes it, or take the column out of the file"
     return "put it into the messages or the prompt, or take the column out of the file"
 
@@ -192,7 +194,7 @@ def may_instruct(name: str, value: Any) -> bool:
     """Whether a value may be an instruction: several words, under a name that is not known to carry none."""
     example = example_of(value)
     many = len(example.split()) > 1 or any(ord(letter) >= 0x2E80 for letter in example)
-    return (many or name in context.NAMES) and bool(example) and not carries_nothing(name, example)
+    return (many or name in instruction.NAMES) and bool(example) and not carries_nothing(name, example)
 
 
 def example_of(value: Any) -> str:

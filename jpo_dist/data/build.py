@@ -16,6 +16,7 @@ from jpo_dist.data.collected import Preferences, compile_set, merged, report_of
 from jpo_dist.data.config import BuildConfig, ReferenceScoresConfig, SplitConfig
 from jpo_dist.data.from_ratings import Made, from_scores, make_pool, to_comparisons
 from jpo_dist.data.read import read_source
+from jpo_dist.data.read_report import TableColumns, column_lines
 from jpo_dist.files import replace
 from jpo_dist.pairing import pair
 from jpo_dist.pairing.config import PairConfig
@@ -208,6 +209,7 @@ def lines(report: dict[str, Any]) -> list[str]:
         f"{read['duplicates']} repeated responses, {sum(read['skipped'].values())} skipped"
     ]
     found += [f"  {count} x {reason}" for reason, count in read["skipped"].items()]
+    found += column_lines([TableColumns(**table) for table in read.get("tables", [])])
     for made in report["pairs"]:
         accuracy = made["instruction_only_accuracy"]
         known = accuracy["accuracy"] is not None

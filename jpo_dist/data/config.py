@@ -10,7 +10,7 @@ from jpo_dist.config.groups import GroupNames
 from jpo_dist.config.sections import ModelConfig, TokensConfig
 from jpo_dist.data.layouts import COLUMNS
 from jpo_dist.data.layouts.config import LayoutConfig
-from jpo_dist.data.messages.context import NAMES
+from jpo_dist.data.messages.instruction import NAMES
 from jpo_dist.pairing.config import WITHIN, PairConfig
 
 LayoutName = Literal[

@@ -69,7 +69,7 @@ def column_lines(tables: Sequence[TableColumns]) -> list[str]:
     """What became of the columns of each table, for people; files with the same ones are told of once."""
     alike: dict[Any, list[TableColumns]] = {}
     for one in tables:
-        alike.setdefault((one.layout, *one.read.items(), one.nothing, *one.unread), []).append(one)
+        alike.setdefault((one.layout, *one.read.items(), *one.nothing, "", *one.unread), []).append(one)
     return [line for same in alike.values() for line in same[0].lines(len(same) - 1)]
 
 

@@ -23,7 +23,7 @@ from jpo_dist.data.layouts import (
 from jpo_dist.data.layouts.config import LayoutConfig, layout_from
 from jpo_dist.data.layouts.values import column_of
 from jpo_dist.data.locate import Table
-from jpo_dist.data.messages import context
+from jpo_dist.data.messages import instruction
 from jpo_dist.data.row_values import NUMBERS, BadField
 
 
@@ -53,8 +53,8 @@ def _hidden(source: SourceConfig) -> set[str]:
 def columns_of(source: SourceConfig, layout: Layout | None = None, account: Account | None = None) -> Columns:
     """What is read of a table: once its layout is known, the columns of that and what else instructions are made of."""
     known, numbers = (COLUMNS, NUMBERS) if layout is None else (layout.reads, NUMBERS | layout.numbers)
-    known |= account.instructs if account else context.NAMES
-    known |= context.NAMES - {*context.TALKS}  # conversations are mostly copies
+    known |= account.instructs if account else instruction.NAMES
+    known |= instruction.NAMES - {*instruction.TALKS}  # conversations are mostly copies
     scores = set(source.scores) | {their for ours, their in source.columns.items() if ours in numbers}
     return Columns(known | {name for _, name in source.named} | scores, numbers | scores)
 

@@ -26,9 +26,8 @@ from launcher.show.inspection_tables import (
     histograms,
     interval,
     share,
-    shorten,
-    visible,
 )
+from launcher.show.text_of_others import shorten, visible
 
 # Colours matplotlib writes into the SVG, and what stands there in the page.
 _PAINT = {"#010101": "var(--ink)", "#020202": "var(--faint)", "#030303": "var(--bar)", "#040404": "var(--bar2)"}

@@ -1,7 +1,5 @@
 """`jpo data inspect` on a terminal: the numbers of `jpo_dist.records.inspection` as tables."""
 
-import re
-import unicodedata
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
@@ -17,10 +15,9 @@ from jpo_dist.data.layouts.page import described
 from jpo_dist.data.read_report import TableColumns, column_lines
 from jpo_dist.records.comparisons import Message
 from jpo_dist.records.text import LINES, as_text
+from launcher.show.text_of_others import shown, visible
 
-ROWS_SHOWN, CHARACTERS_SHOWN, BAR = 12, 300, 24
-# Marks that turn the direction of text, and spaces without width: one of them can hide or reorder what is read.
-_HIDDEN = re.compile("[\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]")
+ROWS_SHOWN, BAR = 12, 24
 
 
 def tables(inspection: Mapping[str, Any]) -> list[RenderableType]:
@@ -270,29 +267,6 @@ def about(row: Mapping[str, Any]) -> str:
 def conversation(instruction: list[Mapping[str, str]]) -> str:
     """An instruction as the inspection holds it, as text."""
     return as_text([Message(**turn) for turn in instruction], LINES)
-
-
-def shown(value: Any, style: str = "") -> Text:
-    """Text of others for a terminal: no markup, nothing invisible, not too long."""
-    return Text(visible(shorten(str(value))), style=style)
-
-
-def shorten(text: str) -> str:
-    rest = len(text) - CHARACTERS_SHOWN
-    return f"{text[:CHARACTERS_SHOWN]}… ({rest} more characters)" if rest > 0 else text
-
-
-def visible(text: str) -> str:
-    """Control characters, line breaks and tabs aside, and marks that reorder text as ⟨U+202E⟩.
-
-    A terminal obeys the first: text in a data set could move the cursor, or print over what stands above.
-    """
-    text = _HIDDEN.sub(_code, text.replace("\r\n", "\n"))
-    return "".join(_code(c) if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t" else c for c in text)
-
-
-def _code(found: re.Match[str] | str) -> str:
-    return f"⟨U+{ord(found if isinstance(found, str) else found.group()):04X}⟩"
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -37,6 +37,23 @@ def test_a_negative_number_is_refused_with_the_name_of_its_option(pairs: Path, o
     assert "greater than or equal to 0" in told
 
 
+def test_what_became_of_each_column_is_told(tmp_path: Path):
+    file, page, config = tmp_path / "a.jsonl", tmp_path / "p.html", tmp_path / "b.yaml"
+    row = {"id": 1, "system": "Be brief.", "question": "Name a fruit.", "note": "an <easy> one"}
+    file.write_text(json.dumps({**row, "chosen": "A pear.", "rejected": "A brick."}))
+    told = said("inspect", file, "--html", page)
+    for line in (
+        "a.jsonl: layout explicit; read: system (a system turn), question (the instruction), chosen, rejected",
+        "    carries nothing: id",
+        '    not read: note ("an <easy> one")',
+    ):
+        assert line in told
+    assert "not read: note (&quot;an &lt;easy&gt; one&quot;)" in page.read_text()
+    config.write_text(BUILD % (file, tmp_path / "set"))
+    assert '    not read: note ("an <easy> one")' in said("build", config)
+    assert '    not read: note ("an <easy> one")' in said("inspect", tmp_path / "set")
+
+
 def test_no_name_is_not_the_folder_one_stands_in(pairs: Path, monkeypatch: pytest.MonkeyPatch):
     """Neither as a folder of files nor as a built set."""
     monkeypatch.chdir(pairs.parent)

@@ -1,6 +1,7 @@
 """Messages in all the clothes they come in read as the same messages in plain ones, or are refused by name."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,11 +10,12 @@ from hypothesis import strategies as st
 
 from jpo_dist.data.messages.turns import messages, prompt, response, two_conversations
 from jpo_dist.data.messages.written import DEEPEST, messages_in, parsed
+from jpo_dist.data.read import read
 from jpo_dist.data.row_values import BadField
 from jpo_dist.records.chat import KEYS, TOOLS, keys_turn, tools_turn
 from jpo_dist.records.comparisons import Item, Message
 from jpo_dist.records.text import as_prompt
-from tests.support.rows import bad, reading
+from tests.support.rows import bad, reading, write_rows
 
 SPELLINGS = {
     "system": ["system", "System", "SYSTEM", "sys", "system_prompt"],
@@ -231,6 +233,19 @@ def test_a_response_may_repeat_all_or_the_end_of_a_longer_prompt(chosen: list[st
     found = reading({"prompt": before, "chosen": turns(chosen), "rejected": "bad"}).comparison
     assert found is not None
     assert found.winner == Item(tuple(Message(**turn) for turn in before), "good")
+
+
+@pytest.mark.parametrize("empty", [None, ""])
+@pytest.mark.parametrize("kind", ["messages", "transcript"])
+def test_whole_conversations_need_no_prompt_where_its_column_is_empty(tmp_path: Path, empty: Any, kind: str) -> None:
+    def side(answer: str) -> Any:
+        turns = [{"role": "user", "content": "Name a bird."}, {"role": "assistant", "content": answer}]
+        return turns if kind == "messages" else f"\n\nHuman: Name a bird.\n\nAssistant: {answer}"
+
+    row = {"prompt": empty, "chosen": side("A wren."), "rejected": side("A spoon.")}
+    built, _ = read(write_rows(tmp_path / "a.jsonl", [row, {**row, "system": "Rhyme."}]), on_bad_row="error")
+    assert built.all_items()[0] == Item.of("Name a bird.", "A wren.")
+    assert built.all_items()[2].instruction == (Message("system", "Rhyme."), Message("user", "Name a bird."))
 
 
 def test_a_prompt_may_be_the_last_question_of_whole_conversations() -> None:
