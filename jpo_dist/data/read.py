@@ -4,15 +4,13 @@ A bad row never ends the reading of a file and is never dropped in silence: it s
 and reason, or it is counted and named in the report.
 """
 
-import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 from difflib import get_close_matches
 from itertools import islice
 from typing import Any, Literal
 
-from jpo_dist.data.checker import checker_scores
+from jpo_dist.data.checker import check
 from jpo_dist.data.collected import Preferences, compile_set, report_of
 from jpo_dist.data.config import SourceConfig
 from jpo_dist.data.file_formats import Columns
@@ -32,8 +30,9 @@ from jpo_dist.data.layouts import (
 from jpo_dist.data.locate import Table, open_place
 from jpo_dist.data.read_report import BAD_ROWS_TO_KEEP, BadRow, BadRowError, ReadReport
 from jpo_dist.data.row_values import NUMBERS, BadField
-from jpo_dist.records.comparisons import ComparisonSet, Item, Rating
-from jpo_dist.records.unbuilt import comparisons_of, ratings_of
+from jpo_dist.records.comparisons import ComparisonSet, Item
+from jpo_dist.records.item_rows import ItemRows
+from jpo_dist.records.unbuilt import unbuild
 
 OnBadRow = Literal["error", "skip"]
 
@@ -76,8 +75,8 @@ def scan(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[ComparisonSet
     else:
         for place, text in places:
             collect(place, SourceConfig(path=text), on_bad_row, preferences)
-        built = compile_set(preferences)
-    return built, report_of(built, preferences)
+        built = compile_set(preferences.said())
+    return built, report_of(built, preferences.said())
 
 
 def read_candidates(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[list[tuple[Item, Item, str]], ReadReport]:
@@ -92,35 +91,21 @@ def read_candidates(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[li
     if not preferences.comparisons:
         raise ValueError(f"{where}: no pairs to judge; name pairs, or make some with jpo data build (candidates:)")
     found = [(c.winner, c.loser, c.source) for c in preferences.comparisons]
-    return found, report_of(ComparisonSet.build(preferences.comparisons), preferences)
+    return found, report_of(ComparisonSet.build(preferences.comparisons), preferences.said())
 
 
-def read_source(source: SourceConfig, on_bad_row: OnBadRow) -> Preferences:
-    """One source of a build, read with its own layout, columns and score; raises what `read` raises, and JudgeError."""
-    preferences = Preferences()
+def read_source(source: SourceConfig, on_bad_row: OnBadRow, items: ItemRows | None = None) -> Preferences:
+    """One source of a build, read with its own layout, columns and score; raises what `read` raises, and JudgeError.
+
+    `items`: those of other sources that this one will be joined with.
+    """
+    preferences = Preferences(items)
     for text in listed(source.path):
         for place in open_place(text, preferences.tally.ignored):
             collect(place, source, on_bad_row, preferences)
-    return preferences if source.checker is None else _checked(preferences, source, source.checker)
-
-
-def _checked(preferences: Preferences, source: SourceConfig, checker: str) -> Preferences:
-    """Every item rated by the checker; one that it cannot tell has no score, which pairing counts."""
-    first: dict[Item, str] = {r.item: r.source for r in reversed([*preferences.ratings, *preferences.pair_scores])}
-    for c in preferences.comparisons:
-        first.setdefault(c.winner, c.source)
-        first.setdefault(c.loser, c.source)
-    scores = checker_scores(list(first), checker)
-    scale = source.name or str(source.path)
-    rated = {
-        item: Rating(item, math.nan if score is None else score, scale, first[item])
-        for item, score in zip(first, scores, strict=True)
-    }
-    ratings = [rated[r.item] for r in preferences.ratings]
-    read_as_ratings = {r.item for r in ratings}
-    return replace(
-        preferences, ratings=ratings, pair_scores=[r for r in rated.values() if r.item not in read_as_ratings]
-    )
+    if source.checker is not None:
+        check(preferences, source.checker, source.name or str(source.path))
+    return preferences
 
 
 def listed(where: str | list[str]) -> list[str]:
@@ -146,8 +131,7 @@ def collect(
     """Everything of one place, added to `into`; returns the name of its layout, None for a set or no rows at all."""
     if isinstance(place, ComparisonSet):
         into.tally.rows += len(place)
-        into.comparisons.extend(comparisons_of(place))
-        into.pair_scores.extend(ratings_of(place))
+        unbuild(place, into.comparisons, into.pair_scores)
         return None
     layout = _detect(place, source, candidates)
     bad_here: list[BadRow] = []
