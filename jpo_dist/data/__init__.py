@@ -1,7 +1,7 @@
 """From files of any public layout to records, with every row accounted for.
 
 Stations: config -> locate (where rows are) -> file_formats (bytes to rows) -> layouts, row_values, transcripts (rows
-to items and comparisons) -> collected (columns, one set), checker (scores) -> read, examples (single items) ->
-build; read_report counts.
+to items and comparisons) -> collected (columns, one set), checker (scores) -> read, examples (single items), once (read
+by one process of a host) -> build; read_report counts.
 May import records, pairing, config and paths. Loads no torch.
 """

@@ -46,6 +46,12 @@ def read_set(folder: str | Path) -> ComparisonSet:
     return built
 
 
+def split_names(folder: Path) -> set[str]:
+    """The names of the splits of the set in `folder`, without reading the rest of it."""
+    found = pq.read_table(folder / COMPARISONS, columns=["split"])["split"].unique().to_pylist()
+    return {name for name in found if name is not None}
+
+
 def _write(table: pa.Table, file: Path) -> None:
     with pq.ParquetWriter(file, table.schema, compression="zstd") as writer:
         for group in grouped(chunks(table), table.schema):

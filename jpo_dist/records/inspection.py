@@ -50,7 +50,7 @@ def inspect(
         "bad_rows": [dict(row) for row in report.get("bad_rows", [])],
         "ignored": list(report.get("ignored", [])),
         "items": comparisons.num_items,
-        "instructions": _distinct(instructions_N),
+        "instructions": int(instructions_N.max(initial=-1)) + 1,
         "comparisons": _by_protocol(comparisons, decided_C),
         "ties": int(comparisons.is_tie_C.sum()),
         **restated(comparisons)._asdict(),
@@ -148,10 +148,6 @@ def histogram(values: np.ndarray) -> dict[str, list[Any]]:
     edges = edges[low : high + 1]
     bins = np.searchsorted(edges, values, side="right") - 1
     return {"edges": edges.tolist(), "counts": np.bincount(bins, minlength=len(edges) - 1).tolist()}
-
-
-def _distinct(values: np.ndarray) -> int:
-    return int(pc.count_distinct(pa.array(values)).as_py())
 
 
 def _known(column: pa.ChunkedArray) -> np.ndarray:
@@ -281,7 +277,7 @@ def _same_response(responses: pa.ChunkedArray, instructions_N: np.ndarray) -> di
     return {
         "texts": int((uses > 1).sum()),
         "items": int((uses[texts_N] > 1).sum()),
-        "nearly_equal": _distinct(texts_N) - len(plain),
+        "nearly_equal": int(texts_N.max(initial=-1)) + 1 - len(plain),
     }
 
 

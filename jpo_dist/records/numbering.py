@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from jpo_dist.records.pages import chunks
+
 _FULL = 0.5
 """Share of the table's places that may be taken; with more, a key is looked for in many places."""
 
@@ -153,4 +155,5 @@ class TextNumbering:
 def numbered(column: pa.ChunkedArray) -> np.ndarray:
     """A number for each text of a column without nulls, equal for equal texts, from 0 in order of appearance."""
     numbering = TextNumbering()
-    return np.concatenate([np.zeros(0, np.int64), *(numbering.of(chunk) for chunk in column.chunks)])
+    batches = chunks(pa.table([column], ["text"]))
+    return np.concatenate([np.zeros(0, np.int64), *(numbering.of(batch.column(0)) for batch in batches)])

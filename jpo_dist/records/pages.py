@@ -7,7 +7,7 @@ large table chunk by chunk gives the pages back himself, by `let_go`: they stay 
 import mmap
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
@@ -28,6 +28,34 @@ def let_go() -> None:
     if hasattr(mmap, "MADV_DONTNEED"):
         for each in _maps:
             each.madvise(mmap.MADV_DONTNEED)
+
+
+def end_to_end(pieces: Iterable[np.ndarray], dtype: str) -> np.ndarray:
+    """Arrays one after the other, read-only: in memory while they are small, else mapped from an unnamed file."""
+    waiting: list[np.ndarray] = []
+    size, file = 0, None
+    for piece in pieces:
+        waiting.append(np.asarray(piece, dtype=dtype))
+        size += waiting[-1].nbytes
+        if size > IN_MEMORY:
+            file = file or tempfile.TemporaryFile()  # noqa: SIM115 - mapped below, and then gone
+            file.writelines(each.tobytes() for each in waiting)
+            waiting, size = [], 0
+            let_go()
+    if file is None:
+        return np.concatenate([np.zeros(0, dtype), *waiting])
+    file.writelines(each.tobytes() for each in waiting)
+    file.flush()
+    found = np.memmap(file, dtype=dtype, mode="r")
+    file.close()
+    return remembered(found)
+
+
+def remembered(array: np.memmap) -> np.memmap:
+    """The same array, whose pages `let_go` gives back from now on."""
+    if isinstance(array.base, mmap.mmap):
+        _maps.add(array.base)
+    return array
 
 
 def mapped(file: IO[bytes]) -> pa.Table:
