@@ -41,14 +41,17 @@ PLACE = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """Environment variables that tell a process its place among ranks."""
 
 
-def read(where: str | list[str], *, on_bad_row: Literal["error", "skip"] = "error") -> tuple[ComparisonSet, ReadReport]:
+def read(
+    where: str | list[str], *, on_bad_row: Literal["error", "skip"] = "error", groups: Sequence[str] = ()
+) -> tuple[ComparisonSet, ReadReport]:
     """Comparisons of any layout, and a report that accounts for every row.
 
     `where`: files, folders, globs, hub data sets, sets on disk, `package:MODULE/FILE`, or a list of such: docs/data.md.
+    `groups`: columns that say who judged, kept in the comparisons.
     Raises BadRowError for a row that cannot be read, with file, line, field and reason, unless `on_bad_row` is "skip";
     FileNotFoundError; ValueError for an unknown layout, or when there is no comparison.
     """
-    return reading.read(where, on_bad_row=on_bad_row)
+    return reading.read(where, on_bad_row=on_bad_row, groups=groups)
 
 
 def load(

@@ -1,17 +1,20 @@
 """From the data section of a config to tokenized comparisons or examples, with notes on what was left out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from jpo_dist.batches.prepare import Prepared, prepare
 from jpo_dist.config.objective import ObjectiveConfig
+from jpo_dist.config.sections import DataConfig
 from jpo_dist.config.sft import AnyConfig, SftConfig
 from jpo_dist.data import read
 from jpo_dist.data.examples import read_demonstrations, read_labelled
 from jpo_dist.data.locate import validation_of
 from jpo_dist.data.once import Report, read_once
 from jpo_dist.records.comparisons import ComparisonSet
+from jpo_dist.records.group_column import GROUPS
+from jpo_dist.records.groups import choose, grouping, names_of
 from jpo_dist.records.split import split_by_instruction
 
 Reader = Callable[[str | list[str]], tuple[ComparisonSet, Report]]
@@ -25,14 +28,14 @@ def reader_of(config: AnyConfig) -> Reader:
     data = config.data
     reads: Reader
     if isinstance(config, SftConfig):
-        settings = ["demonstrations", config.data.turns, config.data.responses, config.data.min_score]
+        settings: list[Any] = ["demonstrations", config.data.turns, config.data.responses, config.data.min_score]
         reads = partial(read_demonstrations, data=config.data)
     elif config.objective.loss == "kto":
         settings = ["labelled", config.data.desirable_from]
         reads = partial(read_labelled, data=config.data)
     else:
-        settings = ["comparisons"]
-        reads = partial(read.read, on_bad_row=data.on_bad_row)
+        settings = ["comparisons", list(config.data.groups)]
+        reads = partial(read.read, on_bad_row=data.on_bad_row, groups=config.data.groups)
     return partial(read_once, reads=reads, settings=[*settings, data.on_bad_row])
 
 
@@ -46,13 +49,36 @@ def require_comparisons(dataset: Prepared, notes: list[str]) -> None:
         )
 
 
+def chosen(comparisons: ComparisonSet, data: DataConfig) -> tuple[ComparisonSet, list[str]]:
+    """The comparisons that data.only and data.without leave to train on, and notes on the groups.
+
+    Raises ValueError for a name or a value that none of them has, and where nothing is left.
+    """
+    notes = []
+    if GROUPS.name in comparisons.comparisons.column_names:
+        notes = [f"data.train: by {grouping(comparisons, name).told()}" for name in names_of(comparisons)]
+    choices = {f"data.{key}": choice for key, choice in (("only", data.only), ("without", data.without)) if choice}
+    if not choices:
+        return comparisons, notes
+    keep_C = choose(comparisons, data.only, data.without, "data")
+    by = " and ".join(f"{key} {_told(choice)}" for key, choice in choices.items())
+    if not keep_C.any():
+        raise ValueError(f"{by} leave none of {len(comparisons):,} comparisons to train on; name other values")
+    notes.append(f"data.train: {int(keep_C.sum()):,} of {len(comparisons):,} comparisons kept by {by}")
+    return comparisons.subset(keep_C), notes
+
+
+def _told(choice: Mapping[str, Sequence[str]]) -> str:
+    return ", ".join(f"{name}={'|'.join(values)}" for name, values in choice.items())
+
+
 def load_data(config: AnyConfig, tokenizer: Any) -> tuple[Prepared, Prepared | None, list[str]]:
     """Read, split and tokenize what the data section names.
 
     Returns the comparisons (or examples, as `reader_of` has it) to train on, those held out (data.validation, the
     validation split of a built set, or data.validation_fraction of the instructions; None without any), and notes for
-    people on what was read and left out. Raises what reading raises (BadRowError, FileNotFoundError, ValueError), and
-    OverLongError.
+    people on what was read and left out. data.only and data.without choose among those to train on alone. Raises what
+    reading raises (BadRowError, FileNotFoundError, ValueError), what `chosen` raises, and OverLongError.
     """
     reads = reader_of(config)
     comparisons, report = reads(config.data.train)
@@ -71,6 +97,9 @@ def load_data(config: AnyConfig, tokenizer: Any) -> tuple[Prepared, Prepared | N
             f"held out {len(held)} {counted} by instruction, {len(comparisons)} are left to train on"
             f"{crossing if counted == 'comparisons' else ''}"
         )
+    if isinstance(config.data, DataConfig):
+        comparisons, said = chosen(comparisons, config.data)
+        notes += said
     how = (config.data, config.train, config.objective)
     prepared = prepare(tokenizer, comparisons, *how)
     held_out = prepare(tokenizer, held, *how) if held is not None and len(held) else None

@@ -15,10 +15,10 @@ from jpo_dist.config.objective import PER_TOKEN, ObjectiveConfig
 from jpo_dist.config.sections import TokensConfig, TrainConfig
 from jpo_dist.config.sft import AnyObjective
 from jpo_dist.paths import cache_folder
+from jpo_dist.records.columns.fingerprint import digest_with
+from jpo_dist.records.columns.pages import Picked, remembered
 from jpo_dist.records.comparisons import ComparisonSet
 from jpo_dist.records.examples import Examples
-from jpo_dist.records.fingerprint import digest_with
-from jpo_dist.records.pages import remembered
 
 KEPT_FROM = 20_000
 """Sets of at least so many items keep their tokens on disk: encoding them takes longer than reading them."""
@@ -76,7 +76,8 @@ def prepare(
     if bad_C.any():
         if data.over_long == "error":
             row = int(np.flatnonzero(too_long_N)[0])
-            text = comparisons.items["instruction"][row].as_py()[-1]["content"][:60]
+            first = Picked(comparisons.items, np.array([row])).whole["instruction"][0]
+            text = first.as_py()[-1]["content"][:60]
             raise OverLongError(
                 f"data.max_length ({data.max_length}) is less than {int(too_long_N.sum())} items, the first of "
                 f"{tokens.lengths_N[row]} tokens ({text!r}); raise it, or set data.over_long to skip or truncate"

@@ -9,7 +9,7 @@ Legend: N items, C comparisons.
 import numpy as np
 
 from jpo_dist.batches.tokenize import TokenizedItems
-from jpo_dist.records.pages import let_go
+from jpo_dist.records.columns.pages import let_go
 
 AT_A_TIME = 65536
 """Comparisons that are looked at together: what bounds the memory."""

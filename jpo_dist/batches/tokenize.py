@@ -20,8 +20,8 @@ import numpy as np
 
 from jpo_dist.batches.template import Template, instruction_prefix, make_template
 from jpo_dist.config.sections import TokensConfig
+from jpo_dist.records.columns.pages import end_to_end, let_go
 from jpo_dist.records.comparisons import ComparisonSet, Item
-from jpo_dist.records.pages import end_to_end, let_go
 
 ITEMS_AT_ONCE = 8192
 _TOKENS_AT_ONCE = 1 << 22

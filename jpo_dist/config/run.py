@@ -55,6 +55,16 @@ class JpoConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _items_have_no_groups(self) -> Self:
+        for key, choice in (("only", self.data.only), ("without", self.data.without)):
+            if choice and self.objective.loss == "kto":
+                raise ValueError(
+                    f"data.{key} ({choice}) chooses comparisons, and objective.loss=kto learns from single items, in "
+                    "which several groups are merged; build a set of the comparisons that you want, or drop it"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _a_loss_without_a_reference(self) -> Self:
         loss, mode, path = self.objective.loss, self.reference.mode, self.reference.path
         if loss == "simpo" and mode != "none":

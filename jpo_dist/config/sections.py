@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from jpo_dist.config.base import Count, Fraction, NonNegative, Positive, Section, is_commit
+from jpo_dist.config.groups import GroupChoice, GroupNames
 
 
 class LoraConfig(Section):
@@ -92,6 +93,14 @@ class DataConfig(TokensConfig):
     """A row that cannot be read: stop with file, line, field and reason, or count it and go on."""
     desirable_from: float | None = None
     """With objective.loss=kto, for ratings: the least score of a desirable response; below it they are undesirable."""
+    groups: GroupNames = Field(default=[])
+    """Columns that say who judged (annotator, country, language), kept in each comparison, so that reports are by these
+    groups too. A set has them from `jpo data build`."""
+    only: GroupChoice = Field(default={})
+    """Comparisons to train on, by their groups: {country: [DE, FR]}; of several names, all must fit. What is held out
+    stays whole."""
+    without: GroupChoice = Field(default={})
+    """Comparisons to leave out of training, in the same way."""
 
 
 class ReferenceConfig(Section):

@@ -18,12 +18,12 @@ from jpo_dist.data.read import read_source
 from jpo_dist.files import replace
 from jpo_dist.pairing import pair
 from jpo_dist.pairing.config import PairConfig
+from jpo_dist.records.columns.item_rows import ItemRows
+from jpo_dist.records.columns.lists import ComparisonList, RatingList, rating_table
+from jpo_dist.records.columns.numbering import first_places
+from jpo_dist.records.columns.pages import ROWS_AT_ONCE, Picked
 from jpo_dist.records.comparisons import CONDITIONAL, SPLITS, ComparisonSet, Item, with_ends
 from jpo_dist.records.folder import write_set
-from jpo_dist.records.item_rows import ItemRows
-from jpo_dist.records.lists import RATING_SCHEMA, ComparisonList, RatingList
-from jpo_dist.records.numbering import first_places
-from jpo_dist.records.pages import ROWS_AT_ONCE, Picked
 from jpo_dist.records.split import split_of, with_splits
 from jpo_dist.records.text import as_prompt
 
@@ -173,7 +173,7 @@ def wins_as_ratings(everything: Said) -> pa.Table:
     place[rows_N] = np.arange(len(rows_N))
     scores_N, _ = pair.assumed_scores(place[ends_C2[:, 0]], place[ends_C2[:, 1]], len(rows_N))
     sources = within["source"].take(pa.array(first // 2))
-    return pa.table([pa.array(rows_N), pa.array(scores_N), pa.repeat("assumed", len(rows_N)), sources], RATING_SCHEMA)
+    return rating_table(rows_N, scores_N, pa.repeat("assumed", len(rows_N)), sources)
 
 
 def made_by(parts: Sequence[Said], made: ComparisonList) -> np.ndarray:
@@ -229,7 +229,7 @@ def offer(
         return Candidates(items, np.zeros((0, 2), np.int64)), None
     rows_N, _ = first_places(np.concatenate([ratings["item"].to_numpy(), _ends(everything.comparisons).reshape(-1)]))
     nothing = pa.repeat("", len(rows_N))
-    unknown = pa.table([pa.array(rows_N), pa.array(np.full(len(rows_N), np.nan)), nothing, nothing], RATING_SCHEMA)
+    unknown = rating_table(rows_N, np.full(len(rows_N), np.nan), nothing, nothing)
     pool = make_pool(unknown, items, splits_N[rows_N])
     firsts, seconds, report = pair.candidates(pool, config.candidates, config.seed)
     return Candidates(items, np.stack([rows_N[firsts], rows_N[seconds]], axis=1)), report

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from jpo_dist.data.collected import Preferences
+from jpo_dist.records.columns.lists import RatingList, rating_table
+from jpo_dist.records.columns.numbering import first_places
+from jpo_dist.records.columns.pages import ROWS_AT_ONCE
 from jpo_dist.records.comparisons import Item
-from jpo_dist.records.lists import RATING_SCHEMA, RatingList
-from jpo_dist.records.numbering import first_places
-from jpo_dist.records.pages import ROWS_AT_ONCE
 
 
 class JudgeError(ValueError):
@@ -41,8 +41,7 @@ def check(preferences: Preferences, function: str, scale: str) -> None:
         found = RatingList(items=items)
         at = order[np.searchsorted(rows, of_rows, sorter=order)]
         names = sources.take(pa.array(first[np.searchsorted(seen, of_rows)]))
-        columns = [pa.array(of_rows), pa.array(values[at]), pa.repeat(scale, len(at)), names]
-        found.add_columns(pa.table(columns, RATING_SCHEMA))
+        found.add_columns(rating_table(of_rows, values[at], pa.repeat(scale, len(at)), names))
         return found
 
     as_ratings = said.ratings["item"].to_numpy()

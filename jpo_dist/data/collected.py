@@ -5,20 +5,25 @@ Legend: N items, C comparisons, R ratings.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from jpo_dist.data import row_values
+from jpo_dist.data.layouts import Reading
 from jpo_dist.data.read_report import ReadReport, Tally
+from jpo_dist.data.row_values import Row
 from jpo_dist.pairing.config import WITHIN
 from jpo_dist.pairing.pair import Pairs, Pool, pair
 from jpo_dist.pairing.texts import Texts
+from jpo_dist.records.columns.item_rows import ItemRows
+from jpo_dist.records.columns.lists import RATING_SCHEMA, ComparisonList, RatingList
+from jpo_dist.records.columns.numbering import numbered, renumbered
+from jpo_dist.records.columns.pages import ROWS_AT_ONCE
 from jpo_dist.records.comparisons import ComparisonSet, Origin
-from jpo_dist.records.item_rows import ItemRows
-from jpo_dist.records.lists import ComparisonList, RatingList
-from jpo_dist.records.numbering import numbered, renumbered
-from jpo_dist.records.pages import ROWS_AT_ONCE
+from jpo_dist.records.group_column import Groups, column_of, groups_in, has_groups
+from jpo_dist.records.groups import ANNOTATOR, labelled, shared
 from jpo_dist.records.repeats import restated
 from jpo_dist.records.text import CONTENTS, as_text
 
@@ -70,15 +75,37 @@ def joined(parts: Sequence[Said]) -> Said:
 
 
 def merged(ratings: pa.Table) -> pa.Table:
-    """One rating for each item and scale: the mean score, at the place of the first."""
+    """One rating for each item and scale: the mean score, at the place of the first, with what all raters share."""
     rows_R, scales_R = ratings["item"].to_numpy(), numbered(ratings["scale"].fill_null(""))
     codes_R = rows_R * (int(scales_R.max(initial=0)) + 1) + scales_R
     _, first, back_R = np.unique(codes_R, return_index=True, return_inverse=True)
     order = np.argsort(first)
     means = np.bincount(back_R, weights=ratings["score"].to_numpy(), minlength=0) / np.bincount(back_R)
     if len(first) < len(codes_R):
-        ratings = ratings.take(pa.array(first[order]))
+        found = ratings.take(pa.array(first[order]))
+        at, groups = RATING_SCHEMA.get_field_index("groups"), _shared(ratings["groups"], back_R, order)
+        ratings = found if groups is None else found.set_column(at, RATING_SCHEMA.field("groups"), groups)
     return ratings.set_column(1, ratings.schema.field("score"), pa.array(means[order], pa.float64()))
+
+
+def _shared(groups: pa.ChunkedArray, back_R: np.ndarray, order: np.ndarray) -> pa.Array | None:
+    """What all ratings that become one share; None where nothing has groups."""
+    if not has_groups(groups):
+        return None
+    found: dict[int, Groups] = {}
+    known = (each for chunk in groups.chunks for each in groups_in(chunk))
+    for code, each in zip(back_R.tolist(), known, strict=True):
+        found[code] = shared(found[code], each) if code in found else each
+    return column_of([found[code] for code in order.tolist()])
+
+
+def grouped(reading: Reading, row: Row, columns: Sequence[str]) -> Reading:
+    """What a row says, with what these columns of it say of who judged. Raises BadField."""
+    if not columns:
+        return reading
+    groups = row_values.groups(row, columns)
+    ratings = tuple(rating._replace(groups=groups) for rating in reading.ratings)
+    return reading._replace(comparison=reading.comparison and labelled(reading.comparison, groups), ratings=ratings)
 
 
 def make_pool(
@@ -107,19 +134,25 @@ def from_scores(ratings: pa.Table, items: ItemRows) -> ComparisonList:
 
 
 def add_pairs(made: ComparisonList, rated: pa.Table, pairs: Pairs, policy: str) -> None:
-    """Add C pairs of ratings as comparisons of their items, marked with the policy; the winner gives the source."""
+    """Add C pairs of ratings as comparisons of their items, marked with the policy; the winner gives the source, and
+    the groups are those that both scores share."""
     origin: Origin = "assumed" if policy == "assumed_wins" else "scored"
     rows_R, sources = rated["item"].to_numpy(), rated["source"].combine_chunks()
+    known = groups_in(rated["groups"].combine_chunks()) if has_groups(rated["groups"]) else None
     for start in range(0, len(pairs.winners_C), ROWS_AT_ONCE):
         part = slice(start, start + ROWS_AT_ONCE)
         winners, losers = pairs.winners_C[part], pairs.losers_C[part]
-        columns = {
+        columns: dict[str, Any] = {
             "weight": np.ones(len(winners)),
             "source": sources.take(pa.array(winners)),
             "tie": pairs.is_tie_C[part],
             "origin": pa.repeat(origin, len(winners)),
             "pairing": pa.repeat(policy, len(winners)),
         }
+        if known is not None:
+            both = [shared(known[w], known[v]) for w, v in zip(winners.tolist(), losers.tolist(), strict=True)]
+            columns["annotator"] = pa.array([dict(groups).get(ANNOTATOR) for groups in both], pa.string())
+            columns["groups"] = column_of([tuple(pair for pair in each if pair[0] != ANNOTATOR) for each in both])
         made.add_batch(made.batch(rows_R[winners], rows_R[losers], columns))
 
 

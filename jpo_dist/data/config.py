@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from jpo_dist.config.base import Count, Fraction, Positive, Section
+from jpo_dist.config.groups import GroupNames
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.data.layouts import COLUMNS
 from jpo_dist.pairing.config import WITHIN, PairConfig
@@ -42,6 +43,8 @@ class SourceConfig(Section):
     """Columns under other names: {prompt: question} reads the column `question` as `prompt`."""
     score: str | list[str] | None = None
     """Column, or key of each completion, that holds the score; of several the mean. None: the layout's own."""
+    groups: GroupNames = Field(default=[])
+    """Columns that say who judged (annotator, country, language), kept in each comparison of this source."""
     checker: str | None = None
     """`module:function` that is called with each Item of this source and returns its score, or None where it cannot
     tell; in place of scores that the source has."""
@@ -72,6 +75,12 @@ class SourceConfig(Section):
         if self.score is not None and self.layout not in ("auto", "rating", "responses"):
             raise ValueError(f"score ({self.score}) is not read in layout {self.layout}; leave one of the two out")
         return self
+
+    @property
+    def named(self) -> list[tuple[str, str]]:
+        """The columns that must be there, each with the key that names it."""
+        columns = [(f"columns.{ours}", their) for ours, their in self.columns.items()]
+        return columns + [("groups", column) for column in self.groups]
 
     @property
     def scores(self) -> tuple[str, ...]:

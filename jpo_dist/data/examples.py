@@ -22,10 +22,10 @@ from jpo_dist.data.layouts import Turns
 from jpo_dist.data.locate import open_place
 from jpo_dist.data.read import OnBadRow, collect, listed
 from jpo_dist.data.read_report import BadRow, Tally, skipped_lines
+from jpo_dist.records.columns.item_rows import ItemRows
+from jpo_dist.records.columns.lists import rating_table
+from jpo_dist.records.columns.pages import chunks
 from jpo_dist.records.examples import Examples
-from jpo_dist.records.item_rows import ItemRows
-from jpo_dist.records.lists import RATING_SCHEMA
-from jpo_dist.records.pages import chunks
 
 Says = Literal["wins", "loses", "ties", "liked", "ranked", "rated", "unrated"]
 
@@ -124,7 +124,7 @@ def _named(where: str | list[str], on_bad_row: OnBadRow, turns: Turns) -> tuple[
 
 def _sides(said: Said, layout: str | None) -> Iterable[Named]:
     """What one place names."""
-    scored = [row for row in _rows(said.pair_scores) if not math.isnan(row[1])]
+    scored = [row for row in _rows(_without_groups(said.pair_scores)) if not math.isnan(row[1])]
     known = {item: score for item, score, *_ in reversed(scored)}
     compared: set[int] = set()
     for winner, loser, tie, source, weight in _rows(
@@ -134,8 +134,14 @@ def _sides(said: Said, layout: str | None) -> Iterable[Named]:
             yield Named(item, says, source, weight, known.get(item, math.nan))  # type: ignore[arg-type]
         compared.update((winner, loser))
     first = {row[0]: row for row in reversed(scored)} if layout is None else {}
-    for item, score, scale, source in chain(_rows(said.ratings), (first[n] for n in first if n not in compared)):
+    for item, score, scale, source in chain(
+        _rows(_without_groups(said.ratings)), (first[n] for n in first if n not in compared)
+    ):
         yield Named(item, _said(score, scale, source, layout), source, 1.0, score, scale)
+
+
+def _without_groups(ratings: pa.Table) -> pa.Table:
+    return ratings.drop_columns(["groups"])
 
 
 def _rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
@@ -166,10 +172,8 @@ def _means(named: Iterable[Named]) -> dict[tuple[int, str], float]:
     """The score of each rated item on each scale: its mean where it was rated several times."""
     found = [(one.item, one.score, one.scale, "") for one in named if one.says == "rated"]
     columns = zip(*found, strict=True) if found else [[], [], [], []]
-    means = merged(
-        pa.table([pa.array(values, f.type) for values, f in zip(columns, RATING_SCHEMA, strict=True)], RATING_SCHEMA)
-    )
-    return {(item, scale): score for item, score, scale, _ in _rows(means)}
+    means = merged(rating_table(*columns))
+    return {(item, scale): score for item, score, scale, *_ in _rows(means)}
 
 
 def _imitated(named: list[Named], items: ItemRows, data: SftDataConfig) -> Callable[[Named], Verdict]:

@@ -21,9 +21,9 @@ import jpo_dist.records
 from jpo_dist.data.locate import source_files
 from jpo_dist.files import read_json, sha256, sync_file, sync_folder, write_json
 from jpo_dist.paths import cache_folder
+from jpo_dist.records.columns.pages import map_table, write_table
 from jpo_dist.records.comparisons import ComparisonSet, digest
 from jpo_dist.records.examples import Examples
-from jpo_dist.records.pages import map_table, write_table
 
 _TABLES, _FACTS = ("items", "comparisons"), "facts.json"
 _DAYS_KEPT = 30

@@ -5,13 +5,13 @@ and reason, or it is counted and named in the report.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from itertools import islice
 from typing import Any, Literal
 
 from jpo_dist.data.checker import check
-from jpo_dist.data.collected import Preferences, compile_set, report_of
+from jpo_dist.data.collected import Preferences, compile_set, grouped, report_of
 from jpo_dist.data.config import SourceConfig
 from jpo_dist.data.file_formats import Columns
 from jpo_dist.data.layouts import (
@@ -30,25 +30,28 @@ from jpo_dist.data.layouts import (
 from jpo_dist.data.locate import Table, open_place
 from jpo_dist.data.read_report import BAD_ROWS_TO_KEEP, BadRow, BadRowError, ReadReport
 from jpo_dist.data.row_values import NUMBERS, BadField
+from jpo_dist.records.columns.item_rows import ItemRows
 from jpo_dist.records.comparisons import ComparisonSet, Item
-from jpo_dist.records.item_rows import ItemRows
+from jpo_dist.records.groups import require
 from jpo_dist.records.unbuilt import unbuild
 
 OnBadRow = Literal["error", "skip"]
+WithReport = tuple[ComparisonSet, ReadReport]
 
 _ROWS_TO_DETECT = 1000
 
 
-def read(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[ComparisonSet, ReadReport]:
+def read(where: str | list[str], *, on_bad_row: OnBadRow, groups: Sequence[str] = ()) -> WithReport:
     """All comparisons of `where`, in order, each with the `source` FILE:LINE; scores give comparisons within an
     instruction, after those that are stated.
 
     `where`: JSONL, JSON, CSV, Parquet or Arrow files, folders of them, globs, ComparisonSet folders (FOLDER or
     FOLDER:SPLIT), hub data sets (OWNER/NAME or OWNER/NAME:SPLIT, else the split `train`), `package:MODULE/FILE`; or a
-    list of such. Raises BadRowError (with on_bad_row="error"), FileNotFoundError, and ValueError for files without a
-    known layout or when there is no comparison at all.
+    list of such. `groups`: columns that say who judged, kept in the comparisons. Raises BadRowError (with
+    on_bad_row="error"), FileNotFoundError, and ValueError for files without a known layout or one of `groups`, or when
+    there is no comparison at all.
     """
-    built, report = scan(where, on_bad_row=on_bad_row)
+    built, report = scan(where, on_bad_row=on_bad_row, groups=groups)
     if not len(built):
         raise ValueError("\n".join([f"{where}: no comparisons; {_advice(built)}", *report.lines()]))
     return built, report
@@ -62,7 +65,7 @@ def _advice(built: ComparisonSet) -> str:
     return "ratings of different instructions compare only with a pairing policy: jpo data build"
 
 
-def scan(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[ComparisonSet, ReadReport]:
+def scan(where: str | list[str], *, on_bad_row: OnBadRow, groups: Sequence[str] = ()) -> WithReport:
     """The same as `read`, but a set without comparisons is no error: it may hold items for pairing or a judge.
 
     Raises BadRowError, FileNotFoundError, and ValueError for files without a known layout.
@@ -71,10 +74,11 @@ def scan(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[ComparisonSet
     places = [(place, text) for text in listed(where) for place in open_place(text, preferences.tally.ignored)]
     if len(places) == 1 and isinstance(places[0][0], ComparisonSet):  # keeps its memory map
         built = places[0][0]
+        require(built, groups, places[0][1])
         preferences.tally.rows = len(built)
     else:
         for place, text in places:
-            collect(place, SourceConfig(path=text), on_bad_row, preferences)
+            collect(place, SourceConfig(path=text, groups=list(groups)), on_bad_row, preferences)
         built = compile_set(preferences.said())
     return built, report_of(built, preferences.said())
 
@@ -130,6 +134,7 @@ def collect(
 ) -> str | None:
     """Everything of one place, added to `into`; returns the name of its layout, None for a set or no rows at all."""
     if isinstance(place, ComparisonSet):
+        require(place, source.groups, str(source.path))
         into.tally.rows += len(place)
         unbuild(place, into.comparisons, into.pair_scores)
         return None
@@ -168,7 +173,8 @@ def _read(layout: Layout | None, row: dict[str, Any] | BadField, source: SourceC
         raise row
     if layout is None:
         raise BadField("", "unknown layout")
-    return read_row(layout, _renamed(row, layout, source), names, named=source.layout != "auto")
+    reading = read_row(layout, _renamed(row, layout, source), names, named=source.layout != "auto")
+    return grouped(reading, row, source.groups)
 
 
 def _renamed(row: dict[str, Any], layout: Layout, source: SourceConfig) -> dict[str, Any]:
@@ -198,7 +204,7 @@ def _columns(source: SourceConfig, layout: Layout | None = None) -> Columns:
     """What is read of a table, once its layout is known without the copies of it that conversations are."""
     copies = set() if layout is None else set(CONVERSATIONS) - set(layout.columns)
     scores = set(source.scores) | {their for ours, their in source.columns.items() if ours in NUMBERS}
-    return Columns((COLUMNS - copies) | set(source.columns.values()) | scores, NUMBERS | scores)
+    return Columns((COLUMNS - copies) | {name for _, name in source.named} | scores, NUMBERS | scores)
 
 
 def _detect(table: Table, source: SourceConfig, candidates: bool) -> Layout | None:
@@ -210,8 +216,8 @@ def _detect(table: Table, source: SourceConfig, candidates: bool) -> Layout | No
     rows = [row for _, row in islice(table.rows(everything), _ROWS_TO_DETECT) if not isinstance(row, BadField)]
     there = _keys(rows)
     if rows:
-        for ours, their in source.columns.items():
-            _refuse_absent(table.name, f"columns.{ours}", their, there)
+        for key, column in source.named:
+            _refuse_absent(table.name, key, column, there)
     name = None if source.layout == "auto" else source.layout
     columns = [_column_names(row, source, there) for row in rows]
     votes = Counter(layout for names in columns if (layout := layout_of(names, name)))

@@ -1,10 +1,12 @@
 """Values of one row, checked. What does not fit raises BadField; text is never changed, guessed or evaluated."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jpo_dist.config.groups import group_value
 from jpo_dist.records.comparisons import Item, Message
+from jpo_dist.records.group_column import Groups
 
 Row = Mapping[str, Any]
 
@@ -76,6 +78,19 @@ def confidence(row: Row) -> float | None:
     if not 0 < value <= 1:
         raise BadField("confidence", "bad confidence")
     return value
+
+
+def groups(row: Row, columns: Sequence[str]) -> Groups:
+    """What these columns say of who judged; a column without a value in this row is left out."""
+    found = []
+    for column in columns:
+        try:
+            value = group_value(row.get(column))
+        except ValueError:
+            raise BadField(column, "not one value") from None
+        if value is not None:
+            found.append((column, text(value, column)))
+    return tuple(found)
 
 
 def thumb(value: Any, field: str) -> float:

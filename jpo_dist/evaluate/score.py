@@ -22,6 +22,7 @@ from jpo_dist.config.sections import ModelConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.evaluate.evaluation import reference_facts
 from jpo_dist.evaluate.pass_rate import policy_model
+from jpo_dist.evaluate.strata import by_group
 from jpo_dist.evaluate.to_score import read_to_score
 from jpo_dist.files import write_json
 from jpo_dist.intervals import bootstrap_interval
@@ -68,7 +69,7 @@ def score_policy(
             "reference.path where the policy did not begin from model.path"
         )
     connect(timeout_s)
-    built, reading = read_to_score(where, config.data.on_bad_row)
+    built, reading = read_to_score(where, config.data.on_bad_row, config.data.groups)
     tokens = tokens_of(load_tokenizer(config.model), built, config.data)
     fits_N = tokens.lengths_N <= config.data.max_length
     if config.data.over_long == "error" and not fits_N.all():
@@ -170,7 +171,7 @@ def item_columns(tokens: TokenizedItems, scored: Scored, objective: ObjectiveCon
 def report_on(
     built: ComparisonSet, tokens: TokenizedItems, scored: Scored, objective: ObjectiveConfig
 ) -> dict[str, Any]:
-    """Counts that add up, and means of the margins of decided comparisons by protocol, with intervals.
+    """Counts that add up, and means of the margins of decided comparisons by protocol and by group, with intervals.
 
     items = scored + over_long; comparisons = scored + ties + over_long, whose ties are scored too, if none of their
     items is over-long.
@@ -190,6 +191,7 @@ def report_on(
         "comparisons": {"comparisons": len(built), "scored": int(counts_C.sum()),
                         "ties": int((~over_C & built.is_tie_C).sum()), "over_long": int(over_C.sum())},
         "margins": {name: _summary(columns, chosen_C) for name, chosen_C in parts.items() if chosen_C.any()},
+        "groups": by_group(columns["beta_z"], built, counts_C),
     }  # fmt: skip
 
 

@@ -12,7 +12,9 @@ import numpy as np
 from jpo_dist.batches.prepare import Prepared
 from jpo_dist.intervals import bootstrap_interval, wilson
 from jpo_dist.pairing.embedding import word_cosines
+from jpo_dist.records.by_group import MOST_VALUES
 from jpo_dist.records.comparisons import ComparisonSet
+from jpo_dist.records.groups import grouping, names_of
 from jpo_dist.records.text import CONTENTS, as_text
 
 COSINES = (0.0, 0.1, 0.2, 0.4, 0.6, 1.0)
@@ -56,6 +58,23 @@ def by_length_difference(beta_z_C: np.ndarray, differences_C: np.ndarray) -> lis
         for n in range(len(lows))
         if (bins_C == n).any()
     ]
+
+
+def by_group(beta_z_C: np.ndarray, comparisons: ComparisonSet, counts_C: np.ndarray) -> dict[str, dict[str, Any]]:
+    """Strata by who judged, of the comparisons where `counts_C` is true: for each group of the set `values`, the most
+    frequent ones with their stratum, `more_values`, how many others there are, and `no_value`, comparisons without any.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name in names_of(comparisons):
+        group = grouping(comparisons, name)
+        rows = [
+            {"value": value, **stratum(beta_z_C[counts_C & (group.codes_C == code)])}
+            for code, value in enumerate(group.values[:MOST_VALUES])
+        ]
+        no_value = int((counts_C & (group.codes_C < 0)).sum())
+        found[name] = {"values": [row for row in rows if row["comparisons"]], "no_value": no_value}
+        found[name]["more_values"] = max(0, len(group.values) - MOST_VALUES)
+    return found
 
 
 def calibration(beta_z_C: np.ndarray) -> dict[str, Any]:
@@ -103,6 +122,7 @@ def strata_of(beta_z_C: np.ndarray, held_out: Prepared) -> dict[str, Any]:
     return {
         "similarity": _similarity(beta_z_C[joint_C], held_out.comparisons, joint_C),
         "length": by_length_difference(beta_z_C[~ties_C], longer_C[~ties_C]),
+        "groups": by_group(beta_z_C, held_out.comparisons, ~ties_C),
         "calibration": {name: calibration(beta_z_C[chosen]) for name, chosen in parts.items() if chosen.any()},
         "ties_apart": held_out.skipped["tie"] + int(ties_C.sum()),
         "intervals": INTERVALS,

@@ -4,6 +4,7 @@ Legend: N items.
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +17,22 @@ from jpo_dist.data.read import OnBadRow, collect, refuse_empty
 from jpo_dist.data.read_report import ReadReport
 from jpo_dist.generate.answers import is_answers, read_answers
 from jpo_dist.paths import resolve
+from jpo_dist.records.columns.item_rows import ItemRows
+from jpo_dist.records.columns.lists import RATING_SCHEMA, rating_table
 from jpo_dist.records.comparisons import ComparisonSet, Item, Rating
-from jpo_dist.records.item_rows import ItemRows
-from jpo_dist.records.lists import RATING_SCHEMA
+from jpo_dist.records.groups import require
 from jpo_dist.records.unbuilt import unbuild
 
 
-def read_to_score(where: str | list[str], on_bad_row: OnBadRow) -> tuple[ComparisonSet, ReadReport]:
+def read_to_score(
+    where: str | list[str], on_bad_row: OnBadRow, groups: Sequence[str] = ()
+) -> tuple[ComparisonSet, ReadReport]:
     """All items of `where`, in the order in which they are read, and the comparisons among them, as data.read.scan has
     them: those that are stated, then those that scores within an instruction make.
 
     `where`: what data.read.read takes, and folders of answers (`jpo generate`), whose answers are items that nobody has
-    compared. Raises what data.read.scan raises, and ValueError where there is no item.
+    compared. `groups`: columns that say who judged. Raises what data.read.scan raises, and ValueError where there is no
+    item.
     """
     refuse_empty(where)
     listed = [where] if isinstance(where, str) else where
@@ -42,9 +47,11 @@ def read_to_score(where: str | list[str], on_bad_row: OnBadRow) -> tuple[Compari
         whole = Preferences(items)
         places = open_place(text, whole.tally.ignored)
         if len(listed) == len(places) == 1 and isinstance(places[0], ComparisonSet):  # keeps its memory map
+            require(places[0], groups, text)
             whole.tally.rows = len(places[0])
             return places[0], report_of(places[0], whole.said())
-        parts += [whole.said(), *(_of_place(place, text, on_bad_row, items, order) for place in places)]
+        source = SourceConfig(path=text, groups=list(groups))
+        parts += [whole.said(), *(_of_place(place, source, on_bad_row, items, order) for place in places)]
     said = joined(parts)
     built = compile_set(said, np.concatenate([np.zeros(0, np.int64), *order]))
     report = report_of(built, said)
@@ -63,16 +70,18 @@ def _answers(text: str, items: ItemRows) -> Said:
 
 
 def _of_place(
-    place: Table | ComparisonSet, text: str, on_bad_row: OnBadRow, items: ItemRows, order: list[np.ndarray]
+    place: Table | ComparisonSet, source: SourceConfig, on_bad_row: OnBadRow, items: ItemRows, order: list[np.ndarray]
 ) -> Said:
     """What one place says; its items are added to `order`."""
     part = Preferences(items)
     if isinstance(place, ComparisonSet):  # items that nobody has compared or rated are in it too
+        require(place, source.groups, str(source.path))
         part.tally.rows += len(place)
-        order.append(unbuild(place, part.comparisons, part.pair_scores))
-        unknown = [pa.array(order[-1]), pa.array(np.full(len(order[-1]), np.nan)), *2 * [pa.repeat("", len(order[-1]))]]
-        part.pair_scores.add_columns(pa.table(unknown, RATING_SCHEMA))
+        rows_N = unbuild(place, part.comparisons, part.pair_scores)
+        nothing = pa.repeat("", len(rows_N))
+        part.pair_scores.add_columns(rating_table(rows_N, np.full(len(rows_N), np.nan), nothing, nothing))
+        order.append(rows_N)
         return part.said()
-    collect(place, SourceConfig(path=text), on_bad_row, part)
+    collect(place, source, on_bad_row, part)
     order.append(part.said()._replace(pair_scores=RATING_SCHEMA.empty_table()).rows())
     return part.said()

@@ -13,7 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jpo_dist.records.fingerprint import fingerprint_of
+from jpo_dist.records.columns.fingerprint import fingerprint_of
+from jpo_dist.records.columns.item_rows import ItemRows, items_in
+from jpo_dist.records.columns.lists import ComparisonList, RatingList
+from jpo_dist.records.columns.numbering import first_places
+from jpo_dist.records.columns.pages import Picked, chunks
+from jpo_dist.records.group_column import needed_groups
 from jpo_dist.records.item import (
     COMPARISON_SCHEMA,
     CONDITIONAL,
@@ -30,10 +35,6 @@ from jpo_dist.records.item import (
     Rating,
     digest,
 )
-from jpo_dist.records.item_rows import ItemRows, items_in
-from jpo_dist.records.lists import ComparisonList, RatingList
-from jpo_dist.records.numbering import first_places
-from jpo_dist.records.pages import Picked, chunks
 
 __all__ = [
     "COMPARISON_SCHEMA", "CONDITIONAL", "INSTRUCTION", "ITEM_SCHEMA", "JOINT", "RESPONSE", "SPLITS", "TEST", "TRAIN",
@@ -45,7 +46,7 @@ INSTRUCTION, RESPONSE = 0, 1
 
 @dataclass(frozen=True)
 class ComparisonSet:
-    """Items and the comparisons among them, in Arrow tables (ITEM_SCHEMA, COMPARISON_SCHEMA)."""
+    """Items and the comparisons among them, in Arrow tables (ITEM_SCHEMA; COMPARISON_SCHEMA, perhaps groups)."""
 
     COUNTED: ClassVar[str] = "comparisons"  # what people read that there are so many of
 
@@ -86,7 +87,7 @@ class ComparisonSet:
         at = pa.array(at_N, mask=at_N < 0)
         for name in ("score", "scale"):
             texts = texts.append_column(ITEM_SCHEMA.field(name), ratings[name].take(at))
-        return ComparisonSet(texts, comparisons), rows_N
+        return ComparisonSet(texts, needed_groups(comparisons)), rows_N
 
     @property
     def num_items(self) -> int:

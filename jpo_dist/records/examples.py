@@ -10,10 +10,10 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from jpo_dist.records.columns.item_rows import ItemRows
+from jpo_dist.records.columns.lists import RATING_SCHEMA, ComparisonList
+from jpo_dist.records.columns.pages import ROWS_AT_ONCE
 from jpo_dist.records.comparisons import ComparisonSet, Item
-from jpo_dist.records.item_rows import ItemRows
-from jpo_dist.records.lists import RATING_SCHEMA, ComparisonList
-from jpo_dist.records.pages import ROWS_AT_ONCE
 
 
 class Example(NamedTuple):

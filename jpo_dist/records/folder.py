@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jpo_dist.records.columns.pages import ROWS_AT_ONCE, Spool, chunks
 from jpo_dist.records.comparisons import COMPARISON_SCHEMA, ITEM_SCHEMA, ComparisonSet
-from jpo_dist.records.pages import ROWS_AT_ONCE, Spool, chunks
+from jpo_dist.records.group_column import schema_of
 
 _ROWS_OF_A_GROUP = 1 << 16
 ITEMS, COMPARISONS, REPORT = "items.parquet", "comparisons.parquet", "report.json"
@@ -38,7 +39,8 @@ def read_set(folder: str | Path) -> ComparisonSet:
     Raises FileNotFoundError, or ValueError when a comparison names an item that is not there.
     """
     folder = Path(folder)
-    items, comparisons = _read(folder / ITEMS, ITEM_SCHEMA), _read(folder / COMPARISONS, COMPARISON_SCHEMA)
+    items = _read(folder / ITEMS, ITEM_SCHEMA)
+    comparisons = _read(folder / COMPARISONS, schema_of(pq.read_schema(folder / COMPARISONS), COMPARISON_SCHEMA))
     built = ComparisonSet(items, comparisons)
     rows = np.concatenate([built.winners_C, built.losers_C])
     if len(rows) and not (rows.min() >= 0 and rows.max() < items.num_rows):

@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jpo_dist.intervals import wilson
+from jpo_dist.records.by_group import by_group
+from jpo_dist.records.columns.numbering import TextNumbering, numbered
+from jpo_dist.records.columns.pages import Picked, chunks
 from jpo_dist.records.comparisons import ComparisonSet
-from jpo_dist.records.numbering import TextNumbering, numbered
-from jpo_dist.records.pages import Picked, chunks
 from jpo_dist.records.repeats import restated
 from jpo_dist.records.split import splits_in
 
@@ -59,6 +60,7 @@ def inspect(
         "by_pairing": _counts(comparisons, comparisons.comparisons["pairing"], missing=None),
         "by_split": _counts(comparisons, comparisons.comparisons["split"], missing="not split"),
         "by_annotator": _counts(comparisons, comparisons.comparisons["annotator"], missing=None),
+        "groups": by_group(comparisons),
         "split_overlap": _split_overlap(comparisons, instructions_N),
         "weight": summary(comparisons.weights_C),
         "confidence": summary(_known(comparisons.comparisons["confidence"])),

@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 
+from jpo_dist.records.group_column import Groups
+
 CONDITIONAL, JOINT = "conditional", "joint"
 SPLITS = TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
@@ -98,6 +100,7 @@ class Comparison:
     pairing: str | None = None
     """The pairing policy that brought the two items together, where none of the sources did."""
     annotator: str | None = None
+    groups: Groups = ()  # what else is known of who judged it
 
     @property
     def protocol(self) -> str:
@@ -111,3 +114,4 @@ class Rating(NamedTuple):
     score: float
     scale: str
     source: str = ""
+    groups: Groups = ()  # of a mean of several scores, what all who gave them share

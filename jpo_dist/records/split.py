@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jpo_dist.records.columns.item_rows import instructions_in
+from jpo_dist.records.columns.pages import chunks
 from jpo_dist.records.comparisons import SPLITS, TEST, TRAIN, VALIDATION, ComparisonSet, digest
 from jpo_dist.records.item import canonical, digest_of_text
-from jpo_dist.records.item_rows import instructions_in
-from jpo_dist.records.pages import chunks
 
 
 class Split(NamedTuple):

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jpo_dist.records.columns.item_rows import ItemRows
+from jpo_dist.records.columns.lists import LIST_SCHEMA, ComparisonList, RatingList, rating_table
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Rating, with_ends
-from jpo_dist.records.item import COMPARISON_SCHEMA
-from jpo_dist.records.item_rows import ItemRows
-from jpo_dist.records.lists import RATING_SCHEMA, ComparisonList, RatingList
+from jpo_dist.records.group_column import all_groups
 
 
 def comparisons_of(built: ComparisonSet) -> Iterator[Comparison]:
@@ -33,14 +33,13 @@ def unbuild(built: ComparisonSet, comparisons: ComparisonList, ratings: RatingLi
     Returns the row that each item of the set has there, (N,): items without a comparison or score are there too.
     """
     rows_N = _rows(built, comparisons.items)
-    edges = with_ends(built.comparisons, rows_N[built.winners_C], rows_N[built.losers_C])
+    edges = with_ends(all_groups(built.comparisons), rows_N[built.winners_C], rows_N[built.losers_C])
     at = edges.schema.get_field_index("split")
-    comparisons.add_columns(edges.set_column(at, COMPARISON_SCHEMA.field("split"), pa.nulls(len(edges), pa.string())))
+    edges = edges.set_column(at, LIST_SCHEMA.field("split"), pa.nulls(len(edges), pa.string()))
+    comparisons.add_columns(edges.select(LIST_SCHEMA.names).cast(LIST_SCHEMA))
     scored = pc.is_valid(built.items["score"])
     scores, scales = (built.items[name].filter(scored) for name in ("score", "scale"))
-    sources = pa.repeat("", len(scores))
-    columns = [pa.array(rows_N[scored.to_numpy()]), scores, scales, sources]
-    ratings.add_columns(pa.table(columns, RATING_SCHEMA))
+    ratings.add_columns(rating_table(rows_N[scored.to_numpy()], scores, scales, pa.repeat("", len(scores))))
     return rows_N
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from jpo_dist.config.base import Count, Section
+from jpo_dist.config.groups import GroupNames
 from jpo_dist.config.sections import TrackingConfig
 from jpo_dist.judge.config import JudgingConfig
 
@@ -44,8 +45,10 @@ class WinRateConfig(JudgingConfig):
     """Name of the MLflow run."""
     compare: list[str] = Field(default=[])
     """Answers folders of other models: each is judged against the same opponent, and the difference is tested."""
+    groups: GroupNames = Field(default=[])
+    """Columns of the gold file by which the report is split too, such as the country of who wrote the response."""
     group: str | None = None
-    """Column of the gold file by which the report is split too."""
+    """One such column: `group: topic` is `groups: [topic]`."""
     on_bad_row: Literal["error", "skip"] = "error"
     """A row of the gold file that cannot be read: stop with file, line, field and reason, or count it and go on."""
     unfinished: Literal["judged", "loses", "left_out"] = "judged"
@@ -61,6 +64,17 @@ class WinRateConfig(JudgingConfig):
     def runs(self) -> list[str]:
         """The answers folders, one a training run."""
         return [self.answers] if isinstance(self.answers, str) else list(self.answers)
+
+    @property
+    def split_by(self) -> list[str]:
+        """The columns that the report is split by."""
+        return list(self.groups) if self.group is None else [self.group]
+
+    @model_validator(mode="after")
+    def _group_or_groups(self) -> Self:
+        if self.group is not None and self.groups:
+            raise ValueError(f"group ({self.group}) and groups ({', '.join(self.groups)}): name all columns in groups")
+        return self
 
     @model_validator(mode="after")
     def _every_folder_once(self) -> Self:

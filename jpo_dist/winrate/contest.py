@@ -42,7 +42,7 @@ class Outcomes(NamedTuple):
 
 def read_contest(config: WinRateConfig) -> Contest:
     """Both sides, read and matched. Raises what the readers raise, and ValueError where no answer has an opponent."""
-    against = read_side(config.against, config.on_bad_row, config.group)
+    against = read_side(config.against, config.on_bad_row, config.split_by)
     runs, others = ([answers_side(folder) for folder in folders] for folders in (config.runs, config.compare))
     matches = [[match(side, against, config.unfinished, config.empty) for side in sides] for sides in (runs, others)]
     for side, matched in zip([*runs, *others], [*matches[0], *matches[1]], strict=True):
@@ -106,7 +106,7 @@ def _verdict(meeting: Meeting, run: int, judged: Any) -> Verdict:
         outcome=outcome,
         length=len(meeting.answer.response),
         other_length=len(meeting.other.response) if meeting.other else 0,
-        group=meeting.group,
+        groups=meeting.groups,
         letters=found.letters if found else "",
         equal=meeting.equal,
     )
@@ -121,4 +121,4 @@ def _outcome(judged: Judged) -> Outcome:
 
 def lines(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
     """One JSON-able object a verdict, for verdicts.jsonl."""
-    return [one._asdict() for one in verdicts]
+    return [one._asdict() | {"groups": dict(one.groups)} for one in verdicts]

@@ -7,7 +7,7 @@ depends on which side is called A: a swap swaps the two counts of what has no op
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -21,6 +21,8 @@ from jpo_dist.files import sha256
 from jpo_dist.generate.answers import Answer, is_answers, read_answers
 from jpo_dist.paths import resolve
 from jpo_dist.records.comparisons import Item, digest
+from jpo_dist.records.group_column import Groups
+from jpo_dist.records.groups import groups_of
 from jpo_dist.winrate.rates import Outcome
 
 GOLD_COLUMNS = ("gold_response", "output")
@@ -48,8 +50,8 @@ class Side(NamedTuple):
     texts: dict[tuple[float, int] | None, dict[str, list[Text]]]
     """By (temperature, sample), then by id of the instruction: several where an instruction was asked several times. A
     gold file has the one key GOLD."""
-    groups: dict[str, str]
-    """Of the instructions, by id; empty without a column of groups."""
+    groups: dict[str, Groups]
+    """Of the instructions, by id; empty without columns of groups."""
     more: int = 0
     """Gold responses beyond the first to an instruction: not used."""
     skipped: dict[str, int] = {}  # noqa: RUF012
@@ -64,11 +66,17 @@ class Side(NamedTuple):
         return {**said, "not_used": self.more, "skipped": self.skipped}
 
 
-def read_side(where: str | list[str], on_bad_row: OnBadRow, group: str | None = None) -> Side:
-    """An answers folder, or a file of gold responses. Raises what readers of either raise."""
+def read_side(where: str | list[str], on_bad_row: OnBadRow, groups: Sequence[str] = ()) -> Side:
+    """An answers folder, or a file of gold responses. Raises what readers of either raise, and ValueError for groups of
+    answers, which have none."""
     if isinstance(where, str) and is_answers(Path(resolve(where))):
+        if groups:
+            raise ValueError(
+                f"groups ({', '.join(groups)}) are columns of a gold file, and against ({where}) is a folder of "
+                "answers; leave them out"
+            )
         return answers_side(where)
-    return gold_side(where, on_bad_row, group)
+    return gold_side(where, on_bad_row, groups)
 
 
 def answers_side(folder: str) -> Side:
@@ -103,36 +111,36 @@ def digest_of(files: Iterable[Path]) -> str:
     return digest([[path.name, sha256(path)] for path in files])
 
 
-def gold_side(where: str | list[str], on_bad_row: OnBadRow, group: str | None = None) -> Side:
+def gold_side(where: str | list[str], on_bad_row: OnBadRow, groups: Sequence[str] = ()) -> Side:
     """The gold responses in files of any layout: of pairs the winners, of scored responses the best, otherwise each.
 
-    Of several to one instruction the first is used, and the others are counted. `group` names a column whose text is
-    the group of the instruction. Raises ValueError for files without a response, and what `jpo_dist.data.read` raises.
+    Of several to one instruction the first is used, and the others are counted. `groups` names columns,
+    which are the groups of the instruction. Raises ValueError for files without a response, and what
+    `jpo_dist.data.read` raises.
     """
     names = [where] if isinstance(where, str) else where
     tables = [place for name in names for place in open_place(name, []) if isinstance(place, Table)]
     column = _gold_column(tables)
-    source = SourceConfig(path=where, columns={"response": column} if column else {})
+    source = SourceConfig(path=where, columns={"response": column} if column else {}, groups=list(groups))
     read = read_source(source, on_bad_row)
     best = sorted(read.ratings, key=lambda rating: -rating.score if rating.score == rating.score else 0.0)
-    found = [(c.winner, c.source) for c in read.comparisons if not c.tie]
-    found += [(rating.item, rating.source) for rating in best]
+    found = [(c.winner, groups_of(c)) for c in read.comparisons if not c.tie]
+    found += [(rating.item, rating.groups) for rating in best]
     if not found:
         raise ValueError(
             f"against ({where}): no response in it; name instructions with responses, or an answers folder"
         )
-    groups = _groups(tables, group) if group is not None else {}
     texts: dict[str, list[Text]] = {}
-    of_instruction: dict[str, str] = {}
-    for item, at in found:
+    of_instruction: dict[str, Groups] = {}
+    for item, known in found:
         texts.setdefault(item.instruction_id, [Text(item)])
-        if at in groups:
-            of_instruction.setdefault(item.instruction_id, groups[at])
+        if known:
+            of_instruction.setdefault(item.instruction_id, known)
     files = [Path(table.name) for table in tables if Path(table.name).is_file()]
     name = where if isinstance(where, str) else ", ".join(where)
     more = len({item for item, _ in found}) - len(texts)
-    known = digest_of(files) if files else None
-    return Side(name, known, ("gold",), {GOLD: texts}, of_instruction, more, dict(read.tally.skipped))
+    mark = digest_of(files) if files else None
+    return Side(name, mark, ("gold",), {GOLD: texts}, of_instruction, more, dict(read.tally.skipped))
 
 
 def _gold_column(tables: list[Table]) -> str | None:
@@ -143,18 +151,6 @@ def _gold_column(tables: list[Table]) -> str | None:
     if there & {"response", "completion", "responses", "completions", "chosen", "r_chosen", "response_0"}:
         return None
     return next((name for name in GOLD_COLUMNS if name in there), None)
-
-
-def _groups(tables: list[Table], column: str) -> dict[str, str]:
-    """The text of a column by the place of its row, FILE:LINE. Raises ValueError where no row has it."""
-    found: dict[str, str] = {}
-    for table in tables:
-        for line, row in table.rows(Columns(None, frozenset())):
-            if not isinstance(row, BadField) and row.get(column) is not None:
-                found[f"{table.label}:{line}"] = str(row[column])
-    if not found:
-        raise ValueError(f"group ({column}) is in no row of the gold file; correct the name, or leave it out")
-    return found
 
 
 # ---- which meets which
@@ -174,7 +170,7 @@ class Meeting(NamedTuple):
     other: Item | None
     outcome: Outcome | None
     equal: bool = False
-    group: str | None = None
+    groups: Groups = ()
 
 
 class Matched(NamedTuple):
@@ -202,11 +198,11 @@ def match(side: Side, other: Side, unfinished: Rule, empty: Rule) -> Matched:
         text, opponent = ours[key], theirs.get(key)
         about = key[0], key[1], key[2], text.item
         if opponent is None:
-            meetings.append(Meeting(*about, None, "nothing to compare with", group=groups.get(key[0])))
+            meetings.append(Meeting(*about, None, "nothing to compare with", groups=groups.get(key[0], ())))
             continue
         outcome = _known(text, opponent, unfinished, empty)
         equal = outcome is None and text.item == opponent.item
-        meetings.append(Meeting(*about, opponent.item, "tie" if equal else outcome, equal, groups.get(key[0])))
+        meetings.append(Meeting(*about, opponent.item, "tie" if equal else outcome, equal, groups.get(key[0], ())))
     return Matched(meetings, unanswered)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from jpo_dist.judge.report import position
+from jpo_dist.records.group_column import Groups
 from jpo_dist.winrate.statistics import Interval, bootstrap_mean, bootstrap_rate, crossed_rate, holm, mcnemar, rounded
 
 Outcome = Literal[
@@ -35,8 +36,8 @@ class Verdict(NamedTuple):
     length: int
     """Characters of the answer, `other_length` of what it was compared with; 0 where there is none."""
     other_length: int
-    group: str | None = None
-    """What the gold file's column of groups says of the instruction."""
+    groups: Groups = ()
+    """What the gold file's columns of groups say of the instruction."""
     letters: str = ""
     """The model's replies in the two orders; see jpo_dist.judge.verdict. Empty for judges that give scores."""
     equal: bool = False

@@ -4,6 +4,7 @@ Its numbers are a function of the verdicts alone. `all` is the primary figure: a
 every answer with a verdict counts the same. The paper reports by temperature; `by_temperature` has those.
 """
 
+from functools import partial
 from typing import Any
 
 from jpo_dist.winrate import alpaca
@@ -17,6 +18,7 @@ def report(contest: Contest, outcomes: Outcomes, config: WinRateConfig) -> dict[
     """All of it. Rates are between 0 and 1, and None where their denominator is 0."""
     runs = len(contest.runs)
     found = outcomes.runs
+    groups = {name: split_by(found, partial(_value, name), runs) for name in config.split_by}
     made: dict[str, Any] = {
         "judge": {"kind": config.kind, "annotator": config.annotator},
         "answers": [side.as_dict() for side in contest.runs],
@@ -26,7 +28,8 @@ def report(contest: Contest, outcomes: Outcomes, config: WinRateConfig) -> dict[
         "unanswered": _unanswered(contest),
         "by_temperature": split_by(found, lambda one: one.temperature, runs),
         "by_run": {side.name: figures(_of_run(found, run), 1) for run, side in enumerate(contest.runs)},
-        "by_group": split_by(found, lambda one: one.group, runs),
+        "groups": groups,
+        "by_group": groups[config.group] if config.group is not None else {},
         "order": order_effects(found),
         "lengths": lengths(found),
         "length_controlled": length_controlled(found),
@@ -40,6 +43,10 @@ def report(contest: Contest, outcomes: Outcomes, config: WinRateConfig) -> dict[
     if config.alpaca.annotations is not None:
         made["alpaca_eval"] = alpaca.summary(alpaca.read_annotations(config.alpaca.annotations))
     return made
+
+
+def _value(name: str, verdict: Verdict) -> str | None:
+    return dict(verdict.groups).get(name)
 
 
 def _of_run(verdicts: list[Verdict], run: int) -> list[Verdict]:

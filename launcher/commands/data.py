@@ -65,6 +65,7 @@ def inspect(
     html: Annotated[Path | None, typer.Option(help="Also write a self-contained page with plots.")] = None,
     tokenizer: Tokenizer = None,
     on_bad_row: Annotated[str, typer.Option(help="skip: count bad rows; error: stop at them.")] = "skip",
+    group: Annotated[list[str] | None, typer.Option(help="A column that says who judged; may come again.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Which comparisons are shown.")] = 0,
     examples: Annotated[int, typer.Option(min=0, help="How many.")] = 3,
 ) -> None:
@@ -75,7 +76,7 @@ def inspect(
 
         if html is not None:
             refuse_lost("--html", html)
-        found = look(where, tokenizer, on_bad_row, seed, examples)
+        found = look(where, tokenizer, on_bad_row, seed, examples, group or [])
         if html is not None:
             from launcher.show.inspection_page import page
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 ROWS = (
@@ -16,9 +17,11 @@ ROWS = (
 
 
 def evaluation_tables(path: Path) -> list[Table]:
-    """The tables of the file that `jpo evaluate` writes, with 95 % intervals: by protocol, by stratum, calibration."""
+    """The tables of the file that `jpo evaluate` writes, with 95 % intervals: by protocol, by stratum, by group,
+    calibration."""
     result = json.loads(path.read_text(encoding="utf-8"))
     tables = [evaluation_table(result), strata_table(result)]
+    tables += [groups_table(name, found) for name, found in result.get("groups", {}).items()]
     return [*tables, calibration_table(result)] if result["calibration"] else tables  # none: all are ties
 
 
@@ -71,6 +74,23 @@ def _cells(row: dict[str, Any]) -> list[str]:
     return [str(row["comparisons"]), accuracy, _with_interval(row["rewards/margins"], "{:+.3f}")]
 
 
+def groups_table(name: str, found: dict[str, Any]) -> Table:
+    """Accuracy and margin by one thing that is known of who judged."""
+    table = Table(title=f"who judged: {escape(name)}")
+    table.caption = "; ".join(["brackets: 95 %, accuracy by Wilson, margin by bootstrap", *left_of(found)])
+    for column in (escape(name), "comparisons", "accuracy", "margin (beta z)"):
+        table.add_column(column, justify="right" if len(table.columns) else "left")
+    for row in found["values"]:
+        table.add_row(escape(row["value"]), *_cells(row))
+    return table
+
+
+def left_of(found: dict[str, Any]) -> list[str]:
+    """What of a group's comparisons has no row."""
+    more, missing = found["more_values"], found["no_value"]
+    return ([f"no value {missing}"] if missing else []) + ([f"{more} more values"] if more else [])
+
+
 def calibration_table(result: dict[str, Any]) -> Table:
     """Confidence of the policy against how often the item that it favors is the annotated winner."""
     whole = result["calibration"]["all"]
@@ -106,7 +126,16 @@ def score_lines(path: Path) -> list[str]:
     for name, values in report["margins"].items():
         accuracy, z = (_with_interval(values[key], form) for key, form in (("accuracy", "{:.3f}"), ("z", "{:+.2f}")))
         lines.append(f"  {name} ({values['comparisons']}): accuracy {accuracy}, margin z {z} nats")
+    for name, found in report.get("groups", {}).items():
+        lines += [_group_line(name, row) for row in found["values"]]
+        lines += [f"  {name}: {words}" for words in left_of(found)]
     return lines
+
+
+def _group_line(name: str, row: dict[str, Any]) -> str:
+    accuracy = _with_interval(row["rewards/accuracies"], "{:.3f}")
+    margin = _with_interval(row["rewards/margins"], "{:+.3f}")
+    return f"  {name} {row['value']} ({row['comparisons']}): accuracy {accuracy}, margin beta z {margin}"
 
 
 def before_after_table(before: dict[str, float], after: dict[str, float], rates: tuple[Any, Any]) -> Table:

@@ -12,6 +12,7 @@ from typing import Any
 
 from launcher.show.inspection_tables import (
     COUNTED,
+    GROUP_HEAD,
     QUANTILES,
     ROWS_SHOWN,
     about,
@@ -19,6 +20,8 @@ from launcher.show.inspection_tables import (
     conversation,
     count,
     facts,
+    group_notes,
+    group_rows,
     histograms,
     interval,
     share,
@@ -81,6 +84,7 @@ def page(inspection: Mapping[str, Any], title: str = "Comparisons") -> str:
         *_skipped(inspection),
         "<h2>Where they come from</h2>",
         f'<div class="grid">{"".join(_counted(inspection))}</div>',
+        *_groups(inspection),
         "<h2>Lengths</h2>",
         f'<div class="grid">{_lengths(inspection)}{_bias(inspection)}{_bias_plot(inspection)}</div>',
         "<h2>Distributions</h2>",
@@ -146,6 +150,14 @@ def _counted(inspection: Mapping[str, Any]) -> list[str]:
         if rows:
             tables.append(_table(f"By {title}", ("", *kinds), rows[:ROWS_SHOWN] + more))
     return tables
+
+
+def _groups(inspection: Mapping[str, Any]) -> list[str]:
+    cards = [
+        f"{_table(f'Who judged: {name}', ('', *GROUP_HEAD), group_rows(group))}<p>{_words(group_notes(group))}</p>"
+        for name, group in inspection["groups"].items()
+    ]
+    return ["<h2>Who judged</h2>", *cards] if cards else []
 
 
 def _lengths(inspection: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -24,6 +25,7 @@ def tables(inspection: Mapping[str, Any]) -> list[RenderableType]:
     found: list[RenderableType] = [overview(inspection)]
     found += [skipped_table(inspection)] if inspection["skipped"] or inspection["bad_rows"] else []
     found += [counts_table(inspection[key], title) for key, title in COUNTED if inspection[key]]
+    found += [groups_table(name, group) for name, group in inspection["groups"].items()]
     found += [lengths_table(inspection), bias_table(inspection)]
     found += [histogram_table(title, histogram) for title, histogram in histograms(inspection)]
     found += [example(row, number) for number, row in enumerate(inspection["examples"], 1)]
@@ -111,6 +113,42 @@ def counts_table(counts: Mapping[str, Mapping[str, int]], title: str) -> Table:
     return table
 
 
+GROUP_HEAD = ("comparisons", "share of ties", "agree within", "agree with others")
+
+
+def group_rows(group: Mapping[str, Any]) -> list[list[str]]:
+    """A row for each of the most frequent values, under its name and GROUP_HEAD, and one for all comparisons that have
+    a value."""
+    rows = [
+        [row["value"], count(row["comparisons"]), interval(row["tie_share"]), _agreement(row["within"]),
+         _agreement(row["with_others"])]
+        for row in group["values"][:ROWS_SHOWN]
+    ]  # fmt: skip
+    return [*rows, ["all together", "", "", _agreement(group["agreement"]), ""]]
+
+
+def _agreement(found: Mapping[str, Any]) -> str:
+    return f"{interval(found['agree'])} of {count(found['of'])}" if found["of"] else "–"
+
+
+def group_notes(group: Mapping[str, Any]) -> str:
+    """What the numbers are of, and what has no row."""
+    more = group["more_values"] + max(0, len(group["values"]) - ROWS_SHOWN)
+    parts = ["agree: of pairs of judgments on the same two items by two annotators; brackets: Wilson's 95 % interval"]
+    parts += [f"{count(more)} values have no row here"] if more else []
+    parts += [f"{count(group['no_value'])} comparisons have no value"] if group["no_value"] else []
+    return "; ".join(parts)
+
+
+def groups_table(name: str, group: Mapping[str, Any]) -> Table:
+    title = escape(visible(name))
+    table = _table(f"who judged: {title}", title, *GROUP_HEAD)
+    for row in group_rows(group):
+        table.add_row(*map(shown, row))
+    table.caption = group_notes(group)
+    return table
+
+
 QUANTILES = ("min", "p05", "median", "mean", "p95", "p99", "max")
 
 
@@ -189,6 +227,7 @@ def example(row: Mapping[str, Any], number: int) -> Table:
 def about(row: Mapping[str, Any]) -> str:
     """Where an example comes from; only what the record has."""
     parts = [f"{key} {row[key]}" for key in ("source", "origin", "pairing", "annotator", "split") if row.get(key)]
+    parts += [f"{group['name']} {group['value']}" for group in row.get("groups") or ()]
     parts += [f"weight {row['weight']:.3g}"] if row["weight"] != 1 else []
     parts += [f"confidence {row['confidence']:.3g}"] if row["confidence"] is not None else []
     scores = [row[side].get("score") for side in ("winner", "loser")]

@@ -41,7 +41,8 @@ def _rates(report: dict[str, Any]) -> Section:
     parts += [(f"temperature {name}", part) for name, part in report["by_temperature"].items()]
     if len(report["by_run"]) > 1:
         parts += [(f"run {number}", part) for number, part in enumerate(report["by_run"].values(), 1)]
-    parts += [(f"group {name}", part) for name, part in report["by_group"].items()]
+    for name, by_value in report["groups"].items():
+        parts += [(f"{name} {value}", part) for value, part in by_value.items()]
     head = ["", "win rate", "95 % interval", "of", "win", "tie", "loss", "out", "answers"]
     rows = [
         [
@@ -55,6 +56,9 @@ def _rates(report: dict[str, Any]) -> Section:
         "Win rate = (wins + ties / 2) / of; out: answers without a verdict, in no rate.",
         f"Interval: {report['all']['interval_method']}.",
     ]
+    for name, by_value in report["groups"].items():
+        if left := report["all"]["answers"] - sum(part["answers"] for part in by_value.values()):
+            notes.append(f"{left} answers are to an instruction without a value of {name}.")
     return Section("Win rate", head, rows, notes)
 
 
@@ -207,7 +211,7 @@ def _picture(rates: Section, report: dict[str, Any]) -> str:
     """Every rate as a dot with its interval as a line, 0 to 100 %, as SVG."""
     found = [report["all"], *report["by_temperature"].values()]
     found += list(report["by_run"].values()) if len(report["by_run"]) > 1 else []
-    found += list(report["by_group"].values())
+    found += [part for by_value in report["groups"].values() for part in by_value.values()]
     height = _STEP * (len(found) + 1)
     marks = [
         f'<line x1="{_x(at)}" y1="0" x2="{_x(at)}" y2="{height - _STEP}" stroke="#ddd"/>'

@@ -1,6 +1,7 @@
 """`jpo data inspect`: from a place to the numbers about it."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,17 @@ from jpo_dist.data import read
 from jpo_dist.judge.report import NO_VERDICT
 from jpo_dist.paths import resolve
 from jpo_dist.records.folder import is_set, read_set
+from jpo_dist.records.groups import require
 from jpo_dist.records.inspection import inspect
 
 
-def look(where: str, tokenizer: str | None, on_bad_row: str, seed: int, examples: int) -> dict[str, Any]:
-    """Read `where` and inspect it. A built set comes with all its splits and with what was read for it."""
+def look(
+    where: str, tokenizer: str | None, on_bad_row: str, seed: int, examples: int, groups: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Read `where` and inspect it. A built set comes with all its splits and with what was read for it.
+
+    `groups`: columns that say who judged; a set has kept its own.
+    """
     if on_bad_row not in ("skip", "error"):
         raise ValueError(f"on_bad_row ({on_bad_row}) is skip or error")
     read.refuse_empty(where)
@@ -20,8 +27,9 @@ def look(where: str, tokenizer: str | None, on_bad_row: str, seed: int, examples
     folder = Path(resolve(where))
     if is_set(folder):
         built = read_set(folder)
+        require(built, groups, where)
         return inspect(built, reading_of(folder), loaded, seed, examples)
-    built, report = read.scan(where, on_bad_row=on_bad_row)  # type: ignore[arg-type]
+    built, report = read.scan(where, on_bad_row=on_bad_row, groups=groups)  # type: ignore[arg-type]
     return inspect(built, report.as_dict(), loaded, seed, examples)
 
 

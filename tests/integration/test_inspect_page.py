@@ -26,7 +26,9 @@ def evil_set(size: int = 40) -> ComparisonSet:
         )
         for n in range(size)
     ]
-    made += [Comparison(EVIL, CHAT, 0.5, "<i>evil</i>.jsonl:1", confidence=0.7), Comparison(CHAT, EVIL, tie=True)]
+    groups = (("<b>country</b>", "[red]D\u202eE[/] </td>\x1b[2J"),)
+    made += [Comparison(EVIL, CHAT, 0.5, "<i>evil</i>.jsonl:1", confidence=0.7, groups=groups)]
+    made += [Comparison(CHAT, EVIL, tie=True, groups=groups)]
     return ComparisonSet.build(made, [Rating(c.winner, n % 5, "<u>scale</u> $x$") for n, c in enumerate(made)])
 
 
@@ -93,6 +95,9 @@ def test_texts_are_shown_and_nothing_of_them_is_html(html):
         "more characters)",
         "a tie",
         "Scores, <u>scale</u> $x$",
+        "Who judged: <b>country</b>",
+        "[red]D⟨U+202E⟩E[/] </td>⟨U+001B⟩[2J",
+        "0.500 [0.095, 0.905]",  # one tie of two
     )
     for wanted in wanted_texts:
         assert wanted in parsed.text
@@ -157,7 +162,15 @@ def test_tables_fit_and_show_text_as_it_is(width):
     text = printed(inspected(), width)
     assert max(map(len, text.splitlines())) <= width
     flat = re.sub(r"\s+", "", text)
-    for wanted in ("[boldred]now[/]", "⟨U+001B⟩[2J", "⟨U+202E⟩", "<i>evil</i>.jsonl", "morecharacters)", "⟨U+0007⟩"):
+    for wanted in (
+        "[boldred]now[/]",
+        "⟨U+001B⟩[2J",
+        "⟨U+202E⟩",
+        "<i>evil</i>.jsonl",
+        "morecharacters)",
+        "⟨U+0007⟩",
+        "whojudged:<b>country</b>",
+    ):
         assert wanted in flat
     assert re.search(r"rows read +44\b", text)
     assert re.search(r"conditional +40 +0\.975|conditional +40 +1\.000", text)

@@ -28,7 +28,7 @@ from tests.support.tiny import PLAIN, comparisons, save_tiny, write_jsonl
 ROOT = Path(__file__).resolve().parents[2]
 STABLE = {
     "AlignResult": "(metrics, folder)",
-    "Comparison": "(winner, loser, weight, source, tie, confidence, origin, pairing, annotator)",
+    "Comparison": "(winner, loser, weight, source, tie, confidence, origin, pairing, annotator, groups)",
     "ComparisonSet": "(items, comparisons)",
     "Item": "(instruction, response)",
     "ReadReport": "(rows, comparisons, ties, responses, duplicates, skipped, bad_rows, items, joint, repeated, "
@@ -41,7 +41,7 @@ STABLE = {
     "load": "(path, *, dtype='auto', revision=None, gguf_file=None, trust_remote_code=False)",
     "log_probs": "(model, tokenizer, items, *, template='chat', max_length=1024, tokens_per_pass=None)",
     "margins": "(policy_logps, reference_logps, winners, losers)",
-    "read": "(where, *, on_bad_row='error')",
+    "read": "(where, *, on_bad_row='error', groups=())",
     "read_set": "(folder)",
     "total_margin": "(margins, instruction_weight=1.0)",
     "write_set": "(built, folder, report=None)",

@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jpo_dist.batches.load import load_data
 from jpo_dist.evaluate.evaluation import evaluate_policy
 from jpo_dist.train.setup import set_up
+from tests.support.rows import write_rows
 from tests.support.runs import config_for
 from tests.support.tiny import byte_tokenizer, comparisons, save_tiny, write_jsonl
 
@@ -49,6 +51,74 @@ def test_a_smaller_beta_by_similarity_is_told(tmp_path: Path) -> None:
     objective = {"similarity": "inside", "similarity_temperature": 1e9, "beta": 0.3}
     _, _, notes = load_data(config_for("unused", train, tmp_path / "run", objective=objective), byte_tokenizer())
     assert "similarity inside: the mean tau is 1.000, beta is as 0.3 on average" in notes
+
+
+def by_country(path: Path) -> str:
+    """Twelve comparisons of twelve instructions, every third one from FR, the others from DE, the last from nowhere."""
+    rows = [
+        {"prompt": f"say {n}", "chosen": "yes", "rejected": "no", "country": "FR" if n % 3 == 0 else "DE"}
+        for n in range(12)
+    ]
+    rows[-1]["country"] = ""
+    return write_rows(path, rows)
+
+
+@pytest.mark.parametrize(
+    ("choice", "kept", "by"),
+    [
+        ({"only": {"country": "FR"}}, 4, "data.only country=FR"),
+        ({"without": {"country": ["FR"]}}, 8, "data.without country=FR"),
+        ({"only": {"country": ["DE", "FR"]}, "without": {"country": "FR"}}, 7,
+         "data.only country=DE|FR and data.without country=FR"),
+    ],
+)  # fmt: skip
+def test_a_choice_of_groups_is_for_training_alone_and_told(
+    choice: dict[str, Any], kept: int, by: str, tmp_path: Path
+) -> None:
+    train = by_country(tmp_path / "train.jsonl")
+    data = {"groups": ["country"], "validation": train}
+    whole, held_out, notes = load_data(config_for("unused", train, tmp_path / "run", data=data), byte_tokenizer())
+    assert "data.train: by country: DE 7, FR 4, no value 1" in notes
+    assert held_out is not None
+    data |= choice
+    chosen, still, notes = load_data(config_for("unused", train, tmp_path / "run", data=data), byte_tokenizer())
+    assert f"data.train: {kept} of 12 comparisons kept by {by}" in notes
+    assert len(chosen.comparisons) == kept
+    assert still is not None
+    assert still.comparisons.fingerprint == held_out.comparisons.fingerprint
+    assert len(still.comparisons) == 12
+    # What says whether a commit is of the same run (train.identity.plan_identity) covers the choice.
+    assert chosen.comparisons.fingerprint != whole.comparisons.fingerprint
+
+
+def test_the_instructions_held_out_do_not_depend_on_the_choice(tmp_path: Path) -> None:
+    train = by_country(tmp_path / "train.jsonl")
+    parts = [
+        load_data(config_for("unused", train, tmp_path / "run", data=data), byte_tokenizer())[1]
+        for base in [{"groups": ["country"], "validation_fraction": 0.5}]
+        for data in (base, base | {"only": {"country": ["DE"]}})
+    ]
+    assert parts[0] is not None
+    assert parts[1] is not None
+    assert parts[0].comparisons.fingerprint == parts[1].comparisons.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("data", "rule"),
+    [
+        (
+            {"only": {"country": "XX"}},
+            r"data\.only\.country \(XX\): no comparison has it; there are country: DE 7",
+        ),
+        ({"only": {"country": "DE"}, "without": {"country": "DE"}}, r"leave none of 12 comparisons to train on"),
+        ({"groups": [], "only": {"country": "DE"}}, r"none has groups: name columns in data\.groups"),
+    ],
+)
+def test_a_choice_that_fits_nothing_is_refused(data: dict[str, Any], rule: str, tmp_path: Path) -> None:
+    data = {"groups": ["country"], **data}
+    config = config_for("unused", by_country(tmp_path / "train.jsonl"), tmp_path / "run", data=data)
+    with pytest.raises(ValueError, match=rule):
+        load_data(config, byte_tokenizer())
 
 
 def test_when_nothing_is_left_to_train_on_it_says_where_it_went(tmp_path: Path) -> None:

@@ -7,12 +7,16 @@ from typing import get_args
 
 import pytest
 import yaml
+from rich.console import Console
 
 from jpo_dist.data.config import BuildConfig
 from jpo_dist.data.layouts import LAYOUTS, layout_of
 from jpo_dist.data.read import read, scan
 from jpo_dist.data.read_report import BadRowError
 from jpo_dist.pairing.config import Policy
+from jpo_dist.records.by_group import by_group
+from jpo_dist.records.groups import choose
+from launcher.show.inspection_tables import groups_table
 
 PAGE = (Path(__file__).parents[3] / "docs/data.md").read_text(encoding="utf-8")
 FRUIT = """\
@@ -24,6 +28,19 @@ FRUIT = """\
 {"i_chosen": "Name a fruit.", "r_chosen": "A plum."
 """
 COLORS = "prompt,chosen,rejected,weight\nName a color.,Blue.,Rope.,1\nName a color.,Red.,Rope.,heavy\n"
+
+
+def judged() -> str:
+    """Twelve pairs judged by p0 and p1 in DE, p2 in FR, and p3, of whose country every other row tells nothing."""
+    rows = []
+    for n in range(12):
+        people = [("DE", "p0", 0), ("DE", "p1", n % 4 == 3), ("FR", "p2", n % 3 == 2), ("FR", "p3", n % 5 == 0)]
+        for country, who, second in people:
+            row = {"instruction": f"Name fruit {n}.", "response_0": "A pear.", "response_1": "A brick."}
+            row["feedback"] = 2 if country == "FR" and n % 6 == 1 else int(second)
+            row |= {"country": None if who == "p3" and n % 2 == 0 else country, "annotator": who}
+            rows.append(json.dumps(row) + "\n")
+    return "".join(rows)
 
 
 def blocks(language: str) -> list[str]:
@@ -74,4 +91,13 @@ def test_the_output_shown_is_the_output(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="layout") as unknown:
         read("q.jsonl", on_bad_row="skip")
     report = "\n".join(read("my", on_bad_row="skip")[1].lines())
+    Path("my/judged.jsonl").write_text(judged())
+    groups = read("my/judged.jsonl", on_bad_row="error", groups=["country", "annotator"])[0]
+    console = Console(width=116, color_system=None)
+    with console.capture() as printed:
+        console.print(groups_table("country", by_group(groups)["country"]))
+    shown = "\n".join(line.rstrip() for line in printed.get().splitlines())
+    assert blocks("text") == [f"$ jpo data inspect my/judged.jsonl --group country --group annotator\n…\n{shown}\n"]
+    kept = choose(groups, {"country": ["DE", "FR"]}, {"annotator": ["p0"]}, "data")
+    assert f"`{kept.sum()} of {len(kept)} comparisons kept by data.only country=DE|FR" in PAGE
     assert blocks("") == [f"BadRowError: {bad.value}\n", f"{report}\n", f"{unknown.value}\n"]

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from jpo_dist.batches.prepare import Prepared
 from jpo_dist.evaluate.strata import (
+    by_group,
     by_length_difference,
     by_similarity,
     calibration,
     strata_of,
     stratum,
 )
+from jpo_dist.intervals import wilson
 from jpo_dist.pairing import embedding
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
 
@@ -127,6 +129,26 @@ def test_strata_of_a_prepared_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(embedding, "word_weights", missing)
     assert strata_of(np.array([1.0, -1.0, 2.0]), prepared())["similarity"].startswith("pairing needs sklearn")
+
+
+def test_accuracy_by_group_equals_a_hand_count() -> None:
+    """DE: +1, +2, -1 and a tie that is apart; FR: -1, 0 and no value for the last. Wilson as in jpo_dist.intervals."""
+    items = [Item.of("say", text) for text in "abcdefgh"]
+    where = ["DE", "FR", "DE", "FR", "DE", "DE", None]
+    made = ComparisonSet.build(
+        Comparison(items[n], items[n + 1], tie=n == 5, groups=() if code is None else (("country", code),))
+        for n, code in enumerate(where)
+    )
+    margins = np.array([1.0, -1.0, 2.0, 0.0, -1.0, 90.0, 5.0])
+    found = by_group(margins, made, ~made.is_tie_C)
+    assert found.keys() == {"country"}
+    assert [(row["value"], row["comparisons"], row["rewards/accuracies"]) for row in found["country"]["values"]] == [
+        ("DE", 3, wilson(2, 3)), ("FR", 2, wilson(0, 2))
+    ]  # fmt: skip
+    assert [row["rewards/margins"][0] for row in found["country"]["values"]] == pytest.approx([2 / 3, -0.5])
+    assert (found["country"]["no_value"], found["country"]["more_values"]) == (1, 0)
+    held = Prepared.of_lengths(made, np.full(8, 5))
+    assert strata_of(margins, held)["groups"] == found
 
 
 def test_a_tie_that_is_still_in_the_set_is_apart_too() -> None:

@@ -35,6 +35,15 @@ def in_chunks(built: ComparisonSet, size: int = 2) -> ComparisonSet:
     return ComparisonSet(*tables)
 
 
+def test_a_set_without_groups_or_annotators_has_no_table_of_them():
+    pair = Comparison(Item.of("a", "b"), Item.of("a", "c"))
+    assert inspect(ComparisonSet.build([pair]))["groups"] == {}
+    labelled = Comparison(pair.loser, pair.winner, groups=(("country", "DE"),))
+    found = inspect(ComparisonSet.build([pair, labelled]))
+    assert [row["value"] for row in found["groups"]["country"]["values"]] == ["DE"]
+    assert found["groups"]["country"]["no_value"] == 1
+
+
 @settings(max_examples=80, deadline=None)
 @given(edges)
 def test_counts_equal_plain_loops(made):

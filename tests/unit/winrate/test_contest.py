@@ -14,7 +14,9 @@ from jpo_dist.winrate.config import WinRateConfig
 from jpo_dist.winrate.contest import hold, read_contest
 from jpo_dist.winrate.rates import JUDGED, LEFT_OUT
 from jpo_dist.winrate.report import metrics, report
+from launcher.show.winrate import markdown
 from tests.support.answer_folders import answer, write_answers, write_gold
+from tests.support.rows import write_rows
 
 INSTRUCTIONS = [f"Say {word}. Do not use any commas." for word in ("one", "two", "three", "four")]
 
@@ -80,6 +82,33 @@ def test_several_runs_other_models_and_groups(tmp_path: Path) -> None:
     assert [gap["difference"] for gap in gaps] == [0.75, -0.25]
     assert [(gap["better"], gap["worse"]) for gap in gaps] == [(4, 0), (0, 3)]
     assert [gap["p_holm"] for gap in gaps] == pytest.approx([2 * 2 / 2**4, 0.25])
+
+
+def test_a_report_by_several_groups_adds_up_to_the_counts(tmp_path: Path) -> None:
+    folder = write_answers(tmp_path / "a", [answer(i, "a" + "," * (n % 3), n) for n, i in enumerate(INSTRUCTIONS)])
+    rows = [
+        {"instruction": i, "output": "gold,", "country": code, "age": age}
+        for i, code, age in zip(INSTRUCTIONS, ("DE", "FR", "DE", None), (30, 30, 30, 40), strict=True)
+    ]
+    gold = write_rows(tmp_path / "gold.jsonl", rows)
+    found = held(config(folder, gold, groups=["country", "age"]), tmp_path)
+    # No comma wins, two lose against one: instructions 0 and 3 win, 1 ties, 2 loses.
+    told = {
+        name: {value: [part[key] for key in ("win", "tie", "loss")] for value, part in parts.items()}
+        for name, parts in found["groups"].items()
+    }
+    assert told == {
+        "country": {"DE": [1, 0, 1], "FR": [0, 1, 0]},
+        "age": {"30": [1, 1, 1], "40": [1, 0, 0]},
+    }
+    assert found["by_group"] == {}
+    one = held(config(folder, gold, group="country"), tmp_path)
+    assert one["groups"] == {"country": one["by_group"]} == {"country": found["groups"]["country"]}
+    said = markdown(found)
+    assert "| country DE | 50.0 % |" in said
+    assert "1 answers are to an instruction without a value of country." in said
+    with pytest.raises(ValueError, match=r"group \(age\) and groups \(country\): name all columns in groups"):
+        config(folder, gold, group="age", groups=["country"])
 
 
 def test_answers_to_other_instructions_are_no_win_rate(tmp_path: Path) -> None:

@@ -60,10 +60,13 @@ def test_a_bad_row_is_an_error_or_counted(tmp_path: Path) -> None:
 
 def test_groups_come_from_a_column(tmp_path: Path) -> None:
     path = write_gold(tmp_path / "gold.jsonl", PAIRS, topic="things")
-    side = gold_side(path, "error", "topic")
-    assert set(side.groups.values()) == {"things"}
-    with pytest.raises(ValueError, match=r"group \(theme\) is in no row"):
-        gold_side(path, "error", "theme")
+    side = gold_side(path, "error", ["topic"])
+    assert set(side.groups.values()) == {(("topic", "things"),)}
+    with pytest.raises(ValueError, match=r"groups \(theme\) is in none of its rows.*there are: .*topic"):
+        gold_side(path, "error", ["theme"])
+    folder = write_answers(tmp_path / "a", [answer("Name a fruit.", "A pear.", 0)])
+    with pytest.raises(ValueError, match=r"groups \(topic\) are columns of a gold file, and against .* is a folder"):
+        read_side(folder, "error", ["topic"])
 
 
 def sides(tmp_path: Path, texts: dict[str, list]) -> list[Side]:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jpo_dist.records import lists
+from jpo_dist.records.columns import lists
+from jpo_dist.records.columns.lists import ComparisonList, RatingList
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item, Rating, digest
-from jpo_dist.records.lists import ComparisonList, RatingList
 from tests.support.drawn import edges
 
 

@@ -5,9 +5,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from jpo_dist.records import pages
+from jpo_dist.records.columns import pages
+from jpo_dist.records.columns.pages import Gather, Picked, Spool, chunks, end_to_end, let_go, map_table, write_table
 from jpo_dist.records.comparisons import ComparisonSet
-from jpo_dist.records.pages import Gather, Picked, Spool, chunks, end_to_end, let_go, map_table, write_table
 from tests.support.drawn import content, edges
 
 SCHEMA = pa.schema({"n": pa.int64(), "text": pa.list_(pa.string())})

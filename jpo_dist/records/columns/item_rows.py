@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jpo_dist.records.columns.numbering import Growing, Numbering, as_keys, first_places
+from jpo_dist.records.columns.pages import Gather, Spool, chunks
 from jpo_dist.records.item import ITEM_SCHEMA, Item, Message, canonical, digest_of_text, item_digest
-from jpo_dist.records.numbering import Growing, Numbering, as_keys, first_places
-from jpo_dist.records.pages import Gather, Spool, chunks
 
 TEXT_SCHEMA = pa.schema([ITEM_SCHEMA.field(name) for name in ("id", "instruction", "response")])
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from jpo_dist.records.pages import chunks
+from jpo_dist.records.columns.pages import chunks
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 

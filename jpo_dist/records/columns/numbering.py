@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from jpo_dist.records.pages import chunks
+from jpo_dist.records.columns.pages import chunks
 
 _FULL = 0.5
 """Share of the table's places that may be taken; with more, a key is looked for in many places."""

@@ -5,7 +5,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jpo_dist.records.numbering import Numbering, TextNumbering, as_keys, first_places, numbered, renumbered
+from jpo_dist.records.columns.numbering import Numbering, TextNumbering, as_keys, first_places, numbered, renumbered
 
 calls = st.lists(st.lists(st.integers(0, 40), max_size=30), max_size=6)
 

@@ -11,13 +11,18 @@ from typing import Any, Generic, Self, TypeVar, overload
 import numpy as np
 import pyarrow as pa
 
+from jpo_dist.records.columns.item_rows import ItemRows
+from jpo_dist.records.columns.pages import Spool, chunks
+from jpo_dist.records.group_column import GROUPS, column_of, groups_in
 from jpo_dist.records.item import COMPARISON_SCHEMA, CONDITIONAL, JOINT, Comparison, Rating
-from jpo_dist.records.item_rows import ItemRows
-from jpo_dist.records.pages import Spool, chunks
 
 AT_ONCE = 4096
 """Objects that are alive at once."""
-RATING_SCHEMA = pa.schema({"item": pa.int64(), "score": pa.float64(), "scale": pa.string(), "source": pa.string()})
+RATING_SCHEMA = pa.schema(
+    {"item": pa.int64(), "score": pa.float64(), "scale": pa.string(), "source": pa.string(), "groups": GROUPS.type}
+)
+LIST_SCHEMA = COMPARISON_SCHEMA.append(GROUPS)
+"""Comparisons while they are collected: always with groups, mostly empty ones."""
 
 _OWN = COMPARISON_SCHEMA.names[4:-1]
 _PROTOCOLS = pa.array([CONDITIONAL, JOINT])
@@ -92,31 +97,33 @@ class _Columns(Sequence[T], Generic[T]):
 
 
 class ComparisonList(_Columns[Comparison]):
-    """Comparisons in order, as columns of COMPARISON_SCHEMA without a split."""
+    """Comparisons in order, as columns of LIST_SCHEMA without a split."""
 
     def __init__(self, comparisons: Iterable[Comparison] = (), items: ItemRows | None = None) -> None:
-        super().__init__(COMPARISON_SCHEMA, items)
+        super().__init__(LIST_SCHEMA, items)
         self.extend(comparisons)
 
     def _packed(self, members: list[Comparison]) -> pa.RecordBatch:
         rows_K2 = self.items.rows_of([side for c in members for side in (c.winner, c.loser)]).reshape(-1, 2)
         own = zip(*map(attrgetter(*_OWN), members), strict=True)
-        columns = {name: list(values) for name, values in zip(_OWN, own, strict=True)}
+        columns: dict[str, Any] = {name: list(values) for name, values in zip(_OWN, own, strict=True)}
         weights = np.fromiter((c.weight for c in members), np.float64, len(members))
-        return self.batch(rows_K2[:, 0], rows_K2[:, 1], columns | {"weight": weights})
+        columns |= {"weight": weights, "groups": column_of([c.groups for c in members])}
+        return self.batch(rows_K2[:, 0], rows_K2[:, 1], columns)
 
     def batch(self, winners_K: np.ndarray, losers_K: np.ndarray, columns: dict[str, Any]) -> pa.RecordBatch:
-        """Comparisons of rows of `items` as a batch, the protocol added; columns that are not given are null."""
+        """Comparisons of rows of `items` as a batch, the protocol added; what is not given is null, or no groups."""
         instruction_N = self.items.instruction_N
         joint_K = instruction_N[winners_K] != instruction_N[losers_K]
         protocols = _PROTOCOLS.take(pa.array(joint_K.astype(np.int8)))
         known = {"winner": winners_K, "loser": losers_K, "protocol": protocols, **columns}
+        known.setdefault("groups", column_of([()] * len(winners_K)))
         return pa.RecordBatch.from_arrays(
             [
                 pa.nulls(len(winners_K), field.type) if field.name not in known else _array(known[field.name], field)
-                for field in COMPARISON_SCHEMA
+                for field in LIST_SCHEMA
             ],
-            schema=COMPARISON_SCHEMA,
+            schema=LIST_SCHEMA,
         )
 
     def ends(self) -> tuple[np.ndarray, np.ndarray]:
@@ -128,9 +135,9 @@ class ComparisonList(_Columns[Comparison]):
         rows = np.concatenate([batch.column("winner").to_numpy(), batch.column("loser").to_numpy()])
         items = self.items.at(rows)
         names = ("weight", *_OWN)
-        others = [batch.column(name).to_pylist() for name in names]
+        others = [batch.column(name).to_pylist() for name in names] + [groups_in(batch.column("groups"))]
         return [
-            Comparison(winner, loser, **dict(zip(names, values, strict=True)))
+            Comparison(winner, loser, **dict(zip((*names, "groups"), values, strict=True)))
             for winner, loser, *values in zip(items[: len(batch)], items[len(batch) :], *others, strict=True)
         ]
 
@@ -143,16 +150,21 @@ class RatingList(_Columns[Rating]):
         self.extend(ratings)
 
     def _packed(self, members: list[Rating]) -> pa.RecordBatch:
-        items, scores, scales, sources = zip(*members, strict=True)
-        columns = [self.items.rows_of(items), scores, scales, sources]
-        return pa.RecordBatch.from_arrays(
-            [_array(values, field) for values, field in zip(columns, RATING_SCHEMA, strict=True)], schema=RATING_SCHEMA
-        )
+        items, scores, scales, sources, groups = zip(*members, strict=True)
+        return rating_table(self.items.rows_of(items), scores, scales, sources, column_of(groups)).to_batches()[0]
 
     def _unpacked(self, batch: pa.RecordBatch) -> list[Rating]:
         items = self.items.at(batch.column("item").to_numpy())
-        return list(map(Rating, items, *(batch.column(name).to_pylist() for name in RATING_SCHEMA.names[1:])))
+        others = [batch.column(name).to_pylist() for name in RATING_SCHEMA.names[1:-1]]
+        return list(map(Rating, items, *others, groups_in(batch.column("groups"))))
+
+
+def rating_table(rows_R: Any, scores: Any, scales: Any, sources: Any, groups: Any = None) -> pa.Table:
+    """Ratings as columns of RATING_SCHEMA; `rows_R` are rows of items, `groups`: None where nothing is known."""
+    groups = column_of([()] * len(rows_R)) if groups is None else groups
+    columns = zip((rows_R, scores, scales, sources, groups), RATING_SCHEMA, strict=True)
+    return pa.table([_array(values, field) for values, field in columns], RATING_SCHEMA)
 
 
 def _array(values: Any, field: pa.Field) -> pa.Array:
-    return values if isinstance(values, pa.Array) else pa.array(values, field.type, from_pandas=False)
+    return values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, field.type, from_pandas=False)
