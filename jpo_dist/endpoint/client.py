@@ -4,16 +4,16 @@ The key is read here, handed to the client and nowhere else: errors leave this m
 taken out, because servers quote it in theirs.
 """
 
-import json
+import logging
 import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 try:
     import openai
@@ -21,11 +21,14 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"kind=llm needs {error.name}; pip install 'jpo-dist[judge]'", name=error.name) from None
 
+from jpo_dist.endpoint.completion import CONTENT_FILTER, Completion, completion_of, estimated
 from jpo_dist.endpoint.config import EndpointConfig
+from jpo_dist.endpoint.refused_fields import RENAMED, refused_field, without
 from jpo_dist.redact import redact
 
-# For a reply whose server does not count: bytes per token, a little below what English text has.
-_BYTES_PER_TOKEN = 3
+log = logging.getLogger(__name__)
+
+_FILTERED = (CONTENT_FILTER, "content_policy_violation", "data_inspection_failed")
 FIRST_WAIT_S = 0.5
 """Wait before a request is sent a second time; it doubles from there, with as much jitter."""
 
@@ -54,28 +57,27 @@ class _TryAgain(Exception):
         self.reason, self.wait_s = reason, wait_s
 
 
-class Completion(NamedTuple):
-    """What one request brought; `estimated`: the server did not count its tokens."""
+class _FieldRefused(Exception):
+    """The server does not take one field of the request."""
 
-    text: str
-    input_tokens: int
-    output_tokens: int
-    estimated: bool
-    finish_reason: str = ""
-    """Why the server ended it: `stop`, `length`, …; empty where it does not say."""
+    def __init__(self, name: str, said: str) -> None:
+        super().__init__(name)
+        self.name, self.said = name, said
 
-    def as_reply(self) -> dict[str, Any]:
-        """The fields of a Reply that come from it."""
-        values = self._asdict()
-        return {"reply": values.pop("text"), **values}
+
+class _Withheld(Exception):
+    """A filter in front of the model lets no answer to this question through."""
 
 
 class Endpoint:
     """A server that is asked, waited for and tried again. For many threads; `stop` ends every wait at once."""
 
-    def __init__(self, config: EndpointConfig, stop: threading.Event) -> None:
-        """Raises EndpointRefused when the key is not where the config says."""
+    def __init__(self, config: EndpointConfig, stop: threading.Event, left_out: Iterable[str] = ()) -> None:
+        """`left_out`: fields that this server has refused before. Raises EndpointRefused when the key is not where the
+        config says."""
         self.config = config
+        self.left_out = tuple(left_out)
+        """Fields that the server does not take: learned from its first refusal, and said once."""
         self.tries: Counter[str] = Counter()
         """Every try, by what became of it."""
         self._key, self._stop = read_key(config), stop
@@ -87,7 +89,25 @@ class Endpoint:
         )
 
     def ask(self, body: Mapping[str, Any]) -> Completion:
-        """The reply to one request. Raises QuestionFailed, EndpointRefused, EndpointDown, or Stopped."""
+        """The reply to one request. Raises QuestionFailed, EndpointRefused, EndpointDown, or Stopped.
+
+        A field that the server refuses is left out, or gets its other name; all later requests go that way too.
+        """
+        left_out, why = self.left_out, dict[str, str]()
+        while True:
+            try:
+                reply = self._until_answered(without(body, left_out))
+            except _FieldRefused as refused:
+                if RENAMED.get(refused.name) in left_out:  # it takes neither name: something else is wrong
+                    raise QuestionFailed(refused.said) from None
+                left_out, why[refused.name] = (*left_out, refused.name), refused.said
+                continue
+            except _Withheld:
+                return estimated(body, "", CONTENT_FILTER)
+            self._leave_out(why)
+            return reply._replace(sent_without=",".join(sorted(left_out)))
+
+    def _until_answered(self, body: Mapping[str, Any]) -> Completion:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_TryAgain),
             stop=tenacity.stop_after_attempt(self.config.max_retries + 1),
@@ -99,6 +119,15 @@ class Endpoint:
             return retrying(self._try, body)
         except _TryAgain as last:
             raise QuestionFailed(f"{last.reason} ({self.config.max_retries + 1} tries)") from None
+
+    def _leave_out(self, why: Mapping[str, str]) -> None:
+        """From now on; only what an answer has come without is known to be the cause."""
+        with self._lock:
+            for name, said in why.items():
+                if name not in self.left_out:
+                    self.left_out += (name,)
+                    instead = f"as {RENAMED[name]}" if name in RENAMED else "without it"
+                    log.warning("%s takes no %s: requests are sent %s. It said: %s", self._where(), name, instead, said)
 
     def close(self) -> None:
         self._client.close()
@@ -112,16 +141,16 @@ class Endpoint:
         except openai.APIConnectionError as error:
             raise self._again("connection lost", detail=str(error.__cause__ or error)) from None
         except openai.APIStatusError as error:
-            raise self._after_status(error) from None
+            raise self._after_status(error, body) from None
         except (openai.APIError, ValueError) as error:  # 200, but its body is not JSON
             raise self._again("broken reply", detail=str(error)) from None
-        reply = _read(response, body)
+        reply = completion_of(response, body)
         if reply is None:
             raise self._again("broken reply", detail="no choice with a message in it")
         self._count("answered")
         return reply
 
-    def _after_status(self, error: openai.APIStatusError) -> Exception:
+    def _after_status(self, error: openai.APIStatusError, body: Mapping[str, Any]) -> Exception:
         status, said = error.status_code, self.clean(error.message)
         if status == 429 and error.code == "insufficient_quota":
             return EndpointDown(
@@ -138,6 +167,10 @@ class Endpoint:
                 f"{self._where()} has no model {self.config.model!r} (endpoint.model), or nothing at that address "
                 f"(HTTP 404): {said}; correct endpoint.model or endpoint.base_url"
             )
+        if status == 400 and error.code in _FILTERED:
+            return _Withheld()
+        if status in (400, 422) and (name := refused_field(body, error.body or error.message)):
+            return _FieldRefused(name, f"HTTP {status}: {said}")
         return QuestionFailed(f"HTTP {status}: {said}")
 
     def _again(self, outcome: str, wait_s: float | None = None, detail: str = "") -> Exception:
@@ -199,29 +232,6 @@ def read_key(config: EndpointConfig) -> str | None:
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise EndpointRefused(f"{source} holds something that is no key (a space, a line break or not ASCII); {fix}")
     return key
-
-
-def _read(response: Any, body: Mapping[str, Any]) -> Completion | None:
-    """The completion in a response; None where it is none, since the client lets almost any JSON through."""
-    try:
-        message = response.choices[0].message
-        text = message.content
-        reason = getattr(response.choices[0], "finish_reason", None)
-        refusal = getattr(message, "refusal", None)
-    except (AttributeError, IndexError, TypeError):
-        return None
-    if text is None:  # a refusal, or a reply cut off before it began: an answer, without a label
-        text = refusal if isinstance(refusal, str) else ""
-    if not isinstance(text, str):
-        return None
-    reason = reason if isinstance(reason, str) else ""
-    usage = getattr(response, "usage", None)
-    counts = [getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
-    if all(isinstance(count, int) and count >= 0 for count in counts):
-        return Completion(text, counts[0] or 0, counts[1] or 0, False, reason)
-    asked = len(json.dumps(body["messages"], ensure_ascii=False).encode("utf-8", "surrogatepass"))
-    said = len(text.encode("utf-8", "surrogatepass"))
-    return Completion(text, -(-asked // _BYTES_PER_TOKEN), -(-said // _BYTES_PER_TOKEN), True, reason)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -31,9 +31,9 @@ class EndpointConfig(Section):
     temperature: NonNegative | None = 0.0
     """None: not sent, the server's own default (as in the paper)."""
     max_tokens: Count = 16
-    """Longest reply. A judge that is to reason first needs more."""
+    """Longest reply. A judge that is to reason first needs more: what is cut off is no verdict."""
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    """What the request calls it: newer OpenAI models only know the second."""
+    """What the request calls it. A server that refuses one name gets the other."""
     seed: int | None = 0
     """Sent with each request; asking again after an unparsable reply adds 1, 2, … None: not sent."""
     extra_body: dict[str, Any] = Field(default={})

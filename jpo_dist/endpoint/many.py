@@ -1,6 +1,5 @@
 """Many requests at a time to one server: each at most once, within a budget, a reply on the disk before it counts."""
 
-import logging
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -12,8 +11,6 @@ from typing import Any, NamedTuple
 from jpo_dist.endpoint.budget import Budget, Spent
 from jpo_dist.endpoint.config import BudgetConfig, EndpointConfig
 from jpo_dist.endpoint.replies import Replies, Reply
-
-log = logging.getLogger(__name__)
 
 
 class Request(NamedTuple):
@@ -32,34 +29,77 @@ class Sent:
     tries: Counter[str] = field(default_factory=Counter)
     exhausted: str | None = None
     """The limit that left requests unsent."""
+    left_out: tuple[str, ...] = ()
+    """Fields that the server refused, now or before."""
 
 
-class Limited(NamedTuple):
-    """How much a call may spend, what the largest reply so far took, and how many requests are under way at a time."""
+class Terms(NamedTuple):
+    """How a call may send: it can be sent to a task as plain data."""
 
     limits: BudgetConfig
+    """What it may spend."""
     largest: Spent
+    """What the largest reply so far took."""
     threads: int
+    """Requests under way at a time."""
+    left_out: tuple[str, ...] = ()
+    """Fields that the server has refused before."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain data."""
+        return {**self._asdict(), "limits": self.limits.model_dump(), "largest": list(self.largest)}
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> "Terms":
+        """What `as_dict` has made plain."""
+        limits, largest = BudgetConfig.model_validate(data["limits"]), Spent(*data["largest"])
+        return cls(limits, largest, data["threads"], tuple(data["left_out"]))
+
+    def shared(self, parts: int) -> list["Terms"]:
+        """The terms of each of `parts` calls that run beside each other: together no more than these."""
+        limits = self.limits
+        requests, threads = parts_of(limits.max_requests or 0, parts), parts_of(self.threads, parts)
+        tokens, cost = (
+            limits.max_tokens and max(1, limits.max_tokens // parts),
+            limits.max_cost and limits.max_cost / parts,
+        )
+        return [
+            self._replace(
+                limits=BudgetConfig(max_requests=requests[part] or None, max_tokens=tokens, max_cost=cost),
+                threads=threads[part],
+            )
+            for part in range(parts)
+        ]
+
+
+def parts_of(total: int, parts: int) -> list[int]:
+    """`total` in `parts` whole numbers that differ by at most one.
+
+    >>> parts_of(7, 3)
+    [3, 2, 2]
+    """
+    return [total // parts + (part < total % parts) for part in range(parts)]
 
 
 def send_all(
     requests: Sequence[Request],
     config: EndpointConfig,
     replies: Replies,
-    limited: Limited,
-    received: Callable[[Request, Reply], None],
+    terms: Terms,
+    received: Callable[[Request, Reply], Request | None],
 ) -> Sent:
-    """Send the requests, whose keys differ. `received` is called with every reply, by one thread at a time.
+    """Send the requests, whose keys differ. `received` is called with every reply, by one thread at a time, and may
+    return a request that the reply has made necessary.
 
     Raises EndpointRefused or EndpointDown, after the replies under way are on the disk.
     """
     from jpo_dist.endpoint.client import Endpoint
 
     stop = threading.Event()
-    endpoint = Endpoint(config, stop)
-    sender = _Sender(config, replies, endpoint, Budget(limited.limits, config, limited.largest), stop, received)
+    endpoint = Endpoint(config, stop, terms.left_out)
+    sender = _Sender(config, replies, endpoint, Budget(terms.limits, config, terms.largest), stop, received)
     try:
-        with ThreadPoolExecutor(limited.threads, thread_name_prefix="ask") as pool:
+        with ThreadPoolExecutor(terms.threads, thread_name_prefix="ask") as pool:
             try:
                 for _ in pool.map(sender.settle, requests):
                     pass
@@ -70,7 +110,7 @@ def send_all(
         endpoint.close()
     if sender.fatal is not None:
         raise sender.fatal
-    return Sent(sender.failed, endpoint.tries, sender.budget.exhausted)
+    return Sent(sender.failed, endpoint.tries, sender.budget.exhausted, endpoint.left_out)
 
 
 class _Sender:
@@ -83,7 +123,7 @@ class _Sender:
         endpoint: Any,
         budget: Budget,
         stop: threading.Event,
-        received: Callable[[Request, Reply], None],
+        received: Callable[[Request, Reply], Request | None],
     ) -> None:
         self.config, self.replies, self.endpoint, self.budget, self.stop = config, replies, endpoint, budget, stop
         self.received = received
@@ -93,12 +133,14 @@ class _Sender:
         self._lock = threading.Lock()
 
     def settle(self, request: Request) -> None:
-        """Send one request, as often as it takes."""
+        """Send one request, and those that its reply makes necessary, each as often as it takes."""
         from jpo_dist.endpoint.client import EndpointDown, EndpointRefused, QuestionFailed, Stopped
 
+        following: Request | None = request
         try:
-            if not self.stop.is_set():
-                self._send(request)
+            while following is not None and not self.stop.is_set():
+                request = following
+                following = self._send(request)
         except QuestionFailed as error:
             self._fail(request, str(error))
         except Stopped:
@@ -108,20 +150,20 @@ class _Sender:
         except BaseException as error:  # a full disk, a bug: no more money for replies that cannot be kept
             self._end(error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
-    def _send(self, request: Request) -> None:
+    def _send(self, request: Request) -> Request | None:
         if not self.budget.begin():
-            return
+            return None
         reply, start = None, monotonic()
         try:
             if self.stop.is_set():
-                return
+                return None
             completion = self.endpoint.ask(request.body)
             seconds = round(monotonic() - start, 3)
             reply = Reply(seconds=seconds, server=self.config.base_url, key=request.key, **completion.as_reply())
             self.replies.add(reply)
             with self._lock:
                 self._in_a_row.clear()
-                self.received(request, reply)
+                return self.received(request, reply)
         finally:
             self.budget.end(reply)
 
@@ -135,7 +177,7 @@ class _Sender:
             if len(self._in_a_row) == limit and self.fatal is None:
                 self.stop.set()
                 self.fatal = EndpointDown(
-                    f"endpoint.base_url ({self.config.base_url}): {limit} requests in a row (endpoint.max_failures) "
+                    f"endpoint.base_url ({self.config.base_url}): {limit} questions in a row (endpoint.max_failures) "
                     f"without an answer, the last: {reason}; mend that, then run again: no answer so far is lost"
                 )
 

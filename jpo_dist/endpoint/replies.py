@@ -9,10 +9,22 @@ import threading
 import time
 import uuid
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from jpo_dist.files import JsonLines, read_lines
+
+Ending = Literal["ended", "cut", "refused", "withheld", "tool call", "broken off"]
+_ENDINGS: dict[Ending, tuple[str, ...]] = {
+    "cut": ("length", "max_tokens", "max_output_tokens", "max_length", "model_length", "token_limit"),
+    "refused": ("refusal",),
+    "withheld": ("content_filter", "content_filtered", "safety", "recitation", "blocklist", "prohibited_content",
+                 "guardrail_intervened", "sensitive"),
+    "tool call": ("tool_calls", "tool_call", "tool_use", "function_call"),
+    "broken off": ("error", "abort", "aborted", "cancelled", "timeout", "insufficient_system_resource"),
+}  # fmt: skip
+_ENDING_OF = {reason: ending for ending, reasons in _ENDINGS.items() for reason in reasons}
 
 
 class Reply(NamedTuple):
@@ -29,6 +41,31 @@ class Reply(NamedTuple):
     seconds: float
     server: str
     finish_reason: str = ""
+    sent_without: str = ""
+    """Fields that the server refused, joined by commas; see jpo_dist.endpoint.refused_fields."""
+
+    def ending(self, allowed: int) -> Ending:
+        """Whether the text was said to its end, with `allowed` tokens at most; else what came between.
+
+        Where the server does not say, as records of old runs do not, a reply of all the tokens that it could have was
+        cut. Reasons that stand in no list of ours (`eos`, `end_turn`, …) are ends.
+        """
+        if not self.finish_reason:
+            return "cut" if self.output_tokens >= allowed and not self.estimated else "ended"
+        return _ENDING_OF.get(self.finish_reason.strip().lower().replace("-", "_"), "ended")
+
+
+def counted(replies: Iterable[Reply], allowed: int) -> dict[str, int]:
+    """How many replies were cut, how many ended otherwise than by themselves, and how many were sent without a field.
+
+    Flat, for a report: `answers_cut` always, the others where there are some.
+    """
+    found: Counter[str] = Counter(answers_cut=0)
+    for reply in replies:
+        if (ending := reply.ending(allowed)) != "ended":
+            found[f"answers_{ending.replace(' ', '_')}"] += 1
+        found.update(f"answers_sent_without_{name}" for name in reply.sent_without.split(",") if name)
+    return dict(sorted(found.items()))
 
 
 class Replies:

@@ -4,5 +4,5 @@ checkable instructions.
 Stations: config -> evaluation (all of it) -> strata (where accuracy comes from, who judged, calibration), pass_rate
 (answers) -> constraints, words_and_sentences (what is checked); config -> to_score (items of any place) -> score (their
 rewards, and margins of comparisons).
-May import objective, generate, model, batches, data, records, pairing, distributed, config, intervals and paths.
+May import objective, generate, model, batches, data, records, pairing, distributed, config, statistics and paths.
 """

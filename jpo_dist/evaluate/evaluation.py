@@ -13,7 +13,6 @@ from jpo_dist.distributed import ranks
 from jpo_dist.evaluate.pass_rate import pass_rate, policy_model, read_tasks
 from jpo_dist.evaluate.strata import strata_of
 from jpo_dist.files import write_json
-from jpo_dist.intervals import bootstrap_interval
 from jpo_dist.model.build import load_frozen
 from jpo_dist.model.engine import connect
 from jpo_dist.model.files import weights_mark
@@ -22,6 +21,7 @@ from jpo_dist.objective import metrics
 from jpo_dist.objective.held_out import evaluation_plan, score_comparisons
 from jpo_dist.objective.reference import own_reference
 from jpo_dist.run_dir import EVALUATION
+from jpo_dist.statistics.intervals import bootstrap_interval
 
 INTERVALS = ("loss", "rewards/accuracies", "rewards/margins", "margin/instruction", "margin/response")
 

@@ -11,8 +11,8 @@ from jpo_dist.config.run import JpoConfig, model_at
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.evaluate.constraints import Constraint, passes
 from jpo_dist.generate.local import generate
-from jpo_dist.intervals import bootstrap_interval
 from jpo_dist.paths import resolve
+from jpo_dist.statistics.intervals import bootstrap_interval
 
 UNREADABLE = "evaluate.instructions ({file}), line {number}: {rule}"
 

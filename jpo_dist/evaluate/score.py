@@ -25,7 +25,6 @@ from jpo_dist.evaluate.pass_rate import policy_model
 from jpo_dist.evaluate.strata import by_group
 from jpo_dist.evaluate.to_score import read_to_score
 from jpo_dist.files import write_json
-from jpo_dist.intervals import bootstrap_interval
 from jpo_dist.model.adapter import adapter_off, is_adapter
 from jpo_dist.model.build import load_frozen
 from jpo_dist.model.engine import connect, release
@@ -35,6 +34,7 @@ from jpo_dist.objective.item_scores import score_on_ranks
 from jpo_dist.objective.reference import cached_items
 from jpo_dist.records.comparisons import INSTRUCTION, RESPONSE, ComparisonSet
 from jpo_dist.records.folder import ITEMS, REPORT
+from jpo_dist.statistics.intervals import bootstrap_interval
 
 MARGINS = "margins.parquet"
 NAMED = 20

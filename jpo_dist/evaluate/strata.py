@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from jpo_dist.batches.prepare import Prepared
-from jpo_dist.intervals import bootstrap_interval, wilson
 from jpo_dist.pairing.embedding import word_cosines
 from jpo_dist.records.by_group import MOST_VALUES
 from jpo_dist.records.comparisons import ComparisonSet
 from jpo_dist.records.groups import grouping, names_of
 from jpo_dist.records.text import CONTENTS, as_text
+from jpo_dist.statistics.intervals import bootstrap_interval, wilson
 
 COSINES = (0.0, 0.1, 0.2, 0.4, 0.6, 1.0)
 """Edges of the bins of instruction similarity; a bin holds its lower edge, the last one both."""

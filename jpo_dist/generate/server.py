@@ -12,9 +12,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from jpo_dist.endpoint.budget import Spent, largest_of, left_of, reached, spent_on
-from jpo_dist.endpoint.config import BudgetConfig, EndpointConfig
-from jpo_dist.endpoint.many import Limited, Request, send_all
-from jpo_dist.endpoint.replies import Replies, Reply
+from jpo_dist.endpoint.many import Request, Terms, send_all
+from jpo_dist.endpoint.replies import Replies, Reply, counted
 from jpo_dist.fan_out import Spread
 from jpo_dist.generate.answers import Answer
 from jpo_dist.generate.asking import Outcome, Row, row_of
@@ -35,6 +34,7 @@ class Server:
         self.config, self.endpoint = config, config.endpoint
         extra = {"extra_body": json.dumps(self.endpoint.extra_body)} if self.endpoint.extra_body else {}
         self.about = {"engine": config.engine, "model": self.endpoint.model, **extra}
+        self._left_out: tuple[str, ...] = ()
 
     def ask(self, rows: list[Row], folder: Path, spread: Spread, tasks: int) -> Outcome:
         """See Answerer. Each task gets a share of the rows, of the concurrency, and of what is left of the budget; what
@@ -53,7 +53,7 @@ class Server:
             written |= set(there)
             left = [row for key, row in by_key.items() if key not in written and key not in outcome.failed_keys]
             everything = replies.all()
-            outcome.usage = _usage(everything, self.endpoint)
+            outcome.usage = _usage(everything, self.config)
             limits = left_of(self.config.budget, spent_on(everything, self.endpoint))
             if not left:
                 outcome.exhausted = None
@@ -65,36 +65,25 @@ class Server:
                 return outcome
             before = len(replies)
             largest = largest_of(Spent(1, 0, 0.0), *(spent_on([reply], self.endpoint) for reply in everything))
-            for result in self._round(left, folder, (limits, largest), spread, tasks):
+            terms = Terms(limits, largest, self.endpoint.concurrency, self._left_out)
+            for result in self._round(left, folder, terms, spread, tasks):
+                self._left_out = tuple(dict.fromkeys((*self._left_out, *result["left_out"])))
                 outcome.exhausted = outcome.exhausted or result["exhausted"]
                 for key, reason in result["failed"].items():
                     outcome.fail(by_key[key].temperature, key, reason)
 
-    def _round(
-        self, rows: list[Row], folder: Path, left: tuple[BudgetConfig, Spent], spread: Spread, tasks: int
-    ) -> list[dict[str, Any]]:
-        limits, largest = left
-        parts = min(tasks, len(rows), self.endpoint.concurrency, limits.max_requests or tasks)
+    def _round(self, rows: list[Row], folder: Path, terms: Terms, spread: Spread, tasks: int) -> list[dict[str, Any]]:
+        parts = min(tasks, len(rows), terms.threads, terms.limits.max_requests or tasks)
         payloads = []
         with TemporaryDirectory(prefix="shards-", dir=folder) as aside:
-            for part in range(parts):
+            for part, share in enumerate(terms.shared(parts)):
                 path = Path(aside) / f"{part}.json"
                 path.write_text(json.dumps(rows[part::parts]), encoding="utf-8")
-                share = {
-                    "max_requests": _share(limits.max_requests or 0, part, parts) or None,
-                    "max_tokens": limits.max_tokens and max(1, limits.max_tokens // parts),
-                    "max_cost": limits.max_cost and limits.max_cost / parts,
-                }
                 payloads.append({
                     "config": self.config.model_dump(mode="json", exclude_unset=True), "about": self.about,
-                    "rows": str(path), "folder": str(folder), "limits": share, "largest": list(largest),
-                    "threads": _share(self.endpoint.concurrency, part, parts),
+                    "rows": str(path), "folder": str(folder), "terms": share.as_dict(),
                 })  # fmt: skip
             return spread(ask_shard, payloads)
-
-
-def _share(total: int, part: int, parts: int) -> int:
-    return total // parts + (part < total % parts)
 
 
 def ask_shard(payload: dict[str, Any]) -> dict[str, Any]:
@@ -104,18 +93,19 @@ def ask_shard(payload: dict[str, Any]) -> dict[str, Any]:
     rows = [row_of(row) for row in json.loads(Path(payload["rows"]).read_text(encoding="utf-8"))]
     requests = [(request_of(row, config), row) for row in rows]
     row_by_key = {request.key: row for request, row in requests}
-    limited = Limited(BudgetConfig.model_validate(payload["limits"]), Spent(*payload["largest"]), payload["threads"])
     replies, writer = Replies(folder / REPLIES), Writer(folder)
 
     def received(request: Request, reply: Reply) -> None:
         writer.add(_made(row_by_key[request.key], reply, config, payload["about"]))
 
     try:
-        sent = send_all([request for request, _ in requests], config.endpoint, replies, limited, received)
+        sent = send_all(
+            [request for request, _ in requests], config.endpoint, replies, Terms.of(payload["terms"]), received
+        )
     finally:
         replies.close()
         writer.close()
-    return {"failed": sent.failed, "exhausted": sent.exhausted}
+    return {"failed": sent.failed, "exhausted": sent.exhausted, "left_out": sent.left_out}
 
 
 def request_of(row: Row, config: GenerateConfig) -> Request:
@@ -141,19 +131,20 @@ def request_of(row: Row, config: GenerateConfig) -> Request:
 
 
 def _made(row: Row, reply: Reply, config: GenerateConfig, about: dict[str, Any]) -> Made:
-    """Without a reason, as some servers leave it out, an answer shorter than allowed has ended."""
-    short = reply.output_tokens < config.max_new_tokens and not reply.estimated
-    finished = reply.finish_reason == "stop" or (not reply.finish_reason and short)
+    """A refusal in a field of its own is what the model says, to its end; a tool call or a filter leaves no answer."""
+    finished = reply.ending(config.max_new_tokens) in ("ended", "refused")
     answer: Answer = row.answered(reply.reply.strip(), finished, reply.output_tokens, config, about)
     return Made(answer, reply.seconds)
 
 
-def _usage(replies: list[Reply], endpoint: EndpointConfig) -> dict[str, Any]:
-    spent = spent_on(replies, endpoint)
+def _usage(replies: list[Reply], config: GenerateConfig) -> dict[str, Any]:
+    assert config.endpoint is not None, "replies come from a server"
+    spent = spent_on(replies, config.endpoint)
     return {
         "requests": spent.requests,
         "input_tokens": sum(reply.input_tokens for reply in replies),
         "output_tokens": sum(reply.output_tokens for reply in replies),
         "answers_with_estimated_tokens": sum(reply.estimated for reply in replies),
         "cost": round(spent.cost, 6),
+        **counted(replies, config.max_new_tokens),
     }

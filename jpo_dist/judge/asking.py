@@ -6,22 +6,22 @@ the disk before it counts.
 
 import json
 import logging
-import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
-from jpo_dist.endpoint.budget import Budget, Spent, largest_of, left_of, reached, spent_on
-from jpo_dist.endpoint.config import BudgetConfig, EndpointConfig
+from jpo_dist.endpoint.budget import Spent, largest_of, left_of, reached, spent_on
+from jpo_dist.endpoint.config import EndpointConfig
+from jpo_dist.endpoint.many import Request, Terms, send_all
 from jpo_dist.endpoint.replies import Replies, Reply
 from jpo_dist.fan_out import Spread, here
 from jpo_dist.judge.config import JudgingConfig
-from jpo_dist.judge.questions import letter_in, read_prompts, request_of
+from jpo_dist.judge.questions import read_prompts, request_of
+from jpo_dist.judge.reading import read_reply
 from jpo_dist.judge.verdict import NOT_ASKED, UNPARSABLE
 
 log = logging.getLogger(__name__)
@@ -30,16 +30,30 @@ ANSWERS = "answers"
 _REPORT_EVERY_S = 30.0
 
 
-def letter_of(prompt: str, replies: Replies, config: EndpointConfig, again: str) -> str:
+class Standing(NamedTuple):
+    """How far a question is, by the replies on the disk."""
+
+    letter: str
     """`a`, `b`, `?` (asked as often as allowed, never a label) or `-` (not asked often enough yet)."""
+    missing: Request | None = None
+    """The request that comes next, where it is not asked often enough."""
+    why: str = ""
+    """Why the last reply gives no label, where none does."""
+
+
+def standing(prompt: str, replies: Replies, config: EndpointConfig, again: str) -> Standing:
+    """How far the question `prompt` is: its attempts one after the other, up to the first with a label or no reply."""
+    why = ""
     for attempt in range(config.ask_again + 1):
-        reply = replies.get(request_of(prompt, attempt, config, again).key)
+        request = request_of(prompt, attempt, config, again)
+        reply = replies.get(request.key)
         if reply is None:
-            return NOT_ASKED
-        letter = letter_in(reply.reply)
-        if letter is not None:
-            return letter
-    return UNPARSABLE
+            return Standing(NOT_ASKED, request)
+        read = read_reply(reply, config.max_tokens)
+        if read.letter is not None:
+            return Standing(read.letter)
+        why = read.why
+    return Standing(UNPARSABLE, why=why)
 
 
 @dataclass
@@ -51,123 +65,52 @@ class Asked:
     tries: Counter[str] = field(default_factory=Counter)
     exhausted: str | None = None
     """The limit that left questions unasked."""
+    left_out: tuple[str, ...] = ()
+    """Fields that the server refused."""
 
 
-def ask_all(
-    prompts: Sequence[str], config: JudgingConfig, folder: Path, limits: BudgetConfig, largest: Spent, threads: int
-) -> Asked:
-    """Ask the prompts to which the folder has no reply, by so many `threads`.
+def ask_all(prompts: Sequence[str], config: JudgingConfig, folder: Path, terms: Terms) -> Asked:
+    """Ask the (different) prompts until each has a label, or the allowed number of unparsable replies.
 
-    `limits` are those of this call alone; `largest` is what the largest reply so far took. Raises EndpointRefused or
-    EndpointDown, after the replies under way are on the disk.
+    Raises EndpointRefused or EndpointDown, after the replies under way are on the disk.
     """
-    from jpo_dist.endpoint.client import Endpoint
-
     replies = Replies(folder / ANSWERS)
-    stop = threading.Event()
-    endpoint = Endpoint(config.endpoint, stop)
-    asker = _Asker(config, replies, endpoint, Budget(limits, config.endpoint, largest), stop, total=len(prompts))
+    questions = _Questions(config, replies, total=len(prompts))
+    requests = [request for prompt in prompts if (request := questions.next_of(prompt)) is not None]
     try:
-        with ThreadPoolExecutor(threads, thread_name_prefix="judge") as pool:
-            try:
-                for _ in pool.map(asker.settle, prompts):
-                    pass
-            except BaseException:  # Ctrl-C: end the waits, begin nothing, keep what is under way
-                stop.set()
-                raise
+        sent = send_all(requests, config.endpoint, replies, terms, questions.received)
     finally:
-        endpoint.close()
         replies.close()
-    if asker.fatal is not None:
-        raise asker.fatal
-    return Asked(asker.failed, endpoint.tries, asker.budget.exhausted)
+    failed = {questions.prompts[key]: reason for key, reason in sent.failed.items()}
+    return Asked(failed, sent.tries, sent.exhausted, sent.left_out)
 
 
-class _Asker:
-    """The state that the threads of one call share."""
+class _Questions:
+    """Which request a question needs next, and which question a request belongs to."""
 
-    def __init__(
-        self, config: JudgingConfig, replies: Replies, endpoint: Any, budget: Budget, stop: threading.Event, total: int
-    ) -> None:
-        self.config, self.replies, self.endpoint, self.budget, self.stop = config, replies, endpoint, budget, stop
+    def __init__(self, config: JudgingConfig, replies: Replies, total: int) -> None:
+        self.config, self.replies, self.total = config.endpoint, replies, total
         self.again = read_prompts(config.prompts).again
-        self.failed: dict[str, str] = {}
-        self.fatal: Exception | None = None
-        self.done, self.total = 0, total
-        self._in_a_row: deque[str] = deque(maxlen=config.endpoint.max_failures)
-        self._lock = threading.Lock()
-        self._said = monotonic()
+        self.prompts: dict[str, str] = {}
+        """Prompts by the keys of their requests."""
+        self._done, self._tokens, self._said = 0, 0, monotonic()
 
-    def settle(self, prompt: str) -> None:
-        """Ask until there is a label, or the allowed number of unparsable replies."""
-        from jpo_dist.endpoint.client import EndpointDown, EndpointRefused, QuestionFailed, Stopped
+    def next_of(self, prompt: str) -> Request | None:
+        """What the question lacks; None where it is settled."""
+        request = standing(prompt, self.replies, self.config, self.again).missing
+        if request is not None:
+            self.prompts[request.key] = prompt
+        return request
 
-        try:
-            if not self.stop.is_set():
-                self._settle(prompt)
-        except QuestionFailed as error:
-            self._fail(prompt, str(error))
-        except Stopped:
-            pass
-        except (EndpointRefused, EndpointDown) as error:
-            self._end(error)
-        except BaseException as error:  # a full disk, a bug: no more money for answers that cannot be kept
-            self._end(error if isinstance(error, Exception) else RuntimeError(repr(error)))
-        finally:
-            self._progress()
-
-    def _settle(self, prompt: str) -> None:
-        config = self.config.endpoint
-        for attempt in range(config.ask_again + 1):
-            request = request_of(prompt, attempt, config, self.again)
-            reply = self.replies.get(request.key) or self._ask(request.key, request.body)
-            if reply is None or letter_in(reply.reply) is not None:
-                return
-
-    def _ask(self, key: str, body: dict[str, Any]) -> Reply | None:
-        if not self.budget.begin():
-            return None
-        reply, start = None, monotonic()
-        try:
-            if self.stop.is_set():
-                return None
-            completion = self.endpoint.ask(body)
-            seconds = round(monotonic() - start, 3)
-            server = self.config.endpoint.base_url
-            reply = Reply(key=key, seconds=seconds, server=server, **completion.as_reply())
-            self.replies.add(reply)
-            self._in_a_row.clear()
-        finally:
-            self.budget.end(reply)
-        return reply
-
-    def _fail(self, prompt: str, reason: str) -> None:
-        from jpo_dist.endpoint.client import EndpointDown
-
-        with self._lock:
-            self.failed[prompt] = reason
-            self._in_a_row.append(reason)
-            limit = self.config.endpoint.max_failures
-            if len(self._in_a_row) == limit and self.fatal is None:
-                self.stop.set()
-                self.fatal = EndpointDown(
-                    f"endpoint.base_url ({self.config.endpoint.base_url}): {limit} questions in a row "
-                    f"(endpoint.max_failures) without an answer, the last: {reason}; mend that, then run again: "
-                    "no answer so far is lost"
-                )
-
-    def _end(self, error: Exception) -> None:
-        with self._lock:
-            self.fatal = self.fatal or error
-        self.stop.set()
-
-    def _progress(self) -> None:
-        with self._lock:
-            self.done += 1
-            if monotonic() - self._said > _REPORT_EVERY_S:
-                self._said = monotonic()
-                spent = self.budget.spent
-                log.info("%d of %d questions, %d tokens, cost %.4g", self.done, self.total, spent.tokens, spent.cost)
+    def received(self, request: Request, reply: Reply) -> Request | None:
+        """What the question of a request lacks after its reply."""
+        following = self.next_of(self.prompts[request.key])
+        self._done += following is None
+        self._tokens += reply.input_tokens + reply.output_tokens
+        if monotonic() - self._said > _REPORT_EVERY_S:
+            self._said = monotonic()
+            log.info("%d of %d questions, %d tokens", self._done, self.total, self._tokens)
+        return following
 
 
 # ---- shards: the same work in one process or in many
@@ -175,15 +118,12 @@ class _Asker:
 
 def ask_shard(payload: dict[str, Any]) -> dict[str, Any]:
     """One task: plain data in and out. The prompts are in a file, since they may be hundreds of megabytes."""
-    asked = ask_all(
-        json.loads(Path(payload["prompts"]).read_text(encoding="utf-8")),
-        JudgingConfig.model_validate(payload["config"]),
-        Path(payload["folder"]),
-        BudgetConfig.model_validate(payload["limits"]),
-        Spent(*payload["largest"]),
-        payload["threads"],
-    )
-    return {"failed": asked.failed, "tries": dict(asked.tries), "exhausted": asked.exhausted}
+    prompts = json.loads(Path(payload["prompts"]).read_text(encoding="utf-8"))
+    config = JudgingConfig.model_validate(payload["config"])
+    asked = ask_all(prompts, config, Path(payload["folder"]), Terms.of(payload["terms"]))
+    return {
+        "failed": asked.failed, "tries": dict(asked.tries), "exhausted": asked.exhausted, "left_out": asked.left_out
+    }  # fmt: skip
 
 
 def ask(prompts: Sequence[str], config: JudgingConfig, folder: Path, spread: Spread = here, tasks: int = 1) -> Asked:
@@ -199,7 +139,7 @@ def ask(prompts: Sequence[str], config: JudgingConfig, folder: Path, spread: Spr
         left = [
             prompt
             for prompt in prompts
-            if prompt not in total.failed and letter_of(prompt, replies, config.endpoint, again) == NOT_ASKED
+            if prompt not in total.failed and standing(prompt, replies, config.endpoint, again).letter == NOT_ASKED
         ]
         if not left:
             total.exhausted = None
@@ -215,51 +155,31 @@ def ask(prompts: Sequence[str], config: JudgingConfig, folder: Path, spread: Spr
         if limits is None:
             total.exhausted = total.exhausted or reached(config.budget, spent)
             return total
-        for result in _round(left, config, folder, limits, largest_of(Spent(1, 0, 0.0), *each), (spread, tasks)):
+        largest = largest_of(Spent(1, 0, 0.0), *each)
+        terms = Terms(limits, largest, config.endpoint.concurrency, total.left_out)
+        for result in _round(left, config, folder, terms, (spread, tasks)):
             total.failed |= result["failed"]
             total.tries.update(result["tries"])
             total.exhausted = total.exhausted or result["exhausted"]
+            total.left_out = tuple(dict.fromkeys((*total.left_out, *result["left_out"])))
 
 
 def _round(
-    prompts: list[str],
-    config: JudgingConfig,
-    folder: Path,
-    limits: BudgetConfig,
-    largest: Spent,
-    how: tuple[Spread, int],
+    prompts: list[str], config: JudgingConfig, folder: Path, terms: Terms, how: tuple[Spread, int]
 ) -> list[dict[str, Any]]:
     spread, tasks = how
-    parts = min(tasks, len(prompts), config.endpoint.concurrency, limits.max_requests or tasks)
-    threads = parts_of(config.endpoint.concurrency, parts)
-    requests = parts_of(limits.max_requests or 0, parts)
+    parts = min(tasks, len(prompts), terms.threads, terms.limits.max_requests or tasks)
     payloads = []
     with TemporaryDirectory(prefix="shards-", dir=folder) as aside:  # beside the answers: all hosts see it
-        for part in range(parts):
+        for part, share in enumerate(terms.shared(parts)):
             path = Path(aside) / f"{part}.json"
             path.write_text(json.dumps(prompts[part::parts]), encoding="utf-8")
-            share = {
-                "max_requests": requests[part] or None,
-                "max_tokens": limits.max_tokens and max(1, limits.max_tokens // parts),
-                "max_cost": limits.max_cost and limits.max_cost / parts,
-            }
             payloads.append(
                 {
                     "config": config.model_dump(mode="json", include=set(JudgingConfig.model_fields)),
                     "prompts": str(path),
                     "folder": str(folder),
-                    "limits": share,
-                    "largest": list(largest),
-                    "threads": threads[part],
+                    "terms": share.as_dict(),
                 }
             )
         return spread(ask_shard, payloads)
-
-
-def parts_of(total: int, parts: int) -> list[int]:
-    """`total` in `parts` whole numbers that differ by at most one.
-
-    >>> parts_of(7, 3)
-    [3, 2, 2]
-    """
-    return [total // parts + (part < total % parts) for part in range(parts)]

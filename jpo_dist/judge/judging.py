@@ -6,6 +6,7 @@ of the replies on disk and of nothing else, so that it does not matter which run
 """
 
 import json
+import logging
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -14,18 +15,20 @@ from typing import Any
 
 from jpo_dist.data.checker import checker_scores
 from jpo_dist.endpoint.budget import spent_on
-from jpo_dist.endpoint.replies import Replies, Reply
+from jpo_dist.endpoint.replies import Replies, Reply, counted
 from jpo_dist.fan_out import Spread, here
 from jpo_dist.files import replace, write_json
 from jpo_dist.judge import report as judge_report
-from jpo_dist.judge.asking import ANSWERS, Asked, ask, letter_of
+from jpo_dist.judge.asking import ANSWERS, Asked, Standing, ask, standing
 from jpo_dist.judge.config import JudgingConfig
 from jpo_dist.judge.questions import Prompts, prompt_of, read_prompts, request_of
 from jpo_dist.judge.reward_model import confidence, reward_scores
-from jpo_dist.judge.verdict import FAILED, Candidate, Judged, in_shown_order, outcome_of
+from jpo_dist.judge.verdict import FAILED, UNPARSABLE, Candidate, Judged, in_shown_order, outcome_of
 from jpo_dist.records.comparisons import Comparison, ComparisonSet
 from jpo_dist.records.folder import write_set
 from jpo_dist.run_dir import RUN
+
+log = logging.getLogger(__name__)
 
 
 def judge(
@@ -64,23 +67,21 @@ def _by_model(
     unique = list(dict.fromkeys(prompt for pair in pairs for prompt in pair))
     asked = ask(unique, config, folder, spread, tasks)
     replies = Replies(folder / ANSWERS)
-    letters = {prompt: letter_of(prompt, replies, config.endpoint, prompts.again) for prompt in unique}
-    letters |= dict.fromkeys(asked.failed, FAILED)
+    stand = {prompt: standing(prompt, replies, config.endpoint, prompts.again) for prompt in unique}
+    stand |= {prompt: Standing(FAILED, why=reason) for prompt, reason in asked.failed.items()}
     judged = [
-        _by_letters(candidate, letters[pair[0]] + letters[pair[1]], config, _reason(pair, asked))
+        _by_letters(candidate, [stand[prompt] for prompt in pair], config)
         for candidate, pair in zip(candidates, pairs, strict=True)
     ]
     used = [found for prompt in unique for found in _replies_to(prompt, replies, config, prompts)]
-    return judged, usage(used, config), _this_run(asked, replies, config)
+    took = usage(used, config)
+    _warn_of_cut(took, config)
+    return judged, took, _this_run(asked, replies, config)
 
 
 def _questions(candidate: Candidate, prompts: Prompts) -> tuple[str, str]:
     x, y = in_shown_order(candidate.first, candidate.second)
     return prompt_of(prompts, x, y), prompt_of(prompts, y, x)
-
-
-def _reason(pair: tuple[str, str], asked: Asked) -> str:
-    return next((asked.failed[prompt] for prompt in pair if prompt in asked.failed), "")
 
 
 def _replies_to(prompt: str, replies: Replies, config: JudgingConfig, prompts: Prompts) -> list[Reply]:
@@ -100,7 +101,18 @@ def usage(used: Sequence[Reply], config: JudgingConfig) -> dict[str, Any]:
         "output_tokens": sum(reply.output_tokens for reply in used),
         "answers_with_estimated_tokens": sum(reply.estimated for reply in used),
         "cost": math.fsum(spent_on([reply], config.endpoint).cost for reply in used),
+        **counted(used, config.endpoint.max_tokens),
     }
+
+
+def _warn_of_cut(took: dict[str, Any], config: JudgingConfig) -> None:
+    """A few cut replies are asked again; many mean that the judge does not have the room that it needs."""
+    cut, answers, allowed = took["answers_cut"], took["answers"], config.endpoint.max_tokens
+    if cut > answers / 10:
+        log.warning(
+            "%d of %d replies of the judge were cut off (finish_reason length), and what is cut off is no verdict: it "
+            "needs more than endpoint.max_tokens=%d; raise it, or let it reason less", cut, answers, allowed,
+        )  # fmt: skip
 
 
 def _this_run(asked: Asked, replies: Replies, config: JudgingConfig) -> dict[str, Any]:
@@ -108,15 +120,19 @@ def _this_run(asked: Asked, replies: Replies, config: JudgingConfig) -> dict[str
     spent = spent_on(replies.all(), config.endpoint)
     return {
         "tries": dict(sorted(asked.tries.items())),
+        "left_out": sorted(asked.left_out),
         "budget_reached": asked.exhausted,
         "answers_in_folder": spent._asdict(),
         "answered_twice": sum(replies.repeated.values()),
     }
 
 
-def _by_letters(candidate: Candidate, letters: str, config: JudgingConfig, reason: str) -> Judged:
+def _by_letters(candidate: Candidate, pair: Sequence[Standing], config: JudgingConfig) -> Judged:
+    letters = "".join(one.letter for one in pair)
     outcome = outcome_of(letters)
     if outcome not in ("decided", "tie"):
+        decisive = {"failed": FAILED, "unparsable": UNPARSABLE}.get(outcome)
+        reason = next((one.why for one in pair if one.letter == decisive), "")
         return Judged(candidate, outcome, None, letters, reason)
     x, y = in_shown_order(candidate.first, candidate.second)
     winner, loser = (y, x) if letters == "ba" else (x, y)

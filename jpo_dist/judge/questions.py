@@ -1,18 +1,18 @@
-"""What the judge is asked, and how its reply is read.
+"""What the judge is asked.
 
-A *question* is one prompt: two items shown in one order as (a) and (b). A reply becomes a letter or nothing; it is
-never guessed. Item text goes into the prompt by one pass of replacement: what stands in an item is not expanded.
+A *question* is one prompt: two items shown in one order as (a) and (b). Item text goes into the prompt by one pass of
+replacement: what stands in an item is not expanded.
 """
 
 import difflib
 import hashlib
 import json
 import re
-import unicodedata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jpo_dist.endpoint.config import EndpointConfig
+from jpo_dist.endpoint.many import Request
 from jpo_dist.judge.config import PromptsConfig
 from jpo_dist.paths import resolve
 from jpo_dist.records.comparisons import Item
@@ -72,13 +72,6 @@ def prompt_of(prompts: Prompts, a: Item, b: Item) -> str:
     return fill(prompts.joint, {"instruction_a": instruction_a, "instruction_b": instruction_b, **responses})
 
 
-class Request(NamedTuple):
-    """One request: `key` is the SHA-256 of the server's name and of all that is sent."""
-
-    key: str
-    body: dict[str, Any]
-
-
 def request_of(prompt: str, attempt: int, config: EndpointConfig, again: str) -> Request:
     """`attempt` 0 asks the question; 1, 2, … ask it again: with a reminder, and with another seed.
 
@@ -99,34 +92,3 @@ def request_of(prompt: str, attempt: int, config: EndpointConfig, again: str) ->
         body["extra_body"] = config.extra_body
     asked = json.dumps([config.name or config.base_url, body, attempt], sort_keys=True, separators=(",", ":"))
     return Request(hashlib.sha256(asked.encode()).hexdigest(), body)
-
-
-_THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
-_EDGES = " \t*_`\"'.,:;!#>"
-_NOUN = r"(?:answer|output|option|response|pair|item|label|verdict|choice)"
-_VERDICT = re.compile(
-    rf"(?:(?:(?:my|the|your)\s+)?(?:final\s+|better\s+)?{_NOUN}\s*(?:is\b)?\s*[:=]?\s*)?"
-    rf"(?:the\s+)?(?:{_NOUN}\s*[:=]?\s*)?"
-    r"(?:\((?P<round>[ab])\)|\[+(?P<square>[ab])\]+|(?P<open>[ab])\)?)"
-    rf"(?:\s+is\s+(?:the\s+)?better(?:\s+(?:{_NOUN}|one))?)?",
-    re.IGNORECASE,
-)
-
-
-def letter_in(reply: str) -> str | None:
-    """`a` or `b` when the reply gives exactly one of them as its verdict, else None.
-
-    A verdict is a whole line that says nothing but the label, perhaps with a word before it (`Answer: (a)`, `**B**`,
-    `Output (b)`, `(a) is better.`). Labels inside other sentences do not count, so a judge may reason first and
-    `(a) is worse` is not taken for a vote. No such line, or lines with both labels: None.
-
-    >>> [letter_in(text) for text in ("(a)", "Answer: **b**", "A good one", "(a)\\n(b)", "(a) is worse")]
-    ['a', 'b', None, None, None]
-    """
-    text = _THOUGHT.sub("", unicodedata.normalize("NFKC", reply))
-    if text.lstrip().startswith("<think>"):  # cut off while thinking
-        return None
-    lines = (line.replace("**", "").replace("\\", "").strip(_EDGES) for line in text.splitlines())
-    matches = [found for line in lines if (found := _VERDICT.fullmatch(line))]
-    letters = {next(filter(None, found.group("round", "square", "open"))).lower() for found in matches}
-    return letters.pop() if len(letters) == 1 else None

@@ -4,5 +4,5 @@ Stations: item (what an item and a comparison are), group_column (who judged) ->
 comparisons (a set), examples (items without an edge), unbuilt -> folder (a set on disk) -> split (by whole
 instructions), groups (by who judged); inspection and repeats tell a set in numbers, by_group those of each group, text
 writes an instruction for a prompt or a person.
-May import intervals, nothing else of jpo_dist. Loads no torch.
+May import statistics, nothing else of jpo_dist. Loads no torch.
 """

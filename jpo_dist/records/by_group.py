@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from jpo_dist.intervals import wilson
 from jpo_dist.records.comparisons import ComparisonSet
 from jpo_dist.records.groups import ANNOTATOR, Grouping, grouping, names_of
+from jpo_dist.statistics.intervals import wilson
 
 MOST_VALUES = 100
 """Values of one group that a report has a row for: the most frequent ones."""

@@ -18,6 +18,7 @@ def log_report(
     metrics: Mapping[str, float],
     files: Sequence[Path],
     timeout_s: float = 60.0,
+    tags: Mapping[str, str] | None = None,
 ) -> int:
     """Log parameters, one step of metrics and files. Returns the number of steps the server still lacks.
 
@@ -26,7 +27,7 @@ def log_report(
     """
     run = RunSection(dir=str(folder), name=name)
     folder.mkdir(parents=True, exist_ok=True)
-    start_run(tracking, run, params)
+    start_run(tracking, run, params, tags)
     metrics_file = MetricsFile(folder / METRICS)
     metrics_file.append(0 if metrics_file.last_step is None else metrics_file.last_step + 1, metrics)
     metrics_file.close()

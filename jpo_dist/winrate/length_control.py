@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from jpo_dist.statistics.intervals import BOOTSTRAP, resampled, rounded
 from jpo_dist.winrate.rates import HALF_POINTS, JUDGED, Verdict
-from jpo_dist.winrate.statistics import BOOTSTRAP, resampled, rounded
 
 LEAST_OVERLAP = 0.2
 LEAST_ANSWERS = 30

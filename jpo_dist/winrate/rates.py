@@ -12,7 +12,9 @@ import numpy as np
 
 from jpo_dist.judge.report import position
 from jpo_dist.records.group_column import Groups
-from jpo_dist.winrate.statistics import Interval, bootstrap_mean, bootstrap_rate, crossed_rate, holm, mcnemar, rounded
+from jpo_dist.statistics.crossed import crossed_rate
+from jpo_dist.statistics.hypotheses import holm, mcnemar
+from jpo_dist.statistics.intervals import Interval, bootstrap_mean, bootstrap_rate, rounded
 
 Outcome = Literal[
     "win", "tie", "loss", "unparsable", "failed", "not asked", "empty", "unfinished", "nothing to compare with"

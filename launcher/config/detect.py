@@ -8,9 +8,11 @@ from pydantic import BaseModel
 from jpo_dist.data.config import BuildConfig
 from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig, SftRunConfig, WinRateRunConfig
 from launcher.config.pipeline import PipelineConfig
+from launcher.config.study import StudyConfig
 
 KEYS: dict[type[BaseModel], frozenset[str]] = {
     SftRunConfig: frozenset({"sft"}),
+    StudyConfig: frozenset({"arms", "question"}),  # it may have stages too
     PipelineConfig: frozenset({"stages"}),
     BuildConfig: frozenset({"sources"}),
     JudgeRunConfig: frozenset({"candidates", "output"}),

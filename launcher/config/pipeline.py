@@ -52,7 +52,8 @@ class PipelineConfig(Section):
     """Settings of every stage that has them, for example {model: {path: …}, tracking: {uri: …}}; a stage's own win."""
     stages: Annotated[list[dict[str, Any]], Field(min_length=1)]
     """Each `{COMMAND: its config}`, with a `name` beside it where a command comes twice. Text `@NAME` in a config is
-    what the newest stage of that name has made, `@NAME/PATH` a file in it, `@policy` the newest trained model."""
+    what the newest stage of that name has made, `@NAME/PATH` a file in it, `@policy` the newest trained model, or
+    that of `shared` where none has been trained yet."""
 
     @model_validator(mode="after")
     def _names_are_told_apart(self) -> Self:

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -11,6 +11,7 @@ from jpo_dist.config.explain import model_in
 from jpo_dist.data.config import BuildConfig
 from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig, SftRunConfig, WinRateRunConfig
 from launcher.config.pipeline import PipelineConfig
+from launcher.config.study import StudyConfig
 
 HEADER = """# Settings
 
@@ -52,6 +53,11 @@ PIPELINE = """
 
 `jpo run FILE [key=value …]`; of a stage `stages.0.train.optim.lr=1e-6`.
 """
+STUDY = """
+# Settings of `jpo study`
+
+`jpo study FILE [key=value …]`; the stages are those of `jpo run`.
+"""
 
 
 def page() -> str:
@@ -63,7 +69,9 @@ def page() -> str:
     own = tuple(name for name in WinRateRunConfig.model_fields if name not in JudgeRunConfig.model_fields)
     winrate = [WINRATE, *_section(WinRateRunConfig, "", only=(*own, "output"))]
     pipeline = [PIPELINE, *_section(PipelineConfig, "")]
-    return "\n".join([HEADER, *_section(RunConfig, ""), *sft, *build, *judge, *generate, *winrate, *pipeline])
+    study = [STUDY, *_section(StudyConfig, "")]
+    parts = [*sft, *build, *judge, *generate, *winrate, *pipeline, *study]
+    return "\n".join([HEADER, *_section(RunConfig, ""), *parts])
 
 
 def _section(model: type[BaseModel], prefix: str, only: tuple[str, ...] = ()) -> list[str]:
@@ -113,9 +121,10 @@ def _kind(kind: Any) -> str:
         return ", ".join(f"`{value}`" for value in get_args(kind))
     if str(get_origin(kind)) in ("<class 'types.UnionType'>", "typing.Union"):
         return " or ".join(_kind(part) for part in get_args(kind))
-    if get_args(kind) and "Annotated" in str(kind):
+    if get_origin(kind) is Annotated:
         return _kind(get_args(kind)[0])
-    return getattr(kind, "__name__", str(kind)).replace("NoneType", "none") if not get_args(kind) else str(kind)
+    inside = f"[{', '.join(map(_kind, get_args(kind)))}]" if get_args(kind) else ""
+    return getattr(kind, "__name__", str(kind)).replace("NoneType", "none") + inside
 
 
 if __name__ == "__main__":

@@ -94,7 +94,8 @@ def _stage(
 ) -> Stage:
     kind = COMMANDS[entry.command]
     pipeline = Path(config.dir).expanduser().absolute()
-    settings = merged(_shared(config, kind, entry.settings), entry.settings)
+    own = entry.settings if POLICY in newest else _of_the_shared_model(entry.settings, config)
+    settings = merged(_shared(config, kind, own), own)
     if entry.command == "generate" and round_ > 1:
         settings["seed"] = int(settings.get("seed", 0)) + round_ - 1
     used: dict[str, Stage] = {}
@@ -181,6 +182,15 @@ def _shared(config: PipelineConfig, kind: Kind, own: dict[str, Any]) -> dict[str
     if isinstance(model, dict) and isinstance(own_model, dict) and "path" in own_model:
         both["model"] = {name: value for name, value in model.items() if name not in ("gguf_file", "revision")}
     return {name: value for name, value in both.items() if name in kind.config.model_fields}
+
+
+def _of_the_shared_model(own: dict[str, Any], config: PipelineConfig) -> dict[str, Any]:
+    """Settings in which `@policy` is left to the shared model: before any training it is the model that all begin
+    from."""
+    model = own.get("model")
+    if not isinstance(model, dict) or model.get("path") != f"@{POLICY}" or "path" not in config.shared.get("model", {}):
+        return own
+    return {**own, "model": {name: value for name, value in model.items() if name != "path"}}
 
 
 def _refuse_unknown_shared(config: PipelineConfig, source: str) -> None:

@@ -4,13 +4,6 @@ A stage is the very command that a person could type, `jpo COMMAND FOLDER.yaml`:
 when its command has ended well, which FOLDER.done.json says; it is written then, and by nobody else.
 """
 
-import ctypes
-import fcntl
-import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,17 +12,16 @@ from typing import IO, Any
 
 from cluster.signals import ended_by_signals
 from jpo_dist.config.sections import RunSection, TrackingConfig
-from jpo_dist.files import read_json, write_json
+from jpo_dist.files import read_json
 from jpo_dist.run_dir import RUN
-from jpo_dist.tracking.writer import TAGS, Status, replay, start_run
+from jpo_dist.tracking.writer import Status, replay, start_run
 from launcher.config.pipeline import PipelineConfig
 from launcher.console import say
 from launcher.pipeline.contents import Contents
+from launcher.pipeline.process import alone_in, is_done, note_done, shell_code, start_stage
 from launcher.pipeline.resolve import Stage, by_name, resolve_stages
 
-MEMORY, LOCK, OWN_RUN = ".digests.json", ".lock", "pipeline"
-WAIT_S = 60.0
-"""How long the process of a stage whose pipeline was killed may take to end."""
+MEMORY, OWN_RUN = ".digests.json", "pipeline"
 
 
 class StageFailed(RuntimeError):
@@ -38,10 +30,6 @@ class StageFailed(RuntimeError):
     def __init__(self, text: str, code: int) -> None:
         super().__init__(text)
         self.code = code
-
-
-class InUse(RuntimeError):
-    """Another pipeline runs in this folder."""
 
 
 def plan(config: PipelineConfig, source: str) -> list[Stage]:
@@ -54,11 +42,6 @@ def plan(config: PipelineConfig, source: str) -> list[Stage]:
     return stages
 
 
-def is_done(stage: Stage) -> bool:
-    """Whether the stage has been done, and what it made is still there."""
-    return read_json(stage.done_file).get("key") == stage.key and stage.made.exists()
-
-
 def run(config: PipelineConfig, source: str, until: str | None = None) -> list[Stage]:
     """Run all stages that are not done, up to and with `until`. Returns them all.
 
@@ -66,7 +49,7 @@ def run(config: PipelineConfig, source: str, until: str | None = None) -> list[S
     """
     folder = Path(config.dir).expanduser().absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone_in(folder) as lock:
+    with alone_in(folder) as lock:
         stages = plan(config, source)
         last = len(stages) if until is None else stages.index(by_name(stages, until)) + 1
         with _tracked(config, folder) as parent:
@@ -81,60 +64,23 @@ def run(config: PipelineConfig, source: str, until: str | None = None) -> list[S
 
 
 def _run_stage(stage: Stage, tags: Mapping[str, str], lock: IO[str]) -> None:
-    stage.config_file.write_text(json.dumps(stage.settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Run the command and wait. A signal that ends this process is passed on, and waited for: what the command tidies
+    up is not cut short."""
     started = time.monotonic()
-    command = [sys.executable, "-m", "launcher", *stage.kind.command, str(stage.config_file)]
-    code = _in_a_process(command, {**os.environ, TAGS: json.dumps(dict(tags))}, lock)
-    if code:
-        code = 128 - code if code < 0 else code  # of a signal, as shells say it
-        raise StageFailed(
-            f"stage {stage.name} ended with exit code {code}; the reason stands above. The same command goes on there",
-            code,
-        )
-    seconds = time.monotonic() - started
-    write_json(stage.done_file, {"key": stage.key, "made": str(stage.made), "seconds": round(seconds, 1)})
-
-
-def _in_a_process(command: list[str], env: Mapping[str, str], lock: IO[str]) -> int:
-    """Run the command and wait. It inherits the lock, and ends when this process does, kill -9 included.
-
-    A signal that ends this process is passed on, and waited for: what the command tidies up is not cut short.
-    """
     with ended_by_signals():
-        child = subprocess.Popen(command, env=env, pass_fds=[lock.fileno()], preexec_fn=_end_with_parent)
+        child = start_stage(stage, tags, lock)
         try:
-            return child.wait()
+            code = shell_code(child.wait())
         except BaseException:
             child.terminate()
             child.wait()
             raise
-
-
-def _end_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG: as `ray job stop` would end it
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[IO[str]]:
-    """Two pipelines in one folder would run one stage twice. The lock goes with its last process, kill -9 included."""
-    with (folder / LOCK).open("w") as lock:
-        until = time.monotonic() + WAIT_S
-        told = False
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise InUse(
-                        f"dir ({folder}) is in use by another pipeline; wait for its end, or name another folder"
-                    ) from None
-                if not told:
-                    say(f"{folder} is in use: waiting for the end of what runs there, {WAIT_S:.0f} s at most")
-                    told = True
-                time.sleep(0.2)
-        yield lock
+    if code:
+        raise StageFailed(
+            f"stage {stage.name} ended with exit code {code}; the reason stands above. The same command goes on there",
+            code,
+        )
+    note_done(stage, time.monotonic() - started)
 
 
 # ---- MLflow

@@ -1,6 +1,5 @@
 """Progress of `jpo generate`, read from its folder: answers are made in other processes, perhaps on other machines."""
 
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from jpo_dist.data.locate import ANSWERS
 from jpo_dist.generate.progress import FOLDER
+from launcher.show.progress import shown
 
 POLL_S = 1.0
 LINE_EVERY_S = 30.0
@@ -48,15 +48,8 @@ def _lines(path: Path, offset: int) -> tuple[int, int]:
 @contextmanager
 def progress_of(folder: Path, total: int) -> Iterator[None]:
     """Inside, answers of `total` are shown on standard error: as a bar on a terminal, else as a line now and then."""
-    console, stop, counter = Console(file=sys.stderr), threading.Event(), Counter(folder)
-    show = _bar if console.is_terminal else log_lines
-    thread = threading.Thread(target=show, args=(console, counter, total, stop), daemon=True)
-    thread.start()
-    try:
+    with shown(_bar, log_lines, Counter(folder), total):
         yield
-    finally:
-        stop.set()
-        thread.join(timeout=5)
 
 
 def log_lines(

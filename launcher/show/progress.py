@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,12 +75,18 @@ def _parsed(line: bytes) -> Any:
 def progress_of(run_dir: Path) -> Iterator[None]:
     """Inside, the steps of the run are shown on standard error: as a bar on a terminal, else a line a step, since logs
     of jobs are line-based."""
-    console = Console(file=sys.stderr)
-    stop = threading.Event()
-    show = _bar if console.is_terminal else log_lines
-    names = (METRICS, NOTICES, RAY_LOG)
-    tails = [Tail.from_now(run_dir / name) for name in names]
-    thread = threading.Thread(target=show, args=(console, run_dir, *tails, stop), daemon=True)
+    tails = [Tail.from_now(run_dir / name) for name in (METRICS, NOTICES, RAY_LOG)]
+    with shown(_bar, log_lines, run_dir, *tails):
+        yield
+
+
+@contextmanager
+def shown(bar: Callable[..., None], lines: Callable[..., None], *what: Any) -> Iterator[None]:
+    """Inside, a thread writes to standard error: `bar` where that is a terminal, else `lines`, each called with the
+    console, `what`, and the event that ends it."""
+    console, stop = Console(file=sys.stderr), threading.Event()
+    show = bar if console.is_terminal else lines
+    thread = threading.Thread(target=show, args=(console, *what, stop), daemon=True)
     thread.start()
     try:
         yield

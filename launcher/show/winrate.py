@@ -1,24 +1,16 @@
 """The report of `jpo winrate` for people: the same sections on a terminal, in Markdown, and as a page."""
 
 import html
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
-from rich import box
-from rich.markup import escape
 from rich.table import Table
 
 from jpo_dist.winrate.rates import LEFT_OUT
 from launcher.show import html as pages
-
-
-class Section(NamedTuple):
-    """A table with its title; `notes` are sentences under it."""
-
-    title: str
-    head: list[str]
-    rows: list[list[str]]
-    notes: list[str]
+from launcher.show import sections as forms
+from launcher.show.sections import Section, interval, percent
+from launcher.show.sections import p_value as _p
 
 
 def sections(report: dict[str, Any]) -> list[Section]:
@@ -167,36 +159,18 @@ def _inputs(report: dict[str, Any]) -> Section:
 
 def terminal(report: dict[str, Any]) -> Iterator[Table | str]:
     """Each section as a table and its notes as lines, for a terminal."""
-    for section in sections(report):
-        made = Table(title=section.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        for number, name in enumerate(section.head):
-            made.add_column(name, justify="right" if number else "left", overflow="fold")
-        for row in section.rows:
-            made.add_row(*map(escape, row))
-        yield made
-        yield "\n".join(section.notes)
+    return forms.terminal(sections(report))
 
 
 def markdown(report: dict[str, Any]) -> str:
     """All sections as Markdown."""
-    parts = [f"# {_title(report)}"]
-    for section in sections(report):
-        lines = [_markdown_row(section.head), _markdown_row(["---"] * len(section.head))]
-        parts += [f"## {section.title}", "\n".join([*lines, *map(_markdown_row, section.rows)]), *section.notes]
-    return "\n\n".join(parts) + "\n"
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return forms.markdown(_title(report), sections(report))
 
 
 def page(report: dict[str, Any]) -> str:
     """All sections as one HTML page, with a picture of the rates and their intervals."""
-    parts = [_picture(sections(report)[0], report)]
-    for section in sections(report):
-        notes = "".join(f"<p>{html.escape(note)}</p>" for note in section.notes)
-        parts.append(f"<h2>{html.escape(section.title)}</h2>{pages.table(section.head, section.rows)}{notes}")
-    return pages.framed(_title(report), "\n".join(parts))
+    found = sections(report)
+    return pages.framed(_title(report), "\n".join([_picture(found[0], report), *map(forms.as_html, found)]))
 
 
 def _title(report: dict[str, Any]) -> str:
@@ -236,20 +210,6 @@ def _x(rate: float) -> str:
     return f"{_LEFT + _WIDTH * rate:.1f}"
 
 
-def percent(rate: float | None, sign: str = "") -> str:
-    """`43.2 %`, or `-` for no rate."""
-    return "-" if rate is None else f"{100 * rate:{sign}.1f} %"
-
-
-def interval(ends: Sequence[float] | None, sign: str = "") -> str:
-    """`[40.1, 46.3]` in percent, or `-`."""
-    return "-" if ends is None else f"[{100 * ends[0]:{sign}.1f}, {100 * ends[1]:{sign}.1f}]"
-
-
 def _both(found: dict[str, Any], name: str) -> str:
     ends = found[name], found[f"other_{name}"]
     return " and ".join("-" if value is None else f"{value:.0f}" for value in ends)
-
-
-def _p(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2g}"

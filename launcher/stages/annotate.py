@@ -40,11 +40,15 @@ def import_annotations(export_file: Path, folder: Path, tool: str) -> dict[str, 
         raise FileNotFoundError(f"{export_file}: no such file, seen from {Path.cwd()}; correct the path")
     try:
         exported = json.loads(export_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{export_file}: cannot be read as JSON: {error}; export the project as JSON") from error
     comparisons, report = label_studio.read(exported)
     if not comparisons:
-        raise ValueError(f"{export_file}: no usable annotation: {json.dumps(report)}")
+        why = ", ".join(f"{count} {reason}" for reason, count in report["skipped"].items()) or "there is none"
+        raise ValueError(
+            f"{export_file}: no usable annotation of {report['annotations']} ({why}); name an export as JSON or "
+            "JSON-MIN of a project whose tasks have two responses, or a list of them"
+        )
     write_set(ComparisonSet.build(comparisons), folder, {"read": {"rows": report["annotations"], **report}})
     return report
 

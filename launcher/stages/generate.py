@@ -14,7 +14,7 @@ from jpo_dist.generate.run import REPORT, Result, generate
 from launcher.config.kinds import GenerateRunConfig
 from launcher.config.run_paths import refuse_lost
 from launcher.show.answering import progress_of
-from launcher.stages.judging import alone_in, by_ray
+from launcher.stages.asking import alone_in, by_ray
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +72,11 @@ def _track(config: GenerateRunConfig, report: dict[str, Any], folder: Path) -> N
 def _say_what_is_left(config: GenerateRunConfig, result: Result) -> None:
     for reason, count in result.failed.items():
         log.warning("%d answers failed: %s; the same command asks them again", count, reason)
+    counts = result.report["temperatures"].values()
+    cut, answers = (sum(found[name] for found in counts) for name in ("cut", "answers"))
+    if config.endpoint is not None and cut > answers / 10:
+        allowed = config.max_new_tokens
+        log.warning("%d of %d answers were cut off (finished: false) at max_new_tokens=%d", cut, answers, allowed)
     if result.exhausted:
         left = sum(found["not_asked"] for found in result.report["temperatures"].values())
         limit = getattr(config.budget, result.exhausted.removeprefix("budget."))

@@ -12,7 +12,7 @@ from jpo_dist.judge.verdict import Candidate
 from launcher.config.kinds import JudgeRunConfig
 from launcher.config.run_paths import refuse_lost
 from launcher.show import judge_page
-from launcher.stages.judging import alone_in, say_what_is_left, spread_of
+from launcher.stages.asking import alone_in, say_what_is_left, spread_of
 
 
 def run(config: JudgeRunConfig) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from launcher.config.detect import kind_of
 from launcher.config.kinds import RunConfig, SftRunConfig
 from launcher.config.pipeline import COMMANDS, PipelineConfig
 from launcher.config.run_paths import refuse_relative
+from launcher.config.study import StudyConfig
 from launcher.console import FAILURE, TERMINATED, err, out
 
 INTERRUPTED = 130
@@ -83,8 +84,8 @@ def job(
 def _place(config: Path, settings: BaseModel, verb: str) -> tuple[str, str, str, str]:
     """(name, key of its folder, that folder, command) of a job with these settings. Raises ConfigError for a config
     whose command makes no job."""
-    if isinstance(settings, PipelineConfig):
-        return settings.name, "dir", settings.dir, "run"
+    if isinstance(settings, PipelineConfig | StudyConfig):
+        return settings.name, "dir", settings.dir, "run" if isinstance(settings, PipelineConfig) else "study"
     own, kind = next((name, kind) for name, kind in COMMANDS.items() if kind.config is type(settings))
     if isinstance(settings, BuildConfig):
         raise ConfigError(f"{config}: a set is built where it is needed, not as a Ray job; run `jpo data build` here")

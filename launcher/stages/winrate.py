@@ -15,7 +15,7 @@ from jpo_dist.winrate.rates import Verdict
 from launcher.config.kinds import WinRateRunConfig
 from launcher.config.run_paths import refuse_lost
 from launcher.show import winrate as show
-from launcher.stages.judging import alone_in, say_what_is_left, spread_of
+from launcher.stages.asking import alone_in, say_what_is_left, spread_of
 
 REPORT, VERDICTS = "winrate.json", "verdicts.jsonl"
 

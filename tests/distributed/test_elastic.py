@@ -33,6 +33,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "bfloat16": {"engine": {"zero_stage": 3}, "model": {"dtype": "bfloat16"}},
 }
 TOLERANCE = {"bfloat16": 5e-3}
+FEW = ("zero3", "lora")
+"""There and back again, and with an adapter: these are no nightly test."""
 STEPS = 6
 
 
@@ -72,8 +74,8 @@ def train_each(configs: dict[str, JpoConfig], until: int) -> dict[str, dict[str,
     return {kind: train(config, until) for kind, config in configs.items()}
 
 
-@pytest.fixture(scope="module")
-def configs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, JpoConfig]:
+@pytest.fixture(scope="module", params=[FEW, pytest.param(tuple(KINDS), marks=pytest.mark.nightly)], ids=["few", "all"])
+def configs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, JpoConfig]:
     folder = tmp_path_factory.mktemp("elastic")
     model, data = save_tiny(folder / "model"), write_jsonl(folder / "data.jsonl", comparisons(40))
     common: dict[str, Any] = {
@@ -82,7 +84,7 @@ def configs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, JpoConfig]:
         "optim": {"weight_decay": 0.1},
     }
     return {
-        kind: config_for(model, data, folder / f"{kind} [a]*", **{**common, **extra}) for kind, extra in KINDS.items()
+        kind: config_for(model, data, folder / f"{kind} [a]*", **{**common, **KINDS[kind]}) for kind in request.param
     }
 
 

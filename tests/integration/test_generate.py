@@ -16,8 +16,8 @@ import pytest
 from jpo_dist.generate.answers import read_answers
 from jpo_dist.generate.run import OtherSettings
 from launcher.config.kinds import GenerateRunConfig
+from launcher.stages.asking import InUse
 from launcher.stages.generate import run
-from launcher.stages.judging import InUse
 from tests.support.commands import Warm, environment
 from tests.support.tiny import save_tiny
 

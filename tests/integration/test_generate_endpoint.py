@@ -88,6 +88,56 @@ def test_every_answer_is_a_request_with_a_seed_of_its_own(tmp_path: Path) -> Non
     assert report["usage"]["requests"] == 24
 
 
+def said(content: Any, reason: str, **message: Any) -> Fault:
+    choice = {"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": content, **message}}
+    return Fault("choices", text=json.dumps([choice]))
+
+
+def test_only_what_was_said_to_its_end_is_finished(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    parts_of_text = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "A fig."}]
+    faults = [
+        said("A fig, a", "length"), said("A fig", "content_filter"), said(None, "stop", tool_calls=[{"id": "1"}]),
+        said(None, "length", reasoning_content="hm"), said(None, "stop", refusal="I will not."), said("A fig.", "eos"),
+        said(parts_of_text, "stop"), said("<think>hm</think>A fig.", "stop"),
+    ]  # fmt: skip
+    with openai_server(echo, lambda _, prompt: faults[int(prompt.split()[1].rstrip("."))]) as server:
+        report = made(settings(server, tmp_path, temperatures=[0.0]))
+    answers = read_answers(tmp_path / "out")
+    assert [answer.finished for answer in answers] == [False] * 4 + [True] * 4
+    expected = ["A fig, a", "A fig", "", "", "I will not.", "A fig.", "A fig.", "<think>hm</think>A fig."]
+    assert [answer.answer for answer in answers] == expected  # reasoning in the text is what the model said
+    found = report["temperatures"]["0.0"]
+    assert (found["answers"], found["finished"], found["cut"], found["empty"]) == (8, 4, 4, 2)
+    assert report["usage"]["answers_cut"] == 2
+    assert [record.message for record in caplog.records if "cut off" in record.message] == [
+        "4 of 8 answers were cut off (finished: false) at max_new_tokens=20"
+    ]
+
+
+def test_a_field_that_the_server_refuses_is_left_out_and_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(body: dict[str, Any]) -> Fault | None:
+        name = next((name for name in ("temperature", "seed", "top_p", "max_tokens") if name in body), None)
+        return Fault("error", 400, text=json.dumps({"message": f"{name} is unknown"})) if name else None
+
+    with openai_server(echo) as calm:
+        made(settings(calm, tmp_path / "..", output=str(tmp_path / "calm"), top_p=0.9))
+    with openai_server(echo) as server:
+        server.refuse = refuse
+        report = made(settings(server, tmp_path, top_p=0.9))
+        asked = server.requests
+        made(settings(server, tmp_path, top_p=0.9))
+        assert server.requests == asked <= 24 + 3 * 4
+    assert parts(tmp_path / "out") == parts(tmp_path / "calm")
+    names = ("max_tokens", "seed", "temperature", "top_p")
+    assert {key: n for key, n in report["usage"].items() if "without" in key} == {
+        f"answers_sent_without_{name}": 24 for name in names
+    }
+    told = [record.message for record in caplog.records if "takes no" in record.message]
+    assert len(told) == len(names)
+
+
 def test_faults_are_tried_again_and_what_always_fails_is_counted(tmp_path: Path) -> None:
     def faults(number: int, prompt: str) -> Fault | None:
         once = {1: "drop", 2: "cut", 3: "broken", 4: "empty"}.get(number)
@@ -110,7 +160,7 @@ def test_faults_are_tried_again_and_what_always_fails_is_counted(tmp_path: Path)
 
 
 def test_a_server_that_is_down_ends_the_run(tmp_path: Path) -> None:
-    down = pytest.raises(EndpointDown, match=r"4 requests in a row \(endpoint.max_failures\).*HTTP 500")
+    down = pytest.raises(EndpointDown, match=r"4 questions in a row \(endpoint.max_failures\).*HTTP 500")
     with openai_server(echo, lambda *_: Fault("status", 500)) as server, down:
         made(settings(server, tmp_path, endpoint={"max_retries": 0, "max_failures": 4}))
     assert server.requests <= 7

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from jpo_dist.intervals import wilson
+from jpo_dist.statistics.intervals import wilson
 from tests.support.commands import Files, Warm, lines_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

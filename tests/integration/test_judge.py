@@ -27,9 +27,9 @@ from jpo_dist.judge.verdict import Candidate
 from jpo_dist.records.comparisons import Item
 from jpo_dist.records.folder import read_set
 from launcher.config.kinds import JudgeRunConfig
+from launcher.stages.asking import Incomplete, InUse
 from launcher.stages.inspect import look
 from launcher.stages.judge import run
-from launcher.stages.judging import Incomplete, InUse
 from tests.support.openai_server import Fault, OpenAIServer, by_hash, openai_server
 from tests.support.tiny import CHAT_TEMPLATE, byte_tokenizer, save_tiny
 

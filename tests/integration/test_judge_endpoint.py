@@ -374,3 +374,162 @@ def test_a_full_disk_ends_the_run(tmp_path, monkeypatch):
         judge(candidates(6), config(server), tmp_path)
     assert server.requests == 1  # no more money for answers that cannot be kept
     assert os.listdir(tmp_path / "answers")
+
+
+# ---- replies that were cut, withheld or said otherwise
+
+
+def said(content: object, reason: str | None = "stop", **message: object) -> Fault:
+    return Fault("choices", text=json.dumps([
+        {"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": content, **message}}
+    ]))  # fmt: skip
+
+
+CALL = [{"id": "1", "type": "function", "function": {"name": "vote", "arguments": '{"verdict": "a"}'}}]
+
+
+@pytest.mark.parametrize(
+    ("fault", "counted", "why"),
+    [
+        (said("**Answer (a):**\nIt names a thing, and", "length"), "answers_cut", "cut off"),
+        (said("(a)\nThe first one gives a name while", "length"), "answers_cut", "cut off"),
+        (said(None, "length", reasoning_content="so (a)"), "answers_cut", "cut off"),
+        (said("(a)", "content_filter"), "answers_withheld", "withheld by a content filter"),
+        (Fault("error", 400, text='{"error": {"code": "content_filter"}}'), "answers_withheld", "withheld"),
+        (said(None, "stop", refusal="I cannot say (a)."), "answers_refused", "refused by the model"),
+        (said(None, "stop", tool_calls=CALL), "answers_tool_call", "a call of a tool"),
+        (said("", "stop"), None, "an empty reply"),
+        (said([], "stop"), None, "an empty reply"),
+    ],
+    ids=["cut", "cut after a label", "cut while reasoning", "filtered", "filtered before", "refused", "tool call",
+         "empty", "no parts"],
+)  # fmt: skip
+def test_a_reply_that_is_no_verdict_is_counted_by_what_it_is(tmp_path, caplog, fault, counted, why):
+    with openai_server(faults=lambda *_: fault) as server:
+        judged, report = judge(candidates(3), config(server, ask_again=0), tmp_path)
+        judge(candidates(3), config(server, ask_again=0), tmp_path)
+    assert outcomes(judged) == ["unparsable"] * 3
+    assert all(one.letters == "??" and one.reason.startswith(why) for one in judged)
+    assert sum(report["reasons"].values()) == 3
+    assert server.requests == 6  # given up is given up, and kept
+    usage = report["usage"]
+    assert (usage["answers"], usage["answers_cut"]) == (6, 6 if counted == "answers_cut" else 0)
+    assert counted is None or usage[counted] == 6
+    told = [record.message for record in caplog.records if "cut off" in record.message]
+    assert len(told) == (2 if counted == "answers_cut" else 0)  # once a run
+    assert all("6 of 6 replies" in text and "endpoint.max_tokens=16" in text for text in told)
+
+
+def test_a_tenth_of_the_replies_may_be_cut_without_a_warning(tmp_path, caplog):
+    with openai_server(faults={1: said("(a) and", "length")}) as server:
+        judged, report = judge(candidates(5), config(server, ask_again=1), tmp_path)
+    assert outcomes(judged) == ["decided"] * 5
+    assert (report["usage"]["answers"], report["usage"]["answers_cut"]) == (11, 1)
+    assert "cut off" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        said("Look at the answers.\n(a)\nIt may be off.\n</think>\n\n(b)"),
+        said("(b)", reasoning_content="so (a)"),
+        said('```json\n{"reason": "(a)", "verdict": "B"}\n```'),
+        said([{"type": "thinking", "thinking": "(a)"}, {"type": "text", "text": "(b)"}]),
+        said("(b)", "eos"),
+        Fault("choices", text=json.dumps([
+            {"index": n, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+            for n, text in ((1, "(a)"), (0, "(b)"))
+        ])),
+    ],
+    ids=["think", "reasoning field", "json", "parts", "eos", "two choices"],
+)  # fmt: skip
+def test_a_verdict_is_found_in_the_clothes_it_comes_in(tmp_path, fault):
+    with openai_server(faults=lambda *_: fault) as server:
+        judged, _ = judge(candidates(2), config(server), tmp_path)
+    assert [one.letters for one in judged] == ["bb"] * 2
+    assert server.requests == 4
+
+
+def test_a_kept_answer_of_an_old_run_counts_as_cut_when_its_record_says_so(tmp_path):
+    """Written as older versions did, without the newer fields; one says that it was cut, the other says nothing."""
+    with openai_server(by_length) as server:
+        judge(candidates(1), config(server), tmp_path / "found")
+        lines = [json.loads(line) for line in next((tmp_path / "found/answers").iterdir()).read_text().splitlines()]
+        for line in lines:
+            del line["sent_without"]
+        lines[0]["finish_reason"] = "length"
+        del lines[1]["finish_reason"]
+        (tmp_path / "old/answers").mkdir(parents=True)
+        (tmp_path / "old/answers/1.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        before = server.requests
+        judged, report = judge(candidates(1), config(server), tmp_path / "old")
+    assert server.requests == before + 1  # the cut one is asked again, the other is found
+    assert outcomes(judged) == ["decided"]
+    assert report["usage"]["answers_cut"] == 1
+
+
+# ---- servers that refuse a field
+
+
+def refusing(*names: str, status: int = 400):
+    """Refuses the first of the names that a body has."""
+
+    def refuse(body):
+        found = next((name for name in names if name in body), None)
+        error = {
+            "error": {"message": f"Unsupported parameter: '{found}'", "param": found, "type": "invalid_request_error"}
+        }
+        return Fault("error", status, text=json.dumps(error)) if found else None
+
+    return refuse
+
+
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize("names", [("temperature",), ("seed",), ("temperature", "seed", "top_p", "response_format")])
+def test_a_refused_field_is_left_out_and_said_once(tmp_path, caplog, names, status):
+    extra = {"extra_body": {"top_p": 0.9, "response_format": {"type": "json_object"}}} if len(names) > 1 else {}
+    with openai_server(by_length) as calm:
+        expected, _ = judge(candidates(6), config(calm, name="server", **extra), tmp_path / "calm")
+    with openai_server(by_length) as server:
+        server.refuse = refusing(*names, status=status)
+        settings = config(server, name="server", concurrency=4, **extra)
+        judged, report = judge(candidates(6), settings, tmp_path / "out", tasks=2)
+        asked = server.requests
+        judge(candidates(6), settings, tmp_path / "out")
+        assert server.requests == asked
+    assert judged == expected
+    assert asked - 12 <= 4 * len(names)  # a refusal for each thread at most
+    assert set(server.answered.values()) == {1}
+    assert {f"answers_sent_without_{name}": 12 for name in names}.items() <= report["usage"].items()
+    told = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert len({*told}) == len(names)
+    assert all(sum(f"takes no {name}:" in text for text in told) <= 2 for name in names)  # once for each of two tasks
+    run = json.loads((tmp_path / "out/run.json").read_text())
+    assert run["left_out"] == []  # this run asked nothing
+    assert {path.name for path in (tmp_path / "calm/answers").iterdir()}
+    keys = [{json.loads(line)["key"] for path in (tmp_path / name / "answers").iterdir() for line in path.open()}
+            for name in ("calm", "out")]  # fmt: skip
+    assert keys[0] == keys[1]  # the same questions, whatever they were sent without
+
+
+@pytest.mark.parametrize(
+    ("takes", "refuses"), [("max_completion_tokens", "max_tokens"), ("max_tokens", "max_completion_tokens")]
+)
+def test_a_limit_of_tokens_gets_its_other_name(tmp_path, caplog, takes, refuses):
+    with openai_server(by_length) as server:
+        server.refuse = refusing(refuses)
+        judged, _ = judge(candidates(2), config(server, max_tokens_field=refuses), tmp_path)
+    assert outcomes(judged) == ["decided"] * 2
+    assert [body.get(takes) for body in server.bodies] == [None, 16, 16, 16, 16]
+    assert sum(f"requests are sent as {takes}" in record.message for record in caplog.records) == 1
+
+
+def test_a_server_that_refuses_whatever_is_left_out_fails_with_its_words(tmp_path, caplog):
+    with openai_server() as server:
+        server.refuse = lambda body: Fault("error", 400, text='{"error": {"message": "max_tokens or seed: no"}}')
+        judged, _ = judge(candidates(1), config(server, concurrency=1), tmp_path)
+    assert outcomes(judged) == ["failed"]
+    assert "HTTP 400: " in judged[0].reason
+    assert "max_tokens or seed: no" in judged[0].reason
+    assert server.requests == 2 * 3  # without the seed, and with the other name
+    assert "takes no" not in caplog.text  # nothing is known to be the cause

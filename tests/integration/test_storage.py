@@ -280,6 +280,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_that_loses_its_disk_goes_on_from_the_store_as_the_same_run(
     bucket: Bucket, tiny: Files, place: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

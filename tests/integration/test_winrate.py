@@ -2,22 +2,30 @@
 tasks, with its pages, AlpacaEval's files and MLflow."""
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from transformers import AutoModelForSequenceClassification
 
 from jpo_dist.endpoint.client import EndpointDown
 from jpo_dist.winrate.contest import CONTROL_PROMPTS
 from launcher.config.kinds import WinRateRunConfig
-from launcher.stages.judging import Incomplete
+from launcher.stages.asking import Incomplete
 from launcher.stages.winrate import refuse_incomplete, run
+from tests.integration.test_judge import save_reward_model
 from tests.support.answer_folders import answer, write_answers, write_gold
 from tests.support.commands import Warm
 from tests.support.openai_server import Fault, OpenAIServer, by_hash, openai_server
 from tests.support.shared import shared
+from tests.support.tiny import byte_tokenizer
 
+ROOT = Path(__file__).parents[2]
 WRITTEN = ("winrate.json", "winrate.md", "winrate.html", "verdicts.jsonl")
 
 
@@ -77,6 +85,27 @@ def test_the_constraint_checker_by_hand(tmp_path: Path) -> None:
     assert "http://" not in (tmp_path / "out/winrate.html").read_text().replace("http://www.w3.org/2000/svg", "")
 
 
+def test_a_reward_model_judges_by_what_it_says_of_each_text_alone(tmp_path: Path) -> None:
+    path = save_reward_model(tmp_path / "model")
+    section = {"path": path, "dtype": "float32", "tokens_per_batch": 200}
+    settings = values(tmp_path, kind="reward_model", reward_model=section)
+    report = run(WinRateRunConfig.model_validate(settings))
+    model, tokenizer = AutoModelForSequenceClassification.from_pretrained(path).eval(), byte_tokenizer()
+
+    def alone(instruction: str, response: str) -> float:
+        ids = tokenizer(f"<s><user>{instruction}</s><assistant>{response}</s>", add_special_tokens=False)["input_ids"]
+        with torch.no_grad():
+            return float(model(torch.tensor([ids])).logits.item())
+
+    gold = [json.loads(line) for line in (tmp_path / "gold.jsonl").read_text().splitlines()]
+    ours = [f"ours {n}" if n % 3 else f"ours, well, {n}" for n in range(12)]
+    wins = sum(alone(row["instruction"], text) > alone(row["instruction"], row["gold_response"])
+               for row, text in zip(gold, ours, strict=True))  # fmt: skip
+    assert (report["all"]["win"], report["all"]["tie"], report["all"]["judged"]) == (wins, 0, 12)
+    assert report["order"] is None
+    assert "usage" not in report
+
+
 def test_a_language_model_judges_in_both_orders_and_a_swap_asks_nothing_new(tmp_path: Path) -> None:
     with openai_server(by_hash) as server:
         folder(tmp_path, "theirs", 12)
@@ -127,11 +156,57 @@ def test_unparsable_replies_are_counted_and_leave_the_denominator(tmp_path: Path
     assert report["usage"]["answers"] == server.answered.total()
 
 
+def test_a_judge_that_is_cut_off_gives_no_verdict_and_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with openai_server(by_hash) as server:
+        server.finish_of = lambda prompt: "length" if "Say 5." in prompt or "Say 6." in prompt else "stop"
+        config = by_model(server, tmp_path, controls={"prompts": 1})
+        report = run(config)
+    assert (report["all"]["unparsable"], report["all"]["judged"], report["all"]["answers"]) == (2, 10, 12)
+    assert report["usage"]["answers_cut"] == 2 * 2 * 3  # both orders, and asked again twice
+    assert report["reasons"] == {"cut off": 2}
+    assert "12 of 34 replies of the judge were cut off" in caplog.text
+
+
 def test_a_judge_that_costs_money_sees_fifty_constant_answers(tmp_path: Path) -> None:
     with openai_server(by_hash) as server:
         report = run(by_model(server, tmp_path, count=60))
     constant = report["controls"]["constant"]
     assert (constant["answers"], constant["of_instructions"]) == (CONTROL_PROMPTS, 60) == (50, 60)
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+def test_killed_in_the_middle_it_goes_on_and_pays_nothing_twice(tmp_path: Path) -> None:
+    """kill -9 while requests are under way: only those are asked again, and every page is the same."""
+    with openai_server(by_hash) as calm:
+        run(by_model(calm, tmp_path, output=str(tmp_path / "calm")))
+    with openai_server(by_hash) as server:
+        config = by_model(server, tmp_path)
+        path = tmp_path / "winrate.yaml"
+        path.write_text(config.model_dump_json(exclude_unset=True))  # JSON is YAML
+        command = [sys.executable, "-m", "launcher", "winrate", str(path)]
+        for answers in (5, 20):
+            server.hold_after = answers
+            with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as killed:
+                with server.changed:
+                    assert server.changed.wait_for(
+                        lambda: server.answered.total() >= answers and server.under_way == 3,  # noqa: B023
+                        120,
+                    )
+                killed.send_signal(signal.SIGKILL)
+            assert killed.returncode == -signal.SIGKILL
+            server.let_go.set()  # the held ones are answered to nobody
+            with server.changed:
+                assert server.changed.wait_for(lambda: server.under_way == 0, 60)
+            server.let_go.clear()
+        server.hold_after = None
+        last = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+        assert last.returncode == 0, last.stderr
+    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "calm")
+    assert set(server.answered) == set(calm.answered)
+    assert server.answered.total() - len(server.answered) <= 2 * 3  # what was under way at the two kills
+    kept = [json.loads(line)["key"] for part in (tmp_path / "out/answers").iterdir() for line in part.open()]
+    assert len(kept) == len(set(kept)) == len(calm.answered)
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ import yaml
 from cluster.virtual import namespaces
 from cluster.virtual.hosts import NoVirtualHosts, end_cluster, find_hosts, require_virtual_hosts
 from launcher.config.load import parse
-from tests.multihost.conftest import ROOT, Commands, Laptop
+from tests.multihost.conftest import ROOT, Commands, Job, Laptop
 from tests.multihost.test_secrets import contents
 from tests.support.hosts import wait_until
 from tests.support.page import FAULTS, JOBS, SUBMIT, Shell, block
@@ -71,6 +71,11 @@ def test_laptop_leaves_no_secret_of_the_shell_anywhere(
     for name, value in canaries.items():
         assert [place for place, texts in places.items() if any(value.encode() in t for t in texts)] == [], name
     assert len(losses(laptop.runs / "laptop")) == 6
+
+
+@pytest.mark.nightly
+def test_two_hosts_give_the_losses_of_two_ray_workers_of_one(laptop: Laptop, finished_job: Job) -> None:
+    assert losses(laptop.runs / "laptop") == losses(finished_job.folder / "run")
 
 
 @pytest.mark.nightly

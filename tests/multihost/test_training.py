@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from cluster.virtual.hosts import VirtualHost
-from tests.multihost.conftest import Job, Laptop
-from tests.support.commands import MEASURED
+from tests.multihost.conftest import Job
+from tests.support.commands import MEASURED, warm_commands
 
 pytestmark = [pytest.mark.slow, pytest.mark.multihost, pytest.mark.timeout(600)]
 
@@ -23,8 +23,10 @@ def hosts_of_workers(run_dir: Path) -> set[str]:
     return set(json.loads((run_dir / "plan.json").read_text())["hosts"])
 
 
-def test_two_hosts_give_the_losses_of_one(two_hosts: list[VirtualHost], finished_job: Job, laptop: Laptop) -> None:
-    two, one = finished_job.folder / "run", laptop.runs / "laptop"
+def test_two_hosts_give_the_losses_of_one(two_hosts: list[VirtualHost], finished_job: Job, tmp_path: Path) -> None:
+    two, one = finished_job.folder / "run", tmp_path / "run"
+    with warm_commands(tmp_path) as warm:  # two ranks of this machine, without Ray
+        warm.ranks(2, "train", str(finished_job.config), f"run.dir={one}", "tracking.uri=none").check()
     assert hosts_of_workers(two) == {host.ip for host in two_hosts}
     assert len(hosts_of_workers(one)) == 1
     assert steps(two) == steps(one)

@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 class Fault(NamedTuple):
     """`kind`: status (with `status` and `headers`), broken (200, JSON cut in the middle), empty (200, no choices),
     drop (connection closed before the head), cut (closed within the body), hang (no answer until the end),
-    text (a reply of `text`, not a label), null (content null), no_usage.
+    text (a reply of `text`, not a label), null (content null), no_usage, choices (the choices that `text` is in JSON),
+    error (`text` as the body, with `status`).
     """
 
     kind: str
@@ -70,6 +71,8 @@ class OpenAIServer:
     def __init__(self, judge: Judge, faults: Mapping[int, Fault] | Callable[[int, str], Fault | None]) -> None:
         self.judge = judge
         self.fault_of = faults if callable(faults) else lambda number, _: faults.get(number)
+        self.refuse: Callable[[dict[str, Any]], Fault | None] = lambda body: None
+        """A fault by the whole body of a request; it goes before `fault_of`."""
         self.requests = 0
         self.finish_of: Callable[[str], str | None] = lambda prompt: "stop"
         self.answered: Counter[str] = Counter()
@@ -123,7 +126,7 @@ class OpenAIServer:
         try:
             if held:
                 self.let_go.wait(60)
-            self._answer(http, question, prompt, self.fault_of(number, prompt))
+            self._answer(http, question, prompt, self.refuse(body) or self.fault_of(number, prompt))
         finally:
             with self.changed:
                 self.under_way -= 1
@@ -136,25 +139,10 @@ class OpenAIServer:
         if kind in ("hang", "drop"):
             http.close_connection = True
             return
-        text: str | None = self.judge(prompt) if kind != "text" else fault.text if fault else ""
-        if kind == "null":
-            text = None
-        usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": 2, "total_tokens": len(prompt.split()) + 2}
-        reply = {"id": "x", "object": "chat.completion", "created": 0, "model": "judge-1",
-                 "choices": [{"index": 0, "finish_reason": self.finish_of(prompt),
-                              "message": {"role": "assistant", "content": text}}],
-                 **({} if kind == "no_usage" else {"usage": usage})}  # fmt: skip
-        data = json.dumps(reply).encode()
-        status, headers = 200, {}
-        if kind == "status" and fault:
-            said = f"no, {http.headers.get('Authorization')}"  # servers quote the key
-            data = json.dumps({"error": {"message": said, "type": "x", "code": fault.text.split()[0]}}).encode()
-            status, headers = fault.status, dict(fault.headers)
-        elif kind == "broken":
-            data = data[: len(data) // 2]
-        elif kind == "empty":
-            data = b'{"choices": []}'
-        is_answer = kind in ("answer", "text", "null", "no_usage")
+        status, headers, data = self._written(
+            kind, fault or Fault(kind), prompt, str(http.headers.get("Authorization"))
+        )
+        is_answer = kind in ("answer", "text", "null", "no_usage", "choices")
         if is_answer:
             with self.changed:
                 self.answered[question] += 1
@@ -168,6 +156,27 @@ class OpenAIServer:
         if kind == "cut":
             http.wfile.flush()
             http.close_connection = True
+
+    def _written(self, kind: str, fault: Fault, prompt: str, key: str) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body of an answer to the prompt, or of what goes wrong with it."""
+        if kind == "error":
+            return fault.status, {}, fault.text.encode()
+        if kind == "status":  # servers quote the key
+            error = {"message": f"no, {key}", "type": "x", "code": fault.text.split()[0]}
+            return fault.status, dict(fault.headers), json.dumps({"error": error}).encode()
+        if kind == "empty":
+            return 200, {}, b'{"choices": []}'
+        text = {"text": fault.text, "null": None}[kind] if kind in ("text", "null") else self.judge(prompt)
+        choices = [
+            {"index": 0, "finish_reason": self.finish_of(prompt), "message": {"role": "assistant", "content": text}}
+        ]
+        reply: dict[str, Any] = {"id": "x", "object": "chat.completion", "created": 0, "model": "judge-1"}
+        reply["choices"] = json.loads(fault.text) if kind == "choices" else choices
+        if kind != "no_usage":
+            words = len(prompt.split())
+            reply["usage"] = {"prompt_tokens": words, "completion_tokens": 2, "total_tokens": words + 2}
+        data = json.dumps(reply).encode()
+        return 200, {}, data[: len(data) // 2] if kind == "broken" else data
 
 
 @contextmanager

@@ -141,6 +141,7 @@ def test_describe_starts_nothing(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_two_workers_form_a_group_report_their_commits_and_leave_no_process(tmp_path, capfd):
     payload = {"out": str(tmp_path), "driver": os.getpid()}
     config = ClusterConfig(workers=2, **QUICK)
@@ -278,9 +279,8 @@ def test_a_lost_worker_is_replaced_and_the_loss_recorded(one_ray, tmp_path, capf
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("entry", "starts"), [(wrong_input, 1), pytest.param(always_failing, 2, marks=pytest.mark.nightly)]
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize(("entry", "starts"), [(wrong_input, 1), (always_failing, 2)])
 def test_an_error_that_another_try_cannot_mend_is_not_tried_again(one_ray, entry, starts, tmp_path):
     """Wrong input at once, any other error when it comes back word for word; three more starts were allowed."""
     config = ClusterConfig(workers=1, max_failures=3, **QUICK)

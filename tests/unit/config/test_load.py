@@ -12,6 +12,7 @@ from launcher.config.detect import kind_of
 from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig, SftRunConfig, WinRateRunConfig
 from launcher.config.load import load, parse
 from launcher.config.pipeline import PipelineConfig
+from launcher.config.study import StudyConfig
 from tests.support.configs import YAML, merged, refusal
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -23,11 +24,12 @@ COMMANDS = {
     "jpo judge": JudgeRunConfig,
     "jpo generate": GenerateRunConfig,
     "jpo run": PipelineConfig,
+    "jpo study": StudyConfig,
     "jpo winrate": WinRateRunConfig,
 }
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda p: p.name)
 def test_every_recipe_loads_and_says_in_its_first_line_how_to_run_it(path: Path) -> None:
     first = path.read_text(encoding="utf-8").splitlines()[0]
     kind = next(kind for command, kind in COMMANDS.items() if first.startswith(f"# {command} "))

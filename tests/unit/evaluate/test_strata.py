@@ -17,9 +17,9 @@ from jpo_dist.evaluate.strata import (
     strata_of,
     stratum,
 )
-from jpo_dist.intervals import wilson
 from jpo_dist.pairing import embedding
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
+from jpo_dist.statistics.intervals import wilson
 
 MARGINS = st.lists(st.floats(-900, 900), min_size=1, max_size=40).map(np.array)
 
@@ -132,7 +132,7 @@ def test_strata_of_a_prepared_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_accuracy_by_group_equals_a_hand_count() -> None:
-    """DE: +1, +2, -1 and a tie that is apart; FR: -1, 0 and no value for the last. Wilson as in jpo_dist.intervals."""
+    """DE: +1, +2, -1 and a tie that is apart; FR: -1, 0 and no value for the last. Wilson: jpo_dist.statistics."""
     items = [Item.of("say", text) for text in "abcdefgh"]
     where = ["DE", "FR", "DE", "FR", "DE", "DE", None]
     made = ComparisonSet.build(

@@ -16,7 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jpo_dist.judge.label_studio import CHOICES, annotator_of, labeling_config, read, tasks
+from jpo_dist.judge.annotated_pairs import CHOICES
+from jpo_dist.judge.annotations import annotator_of
+from jpo_dist.judge.label_studio import labeling_config, read, tasks
 from jpo_dist.judge.verdict import in_shown_order
 from jpo_dist.records.comparisons import Comparison, Item, Message
 

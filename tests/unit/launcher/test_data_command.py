@@ -10,7 +10,7 @@ from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import load_as
 from jpo_dist.data.config import BuildConfig
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
-from jpo_dist.records.folder import write_set
+from jpo_dist.records.folder import read_set, write_set
 from launcher.commands.data import app
 
 PAIRS = [{"instruction": "Say.", "response_0": "a", "response_1": "b", "feedback": verdict} for verdict in (0, 1)]
@@ -77,3 +77,40 @@ def test_an_entry_that_a_list_does_not_have_is_told_with_those_it_has(pairs: Pat
     file.write_text("sources: []\noutput: set\n")
     with pytest.raises(ConfigError, match="sources has 0 entries; add them in the file"):
         load_as(BuildConfig, file, [f"{key}=x"])
+
+
+def task(**data: str) -> dict[str, object]:
+    result = {"type": "pairwise", "from_name": "comparison", "to_name": "x", "value": {"selected": "right"}}
+    return {"id": 4, "data": data, "annotations": [{"id": 1, "completed_by": 7, "result": [result]}]}
+
+
+def test_a_project_of_label_studios_own_template_becomes_a_set(tmp_path: Path):
+    export = tmp_path / "export.json"
+    export.write_text(json.dumps([task(prompt="Name a bird.", answer1="A spoon.", answer2="A wren."), "torn"]))
+    told = said("import", export, tmp_path / "set")
+    assert f"written: {tmp_path / 'set'}" in told
+    assert '"not a task made here": 1' in told
+    built = read_set(tmp_path / "set")
+    items = built.all_items()
+    assert [items[built.winners_C[0]], items[built.losers_C[0]]] == [
+        Item.of("Name a bird.", "A wren."), Item.of("Name a bird.", "A spoon."),
+    ]  # fmt: skip
+    assert built.comparisons["annotator"].to_pylist() == ["user:7"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (json.dumps([task(text1="x", text2="y")]), "no usable annotation of 1 (1 no instruction)"),
+        ("[]", "no usable annotation of 0 (there is none)"),
+        ("[" * 100_000, "cannot be read as JSON"),
+        ('{"tasks": []}', "not an export of Label Studio"),
+        ("[1, 2]", "not an export of Label Studio"),
+    ],
+    ids=["no instruction", "empty", "nested", "an object", "numbers"],
+)
+def test_an_export_that_brings_nothing_is_a_sentence(tmp_path: Path, text: str, words: str):
+    export = tmp_path / "export.json"
+    export.write_text(text)
+    assert words in said("import", export, tmp_path / "set", code=2).replace("\n", " ")
+    assert not (tmp_path / "set").exists()

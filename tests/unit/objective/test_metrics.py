@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from jpo_dist.config.objective import ObjectiveConfig
-from jpo_dist.intervals import bootstrap_interval
 from jpo_dist.objective.losses import margins
 from jpo_dist.objective.metrics import Meter, by_protocol, column, comparison_columns, counted, means
 from jpo_dist.objective.scores import Scores
+from jpo_dist.statistics.intervals import bootstrap_interval
 
 # items:            rewards (instruction, response)
 #   0  (2, 3)       1  (1, -1)       2  (2, 3): as good as 0

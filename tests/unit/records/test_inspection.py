@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jpo_dist.intervals import wilson
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item, Message, Rating
 from jpo_dist.records.inspection import histogram, inspect, instruction_rows
+from jpo_dist.statistics.intervals import wilson
 
 texts = st.sampled_from(["a", "A", "b b", "b\nb", "", "1 1 user x", "é🍐", "\u202e"])
 messages = st.builds(Message, st.sampled_from(["user", "system", "user 1"]), texts)

@@ -166,3 +166,16 @@ def test_a_folder_is_its_files_under_their_names(tmp_path: Path) -> None:
     renamed = Contents(memory).of(tmp_path / "a")
     (tmp_path / "a" / "y").write_text("2")
     assert len({first, renamed, Contents(memory).of(tmp_path / "a")}) == 3
+
+
+def test_before_any_training_the_policy_is_the_shared_model(tmp_path: Path, data: Path) -> None:
+    generate = {"generate": {"model": {"path": "@policy"}, "instructions": str(data)}}
+    shared = {"model": {"path": "m", "gguf_file": "m.gguf"}}
+    train = {"train": {"data": {"train": str(data)}}}
+    first, train_stage, second = stages_of(
+        tmp_path, [{**generate, "name": "before"}, train, {**generate, "name": "after"}], shared=shared
+    )
+    assert (first.settings["model"]["path"], first.settings["model"]["gguf_file"]) == ("m", "m.gguf")
+    assert (second.settings["model"]["path"], second.settings["model"]["gguf_file"]) == (str(train_stage.made), None)
+    with pytest.raises(ConfigError, match="no stage before this one"):
+        stages_of(tmp_path, [generate])

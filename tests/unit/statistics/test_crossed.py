@@ -5,7 +5,9 @@ import pytest
 from statsmodels.stats.contingency_tables import mcnemar as referee_mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from jpo_dist.winrate.statistics import bootstrap_mean, bootstrap_rate, crossed_rate, holm, mcnemar, resampled
+from jpo_dist.statistics.crossed import crossed_rate
+from jpo_dist.statistics.hypotheses import holm, mcnemar
+from jpo_dist.statistics.intervals import bootstrap_mean, bootstrap_rate, resampled
 
 
 def rng(seed: int) -> np.random.Generator:

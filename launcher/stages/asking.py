@@ -1,4 +1,4 @@
-"""What commands that judge or generate share: where tasks run, the lock of a folder, words on what is left."""
+"""What the commands that ask a judge or a model share: where tasks run, the lock of a folder, words on what is left."""
 
 import logging
 import os

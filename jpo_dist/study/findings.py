@@ -1,0 +1,197 @@
+"""From the results of all cells to what may be said: each arm's figures, and each asked difference with its reading.
+
+Legend: Q instructions, S training runs (seeds).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jpo_dist.statistics.crossed import CROSSED, Estimate, TooLittle, Variances, crossed, crossed_difference, variances
+from jpo_dist.statistics.hypotheses import equivalence, holm, reading
+from jpo_dist.statistics.intervals import BOOTSTRAP, bootstrap_mean
+from jpo_dist.study.outcomes import Sums
+from jpo_dist.study.question import QuestionConfig
+
+SEED = "seed"
+
+
+class Result(NamedTuple):
+    """What one cell has measured."""
+
+    arm: str
+    values: dict[str, Any]
+    """Its place in the grid; `seed` tells training runs apart, everything else is a setting."""
+    sums: Sums
+    counts: dict[str, int]
+
+    @property
+    def point(self) -> str:
+        """Its place in the grid beside the seed, as text: cells of one arm and point are runs of one method."""
+        return ", ".join(f"{name}={value}" for name, value in self.values.items() if name != SEED)
+
+
+class Table(NamedTuple):
+    """One metric of one method: sums, sums of squares and counts of its answers by instruction and run."""
+
+    values_QS: np.ndarray
+    squares_QS: np.ndarray
+    counts_QS: np.ndarray
+    seeds: tuple[Any, ...]
+
+    def of_seeds(self, seeds: Sequence[Any]) -> "Table":
+        """The same with these runs alone, in this order."""
+        at = [self.seeds.index(seed) for seed in seeds]
+        return Table(self.values_QS[:, at], self.squares_QS[:, at], self.counts_QS[:, at], tuple(seeds))
+
+
+Tables = dict[str, dict[str, dict[str, Table]]]
+"""By point of the grid, then arm, then metric."""
+
+
+def tables(results: Iterable[Result]) -> Tables:
+    """All results as arrays over the same instructions, which are in the order of their ids."""
+    grouped: dict[str, dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
+    for result in results:
+        grouped[result.point][result.arm].append(result)
+    ids = sorted(
+        {i for arms in grouped.values() for of in arms.values() for one in of for s in one.sums.values() for i in s}
+    )
+    rows = {prompt_id: row for row, prompt_id in enumerate(ids)}
+    return {
+        point: {
+            arm: {metric: _table(runs, metric, rows) for metric in sorted({m for run in runs for m in run.sums})}
+            for arm, runs in arms.items()
+        }
+        for point, arms in grouped.items()
+    }
+
+
+def _table(runs: Sequence[Result], metric: str, rows: Mapping[str, int]) -> Table:
+    ordered = sorted(runs, key=lambda run: str(run.values.get(SEED, "")))
+    sums_3QS = np.zeros((3, len(rows), len(ordered)))
+    for run, result in enumerate(ordered):
+        for prompt_id, cell in result.sums.get(metric, {}).items():
+            sums_3QS[:, rows[prompt_id], run] = cell
+    values_QS, squares_QS, counts_QS = sums_3QS
+    return Table(values_QS, squares_QS, counts_QS, tuple(result.values.get(SEED) for result in ordered))
+
+
+def findings(results: Sequence[Result], question: QuestionConfig) -> dict[str, Any]:
+    """All figures of the report, JSON-able.
+
+    `arms`: a line for each point and arm, with every metric's value and 95 % interval. `comparisons`: a line for each
+    point and asked pair, on the primary metric; p-values are adjusted over all of them together. A pair of which one
+    arm has no result yet has no line.
+    """
+    found = tables(results)
+    lines = [
+        _compared(point, arms, first, second, question)
+        for point, arms in found.items()
+        for first, second in question.compare
+        if all(question.primary in arms.get(arm, {}) for arm in (first, second))
+    ]
+    adjusted = iter(holm([line["p_value"] for line in lines if line["p_value"] is not None]))
+    for line in lines:
+        line["p_holm"] = None if line["p_value"] is None else next(adjusted)
+        if line["p_holm"] is not None:
+            line["reading"] = reading(line["p_holm"], line["difference"], line["p_equivalent"])
+    return {
+        "primary": question.primary,
+        "margin": question.margin,
+        "arms": [_arm(point, arm, of) for point, arms in found.items() for arm, of in arms.items()],
+        "comparisons": lines,
+    }
+
+
+def _arm(point: str, arm: str, of: Mapping[str, Table]) -> dict[str, Any]:
+    some = next(iter(of.values()))
+    return {
+        "point": point,
+        "arm": arm,
+        "seeds": list(some.seeds),
+        "metrics": {metric: _figure(table) for metric, table in of.items()},
+    }
+
+
+def _figure(table: Table) -> dict[str, Any]:
+    total = table.counts_QS.sum()
+    value = float(table.values_QS.sum() / total) if total else None
+    made: dict[str, Any] = {"value": value, "answers": int(total)}
+    made["by_seed"] = [float(v / c) if c else None for v, c in zip(*_by_run(table), strict=True)]
+    if len(table.seeds) > 1:
+        try:
+            return {**made, "interval": list(crossed(table.values_QS, table.counts_QS).interval()), "method": CROSSED}
+        except TooLittle as reason:
+            return {**made, "interval": None, "method": str(reason)}
+    has = table.counts_QS[:, 0] > 0
+    found = bootstrap_mean(table.values_QS[has, 0] / table.counts_QS[has, 0])
+    return {**made, "interval": found.as_dict()["interval"], "method": _one_run(found.method)}
+
+
+def _one_run(method: str) -> str:
+    return f"{method}; one run, others may differ" if method == BOOTSTRAP else method
+
+
+def _by_run(table: Table) -> tuple[np.ndarray, np.ndarray]:
+    return table.values_QS.sum(axis=0), table.counts_QS.sum(axis=0)
+
+
+def _compared(
+    point: str, arms: Mapping[str, Mapping[str, Table]], first: str, second: str, question: QuestionConfig
+) -> dict[str, Any]:
+    """The difference of two arms, paired by instruction and seed; only seeds that both have."""
+    pair = [arms[arm][question.primary] for arm in (first, second)]
+    seeds = [seed for seed in pair[0].seeds if seed in pair[1].seeds]
+    a, b = (table.of_seeds(seeds) for table in pair)
+    made: dict[str, Any] = {
+        "point": point,
+        "first": first,
+        "second": second,
+        "metric": question.primary,
+        "seeds": seeds,
+    }
+    nothing = {"p_value": None, "p_equivalent": None, "reading": "undecided"}
+    if len(seeds) == 1:
+        both = (a.counts_QS[:, 0] > 0) & (b.counts_QS[:, 0] > 0)
+        gaps_Q = (a.values_QS[both, 0] / a.counts_QS[both, 0]) - (b.values_QS[both, 0] / b.counts_QS[both, 0])
+        found = bootstrap_mean(gaps_Q)
+        difference = float(gaps_Q.mean()) if len(gaps_Q) else None
+        return {**made, "difference": difference, "interval": found.as_dict()["interval"],
+                "method": _one_run(found.method), **nothing}  # fmt: skip
+    try:
+        estimate = crossed_difference((a.values_QS, a.counts_QS), (b.values_QS, b.counts_QS))
+    except TooLittle as reason:
+        return {**made, "difference": None, "interval": None, "method": str(reason), **nothing}
+    return {**made, **_tested(estimate, question.margin)}
+
+
+def _tested(estimate: Estimate, margin: float) -> dict[str, Any]:
+    return {
+        "difference": estimate.value,
+        "error": estimate.error,
+        "degrees": estimate.degrees,
+        "interval": list(estimate.interval()),
+        "method": CROSSED,
+        "p_value": estimate.p_value(),
+        "p_equivalent": equivalence(estimate, margin),
+        "reading": "undecided",
+    }
+
+
+def pilot(results: Sequence[Result], metric: str) -> dict[tuple[str, str], Variances | str]:
+    """For each (point, arm), the variances behind its answers, or why they cannot be told: what a design goes by."""
+    told: dict[tuple[str, str], Variances | str] = {}
+    for point, arms in tables(results).items():
+        for arm, of in arms.items():
+            if metric not in of:
+                continue
+            table = of[metric]
+            some = (table.counts_QS > 0).all(axis=1)
+            try:
+                told[point, arm] = variances(table.values_QS[some], table.squares_QS[some], table.counts_QS[some])
+            except TooLittle as reason:
+                told[point, arm] = str(reason)
+    return told

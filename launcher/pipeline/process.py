@@ -1,0 +1,88 @@
+"""The command of a stage as a process of its own: started, ended with its parent, and noted when it is done."""
+
+import ctypes
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from jpo_dist.files import read_json, write_json
+from jpo_dist.tracking.writer import TAGS
+from launcher.console import say
+from launcher.pipeline.resolve import Stage
+
+LOCK = ".lock"
+WAIT_S = 60.0
+"""How long the process of a stage whose pipeline was killed may take to end."""
+
+
+class InUse(RuntimeError):
+    """Something else runs in this folder."""
+
+
+def is_done(stage: Stage) -> bool:
+    """Whether the stage has been done, and what it made is still there."""
+    return read_json(stage.done_file).get("key") == stage.key and stage.made.exists()
+
+
+def start_stage(
+    stage: Stage, tags: Mapping[str, Any], lock: IO[str], log: IO[bytes] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start the command of a stage; what it says goes to `log`, else to the screen.
+
+    The process inherits the lock, and ends when this one does, kill -9 included.
+    """
+    stage.config_file.write_text(json.dumps(stage.settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return subprocess.Popen(
+        [sys.executable, "-m", "launcher", *stage.kind.command, str(stage.config_file)],
+        env={**os.environ, TAGS: json.dumps(dict(tags))},
+        pass_fds=[lock.fileno()],
+        preexec_fn=_end_with_parent,
+        stdout=log,
+        stderr=subprocess.STDOUT if log else None,
+    )
+
+
+def note_done(stage: Stage, seconds: float) -> None:
+    """Write that the stage is done: only after its command has ended well."""
+    write_json(stage.done_file, {"key": stage.key, "made": str(stage.made), "seconds": round(seconds, 1)})
+
+
+def shell_code(code: int) -> int:
+    """The exit code as shells say it: 128 and its number for a signal."""
+    return 128 - code if code < 0 else code
+
+
+def _end_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG: as `ray job stop` would end it
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[IO[str]]:
+    """Two pipelines in one folder would run one stage twice. The lock goes with its last process, kill -9 included.
+
+    Raises InUse when another holds it for longer than a killed one's stage takes to end.
+    """
+    with (folder / LOCK).open("w") as lock:
+        until = time.monotonic() + WAIT_S
+        told = False
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise InUse(f"dir ({folder}) is in use; wait for the end, or name another folder") from None
+                if not told:
+                    say(f"{folder} is in use: waiting for the end of what runs there, {WAIT_S:.0f} s at most")
+                    told = True
+                time.sleep(0.2)
+        yield lock

@@ -1,0 +1,6 @@
+"""`jpo study`: a grid of pipelines that share whatever is equal, run as far as there is room, measured and compared.
+
+Stations: cells (the grid as pipelines; stages with equal keys are one) -> engine (stages as processes, several at
+once, what fails fails its cells alone) -> measured (a cell's answers as sums, kept) -> run (tune, cells, report).
+The YAML itself: launcher.config.study. What the figures say: jpo_dist.study.
+"""

@@ -1,0 +1,129 @@
+"""The grid as pipelines: one cell for each arm, seed and combination of values. Stages with equal keys are the same."""
+
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jpo_dist.config.explain import ConfigError
+from jpo_dist.config.load import parse_as
+from jpo_dist.study.findings import SEED
+from launcher.config.pipeline import PipelineConfig
+from launcher.config.study import Stages, StudyConfig, used_variables, with_values
+from launcher.pipeline.contents import Contents
+from launcher.pipeline.resolve import Stage, by_name, resolve_stages
+
+
+class Cell(NamedTuple):
+    """One training run of one arm, from its first stage to its answers."""
+
+    arm: str
+    values: dict[str, Any]
+    """Of the grid, `seed` among them: its place in the study."""
+    settings: dict[str, Any]
+    """What `tune` chose for the arm; of a trial, what it tries."""
+    stages: tuple[Stage, ...]
+    answers: Stage
+    """The stage that is measured."""
+
+    @property
+    def name(self) -> str:
+        return " ".join([self.arm, *(f"{name}={value}" for name, value in {**self.values, **self.settings}.items())])
+
+
+def cells(config: StudyConfig, source: str, chosen: dict[str, dict[str, Any]]) -> list[Cell]:
+    """All cells, seed by seed, so that arms can be compared early. `chosen`: by arm, what `tune` found.
+
+    Raises ConfigError, which names the arm, before any stage runs.
+    """
+    contents = _contents(config)
+    grid = [dict(zip(config.grid, values, strict=True)) for values in itertools.product(*config.grid.values())]
+    found = [
+        _cell(config, source, contents, arm, {SEED: seed, **point}, chosen.get(arm, {}), config.measure)
+        for seed in config.seeds
+        for point in grid
+        for arm in config.arms
+    ]
+    contents.keep()
+    return found
+
+
+def trials(config: StudyConfig, source: str) -> list[Cell]:
+    """The cells of `tune`: the same combinations for every arm. An arm that has none of the settings has one trial.
+
+    Raises ConfigError.
+    """
+    assert config.tune is not None
+    contents = _contents(config)
+    point = {SEED: config.tune.seed, **{name: values[0] for name, values in config.grid.items()}}
+    found = []
+    for arm, stages in config.arms.items():
+        used = set(used_variables([config.shared, config.stages, stages]))
+        over = {name: values for name, values in config.tune.over.items() if name in used}
+        for values in itertools.product(*over.values()):
+            tried = dict(zip(over, values, strict=True))
+            found.append(_cell(config, source, contents, arm, point, tried, config.tune.measure, config.tune.answers))
+    contents.keep()
+    return found
+
+
+def _contents(config: StudyConfig) -> Contents:
+    folder = Path(config.dir).expanduser().absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    return Contents(folder / ".digests.json")
+
+
+def _cell(
+    config: StudyConfig,
+    source: str,
+    contents: Contents,
+    arm: str,
+    values: dict[str, Any],
+    settings: dict[str, Any],
+    measure: Stages,
+    answers: str | None = None,
+) -> Cell:
+    where = f"{source}: arms.{arm}"
+    pipeline = {
+        "dir": config.dir,
+        "name": config.name,
+        "shared": {"tracking": _tracking(config), **config.shared},
+        "stages": [*config.stages, *config.arms[arm], *measure],
+    }
+    written = parse_as(PipelineConfig, with_values(pipeline, {**values, **settings}), where)
+    try:
+        stages = resolve_stages(written, where, contents)
+    except ConfigError as error:
+        raise ConfigError(f"{error} (arm {arm})") from None
+    measured = by_name(stages, answers or config.question.answers)
+    return Cell(arm, values, settings, tuple(_needed(measured, stages)), measured)
+
+
+def _tracking(config: StudyConfig) -> dict[str, Any]:
+    uri = config.tracking.uri or f"sqlite:///{Path(config.dir).expanduser().absolute() / 'mlflow.db'}"
+    return {**config.tracking.model_dump(mode="json", exclude_unset=True), "uri": uri}
+
+
+def _needed(last: Stage, stages: Sequence[Stage]) -> list[Stage]:
+    """The stages that `last` begins from, itself included, in their order; others of the list measure nothing."""
+    needed = {last.name}
+    for stage in reversed(stages):
+        if stage.name in needed:
+            needed.update(stage.after)
+    return [stage for stage in stages if stage.name in needed]
+
+
+def unique(found: Sequence[Cell]) -> dict[Path, Stage]:
+    """Every stage of the cells once, by its folder, in the order in which cells want them."""
+    return {stage.folder: stage for cell in found for stage in cell.stages}
+
+
+def before(stage: Stage, cell: Cell) -> set[Path]:
+    """Folders of the stages that a stage of the cell begins from."""
+    return {other.folder for other in cell.stages if other.name in stage.after}
+
+
+def described(cell: Cell) -> str:
+    """What tells the cell's measurement apart from others: the key of what is measured."""
+    return json.dumps([cell.arm, cell.values, cell.answers.key], sort_keys=True)

@@ -1,0 +1,111 @@
+"""The grid: which cells there are, what they share, what variables become, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jpo_dist.config.explain import ConfigError
+from jpo_dist.config.load import parse_as
+from launcher.config.study import StudyConfig
+from launcher.study.beforehand import dry
+from launcher.study.cells import cells, trials, unique
+
+CHECKER = "jpo_dist.evaluate.constraints:constraints_held"
+
+
+def study(folder: Path, **settings: Any) -> dict[str, Any]:
+    data = folder / "data.jsonl"
+    data.write_text(json.dumps({"instruction": "say", "response": "a", "score": 1}) + "\n")
+    train = {"model": {"path": "@sft"}, "data": {"train": str(data)}, "train": {"seed": "$seed"}}
+    return {
+        "dir": str(folder / "out"),
+        "question": {"answers": "answers", "checker": CHECKER, "compare": [["new", "old"]]},
+        "seeds": [1, 2],
+        "shared": {"cluster": {"workers": 0}},
+        "stages": [{"sft": {"model": {"path": str(folder)}, "data": {"train": str(data)}}}],
+        "arms": {
+            "new": [{"train": {**train, "objective": {"beta": "$beta"}}}],
+            "old": [{"train": train}],
+            "none": [],
+        },
+        "tune": {
+            "over": {"beta": [0.2, 0.3]},
+            "measure": [{"name": "tried", "generate": {"model": {"path": "@policy"}, "instructions": str(data)}}],
+            "answers": "tried",
+        },
+        "measure": [{"name": "answers", "generate": {"model": {"path": "@policy"}, "instructions": str(data)}}],
+        **settings,
+    }
+
+
+def parsed(folder: Path, **settings: Any) -> StudyConfig:
+    return parse_as(StudyConfig, study(folder, **settings), "study.yaml")
+
+
+def test_every_arm_and_seed_is_a_cell_and_equal_stages_are_one(tmp_path: Path) -> None:
+    found = cells(parsed(tmp_path), "study.yaml", {"new": {"beta": 0.3}})
+    assert [cell.name for cell in found] == [
+        "new seed=1 beta=0.3", "old seed=1", "none seed=1", "new seed=2 beta=0.3", "old seed=2", "none seed=2",
+    ]  # fmt: skip
+    names = [stage.name for stage in unique(found).values()]
+    assert (names.count("sft"), names.count("train"), names.count("answers")) == (1, 4, 5)
+    assert found[2].answers.folder == found[5].answers.folder  # no seed reaches what `stages` has made
+
+
+def test_a_variable_becomes_its_value_of_its_own_type(tmp_path: Path) -> None:
+    first = cells(parsed(tmp_path), "study.yaml", {"new": {"beta": 0.3}})[0]
+    train = next(stage for stage in first.stages if stage.name == "train")
+    assert train.settings["objective"]["beta"] == 0.3
+    assert train.settings["train"]["seed"] == 1
+
+
+def test_every_arm_has_the_trials_of_the_settings_it_uses(tmp_path: Path) -> None:
+    tried = trials(parsed(tmp_path), "study.yaml")
+    assert [(cell.arm, cell.settings) for cell in tried] == [
+        ("new", {"beta": 0.2}), ("new", {"beta": 0.3}), ("old", {}), ("none", {}),
+    ]  # fmt: skip
+    assert {cell.answers.name for cell in tried} == {"tried"}
+
+
+def test_a_grid_multiplies_cells(tmp_path: Path) -> None:
+    config = parsed(tmp_path, grid={"size": [1, 2, 3]}, tune=None, arms={"old": []}, question={
+        "answers": "answers", "checker": CHECKER})  # fmt: skip
+    assert [cell.values for cell in cells(config, "study.yaml", {})][:4] == [
+        {"seed": 1, "size": 1}, {"seed": 1, "size": 2}, {"seed": 1, "size": 3}, {"seed": 2, "size": 1},
+    ]  # fmt: skip
+
+
+def test_a_dry_run_counts_stages_and_runs_none(tmp_path: Path) -> None:
+    section = dry(parsed(tmp_path), "study.yaml")
+    assert {row[0]: row[1] for row in section.rows} == {"sft": "1", "train": "7", "tried": "4", "answers": "5"}
+    assert "4 trials and 6 cells (3 arms x 2 seeds x 1 points)" in section.notes[0]
+    assert section.notes[-1].startswith("Time and disk are not known before one of each is done: sft, ")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".digests.json"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"seeds": [1, 1]}, "seeds names one twice"),
+        ({"seeds": []}, "at least 1"),
+        ({"grid": {"seed": [1]}}, "seed is varied by"),
+        ({"grid": {"beta": [1]}}, "varied by both"),
+        ({"grid": {"a b": [1]}}, "is no name"),
+        ({"tune": None}, r"\$beta is varied by nothing; known: \$seed"),
+        ({"arms": {"new": [], "policy": []}}, "is no name"),
+        ({"arms": {"new": []}}, "names old, which is no arm"),
+        ({"question": {"answers": "sft", "checker": CHECKER}}, "must be a generate stage"),
+        ({"question": {"answers": "answers", "primary": "win"}}, "must be a winrate stage"),
+    ],
+)
+def test_what_is_no_study_is_refused_with_the_key(tmp_path: Path, settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        parsed(tmp_path, **settings)
+
+
+def test_an_error_in_an_arm_names_the_arm(tmp_path: Path) -> None:
+    arms = {"new": [], "old": [{"train": {"model": {"path": "@nothing"}, "data": {"train": "x"}}}]}
+    with pytest.raises(ConfigError, match=r"@nothing.*\(arm old\)"):
+        cells(parsed(tmp_path, arms=arms, tune=None), "study.yaml", {})

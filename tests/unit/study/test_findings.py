@@ -1,0 +1,154 @@
+"""From cells to readings, on results whose truth is known."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jpo_dist.generate.answers import Answer, write_answers
+from jpo_dist.statistics.crossed import Variances, crossed_difference
+from jpo_dist.study.findings import Result, findings, pilot
+from jpo_dist.study.outcomes import of_answers, of_verdicts
+from jpo_dist.study.question import QuestionConfig
+
+CHECKER = "tests.unit.study.test_findings:says_yes"
+PROMPTS, ANSWERS = 200, 4
+
+
+def says_yes(item):  # type: ignore[no-untyped-def]
+    """The checker of these tests: 1 for yes, 0 for no, None for anything else."""
+    return {"yes": 1.0, "no": 0.0}.get(item.response)
+
+
+def simulated(arm: str, rate: float, seeds: int, draw: np.random.Generator, point: str | None = None) -> list[Result]:
+    found = []
+    for seed in range(seeds):
+        passed = draw.binomial(ANSWERS, rate, PROMPTS)
+        sums = {"pass": {f"{p:03d}": [float(n), float(n), ANSWERS] for p, n in enumerate(passed)}}
+        found.append(Result(arm, {"seed": seed, **({"size": point} if point else {})}, sums, {"answers": 4 * PROMPTS}))
+    return found
+
+
+def question(**settings: object) -> QuestionConfig:
+    return QuestionConfig(**{"answers": "test", "checker": CHECKER, "compare": [("new", "old")], **settings})  # type: ignore[arg-type]
+
+
+def test_a_difference_is_found_and_mirrored() -> None:
+    draw = np.random.default_rng(0)
+    results = [*simulated("new", 0.45, 4, draw), *simulated("old", 0.30, 4, draw)]
+    found = findings(results, question())
+    (one,) = found["comparisons"]
+    assert one["reading"] == "higher"
+    assert one["difference"] == pytest.approx(0.15, abs=0.03)
+    assert one["interval"][0] < 0.15 < one["interval"][1]
+    (other,) = findings(results, question(compare=[("old", "new")]))["comparisons"]
+    assert other["reading"] == "lower"
+    assert (other["difference"], other["p_value"]) == (-one["difference"], one["p_value"])
+    assert other["interval"] == [-one["interval"][1], -one["interval"][0]]
+
+
+def test_arms_are_reported_by_run_and_pooled() -> None:
+    results = simulated("old", 0.3, 3, np.random.default_rng(1))
+    figure = findings(results, question(compare=[]))["arms"][0]["metrics"]["pass"]
+    sums = [sum(cell[0] for cell in one.sums["pass"].values()) for one in results]
+    assert figure["by_seed"] == [value / (PROMPTS * ANSWERS) for value in sums]
+    assert figure["value"] == pytest.approx(sum(sums) / (3 * PROMPTS * ANSWERS))
+    assert figure["answers"] == 3 * PROMPTS * ANSWERS
+
+
+def test_only_seeds_that_both_have_are_paired() -> None:
+    draw = np.random.default_rng(2)
+    new, old = simulated("new", 0.4, 5, draw), simulated("old", 0.4, 5, draw)
+    (one,) = findings([*new[1:], *old[:4]], question())["comparisons"]
+    assert one["seeds"] == [1, 2, 3]
+    tables = [np.array([[cell[0] for cell in run.sums["pass"].values()] for run in runs[1:4]]).T for runs in (new, old)]
+    counts = np.full((PROMPTS, 3), ANSWERS)
+    assert one["difference"] == crossed_difference((tables[0], counts), (tables[1], counts)).value
+
+
+def test_equal_arms_are_equivalent_only_within_the_margin_that_was_said() -> None:
+    draw = np.random.default_rng(3)
+    results = [*simulated("new", 0.3, 8, draw), *simulated("old", 0.3, 8, draw)]
+    assert findings(results, question(margin=0.05))["comparisons"][0]["reading"] == "equivalent"
+    assert findings(results, question(margin=0.001))["comparisons"][0]["reading"] == "undecided"
+
+
+def test_p_values_are_adjusted_over_all_points_and_pairs() -> None:
+    draw = np.random.default_rng(4)
+    results = [
+        one for point in ("1", "2", "3") for arm in ("new", "old") for one in simulated(arm, 0.3, 3, draw, point)
+    ]
+    lines = findings(results, question())["comparisons"]
+    assert [line["point"] for line in lines] == ["size=1", "size=2", "size=3"]
+    smallest = min(lines, key=lambda line: line["p_value"])
+    assert smallest["p_holm"] == min(1.0, 3 * smallest["p_value"])
+
+
+def test_one_run_says_nothing_of_others() -> None:
+    draw = np.random.default_rng(5)
+    (one,) = findings([*simulated("new", 0.9, 1, draw), *simulated("old", 0.1, 1, draw)], question())["comparisons"]
+    assert (one["reading"], one["p_value"]) == ("undecided", None)
+    assert "one run" in one["method"]
+    assert one["interval"][0] > 0.5
+
+
+def test_an_arm_without_results_has_no_line() -> None:
+    assert findings(simulated("new", 0.5, 2, np.random.default_rng(6)), question())["comparisons"] == []
+
+
+def test_a_pilot_tells_the_sampling_of_answers() -> None:
+    told = pilot(simulated("old", 0.3, 6, np.random.default_rng(7)), "pass")["", "old"]
+    assert isinstance(told, Variances)
+    assert told.within == pytest.approx(0.21, rel=0.05)
+    assert told.between_runs < 0.0005
+    assert pilot(simulated("old", 0.3, 1, np.random.default_rng(7)), "pass")["", "old"].startswith(
+        "200 instructions, 1 runs"
+    )  # type: ignore[union-attr]
+
+
+def answer(prompt: int, text: str, finished: bool, sample: int = 0) -> Answer:
+    return Answer(prompt, f"id{prompt}", f"say {prompt}", text, finished, len(text), 1.0, sample, 0, "m", "local")
+
+
+def test_the_sums_of_answers_by_hand(tmp_path: Path) -> None:
+    write_answers(
+        [
+            answer(0, "yes", True), answer(0, "no", True, 1), answer(0, "yes", False, 2),
+            answer(1, "maybe", True), answer(1, "no", False, 1),
+        ],
+        tmp_path,
+    )  # fmt: skip
+    sums, counts = of_answers(tmp_path, CHECKER)
+    assert sums["pass"] == {"id0": [1, 1, 3], "id1": [0, 0, 1]}
+    assert sums["pass_of_finished"] == {"id0": [1, 1, 2]}
+    assert sums["finished"] == {"id0": [2, 2, 3], "id1": [1, 1, 2]}
+    assert sums["score"] == {"id0": [2, 2, 3], "id1": [0, 0, 1]}
+    assert sums["tokens"]["id0"] == [8, 22, 3]
+    assert counts == {"answers": 5, "checker cannot tell": 1}
+
+
+def test_the_sums_of_verdicts_leave_out_what_has_none(tmp_path: Path) -> None:
+    rows = [
+        ("a", "p", "win"), ("a", "p", "tie"), ("a", "q", "unparsable"), ("a", "q", "loss"),
+        ("constant answer", "p", "win"),
+    ]  # fmt: skip
+    file = tmp_path / "verdicts.jsonl"
+    file.write_text("".join(json.dumps({"answers": w, "prompt_id": p, "outcome": o}) + "\n" for w, p, o in rows))
+    sums, counts = of_verdicts(file)
+    assert sums == {"win": {"p": [1.5, 1.25, 2], "q": [0, 0, 1]}}
+    assert counts == {"answers": 4, "no verdict": 1}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"checker": None}, "needs a checker"),
+        ({"compare": [("old", "old")]}, "compares an arm with itself"),
+        ({"compare": [("new", "old"), ("old", "new")]}, "names a pair twice"),
+        ({"margin": 0}, "greater than 0"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(settings: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        question(**settings)
