@@ -4,6 +4,9 @@ A file stays on one worker, as do the files of tests/multihost, so what they set
 Tests marked `alone` measure time or memory: `make test` runs them afterwards, with the machine to themselves.
 """
 
+import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,13 @@ LONGEST = [
     "test_items.py",
 ]
 """Folders of tests/ and files that come first. A long one that came last would leave the other worker idle."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A cache for this session alone, of both workers: sets that tests compile are of no use to anybody later."""
+    if "JPO_CACHE" not in os.environ:
+        os.environ["JPO_CACHE"] = tempfile.mkdtemp(prefix="jpo-cache-")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ.pop("JPO_CACHE"), ignore_errors=True))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from jpo_dist.batches.prepare import Prepared, prepare
 from jpo_dist.batches.template_check import require_template
@@ -12,29 +12,33 @@ from jpo_dist.config.sft import AnyConfig, SftConfig
 from jpo_dist.data import read
 from jpo_dist.data.examples import read_demonstrations, read_labelled
 from jpo_dist.data.locate import validation_of
+from jpo_dist.data.once import Report, read_once
 from jpo_dist.records.comparisons import ComparisonSet
 from jpo_dist.records.group_column import GROUPS
 from jpo_dist.records.groups import choose, grouping, names_of
 from jpo_dist.records.shapes import samples
 from jpo_dist.records.split import split_by_instruction
 
-
-class Report(Protocol):
-    """What was read, for people."""
-
-    def lines(self) -> list[str]: ...
-
-
 Reader = Callable[[str | list[str]], tuple[ComparisonSet, Report]]
 
 
 def reader_of(config: AnyConfig) -> Reader:
-    """How the data of a run are read: as comparisons, or as single items where its loss is one of items."""
+    """How the data of a run are read: as comparisons, or as single items where its loss is one of items.
+
+    Once on each host: `read_once` is told everything in the config that changes what is read.
+    """
+    data = config.data
+    reads: Reader
     if isinstance(config, SftConfig):
-        return partial(read_demonstrations, data=config.data)
-    if config.objective.loss == "kto":
-        return partial(read_labelled, data=config.data)
-    return partial(read.read, on_bad_row=config.data.on_bad_row, groups=config.data.groups)
+        settings: list[Any] = ["demonstrations", config.data.turns, config.data.responses, config.data.min_score]
+        reads = partial(read_demonstrations, data=config.data)
+    elif config.objective.loss == "kto":
+        settings = ["labelled", config.data.desirable_from]
+        reads = partial(read_labelled, data=config.data)
+    else:
+        settings = ["comparisons", list(config.data.groups)]
+        reads = partial(read.read, on_bad_row=data.on_bad_row, groups=config.data.groups)
+    return partial(read_once, reads=reads, settings=[*settings, data.on_bad_row])
 
 
 def require_comparisons(dataset: Prepared, notes: list[str]) -> None:

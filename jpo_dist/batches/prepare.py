@@ -12,13 +12,15 @@ from filelock import FileLock
 from jpo_dist.batches.shared_prefix import shared_instructions, shared_prefixes
 from jpo_dist.batches.similarity import similarity_factors
 from jpo_dist.batches.template import CHAT, chat_template
-from jpo_dist.batches.tokenize import TokenizedItems, tokenize
+from jpo_dist.batches.tokenize import TokenizedItems, tokenize_set
 from jpo_dist.config.objective import PER_TOKEN, ObjectiveConfig
 from jpo_dist.config.sections import TokensConfig, TrainConfig
 from jpo_dist.config.sft import AnyObjective
 from jpo_dist.data.read_report import BadRowError
 from jpo_dist.paths import cache_folder
-from jpo_dist.records.comparisons import ComparisonSet, digest
+from jpo_dist.records.columns.fingerprint import digest_with
+from jpo_dist.records.columns.pages import Picked, remembered
+from jpo_dist.records.comparisons import ComparisonSet
 from jpo_dist.records.examples import Examples
 from jpo_dist.records.shapes import source_of
 
@@ -82,7 +84,8 @@ def prepare(
     if bad_C.any():
         if data.over_long == "error" and too_long_N.any():
             row = int(np.flatnonzero(too_long_N)[0])
-            text = comparisons.items["instruction"][row].as_py()[-1]["content"][:60]
+            first = Picked(comparisons.items, np.array([row])).whole["instruction"][0]
+            text = first.as_py()[-1]["content"][:60]
             raise OverLongError(
                 f"data.max_length ({data.max_length}) is less than {int(too_long_N.sum())} items, the first of "
                 f"{tokens.lengths_N[row]} tokens ({text!r}); raise it, or set data.over_long to skip or truncate"
@@ -128,17 +131,17 @@ def _scores_all(comparisons: ComparisonSet, train: TrainConfig, objective: AnyOb
 def tokens_of(tokenizer: Any, comparisons: ComparisonSet, data: TokensConfig) -> TokenizedItems:
     """Tokens of all items. A large set is encoded once on each host, then memory-mapped by all its ranks."""
     if comparisons.num_items < KEPT_FROM or not tokenizer.is_fast:
-        return tokenize(tokenizer, comparisons.all_items(), data)
+        return tokenize_set(tokenizer, comparisons, data)
     template: Any = chat_template(tokenizer) if data.template == CHAT else data.template
     follow = data.on_template_difference == "follow"
     if data.template == CHAT and (data.template_args or follow):  # unset, caches are found that earlier versions wrote
         template = [template, data.template_args, follow]
     cut = data.over_long == "truncate" and (data.max_length, data.max_instruction_length)
     vocabulary = [tokenizer.backend_tokenizer.to_str(), tokenizer.bos_token_id, tokenizer.eos_token_id]
-    folder = cache_folder("tokens") / digest([comparisons.items["id"].to_pylist(), vocabulary, template, cut])
+    folder = cache_folder("tokens") / digest_with(comparisons.items["id"], vocabulary, template, cut)
     with FileLock(f"{folder}.lock"):  # the ranks of one host: the first encodes, the others wait and find it
         if not (folder / "facts.json").exists():
-            _write(folder, tokenize(tokenizer, comparisons.all_items(), data))
+            _write(folder, tokenize_set(tokenizer, comparisons, data))
     return _read(folder)
 
 
@@ -154,6 +157,6 @@ def _write(folder: Path, tokens: TokenizedItems) -> None:
 
 def _read(folder: Path) -> TokenizedItems:
     names = ("ids", "offsets", "instruction_lengths")
-    ids_T, offsets, lengths_N = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in names)
+    ids_T, offsets, lengths_N = (remembered(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in names)
     facts = json.loads((folder / "facts.json").read_text())
     return TokenizedItems(ids_T, offsets, lengths_N, facts["truncated"], dict(facts.get("refused", [])))

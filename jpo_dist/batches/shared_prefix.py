@@ -9,6 +9,7 @@ Legend: N items, C comparisons.
 import numpy as np
 
 from jpo_dist.batches.tokenize import TokenizedItems
+from jpo_dist.records.columns.pages import let_go
 
 AT_A_TIME = 65536
 """Comparisons that are looked at together: what bounds the memory."""
@@ -35,6 +36,7 @@ def shared_prefixes(tokens: TokenizedItems, winners_C: np.ndarray, losers_C: np.
         shared = most.copy()
         shared[where] = offset[parted[first_of]]
         shared_C[part] = shared
+        let_go()
     return shared_C
 
 

@@ -31,7 +31,8 @@ def similarity_factors(comparisons: ComparisonSet, objective: ObjectiveConfig) -
 def instruction_cosines(comparisons: ComparisonSet, embedding: str) -> np.ndarray:
     """Cosine of the two instructions of each comparison, (C,), from -1 to 1; exactly 1 where they are equal."""
     numbers: dict[tuple[Message, ...], int] = {}
-    of_item = np.array([numbers.setdefault(i.instruction, len(numbers)) for i in comparisons.all_items()], dtype=int)
+    items = (item for part in comparisons.items_by_chunk() for item in part)
+    of_item = np.array([numbers.setdefault(item.instruction, len(numbers)) for item in items], dtype=int)
     vectors_QD = embed([as_text(instruction, CONTENTS) for instruction in numbers], embedding)
     winners_C, losers_C = of_item[comparisons.winners_C], of_item[comparisons.losers_C]
     cosine_C = np.clip(similarity(vectors_QD, winners_C, losers_C).astype(np.float64), -1, 1)

@@ -11,7 +11,8 @@ token), equal instructions stop having equal tokens, and JPO stops being DPO whe
 """
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +20,11 @@ import numpy as np
 
 from jpo_dist.batches.template import all_written, encode_prefixes, encode_responses, template_of
 from jpo_dist.config.sections import TokensConfig
-from jpo_dist.records.comparisons import Item
+from jpo_dist.records.columns.pages import end_to_end, let_go
+from jpo_dist.records.comparisons import ComparisonSet, Item
+
+ITEMS_AT_ONCE = 8192
+_TOKENS_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -55,8 +60,16 @@ class TokenizedItems:
         """The items `rows`, in that order."""
         lengths = self.lengths_N[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        places = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
-        return TokenizedItems(self.ids_T[places], offsets, self.instruction_lengths_N[rows], self.truncated)
+
+        def pieces() -> Iterator[np.ndarray]:
+            for start in range(0, len(rows), ITEMS_AT_ONCE):
+                here = slice(start, start + ITEMS_AT_ONCE)
+                ends = np.cumsum(lengths[here])
+                starts = self.offsets[rows[here]] - (ends - lengths[here])
+                yield self.ids_T[np.arange(ends[-1]) + np.repeat(starts, lengths[here])]
+
+        ids_T = end_to_end(pieces(), self.ids_T.dtype.str)
+        return TokenizedItems(ids_T, offsets, self.instruction_lengths_N[rows], self.truncated)
 
     def digest(self, row: int) -> str:
         """A hash of the item's ids: it identifies the log-probs of these tokens under a given model."""
@@ -69,7 +82,9 @@ class TokenizedItems:
         """
         total = hashlib.sha256(str(len(self)).encode())
         for array, kind in ((self.lengths_N, "<i8"), (self.instruction_lengths_N, "<i8"), (self.ids_T, "<i4")):
-            total.update(np.ascontiguousarray(array, dtype=kind).data)
+            for start in range(0, len(array), _TOKENS_AT_ONCE):
+                total.update(np.ascontiguousarray(array[start : start + _TOKENS_AT_ONCE], dtype=kind).data)
+                let_go()
         return total.hexdigest()[:32]
 
 
@@ -101,6 +116,27 @@ def tokenize(tokenizer: Any, items: list[Item], data: TokensConfig) -> Tokenized
     np.cumsum([len(piece) for piece in pieces], out=offsets[1:])
     flat = np.fromiter((token for piece in pieces for token in piece), dtype=np.int32, count=int(offsets[-1]))
     return TokenizedItems(flat, offsets, np.array(boundaries, dtype=np.int64), truncated, refused)
+
+
+def tokenize_set(tokenizer: Any, comparisons: ComparisonSet, data: TokensConfig) -> TokenizedItems:
+    """Encode all items of a set as `tokenize` does, some thousand at a time; many tokens are kept on disk."""
+    parts: list[TokenizedItems] = []
+
+    def pieces() -> Iterator[np.ndarray]:
+        for items in comparisons.items_by_chunk():
+            part = tokenize(tokenizer, items, data)
+            yield part.ids_T
+            parts.append(replace(part, ids_T=part.ids_T[:0]))
+
+    ids_T = end_to_end(pieces(), "i4")
+    lengths_N = np.concatenate([np.zeros(0, np.int64), *(part.lengths_N for part in parts)])
+    boundaries = np.concatenate([np.zeros(0, np.int64), *(part.instruction_lengths_N for part in parts)])
+    offsets = np.concatenate([[0], np.cumsum(lengths_N)]).astype(np.int64)
+    starts = np.cumsum([0, *(len(part) for part in parts)])
+    refused = {
+        int(start) + row: why for start, part in zip(starts, parts, strict=False) for row, why in part.refused.items()
+    }
+    return TokenizedItems(ids_T, offsets, boundaries, sum(part.truncated for part in parts), refused)
 
 
 def _keep_end(instruction: list[int], most: int, has_bos: bool) -> list[int]:

@@ -2,7 +2,7 @@
 
 Stations: config -> locate (where rows are) -> file_formats (bytes to rows) -> layouts/ (which columns mean what),
 row_values, messages/ (rows to items and comparisons), accounting (what becomes of each column) -> table_layout (which
-layout a table has) -> read -> collected, from_ratings (one set), examples (single items), checker (scores) -> build;
-read_report counts.
+layout a table has) -> collected (columns, one set), checker (scores) -> read, examples (single items), once (read by
+one process of a host) -> build; read_report counts.
 May import records, pairing, config and paths. Loads no torch.
 """

@@ -4,25 +4,28 @@ Legend: N items, C comparisons.
 """
 
 import json
-import math
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from jpo_dist.data.collected import Preferences, compile_set, merged, report_of
+from jpo_dist.data.collected import Said, add_pairs, compile_set, from_scores, joined, make_pool, merged, report_of
 from jpo_dist.data.config import BuildConfig, ReferenceScoresConfig, SplitConfig
-from jpo_dist.data.from_ratings import Made, from_scores, make_pool, to_comparisons
 from jpo_dist.data.read import read_source
 from jpo_dist.data.read_report import TableColumns, column_lines
 from jpo_dist.files import replace
 from jpo_dist.pairing import pair
 from jpo_dist.pairing.config import PairConfig
-from jpo_dist.records.comparisons import CONDITIONAL, SPLITS, Comparison, ComparisonSet, Item, Rating
+from jpo_dist.records.columns.item_rows import ItemRows
+from jpo_dist.records.columns.lists import ComparisonList, RatingList, rating_table
+from jpo_dist.records.columns.numbering import first_places
+from jpo_dist.records.columns.pages import ROWS_AT_ONCE, Picked
+from jpo_dist.records.comparisons import CONDITIONAL, SPLITS, ComparisonSet, Item, with_ends
 from jpo_dist.records.folder import write_set
-from jpo_dist.records.split import split_of, splits_of, with_splits
+from jpo_dist.records.split import split_of, with_splits
 from jpo_dist.records.text import as_prompt
 
 WITHOUT_SCORES = ("assumed_wins",)
@@ -31,12 +34,36 @@ ReferenceLogps = Callable[[Sequence[Item], ReferenceScoresConfig], np.ndarray]
 """log p(I, R) of each item in nats, (N,), NaN where there is none."""
 
 
+class Candidates(Sequence[tuple[Item, Item]]):
+    """Pairs for a judge, as rows of items; a pair becomes two objects when somebody looks at it."""
+
+    def __init__(self, items: ItemRows, rows_C2: np.ndarray) -> None:
+        self._items, self._rows_C2 = items, rows_C2
+
+    def __len__(self) -> int:
+        return len(self._rows_C2)
+
+    @overload
+    def __getitem__(self, at: int) -> tuple[Item, Item]: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[tuple[Item, Item]]: ...
+    def __getitem__(self, at: int | slice) -> tuple[Item, Item] | list[tuple[Item, Item]]:
+        if not isinstance(at, slice):
+            return self[range(len(self))[at] :][:1][0]
+        found = self._items.at(self._rows_C2[at].reshape(-1))
+        return list(zip(found[::2], found[1::2], strict=True))
+
+    def __iter__(self) -> Iterator[tuple[Item, Item]]:
+        for start in range(0, len(self), ROWS_AT_ONCE):
+            yield from self[start : start + ROWS_AT_ONCE]
+
+
 class Built(NamedTuple):
     """A built set, its report (JSON-able), and pairs for a judge, the two items of each in random order."""
 
     comparisons: ComparisonSet
     report: dict[str, Any]
-    candidates: list[tuple[Item, Item]]
+    candidates: Sequence[tuple[Item, Item]]
 
 
 def build(config: BuildConfig, reference_logps: ReferenceLogps | None = None) -> Built:
@@ -46,105 +73,116 @@ def build(config: BuildConfig, reference_logps: ReferenceLogps | None = None) ->
     needs torch and a model, and nothing else here does. Raises what reading raises, and ValueError when nothing can be
     compared.
     """
-    parts = [read_source(source, config.on_bad_row) for source in config.sources]
+    items = ItemRows()
+    parts = [read_source(source, config.on_bad_row, items).said() for source in config.sources]
     everything = joined(parts)
-    if not (everything.comparisons or everything.ratings):
+    if not (len(everything.comparisons) or len(everything.ratings)):
         paths = ", ".join(str(source.path) for source in config.sources)
         told = report_of(compile_set(everything), everything).lines()
         raise ValueError("\n".join([f"{paths}: nothing there that can be compared", *told]))
-    ratings = everything.scores()
-    made: list[Comparison] = []
+    ratings, splits_N = everything.scores(), splits_of_rows(items, config.split)
     report: dict[str, Any] = {"pairs": []}
+    made = ComparisonList(items=items)
     for number, pairs in enumerate(config.pairs):
         rated = wins_as_ratings(everything) if pairs.policy in WITHOUT_SCORES else ratings
-        logps_N = _logps(rated, config, reference_logps) if pairs.policy == "hard" else None
-        found = make(rated, logps_N, pairs, config.split, seed=config.seed + number)
-        fresh, repeated = unseen(found.comparisons, [*everything.comparisons, *made])
-        made += fresh
-        report["pairs"].append({**found.report, "stated_or_made_before": repeated, "kept": len(fresh)})
-    stated_by = [n for n, part in enumerate(parts) for _ in part.comparisons]
-    owners_C = np.array([*stated_by, *made_by(parts, made)], dtype=np.int64)
-    keep_C, report["mixture"] = mixture(owners_C, config)
-    mixed = [c for c, keep in zip([*everything.comparisons, *made], keep_C, strict=True) if keep]
-    whole = ComparisonSet.build(mixed, ratings)
-    splits_N = splits_of(whole, config.split.validation, config.split.test, config.split.seed)
-    built, crossing = with_splits(whole, splits_N)
-    offered, offer_report = offer(ratings, everything, config)
+        logps_R = _logps(rated, items, config, reference_logps) if pairs.policy == "hard" else None
+        report["pairs"].append(make(rated, logps_R, splits_N, pairs, config.seed + number, everything, made))
+    stated_by = np.repeat(np.arange(len(parts)), [len(part.comparisons) for part in parts])
+    keep_C, report["mixture"] = mixture(np.concatenate([stated_by, made_by(parts, made)]), config)
+    mixed = pa.concat_tables([everything.comparisons, made.table()])
+    whole, rows_N = ComparisonSet.of_rows(items, mixed if keep_C.all() else mixed.filter(pa.array(keep_C)), ratings)
+    built, crossing = with_splits(whole, splits_N[rows_N])
+    offered, offer_report = offer(ratings, everything, splits_N, config)
     if not len(built) and not offered:
         raise ValueError(
             f"{config.output}: no comparisons: {len(everything.comparisons)} stated, "
-            f"{sum(math.isfinite(rating.score) for rating in ratings)} items with scores of {whole.num_items}; add a "
+            f"{int(np.isfinite(ratings['score'].to_numpy()).sum())} items with scores of {whole.num_items}; add a "
             "source with comparisons, a checker to a source, or a pairing policy to pairs that fits these scores"
         )
-    stated = ComparisonSet.build(everything.comparisons, ratings)
-    report = {"read": report_of(stated, everything).as_dict(), **report, "splits": split_report(built, crossing)}
-    return Built(built, {**report, "candidates": offer_report}, offered)
+    report = {"read": report_of(_stated(everything), everything).as_dict(), **report}
+    report |= {"splits": split_report(built, crossing), "candidates": offer_report}
+    return Built(built, report, offered)
 
 
-def joined(parts: Sequence[Preferences]) -> Preferences:
-    """All sources as one, in order."""
-    whole = Preferences()
-    for part in parts:
-        whole.comparisons += part.comparisons
-        whole.ratings += part.ratings
-        whole.pair_scores += part.pair_scores
-        whole.tally.add(part.tally)
-    return whole
+def _stated(everything: Said) -> ComparisonSet:
+    """What the sources state, of items whose scores do not matter."""
+    rows_N, _ = first_places(everything.rows())
+    place = np.full(len(everything.items), -1, dtype=np.int64)
+    place[rows_N] = np.arange(len(rows_N))
+    table = everything.comparisons
+    return ComparisonSet(Picked(everything.items.table(), rows_N), with_ends(table, *place[_ends(table)].T))
 
 
 def make(
-    rated: list[Rating], reference_logps_N: np.ndarray | None, pairs: PairConfig, split: SplitConfig, seed: int
-) -> Made:
-    """Comparisons by one pairing policy. Items of different splits never meet.
+    rated: pa.Table,
+    reference_logps_R: np.ndarray | None,
+    splits_N: np.ndarray,
+    pairs: PairConfig,
+    seed: int,
+    everything: Said,
+    made: ComparisonList,
+) -> dict[str, Any]:
+    """Add the comparisons of one pairing policy to `made`, but those that somebody has stated or made before.
 
-    `reference_logps_N`: log p of each rated item in nats, for the policy `hard`. Raises what `pairing.pair` raises.
+    Items of different splits never meet. `reference_logps_R`: log p of each rated item in nats, for the policy `hard`.
+    Returns the report; raises what `pairing.pair` raises.
     """
-    pool = make_pool(rated, item_splits([rating.item for rating in rated], split), reference_logps_N)
-    found = pair.pair(pool, pairs, seed)
-    return Made(to_comparisons(rated, found, pairs.policy), found.report)
+    items, rows_R = everything.items, rated["item"].to_numpy()
+    found = pair.pair(make_pool(rated, items, splits_N[rows_R], reference_logps_R), pairs, seed)
+    codes_C = _codes(np.stack([rows_R[found.winners_C], rows_R[found.losers_C]], axis=1), len(items))
+    before = [_codes(_ends(table), len(items)) for table in (everything.comparisons, made.table())]
+    fresh_C = ~np.isin(codes_C, np.concatenate(before))
+    kept = pair.Pairs(found.winners_C[fresh_C], found.losers_C[fresh_C], found.is_tie_C[fresh_C], {})
+    add_pairs(made, rated, kept, pairs.policy)
+    count = int(fresh_C.sum())
+    return {**found.report, "stated_or_made_before": len(fresh_C) - count, "kept": count}
 
 
-def _logps(rated: list[Rating], config: BuildConfig, reference_logps: ReferenceLogps | None) -> np.ndarray:
+def _ends(comparisons: pa.Table) -> np.ndarray:
+    """Rows of winners and losers, (C, 2)."""
+    return np.stack([comparisons[name].to_numpy() for name in ("winner", "loser")], axis=1)
+
+
+def _codes(ends_C2: np.ndarray, num_items: int) -> np.ndarray:
+    """A number for each pair, the same either way round, (C,)."""
+    return ends_C2.min(axis=1) * num_items + ends_C2.max(axis=1)
+
+
+def _logps(rated: pa.Table, items: ItemRows, config: BuildConfig, reference_logps: ReferenceLogps | None) -> np.ndarray:
     assert config.reference is not None, "checked by BuildConfig"
     if reference_logps is None:
         raise ValueError("pairs: policy hard needs build(config, reference_logps); pass objective.reference_cache's")
-    return reference_logps([rating.item for rating in rated], config.reference)
+    return reference_logps([rating.item for rating in _ratings(rated, items)], config.reference)
 
 
-def wins_as_ratings(everything: Preferences) -> list[Rating]:
+def _ratings(rated: pa.Table, items: ItemRows) -> RatingList:
+    found = RatingList(items=items)
+    found.add_columns(rated)
+    return found
+
+
+def wins_as_ratings(everything: Said) -> pa.Table:
     """1 for an item that wins within its own instruction and 0 for one that loses, all on one scale: that these
     compare across instructions is the assumption. Items that do both say nothing and are left out by pairing."""
-    stated = [c for c in everything.comparisons if c.protocol == CONDITIONAL and not c.tie]
-    within = ComparisonSet.build([*stated, *(c for c in from_scores(merged(everything.ratings)) if not c.tie)])
-    scores_N, _ = pair.assumed_scores(within.winners_C, within.losers_C, within.num_items)
-    first: dict[int, str] = {}
-    sources = within.comparisons["source"].to_pylist()
-    for w, v, source in zip(within.winners_C.tolist(), within.losers_C.tolist(), sources, strict=True):
-        first.setdefault(w, source)
-        first.setdefault(v, source)
-    return [
-        Rating(item, score, "assumed", first[row])
-        for row, (item, score) in enumerate(zip(within.all_items(), scores_N.tolist(), strict=True))
-    ]
+    stated, items = everything.comparisons, everything.items
+    stated = stated.filter(pc.and_(pc.equal(stated["protocol"], CONDITIONAL), pc.invert(stated["tie"])))
+    scored = from_scores(merged(everything.ratings), items).table()
+    within = pa.concat_tables([stated, scored.filter(pc.invert(scored["tie"]))])
+    ends_C2 = _ends(within)
+    rows_N, first = first_places(ends_C2.reshape(-1))
+    place = np.full(len(items), -1, dtype=np.int64)
+    place[rows_N] = np.arange(len(rows_N))
+    scores_N, _ = pair.assumed_scores(place[ends_C2[:, 0]], place[ends_C2[:, 1]], len(rows_N))
+    sources = within["source"].take(pa.array(first // 2))
+    return rating_table(rows_N, scores_N, pa.repeat("assumed", len(rows_N)), sources)
 
 
-def unseen(found: list[Comparison], before: list[Comparison]) -> tuple[list[Comparison], int]:
-    """Those of `found` whose two items nobody has compared yet, either way round; and how many were left out."""
-    known = {frozenset((c.winner, c.loser)) for c in before}
-    fresh = [c for c in found if frozenset((c.winner, c.loser)) not in known]
-    return fresh, len(found) - len(fresh)
-
-
-def made_by(parts: Sequence[Preferences], made: list[Comparison]) -> list[int]:
-    """The source of each comparison that pairing made: where its winner was first read."""
-    first: dict[Item, int] = {}
-    for n, part in enumerate(parts):
-        for item in (
-            *(r.item for r in (*part.ratings, *part.pair_scores)),
-            *(s for c in part.comparisons for s in (c.winner, c.loser)),
-        ):
-            first.setdefault(item, n)
-    return [first[c.winner] for c in made]
+def made_by(parts: Sequence[Said], made: ComparisonList) -> np.ndarray:
+    """The source of each comparison that pairing made, (C,): where its winner was first read."""
+    first_N = np.zeros(len(made.items), dtype=np.int64)
+    for n in range(len(parts) - 1, -1, -1):
+        first_N[parts[n].rows()] = n
+    return first_N[made.ends()[0]]
 
 
 def mixture(owners_C: np.ndarray, config: BuildConfig) -> tuple[np.ndarray, list[dict[str, Any]]]:
@@ -170,34 +208,32 @@ def mixture(owners_C: np.ndarray, config: BuildConfig) -> tuple[np.ndarray, list
     ]
 
 
-def item_splits(items: Sequence[Item], split: SplitConfig) -> list[str]:
-    """The split of each item, which its instruction and the seed decide."""
-    one_of_each = {item.instruction: item for item in items}
-    where = {
-        instruction: split_of(item.instruction_id, split.validation, split.test, split.seed)
-        for instruction, item in one_of_each.items()
-    }
-    return [where[item.instruction] for item in items]
+def splits_of_rows(items: ItemRows, split: SplitConfig) -> np.ndarray:
+    """The split of each item, (N,), which its instruction and the seed decide."""
+    shares = (split.validation, split.test, split.seed)
+    of_instruction = np.array([split_of(each, *shares) for each in items.instruction_ids], dtype=object)
+    return of_instruction[items.instruction_N]
 
 
 def split_report(built: ComparisonSet, crossing: int) -> dict[str, Any]:
     """Comparisons of each split, and how many were left out because they join two."""
-    counts = Counter(built.comparisons["split"].to_pylist())
+    counts = {row["values"]: row["counts"] for row in pc.value_counts(built.comparisons["split"]).to_pylist()}
     return {**{name: counts.get(name, 0) for name in SPLITS}, "crossing_left_out": crossing}
 
 
 def offer(
-    ratings: list[Rating], everything: Preferences, config: BuildConfig
-) -> tuple[list[tuple[Item, Item]], dict[str, Any] | None]:
+    ratings: pa.Table, everything: Said, splits_N: np.ndarray, config: BuildConfig
+) -> tuple[Candidates, dict[str, Any] | None]:
     """Pairs for a judge, from all items whatever is known of them, and the policy's report; none unless asked for."""
+    items = everything.items
     if config.candidates is None:
-        return [], None
-    items = list(
-        dict.fromkeys([*(r.item for r in ratings), *(i for c in everything.comparisons for i in (c.winner, c.loser))])
-    )
-    pool = make_pool([Rating(item, float("nan"), "") for item in items], item_splits(items, config.split))
+        return Candidates(items, np.zeros((0, 2), np.int64)), None
+    rows_N, _ = first_places(np.concatenate([ratings["item"].to_numpy(), _ends(everything.comparisons).reshape(-1)]))
+    nothing = pa.repeat("", len(rows_N))
+    unknown = rating_table(rows_N, np.full(len(rows_N), np.nan), nothing, nothing)
+    pool = make_pool(unknown, items, splits_N[rows_N])
     firsts, seconds, report = pair.candidates(pool, config.candidates, config.seed)
-    return [(items[a], items[b]) for a, b in zip(firsts.tolist(), seconds.tolist(), strict=True)], report
+    return Candidates(items, np.stack([rows_N[firsts], rows_N[seconds]], axis=1)), report
 
 
 def lines(report: dict[str, Any]) -> list[str]:

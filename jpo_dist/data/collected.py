@@ -1,44 +1,102 @@
-"""What sources say, all together: comparisons, scores, and counts of what could not be read."""
+"""What sources say, all together: comparisons, scores, counts of what could not be read, and one set of them all.
+
+Everything is columns and rows of one ItemRows; a member of a list becomes an object when somebody looks at it.
+Legend: N items, C comparisons, R ratings.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
 
 from jpo_dist.data import row_values
-from jpo_dist.data.from_ratings import from_scores
 from jpo_dist.data.layouts import Reading
 from jpo_dist.data.read_report import ReadReport, Tally
 from jpo_dist.data.row_values import Row
-from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item, Rating
-from jpo_dist.records.groups import labelled, shared
+from jpo_dist.pairing.config import WITHIN
+from jpo_dist.pairing.pair import Pairs, Pool, pair
+from jpo_dist.pairing.texts import Texts
+from jpo_dist.records.columns.item_rows import ItemRows
+from jpo_dist.records.columns.lists import RATING_SCHEMA, ComparisonList, RatingList
+from jpo_dist.records.columns.numbering import numbered, renumbered
+from jpo_dist.records.columns.pages import ROWS_AT_ONCE
+from jpo_dist.records.comparisons import ComparisonSet, Origin
+from jpo_dist.records.group_column import Groups, column_of, groups_in, has_groups
+from jpo_dist.records.groups import ANNOTATOR, labelled, shared
 from jpo_dist.records.repeats import restated
+from jpo_dist.records.text import CONTENTS, as_text
 
 
-@dataclass
-class Preferences:
-    """All that sources say, before scores become comparisons."""
+class Said(NamedTuple):
+    """All that sources say, as columns that name rows of `items`; see Preferences."""
 
-    comparisons: list[Comparison] = field(default_factory=list)
-    ratings: list[Rating] = field(default_factory=list)
-    """Scores from rows of responses, whose items nobody has compared yet."""
-    pair_scores: list[Rating] = field(default_factory=list)
-    """Scores that came with a comparison of the same items."""
-    tally: Tally = field(default_factory=Tally)
+    items: ItemRows
+    comparisons: pa.Table
+    ratings: pa.Table
+    pair_scores: pa.Table
+    tally: Tally
 
-    def scores(self) -> list[Rating]:
+    def scores(self) -> pa.Table:
         """All scores of single items, one for each item and scale."""
-        return merged([*self.ratings, *self.pair_scores])
+        return merged(pa.concat_tables([self.ratings, self.pair_scores]))
+
+    def rows(self) -> np.ndarray:
+        """The items that are named, as rows: those of comparisons, then those that were rated; repeats stay."""
+        ends = [self.comparisons[name].to_numpy() for name in ("winner", "loser")]
+        rated = [table["item"].to_numpy() for table in (self.ratings, self.pair_scores)]
+        return np.concatenate([np.stack(ends, axis=1).reshape(-1), *rated])
 
 
-def merged(ratings: list[Rating]) -> list[Rating]:
+class Preferences:
+    """All that sources say, before scores become comparisons. Sources that are joined later share their `items`."""
+
+    def __init__(self, items: ItemRows | None = None) -> None:
+        self.items = ItemRows() if items is None else items
+        self.comparisons = ComparisonList(items=self.items)
+        self.ratings = RatingList(items=self.items)
+        """Scores from rows of responses, whose items nobody has compared yet."""
+        self.pair_scores = RatingList(items=self.items)
+        """Scores that came with a comparison of the same items."""
+        self.tally = Tally()
+
+    def said(self) -> Said:
+        """Everything as columns."""
+        return Said(self.items, self.comparisons.table(), self.ratings.table(), self.pair_scores.table(), self.tally)
+
+
+def joined(parts: Sequence[Said]) -> Said:
+    """All sources as one, in order. They share their items."""
+    tally = Tally()
+    for part in parts:
+        tally.add(part.tally)
+    comparisons, ratings, pair_scores = (pa.concat_tables(each) for each in zip(*(p[1:4] for p in parts), strict=True))
+    return Said(parts[0].items, comparisons, ratings, pair_scores, tally)
+
+
+def merged(ratings: pa.Table) -> pa.Table:
     """One rating for each item and scale: the mean score, at the place of the first, with what all raters share."""
-    found: dict[tuple[Item, str], list[Rating]] = {}
-    for rating in ratings:
-        found.setdefault((rating.item, rating.scale), []).append(rating)
-    return [
-        same[0]._replace(score=sum(r.score for r in same) / len(same), groups=reduce(shared, (r.groups for r in same)))
-        for same in found.values()
-    ]
+    rows_R, scales_R = ratings["item"].to_numpy(), numbered(ratings["scale"].fill_null(""))
+    codes_R = rows_R * (int(scales_R.max(initial=0)) + 1) + scales_R
+    _, first, back_R = np.unique(codes_R, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    means = np.bincount(back_R, weights=ratings["score"].to_numpy(), minlength=0) / np.bincount(back_R)
+    if len(first) < len(codes_R):
+        found = ratings.take(pa.array(first[order]))
+        at, groups = RATING_SCHEMA.get_field_index("groups"), _shared(ratings["groups"], back_R, order)
+        ratings = found if groups is None else found.set_column(at, RATING_SCHEMA.field("groups"), groups)
+    return ratings.set_column(1, ratings.schema.field("score"), pa.array(means[order], pa.float64()))
+
+
+def _shared(groups: pa.ChunkedArray, back_R: np.ndarray, order: np.ndarray) -> pa.Array | None:
+    """What all ratings that become one share; None where nothing has groups."""
+    if not has_groups(groups):
+        return None
+    found: dict[int, Groups] = {}
+    known = (each for chunk in groups.chunks for each in groups_in(chunk))
+    for code, each in zip(back_R.tolist(), known, strict=True):
+        found[code] = shared(found[code], each) if code in found else each
+    return column_of([found[code] for code in order.tolist()])
 
 
 def grouped(reading: Reading, row: Row, columns: Sequence[str]) -> Reading:
@@ -50,27 +108,77 @@ def grouped(reading: Reading, row: Row, columns: Sequence[str]) -> Reading:
     return reading._replace(comparison=reading.comparison and labelled(reading.comparison, groups), ratings=ratings)
 
 
-def compile_set(preferences: Preferences) -> ComparisonSet:
+def make_pool(
+    rated: pa.Table, items: ItemRows, splits_R: np.ndarray | None = None, reference_R: np.ndarray | None = None
+) -> Pool:
+    """R ratings as what pairing takes. `splits_R`: a number of each; None puts all into one. `reference_R`: log p in
+    nats."""
+    rows_R = rated["item"].to_numpy()
+    return Pool(
+        instructions=Texts(lambda rows: [as_text(i.instruction, CONTENTS) for i in items.at(rows)], rows_R),
+        instruction_N=renumbered(items.instruction_N[rows_R]),
+        scores_N=rated["score"].to_numpy(),
+        scales_N=numbered(rated["scale"].fill_null("")),
+        splits_N=np.zeros(len(rows_R), dtype=np.int64) if splits_R is None else renumbered(splits_R),
+        reference_N=reference_R,
+        lengths_N=items.response_lengths()[rows_R],
+    )
+
+
+def from_scores(ratings: pa.Table, items: ItemRows) -> ComparisonList:
+    """Comparisons within one instruction, as scores alone give them. `ratings`: one for each item and scale."""
+    made = ComparisonList(items=items)
+    if len(ratings):
+        add_pairs(made, ratings, pair(make_pool(ratings, items), WITHIN, seed=0), WITHIN.policy)
+    return made
+
+
+def add_pairs(made: ComparisonList, rated: pa.Table, pairs: Pairs, policy: str) -> None:
+    """Add C pairs of ratings as comparisons of their items, marked with the policy; the winner gives the source, and
+    the groups are those that both scores share."""
+    origin: Origin = "assumed" if policy == "assumed_wins" else "scored"
+    rows_R, sources = rated["item"].to_numpy(), rated["source"].combine_chunks()
+    known = groups_in(rated["groups"].combine_chunks()) if has_groups(rated["groups"]) else None
+    for start in range(0, len(pairs.winners_C), ROWS_AT_ONCE):
+        part = slice(start, start + ROWS_AT_ONCE)
+        winners, losers = pairs.winners_C[part], pairs.losers_C[part]
+        columns: dict[str, Any] = {
+            "weight": np.ones(len(winners)),
+            "source": sources.take(pa.array(winners)),
+            "tie": pairs.is_tie_C[part],
+            "origin": pa.repeat(origin, len(winners)),
+            "pairing": pa.repeat(policy, len(winners)),
+        }
+        if known is not None:
+            both = [shared(known[w], known[v]) for w, v in zip(winners.tolist(), losers.tolist(), strict=True)]
+            columns["annotator"] = pa.array([dict(groups).get(ANNOTATOR) for groups in both], pa.string())
+            columns["groups"] = column_of([tuple(pair for pair in each if pair[0] != ANNOTATOR) for each in both])
+        made.add_batch(made.batch(rows_R[winners], rows_R[losers], columns))
+
+
+def compile_set(said: Said, order: np.ndarray | None = None) -> ComparisonSet:
     """All that was read as one ComparisonSet.
 
     The stated comparisons come first, in order; after them the comparisons that scores make within one instruction,
-    equal scores as ties. Rated items that no comparison uses are in it too, with their scores. An empty `preferences`
-    gives an empty set.
+    equal scores as ties. Rated items that no comparison uses are in it too, with their scores. Where nothing was said
+    the set is empty. `order`: rows of items, in the order that they shall have; None: as comparisons, then ratings,
+    name them.
     """
-    scored = from_scores(merged(preferences.ratings))
-    return ComparisonSet.build([*preferences.comparisons, *scored], preferences.scores())
+    scored = from_scores(merged(said.ratings), said.items)
+    comparisons = pa.concat_tables([said.comparisons, scored.table()])
+    return ComparisonSet.of_rows(said.items, comparisons, said.scores(), order)[0]
 
 
-def report_of(built: ComparisonSet, preferences: Preferences) -> ReadReport:
+def report_of(built: ComparisonSet, said: Said) -> ReadReport:
     """What became of everything that was read. `built` is the set that `compile_set` made of it."""
-    tally, decided_C = preferences.tally, ~built.is_tie_C
+    tally, decided_C = said.tally, ~built.is_tie_C
     again = restated(built)
     return ReadReport(
         rows=tally.rows,
         comparisons=int(decided_C.sum()),
         ties=int(built.is_tie_C.sum()),
         responses=tally.responses,
-        duplicates=len(preferences.ratings) - len({rating.item for rating in preferences.ratings}),
+        duplicates=len(said.ratings) - len(np.unique(said.ratings["item"].to_numpy())),
         skipped=dict(tally.skipped),
         bad_rows=tuple(tally.bad_rows),
         items=built.num_items,

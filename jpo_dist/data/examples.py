@@ -5,21 +5,27 @@ Everything that data name is accounted for: named == examples + repeats + left o
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
 
 from jpo_dist.config.sections import DataConfig
 from jpo_dist.config.sft import SftDataConfig
-from jpo_dist.data.collected import Preferences, merged
+from jpo_dist.data.collected import Preferences, Said, merged
 from jpo_dist.data.config import SourceConfig
 from jpo_dist.data.layouts import THUMBS, Turns
 from jpo_dist.data.locate import open_place
 from jpo_dist.data.read import OnBadRow, collect, listed
 from jpo_dist.data.read_report import BadRow, TableColumns, Tally, column_lines, skipped_lines
-from jpo_dist.records.comparisons import Item, Rating
-from jpo_dist.records.examples import Example, Examples
+from jpo_dist.records.columns.item_rows import ItemRows
+from jpo_dist.records.columns.lists import rating_table
+from jpo_dist.records.columns.pages import chunks
+from jpo_dist.records.examples import Examples
 
 Says = Literal["wins", "loses", "ties", "liked", "ranked", "rated", "unrated"]
 
@@ -27,7 +33,8 @@ Says = Literal["wins", "loses", "ties", "liked", "ranked", "rated", "unrated"]
 class Named(NamedTuple):
     """An item as data name it once, and what they say of it there."""
 
-    item: Item
+    item: int
+    """Its row among the items."""
     says: Says
     source: str
     weight: float = 1.0
@@ -84,8 +91,8 @@ def read_demonstrations(where: str | list[str], data: SftDataConfig) -> tuple[Ex
 
     Raises BadRowError, FileNotFoundError, and ValueError for files without a known layout or where nothing is left.
     """
-    named, tally = _named(where, data.on_bad_row, data.turns)
-    return _examples(where, named, _imitated(named, data), tally)
+    named, items, tally = _named(where, data.on_bad_row, data.turns)
+    return _examples(where, named, items, _imitated(named, items, data), tally)
 
 
 def read_labelled(where: str | list[str], data: DataConfig) -> tuple[Examples, ExampleReport]:
@@ -94,7 +101,7 @@ def read_labelled(where: str | list[str], data: DataConfig) -> tuple[Examples, E
 
     Raises what `read_demonstrations` raises, and ValueError for ratings without data.desirable_from.
     """
-    named, tally = _named(where, data.on_bad_row, "last")
+    named, items, tally = _named(where, data.on_bad_row, "last")
     scores = [one.score for one in named if one.says == "rated"]
     if scores and data.desirable_from is None:
         raise ValueError(
@@ -102,43 +109,57 @@ def read_labelled(where: str | list[str], data: DataConfig) -> tuple[Examples, E
             f"{where}, whose scores go from {min(scores):g} to {max(scores):g}: responses of that score or a higher "
             "one are desirable, others undesirable; set it"
         )
-    return _examples(where, named, partial(_label, threshold=data.desirable_from, last=_ends(named)[1]), tally)
+    label = partial(_label, threshold=data.desirable_from, last=_ends(named)[1])
+    return _examples(where, named, items, label, tally)
 
 
-def _named(where: str | list[str], on_bad_row: OnBadRow, turns: Turns) -> tuple[list[Named], Tally]:
+def _named(where: str | list[str], on_bad_row: OnBadRow, turns: Turns) -> tuple[list[Named], ItemRows, Tally]:
     """Every item that the data name, in order; responses of one item on one scale are one, with their mean score."""
-    tally, found = Tally(), list[Named]()
+    tally, found, items = Tally(), list[Named](), ItemRows()
     for text in listed(where):
         for place in open_place(text, tally.ignored):
-            part = Preferences()
+            part = Preferences(items)
             layout = collect(place, SourceConfig(path=text), on_bad_row, part, turns=turns)
             tally.add(part.tally)
-            found += _sides(part, layout)
-    return found, tally
+            found += _sides(part.said(), layout)
+    return found, items, tally
 
 
-def _sides(part: Preferences, layout: str | None) -> Iterable[Named]:
+def _sides(said: Said, layout: str | None) -> Iterable[Named]:
     """What one place names."""
-    known = {rating.item: rating for rating in reversed(part.pair_scores) if not math.isnan(rating.score)}
-    compared: set[Item] = set()
-    for c in part.comparisons:
-        for item, says in ((c.winner, "ties" if c.tie else "wins"), (c.loser, "ties" if c.tie else "loses")):
-            score = known[item].score if item in known else math.nan
-            yield Named(item, says, c.source, c.weight, score)  # type: ignore[arg-type]
-            compared.add(item)
-    ratings = [*part.ratings, *(r for item, r in known.items() if layout is None and item not in compared)]
-    for rating in ratings:
-        yield Named(rating.item, _said(rating, layout), rating.source, 1.0, rating.score, rating.scale)
+    scored = [row for row in _rows(_without_groups(said.pair_scores)) if not math.isnan(row[1])]
+    known = {item: score for item, score, *_ in reversed(scored)}
+    compared: set[int] = set()
+    for winner, loser, tie, source, weight in _rows(
+        said.comparisons.select(["winner", "loser", "tie", "source", "weight"])
+    ):
+        for item, says in ((winner, "ties" if tie else "wins"), (loser, "ties" if tie else "loses")):
+            yield Named(item, says, source, weight, known.get(item, math.nan))  # type: ignore[arg-type]
+        compared.update((winner, loser))
+    first = {row[0]: row for row in reversed(scored)} if layout is None else {}
+    for item, score, scale, source in chain(
+        _rows(_without_groups(said.ratings)), (first[n] for n in first if n not in compared)
+    ):
+        yield Named(item, _said(score, scale, source, layout), source, 1.0, score, scale)
 
 
-def _said(rating: Rating, layout: str | None) -> Says:
-    if math.isnan(rating.score):
+def _without_groups(ratings: pa.Table) -> pa.Table:
+    return ratings.drop_columns(["groups"])
+
+
+def _rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
+    for batch in chunks(table):
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def _said(score: float, scale: str, source: str, layout: str | None) -> Says:
+    if math.isnan(score):
         return "unrated"
     if layout in THUMBS:
         return "liked"
     # A ranking's scale is its row, or a part of it: its places compare with nothing else.
-    of_row = rating.scale == rating.source or rating.scale.startswith(f"{rating.source}#")
-    return "ranked" if rating.source and of_row else "rated"
+    of_row = scale == source or scale.startswith(f"{source}#")
+    return "ranked" if source and of_row else "rated"
 
 
 def _ends(named: Iterable[Named]) -> tuple[dict[str, float], dict[str, float]]:
@@ -151,18 +172,20 @@ def _ends(named: Iterable[Named]) -> tuple[dict[str, float], dict[str, float]]:
     return best, worst
 
 
-def _means(named: Iterable[Named]) -> dict[tuple[Item, str], float]:
+def _means(named: Iterable[Named]) -> dict[tuple[int, str], float]:
     """The score of each rated item on each scale: its mean where it was rated several times."""
-    ratings = [Rating(one.item, one.score, one.scale) for one in named if one.says == "rated"]
-    return {(rating.item, rating.scale): rating.score for rating in merged(ratings)}
+    found = [(one.item, one.score, one.scale, "") for one in named if one.says == "rated"]
+    columns = zip(*found, strict=True) if found else [[], [], [], []]
+    means = merged(rating_table(*columns))
+    return {(item, scale): score for item, score, scale, *_ in _rows(means)}
 
 
-def _imitated(named: list[Named], data: SftDataConfig) -> Callable[[Named], Verdict]:
+def _imitated(named: list[Named], items: ItemRows, data: SftDataConfig) -> Callable[[Named], Verdict]:
     """True for what SFT imitates, else why not."""
-    means = _means(named)
-    best: dict[tuple[Any, str], Item] = {}
+    means, instruction_N = _means(named), items.instruction_N.tolist()
+    best: dict[tuple[int, str], int] = {}
     for (item, scale), score in means.items():
-        at = (item.instruction, scale)
+        at = (instruction_N[item], scale)
         if at not in best or score > means[best[at], scale]:
             best[at] = item
     rated = {instruction for instruction, _ in best}
@@ -174,9 +197,9 @@ def _imitated(named: list[Named], data: SftDataConfig) -> Callable[[Named], Verd
             return "score below data.min_score"
         if data.min_score is not None and one.says == "unrated":
             return "no score, and data.min_score is set"
-        if data.responses == "best" and one.says == "rated" and best[one.item.instruction, one.scale] != one.item:
+        if data.responses == "best" and one.says == "rated" and best[instruction_N[one.item], one.scale] != one.item:
             return "not the best of its instruction"
-        if data.responses == "best" and one.says == "unrated" and one.item.instruction in rated:
+        if data.responses == "best" and one.says == "unrated" and instruction_N[one.item] in rated:
             return "no score beside rated ones, of which the best is taken"
         return _never_imitated(one) or True
 
@@ -207,10 +230,14 @@ def _label(one: Named, threshold: float | None, last: dict[str, float]) -> Verdi
 
 
 def _examples(
-    where: str | list[str], named: list[Named], verdict: Callable[[Named], Verdict], tally: Tally
+    where: str | list[str],
+    named: list[Named],
+    items: ItemRows,
+    verdict: Callable[[Named], Verdict],
+    tally: Tally,
 ) -> tuple[Examples, ExampleReport]:
     """One example for each item and label, where it is named first; raises ValueError where there is none."""
-    found: dict[tuple[Item, bool], Example] = {}
+    found: dict[tuple[int, bool], Named] = {}
     left_out, repeats = Counter[str](), 0
     for one in named:
         said = verdict(one)
@@ -219,8 +246,10 @@ def _examples(
         elif (one.item, said) in found:
             repeats += 1
         else:
-            found[one.item, said] = Example(one.item, one.weight, said, one.source)
-    examples = Examples.of(found.values())
+            found[one.item, said] = one
+    rows_C = np.array([item for item, _ in found], dtype=np.int64)
+    weights, sources = [one.weight for one in found.values()], [one.source for one in found.values()]
+    examples = Examples.of_columns(items, rows_C, weights, [label for _, label in found], sources)
     report = ExampleReport(
         rows=tally.rows,
         named=len(named),

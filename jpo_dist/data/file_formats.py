@@ -5,6 +5,7 @@ give up on the whole file at one bad byte or brace, take "NA" or "42" in a text 
 and keep a second copy of everything in a cache.
 """
 
+import codecs
 import csv
 import gzip
 import io
@@ -33,6 +34,8 @@ class Columns(NamedTuple):
 
 
 _GZIP = ".gz"
+WINDOW = 1 << 20
+"""Characters of a JSON list that are looked at together."""
 _BOM = b"\xef\xbb\xbf"
 _GAP = re.compile(r"[\s,]*")
 _NOT_JSON, _NOT_UTF8 = BadField("", "not json"), BadField("", "not utf-8")
@@ -68,24 +71,80 @@ def _object(value: Any) -> dict[str, Any] | BadField:
 def _json(file: Path, columns: Columns) -> Rows:
     """A list of objects, read one at a time so that every row before a defect is known; else JSON lines."""
     with _open(file) as stream:
-        text = stream.read().removeprefix(_BOM).decode("utf-8", "surrogateescape")
-    if not text.lstrip().startswith("["):
-        yield from _json_lines(file, columns)
-        return
-    decoder, start = json.JSONDecoder(), text.index("[") + 1
+        window = _Window(stream)
+        while not window.text.strip() and not window.is_end:
+            window.more()
+        if window.text.lstrip().startswith("["):
+            yield from _listed(window)
+            return
+    yield from _json_lines(file, columns)
+
+
+def _listed(window: "_Window") -> Rows:
+    decoder, start = json.JSONDecoder(), window.text.index("[") + 1
     line, counted = 1, 0
     while True:
-        start = _end_of(_GAP.match(text, start))
-        line, counted = line + text.count("\n", counted, start), start
-        if text.startswith("]", start) and not text[start + 1 :].strip():
+        start = window.after_gap(start)
+        line, counted = line + window.text.count("\n", counted, start), start
+        if window.text.startswith("]", start) and window.is_blank_from(start + 1):
             return
         try:
-            value, end = decoder.raw_decode(text, start)
+            value, end = window.decoded(decoder, start)
         except (ValueError, RecursionError):
             yield line, _NOT_JSON  # where the next row starts is unknown from here on
             return
-        yield line, _object(value) if is_encodable(text[start:end]) else _NOT_UTF8
-        start = end
+        yield line, _object(value) if is_encodable(window.text[start:end]) else _NOT_UTF8
+        line, start = line + window.text.count("\n", counted, end), window.drop(end)
+        counted = start
+
+
+class _Window:
+    """The part of a text that is being looked at: a file of ten million rows is never in memory as a whole."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        self.text, self.is_end = "", False
+        while not self.text and not self.is_end:
+            self.more()
+        self.text = self.text.removeprefix("\ufeff")
+
+    def more(self) -> None:
+        """Read as much again as there is."""
+        raw = self._stream.read(max(WINDOW, len(self.text)))
+        self.is_end = not raw
+        self.text += self._decoder.decode(raw, final=not raw)
+
+    def drop(self, end: int) -> int:
+        """Forget what is before `end` once it is worth it; returns where that place is now."""
+        if end < WINDOW:
+            return end
+        self.text = self.text[end:]
+        return 0
+
+    def after_gap(self, start: int) -> int:
+        """Where the next value, or the end of the list, begins."""
+        while (end := _end_of(_GAP.match(self.text, start))) == len(self.text) and not self.is_end:
+            self.more()
+        return end
+
+    def is_blank_from(self, start: int) -> bool:
+        """Whether nothing but space follows."""
+        while not self.text[start:].strip() and not self.is_end:
+            self.more()
+        return not self.text[start:].strip()
+
+    def decoded(self, decoder: json.JSONDecoder, start: int) -> tuple[Any, int]:
+        """The value that begins at `start`, and where it ends. Raises ValueError or RecursionError."""
+        while True:
+            try:
+                value, end = decoder.raw_decode(self.text, start)
+                if end < len(self.text) or self.is_end:  # else it may be half a number
+                    return value, end
+            except ValueError:
+                if self.is_end:
+                    raise
+            self.more()
 
 
 def _end_of(match: re.Match[str] | None) -> int:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from jpo_dist.data.file_formats import FORMATS, Columns, Rows, format_of, rows_of
 from jpo_dist.paths import resolve
 from jpo_dist.records.comparisons import TRAIN, VALIDATION, ComparisonSet
-from jpo_dist.records.folder import is_set, read_set
+from jpo_dist.records.folder import COMPARISONS, ITEMS, is_set, read_set, split_names
 from jpo_dist.records.split import part_of, splits_in
 
 # What `datasets` writes beside its tables: JSON, but not rows.
@@ -50,6 +50,18 @@ def open_place(where: str, ignored: list[str]) -> list[Table | ComparisonSet]:
     if _HUB_ID.fullmatch(where) and format_of(path) is None and not Path(where).parent.is_dir():
         return [Table(where, where, lambda columns: _hub_rows(where))]
     raise FileNotFoundError(f"{where}: no such file or folder, seen from {Path.cwd()}; correct the path")
+
+
+def source_files(where: str, ignored: list[str]) -> list[Path] | None:
+    """The files that `open_place` would read, in order, without reading them; None where it cannot be told beforehand:
+    hub data sets, and folders of sets that a pattern matches. Raises what `open_place` raises."""
+    for folder in (where, where.rpartition(":")[0]):
+        if folder and is_set(Path(resolve(folder))):
+            return [Path(resolve(folder)) / name for name in (ITEMS, COMPARISONS)]
+    if re.search(r"[*?\[]", where) and any(is_set(Path(match)) for match in glob.glob(resolve(where), recursive=True)):
+        return None
+    files = [Path(place.name) for place in open_place(where, ignored) if isinstance(place, Table)]
+    return files if all(file.is_file() for file in files) else None
 
 
 def _open_file(path: Path) -> Table:
@@ -114,7 +126,7 @@ def validation_of(where: str | list[str]) -> str | None:
         return None
     folder = where.removesuffix(f":{TRAIN}")
     path = Path(resolve(folder))
-    return f"{folder}:{VALIDATION}" if is_set(path) and VALIDATION in splits_in(read_set(path)) else None
+    return f"{folder}:{VALIDATION}" if is_set(path) and VALIDATION in split_names(path) else None
 
 
 def _open_glob(pattern: str, ignored: list[str]) -> list[Table | ComparisonSet]:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Literal
 
 from jpo_dist.data.accounting import Account
-from jpo_dist.data.checker import checked
+from jpo_dist.data.checker import check
 from jpo_dist.data.collected import Preferences, compile_set, grouped, report_of
 from jpo_dist.data.config import SourceConfig
 from jpo_dist.data.layouts import Layout, Names, Reading, Turns, read_row
@@ -17,9 +17,10 @@ from jpo_dist.data.locate import Table, open_place
 from jpo_dist.data.read_report import BAD_ROWS_TO_KEEP, BadRow, BadRowError, ReadReport
 from jpo_dist.data.row_values import BadField
 from jpo_dist.data.table_layout import columns_of, detect, renamed
+from jpo_dist.records.columns.item_rows import ItemRows
 from jpo_dist.records.comparisons import ComparisonSet, Item
 from jpo_dist.records.groups import require
-from jpo_dist.records.unbuilt import comparisons_of, ratings_of
+from jpo_dist.records.unbuilt import unbuild
 
 OnBadRow = Literal["error", "skip"]
 WithReport = tuple[ComparisonSet, ReadReport]
@@ -63,8 +64,8 @@ def scan(where: str | list[str], *, on_bad_row: OnBadRow, groups: Sequence[str] 
     else:
         for place, text in places:
             collect(place, SourceConfig(path=text, groups=list(groups)), on_bad_row, preferences)
-        built = compile_set(preferences)
-    return built, report_of(built, preferences)
+        built = compile_set(preferences.said())
+    return built, report_of(built, preferences.said())
 
 
 def read_candidates(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[list[tuple[Item, Item, str]], ReadReport]:
@@ -79,17 +80,21 @@ def read_candidates(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[li
     if not preferences.comparisons:
         raise ValueError(f"{where}: no pairs to judge; name pairs, or make some with jpo data build (candidates:)")
     found = [(c.winner, c.loser, c.source) for c in preferences.comparisons]
-    return found, report_of(ComparisonSet.build(preferences.comparisons), preferences)
+    return found, report_of(ComparisonSet.build(preferences.comparisons), preferences.said())
 
 
-def read_source(source: SourceConfig, on_bad_row: OnBadRow) -> Preferences:
-    """One source of a build, read with its own layout, columns and score; raises what `read` raises, and JudgeError."""
-    preferences = Preferences()
+def read_source(source: SourceConfig, on_bad_row: OnBadRow, items: ItemRows | None = None) -> Preferences:
+    """One source of a build, read with its own layout, columns and score; raises what `read` raises, and JudgeError.
+
+    `items`: those of other sources that this one will be joined with.
+    """
+    preferences = Preferences(items)
     for text in listed(source.path):
         for place in open_place(text, preferences.tally.ignored):
             collect(place, source, on_bad_row, preferences)
-    scale = source.name or str(source.path)
-    return preferences if source.checker is None else checked(preferences, scale, source.checker)
+    if source.checker is not None:
+        check(preferences, source.checker, source.name or str(source.path))
+    return preferences
 
 
 def listed(where: str | list[str]) -> list[str]:
@@ -116,8 +121,7 @@ def collect(
     if isinstance(place, ComparisonSet):
         require(place, source.groups, str(source.path))
         into.tally.rows += len(place)
-        into.comparisons.extend(comparisons_of(place))
-        into.pair_scores.extend(ratings_of(place))
+        unbuild(place, into.comparisons, into.pair_scores)
         return None
     layout, account = detect(place, source, candidates)
     into.tally.layouts.update([layout.name] if layout else [])

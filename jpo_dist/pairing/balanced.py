@@ -41,7 +41,7 @@ def balanced_pairs(
     usable_N = cell_N >= 0
     exchange(chooser, np.where(usable_N, instruction_N, -1), cell_N)
     by_instruction = len(ledger.winners)
-    used = np.unique(instruction_N[np.array(ledger.winners + ledger.losers, int)])
+    used = np.unique(instruction_N[np.concatenate(ledger.made()[:2])])
     rest = np.flatnonzero(usable_N & ~np.isin(instruction_N, used))
     if len(rest) and not ledger.full:
         cluster_N = np.full(len(cell_N), -1)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jpo_dist.pairing.embedding import CHARACTERS, WORD, needs_data_extra
+from jpo_dist.pairing.texts import at
 
 FOLDS = 3
 MOST_COMPARISONS = 20_000
@@ -37,7 +38,7 @@ def instruction_only_accuracy(
     if len(chosen) < _FEWEST_TESTED:
         return found
     used, codes = np.unique(np.concatenate([winner_C[chosen], loser_C[chosen]]), return_inverse=True)
-    features_QV = word_features([texts_Q[row] for row in used])
+    features_QV = word_features(at(texts_Q, used))
     if features_QV is None:
         return found
     winner_C, loser_C = np.split(codes, 2)

@@ -3,6 +3,7 @@
 Legend: N items, K offered pairs, C pairs taken.
 """
 
+from array import array
 from collections import Counter
 from typing import Any, NamedTuple
 
@@ -11,6 +12,8 @@ import numpy as np
 REASONS = ("", "tie", "instruction", "split or scale")
 """Why a pair can never be taken. `instruction`: equal where they must differ, or different where they must be equal."""
 _TIE, _INSTRUCTION, _CELL = 1, 2, 3
+_AT_ONCE = 1 << 16
+"""Offered pairs that are Python objects at once; even, since pairs may only be taken two by two."""
 
 
 class Limits(NamedTuple):
@@ -41,9 +44,7 @@ class Ledger:
         self.uses: list[int] = [0] * num_items
         self.balance: list[int] = [0] * num_items
         self.taken: set[int] = set()
-        self.winners: list[int] = []
-        self.losers: list[int] = []
-        self.ties: list[bool] = []
+        self.winners, self.losers, self.ties = array("q"), array("q"), array("b")
         self.offered = 0
         self.left_out: Counter[str] = Counter()
 
@@ -61,10 +62,16 @@ class Ledger:
         before = len(self.winners)
         self.offered += len(first_K)
         first_K, second_K, reason_K, tie_K = self._judged(first_K, second_K)
-        columns = (first_K.tolist(), second_K.tolist(), reason_K.tolist(), tie_K.tolist())
-        for at in range(0, len(first_K), together):
-            self._take([column[at : at + together] for column in columns])
+        for start in range(0, len(first_K), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            columns = [values_K[part].tolist() for values_K in (first_K, second_K, reason_K, tie_K)]
+            for at in range(0, len(columns[0]), together):
+                self._take([column[at : at + together] for column in columns])
         return len(self.winners) - before
+
+    def made(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Winners, losers and which are ties, (C,) each."""
+        return np.array(self.winners, np.int64), np.array(self.losers, np.int64), np.array(self.ties, bool)
 
     def _judged(self, first_K: np.ndarray, second_K: np.ndarray) -> tuple[np.ndarray, ...]:
         """The pairs with the higher score first, the number of the reason for leaving one out, which are ties."""
@@ -95,9 +102,9 @@ class Ledger:
             self.uses[second] += 1
             self.balance[first] += not tie
             self.balance[second] -= not tie
-        self.winners += firsts
-        self.losers += seconds
-        self.ties += ties
+        self.winners.extend(firsts)
+        self.losers.extend(seconds)
+        self.ties.extend(ties)
 
     def _met(self, firsts: list[int], seconds: list[int], ties: list[bool]) -> str:
         """The limit that keeps these pairs out; empty when there is none."""

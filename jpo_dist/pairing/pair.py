@@ -6,6 +6,7 @@ The same pool, config and seed give the same pairs on any number of threads (a s
 machine). Legend: N items, C comparisons, Q different instructions, D features of an embedding.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from jpo_dist.pairing.offers import (
     similar_pairs,
 )
 from jpo_dist.pairing.report import pair_report
+from jpo_dist.pairing.texts import at
 
 INSTRUCTIONS_PER_BUCKET = 20
 MOST_BANDS = 10
@@ -34,7 +36,7 @@ MOST_BANDS = 10
 class Pool(NamedTuple):
     """N items that may be paired. All arrays have one entry for each item."""
 
-    instructions: list[str]
+    instructions: Sequence[str]
     """Text of each item's instruction."""
     instruction_N: np.ndarray
     """Equal number, equal instruction."""
@@ -69,7 +71,7 @@ def pair(pool: Pool, config: PairConfig, seed: int) -> Pairs:
         usable_N &= np.isfinite(_reference(pool))
     work = _Work(pool, config, seed, usable_N, pool.scores_N)
     ledger = work.ledger
-    made = (np.array(ledger.winners, np.int64), np.array(ledger.losers, np.int64), np.array(ledger.ties, bool))
+    made = ledger.made()
     report = pair_report(work.head(), ledger, work.pool_texts, work.vectors_of, pool.lengths_N, seed)
     return Pairs(*made, report)
 
@@ -87,7 +89,7 @@ def candidates(pool: Pool, config: PairConfig, seed: int) -> tuple[np.ndarray, n
         )
     work = _Work(pool, config, seed, np.ones(len(pool.instructions), bool), None)
     ledger = work.ledger
-    first_C, second_C = np.array(ledger.winners, np.int64), np.array(ledger.losers, np.int64)
+    first_C, second_C, _ = ledger.made()
     swap_C = np.random.default_rng([seed, 0x15]).random(len(first_C)) < 0.5
     report = pair_report(work.head(), ledger, work.pool_texts, work.vectors_of, None, seed)
     return np.where(swap_C, second_C, first_C), np.where(swap_C, first_C, second_C), report
@@ -115,7 +117,7 @@ class _Work:
         self.pool, self.config, self.seed, self.usable_N = pool, config, seed, usable_N
         self.policy = config.among if config.policy == "assumed_wins" else config.policy
         _, first_Q, self.instruction_N = np.unique(pool.instruction_N, return_index=True, return_inverse=True)
-        self.texts_Q = [pool.instructions[row] for row in first_Q]
+        self.texts_Q = at(pool.instructions, first_Q)
         scales_N = np.zeros_like(pool.splits_N) if scores_N is None else pool.scales_N
         _, cell_N = np.unique(np.stack([pool.splits_N, scales_N]), axis=1, return_inverse=True)
         self.cell_N = np.where(usable_N, cell_N.reshape(-1), -1)
@@ -182,7 +184,7 @@ class _Work:
         all_used, code = np.unique(self.instruction_N[usable], return_inverse=True)
         count_Q = np.bincount(code)
         mean_Q = np.bincount(code, weights=standing_N[usable]) / count_Q
-        expected_Q = propensity([self.texts_Q[q] for q in all_used], mean_Q, count_Q.astype(float), self.seed)
+        expected_Q = propensity(at(self.texts_Q, all_used), mean_Q, count_Q.astype(float), self.seed)
         used = np.unique(self.instruction_N[rows])
         topic_Q = clusters(self.vectors_QD[used], self._num_buckets(len(used)), self.seed)
         cluster_Q = np.full(len(self.texts_Q), -1)
@@ -196,14 +198,14 @@ class _Work:
         return embed(self.texts_Q, self.config.embedding)
 
     @property
-    def pool_texts(self) -> tuple[list[str], np.ndarray]:
+    def pool_texts(self) -> tuple[Sequence[str], np.ndarray]:
         return self.texts_Q, self.instruction_N
 
     def vectors_of(self, instructions: np.ndarray) -> np.ndarray:
         """Vectors of some instructions; for the report, so no more are made than asked for."""
         if "vectors_QD" in self.__dict__:
             return self.vectors_QD[instructions]
-        return embed([self.texts_Q[q] for q in instructions], self.config.embedding)
+        return embed(at(self.texts_Q, instructions), self.config.embedding)
 
     def head(self) -> dict[str, Any]:
         """The first lines of the report: what was to be done, with what."""

@@ -3,7 +3,7 @@
 Legend: N items, C comparisons, Q instructions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ _SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
 def pair_report(
     head: dict[str, Any],
     ledger: Ledger,
-    texts: tuple[list[str], np.ndarray],
+    texts: tuple[Sequence[str], np.ndarray],
     vectors_of: Callable[[np.ndarray], np.ndarray],
     lengths_N: np.ndarray | None,
     seed: int,
@@ -31,8 +31,7 @@ def pair_report(
     the instructions of the given rows. `lengths_N`: of responses; None leaves out who is longer.
     """
     texts_Q, instruction_N = texts
-    winner_C, loser_C = np.array(ledger.winners, np.int64), np.array(ledger.losers, np.int64)
-    tie_C = np.array(ledger.ties, bool)
+    winner_C, loser_C, tie_C = ledger.made()
     scored = ledger.limits.scores_N is not None
     report = {
         **head,
@@ -46,7 +45,7 @@ def pair_report(
     if not scored:
         return report
     win_C, lose_C = winner_C[~tie_C], loser_C[~tie_C]
-    length_Q = np.array([len(text) for text in texts_Q])
+    length_Q = np.fromiter(map(len, texts_Q), np.int64, len(texts_Q))
     report["balance"] = {
         "items": _balance(win_C, lose_C, len(instruction_N)),
         "instructions": _balance(instruction_N[win_C], instruction_N[lose_C], len(texts_Q)),

@@ -5,7 +5,7 @@ comparisons: a million of them take seconds. A histogram is {"edges": [e0 … eK
 edge k-1 up to, not including, edge k; all counts together are all values.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any
 
@@ -14,13 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jpo_dist.records.by_group import by_group
+from jpo_dist.records.columns.numbering import TextNumbering, numbered
+from jpo_dist.records.columns.pages import Picked, chunks
 from jpo_dist.records.comparisons import ComparisonSet
 from jpo_dist.records.repeats import restated
 from jpo_dist.records.split import splits_in
 from jpo_dist.statistics.intervals import wilson
 
 _SCALES_SHOWN = 20
-_TEXTS_AT_ONCE = 4096
 
 
 def inspect(
@@ -52,7 +53,7 @@ def inspect(
         "tables": [dict(table) for table in report.get("tables", [])],
         "layouts": dict(report.get("layouts", {})),
         "items": comparisons.num_items,
-        "instructions": _distinct(instructions_N),
+        "instructions": int(instructions_N.max(initial=-1)) + 1,
         "comparisons": _by_protocol(comparisons, decided_C),
         "ties": int(comparisons.is_tie_C.sum()),
         **restated(comparisons)._asdict(),
@@ -80,14 +81,13 @@ def inspect(
 
 def instruction_rows(items: pa.Table) -> np.ndarray:
     """A number for each item (N,), equal exactly for equal instructions, counted from 0 in order of appearance."""
-    keys = [_instruction_keys(batch["instruction"]) for batch in items.to_batches()]
-    return _codes(pa.chunked_array(keys, pa.large_binary()))
+    numbering = TextNumbering()
+    batches = chunks(items.select(["instruction"]))
+    return _end_to_end(numbering.of(_instruction_keys(batch.column(0))) for batch in batches)
 
 
-def _codes(column: pa.ChunkedArray) -> np.ndarray:
-    """A number for each value, equal exactly for equal values. All chunks share one dictionary."""
-    chunks = [chunk.indices.to_numpy(zero_copy_only=False) for chunk in column.dictionary_encode().chunks]
-    return np.concatenate([np.zeros(0, np.int64), *chunks]).astype(np.int64)
+def _end_to_end(parts_K: Iterable[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.zeros(0, np.int64), *parts_K])
 
 
 def _instruction_keys(instructions: pa.ListArray) -> pa.Array:
@@ -104,25 +104,27 @@ def _instruction_keys(instructions: pa.ListArray) -> pa.Array:
 def _instruction_lengths(items: pa.Table, instructions_N: np.ndarray, tokenizer: Any) -> np.ndarray:
     """Characters or tokens of all turns' contents, without a chat template's marks. Each instruction counts once."""
     _, first_I, back_N = np.unique(instructions_N, return_index=True, return_inverse=True)
-    lists = items["instruction"].take(pa.array(first_I)).combine_chunks()
-    chunks = lists.chunks if isinstance(lists, pa.ChunkedArray) else [lists]
-    turns = pa.chunked_array([chunk.flatten().field("content") for chunk in chunks], pa.string())
-    per_turn = np.concatenate([[0], np.cumsum(_lengths(turns, tokenizer))])
-    num_turns = np.concatenate([chunk.value_lengths().to_numpy(zero_copy_only=False) for chunk in chunks] or [[]])
-    ends = np.cumsum(num_turns.astype(np.int64))
-    return (per_turn[ends] - per_turn[ends - num_turns.astype(np.int64)])[back_N]
+    instructions = Picked(items.select(["instruction"]), first_I)
+    return _end_to_end(_lengths_of_turns(batch.column(0), tokenizer) for batch in chunks(instructions))[back_N]
+
+
+def _lengths_of_turns(instructions: pa.ListArray, tokenizer: Any) -> np.ndarray:
+    """The length of each instruction: of all its turns together."""
+    per_turn = np.concatenate([[0], np.cumsum(_lengths_in(instructions.flatten().field("content"), tokenizer))])
+    ends = np.concatenate([[0], np.cumsum(instructions.value_lengths().to_numpy(zero_copy_only=False))]).astype(int)
+    return np.diff(per_turn[ends])
 
 
 def _lengths(texts: pa.ChunkedArray, tokenizer: Any) -> np.ndarray:
     """The length of each text: tokens, without special ones, or characters (code points)."""
+    return _end_to_end(_lengths_in(batch.column(0), tokenizer) for batch in chunks(pa.table([texts], ["text"])))
+
+
+def _lengths_in(texts: pa.Array, tokenizer: Any) -> np.ndarray:
     if tokenizer is None:
-        return pc.utf8_length(texts).to_numpy().astype(np.int64)
-    counts = [
-        len(ids)
-        for start in range(0, len(texts), _TEXTS_AT_ONCE)
-        for ids in tokenizer(texts.slice(start, _TEXTS_AT_ONCE).to_pylist(), add_special_tokens=False)["input_ids"]
-    ]
-    return np.array(counts, dtype=np.int64)
+        return pc.utf8_length(texts).to_numpy(zero_copy_only=False).astype(np.int64)
+    found = tokenizer(texts.to_pylist(), add_special_tokens=False)["input_ids"] if len(texts) else []
+    return np.array([len(ids) for ids in found], dtype=np.int64)
 
 
 def summary(values: np.ndarray) -> dict[str, Any]:
@@ -150,10 +152,6 @@ def histogram(values: np.ndarray) -> dict[str, list[Any]]:
     edges = edges[low : high + 1]
     bins = np.searchsorted(edges, values, side="right") - 1
     return {"edges": edges.tolist(), "counts": np.bincount(bins, minlength=len(edges) - 1).tolist()}
-
-
-def _distinct(values: np.ndarray) -> int:
-    return int(pc.count_distinct(pa.array(values)).as_py())
 
 
 def _known(column: pa.ChunkedArray) -> np.ndarray:
@@ -202,13 +200,16 @@ def _split_overlap(comparisons: ComparisonSet, instructions_N: np.ndarray) -> di
 def _scores(items: pa.Table) -> dict[str, Any]:
     """Items with and without a score, and the scores of the 20 most frequent scales; scales never mix."""
     scored = items.select(["score", "scale"]).filter(pc.is_valid(items["score"]))
-    counts = pc.value_counts(pc.fill_null(scored["scale"], "unknown")).to_pylist()
+    counted = pc.value_counts(pc.fill_null(scored["scale"], "unknown"))
+    count_K = counted.field("counts").to_numpy()
+    least = np.sort(count_K)[::-1][:_SCALES_SHOWN].min(initial=0)
+    counts = counted.filter(pa.array(count_K >= least)).to_pylist()  # rankings have a scale for each row
     counts = sorted(counts, key=lambda row: (-row["counts"], row["values"]))
     scales = {}
     for name in [row["values"] for row in counts[:_SCALES_SHOWN]]:
         values = scored.filter(pc.equal(pc.fill_null(scored["scale"], "unknown"), name))["score"].to_numpy()
         scales[name] = {**summary(values), "histogram": _score_histogram(values)}
-    return {"scored": len(scored), "unscored": len(items) - len(scored), "num_scales": len(counts), "scales": scales}
+    return {"scored": len(scored), "unscored": len(items) - len(scored), "num_scales": len(count_K), "scales": scales}
 
 
 def _score_histogram(values: np.ndarray) -> dict[str, list[Any]]:
@@ -269,23 +270,25 @@ def _same_response(responses: pa.ChunkedArray, instructions_N: np.ndarray) -> di
 
     `nearly_equal`: how many fewer different responses there are when case, spaces, tabs and line breaks are ignored.
     """
-    texts_N = _codes(responses)
+    texts_N, plain = numbered(responses), TextNumbering()
+    for batch in chunks(pa.table([responses], ["response"])):
+        text = pc.utf8_lower(batch.column(0))
+        for space in (" ", "\n", "\t", "\r"):  # a regular expression takes four times as long
+            text = pc.replace_substring(text, space, "")
+        plain.of(text)
     num_instructions = int(instructions_N.max(initial=0)) + 1
     uses = np.bincount(np.unique(texts_N * num_instructions + instructions_N) // num_instructions, minlength=1)
-    plain = pc.utf8_lower(responses)
-    for space in (" ", "\n", "\t", "\r"):  # a regular expression takes four times as long
-        plain = pc.replace_substring(plain, space, "")
     return {
         "texts": int((uses > 1).sum()),
         "items": int((uses[texts_N] > 1).sum()),
-        "nearly_equal": _distinct(texts_N) - pc.count_distinct(plain).as_py(),
+        "nearly_equal": int(texts_N.max(initial=-1)) + 1 - len(plain),
     }
 
 
 def _examples(comparisons: ComparisonSet, seed: int, count: int) -> list[dict[str, Any]]:
     chosen = np.random.default_rng(seed).permutation(len(comparisons))[:count]
     found = []
-    for row in comparisons.comparisons.take(pa.array(chosen, pa.int64())).to_pylist():
-        sides = comparisons.items.take(pa.array([row["winner"], row["loser"]])).to_pylist()
-        found.append({**row, "winner": sides[0], "loser": sides[1]})
+    for row in Picked(comparisons.comparisons, chosen).whole.to_pylist():
+        winner, loser = Picked(comparisons.items, np.array([row["winner"], row["loser"]])).whole.to_pylist()
+        found.append({**row, "winner": winner, "loser": loser})
     return found

@@ -4,13 +4,17 @@ Which split an instruction is in depends on its text and the seed alone, never o
 that grows keeps its splits.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jpo_dist.records.columns.item_rows import instructions_in
+from jpo_dist.records.columns.pages import chunks
 from jpo_dist.records.comparisons import SPLITS, TEST, TRAIN, VALIDATION, ComparisonSet, digest
+from jpo_dist.records.item import canonical, digest_of_text
 
 
 class Split(NamedTuple):
@@ -30,7 +34,12 @@ def split_of(instruction_id: str, validation: float, test: float, seed: int) -> 
 
 def splits_of(built: ComparisonSet, validation: float, test: float, seed: int) -> np.ndarray:
     """The split of each item of a set, (N,)."""
-    return np.array([split_of(i, validation, test, seed) for i in instruction_ids(built)], dtype=object)
+    found, same, split = np.empty(built.num_items, dtype=object), "", ""
+    for row, each in enumerate(_ids(built)):
+        if each != same:
+            same, split = each, split_of(each, validation, test, seed)
+        found[row] = split
+    return found
 
 
 def split_by_instruction(comparisons: ComparisonSet, fraction: float, seed: int) -> Split:
@@ -48,7 +57,7 @@ def with_splits(built: ComparisonSet, splits_N: np.ndarray) -> tuple[ComparisonS
     """The set with its `split` column, without the comparisons that cross two splits; and how many those were."""
     inside_C = splits_N[built.winners_C] == splits_N[built.losers_C]
     column = pa.array(splits_N[built.winners_C][inside_C].tolist(), pa.string())
-    comparisons = built.comparisons.filter(pa.array(inside_C))
+    comparisons = built.comparisons if inside_C.all() else built.comparisons.filter(pa.array(inside_C))
     at = comparisons.schema.get_field_index("split")
     return ComparisonSet(built.items, comparisons.set_column(at, "split", column)), int((~inside_C).sum())
 
@@ -68,5 +77,13 @@ def part_of(built: ComparisonSet, name: str) -> ComparisonSet:
 
 def instruction_ids(built: ComparisonSet) -> list[str]:
     """The instruction id of each item of a set, in row order; equal for equal instructions."""
-    messages = built.items["instruction"].to_pylist()
-    return [digest([[m["role"], m["content"]] for m in turns]) for turns in messages]
+    return list(_ids(built))
+
+
+def _ids(built: ComparisonSet) -> Iterator[str]:
+    same, found = None, ""
+    for batch in chunks(built.items.select(["instruction"])):
+        for instruction in instructions_in(batch.column(0)):
+            if instruction != same:  # mostly both sides of a comparison have the same
+                same, found = instruction, digest_of_text(canonical(instruction)).hex()
+            yield found

@@ -7,6 +7,7 @@ import pytest
 
 from jpo_dist.batches import prepare as module
 from jpo_dist.batches.prepare import OverLongError, prepare, tokens_of
+from jpo_dist.batches.tokenize import tokenize
 from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.config.sections import DataConfig, TokensConfig, TrainConfig
 from jpo_dist.data.read_report import BadRowError
@@ -23,7 +24,7 @@ def test_tokens_of_a_large_set_are_made_once_and_mapped(tmp_path: Path, monkeypa
     monkeypatch.setattr(module, "KEPT_FROM", 1)
     made, tokenizer = comparisons(12), byte_tokenizer()
     plain = tokens_of(tokenizer, made, PLAIN)
-    monkeypatch.setattr(module, "tokenize", lambda *_: pytest.fail("encoded again"))
+    monkeypatch.setattr(module, "tokenize_set", lambda *_: pytest.fail("encoded again"))
     mapped = tokens_of(tokenizer, made, PLAIN)
     assert isinstance(mapped.ids_T, np.memmap)
     for name in ("ids_T", "offsets", "instruction_lengths_N", "truncated"):
@@ -40,7 +41,7 @@ def test_tokens_of_something_else_are_not_taken(other: str, tmp_path: Path, monk
     settings = PLAIN.model_copy(update=changes.get(other, {}))
     made, tokenizer = comparisons(11 if other == "items" else 12), byte_tokenizer(with_bos=other != "tokenizer")
     found = tokens_of(tokenizer, made, settings)
-    expected = module.tokenize(tokenizer, made.all_items(), settings)
+    expected = tokenize(tokenizer, made.all_items(), settings)
     assert found.ids_T.tolist() == expected.ids_T.tolist()
     assert len(list((tmp_path / "tokens").glob("*/facts.json"))) == 2
 

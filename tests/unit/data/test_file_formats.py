@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,6 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jpo_dist.data import file_formats
+from jpo_dist.data.file_formats import Columns, rows_of
 from jpo_dist.data.read import read, scan
 from jpo_dist.data.read_report import BadRow
 from jpo_dist.records.comparisons import Item
@@ -192,3 +195,24 @@ def test_packed_files_are_read_as_what_is_in_them(tmp_path, name, write):
     comparisons, report = read(str(tmp_path / name), on_bad_row="skip")
     assert content(comparisons) == expected()
     assert [str(bad) for bad in report.bad_rows] == [f"{tmp_path / name}, line 4: not json"] * (name == "a.jsonl.gz")
+
+
+@pytest.mark.parametrize("window", [1, 2, 7, 1 << 20])
+@pytest.mark.parametrize("end", ["]", "]\n ", "", "] x", ", {]", '{"prompt": "\udcff'])
+def test_a_json_list_is_the_same_however_little_of_it_is_looked_at(tmp_path, monkeypatch, window, end):
+    rows = [{"prompt": "é🍐\n", "n": [1, {"x": "]"}]}, 12, {"prompt": "b"}, "text", {"n": 1.5e3}]
+    text = "\ufeff \n[" + ",\n\n".join(json.dumps(row, ensure_ascii=False, indent=n % 2) for n, row in enumerate(rows))
+    file = tmp_path / "a.json"
+    file.write_bytes((text + end).encode("utf-8", "surrogateescape"))
+
+    def read_again() -> list[Any]:
+        found = rows_of(file, Columns(None, frozenset()))
+        return [(line, row if isinstance(row, dict) else row.reason) for line, row in found]
+
+    whole = read_again()
+    monkeypatch.setattr(file_formats, "WINDOW", window)
+    assert read_again() == whole
+    good = [row if isinstance(row, dict) else "not an object" for row in rows]
+    assert [row for _, row in whole[: len(rows)]] == good
+    assert [line for line, _ in whole[:3]] == [2, 12, 14]
+    assert len(whole) == len(rows) + (end.strip() != "]")
