@@ -27,6 +27,7 @@ LayoutName = Literal[
     "unscored",
     "conversation",
     "rated-pair",
+    "distilabel-orca",
     "alpaca-pair",
     "sharegpt-pair",
     "shp",

@@ -138,7 +138,7 @@ def _comparisons(report: dict[str, Any]) -> Section:
     ]  # fmt: skip
     notes = [
         "Paired by instruction and seed. Reading: higher or lower with p (Holm) under .05; else equivalent where the "
-        f"90 % interval lies within {_signed(report['primary'], report['margin'], '+-')}; else undecided."
+        f"90 % interval lies within {_signed(report['primary'], report['margin'], '')} of 0; else undecided."
     ]
     return Section("Differences", head, rows, notes)
 

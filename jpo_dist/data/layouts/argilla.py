@@ -28,7 +28,9 @@ def answers(row: Row, question: str) -> list[Any]:
     if given is None and isinstance(row.get(question), list):
         told = [one for one in row[question] if isinstance(one, dict)]
         given, states = [one.get("value") for one in told], [one.get("status") for one in told]
-    given = given or []
+    given = [] if given is None else given
+    if not isinstance(given, list):
+        raise BadField(f"{question}.responses", "not a list")
     counted = states if isinstance(states, list) and len(states) == len(given) else [None] * len(given)
     found = [value for value, state in zip(given, counted, strict=True) if state in (None, "submitted")]
     found = [value for value in found if value is not None]

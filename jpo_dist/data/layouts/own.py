@@ -9,7 +9,7 @@ from jpo_dist.data import row_values
 from jpo_dist.data.layouts.layout import Layout, Names, Reading
 from jpo_dist.data.layouts.pairs import Pair, pairs, read_pair
 from jpo_dist.data.layouts.responses import One, Several, Thumb, one, read_completions, several
-from jpo_dist.data.layouts.values import of
+from jpo_dist.data.layouts.values import is_number, of
 from jpo_dist.data.layouts.verdicts import TIE, Always, Confirmed, Labels
 from jpo_dist.data.messages import turns as chats
 from jpo_dist.data.messages.transcripts import two_texts
@@ -63,13 +63,9 @@ RATING_NAMES = tuple(name for names in RATINGS for name in names)
 def rated_too(pair: Reading, row: Row, names: Names) -> Reading:
     """The same pair with the ratings that stand beside it: equal ones make a tie of it. Ratings that are null, or no
     numbers, are none."""
-    beside = ((a, b) for a, b in RATINGS if _is_number(row.get(a)) and _is_number(row.get(b)))
+    beside = ((a, b) for a, b in RATINGS if is_number(row.get(a)) and is_number(row.get(b)))
     scores = next(beside, None)
     return pair if scores is None else _scored(pair, row, names, scores)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _scored(pair: Reading, row: Row, names: Names, scores: tuple[str, str]) -> Reading:

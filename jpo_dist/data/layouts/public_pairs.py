@@ -183,6 +183,20 @@ ARGILLA = pairs(
          "chosen_avg_rating": 4.5, "rejected_avg_rating": 2.0},
     ),
 )  # fmt: skip
+_STATUS = Labels("status", a=("swapped", "unchanged"), b=(), tie=("tie",))
+# Judged anew: what lost there has changed places (swapped), and both sides of a tie are kept as they were.
+ORCA = pairs(
+    "distilabel-orca",
+    Pair("chosen", "rejected", _STATUS, of("input", system=("system",))),
+    fits=lambda row: row.get("status") in _STATUS.a + _STATUS.tie,
+    carries_nothing=frozenset(
+        {"generations", "order", "rating", "rationale", "labelling_model", "labelling_prompt",
+         "raw_labelling_response", "original_chosen", "original_rejected", "chosen_score", "in_gsm8k_train"}
+    ),
+    public="distilabel-intel-orca-dpo-pairs (argilla)",
+    means="chosen is better; status: tie: a tie",
+    example=({"system": "", "input": _BIRD, "chosen": "A wren.", "rejected": "A spoon.", "status": "swapped"},),
+)  # fmt: skip
 ALPACA = pairs(
     "alpaca-pair",
     Pair("chosen", "rejected", Always(), of("instruction", "input", system=("system",), history="history")),
@@ -210,7 +224,7 @@ def _is_one_message(row: Row, column: str) -> bool:
     return isinstance(row.get(column), dict)
 
 
-ALPACA_AND_SHAREGPT = (ALPACA, _sharegpt("conversations"), _sharegpt("messages"))
+ALPACA_AND_SHAREGPT = (ORCA, ALPACA, _sharegpt("conversations"), _sharegpt("messages"))
 """Their columns are those of `implicit` and more: they come before it."""
 OF_PAIRS = (
     SHP, HELPSTEER2, HELPSTEER3, HELPSTEER3_EDIT, WEBGPT, ARENA, KAGGLE, ARENA_TEXT, PKU, PKU_SAFER, TLDR_PAIRS, STACK,

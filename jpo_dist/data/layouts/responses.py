@@ -7,7 +7,16 @@ from typing import Any, NamedTuple
 
 from jpo_dist.data import row_values
 from jpo_dist.data.layouts.layout import Layout, Names, Reading
-from jpo_dist.data.layouts.values import Instruction, column_of, instruction, one_of, optional, response, value_at
+from jpo_dist.data.layouts.values import (
+    Instruction,
+    column_of,
+    instruction,
+    is_number,
+    one_of,
+    optional,
+    response,
+    value_at,
+)
 from jpo_dist.data.messages import turns as chats
 from jpo_dist.data.row_values import BadField, Row
 from jpo_dist.records.comparisons import Item, Message, Rating
@@ -229,7 +238,7 @@ def _first_place(found: list[Any], said: list[Any] | None, form: Several) -> flo
     if not (form.rank or form.ranks):
         return 0.0
     numbers = said if said is not None else [optional(one, str(form.rank)) for one in found if isinstance(one, dict)]
-    return max((-float(n) for n in numbers if isinstance(n, int | float) and not isinstance(n, bool)), default=0.0)
+    return max((-float(n) for n in numbers if is_number(n)), default=0.0)
 
 
 def _is_ranking(form: Several) -> bool:

@@ -38,10 +38,10 @@ class _Said(NamedTuple):
 def _unroll(rows_of: Callable[[], Rows]) -> Rows:
     """Rows of messages, each with the thread above it. Reads the table twice: answers may stand before what they
     answer."""
-    said = {
+    said: dict[str | int, _Said] = {
         row["message_id"]: _Said(line, row.get("parent_id"), (row.get("role"), row.get("text")))
         for line, row in rows_of()
-        if isinstance(row, dict) and isinstance(row.get("message_id"), str)
+        if isinstance(row, dict) and isinstance(row.get("message_id"), str | int)
     }
     for line, row in rows_of():
         if isinstance(row, BadField):
@@ -50,18 +50,20 @@ def _unroll(rows_of: Callable[[], Rows]) -> Rows:
             yield line, {"parent_id": None, **row}  # exports leave out what is null
         else:
             thread = list(_above(row["parent_id"], said))
-            above = said.get(row["parent_id"])
-            yield line, {**row, THREAD: thread[::-1], ANSWERED: above.line if above else None}
+            above = said[row["parent_id"]].line if thread[0] else None
+            yield line, {**row, THREAD: thread[::-1], ANSWERED: above}
 
 
-def _above(parent: Any, said: dict[str, _Said]) -> Iterator[Any]:
+def _above(parent: Any, said: dict[str | int, _Said]) -> Iterator[Any]:
     """The messages from `parent` up to the first of the tree; one that is not there is None, and the last."""
-    seen = set()
+    seen: set[Any] = set()
     while parent is not None:
-        found = said.get(parent) if isinstance(parent, str) and parent not in seen else None
-        seen.add(parent)
+        found = said.get(parent) if isinstance(parent, str | int) and parent not in seen else None
         yield found.turn if found else None
-        parent = found.parent if found else None
+        if found is None:
+            return
+        seen.add(parent)
+        parent = found.parent
 
 
 def _message(row: Row, names: Names) -> Reading:
@@ -86,7 +88,7 @@ def _message(row: Row, names: Names) -> Reading:
 
 
 def _turn(role: Any, text: Any, field: str) -> Message:
-    if role not in ROLES:
+    if not isinstance(role, str) or role not in ROLES:
         raise BadField(field, "not prompter or assistant")
     return Message(ROLES[role], row_values.text(text, field))
 
@@ -116,7 +118,9 @@ def _tree(row: Row, names: Names) -> Reading:
             # What stands below it has lost its thread.
             bad += [error] * max(_num_answers(node), int(not above))
             continue
-        replies = list(enumerate(node.get("replies") or []))
+        if node.get("replies") is not None and not isinstance(node["replies"], list):
+            bad.append(BadField(f"{field}.replies", "not a list"))
+        replies = list(enumerate(_replies(node)))
         waiting += [(reply, (*above, turn), f"{field}.replies[{n}]") for n, reply in reversed(replies)]
     return Reading(ratings=tuple(rated), bad=tuple(bad), left_out=tuple(left_out))
 
@@ -134,8 +138,13 @@ def _num_answers(node: Any) -> int:
     while waiting:
         one = waiting.pop()
         found += int(_is_answer(one))
-        waiting += (one.get("replies") or []) if isinstance(one, dict) else []
+        waiting += _replies(one)
     return found
+
+
+def _replies(node: Any) -> list[Any]:
+    found = node.get("replies") if isinstance(node, dict) else None
+    return found if isinstance(found, list) else []
 
 
 def _of_node(node: Any, field: str) -> Message:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -169,6 +170,11 @@ FORMS = {
 def response(turns: tuple[Message, ...], value: Any, field: str) -> Item:
     """What follows an instruction: text, messages that may repeat the instruction, or one message."""
     return chats.response(turns, value, field)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number that a score can be: finite, as a float too, and not True or False."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def one_of(values: Iterable[Any]) -> str:

@@ -329,6 +329,16 @@ def test_structs_and_lists_of_a_parquet_file(tmp_path: Path):
         assert (found.comparisons, found.report.layouts) == (says[name], {name: 1})
 
 
+def test_distilabels_orca_pairs_keep_their_ties(tmp_path: Path):
+    row = {"system": "Be brief.", "input": BIRD, "chosen": "A", "rejected": "B", "generations": ["A", "B"],
+           "order": ["chosen", "rejected"], "rating": [9.0, 9.0], "chosen_score": 9.0}  # fmt: skip
+    rows = [{**row, "status": status} for status in ("unchanged", "tie", "swapped")]
+    found = said(tmp_path, [*rows, {**rows[0], "status": None}], on_bad_row="skip")
+    assert found.comparisons == ["A > B", "A = B", "A > B"]
+    assert found.instructions == [[("system", "Be brief."), ("user", BIRD)]]
+    assert found.report.skipped == {"not swapped, unchanged or tie": 1}
+
+
 def test_stack_exchange_pairs(tmp_path: Path):
     row = {"qid": 1, "question": BIRD, "date": "d", "metadata": [], "response_j": "A", "response_k": "B"}
     assert said(tmp_path, [row]).comparisons == ["A > B"]
