@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jpo_dist.data.config import SourceConfig
-from jpo_dist.data.layouts import CARRY_NOTHING, SCORE_FIELDS, WEIGHTS, Layout, layout_of
+from jpo_dist.data.layouts import CARRY_NOTHING, WEIGHTS, Layout, layout_of
 from jpo_dist.data.messages import context, instruction, tools, transcripts, turns
 from jpo_dist.data.read_report import TableColumns
 from jpo_dist.data.row_values import BadField, Row
@@ -17,8 +17,6 @@ from jpo_dist.data.row_values import BadField, Row
 MESSAGE_KEYS = frozenset(
     (*turns.ROLE_KEYS, *turns.CONTENT_KEYS, *tools.TOOL_LISTS, *tools.CALL_KEYS, *tools.REASONING_KEYS)
 ) | {*tools.RESULT_KEYS, *tools.MEDIA_KEYS}
-COMPLETION_KEYS = frozenset(("response", *SCORE_FIELDS))
-"""Of one of several responses in a row."""
 _ROLE_KEYS = frozenset(turns.ROLE_KEYS)
 _SHOWN = 40
 _NOTHING = re.compile(
@@ -129,7 +127,11 @@ class Account:
         for one in found:
             if not isinstance(one, dict):
                 continue
-            known = COMPLETION_KEYS.union(self.source.scores) if _ROLE_KEYS.isdisjoint(one) else MESSAGE_KEYS
+            known = MESSAGE_KEYS
+            if _ROLE_KEYS.isdisjoint(one):  # one of several responses
+                if self.layout is None or not self.layout.keys:
+                    continue
+                known = self.layout.keys.union(self.source.scores)
             for key in one.keys() - known:
                 name = f"{column}[].{key}"
                 self.keys[name] = self.keys.get(name) or example_of(one[key])

@@ -10,7 +10,7 @@ from jpo_dist.data.layouts.detect import COLUMNS, LAYOUTS, NAMES, layout_of, rea
 from jpo_dist.data.layouts.layout import CARRY_NOTHING, WEIGHTS, Layout, Names, Reading, Turns
 from jpo_dist.data.layouts.own import CONVERSATIONS
 from jpo_dist.data.layouts.refusals import ROWS_TO_DETECT, keys_of, lacking, nearest, refuse_absent
-from jpo_dist.data.layouts.responses import SCORE_FIELDS, mean_score
+from jpo_dist.data.layouts.responses import mean_score
 
 RATING_COLUMNS = frozenset({"score", "helpfulness", "label"})
 """Each rates the only response of its row."""
@@ -25,7 +25,6 @@ __all__ = [
     "NAMES",
     "RATING_COLUMNS",
     "ROWS_TO_DETECT",
-    "SCORE_FIELDS",
     "THUMBS",
     "WEIGHTS",
     "Layout",

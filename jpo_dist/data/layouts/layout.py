@@ -49,6 +49,8 @@ class Layout:
     """Columns that are an instruction, text or messages: other columns may add to them. Of two, one for each side."""
     wholes: tuple[str, ...] = ()
     """Columns that are conversations with their responses."""
+    keys: frozenset[str] = frozenset()
+    """What is read of each of several responses that are objects; none: its own reading knows."""
     also: tuple[str, ...] = ()
     """Columns that are read where they are there, beside `weight` and `confidence`."""
     carries_nothing: frozenset[str] = frozenset()

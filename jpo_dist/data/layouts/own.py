@@ -8,7 +8,7 @@ from typing import Any
 from jpo_dist.data import row_values
 from jpo_dist.data.layouts.layout import Layout, Names, Reading
 from jpo_dist.data.layouts.pairs import Pair, pairs, read_pair
-from jpo_dist.data.layouts.responses import One, Several, Thumb, one, read_completions, several
+from jpo_dist.data.layouts.responses import SCORE_FIELDS, One, Several, Thumb, one, read_completions, several
 from jpo_dist.data.layouts.values import is_number, of
 from jpo_dist.data.layouts.verdicts import TIE, Always, Confirmed, Labels
 from jpo_dist.data.messages import turns as chats
@@ -206,7 +206,13 @@ def _rated() -> list[Layout]:
             found.append(several("responses", listed, **_first("responses", found)))
             read = partial(read_completions, asked=prompt, responses=responses)
             about = _ABOUT["completions"] if (prompt, responses) == ("instruction", "completions") else {}
-            listed_ = {"asks": (prompt,), "carries_nothing": _ULTRA, "means": _COMPLETIONS, **about}
+            listed_ = {
+                "asks": (prompt,),
+                "keys": frozenset(("response", *SCORE_FIELDS)),
+                "carries_nothing": _ULTRA,
+                "means": _COMPLETIONS,
+                **about,
+            }
             found.append(Layout("responses", "responses", (prompt, responses), read, **listed_))
     return found
 

@@ -102,7 +102,14 @@ def several(name: str, form: Several, **about: Any) -> Layout:
     elif not within:
         means = "a ranking, best first"
     asks, also = form.instruction.asks, form.instruction.also
-    found = {"columns": tuple(dict.fromkeys(columns)), "asks": asks, "also": also, "means": means}
+    inside = (form.response, form.rank, *form.score)
+    found = {
+        "columns": tuple(dict.fromkeys(columns)),
+        "asks": asks,
+        "keys": frozenset(column_of(path) for path in inside if path),
+        "also": also,
+        "means": means,
+    }
     return Layout(name=name, kind="responses", read=partial(read_several, form=form), **{**found, **about})
 
 

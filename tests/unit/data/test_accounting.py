@@ -213,3 +213,17 @@ def test_sft_tells_of_columns_too(tmp_path: Path) -> None:
     found, report = read_demonstrations(file, SftDataConfig(train=file))
     assert found.all_items() == [Item.of("Who?\nBob came.", "Bob.")]
     assert report.lines()[-1].endswith("read: instruction, context (below instruction), response")
+
+
+def test_keys_of_several_responses_are_told_of_too(tmp_path: Path) -> None:
+    """UltraFeedback's objects, and NeMo's, whose responses are messages."""
+    said = {"response": "A pear.", "overall_score": 9, "model": "m-1", "custom_system_prompt": "As an expert."}
+    rows = [{"instruction": "Name a fruit.", "completions": [said, {**said, "response": "A brick."}]}]
+    _, report = scan(write_rows(tmp_path / "a.jsonl", rows), on_bad_row="error")
+    assert report.tables[0].nothing == ("completions[].model",)
+    assert report.tables[0].unread == {"completions[].custom_system_prompt": '"As an expert."'}
+    answer = [{"role": "assistant", "content": "A pear."}]
+    context = [{"role": "user", "content": "Name a fruit."}]
+    rows = [{"context": context, "completions": [{"rank": 0, "completion": answer, "why": "It is one."}]}]
+    _, report = scan(write_rows(tmp_path / "b.jsonl", rows), on_bad_row="error")
+    assert (report.tables[0].nothing, report.tables[0].unread) == ((), {"completions[].why": '"It is one."'})
