@@ -28,17 +28,19 @@ def resolve(text: str) -> str:
     return str(path)
 
 
+class NoCache(ValueError):
+    """Nothing can be kept for later on this machine."""
+
+
 def cache_folder(kind: str) -> Path:
-    """Where this user keeps what can be made again: $JPO_CACHE or ~/.cache/jpo-dist. Raises ValueError where that
-    cannot be."""
+    """Where this user keeps what can be made again: $JPO_CACHE or ~/.cache/jpo-dist. Raises NoCache where that cannot
+    be."""
     root = Path(os.environ.get("JPO_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "jpo-dist")
     try:
         folder = root.expanduser() / kind
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:  # RuntimeError: nobody knows where `~` is
-        raise ValueError(
-            f"{root} cannot hold caches ({error}); set JPO_CACHE to a folder that you may write to"
-        ) from None
+        raise NoCache(f"{root} cannot hold caches ({error}); set JPO_CACHE to a folder that you may write to") from None
     return folder
 
 

@@ -130,7 +130,7 @@ def require_all_written(tokenizer: Any, template: Template, instruction: Sequenc
     lost = unwritten(instruction, lambda some: rendered(tokenizer, some, template.args, add_generation_prompt=True))
     if lost:
         raise RefusedByTemplate(
-            f"it leaves out the {' and the '.join(lost)} of the instruction; take a model whose template writes them, "
+            f"it leaves out the {' and the '.join(lost)} of an instruction; take a model whose template writes them, "
             "or write them into the content of the messages"
         )
 

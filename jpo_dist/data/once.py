@@ -20,7 +20,7 @@ import jpo_dist.pairing
 import jpo_dist.records
 from jpo_dist.data.locate import source_files
 from jpo_dist.files import read_json, sha256, sync_file, sync_folder, write_json
-from jpo_dist.paths import cache_folder
+from jpo_dist.paths import NoCache, cache_folder
 from jpo_dist.records.columns.pages import map_table, write_table
 from jpo_dist.records.comparisons import ComparisonSet, digest
 from jpo_dist.records.examples import Examples
@@ -62,7 +62,7 @@ def read_once(where: str | list[str], reads: Reads, settings: list[Any]) -> tupl
         lock = None if folder is None else FileLock(f"{folder}.lock")
         if lock is not None:
             lock.acquire()  # the ranks of one host: the first reads, the others wait and find it
-    except OSError:
+    except (OSError, NoCache):
         return reads(where)
     if folder is None or lock is None:
         return reads(where)

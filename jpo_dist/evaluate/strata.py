@@ -11,9 +11,8 @@ import numpy as np
 
 from jpo_dist.batches.prepare import Prepared
 from jpo_dist.pairing.embedding import word_cosines
-from jpo_dist.records.by_group import MOST_VALUES
 from jpo_dist.records.comparisons import ComparisonSet
-from jpo_dist.records.groups import grouping, names_of
+from jpo_dist.records.groups import MOST_VALUES, grouping, names_of
 from jpo_dist.records.text import CONTENTS, as_text
 from jpo_dist.statistics.intervals import bootstrap_interval, wilson
 

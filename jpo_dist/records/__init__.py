@@ -2,8 +2,8 @@
 
 Stations: item (what an item and a comparison are), group_column (who judged) -> columns/ (objects to columns) ->
 comparisons (a set), contents (its digest), examples (items without an edge), unbuilt -> folder (a set on disk) -> split
-(by whole instructions), groups (by who judged); inspection and repeats tell a set in numbers, by_group those of each
-group, shapes picks items that stand for all, text writes an instruction for a prompt or a person, chat for a chat
+(by whole instructions), groups (by who judged, and how they agree); inspection and repeats tell a set in
+numbers, shapes picks items that stand for all, text writes an instruction for a prompt or a person, chat for a chat
 template or a server, with its tools.
 May import statistics, nothing else of jpo_dist. Loads no torch.
 """

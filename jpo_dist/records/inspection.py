@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jpo_dist.records.by_group import by_group
 from jpo_dist.records.columns.numbering import TextNumbering, numbered
 from jpo_dist.records.columns.pages import Picked, chunks
 from jpo_dist.records.comparisons import ComparisonSet
+from jpo_dist.records.groups import by_group
 from jpo_dist.records.repeats import restated
 from jpo_dist.records.split import splits_in
 from jpo_dist.statistics.intervals import wilson

@@ -152,7 +152,7 @@ def test_variables_and_following_have_tokens_of_their_own_and_unset_ones_the_old
     for change in [*changes, {"on_template_difference": "note"}]:
         settings = TokensConfig.model_validate(change)
         found = tokens_of(tokenizer, made, settings)
-        assert found.ids_T.tolist() == module.tokenize(tokenizer, made.all_items(), settings).ids_T.tolist()
+        assert found.ids_T.tolist() == tokenize(tokenizer, made.all_items(), settings).ids_T.tolist()
     keys = {path.parent.name for path in (tmp_path / "tokens").glob("*/facts.json")}
     assert len(keys) == 3
     vocabulary = [tokenizer.backend_tokenizer.to_str(), tokenizer.bos_token_id, tokenizer.eos_token_id]

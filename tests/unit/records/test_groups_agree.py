@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jpo_dist.records.by_group import MOST_VALUES, by_group
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
-from jpo_dist.records.groups import groups_of
+from jpo_dist.records.groups import MOST_VALUES, by_group, groups_of
 from jpo_dist.statistics.intervals import wilson
 from tests.support.drawn import items
 
