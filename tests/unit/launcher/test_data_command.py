@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import load_as
@@ -12,13 +11,14 @@ from jpo_dist.data.config import BuildConfig
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
 from jpo_dist.records.folder import read_set, write_set
 from launcher.commands.data import app
+from tests.support.screen import invoked
 
 PAIRS = [{"instruction": "Say.", "response_0": "a", "response_1": "b", "feedback": verdict} for verdict in (0, 1)]
 BUILD = "sources: [{path: %s}]\noutput: %s\nsplit: {validation: 0.0, test: 0.0}\npairs: []\n"
 
 
 def said(*arguments: str | Path, code: int = 0) -> str:
-    done = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+    done = invoked(app, [str(argument) for argument in arguments])
     assert done.exit_code == code, done.output
     return done.output
 

@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
 from jpo_dist.preflight.configs import look_at_config
 from launcher.cli import app
 from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig
+from tests.support.screen import invoked
 from tests.support.templates import KINDS, ONE, SYSTEM, change_config, save_kind, write_pairs
 
 
 def checked(folder: Path, config: dict[str, Any], *overrides: str) -> tuple[int, str]:
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump(config))
-    done = CliRunner().invoke(app, ["check", str(file), *overrides], env={"COLUMNS": "500"})
+    done = invoked(app, ["check", str(file), *overrides])
     return done.exit_code, done.output
 
 
@@ -75,7 +75,7 @@ def test_inspect_shows_what_a_template_makes_of_a_set(tmp_path: Path) -> None:
         model = tmp_path / kind
         KINDS[kind].tokenizer().save_pretrained(model)
         words = ["data", "inspect", pairs, "--tokenizer", str(model)]
-        done = CliRunner().invoke(app, words, env={"COLUMNS": "600"})
+        done = invoked(app, words)
         assert done.exit_code == 0, done.output
         found = json.loads(CliRunner().invoke(app, [*words, "--json"]).output)["template"]
         said[kind] = (done.output, found)

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import yaml
 from transformers import GPT2Config, GPT2LMHeadModel
-from typer.testing import CliRunner
 
 from jpo_dist.batches.template_check import TemplateDifference
 from jpo_dist.config.run import JpoConfig
@@ -15,6 +14,7 @@ from jpo_dist.preflight.runs import Scored, look
 from jpo_dist.records.comparisons import Item
 from launcher.cli import app
 from tests.support.runs import config_for, sft_config_for
+from tests.support.screen import invoked
 from tests.support.shared import shared
 from tests.support.templates import KINDS, ONE, SYSTEM, change_config, save_kind, write_pairs
 from tests.support.tiny import byte_tokenizer, save_tiny
@@ -165,7 +165,7 @@ def test_a_command_ends_before_ray_is_asked_for_anything(
     config |= {"sft": {"sft": {}}, "train": {}}.get(command, {command: {"policy": packed}})
     config |= {"score": {"policy": packed, "data": pairs}} if command == "score" else {}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    done = CliRunner().invoke(app, [command, str(tmp_path / "config.yaml")], env={"COLUMNS": "500"})
+    done = invoked(app, [command, str(tmp_path / "config.yaml")])
     assert done.exit_code == 2, done.output
     assert "holds quantised weights (gptq" in done.output
 
