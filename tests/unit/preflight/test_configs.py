@@ -77,7 +77,7 @@ def test_inspect_shows_what_a_template_makes_of_a_set(tmp_path: Path) -> None:
         words = ["data", "inspect", pairs, "--tokenizer", str(model)]
         done = invoked(app, words)
         assert done.exit_code == 0, done.output
-        found = json.loads(CliRunner().invoke(app, [*words, "--json"]).output)["template"]
+        found = json.loads(invoked(app, [*words, "--json"]).output)["template"]
         said[kind] = (done.output, found)
     table, found = said["qwen3"]
     assert "a finished conversation has" in table
