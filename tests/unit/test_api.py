@@ -32,7 +32,7 @@ STABLE = {
     "ComparisonSet": "(items, comparisons)",
     "Item": "(instruction, response)",
     "ReadReport": "(rows, comparisons, ties, responses, duplicates, skipped, bad_rows, items, joint, repeated, "
-    "contradictions, ignored)",
+    "contradictions, ignored, tables, layouts)",
     "RunConfig": "(model, data, objective, reference, optim, train, engine, checkpoint, tracking, run, cluster, "
     "evaluate, score)",
     "align": "(config)",
