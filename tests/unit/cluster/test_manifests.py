@@ -88,6 +88,7 @@ def test_kubernetes_accepts_every_object_and_every_pod_of_ray(rendered: Rendered
             raise AssertionError(f"{name}: {error}") from None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CRDS.is_dir(), reason=f"KubeRay's definitions are not in {CRDS}")
 def test_kuberay_accepts_the_cluster_and_the_job(rendered: Rendered) -> None:
     cluster = jsonschema.Draft7Validator(crd_schema("RayCluster"))

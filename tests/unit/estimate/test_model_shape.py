@@ -38,6 +38,7 @@ def test_activations_of_a_layer_by_hand() -> None:
     assert more == pytest.approx(by_hand, rel=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recomputes", [False, True])
 def test_three_layers_tell_what_six_need(recomputes: bool) -> None:
     model = ModelConfig(path="m", dtype="float32", gradient_checkpointing=recomputes)

@@ -37,6 +37,7 @@ def test_instructions_that_cannot_be_read_are_refused_before_anything_is_scored(
     assert rule in str(caught.value)
 
 
+@pytest.mark.slow
 def test_answers_that_fail_on_one_rank_end_all_and_leave_the_scores(tmp_path: Path) -> None:
     folder, train = save_tiny(tmp_path / "model"), write_jsonl(tmp_path / "train.jsonl", comparisons(12))
     (tmp_path / "tasks.jsonl").write_text(TASK)

@@ -271,6 +271,7 @@ def test_closed_streams_lead_nowhere_and_not_into_a_file_of_the_run(tmp_path: Pa
     assert (tmp_path / "file").read_text() == "kept"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "env", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}]
 )

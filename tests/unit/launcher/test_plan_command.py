@@ -26,6 +26,7 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["plan", str(tmp_path / "c.yaml"), "--model-config", str(tmp_path / "config.json"), "--lengths", "80,60"]
 
 
+@pytest.mark.slow
 def test_plan_needs_neither_model_nor_data_nor_network(offline: list[str]) -> None:
     done = CliRunner().invoke(app, [*offline, "--network", "100Gb", "--json"])
     assert done.exit_code == 0, done.output

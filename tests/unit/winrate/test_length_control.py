@@ -33,6 +33,7 @@ def test_the_fit_is_the_one_of_a_general_solver() -> None:
     assert found["phi"] == pytest.approx(phi, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_known_rate_at_equal_length_is_in_the_interval_where_the_raw_rate_is_not() -> None:
     """A judge that loves length, and a model that is 150 characters short: 60 % at equal length."""
     truth, inside, raw_inside = 0.6, 0, 0

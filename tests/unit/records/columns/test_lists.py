@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Iterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +31,7 @@ def test_what_is_added_comes_back_in_order(comparisons, at_once):
         lists.AT_ONCE = before
 
 
+@pytest.mark.slow
 def test_few_comparisons_are_objects_at_once():
     most = 0
 
