@@ -4,6 +4,7 @@ Legend: N items, C comparisons, K columns of a comparison.
 """
 
 import hashlib
+import json
 from typing import NamedTuple
 
 import numpy as np
@@ -43,7 +44,11 @@ def contents_of(built: ComparisonSet) -> Contents:
 
 
 def _as_numbers(column: pa.ChunkedArray) -> np.ndarray:
-    """One number a row, (C,): the bits of a number, a digest of a text; nothing is told from everything else."""
+    """One number a row, (C,): the bits of a number, a digest of a text or of a list; nothing is told from everything
+    else."""
+    if pa.types.is_nested(column.type):  # who judged
+        texts = [pa.array([json.dumps(row) for row in chunk.to_pylist()], pa.string()) for chunk in column.chunks]
+        return _as_numbers(pa.chunked_array(texts, pa.string()))
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         encoded = column.combine_chunks().dictionary_encode()
         encoded = encoded.chunk(0) if isinstance(encoded, pa.ChunkedArray) else encoded

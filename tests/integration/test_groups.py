@@ -65,7 +65,8 @@ def test_a_run_trains_on_a_group_and_no_other_run_goes_on_with_it(
     assert "by country: DE 5, FR 3, US 2, no value 2" in done.said
     assert lines_of(tmp_path / "run")[0]["metrics"]["eval/comparisons"] == 12, "what is held out stays whole"
     other = warm("train", tiny.config, *words, "data.only={country: [DE, US]}")
-    assert "over other data" in other.check(2).said
+    assert "ResumeError" in other.check(2).said
+    assert "set it back, or use another run.dir" in other.said
     unknown = warm("train", tiny.config, *words, "data.without={country: [NO]}").check(2)
     assert "data.without.country (false): no comparison has it; there are country: DE 5" in unknown.said
     assert "write 'NO'" in unknown.said

@@ -1,0 +1,26 @@
+"""What a set holds, as digests: names of files do not count, everything that is said of a comparison does."""
+
+from dataclasses import replace
+
+from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
+from jpo_dist.records.contents import contents_of
+
+WINS = [
+    Comparison(Item.of(f"say {n}", "yes"), Item.of(f"say {n}", "no"), source=f"a:{n}", groups=(("country", "DE"),))
+    for n in range(3)
+]
+
+
+def test_who_judged_is_part_of_the_contents_and_the_file_is_not() -> None:
+    told = contents_of(ComparisonSet.build(WINS))
+    assert contents_of(ComparisonSet.build([replace(c, source="b:1") for c in WINS])) == told
+    other = contents_of(ComparisonSet.build([*WINS[:2], replace(WINS[2], groups=(("country", "FR"),))]))
+    none = contents_of(ComparisonSet.build([replace(c, groups=()) for c in WINS]))
+    assert len({told.in_order, other.in_order, none.in_order}) == 3
+    assert len({told.any_order, other.any_order}) == 2
+
+
+def test_another_order_is_told_apart_and_known_as_one() -> None:
+    told, turned = contents_of(ComparisonSet.build(WINS)), contents_of(ComparisonSet.build(WINS[::-1]))
+    assert told.in_order != turned.in_order
+    assert told.any_order == turned.any_order
