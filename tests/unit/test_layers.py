@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ BY_NAME = {"import_module", "run_module", "__import__"}
 """Functions that import what a string names."""
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """Top-level names of the packages that a file imports, anywhere in it, also in code that it keeps as text."""
     return imports_of(path.read_text(encoding="utf-8"))

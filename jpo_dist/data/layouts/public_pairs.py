@@ -152,7 +152,7 @@ TLDR_PAIRS = pairs(
     example=({"info": {"post": "I saw a wren.", "title": "A bird", "subreddit": "birds"},
              "summaries": [{"text": "Saw a wren."}, {"text": "A spoon."}], "choice": 0},),
 )  # fmt: skip
-# The card says that response_j was preferred: it had more votes.
+# Code that trains on it takes response_j for the preferred one, which had more votes; its card was not read.
 STACK = pairs(
     "stack-exchange-paired",
     Pair("response_j", "response_k", Always(), of("question")),
@@ -183,6 +183,7 @@ ARGILLA = pairs(
          "chosen_avg_rating": 4.5, "rejected_avg_rating": 2.0},
     ),
 )  # fmt: skip
+# As programs that train on it take `status`; its card was not read.
 _STATUS = Labels("status", a=("swapped", "unchanged"), b=(), tie=("tie",))
 # Judged anew: what lost there has changed places (swapped), and both sides of a tie are kept as they were.
 ORCA = pairs(

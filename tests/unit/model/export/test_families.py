@@ -17,6 +17,7 @@ from tests.support.checkpoints import CASES, TEXT_ALONE, save_model, weights_of
 from tests.support.tiny import byte_tokenizer
 
 SHIFT = 0.25
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("name", CASES | TEXT_ALONE)
