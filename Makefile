@@ -53,7 +53,7 @@ faults: setup
 	$(BIN)/python -m tests.support.matrix
 
 quick: setup
-	$(PYTEST) $(TWO) -m "not slow and not gpu and not multihost and not nightly"
+	$(PYTEST) $(TWO) -m "not slow and not gpu and not multihost and not nightly" tests/unit
 
 # The figures of docs/performance.md, about a quarter of an hour on two cores; one group: make bench NAMES=head
 bench: setup

@@ -21,6 +21,8 @@ from packaging.utils import canonicalize_name
 from cluster.image.examine import faults
 from locks.licences import licence, pins
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 LOCKS = ROOT / "locks"
 DOCKERFILES = [ROOT / "Dockerfile", ROOT / "cluster/kubernetes/mlflow/Dockerfile"]

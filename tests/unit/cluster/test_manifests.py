@@ -36,6 +36,8 @@ from tests.support.manifests import (
     weaknesses,
 )
 
+pytestmark = pytest.mark.slow
+
 KUBERNETES_VERSION = "1.37"
 Rendered = dict[tuple[str, str], list[Document]]
 

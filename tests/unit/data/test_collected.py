@@ -15,6 +15,8 @@ from jpo_dist.records.comparisons import Item
 from jpo_dist.records.unbuilt import comparisons_of
 from tests.support.rows import write_rows
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_ranking_compiles_to_all_its_pairs_best_first(tmp_path: Path):
     built, report = read(

@@ -10,6 +10,8 @@ from jpo_dist.estimate.model_shape import Passes, activations, build, peak_bytes
 from jpo_dist.model.scorer import Scorer
 from tests.support.estimates import LAYER, TABLE, P, config, llama, shape_of
 
+pytestmark = pytest.mark.slow
+
 
 def test_parameters_are_counted_without_weights() -> None:
     shape = shape_of(config())

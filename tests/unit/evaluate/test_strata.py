@@ -21,6 +21,8 @@ from jpo_dist.pairing import embedding
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
 from jpo_dist.statistics.intervals import wilson
 
+pytestmark = pytest.mark.slow
+
 MARGINS = st.lists(st.floats(-900, 900), min_size=1, max_size=40).map(np.array)
 
 

@@ -25,6 +25,8 @@ from jpo_dist.records.comparisons import Item
 from tests.support.templates import KINDS, ONE, SYSTEM, change_config, save_kind
 from tests.support.tiny import CHAT_TEMPLATE, PLAIN, byte_tokenizer, save_tiny
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["say it", "tell me a longer story", "x", "say it again", "yes?"]
 
 

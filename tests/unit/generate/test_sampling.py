@@ -8,6 +8,8 @@ import torch
 
 from jpo_dist.generate.sampling import GROUP, choose, key_of, noise, noise_size
 
+pytestmark = pytest.mark.slow
+
 VOCABULARY = 600
 """Three groups, the last one short."""
 

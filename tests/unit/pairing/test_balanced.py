@@ -16,6 +16,8 @@ from jpo_dist.pairing.offers import Chooser
 from jpo_dist.pairing.pair import Pool, pair
 from tests.support.pools import limits, pools, settings_of
 
+pytestmark = pytest.mark.slow
+
 PASS_RATES = {
     "Answer in exactly one sentence.": 0.73,
     "Use at most twelve words.": 0.32,

@@ -28,6 +28,8 @@ from jpo_dist.sample.pairs import (
     usable_responses,
 )
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(jpo_dist.__file__).parent / "sample"
 SPLITS = ("train", "validation")
 TRAINED = set(KINDS) - set(generator.UNTRAINED)

@@ -9,6 +9,8 @@ from jpo_dist.statistics.crossed import crossed_rate
 from jpo_dist.statistics.hypotheses import holm, mcnemar
 from jpo_dist.statistics.intervals import bootstrap_mean, bootstrap_rate, resampled
 
+pytestmark = pytest.mark.slow
+
 
 def rng(seed: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(seed))

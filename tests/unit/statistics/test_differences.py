@@ -9,6 +9,8 @@ from jpo_dist.statistics.crossed import Estimate, TooLittle, Variances, crossed,
 from jpo_dist.statistics.hypotheses import equivalence, reading
 from jpo_dist.statistics.power import power, runs_needed
 
+pytestmark = pytest.mark.slow
+
 ANSWERS = 4
 TAU = 0.02
 
