@@ -32,7 +32,7 @@ _FEW_WORDS = 5
 
 
 class Account:
-    """Of one table."""
+    """An account of one table, which fills while its rows are read."""
 
     def __init__(
         self, file: str, layout: Layout | None, source: SourceConfig, rows: list[dict[str, Any]], renamed: Sequence[Row]

@@ -22,9 +22,9 @@ from jpo_dist.records.columns.lists import RATING_SCHEMA, ComparisonList, Rating
 from jpo_dist.records.columns.numbering import numbered, renumbered
 from jpo_dist.records.columns.pages import ROWS_AT_ONCE
 from jpo_dist.records.comparisons import ComparisonSet, Origin
+from jpo_dist.records.contents import restated
 from jpo_dist.records.group_column import Groups, column_of, groups_in, has_groups
 from jpo_dist.records.groups import ANNOTATOR, labelled, shared
-from jpo_dist.records.repeats import restated
 from jpo_dist.records.text import CONTENTS, as_text
 
 

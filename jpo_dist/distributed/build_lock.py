@@ -90,7 +90,7 @@ class OwnedBaton(torch.utils.file_baton.FileBaton):
         return False
 
     def _is_left_behind(self, file: int) -> bool:
-        """Of a lock that nobody has locked: whether nobody of this host, or perhaps of another one, builds under it."""
+        """Whether nobody of this host, or perhaps of another one, builds under a lock that nobody has locked."""
         found = os.fstat(file)
         if is_in_use(self._path, found):
             return False

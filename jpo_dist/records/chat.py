@@ -69,7 +69,7 @@ def as_chat(instruction: Iterable[Message], template: str = "") -> Chat:
 
 
 def for_server(instruction: Iterable[Message]) -> Chat:
-    """As `as_chat`, as OpenAI's protocol has it: arguments are JSON text, and each result names its call."""
+    """The chat in the form of OpenAI's protocol: arguments are JSON text, and each result names its call."""
     chat = as_chat(instruction)
     open_calls: list[str] = []
     for n, turn in enumerate(chat.turns):

@@ -1,4 +1,4 @@
-"""What a ComparisonSet holds, as digests that do not know where it was read: the same rows in a renamed file are equal.
+"""What a ComparisonSet holds: its digests, which do not know where it was read, and what it says more than once.
 
 Legend: N items, C comparisons, K columns of a comparison.
 """
@@ -66,3 +66,19 @@ def _mixed(values: np.ndarray) -> np.ndarray:
     values = (values ^ (values >> np.uint64(30))) * _MIX[0]
     values = (values ^ (values >> np.uint64(27))) * _MIX[1]
     return values ^ (values >> np.uint64(31))
+
+
+class Restated(NamedTuple):
+    """How many decided comparisons say again, or deny, what another one says."""
+
+    repeated: int
+    """The same winner and loser as an earlier one."""
+    contradictions: int
+    """Another one states the reverse; both count."""
+
+
+def restated(built: ComparisonSet) -> Restated:
+    """Counts over the decided comparisons of a set; ties restate nothing."""
+    winners, losers = built.winners_C[~built.is_tie_C], built.losers_C[~built.is_tie_C]
+    forward, backward = winners * built.num_items + losers, losers * built.num_items + winners
+    return Restated(len(forward) - len(np.unique(forward)), int(np.isin(forward, backward).sum()))

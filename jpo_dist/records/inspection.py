@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 from jpo_dist.records.columns.numbering import TextNumbering, numbered
 from jpo_dist.records.columns.pages import Picked, chunks
 from jpo_dist.records.comparisons import ComparisonSet
+from jpo_dist.records.contents import restated
 from jpo_dist.records.groups import by_group
-from jpo_dist.records.repeats import restated
 from jpo_dist.records.split import splits_in
 from jpo_dist.statistics.intervals import wilson
 

@@ -4,23 +4,20 @@ A stage is the very command that a person could type, `jpo COMMAND FOLDER.yaml`:
 when its command has ended well, which FOLDER.done.json says; it is written then, and by nobody else.
 """
 
-import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
 
 from cluster.signals import ended_by_signals
-from jpo_dist.config.environment import tracking_of
-from jpo_dist.config.sections import RunSection, TrackingConfig
+from jpo_dist.config.sections import RunSection
 from jpo_dist.files import read_json
 from jpo_dist.run_dir import RUN
-from jpo_dist.tracking.run_file import sqlite_uri
-from jpo_dist.tracking.writer import Status, replay, start_run
 from launcher.config.pipeline import PipelineConfig
 from launcher.console import say
 from launcher.pipeline.contents import Contents
+from launcher.pipeline.parent import own_tracking, tracked
 from launcher.pipeline.process import alone_in, is_done, note_done, shell_code, start_stage
 from launcher.pipeline.resolve import Stage, by_name, resolve_stages
 
@@ -89,21 +86,11 @@ def _run_stage(stage: Stage, tags: Mapping[str, str], lock: IO[str]) -> None:
 # ---- MLflow
 
 
-@contextmanager
-def _tracked(config: PipelineConfig, folder: Path) -> Iterator[str | None]:
-    """Around the stages: the pipeline's own MLflow run, the parent of theirs. Yields its id; None: nothing is known."""
-    set_ones = {key: value for key, value in config.shared.get("tracking", {}).items() if value is not None}
-    tracking = TrackingConfig(**{"uri": sqlite_uri(folder / "mlflow.db"), **tracking_of(os.environ), **set_ones})
-    own = RunSection(dir=str(folder / OWN_RUN), name=config.name)
-    Path(own.dir).mkdir(exist_ok=True)
+def _tracked(config: PipelineConfig, folder: Path) -> AbstractContextManager[str | None]:
+    """Around the stages: the pipeline's own MLflow run."""
     params = {"stages": ", ".join(str(next(iter(stage))) for stage in config.stages), "rounds": str(config.rounds)}
-    start_run(tracking, own, params)
-    status: Status = "FAILED"
-    try:
-        yield read_json(Path(own.dir) / RUN).get("mlflow", {}).get("run_id")
-        status = "FINISHED"
-    finally:
-        replay(tracking, own, status)
+    own = RunSection(dir=str(folder / OWN_RUN), name=config.name)
+    return tracked(own_tracking(config.shared.get("tracking", {}), folder), own, params)
 
 
 def _tags(config: PipelineConfig, stage: Stage, stages: list[Stage], parent: str | None) -> dict[str, str]:

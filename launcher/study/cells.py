@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import parse_as
 from jpo_dist.study.findings import SEED
-from jpo_dist.tracking.run_file import sqlite_uri
 from launcher.config.pipeline import PipelineConfig
 from launcher.config.study import Stages, StudyConfig, used_variables, with_values
 from launcher.pipeline.contents import Contents
@@ -86,10 +85,11 @@ def _cell(
     answers: str | None = None,
 ) -> Cell:
     where = f"{source}: arms.{arm}"
+    said = config.tracking.model_dump(mode="json", exclude_unset=True, exclude_none=True)
     pipeline = {
         "dir": config.dir,
         "name": config.name,
-        "shared": {"tracking": _tracking(config), **config.shared},
+        "shared": {**({"tracking": said} if said else {}), **config.shared},
         "stages": [*config.stages, *config.arms[arm], *measure],
     }
     written = parse_as(PipelineConfig, with_values(pipeline, {**values, **settings}), where)
@@ -99,11 +99,6 @@ def _cell(
         raise ConfigError(f"{error} (arm {arm})") from None
     measured = by_name(stages, answers or config.question.answers)
     return Cell(arm, values, settings, tuple(_needed(measured, stages)), measured)
-
-
-def _tracking(config: StudyConfig) -> dict[str, Any]:
-    uri = config.tracking.uri or sqlite_uri(Path(config.dir).expanduser().absolute() / "mlflow.db")
-    return {**config.tracking.model_dump(mode="json", exclude_unset=True), "uri": uri}
 
 
 def _needed(last: Stage, stages: Sequence[Stage]) -> list[Stage]:

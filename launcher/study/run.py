@@ -3,8 +3,8 @@
 import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +13,11 @@ from jpo_dist.files import read_json, write_json
 from jpo_dist.run_dir import CHECKPOINTS, EXPORT, EXPORT_MERGED, RUN
 from jpo_dist.study.findings import Result, findings, tables
 from jpo_dist.tracking.finished_run import log_report
-from jpo_dist.tracking.run_file import sqlite_uri
-from jpo_dist.tracking.writer import Status, Writer, replay, start_run
+from jpo_dist.tracking.writer import Writer
 from launcher.config.pipeline import entry_of
 from launcher.config.study import StudyConfig
 from launcher.console import say
+from launcher.pipeline.parent import own_tracking, tracked
 from launcher.pipeline.process import alone_in
 from launcher.pipeline.resolve import Stage
 from launcher.show import study as show
@@ -189,22 +189,15 @@ def _write_report(report: dict[str, Any], config: StudyConfig, folder: Path) -> 
 # ---- MLflow
 
 
-@contextmanager
-def _tracked(config: StudyConfig, folder: Path) -> Iterator[str | None]:
-    """Around the cells: the study's own MLflow run, the parent of theirs. Yields its id; None: nothing is known."""
-    tracking, own = _own_tracking(config, folder), RunSection(dir=str(folder / "study"), name=config.name)
-    Path(own.dir).mkdir(exist_ok=True)
-    start_run(tracking, own, {"arms": ", ".join(config.arms), "primary": config.question.primary})
-    status: Status = "FAILED"
-    try:
-        yield read_json(Path(own.dir) / RUN).get("mlflow", {}).get("run_id")
-        status = "FINISHED"
-    finally:
-        replay(tracking, own, status)
+def _tracked(config: StudyConfig, folder: Path) -> AbstractContextManager[str | None]:
+    """Around the cells: the study's own MLflow run."""
+    own = RunSection(dir=str(folder / "study"), name=config.name)
+    params = {"arms": ", ".join(config.arms), "primary": config.question.primary}
+    return tracked(_own_tracking(config, folder), own, params)
 
 
 def _own_tracking(config: StudyConfig, folder: Path) -> TrackingConfig:
-    return config.tracking.model_copy(update={"uri": config.tracking.uri or sqlite_uri(folder / "mlflow.db")})
+    return own_tracking(config.tracking.model_dump(mode="json", exclude_unset=True), folder)
 
 
 def _track_cell(config: StudyConfig, cell: Cell, result: Result, folder: Path, parent: str | None) -> None:

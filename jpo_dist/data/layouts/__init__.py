@@ -2,14 +2,24 @@
 
 Stations: layout (what one is) -> values, verdicts (at a place in a row) -> pairs, responses (forms of rows) -> own
 (plain layouts), public_pairs, public_responses, argilla, trees (public data sets) -> detect (which of them a row is
-of), refusals (of files that are of none); config is a layout in YAML, page tells people of all.
+of, and refusals of files that are of none); config is a layout in YAML, page tells people of all.
 May import row_values, messages and file_formats of data, and records.
 """
 
-from jpo_dist.data.layouts.detect import COLUMNS, LAYOUTS, NAMES, layout_of, read_row
+from jpo_dist.data.layouts.detect import (
+    COLUMNS,
+    LAYOUTS,
+    NAMES,
+    ROWS_TO_DETECT,
+    keys_of,
+    lacking,
+    layout_of,
+    nearest,
+    read_row,
+    refuse_absent,
+)
 from jpo_dist.data.layouts.layout import CARRY_NOTHING, WEIGHTS, Layout, Names, Reading, Turns
 from jpo_dist.data.layouts.own import CONVERSATIONS
-from jpo_dist.data.layouts.refusals import ROWS_TO_DETECT, keys_of, lacking, nearest, refuse_absent
 from jpo_dist.data.layouts.responses import mean_score
 
 RATING_COLUMNS = frozenset({"score", "helpfulness", "label"})

@@ -110,7 +110,7 @@ def _body(row: Row, name: str, places: Places) -> tuple[Message, ...]:
 
 
 def _nowhere(row: Row, more: list[str], said: str) -> dict[str, str]:
-    """Of columns for which the layout has no place. Raises Lost."""
+    """What became of columns for which the layout has no place. Raises Lost."""
     taken = {name: "empty" for name in more if is_blank(row[name])}
     for name in (*SYSTEMS, *TOOL_LISTS, HISTORY):
         if name in more and name not in taken:
@@ -121,7 +121,10 @@ def _nowhere(row: Row, more: list[str], said: str) -> dict[str, str]:
 
 
 def _pair(row: Row, more: list[str], said: str, can_ask: bool, decided: bool) -> Filled:
-    """Of `chosen` and `rejected`; the implicit layout cannot ask: it has no place for another column's instruction."""
+    """`chosen` and `rejected` with their whole instruction.
+
+    The implicit layout cannot ask: it has no place for another column's instruction.
+    """
     base = stands_in(row) if is_blank(row.get("prompt")) else "prompt"
     base = base if can_ask else None
     if base is not None:

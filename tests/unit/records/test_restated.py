@@ -1,7 +1,7 @@
 """What a set says more than once, and what it says both ways."""
 
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
-from jpo_dist.records.repeats import restated
+from jpo_dist.records.contents import restated
 
 
 def test_restated_comparisons_are_counted_and_ties_restate_nothing():

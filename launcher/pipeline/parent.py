@@ -1,0 +1,33 @@
+"""The MLflow run of a whole: a pipeline's or a study's, the parent of what runs in it."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jpo_dist.config.environment import tracking_of
+from jpo_dist.config.sections import RunSection, TrackingConfig
+from jpo_dist.files import read_json
+from jpo_dist.run_dir import RUN
+from jpo_dist.tracking.run_file import sqlite_uri
+from jpo_dist.tracking.writer import Status, replay, start_run
+
+
+def own_tracking(said: Mapping[str, Any], folder: Path) -> TrackingConfig:
+    """What the config says of tracking, then MLflow's variables, then mlflow.db in the folder."""
+    set_ones = {key: value for key, value in said.items() if value is not None}
+    return TrackingConfig(**{"uri": sqlite_uri(folder / "mlflow.db"), **tracking_of(os.environ), **set_ones})
+
+
+@contextmanager
+def tracked(tracking: TrackingConfig, own: RunSection, params: Mapping[str, str]) -> Iterator[str | None]:
+    """Around the stages: the run that is their parent. Yields its id; None: nothing is known."""
+    Path(own.dir).mkdir(exist_ok=True)
+    start_run(tracking, own, params)
+    status: Status = "FAILED"
+    try:
+        yield read_json(Path(own.dir) / RUN).get("mlflow", {}).get("run_id")
+        status = "FINISHED"
+    finally:
+        replay(tracking, own, status)
