@@ -5,6 +5,7 @@ import sys
 
 import typer
 
+from cluster.signals import exit_when_terminated
 from launcher import allocator, environment
 from launcher.bench import command as bench
 from launcher.commands import (
@@ -45,9 +46,10 @@ app.add_typer(data.app, name="data")
 
 
 def main() -> None:
-    """Run the command line: text and streams, allocator, logs, the rest of the environment, then the command."""
+    """Run the command line: streams, signals, allocator, logs, the rest of the environment, then the command."""
     environment.begin_in_utf8()
     environment.open_streams()
+    exit_when_terminated()
     allocator.begin_again(sys.argv[1:])
     try:
         with explained():

@@ -24,7 +24,7 @@ from jpo_dist.tracking.mlflow_server import bound_requests, connect
 from jpo_dist.tracking.outbox import Outbox
 from jpo_dist.tracking.run_file import tracking_uri, update_run_file
 
-Status = Literal["RUNNING", "FINISHED", "FAILED"]
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
 log = logging.getLogger(__name__)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jpo_dist.config.load import flatten, write
 from jpo_dist.config.sft import AnyConfig
+from jpo_dist.distributed.stopping import Stopped, stoppable
 from jpo_dist.run_dir import CONFIG, EXPORT
 from jpo_dist.tracking.writer import Status, replay, start_run
 
@@ -24,7 +25,8 @@ def recorded(
 ) -> Iterator[None]:
     """Around the ranks of a run: opens its MLflow run and, whatever comes, sends the rest of it and its status.
 
-    A start that is refused, because `is_input(error)`, leaves the run that is in `run.dir` as it was.
+    A start that is refused, because `is_input(error)`, leaves the run that is in `run.dir` as it was. Raises what
+    `stoppable` raises where somebody ends the run: its status is KILLED then.
     """
     run_dir = Path(config.run.dir)
     if config.checkpoint.storage:  # a new machine goes on in the same MLflow run
@@ -38,8 +40,12 @@ def recorded(
     start_run(config.tracking, config.run, flatten(config.model_dump(mode="json")), tags)
     status: Status = "FAILED"
     try:
-        yield
+        with stoppable(run_dir, config.checkpoint.stop_grace_s):
+            yield
         status = "FINISHED"
+    except (Stopped, KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
     except Exception as error:
         if before is not None and is_input(error):
             resolved.write_text(before, encoding="utf-8")
