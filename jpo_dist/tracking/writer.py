@@ -164,7 +164,9 @@ class Writer:
             return 0
         unsent = self._thread.close(timeout_s)
         if unsent:
-            log.warning("MLflow lacks %d steps of %s; replay sends them", unsent, self._outbox.folder)
+            log.warning(
+                "MLflow lacks %d steps of %s; the same command, started again, sends them", unsent, self._outbox.folder
+            )
         return unsent
 
 

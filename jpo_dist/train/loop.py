@@ -24,7 +24,7 @@ from jpo_dist.objective.held_out import evaluation_plan, score_comparisons
 from jpo_dist.objective.step import train_step
 from jpo_dist.tracking.metrics_file import metrics_at
 from jpo_dist.train import refresh
-from jpo_dist.train.identity import TrainState, check_method, method_of
+from jpo_dist.train.identity import TrainState, check_method, finished_at, method_of
 from jpo_dist.train.resume import loadable, restore, save
 from jpo_dist.train.run_log import RunLog, own_tokens, step_metrics, write_down
 from jpo_dist.train.schedule import is_due, learning_rate
@@ -84,6 +84,7 @@ def train(
     else:
         last = evaluate(setup)
         write_down(run_log, 0, last)
+    finished = ranks.broadcast(finished_at(run_dir)) == state.step  # started again: its export and card stay
     stops, ends = False, partial(_must_commit, run_dir, leaving)
     for step in ahead(setup.plan.step, range(state.step, setup.plan.num_steps)):
         state, last = do_step(setup, step, state, watch)
@@ -96,7 +97,7 @@ def train(
                 on_commit(state.step, last, is_last or stops)
             if stops:
                 break
-    folder = None if stops else export(setup.policy, setup.tokenizer, config, last)
+    folder = None if stops or finished else export(setup.policy, setup.tokenizer, config, last)
     ranks.run_without_timeout("uploading the last commit", uploads.close if uploads else lambda: None)
     if run_log:
         run_log.close(folder if config.tracking.log_model else None)
