@@ -93,8 +93,6 @@ def launch(
             # Ray keeps the reservation of workers that failed to start until the driver that asked for them is gone.
             connection.close()
             raise
-        finally:
-            take_signals()  # also fit's own, which would ask a controller that is no more
 
     settings = environment.environment(environment.ray_settings(config))
     with settings, ended_by_signals() as take_signals, ExitStack() as connection:
@@ -190,7 +188,7 @@ def _trainer(
 ) -> TorchTrainer:
     """Ray's trainer of one start. `run_name` is new for every start: with an old one Ray would resume from its own
     snapshot file."""
-    return TorchTrainer(
+    return _Trainer(
         _work,
         train_loop_config={"entry": name, "payload": payload, "secrets": config.secrets},
         scaling_config=ray.train.ScalingConfig(
@@ -247,6 +245,13 @@ def _setup_message(failure: BaseException, attempts: int) -> str:
         f"{lines[-1]}. Fix: let the nodes reach each other on all ports, and if a node has several networks name the "
         "right one in cluster.env.GLOO_SOCKET_IFNAME and cluster.env.NCCL_SOCKET_IFNAME"
     )
+
+
+class _Trainer(TorchTrainer):
+    """TorchTrainer that leaves Ctrl-C to the caller of `launch`: Ray's own handler would end the workers at once."""
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        return
 
 
 class _HostAwareTorchConfig(TorchConfig):

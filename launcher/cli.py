@@ -1,10 +1,15 @@
 """The `jpo` command: registers its commands, in the order in which `jpo --help` lists them."""
 
+import importlib.metadata
 import os
 import sys
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
+from cluster.signals import exit_when_terminated
 from launcher import allocator, environment
 from launcher.bench import command as bench
 from launcher.commands import (
@@ -21,33 +26,71 @@ from launcher.commands import (
     train,
     winrate,
 )
-from launcher.console import explained
+from launcher.console import explained, say
+
+
+class _InOrder(typer.core.TyperGroup):
+    """Lists commands as they are registered, groups of them among the others."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [name for name, _, _ in WORKFLOW]
+
+
+WORKFLOW: list[tuple[str, Callable[..., Any] | typer.Typer, str]] = [
+    ("data", data.app, "data inspect my/pairs.jsonl"),
+    ("sft", train.sft, "sft configs/sft.yaml"),
+    ("generate", generate.command, "generate configs/generate.yaml temperatures=[0.5,1.0]"),
+    ("judge", judge.command, "judge configs/judge.yaml"),
+    ("check", check.command, "check configs/demo.yaml"),
+    ("plan", plan.command, "plan configs/llama-8b-zero3.yaml"),
+    ("train", train.command, "train configs/demo.yaml objective.beta=0.2"),
+    ("evaluate", evaluate.command, "evaluate configs/demo.yaml"),
+    ("score", evaluate.score, "score configs/demo.yaml score.data=my/pairs.jsonl"),
+    ("winrate", winrate.command, "winrate configs/winrate.yaml"),
+    ("export", export.command, "export configs/demo.yaml"),
+    ("run", run.command, "run configs/pipeline-demo.yaml"),
+    ("study", run.study, "study configs/studies/jpo_vs_dpo.yaml --dry-run"),
+    ("submit", submit.command, "submit configs/demo.yaml run.dir=/shared/runs/demo"),
+    ("bench", bench.command, "bench head"),
+    ("doctor", doctor.command, "doctor"),
+]
+"""Every command in the order of the work, with an example: what `jpo --help` shows."""
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown"
+    cls=_InOrder,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Examples, a line for each command:\n\n" + "\n".join(f"- `jpo {example}`" for _, _, example in WORKFLOW),
 )
-app.command("sft")(train.sft)
-app.command("train")(train.command)
-app.command("evaluate")(evaluate.command)
-app.command("score")(evaluate.score)
-app.command("export")(export.command)
-app.command("check")(check.command)
-app.command("plan")(plan.command)
-app.command("generate")(generate.command)
-app.command("judge")(judge.command)
-app.command("winrate")(winrate.command)
-app.command("run")(run.command)
-app.command("study")(run.study)
-app.command("submit")(submit.command)
-app.command("bench")(bench.command)
-app.command("doctor")(doctor.command)
-app.add_typer(data.app, name="data")
+for _name, _command, _example in WORKFLOW:
+    if isinstance(_command, typer.Typer):
+        app.add_typer(_command, name=_name)
+    else:
+        app.command(_name, epilog=f"Example: `jpo {_example}`")(_command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        say(f"jpo-dist {importlib.metadata.version('jpo-dist')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say which.")
+    ] = False,
+) -> None:
+    """Align language models on comparisons of whole (instruction, response) pairs."""
 
 
 def main() -> None:
-    """Run the command line: text and streams, allocator, logs, the rest of the environment, then the command."""
+    """Run the command line: streams, signals, allocator, logs, the rest of the environment, then the command."""
     environment.begin_in_utf8()
     environment.open_streams()
+    exit_when_terminated()
     allocator.begin_again(sys.argv[1:])
     try:
         with explained():

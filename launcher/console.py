@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from cluster.errors import is_input
+from jpo_dist.distributed.stopping import Stopped
 
 
 class _Screen(Console):
@@ -24,6 +25,7 @@ class _Screen(Console):
 out, err = _Screen(emoji=False), _Screen(stderr=True, emoji=False)  # FOLDER:train: is a split, not a tram
 
 USAGE, FAILURE, TERMINATED = 2, 1, 143
+ENDED = {TERMINATED: "terminated", 129: "the terminal is gone (SIGHUP)"}
 
 _PATHS: dict[type[OSError], str] = {
     FileExistsError: "is there already, and is not what is needed; name another path",
@@ -45,10 +47,12 @@ def explained() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         fail("interrupted", 130)
-    except SystemExit as end:  # cluster/signals.py ends so on SIGTERM, which is how `ray job stop` asks
-        if end.code == TERMINATED:
-            fail("terminated", TERMINATED)
+    except SystemExit as end:  # of cluster/signals.py and distributed/stopping.py
+        if end.code in ENDED:
+            fail(ENDED[end.code], end.code)
         raise
+    except Stopped as end:
+        fail(str(end), 128 + end.number)
     except typer.Exit:  # the command has said what there is to say
         raise
     except Exception as error:

@@ -1,10 +1,11 @@
 """What is wrong with a config, said as key, value, rule and fix."""
 
-import difflib
 from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
+
+from jpo_dist.config.nearest import nearest
 
 _BRANCHES = ("list[", "literal[", "function-", "branch-")
 """How the names of branches begin that pydantic puts between two keys: no one has written them."""
@@ -37,22 +38,10 @@ def explain(problem: Any, kind: type[BaseModel]) -> str:
     if problem["type"] == "missing":
         return f"{key} is required; add it"
     if problem["type"] == "extra_forbidden":
-        return f"{key} is not a setting; {_nearest(location, kind)}"
+        return f"{key} is not a setting; {nearest(location, known_keys(kind), kind.model_fields)}"
     if problem["type"] == "value_error":
         return f"{key}{'.' if key and not rule.startswith(' ') else ''}{rule}"  # of a key in it, or of it itself
     return f"{key} ({problem['input']!r}): {rule[0].lower()}{rule[1:]}"
-
-
-def _nearest(location: list[str], kind: type[BaseModel]) -> str:
-    """What an unknown key may have been meant to be; of an entry of a list, in the same entry."""
-    known = sorted(known_keys(kind)) if len(location) > 1 else sorted(kind.model_fields)
-    plain = [part for part in location if not part.isdigit()]
-    section, written = ".".join(plain[:-1]), ".".join([*location[:-1], ""])
-    here = {name: written + name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == section}
-    near = difflib.get_close_matches(".".join(plain), known, n=1, cutoff=0.4)
-    if near:
-        return f"did you mean {here.get(near[0], near[0])}?"
-    return f"known there: {', '.join(here.values()) or ', '.join(known)}"
 
 
 def model_in(annotation: Any) -> tuple[type[BaseModel] | None, bool]:

@@ -221,7 +221,7 @@ class TrainConfig(Section):
 class CheckpointConfig(Section):
     """Commits to `<run.dir>/checkpoints`."""
 
-    EXPERT = ("other_ranks",)
+    EXPERT = ("other_ranks", "stop_grace_s")
 
     every: Annotated[int, Field(ge=0)] = 100
     """Steps between commits; 0: only after the last step."""
@@ -231,6 +231,9 @@ class CheckpointConfig(Section):
     """auto: continue from the newest valid commit, if any. must: fail without one. never: refuse a used run.dir."""
     other_ranks: Literal["refuse", "convert"] = "refuse"
     """A commit of another number of ranks: refuse it, or convert it. A range in cluster.workers converts it too."""
+    stop_grace_s: Annotated[float, Field(gt=0)] = 300.0
+    """Seconds that a run has which Ctrl-C, SIGTERM or SIGHUP tells to end: for its step at hand and the commit of it. A
+    second signal, or the end of this time, ends it at once."""
     storage: str | None = None
     """URL of a folder for this run alone (s3://bucket/folder, file:///folder, any of pyarrow or fsspec): commits are
     copied there beside training, and fetched from there where `run.dir` has none as new. Credentials by environment."""

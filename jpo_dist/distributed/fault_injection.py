@@ -105,6 +105,7 @@ def _wait() -> None:
 HOWS: dict[str, Callable[[], None]] = {
     "kill": _signal(signal.SIGKILL), "stop": _signal(signal.SIGSTOP), "raise": _raise,
     "exit": lambda: os._exit(3), "hang": _hang, "wait": _wait,
+    "interrupt": _signal(signal.SIGINT), "terminate": _signal(signal.SIGTERM), "hangup": _signal(signal.SIGHUP),
 }  # fmt: skip
 FROM_BESIDE = ("kill", "stop", "exit")
 """Faults of the whole process, whichever thread they come from."""

@@ -24,7 +24,7 @@ from jpo_dist.tracking.mlflow_server import bound_requests, connect
 from jpo_dist.tracking.outbox import Outbox
 from jpo_dist.tracking.run_file import tracking_uri, update_run_file
 
-Status = Literal["RUNNING", "FINISHED", "FAILED"]
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +164,9 @@ class Writer:
             return 0
         unsent = self._thread.close(timeout_s)
         if unsent:
-            log.warning("MLflow lacks %d steps of %s; replay sends them", unsent, self._outbox.folder)
+            log.warning(
+                "MLflow lacks %d steps of %s; the same command, started again, sends them", unsent, self._outbox.folder
+            )
         return unsent
 
 

@@ -7,8 +7,11 @@ from pathlib import Path
 
 from jpo_dist.config.load import flatten, write
 from jpo_dist.config.sft import AnyConfig
+from jpo_dist.distributed.notices import notify
+from jpo_dist.distributed.stopping import Stopped, stoppable
 from jpo_dist.run_dir import CONFIG, EXPORT
 from jpo_dist.tracking.writer import Status, replay, start_run
+from jpo_dist.train.identity import finished_at
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +27,9 @@ def recorded(
 ) -> Iterator[None]:
     """Around the ranks of a run: opens its MLflow run and, whatever comes, sends the rest of it and its status.
 
-    A start that is refused, because `is_input(error)`, leaves the run that is in `run.dir` as it was.
+    The records of a run that is finished already stay as they are, whatever it is started with now; what MLflow lacks
+    of it is sent. A start that is refused, because `is_input(error)`, leaves the run that is in `run.dir` as it was.
+    Raises what `stoppable` raises where somebody ends the run: its status is KILLED then.
     """
     run_dir = Path(config.run.dir)
     if config.checkpoint.storage:  # a new machine goes on in the same MLflow run
@@ -32,14 +37,25 @@ def recorded(
 
         for name in restore_run_files(config.checkpoint.storage, run_dir):
             logger.info("fetched %s from %s", name, config.checkpoint.storage)
+    step = finished_at(run_dir)
+    if step is not None:
+        with stoppable(run_dir, config.checkpoint.stop_grace_s):
+            yield
+        notify(run_dir, f"the run was finished at step {step}: nothing was trained, and its records stay as they are")
+        replay(config.tracking, config.run)
+        return
     resolved = run_dir / CONFIG
     before = resolved.read_text(encoding="utf-8") if resolved.exists() else None
     write(config, resolved)
     start_run(config.tracking, config.run, flatten(config.model_dump(mode="json")), tags)
     status: Status = "FAILED"
     try:
-        yield
+        with stoppable(run_dir, config.checkpoint.stop_grace_s):
+            yield
         status = "FINISHED"
+    except (Stopped, KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
     except Exception as error:
         if before is not None and is_input(error):
             resolved.write_text(before, encoding="utf-8")

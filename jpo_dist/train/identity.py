@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from jpo_dist.checkpoint.commit import Commit
+from jpo_dist.checkpoint.run_folder import commits
 from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.config.run import reference_model
 from jpo_dist.config.sections import ReferenceConfig
@@ -18,7 +19,7 @@ from jpo_dist.model.files import weights_mark
 from jpo_dist.records.comparisons import digest
 from jpo_dist.records.contents import Contents, contents_of
 from jpo_dist.records.examples import Examples
-from jpo_dist.run_dir import PLAN
+from jpo_dist.run_dir import EXPORT, PLAN
 from jpo_dist.train.setup import Setup
 
 READ, ORDER = "contents of data.train", "order of data.train"
@@ -130,6 +131,17 @@ def _shown(value: Any) -> str:
     """A value as YAML has it, on one line and not too long."""
     text = value if isinstance(value, str) and value.isprintable() else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def finished_at(run_dir: Path) -> int | None:
+    """The last step of a run that is at its end and exported, by the files of its folder; None for any other.
+
+    Such a run trains no step more, whatever it is started with: its number of steps is part of what it is.
+    """
+    newest = commits(run_dir)[:1]
+    step = newest[0][1].step if newest and newest[0][1] else None
+    at_end = step is not None and step == read_json(run_dir / PLAN).get("num_steps")
+    return step if at_end and any((run_dir / EXPORT).glob("*.safetensors")) else None
 
 
 def start_of(config: AnyConfig) -> dict[str, Any]:

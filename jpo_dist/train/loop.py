@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from jpo_dist.batches.plan import Step
 from jpo_dist.batches.prefetch import ahead
 from jpo_dist.checkpoint.upload import find_commit, open_run, start_uploads
 from jpo_dist.config.sft import AnyConfig
-from jpo_dist.distributed import ranks
+from jpo_dist.distributed import ranks, stopping
 from jpo_dist.distributed.fault_injection import fault_point
 from jpo_dist.distributed.network import network_facts
 from jpo_dist.distributed.watchdog import Watch, watching
@@ -23,7 +24,7 @@ from jpo_dist.objective.held_out import evaluation_plan, score_comparisons
 from jpo_dist.objective.step import train_step
 from jpo_dist.tracking.metrics_file import metrics_at
 from jpo_dist.train import refresh
-from jpo_dist.train.identity import TrainState, check_method, method_of
+from jpo_dist.train.identity import TrainState, check_method, finished_at, method_of
 from jpo_dist.train.resume import loadable, restore, save
 from jpo_dist.train.run_log import RunLog, own_tokens, step_metrics, write_down
 from jpo_dist.train.schedule import is_due, learning_rate
@@ -52,7 +53,8 @@ def run(
 
     `on_commit(step, metrics, is_last)` is called on every rank after each commit. `elastic`: a commit of another number
     of ranks is converted. `leaving()`: whether this rank knows that a host of the run will go away soon; when any rank
-    does, the step that is done is committed at once. Returns the last step's metrics.
+    does, the step that is done is committed at once. A run that is told to end (distributed/stopping.py) does so after
+    the commit of the step at hand. Returns the last step's metrics.
     """
     fault_point("train:start", 0)
     connect(timeout_s, Path(config.run.dir))
@@ -82,18 +84,31 @@ def train(
     else:
         last = evaluate(setup)
         write_down(run_log, 0, last)
+    finished = ranks.broadcast(finished_at(run_dir)) == state.step  # started again: its export and card stay
+    stops, ends = False, partial(_must_commit, run_dir, leaving)
     for step in ahead(setup.plan.step, range(state.step, setup.plan.num_steps)):
         state, last = do_step(setup, step, state, watch)
         write_down(run_log, state.step, last)
-        if is_due(state.step, config.checkpoint.every, setup.plan.num_steps) or ranks.any_true(leaving):
+        if is_due(state.step, config.checkpoint.every, setup.plan.num_steps) or ranks.any_true(ends):
             save(setup, state, attempt, run_log, uploads)
+            is_last = state.step == setup.plan.num_steps
+            stops = not is_last and ranks.any_true(partial(stopping.asked, run_dir))
             if on_commit:
-                on_commit(state.step, last, state.step == setup.plan.num_steps)
-    folder = export(setup.policy, setup.tokenizer, config, last)
+                on_commit(state.step, last, is_last or stops)
+            if stops:
+                break
+    folder = None if stops or finished else export(setup.policy, setup.tokenizer, config, last)
     ranks.run_without_timeout("uploading the last commit", uploads.close if uploads else lambda: None)
     if run_log:
         run_log.close(folder if config.tracking.log_model else None)
+        if stops:
+            stopping.obeyed(run_dir, state.step)
     return last
+
+
+def _must_commit(run_dir: Path, leaving: Leaving | None) -> bool:
+    """Whether the step that is done must not be lost: a host goes away, or the run was told to end."""
+    return stopping.asked(run_dir) or (leaving is not None and leaving())
 
 
 def do_step(setup: Setup, step: Step, state: TrainState, watch: Watch) -> tuple[TrainState, dict[str, float]]:

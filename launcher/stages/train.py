@@ -10,6 +10,7 @@ from typing import Any
 
 from cluster.errors import is_input
 from cluster.secrets import load_secrets
+from jpo_dist.distributed.stopping import stoppable
 from jpo_dist.run_dir import EXPORT
 from jpo_dist.train.driver import recorded
 from launcher.config.kinds import AnyRunConfig
@@ -23,7 +24,8 @@ def train(config: AnyRunConfig) -> Path:
     """Train, track and export. Returns the exported folder. `config` must have absolute paths."""
     run_dir = Path(config.run.dir)
     if not is_driver():
-        run_ranked(train_worker, config)
+        with stoppable(run_dir, config.checkpoint.stop_grace_s, is_driver=False):
+            run_ranked(train_worker, config)
         return run_dir / EXPORT
     load_secrets(config.cluster.secrets)  # MLflow's, before the first call of it
     with recorded(config, run_tags(), is_input), progress_of(run_dir):

@@ -160,6 +160,18 @@ def test_a_finished_run_started_again_trains_no_step(tiny: Files, warm: Warm, al
     assert_same_run(run_dir, alone)
 
 
+def test_a_finished_run_started_with_other_settings_keeps_its_records(
+    tiny: Files, warm: Warm, alone: Path, tmp_path: Path
+) -> None:
+    """Else they would say of the weights what is not true of them."""
+    run_dir = copy_of(alone, tmp_path / "run")
+    kept = [run_dir / "config.yaml", run_dir / "export" / "README.md", run_dir / "metrics.jsonl"]
+    before = [path.read_bytes() for path in kept]
+    done = warm("train", tiny.config, f"run.dir={run_dir}", "cluster.workers=0", "tracking.uri=none", "optim.lr=9e-9")
+    assert "the run was finished at step 6: nothing was trained" in done.check().said
+    assert [path.read_bytes() for path in kept] == before
+
+
 def test_a_flipped_bit_in_the_newest_commit_is_found_and_the_one_before_is_used(
     tiny: Files, warm: Warm, alone: Path, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from cluster.virtual.hosts import VirtualHost
 from tests.multihost.conftest import NOT_SHIPPED, ROOT, SHIPPED, Job
+from tests.support.commands import commits, lines_of, tracked
 from tests.support.hosts import job, job_log, wait_until
 
 pytestmark = [pytest.mark.multihost, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -83,8 +84,9 @@ def test_jpo_submit_prints_the_plain_command_and_returns_the_jobs_own_code(
     submit = ["submit", str(finished_job.config), *wrong, "--address", head.dashboard_address, "--id", "wrong"]
     done = head.run([sys.executable, "-m", "launcher", *submit, "--working-dir", str(tree)], {"PYTHONPATH": str(ROOT)})
     assert done.returncode == 2, done.stdout + done.stderr
-    plain = f"ray job submit --address {head.dashboard_address} --submission-id wrong --working-dir {tree} -- "
-    assert done.stdout.splitlines()[0] == plain + f"python -m launcher train {finished_job.config} {' '.join(wrong)}"
+    first = done.stdout.splitlines()[0]
+    assert first.startswith(f"ray job submit --address {head.dashboard_address} --submission-id wrong --working-dir ")
+    assert first.endswith(f" -- python -m launcher train {finished_job.config} {' '.join(wrong)}")
     last = job_log(head, "wrong")[-1]
     assert last.startswith("error (exit 2): SecretError: cluster.secrets.NOT_THERE (env) has nothing on host ")
 
@@ -92,7 +94,7 @@ def test_jpo_submit_prints_the_plain_command_and_returns_the_jobs_own_code(
 @pytest.mark.nightly
 def test_a_job_is_followed_and_stopped(two_hosts: list[VirtualHost], finished_job: Job) -> None:
     head, folder = two_hosts[0], finished_job.folder
-    long = ["train.epochs=1000", "train.max_steps=3000", "checkpoint.every=0", "tracking.uri=none"]
+    long = ["train.epochs=1000", "train.max_steps=3000", "checkpoint.every=0", f"tracking.uri=sqlite:///{folder}/l.db"]
     submit = ["submit", str(finished_job.config), *long, f"run.dir={folder}/long", "--id", "long", "--no-wait"]
     command = [sys.executable, "-m", "launcher", *submit, "--address", head.dashboard_address]
     done = head.run([*command, "--working-dir", str(finished_job.tree)], {"PYTHONPATH": str(ROOT)})
@@ -102,6 +104,12 @@ def test_a_job_is_followed_and_stopped(two_hosts: list[VirtualHost], finished_jo
     stopped = head.run(["ray", "job", "stop", "--address", head.dashboard_address, "long"])
     assert stopped.returncode == 0, stopped.stderr
     assert job(head, "long")["status"] == "STOPPED"
-    assert job_log(head, "long")[-1] == "error (exit 143): terminated"
+    last = job_log(head, "long")[-1]
+    step = lines_of(folder / "long")[-1]["step"]
+    assert last == (
+        f"error (exit 143): stopped by SIGTERM; step {step} is committed, and the same command goes on from there"
+    )
+    assert commits(folder / "long") == [f"step-{step:08d}"]
+    assert tracked(folder / "long", folder / "l.db")[1] == "KILLED"
     again = head.run(["ray", "job", "status", "--address", head.dashboard_address, "long"])
     assert "was stopped" in again.stdout + again.stderr

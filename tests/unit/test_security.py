@@ -222,7 +222,8 @@ def made(config: Path, *overrides: str, address: str | None = "http://head:8265"
 def test_a_job_is_the_plain_ray_command(config: Path) -> None:
     job = made(config, "optim.lr=1e-6", job_id="j1")
     assert " ".join(job.command) == (
-        "ray job submit --address http://head:8265 --submission-id j1 --working-dir . -- "
+        "ray job submit --address http://head:8265 --submission-id j1 --working-dir . "
+        '--runtime-env-json {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "360"}} -- '
         "python -m launcher train mine.yaml optim.lr=1e-6"
     )
     assert made(config).id.startswith("mine-")

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from jpo_dist.config.explain import ConfigError
+from jpo_dist.config.explain import ConfigError, explain, known_keys
 from jpo_dist.config.load import load_as
+from jpo_dist.config.nearest import OTHERS
 from jpo_dist.data.config import BuildConfig
-from launcher.config.kinds import JudgeRunConfig
+from launcher.config.kinds import JudgeRunConfig, RunConfig
 from launcher.config.load import parse
 from tests.support.configs import LEAST, refusal
 
@@ -30,6 +31,35 @@ from tests.support.configs import LEAST, refusal
 )
 def test_an_unknown_key_is_named_with_its_nearest_neighbour(sections: dict[str, Any], wrong: str, right: str) -> None:
     assert refusal(**sections) == f"a.yaml: {wrong} is not a setting; did you mean {right}?"
+
+
+@pytest.mark.parametrize(
+    ("key", "right"),
+    [
+        ("lr", "did you mean optim.lr?"),
+        ("beta", "did you mean objective.beta?"),
+        ("seed", "did you mean train.seed?"),
+        ("loss_type", "did you mean objective.loss?"),
+        ("train.lr", "did you mean optim.lr?"),
+        ("optim.learning_rate", "did you mean optim.lr?"),
+        ("train.batch_size", "did you mean train.comparisons_per_step?"),
+        ("objective.lambda", "did you mean objective.instruction_weight?"),
+        ("train.max_length", "did you mean data.max_length?"),
+        ("data.storage", "did you mean checkpoint.storage?"),
+        ("dir", "did you mean run.dir?"),
+        ("train.policy", "did you mean evaluate.policy or score.policy?"),
+        ("run.colour", "known there: run.dir, run.name"),
+        ("optim.qqq", "known there: optim.betas, optim.eps, optim.grad_clip, optim.lr, optim.schedule, "
+                      "optim.warmup_steps, optim.weight_decay"),
+    ],
+)  # fmt: skip
+def test_a_key_of_another_place_or_another_trainer_is_known(key: str, right: str) -> None:
+    problem = {"loc": key.split("."), "type": "extra_forbidden", "msg": "", "input": 1}
+    assert explain(problem, RunConfig) == f"{key} is not a setting; {right}"
+
+
+def test_what_others_call_a_setting_is_one_of_ours() -> None:
+    assert not set(OTHERS.values()) - set(known_keys(RunConfig))
 
 
 def test_an_unknown_section_is_named_with_its_nearest_neighbour() -> None:

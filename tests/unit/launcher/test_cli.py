@@ -1,5 +1,6 @@
 """What the commands take and print, without what they start."""
 
+import re
 import socket
 import subprocess
 import sys
@@ -10,9 +11,10 @@ from typer.testing import CliRunner
 
 from cluster.errors import ClusterError
 from launcher.__main__ import main
-from launcher.cli import app
+from launcher.cli import WORKFLOW, app
 from launcher.stages import submit
 
+ROOT = Path(__file__).parents[3]
 YAML = "model: {path: m}\ndata: {train: d}\nrun: {dir: /runs/a}\n"
 
 
@@ -62,3 +64,18 @@ def test_ctrl_c_during_the_imports_is_no_traceback(
         main()
     assert ended.value.code == 130
     assert capsys.readouterr().err == "error (exit 130): interrupted\n"
+
+
+def test_the_list_of_commands_is_in_the_order_of_the_work_with_an_example_each() -> None:
+    said = CliRunner().invoke(app, ["--help"], terminal_width=200).stdout
+    places = [said.index(f"jpo {example}") for _, _, example in WORKFLOW]
+    assert places == sorted(places)
+    for name, _, example in WORKFLOW:
+        assert example.split()[0] == name
+        for word in example.split():
+            assert not word.startswith("configs/") or (ROOT / word).is_file(), example
+
+
+def test_version_and_short_help() -> None:
+    assert re.fullmatch(r"jpo-dist \d+\.\d+\.\d+\n", CliRunner().invoke(app, ["--version"]).stdout)
+    assert "Example: jpo sft configs/sft.yaml" in CliRunner().invoke(app, ["sft", "-h"]).stdout
