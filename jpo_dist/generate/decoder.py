@@ -5,7 +5,7 @@ Legend: B rows, N new tokens of each, V vocabulary.
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -27,6 +27,8 @@ from jpo_dist.records.comparisons import Item, Message
 
 log = logging.getLogger(__name__)
 
+PACKED_FOR = 256
+"""Rows for which oneDNN chooses how a weight lies; other numbers of rows read it just as well."""
 UNKNOWN = "keeps its past in a way that generation here does not know; serve it, and name the server in endpoint"
 
 
@@ -65,21 +67,17 @@ class Decoder:
 
     def __init__(self, config: ModelConfig) -> None:
         """Raises ValueError for a model whose past is more than keys and values."""
-        dtype = torch_dtype(config.dtype)
-        try:
-            self.model: Any = pretrained(AutoModelForCausalLM, config, dtype=dtype, attn_implementation=CACHED)
-        except KeyError as error:
-            if CACHED not in str(error):
-                raise
-            raise ValueError(f"model.path ({config.path}) {UNKNOWN}") from None
-        kind = self.model.config.model_type
-        others = set(getattr(self.model.config.get_text_config(), "layer_types", None) or ()) - ATTENTION_KINDS
-        if others or not self.model._supports_attention_backend:
-            raise ValueError(f"model type {kind!r} {UNKNOWN}")
-        silence(self.model).to(device())
-        self.model.config.use_cache = False
-        self.is_float32 = dtype == torch.float32
+        self.is_float32 = torch_dtype(config.dtype) == torch.float32
+        self.model: Any = _loaded(config)
         self.vocabulary = int(self.model.get_output_embeddings().weight.shape[0])
+        if device().type == "cpu" and can_pack(torch_dtype(config.dtype)):
+            try:
+                pack_linear_layers(self.model)
+                self.logits(Cache(1, 1), 0, [[0]], [0])
+            except Exception as error:  # it reads weights in a way of its own; which error that gives is its affair
+                log.warning("model type %r computes with plain weights, which is slower: %s",
+                            self.model.config.model_type, error)  # fmt: skip
+                self.model = _loaded(config)
 
     @torch.no_grad()
     def logits(self, cache: Cache, first: int, ids: Sequence[Sequence[int]], starts: Sequence[int]) -> torch.Tensor:
@@ -96,7 +94,7 @@ class Decoder:
         cells_BN = torch.where(column_N < 0, cache.width, positions_BN)
         ids_BN = torch.tensor([[0] * (longest - len(row)) + list(row) for row in ids])
         seen = max(start + len(row) for start, row in zip(starts, ids, strict=True))
-        looked = Looked(cache, first, cells_BN.to(where), positions_BN.to(where), seen, {})
+        looked = Looked(cache, first, cells_BN.to(where), positions_BN.to(where), seen, {}, {})
         out = self.model(
             input_ids=ids_BN.to(where),
             position_ids=looked.positions_BN,
@@ -115,3 +113,54 @@ class Decoder:
             return self.logits(Cache(1, len(ids)), 0, [ids], [0])
         finally:
             torch.set_num_threads(threads)
+
+
+def _loaded(config: ModelConfig) -> Any:
+    try:
+        model: Any = pretrained(
+            AutoModelForCausalLM, config, dtype=torch_dtype(config.dtype), attn_implementation=CACHED
+        )
+    except KeyError as error:
+        if CACHED not in str(error):
+            raise
+        raise ValueError(f"model.path ({config.path}) {UNKNOWN}") from None
+    others = set(getattr(model.config.get_text_config(), "layer_types", None) or ()) - ATTENTION_KINDS
+    if others or not model._supports_attention_backend:
+        raise ValueError(f"model type {model.config.model_type!r} {UNKNOWN}")
+    silence(model).to(device())
+    model.config.use_cache = False
+    return model
+
+
+class _Packed(torch.nn.Module):
+    """A linear layer whose weight lies as oneDNN's products read it: the plain layout is reordered for each product.
+
+    The weight that a model sees has its shape and dtype, and no numbers: the memory of a weight is not there twice.
+    """
+
+    def __init__(self, linear: torch.nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features, self.bias = linear.in_features, linear.out_features, linear.bias
+        self.weight = torch.empty_like(linear.weight, device="meta")
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach().contiguous(), PACKED_FOR)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        made = torch.ops.mkldnn._linear_pointwise(input, self._weight, self.bias, "none", [], "")
+        return cast(torch.Tensor, made)
+
+
+def can_pack(dtype: torch.dtype) -> bool:
+    """Whether this build of torch and this CPU have products with packed weights."""
+    there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    vectors = torch.cpu._is_avx512_supported()  # what was measured; without them MKL is as fast
+    return there and vectors and (dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def pack_linear_layers(model: torch.nn.Module) -> int:
+    """Replace the linear layers of `model` on the CPU by packed ones; returns how many. A weight that something else
+    uses too, such as an embedding, stays there beside its packed copy."""
+    linear = [(name, layer) for name, layer in model.named_modules() if type(layer) is torch.nn.Linear]
+    for name, layer in linear:
+        parent, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(parent), leaf, _Packed(layer))
+    return len(linear)

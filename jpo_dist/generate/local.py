@@ -30,6 +30,11 @@ ALIKE = 0.5
 """Rows that need less than this share of the cells of the longest have a cache of their own."""
 
 
+COMPARED, MARGIN = 8, 8.0
+"""After so many comparisons of a batch's logits with those of a row by itself, near is so many times the largest
+difference seen. On SmolLM2-135M that is a quarter of NEAR, and a quarter as many choices are made again."""
+
+
 class Asked(NamedTuple):
     """An answer that is to be made."""
 
@@ -67,6 +72,31 @@ class Counts:
 
     def __init__(self) -> None:
         self.most_cells = self.choices = self.unsure = self.steps = 0
+        self.prefilled = 0
+        """Tokens of prompts that were computed, those of all prompts' common beginning once."""
+        self.largest_difference = 0.0
+        """See Nearness."""
+
+
+class Nearness:
+    """How far the logits of a batch are from those of its rows by themselves, as shares of a row's largest logit.
+
+    Answers do not depend on it, as long as no difference is MARGIN times the largest seen before it: it only decides
+    which choices are made again.
+    """
+
+    def __init__(self) -> None:
+        self.compared, self.largest = 0, 0.0
+
+    def add(self, batch_V: torch.Tensor, alone_V: torch.Tensor) -> None:
+        """Learn from one row. Every one of the V logits is compared."""
+        self.compared += 1
+        self.largest = max(self.largest, float((batch_V - alone_V).abs().max() / alone_V.abs().max()))
+
+    @property
+    def share(self) -> float:
+        """Logits nearer to each other than this share of the largest may change places."""
+        return max(MARGIN * self.largest, NEAR if self.compared < COMPARED else NEAR / MARGIN)
 
 
 class _Row:
@@ -86,10 +116,11 @@ def answer_all(
     decoder: Decoder, prompts: Prompts, asked: Sequence[Asked], limits: Limits, counts: Counts | None = None
 ) -> Iterator[Said]:
     """Answers as they end, in no order that matters. Memory: `limits.tokens_per_batch`."""
-    counts = counts or Counts()
+    counts, nearness = counts or Counts(), Nearness()
     waiting = sorted(range(len(asked)), key=lambda place: (-len(asked[place].ids), asked[place].ids))
     shared = _shared([one.ids for one in asked])
     prefix = Cache(1, max(1, shared))
+    counts.prefilled += shared
     if shared:
         decoder.logits(prefix, 0, [asked[0].ids[:shared]], [0])
     while waiting:
@@ -98,7 +129,7 @@ def answer_all(
         waiting = waiting[len(alike) :]
         rows = min(len(alike), max(1, limits.tokens_per_batch // width))
         counts.most_cells = max(counts.most_cells, rows * width)
-        batch = _Batch(decoder, prompts, limits, Cache(rows, width), (prefix, shared), counts)
+        batch = _Batch(decoder, prompts, limits, Cache(rows, width), (prefix, shared), counts, nearness)
         yield from batch.run([_Row(place, asked[place]) for place in alike])
 
 
@@ -122,9 +153,11 @@ class _Batch:
         cache: Cache,
         prefix: tuple[Cache, int],
         counts: Counts,
+        nearness: Nearness,
     ) -> None:
         self.decoder, self.prompts, self.limits, self.cache = decoder, prompts, limits, cache
         self.prefix, self.counts = prefix, counts
+        self.nearness = nearness
         self.active: list[_Row] = []
 
     def run(self, waiting: list[_Row]) -> Iterator[Said]:
@@ -148,6 +181,7 @@ class _Batch:
             groups.setdefault(row.asked.ids, []).append(row)
         first, found = len(self.active), []
         for some in _portions(list(groups), PREFILL):
+            self.counts.prefilled += sum(len(ids) - self.prefix[1] for ids in some)
             place = len(self.active)
             if self.prefix[1]:
                 self.cache.begin(self.prefix[0], slice(place, place + len(some)), self.prefix[1])
@@ -189,7 +223,7 @@ class _Batch:
 
     def _tokens(self, logits_BV: torch.Tensor, rows: list[_Row]) -> list[int]:
         tokens = [0] * len(rows)
-        near = NEAR if self.decoder.is_float32 else 0.0
+        near = self.nearness.share if self.decoder.is_float32 else 0.0
         for temperature in sorted({row.asked.temperature for row in rows}):
             places = [i for i, row in enumerate(rows) if row.asked.temperature == temperature]
             drawn = _noise([rows[i] for i in places], logits_BV.shape[1]) if temperature else None
@@ -202,6 +236,8 @@ class _Batch:
                     self.counts.unsure += 1
                     mine = drawn[n : n + 1] if drawn is not None else None
                     alone = self.decoder.alone([*rows[i].asked.ids, *rows[i].tokens])
+                    self.nearness.add(logits_BV[i], alone[0])
+                    self.counts.largest_difference = self.nearness.largest
                     tokens[i] = int(choose(alone, mine, temperature, self.limits.top_p, near=0.0).tokens_B)
         return tokens
 

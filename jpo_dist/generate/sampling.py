@@ -20,7 +20,8 @@ import torch
 
 GROUP = 256
 NEAR = 1e-4
-"""Share of a row's largest logit by which float32 logits may differ between batches, with a wide margin."""
+"""Share of a row's largest logit by which float32 logits may differ between batches, with a wide margin: assumed
+until it is measured (Nearness in jpo_dist/generate/local.py)."""
 SORTED = 1024
 """Tokens that top-p sorts first: nearly always enough, and the whole vocabulary takes ten times as long."""
 
@@ -58,14 +59,10 @@ def choose(
     `logits_BV`: float32. A choice is sure if no change of single logits by up to `near` times the row's largest would
     make another one; with near=0 all are.
     """
-    top_B = logits_BV.amax(-1, keepdim=True)
-    slack_B = (near * torch.maximum(top_B.abs(), logits_BV.amin(-1, keepdim=True).abs())).double()
     if temperature == 0:
-        best = logits_BV.double().topk(2, -1) if near else logits_BV.max(-1, keepdim=True)
-        sure = (
-            (best.values[:, 0] - best.values[:, -1] > 2 * slack_B[:, 0]) if near else torch.ones_like(top_B[:, 0]) > 0
-        )
-        return Choice(best.indices[:, 0], sure)
+        return _likeliest(logits_BV, near)
+    top_B = logits_BV.amax(-1, keepdim=True)
+    slack_B = _slack(logits_BV, top_B, near)
     assert noise_BK is not None, "only temperature 0 needs no noise"
     rows = torch.arange(len(logits_BV), device=logits_BV.device)
     scaled_BV = (logits_BV - top_B) / temperature
@@ -80,10 +77,35 @@ def choose(
     return Choice(group_B * GROUP + token_B, sure)
 
 
+def _slack(logits_BV: torch.Tensor, top_B: torch.Tensor, near: float) -> torch.Tensor:
+    return (near * torch.maximum(top_B.abs(), logits_BV.amin(-1, keepdim=True).abs())).double()
+
+
+def _likeliest(logits_BV: torch.Tensor, near: float) -> Choice:
+    """The highest logit of each row; sure where it is above the second by more than both can change."""
+    best: Any = logits_BV.max(-1, keepdim=True)
+    if not near:
+        return Choice(best.indices[:, 0], torch.ones_like(best.indices[:, 0], dtype=torch.bool))
+    slack_B = _slack(logits_BV, best.values, near)
+    logits_BV.scatter_(-1, best.indices, -math.inf)  # in place, and put back: a copy would cost as much as the rest
+    second_B = logits_BV.amax(-1, keepdim=True)
+    logits_BV.scatter_(-1, best.indices, best.values)
+    return Choice(best.indices[:, 0], (best.values.double() - second_B.double() > 2 * slack_B)[:, 0])
+
+
 def _kept(scaled_BV: torch.Tensor, top_p: float, slack_B: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     """Masks of the tokens that may be chosen: now and, whatever the last bits of the logits are, at least and at most.
     One None where all may."""
-    return (None,) if top_p >= 1 else _nucleus(scaled_BV, top_p, slack_B)
+    if top_p >= 1:
+        return (None,)
+    found, is_all_B = _nucleus(scaled_BV, top_p, slack_B, SORTED)
+    if not bool(is_all_B.all()):
+        few = (~is_all_B).nonzero()[:, 0]
+        for masks, whole in zip(
+            found, _nucleus(scaled_BV[few], top_p, slack_B[few], scaled_BV.shape[1])[0], strict=True
+        ):
+            masks[few] = whole
+    return found
 
 
 def _groups(scaled_BV: torch.Tensor, keep_BV: torch.Tensor | None, num_groups: int) -> torch.Tensor:
@@ -105,19 +127,22 @@ def _winner(
     return place_B1[:, 0], (least_BN.gather(-1, place_B1) - others_B1 > slack_B)[:, 0]
 
 
-def _nucleus(scaled_BV: torch.Tensor, top_p: float, slack_B: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """The tokens that top-p keeps: those before which, from the likeliest on, there is less than `top_p` of the mass.
+def _nucleus(
+    scaled_BV: torch.Tensor, top_p: float, slack_B: torch.Tensor, count: int
+) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
+    """The tokens that top-p keeps: those before which, from the likeliest on, there is less than `top_p` of the mass;
+    and whether the `count` likeliest were enough to tell.
 
     A token is kept for the mass of strictly likelier ones, so that the order of equal ones does not matter. Other last
     bits can change who is likelier (logits within 2 slack) and, by 2 slack, the log-odds of a mass.
     """
     probs_BV = scaled_BV.double().softmax(-1)
-    count = min(SORTED, scaled_BV.shape[1])
-    sorted_: Any = scaled_BV.topk(count, -1)
+    count = min(count, scaled_BV.shape[1])
+    sorted_: Any = scaled_BV.topk(count, -1) if count < scaled_BV.shape[1] else scaled_BV.sort(-1, descending=True)
     mass_BC = probs_BV.gather(-1, sorted_.indices)
-    if count < scaled_BV.shape[1] and bool((mass_BC.sum(-1) < top_p + (1 - top_p) / 2).any()):
-        sorted_ = scaled_BV.sort(-1, descending=True)
-        mass_BC = probs_BV.gather(-1, sorted_.indices)
+    is_all_B = mass_BC.sum(-1) >= top_p + (1 - top_p) / 2
+    if count == scaled_BV.shape[1]:
+        is_all_B = torch.ones_like(is_all_B)
     down_BC = -sorted_.values.double().contiguous()
     upto_BC = torch.nn.functional.pad(mass_BC.cumsum(-1), (1, 0))
 
@@ -129,4 +154,5 @@ def _nucleus(scaled_BV: torch.Tensor, top_p: float, slack_B: torch.Tensor) -> tu
     fewest = fewer / (fewer + (1 - fewer).clamp(min=0) * factor)
     most = more * factor / (more * factor + (1 - more).clamp(min=0))
     none = torch.zeros_like(probs_BV, dtype=torch.bool)
-    return tuple(none.scatter(-1, sorted_.indices, mass < top_p) for mass in (before(0.0), most, fewest))
+    masks = tuple(none.scatter(-1, sorted_.indices, mass < top_p) for mass in (before(0.0), most, fewest))
+    return masks, is_all_B

@@ -52,8 +52,12 @@ def measure(sizes: Sizes) -> Figures:
         "generating.plain_prompts": len(theirs),
         "generating.plain_finished": sum(theirs),
         "generating.tokens": sum(said.tokens for said in ours),
+        "generating.steps": counts.steps,
+        "generating.rows_a_step": round(counts.choices / counts.steps, 1),
+        "generating.prefilled": counts.prefilled,
         "generating.most_cells": counts.most_cells,
         "generating.unsure_choices": counts.unsure,
+        "generating.largest_difference": counts.largest_difference,
     }
 
 
