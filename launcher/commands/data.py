@@ -115,6 +115,7 @@ def export(
     folder: Annotated[Path, typer.Argument(help="Where to write tasks and labelling configs.")],
     to: Annotated[str, typer.Option(help="label-studio")] = "label-studio",
     on_bad_row: Annotated[str, typer.Option(help="error or skip")] = "error",
+    group: Annotated[list[str] | None, typer.Option(help="A column that the tasks keep; may come again.")] = None,
 ) -> None:
     """Pairs as annotation tasks: one task file and one labelling config for each protocol."""
     with explained():
@@ -122,7 +123,7 @@ def export(
         from launcher.stages.annotate import export_tasks
 
         refuse_lost("FOLDER", folder)
-        for line in export_tasks(where, folder, to, on_bad_row):
+        for line in export_tasks(where, folder, to, on_bad_row, group or []):
             say(line)
 
 
@@ -131,6 +132,10 @@ def import_(
     export_file: Annotated[Path, typer.Argument(help="The JSON that the annotation tool exported.")],
     folder: Annotated[Path, typer.Argument(help="The set to write.")],
     from_: Annotated[str, typer.Option("--from", help="label-studio")] = "label-studio",
+    group: Annotated[
+        list[str] | None,
+        typer.Option(help="A key of others' tasks that is kept; ours say theirs. May come again."),
+    ] = None,
 ) -> None:
     """Annotations back as comparisons, with annotators and their agreement."""
     with explained():
@@ -138,6 +143,6 @@ def import_(
         from launcher.stages.annotate import import_annotations
 
         refuse_lost("FOLDER", folder)
-        report: dict[str, Any] = import_annotations(export_file, folder, from_)
+        report: dict[str, Any] = import_annotations(export_file, folder, from_, group or [])
         out.print_json(json.dumps(report))
         say(f"written: {folder}")

@@ -24,7 +24,7 @@ def run(config: JudgeRunConfig) -> dict[str, Any]:
     """
     refuse_lost("output", config.output)
     folder = Path(config.output).expanduser().absolute()
-    found, reading = read_candidates(config.candidates, on_bad_row=config.on_bad_row)
+    found, reading = read_candidates(config.candidates, on_bad_row=config.on_bad_row, groups=config.groups)
     folder.mkdir(parents=True, exist_ok=True)
     with alone_in(folder):
         spread, tasks = spread_of(config.kind, config.cluster)
