@@ -4,6 +4,7 @@
     deepspeed.txt  comes as source: it is built against the torch that the image has
     cuda.txt       torch and its CUDA libraries. A CPU build of torch is another file on every index, so none is here
     build.txt      pip and what builds the above; mlflow.txt: the MLflow server
+    alpaca.txt     AlpacaEval in an environment of its own, for docs/winrate.md
 
 Hashes cover every file of a version, so the locks hold for other processors with the same requirements.
 """
@@ -27,7 +28,7 @@ def main() -> None:
             parts[next((part for part, names in SEPARATE.items() if names.match(block)), name)].append(block)
         for part, found in parts.items():
             write(part, found)
-    for name in ("build", "mlflow"):
+    for name in ("build", "mlflow", "alpaca"):
         write(name, blocks(compiled(f"locks/{name}.in")))
 
 

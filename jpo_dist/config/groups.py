@@ -46,7 +46,16 @@ def _listed(choice: Any) -> Any:
     return found
 
 
+def not_the_annotator(names: list[str]) -> list[str]:
+    """The names. Raises ValueError for the annotator's, who is not known before somebody has judged."""
+    if "annotator" in names:
+        raise ValueError(" (annotator): it will be who judges now; leave it out, or give the column another name")
+    return names
+
+
 GroupNames = Annotated[list[str], AfterValidator(_distinct)]
 """Columns that say who judged."""
+GroupsToJudge = Annotated[GroupNames, AfterValidator(not_the_annotator)]
+"""Columns of pairs that nobody has judged yet."""
 GroupChoice = Annotated[dict[str, list[str]], BeforeValidator(_listed)]
 """Some values of some groups: {country: [DE, FR]}."""

@@ -7,7 +7,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from jpo_dist.config.base import Count, Fraction, Positive, Section, TemplateArgs
 from jpo_dist.config.groups import GroupNames
-from jpo_dist.config.sections import ModelConfig, TokensConfig
+from jpo_dist.config.sections import ModelConfig, TokensConfig, TrackingConfig
 from jpo_dist.data.layouts import COLUMNS
 from jpo_dist.data.layouts.config import LayoutConfig
 from jpo_dist.data.messages.instruction import NAMES
@@ -192,6 +192,10 @@ class BuildConfig(Section):
     """What pairing and mixing are drawn from."""
     output: str
     """Folder of the set: items.parquet, comparisons.parquet, report.json (and candidates.jsonl)."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "build"
+    """Name of the MLflow run."""
+    tracking: TrackingConfig = TrackingConfig()
+    """Here uri=None means: no MLflow."""
 
     @model_validator(mode="after")
     def _weights_for_all_or_none(self) -> Self:

@@ -19,6 +19,7 @@ from jpo_dist.data.row_values import BadField
 from jpo_dist.data.table_layout import columns_of, detect, renamed
 from jpo_dist.records.columns.item_rows import ItemRows
 from jpo_dist.records.comparisons import ComparisonSet, Item
+from jpo_dist.records.group_column import Groups, named
 from jpo_dist.records.groups import require
 from jpo_dist.records.unbuilt import unbuild
 
@@ -68,18 +69,23 @@ def scan(where: str | list[str], *, on_bad_row: OnBadRow, groups: Sequence[str] 
     return built, report_of(built, preferences.said())
 
 
-def read_candidates(where: str | list[str], *, on_bad_row: OnBadRow) -> tuple[list[tuple[Item, Item, str]], ReadReport]:
-    """Pairs for a judge, (first, second, source), in order: rows without a verdict, and comparisons without theirs.
+def read_candidates(
+    where: str | list[str], *, on_bad_row: OnBadRow, groups: Sequence[str] = ()
+) -> tuple[list[tuple[Item, Item, str, Groups]], ReadReport]:
+    """Pairs for a judge, (first, second, source, groups), in order: rows without a verdict, and comparisons without
+    theirs.
 
+    `groups`: columns that are kept, and groups of sets; what else a set knows of who judged went with the verdict.
     Raises what `read` raises.
     """
     preferences = Preferences()
     for text in listed(where):
         for place in open_place(text, preferences.tally.ignored):
-            collect(place, SourceConfig(path=text), on_bad_row, preferences, candidates=True)
+            source = SourceConfig(path=text, groups=list(groups))
+            collect(place, source, on_bad_row, preferences, candidates=True)
     if not preferences.comparisons:
         raise ValueError(f"{where}: no pairs to judge; name pairs, or make some with jpo data build (candidates:)")
-    found = [(c.winner, c.loser, c.source) for c in preferences.comparisons]
+    found = [(c.winner, c.loser, c.source, named(c.groups, groups)) for c in preferences.comparisons]
     return found, report_of(ComparisonSet.build(preferences.comparisons), preferences.said())
 
 

@@ -21,6 +21,8 @@ from jpo_dist.records.comparisons import digest
 KINDS = {"selected": "pairwise", "choices": "choices", "ranker": "ranker", "rating": "rating", "number": "rating"}
 ROW_KEYS = frozenset({"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "task_id"})
 """What JSON-MIN adds to a task's data."""
+GROUP = "group_"
+"""What stands before the name of a group among the keys of our tasks, so that no name can be one of the other keys."""
 # A bare text in a row of JSON-MIN is the task's or an answer: an answer where its key is one of these.
 _BARE = frozenset({"preference", "choice", "choices", "comparison", "better", "winner", "verdict", "pairwise", "pw"})
 
@@ -67,6 +69,11 @@ def key_of(data: dict[str, Any]) -> tuple[str, ...]:
     if all(uids):
         return str(uids[0]), str(uids[1])
     return "task", str(data["task_id"]) if data.get("task_id") is not None else digest(data)
+
+
+def task_key(data: dict[str, Any]) -> tuple[Any, ...]:
+    """Equal for equal tasks: those of a pair, told apart by their groups."""
+    return key_of(data), tuple((key, str(data[key])) for key in sorted(data) if key.startswith(GROUP))
 
 
 def annotations_of(row: Any) -> Iterator[Annotation]:
@@ -153,7 +160,7 @@ def newest(annotations: Sequence[Annotation], skipped: Counter[str]) -> list[Ann
     groups: dict[tuple[Any, ...], list[Annotation]] = {}
     for number, each in enumerate(annotations):
         who = (each.annotator,) if each.annotator is not None else (None, number)
-        groups.setdefault((*who, *key_of(each.task)), []).append(each)
+        groups.setdefault((*who, *task_key(each.task)), []).append(each)
     replaced = len(annotations) - len(groups)
     if replaced:
         skipped["replaced by a newer annotation"] = replaced

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from jpo_dist.config.base import Count, NonNegative, Section, TemplateArgs
+from jpo_dist.config.groups import GroupsToJudge
 from jpo_dist.config.sections import TrackingConfig
 from jpo_dist.endpoint.config import BudgetConfig, EndpointConfig
 
@@ -98,6 +99,8 @@ class JudgeConfig(JudgingConfig):
 
     candidates: str | list[str]
     """Files, folders, globs or hub ids with pairs of items. Preferences in them are not looked at."""
+    groups: GroupsToJudge = Field(default=[])
+    """Columns of the candidates, such as country or topic, that are kept in the comparisons and reported by."""
     on_bad_row: Literal["error", "skip"] = "error"
     """A row that cannot be read: stop with file, line, field and reason, or count it and go on."""
     output: str

@@ -137,7 +137,13 @@ def _by_letters(candidate: Candidate, pair: Sequence[Standing], config: JudgingC
     x, y = in_shown_order(candidate.first, candidate.second)
     winner, loser = (y, x) if letters == "ba" else (x, y)
     made = Comparison(
-        winner, loser, source=candidate.source, tie=outcome == "tie", origin="judged", annotator=config.annotator
+        winner,
+        loser,
+        source=candidate.source,
+        tie=outcome == "tie",
+        origin="judged",
+        annotator=config.annotator,
+        groups=candidate.groups,
     )
     return Judged(candidate, outcome, made, letters)
 
@@ -161,6 +167,7 @@ def _by_scores(
         confidence=confidence(gap) if config.kind == "reward_model" else None,
         origin="judged",
         annotator=config.annotator,
+        groups=candidate.groups,
     )
     return Judged(candidate, "tie" if is_tie else "decided", made)
 
@@ -177,6 +184,7 @@ def _line(one: Judged) -> dict[str, Any]:
     made = one.comparison
     return {
         "source": one.candidate.source,
+        **({"groups": dict(one.candidate.groups)} if one.candidate.groups else {}),
         "protocol": one.protocol,
         "first": one.candidate.first.id,
         "second": one.candidate.second.id,

@@ -6,10 +6,12 @@ A task to import is `{"data": {…}}`; what comes back: jpo_dist/judge/annotatio
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from xml.etree import ElementTree as ET
 
+from jpo_dist.data.row_values import BadField
+from jpo_dist.data.row_values import groups as groups_of_row
 from jpo_dist.judge.agreement import Judgment, agreement
 from jpo_dist.judge.annotated_pairs import (
     CHOICES,
@@ -27,9 +29,10 @@ from jpo_dist.judge.annotated_pairs import (
     results_of,
 )
 from jpo_dist.judge.annotated_rankings import list_in, ranked
-from jpo_dist.judge.annotations import ROW_KEYS, Annotation, annotations_of, data_of, key_of, newest
-from jpo_dist.judge.verdict import in_shown_order
+from jpo_dist.judge.annotations import GROUP, ROW_KEYS, Annotation, annotations_of, data_of, newest, task_key
+from jpo_dist.judge.verdict import Candidate, in_shown_order
 from jpo_dist.records.comparisons import CONDITIONAL, JOINT, Comparison, Item
+from jpo_dist.records.group_column import Groups
 from jpo_dist.records.text import HEADED, as_text
 
 _QUESTION = {
@@ -45,26 +48,30 @@ _CRITERIA = (
 _JOINT_HINT = "Do not judge which instruction is nicer or harder, only how well each one is answered."
 
 
-def tasks(candidates: Iterable[tuple[Item, Item, str]]) -> list[dict[str, Any]]:
-    """One task for each pair of items in (item, item, source), in order, as Label Studio imports them.
+def tasks(candidates: Iterable[tuple[Item, Item, str] | Candidate]) -> list[dict[str, Any]]:
+    """One task for each pair of items in (item, item, source) or with groups behind it, in order, as Label Studio
+    imports them.
 
-    A pair that comes again, in either order, makes no second task. The order shown is the judge's (`in_shown_order`):
-    always the winner first would give the label away. An exported task keeps its own order, which stands in its data.
+    A pair that comes again with the same groups, in either order, makes no second task. The order shown is the judge's
+    (`in_shown_order`): always the winner first would give the label away. An exported task keeps its own order, which
+    stands in its data.
     Raises ValueError when a candidate compares an item with itself.
     """
-    made: dict[frozenset[str], dict[str, Any]] = {}
-    for number, (one, other, source) in enumerate(candidates):
+    made: dict[tuple[frozenset[str], Groups], dict[str, Any]] = {}
+    for number, each in enumerate(candidates):
+        one, other, source, groups = Candidate(*each)
         if one == other:
             raise ValueError(f"candidate {number} ({source}) compares an item with itself; leave it out")
         first, second = in_shown_order(one, other)
-        made.setdefault(frozenset((first.id, second.id)), {"data": _data(first, second, source)})
+        key = frozenset((first.id, second.id)), groups
+        made.setdefault(key, {"data": _data(first, second, source, groups)})
     return list(made.values())
 
 
-def _data(first: Item, second: Item, source: str) -> dict[str, Any]:
+def _data(first: Item, second: Item, source: str, groups: Groups) -> dict[str, Any]:
     """Flat, because Label Studio's `$name` finds top-level keys only; `id` and the like are taken in JSON-MIN."""
     protocol = CONDITIONAL if first.instruction == second.instruction else JOINT
-    data: dict[str, Any] = {"protocol": protocol, "source": source}
+    data: dict[str, Any] = {"protocol": protocol, "source": source, **{GROUP + name: value for name, value in groups}}
     for side, item in ((FIRST, first), (SECOND, second)):
         data |= {
             f"{side}_uid": item.id,
@@ -112,10 +119,12 @@ def _text(parent: ET.Element, title: str, key: str) -> None:
     ET.SubElement(parent, "Text", name=key, value=f"${key}", valueType="text", selectionEnabled="false")
 
 
-def read(export: list[Any]) -> tuple[list[Comparison], dict[str, Any]]:
+def read(export: list[Any], groups: Sequence[str] = ()) -> tuple[list[Comparison], dict[str, Any]]:
     """Comparisons from an exported project, "JSON" or "JSON-MIN", and what became of every annotation.
 
     Each has the annotator (see `annotator_of`), a source and the origin "judged"; ties are comparisons with `tie`.
+    The groups of our tasks are kept; `groups` names keys of other tasks' data that are kept as groups too.
+
     Tasks are ours or those of Label Studio's own templates for pairs and rankings. The report adds up: annotations ==
     comparisons + ties + sum(skipped.values()); a ranking is one annotation of several comparisons, so with rankings
     their `annotations` are added on the right and their `comparisons` taken off. It has `tasks` (different ones),
@@ -136,6 +145,7 @@ def read(export: list[Any]) -> tuple[list[Comparison], dict[str, Any]]:
     comparisons, answers = [], []
     for annotation in newest(found, skipped):
         try:
+            known = _groups(annotation.task, groups)
             said, is_ranking = _said(annotation, not_read)
         except BadTask as bad:
             skipped[str(bad)] += 1
@@ -143,11 +153,11 @@ def read(export: list[Any]) -> tuple[list[Comparison], dict[str, Any]]:
         if is_ranking:
             rankings.update(annotations=1, comparisons=len(said))
         for one in said:
-            comparisons.append(_comparison(one, annotation))
+            comparisons.append(_comparison(one, annotation, known))
             if annotation.annotator is not None:
-                unit = (key_of(annotation.task), one.first.id, one.second.id)
+                unit = (task_key(annotation.task), one.first.id, one.second.id)
                 answers.append(Judgment(annotation.annotator, unit, one.answer))
-    every, answered = {key_of(data_of(row)) for row in export}, {key_of(annotation.task) for annotation in found}
+    every, answered = {task_key(data_of(row)) for row in export}, {task_key(annotation.task) for annotation in found}
     num_ties = sum(c.tie for c in comparisons)
     return comparisons, {
         "tasks": len(every),
@@ -157,7 +167,7 @@ def read(export: list[Any]) -> tuple[list[Comparison], dict[str, Any]]:
         "ties": num_ties,
         "skipped": dict(skipped),
         **({"rankings": dict(rankings)} if rankings else {}),
-        **({"not_read": sorted(not_read)} if not_read else {}),
+        **({"not_read": sorted(not_read - set(groups))} if not_read - set(groups) else {}),
         "agreement": agreement(answers),
     }
 
@@ -185,10 +195,20 @@ def _said(annotation: Annotation, not_read: set[str]) -> tuple[list[Said], bool]
     return [Said(pair.first, pair.second, answer_of(pair, results))], False
 
 
-def _comparison(said: Said, annotation: Annotation) -> Comparison:
+def _groups(data: dict[str, Any], names: Sequence[str]) -> Groups:
+    """What a task says of the groups of its pair; raises BadTask."""
+    ours = {key.removeprefix(GROUP): value for key, value in data.items() if key.startswith(GROUP)}
+    try:
+        return groups_of_row(ours, list(ours)) if is_ours(data) else groups_of_row(data, names)
+    except BadField as bad:
+        raise BadTask(f"a group ({bad.field}) that is {bad.reason}") from None
+
+
+def _comparison(said: Said, annotation: Annotation, groups: Groups) -> Comparison:
     winner, loser = (said.second, said.first) if said.answer == SECOND else (said.first, said.second)
     task = annotation.task
     source = str(task.get("source", "")) if is_ours(task) else f"task {task['task_id']}"
     source = source.encode("utf-8", "replace").decode()
     tie = said.answer == TIE
-    return Comparison(winner, loser, source=source, tie=tie, origin="judged", annotator=annotation.annotator)
+    who = annotation.annotator
+    return Comparison(winner, loser, source=source, tie=tie, origin="judged", annotator=who, groups=groups)

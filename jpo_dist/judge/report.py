@@ -13,7 +13,9 @@ import numpy as np
 
 from jpo_dist.pairing.embedding import word_cosines
 from jpo_dist.records.comparisons import CONDITIONAL, JOINT, Item
+from jpo_dist.records.groups import MOST_VALUES
 from jpo_dist.records.text import as_text
+from jpo_dist.statistics.intervals import wilson
 
 if TYPE_CHECKING:
     from jpo_dist.judge.verdict import Judged
@@ -27,7 +29,7 @@ _ROWS_AT_A_TIME = 2048
 
 def report(judged: "Sequence[Judged]", annotator: str) -> dict[str, Any]:
     """All that the functions below tell of these verdicts, JSON-able. Rates are None where their denominator is 0."""
-    different = list({frozenset((one.candidate.first, one.candidate.second)): one for one in judged}.values())
+    different = _different(judged)
     decided = [one.comparison for one in different if one.comparison is not None and not one.comparison.tie]
     return {
         "annotator": annotator,
@@ -42,6 +44,46 @@ def report(judged: "Sequence[Judged]", annotator: str) -> dict[str, Any]:
         "interplay": interplay(different),
         "transitivity": transitivity([(made.winner, made.loser) for made in decided]),
         "reasons": dict(sorted(Counter(one.reason.split(":")[0] for one in judged if one.reason).items())),
+        **({"groups": groups} if (groups := by_group(judged)) else {}),
+    }
+
+
+def _different(judged: "Sequence[Judged]") -> "list[Judged]":
+    return list({frozenset((one.candidate.first, one.candidate.second)): one for one in judged}.values())
+
+
+def by_group(judged: "Sequence[Judged]") -> dict[str, dict[str, Any]]:
+    """For each group that the candidates have, such as the country: `values`, a row for each of the most frequent ones
+    with its outcomes, its `tie_share` as [share, low, high] of verdicts (Wilson, 95 %) and its `position`;
+    `more_values`, how many others there are; `no_value`, candidates without one.
+    """
+    names = dict.fromkeys(name for one in judged for name, _ in one.candidate.groups)
+    return {name: _of_group(judged, name) for name in names}
+
+
+def _of_group(judged: "Sequence[Judged]", name: str) -> dict[str, Any]:
+    members: defaultdict[str, list[Judged]] = defaultdict(list)
+    for one in judged:
+        value = dict(one.candidate.groups).get(name)
+        if value is not None:
+            members[value].append(one)
+    order = sorted(members, key=lambda value: (-len(members[value]), value))
+    return {
+        "values": [_group_row(value, members[value]) for value in order[:MOST_VALUES]],
+        "more_values": max(0, len(order) - MOST_VALUES),
+        "no_value": len(judged) - sum(map(len, members.values())),
+    }
+
+
+def _group_row(value: str, members: "Sequence[Judged]") -> dict[str, Any]:
+    different = _different(members)
+    counts = Counter(one.outcome for one in different)
+    return {
+        "value": value,
+        "candidates": len(members),
+        **_outcomes(members),
+        "tie_share": wilson(counts["tie"], counts["decided"] + counts["tie"]),
+        "position": position(one.letters for one in different),
     }
 
 
@@ -221,4 +263,7 @@ def metrics(summary: dict[str, Any]) -> dict[str, float]:
     flat |= {"judge/candidates": summary["candidates"], "judge/first_rate": place["first_rate"]}
     flat |= {"judge/cyclic_rate": cycles["cyclic_rate"], "judge/triads": cycles["triads"]}
     flat |= {f"judge/{name}": value for name, value in summary.get("usage", {}).items()}
+    for name, group in summary.get("groups", {}).items():
+        for row in group["values"]:
+            flat |= {f"judge/group/{name}/{row['value']}/{key}": row[key] for key in ("candidates", "tie_rate")}
     return {name: float(value) for name, value in flat.items() if value is not None}

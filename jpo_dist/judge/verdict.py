@@ -4,6 +4,7 @@ import hashlib
 from typing import Literal, NamedTuple
 
 from jpo_dist.records.comparisons import Comparison, Item
+from jpo_dist.records.group_column import Groups
 
 NOT_ASKED, UNPARSABLE = "-", "?"
 Outcome = Literal["decided", "tie", "unparsable", "failed", "not asked"]
@@ -16,6 +17,12 @@ class Candidate(NamedTuple):
     first: Item
     second: Item
     source: str
+    groups: Groups = ()
+    """What its file's columns say of it, such as ("country", "DE"); its verdict keeps them."""
+
+    @property
+    def protocol(self) -> str:
+        return "conditional" if self.first.instruction == self.second.instruction else "joint"
 
 
 class Judged(NamedTuple):
@@ -33,7 +40,7 @@ class Judged(NamedTuple):
 
     @property
     def protocol(self) -> str:
-        return "conditional" if self.candidate.first.instruction == self.candidate.second.instruction else "joint"
+        return self.candidate.protocol
 
 
 def outcome_of(letters: str) -> Outcome:

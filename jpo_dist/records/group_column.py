@@ -12,6 +12,11 @@ GROUPS = pa.field("groups", pa.list_(pa.struct([("name", pa.string()), ("value",
 """No Arrow map: `datasets` cannot read one."""
 
 
+def named(groups: Groups, names: Sequence[str]) -> Groups:
+    """Those of the groups that have one of these names."""
+    return tuple(pair for pair in groups if pair[0] in names)
+
+
 def column_of(groups_C: Sequence[Groups]) -> pa.Array:
     """Groups as a column."""
     ends = np.cumsum([0, *map(len, groups_C)]) if any(groups_C) else np.zeros(len(groups_C) + 1, np.int64)

@@ -31,6 +31,7 @@ def report(contest: Contest, outcomes: Outcomes, config: WinRateConfig) -> dict[
         "groups": groups,
         "by_group": groups[config.group] if config.group is not None else {},
         "order": order_effects(found),
+        **({"order_by_group": orders} if (orders := _orders(found, config)) else {}),
         "lengths": lengths(found),
         "length_controlled": length_controlled(found),
         "controls": _controls(contest, outcomes, config),
@@ -47,6 +48,17 @@ def report(contest: Contest, outcomes: Outcomes, config: WinRateConfig) -> dict[
 
 def _value(name: str, verdict: Verdict) -> str | None:
     return dict(verdict.groups).get(name)
+
+
+def _orders(verdicts: list[Verdict], config: WinRateConfig) -> dict[str, dict[str, Any]]:
+    """order_effects of each value of each group that has any; nothing for judges that see no order."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in config.split_by:
+        values = sorted({value for one in verdicts if (value := _value(name, one)) is not None})
+        parts = {value: order_effects([one for one in verdicts if _value(name, one) == value]) for value in values}
+        if shown := {value: part for value, part in parts.items() if part is not None}:
+            found[name] = shown
+    return found
 
 
 def _of_run(verdicts: list[Verdict], run: int) -> list[Verdict]:
@@ -105,6 +117,8 @@ def metrics(made: dict[str, Any]) -> dict[str, float]:
     flat["longest/win_rate"] = made["controls"]["longest"]["win_rate"]
     if made["order"]:
         flat |= {name: made["order"][name] for name in ("first_rate", "flip_rate")}
+    for name, by_value in made.get("order_by_group", {}).items():
+        flat |= {f"group/{name}/{value}/first_rate": part["first_rate"] for value, part in by_value.items()}
     for number, other in enumerate(made["compare"], 1):
         flat |= {f"compare_{number}/win_rate": other["all"]["win_rate"]}
         flat |= {f"compare_{number}/{name}": other["minus"][name] for name in ("difference", "p_holm")}

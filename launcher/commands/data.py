@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from jpo_dist.data.config import ReferenceScoresConfig
+    from jpo_dist.data.config import BuildConfig, ReferenceScoresConfig
     from jpo_dist.records.comparisons import Item
 
 app = typer.Typer(
@@ -43,6 +43,7 @@ def build(
         refuse_lost("output", settings.output)
         built = build_set(settings, _reference_logps)
         write(built, Path(settings.output))
+        _track(settings, built.report, Path(settings.output))
         say("\n".join(lines(built.report)))
         if built.candidates:
             there = f"{settings.output}/candidates.jsonl"
@@ -56,6 +57,28 @@ def _reference_logps(items: "Sequence[Item]", settings: "ReferenceScoresConfig")
     )
 
     return reference_logps(items, settings)
+
+
+def _track(settings: "BuildConfig", report: dict[str, Any], folder: Path) -> None:
+    """The set's counts and fingerprint, and the digests of what it was built from, as an MLflow run."""
+    if settings.tracking.uri in (None, "none"):
+        return
+    from jpo_dist.config.load import flatten
+    from jpo_dist.files import read_json
+    from jpo_dist.records.comparisons import digest
+    from jpo_dist.tracking.finished_run import log_report
+    from launcher.pipeline.contents import Contents, inputs
+
+    contents, digests = Contents(folder / "mlflow" / "digests.json"), {}
+    for number, source in enumerate(settings.sources):
+        places = [path for paths in inputs({"path": source.path}, folder).values() for path in paths]
+        if places:  # a hub id stands for itself
+            digests[f"digest.sources.{number}"] = digest([contents.of(path) for path in places])
+    made = read_json(folder / "report.json")
+    params = flatten(settings.model_dump(mode="json")) | digests | {"digest.set": made["fingerprint"]}
+    counts = {name: made[name] for name in ("comparisons", "items")} | report["splits"]
+    metrics = {f"build/{name}": float(count) for name, count in counts.items()}
+    log_report(settings.tracking, folder / "mlflow", settings.name, params, metrics, [folder / "report.json"])
 
 
 @app.command()
@@ -115,6 +138,7 @@ def export(
     folder: Annotated[Path, typer.Argument(help="Where to write tasks and labelling configs.")],
     to: Annotated[str, typer.Option(help="label-studio")] = "label-studio",
     on_bad_row: Annotated[str, typer.Option(help="error or skip")] = "error",
+    group: Annotated[list[str] | None, typer.Option(help="A column that the tasks keep; may come again.")] = None,
 ) -> None:
     """Pairs as annotation tasks: one task file and one labelling config for each protocol."""
     with explained():
@@ -122,7 +146,7 @@ def export(
         from launcher.stages.annotate import export_tasks
 
         refuse_lost("FOLDER", folder)
-        for line in export_tasks(where, folder, to, on_bad_row):
+        for line in export_tasks(where, folder, to, on_bad_row, group or []):
             say(line)
 
 
@@ -131,6 +155,10 @@ def import_(
     export_file: Annotated[Path, typer.Argument(help="The JSON that the annotation tool exported.")],
     folder: Annotated[Path, typer.Argument(help="The set to write.")],
     from_: Annotated[str, typer.Option("--from", help="label-studio")] = "label-studio",
+    group: Annotated[
+        list[str] | None,
+        typer.Option(help="A key of others' tasks that is kept; ours say theirs. May come again."),
+    ] = None,
 ) -> None:
     """Annotations back as comparisons, with annotators and their agreement."""
     with explained():
@@ -138,6 +166,6 @@ def import_(
         from launcher.stages.annotate import import_annotations
 
         refuse_lost("FOLDER", folder)
-        report: dict[str, Any] = import_annotations(export_file, folder, from_)
+        report: dict[str, Any] = import_annotations(export_file, folder, from_, group or [])
         out.print_json(json.dumps(report))
         say(f"written: {folder}")

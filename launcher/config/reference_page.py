@@ -67,7 +67,7 @@ def page() -> str:
     judge = [JUDGE, *_section(JudgeRunConfig, "")]
     generate = [GENERATE, *_section(GenerateRunConfig, "")]
     own = tuple(name for name in WinRateRunConfig.model_fields if name not in JudgeRunConfig.model_fields)
-    winrate = [WINRATE, *_section(WinRateRunConfig, "", only=(*own, "output"))]
+    winrate = [WINRATE, *_section(WinRateRunConfig, "", only=(*own, "output", "groups"))]
     pipeline = [PIPELINE, *_section(PipelineConfig, "")]
     study = [STUDY, *_section(StudyConfig, "")]
     parts = [*sft, *build, *judge, *generate, *winrate, *pipeline, *study]

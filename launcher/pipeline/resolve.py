@@ -23,6 +23,11 @@ NO_RESULT = ("tracking", "cluster", "budget", "checkpoint", "run", "name", "outp
 """Sections and settings that decide where and how a stage runs, not what it makes."""
 
 
+LATER: dict[str, dict[str, Any]] = {"judge": {"groups": []}}
+"""Settings that a command has got since pipelines were run, with the value that changes nothing: with it the key is
+what it was, and so the folder with the answers that were paid for."""
+
+
 class Stage(NamedTuple):
     """One stage that can run."""
 
@@ -107,7 +112,12 @@ def _stage(
     checked = parse_as(kind.config, settings, where).model_dump(mode="json")
     # What stages make is known by their keys: it may not be there yet, and need not be read.
     known = {str(stage.made): stage.key for stage in used.values()}
-    decides = {name: value for name, value in checked.items() if name not in NO_RESULT}
+    later = LATER.get(entry.command, {})
+    decides = {
+        name: value
+        for name, value in checked.items()
+        if name not in NO_RESULT and not (name in later and value == later[name])
+    }
     read = {
         text: [contents.of(path) for path in paths]
         for text, paths in inputs(decides, pipeline).items()

@@ -1,12 +1,14 @@
 """The judge's report for people: figures, and one HTML page that needs no other file."""
 
 import base64
+import html
 import io
 from pathlib import Path
 from typing import Any
 
 from jpo_dist.judge.report import OUTCOMES
 from launcher.show.html import framed, table
+from launcher.show.sections import interval, percent
 
 COLORS = {"decided": "#2b6cb0", "tie": "#b7791f", "unparsable": "#9b2c2c", "failed": "#555555", "not asked": "#cccccc"}
 RATES = ("decided_rate", "tie_rate", "unparsable_rate")
@@ -94,6 +96,7 @@ def page(report: dict[str, Any]) -> str:
         "{interplay}",
         f"<h2>Transitivity</h2><p>{cycles['cyclic']} of {cycles['triads']} closed triads are cycles "
         f"({_text(cycles['cyclic_rate'])}).</p>",
+        *_groups(report),
         *_usage(report),
     ]
     images = {f"{{{name}}}": _image(figure, name) for name, figure in figures(report).items()}
@@ -111,6 +114,28 @@ def write_figures(report: dict[str, Any], folder: Path) -> list[Path]:
     for name, figure in figures(report).items():
         (folder / f"{name}.png").write_bytes(_png(figure))
     return sorted(folder.glob("*.png"))
+
+
+def _groups(report: dict[str, Any]) -> list[str]:
+    """A table for each group of the candidates. Intervals are Wilson's of ties, and the normal one of first places."""
+    parts = []
+    for name, group in report.get("groups", {}).items():
+        rows = [
+            [row["value"], *(str(row[key]) for key in ("candidates", *OUTCOMES)), _share(row["tie_share"]),
+             _share([row["position"]["first_rate"], *(row["position"]["interval"] or ())])]
+            for row in group["values"]
+        ]  # fmt: skip
+        head = [name, "candidates", *OUTCOMES, "ties of verdicts", "the first wins"]
+        parts += [f"<h2>By {html.escape(name)}</h2>", table(head, rows)]
+        more, without = group["more_values"], group["no_value"]
+        notes = f"<p>{more} more values have no row; {without} candidates have no value.</p>"
+        parts += [notes] if more + without else []
+    return parts
+
+
+def _share(found: list[Any] | None) -> str:
+    """`12.5 % [3.1, 30.2]`, or `-` without a rate."""
+    return "-" if not found or found[0] is None else f"{percent(found[0])} {interval(found[1:])}"
 
 
 def _usage(report: dict[str, Any]) -> list[str]:

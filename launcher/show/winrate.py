@@ -110,6 +110,12 @@ def _order(report: dict[str, Any]) -> Section:
         ["the first shown answer wins", percent(found["first_rate"]), interval(found["interval"]), of],
         ["the two orders disagree (a tie)", percent(found["flip_rate"]), "-", of],
     ]
+    for name, by_value in report.get("order_by_group", {}).items():
+        rows += [
+            [f"{name} {value}: the first wins", percent(part["first_rate"]), interval(part["interval"]),
+             str(part["comparisons"])]
+            for value, part in by_value.items()
+        ]  # fmt: skip
     return Section("Order", ["", "rate", "95 % interval", "of"], rows, ["Without a bias the first wins in 50.0 %."])
 
 

@@ -1,27 +1,36 @@
 """Pairs to people and their answers back."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jpo_dist.config.groups import not_the_annotator
 from jpo_dist.data import read
 from jpo_dist.judge import label_studio
+from jpo_dist.judge.verdict import Candidate
 from jpo_dist.records.comparisons import CONDITIONAL, JOINT, ComparisonSet
 from jpo_dist.records.folder import write_set
+from jpo_dist.records.groups import ANNOTATOR, by_group, require
 
 TOOLS = ("label-studio",)
 
 
-def export_tasks(where: str, folder: Path, tool: str, on_bad_row: str) -> list[str]:
-    """One file of tasks and one labelling config for each protocol that occurs. Returns lines for people."""
+def export_tasks(where: str, folder: Path, tool: str, on_bad_row: str, groups: Sequence[str] = ()) -> list[str]:
+    """One file of tasks and one labelling config for each protocol that occurs. Returns lines for people.
+
+    `groups`: columns that the tasks keep, and give back when their answers are imported.
+    """
     _known(tool)
+    _not_the_annotator(groups)
     if on_bad_row not in ("skip", "error"):
         raise ValueError(f"on_bad_row ({on_bad_row}) is skip or error")
-    pairs, report = read.read_candidates(where, on_bad_row=on_bad_row)  # type: ignore[arg-type]
+    found, report = read.read_candidates(where, on_bad_row=on_bad_row, groups=groups)  # type: ignore[arg-type]
+    pairs = [Candidate(*one) for one in found]
     folder.mkdir(parents=True, exist_ok=True)
     lines = report.lines()
     for protocol in (CONDITIONAL, JOINT):
-        mine = [pair for pair in pairs if (pair[0].instruction == pair[1].instruction) == (protocol == CONDITIONAL)]
+        mine = [pair for pair in pairs if pair.protocol == protocol]
         if not mine:
             continue
         tasks = label_studio.tasks(mine)
@@ -33,24 +42,39 @@ def export_tasks(where: str, folder: Path, tool: str, on_bad_row: str) -> list[s
     return lines
 
 
-def import_annotations(export_file: Path, folder: Path, tool: str) -> dict[str, Any]:
-    """The annotations of an exported project as a ComparisonSet in `folder`; returns the report."""
+def import_annotations(export_file: Path, folder: Path, tool: str, groups: Sequence[str] = ()) -> dict[str, Any]:
+    """The annotations of an exported project as a ComparisonSet in `folder`; returns the report.
+
+    `groups`: keys of the tasks' data that are kept, for tasks that were not made here: ours say which they have.
+    """
     _known(tool)
+    _not_the_annotator(groups)
     if not export_file.is_file():
         raise FileNotFoundError(f"{export_file}: no such file, seen from {Path.cwd()}; correct the path")
     try:
         exported = json.loads(export_file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{export_file}: cannot be read as JSON: {error}; export the project as JSON") from error
-    comparisons, report = label_studio.read(exported)
+    comparisons, report = label_studio.read(exported, groups)
     if not comparisons:
         why = ", ".join(f"{count} {reason}" for reason, count in report["skipped"].items()) or "there is none"
         raise ValueError(
             f"{export_file}: no usable annotation of {report['annotations']} ({why}); name an export as JSON or "
             "JSON-MIN of a project whose tasks have two responses, or a list of them"
         )
-    write_set(ComparisonSet.build(comparisons), folder, {"read": {"rows": report["annotations"], **report}})
+    built = ComparisonSet.build(comparisons)
+    require(built, groups, str(export_file))
+    by_name = {name: found for name, found in by_group(built).items() if name != ANNOTATOR}
+    report |= {"groups": by_name} if by_name else {}
+    write_set(built, folder, {"read": {"rows": report["annotations"], **report}})
     return report
+
+
+def _not_the_annotator(groups: Sequence[str]) -> None:
+    try:
+        not_the_annotator(list(groups))
+    except ValueError as error:
+        raise ValueError(f"--group{error}") from None
 
 
 def _known(tool: str) -> None:

@@ -9,6 +9,7 @@ from jpo_dist.judge import report as judge_report
 from jpo_dist.judge.config import JudgeConfig
 from jpo_dist.judge.judging import judge, left_over, write
 from jpo_dist.judge.verdict import Candidate
+from jpo_dist.records.comparisons import digest
 from launcher.config.kinds import JudgeRunConfig
 from launcher.config.run_paths import refuse_lost
 from launcher.show import judge_page
@@ -24,26 +25,28 @@ def run(config: JudgeRunConfig) -> dict[str, Any]:
     """
     refuse_lost("output", config.output)
     folder = Path(config.output).expanduser().absolute()
-    found, reading = read_candidates(config.candidates, on_bad_row=config.on_bad_row)
+    found, reading = read_candidates(config.candidates, on_bad_row=config.on_bad_row, groups=config.groups)
     folder.mkdir(parents=True, exist_ok=True)
     with alone_in(folder):
         spread, tasks = spread_of(config.kind, config.cluster)
         settings = JudgeConfig.model_validate(config.model_dump(exclude={"cluster"}))
-        judged, report = judge([Candidate(*one) for one in found], settings, folder, spread, tasks)
+        candidates = [Candidate(*one) for one in found]
+        judged, report = judge(candidates, settings, folder, spread, tasks)
         report = report | {"reading": reading.as_dict()}
         write(judged, report, folder)
         judge_page.write_page(report, folder / "report.html")
-        _track(config, report, folder)
+        _track(config, candidates, report, folder)
     say_what_is_left(left_over(judged), len(judged), config, config.output, "judged.jsonl")
     return report
 
 
-def _track(config: JudgeRunConfig, report: dict[str, Any], folder: Path) -> None:
+def _track(config: JudgeRunConfig, candidates: list[Candidate], report: dict[str, Any], folder: Path) -> None:
     if config.tracking.uri in (None, "none"):
         return
     from jpo_dist.tracking.finished_run import log_report
 
-    params = flatten(config.model_dump(mode="json"))
+    known = digest([[one.first.id, one.second.id, one.source, one.groups] for one in candidates])
+    params = flatten(config.model_dump(mode="json")) | {"digest.candidates": known}
     figures = judge_page.write_figures(report, folder / "mlflow" / "figures")
     files = [folder / "report.html", folder / "report.json", *figures]
     log_report(config.tracking, folder / "mlflow", config.name, params, judge_report.metrics(report), files)

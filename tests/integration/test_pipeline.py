@@ -83,17 +83,22 @@ def test_every_stage_begins_from_the_files_before_it_and_is_tracked_under_the_pi
     parts = [json.loads((stages[name] / "report.json").read_text()) for name in ("build", "judge")]
     assert merged["comparisons"] == sum(part["comparisons"] for part in parts)
     with sqlite3.connect(finished / "mlflow.db") as database:
+        known = dict(database.execute("select key, value from params where key like 'digest.%'"))
         tags: dict[str, dict[str, str]] = {}
         for run_id, key, value in database.execute("select run_uuid, key, value from tags"):
             tags.setdefault(run_id, {})[key] = value
         statuses = [status for (status,) in database.execute("select status from runs")]
     named = {found["jpo.stage"]: found for found in tags.values() if "jpo.stage" in found}
     assert set(statuses) == {"FINISHED"}
-    assert {"judge", "train"} <= set(named)
+    assert set(named) == {"build", "judge", "merged", "train"}
     [parent] = {found["mlflow.parentRunId"] for found in named.values()}
     assert parent in tags
     assert named["train"]["jpo.key"].startswith(stages["train"].name.rpartition("-")[2])
     assert named["train"]["jpo.input.merged"].startswith(stages["merged"].name.rpartition("-")[2])
+    ids = {found["jpo.stage"]: run_id for run_id, found in tags.items() if "jpo.stage" in found}
+    assert named["train"]["jpo.input_run.merged"] == ids["merged"]
+    assert {named["merged"][f"jpo.input_run.{name}"] for name in ("build", "judge")} == {ids["build"], ids["judge"]}
+    assert {"digest.sources.0", "digest.set", "digest.candidates"} == set(known)
 
 
 def test_what_is_done_is_not_done_again(pipeline: dict[str, Any], finished: Path, warm: Warm) -> None:

@@ -159,7 +159,7 @@ class Warm:
     def close(self) -> None:
         assert self._server.stdin is not None
         self._server.stdin.close()
-        self._server.wait(timeout=30)
+        self._server.wait(timeout=300)
 
 
 @contextmanager

@@ -143,7 +143,7 @@ def test_the_same_config_gives_the_same_bytes_and_another_seed_others(tmp_path: 
     assert folder_bytes(tmp_path / "one") != folder_bytes(tmp_path / "three")
     found, _ = read_candidates(str(tmp_path / "one/candidates.jsonl"), on_bad_row="error")
     assert len(found) == 9
-    assert all(first.instruction != second.instruction for first, second, _ in found)
+    assert all(first.instruction != second.instruction for first, second, *_ in found)
 
 
 def test_a_written_set_reads_back_whole_and_trains_on_its_training_split(tmp_path: Path):

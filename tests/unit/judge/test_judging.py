@@ -10,6 +10,8 @@ from jpo_dist.judge.judging import judge, write
 from jpo_dist.judge.verdict import Candidate, in_shown_order
 from jpo_dist.records.comparisons import Comparison, Item
 from jpo_dist.records.folder import read_set
+from jpo_dist.records.groups import grouping
+from jpo_dist.statistics.intervals import wilson
 
 PEAR, MUD = Item.of("Name a fruit.", "A pear."), Item.of("Name a fruit.", "Mud.")
 
@@ -47,6 +49,33 @@ def test_a_checker_decides_ties_and_cannot_tell(tmp_path):
     assert built.comparisons["origin"].to_pylist() == ["judged", "judged"]
     lines = [json.loads(line) for line in (tmp_path / "judged.jsonl").read_text().splitlines()]
     assert [line["winner"] for line in lines] == [r[0].id, None, None]
+
+
+def test_what_a_candidates_columns_say_stays_with_its_verdict(tmp_path):
+    r = [Item.of("i", text) for text in ("aaaa", "bb", "ccc", "?")]
+    pairs = [(r[0], r[1], "DE"), (r[0], r[2], "DE"), (r[0], r[3], "FR"), (r[1], r[2], None)]
+    candidates = [Candidate(a, b, f"f:{n}", (("country", c),) if c else ()) for n, (a, b, c) in enumerate(pairs)]
+    judged, report = judge(candidates, checker("by_length", 1.0), tmp_path)
+    write(judged, report, tmp_path)
+    assert grouping(read_set(tmp_path), "country").told() == "country: DE 2, no value 1"
+    lines = [json.loads(line) for line in (tmp_path / "judged.jsonl").read_text().splitlines()]
+    assert [line.get("groups") for line in lines] == [{"country": "DE"}, {"country": "DE"}, {"country": "FR"}, None]
+    found = report["groups"]["country"]
+    assert [(row["value"], row["decided"], row["tie"], row["unparsable"]) for row in found["values"]] == [
+        ("DE", 1, 1, 0), ("FR", 0, 0, 1),
+    ]  # fmt: skip
+    assert [row["tie_share"] for row in found["values"]] == [wilson(1, 2), None]
+    assert (found["no_value"], found["more_values"]) == (1, 0)
+    bare, without = judge([c._replace(groups=()) for c in candidates], checker("by_length", 1.0), tmp_path / "bare")
+    assert "groups" not in without
+    assert [one.comparison and one.comparison.winner for one in bare] == [
+        one.comparison and one.comparison.winner for one in judged
+    ]
+
+
+def test_the_annotator_is_no_group_of_what_will_be_judged():
+    with pytest.raises(ValueError, match=r"groups\n.* \(annotator\): it will be who judges now"):
+        JudgeConfig.model_validate({**checker("by_length").model_dump(), "groups": ["annotator"]})
 
 
 @pytest.mark.parametrize(

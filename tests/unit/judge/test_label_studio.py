@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from jpo_dist.judge.annotated_pairs import CHOICES
 from jpo_dist.judge.annotations import annotator_of
 from jpo_dist.judge.label_studio import labeling_config, read, tasks
-from jpo_dist.judge.verdict import in_shown_order
+from jpo_dist.judge.verdict import Candidate, in_shown_order
 from jpo_dist.records.comparisons import Comparison, Item, Message
 
 PEAR, BRICK = Item.of("Name a fruit.", "A pear."), Item.of("Name a fruit.", "A brick.")
@@ -206,6 +206,25 @@ def test_what_annotators_said_comes_back(pairs, said):
         assert (report["ties"], report["skipped"]) == (sum(c.tie for c in expected), {})
         assert (report["tasks"], report["unanswered"]) == (len(pairs), 0 if said else len(pairs))
         assert adds_up(report)
+
+
+def test_groups_travel_with_a_task_and_come_back_with_its_answers():
+    """The same pair for two countries is two tasks, whose answers agree or not; one person may answer both."""
+    german, french = (("country", "DE"), ("topic", "tea")), (("country", "FR"),)
+    made = tasks([Candidate(PEAR, BRICK, "a", german), Candidate(BRICK, PEAR, "b", german),
+                  Candidate(PEAR, BRICK, "c", french), (PEAR, BLUE, "d")])  # fmt: skip
+    assert [task["data"]["source"] for task in made] == ["a", "c", "d"]
+    assert made[0]["data"] | {"group_country": "DE", "group_topic": "tea"} == made[0]["data"]
+    said = [[annotation(1, 7, choice("first")), annotation(2, 8, choice("tie"))], [annotation(3, 7, choice("first"))],
+            [annotation(4, 8, choice("second"))]]  # fmt: skip
+    for export in both(full(made, said)):
+        comparisons, report = read(export)
+        assert Counter((c.annotator, c.groups) for c in comparisons) == Counter(
+            [("user:7", german), ("user:8", german), ("user:7", french), ("user:8", ())]
+        )
+        assert (report["tasks"], report["unanswered"], report["skipped"]) == (3, 0, {})
+    made[0]["data"]["group_country"] = ["DE"]
+    assert read(full(made, said))[1]["skipped"] == {"a group (country) that is not one value": 2}
 
 
 # --- what cannot be used is counted --------------------------------------------------------------------------------

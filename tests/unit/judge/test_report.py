@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jpo_dist.judge import report as judge_report
 from jpo_dist.judge.verdict import Candidate, Judged, in_shown_order, outcome_of
 from jpo_dist.records.comparisons import Comparison, Item
+from jpo_dist.statistics.intervals import wilson
 from launcher.show import judge_page
 
 PEAR = Item.of("Name a fruit.", "A pear.")
@@ -38,6 +39,25 @@ def test_position_bias_by_hand():
     half = 1.96 * np.std([1.0] * 6 + [0.0] * 2 + [0.5] * 2) / 10**0.5
     assert found["interval"] == pytest.approx([0.7 - half, min(1.0, 0.7 + half)])
     assert judge_report.position(["", "-a"])["first_rate"] is None
+
+
+def test_position_and_ties_by_group_by_hand():
+    """A pair that comes again in its group counts once; the page shows both shares."""
+    items = [Item.of("i", str(n)) for n in range(5)]
+    said = [("DE", "aa", 1), ("DE", "ab", 2), ("DE", "aa", 1), ("FR", "bb", 3), ("FR", "??", 4)]
+    judged = []
+    for country, letters, n in said:
+        one = verdict(items[0], items[n], letters)
+        judged.append(one._replace(candidate=one.candidate._replace(groups=(("country", country),))))
+    german, french = judge_report.by_group(judged)["country"]["values"]
+    assert (german["candidates"], german["tie"], french["unparsable"]) == (3, 2, 1)
+    assert (german["tie_share"], french["tie_share"]) == (wilson(1, 2), wilson(1, 1))
+    assert (german["position"]["first_rate"], french["position"]["first_rate"]) == (0.75, 0.0)
+    whole = judge_report.report(judged, "m")
+    assert judge_report.metrics(whole)["judge/group/country/FR/tie_rate"] == 0.5
+    page = judge_page.page(whole)
+    assert "<h2>By country</h2>" in page
+    assert "50.0 % [9.5, 90.5]" in page  # Wilson's interval of one tie in two
 
 
 def test_interplay_by_hand():

@@ -112,6 +112,27 @@ def test_a_report_by_several_groups_adds_up_to_the_counts(tmp_path: Path) -> Non
         config(folder, gold, group="age", groups=["country"])
 
 
+def test_how_often_the_first_shown_wins_is_told_by_group_too(tmp_path: Path) -> None:
+    """A judge of letters: with DE it names the first both times, with FR the same answer; without a value it is in no
+    group."""
+    folder = write_answers(tmp_path / "a", [answer(i, "a", n) for n, i in enumerate(INSTRUCTIONS)])
+    codes = ("DE", "FR", "DE", None)
+    rows = [{"instruction": i, "output": "b", "country": c} for i, c in zip(INSTRUCTIONS, codes, strict=True)]
+    settings_of = config(folder, write_rows(tmp_path / "gold.jsonl", rows), groups=["country"])
+    contest = read_contest(settings_of)
+    outcomes = hold(contest, settings_of, tmp_path)
+    shown = {"DE": "aa", "FR": "ab", None: "bb"}
+    letters = [one._replace(letters=shown[dict(one.groups).get("country")]) for one in outcomes.runs]
+    found = report(contest, outcomes._replace(runs=letters), settings_of)
+    by_country = found["order_by_group"]["country"]
+    told = {value: (part["first_rate"], part["comparisons"], part["flip_rate"]) for value, part in by_country.items()}
+    assert told == {"DE": (1.0, 2, 1.0), "FR": (0.5, 1, 0.0)}
+    assert found["order"]["first_rate"] == 0.625
+    assert metrics(found)["winrate/group/country/DE/first_rate"] == 1.0
+    assert "| country DE: the first wins | 100.0 % |" in markdown(found)
+    assert "order_by_group" not in report(contest, outcomes, settings_of)  # a program sees no order
+
+
 def test_answers_to_other_instructions_are_no_win_rate(tmp_path: Path) -> None:
     gold = write_gold(tmp_path / "gold.jsonl", [("Name a sea.", "The Baltic.")])
     folder = write_answers(tmp_path / "a", [answer("Name a sea", "x", 0)])
