@@ -21,6 +21,9 @@ from launcher.pipeline.contents import Contents, inputs, without_split
 
 NO_RESULT = ("tracking", "cluster", "budget", "checkpoint", "run", "name", "output")
 """Sections and settings that decide where and how a stage runs, not what it makes."""
+LATER = ("keep", "flips")
+"""Sections that commands have got since stages were first kept: in a key only where they say something, so that what
+was made before is found."""
 
 
 class Stage(NamedTuple):
@@ -107,7 +110,7 @@ def _stage(
     checked = parse_as(kind.config, settings, where).model_dump(mode="json")
     # What stages make is known by their keys: it may not be there yet, and need not be read.
     known = {str(stage.made): stage.key for stage in used.values()}
-    decides = {name: value for name, value in checked.items() if name not in NO_RESULT}
+    decides = {name: value for name, value in checked.items() if name not in NO_RESULT and _says(kind, name, value)}
     read = {
         text: [contents.of(path) for path in paths]
         for text, paths in inputs(decides, pipeline).items()
@@ -117,6 +120,14 @@ def _stage(
     folder = pipeline / f"{name}-{key[:8]}"
     _put(checked, kind.folder, str(folder))
     return Stage(name, kind, key, folder, checked, tuple(stage.name for stage in used.values()))
+
+
+def _says(kind: Kind, name: str, value: Any) -> bool:
+    """Whether a section says something: one of LATER does not where it is as it is by default."""
+    if name not in LATER:
+        return True
+    default: Any = kind.config.model_fields[name].default
+    return bool(value != default.model_dump(mode="json"))
 
 
 def _without_places(value: Any, known: dict[str, str]) -> Any:
