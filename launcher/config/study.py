@@ -51,6 +51,12 @@ class StudyConfig(Section):
     measure: Annotated[Stages, Field(min_length=1)]
     """Stages after those of every arm, the same for all; `@policy` is the model that was trained last, or the
     shared one."""
+    kl: str | None = None
+    """A score stage of `measure`, for answers that the policy drew at temperature 1: the mean over those that end of
+    log pi(R | I) - log ref(R | I), the sampled KL, is a figure of the arm. An arm that trains nothing has none."""
+    strata: str | None = None
+    """`module:function`, called with each instruction as an Item without a response: its label. The primary metric is
+    then also told for each label. None: for all instructions together only."""
     tune: TuneConfig | None = None
     at_once: Count = 1
     """Stages that run at the same time, each a process. On a Ray cluster those with cluster.workers wait for room."""
@@ -98,13 +104,9 @@ class StudyConfig(Section):
             parts.append(("tune.answers", self.tune.answers, self.tune.measure))
         wanted = "winrate" if self.question.primary == "win" else "generate"
         for key, name, stages in parts:
-            found = {entry.name: entry.command for entry in map(entry_of, stages, itertools.count())}
-            if found.get(name) != wanted:
-                there = ", ".join(one for one, command in found.items() if command == wanted) or "none"
-                raise ValueError(
-                    f"{key} ({name}) must be a {wanted} stage of its `measure`, since primary is "
-                    f"{self.question.primary}; there are: {there}"
-                )
+            _require(key, name, stages, wanted, f", since primary is {self.question.primary}")
+        if self.kl:
+            _require("kl", self.kl, self.measure, "score", "")
         return self
 
     @model_validator(mode="after")
@@ -118,6 +120,14 @@ class StudyConfig(Section):
                         "(text that begins with a $ is written $$)"
                     )
         return self
+
+
+def _require(key: str, name: str, stages: Stages, command: str, why: str) -> None:
+    """Raises ValueError where `name` is no stage with this command."""
+    found = {entry.name: entry.command for entry in map(entry_of, stages, itertools.count())}
+    if found.get(name) != command:
+        there = ", ".join(one for one, its in found.items() if its == command) or "none"
+        raise ValueError(f"{key} ({name}) must be a {command} stage of its `measure`{why}; there are: {there}")
 
 
 def used_variables(value: Any) -> list[str]:

@@ -3,7 +3,7 @@
 import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.files import read_json, write_json
 from jpo_dist.run_dir import CHECKPOINTS, EXPORT, EXPORT_MERGED, RUN
-from jpo_dist.study.findings import Result, findings, tables
+from jpo_dist.study.findings import Result, tables
 from jpo_dist.tracking.finished_run import log_report
 from jpo_dist.tracking.writer import Writer
 from launcher.config.pipeline import entry_of
@@ -20,12 +20,12 @@ from launcher.console import say
 from launcher.pipeline.parent import own_tracking, tracked
 from launcher.pipeline.process import alone_in
 from launcher.pipeline.resolve import Stage
-from launcher.show import study as show
 from launcher.study.cells import Cell, cells, trials, unique
+from launcher.study.collected import ASKED, Ran, choose, collect, write
 from launcher.study.engine import Failure, State, run_cells
-from launcher.study.measured import kept, measure, write_results
+from launcher.study.measured import kept, measure
 
-ASKED, REPORT = "question.json", "report"
+REPORT = "report"
 
 
 class CellsFailed(RuntimeError):
@@ -43,9 +43,9 @@ class Study(NamedTuple):
 def run(config: StudyConfig, source: str) -> Study:
     """Run all trials and cells that are not done, and write the report.
 
-    Leaves in `config.dir` question.json (what was asked, and when), results.json, report.json, report.md, report.html,
-    figures, and the folders of all stages. Raises ConfigError before anything runs, InUse, and CellsFailed at the end
-    where a cell failed.
+    Leaves in `config.dir` question.json (what was asked, and when), results.json, study.json, report.json, report.md,
+    report.html, figures, and the folders of all stages; the report is written after each cell. Raises ConfigError
+    before anything runs, InUse, and CellsFailed at the end where a cell failed.
     """
     folder = Path(config.dir).expanduser().absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,29 +53,25 @@ def run(config: StudyConfig, source: str) -> Study:
         asked = _write_down(config, folder)
         with _tracked(config, folder) as parent:
             failed: dict[str, Failure] = {}
-            chosen: dict[str, dict[str, Any]] = {}
-            tried: list[dict[str, Any]] = []
+            tried = Ran([], {})
             if config.tune:
                 tries = trials(config, source)
                 found = _run(tries, config, folder, lock, parent, "trials")
                 failed |= found.failed
-                chosen, tried = _chosen(tries, found.results, config)
-            all_cells = cells(config, source, chosen)
-            found = _run(all_cells, config, folder, lock, parent, "cells")
+                tried = Ran(tries, found.results)
+            all_cells = cells(config, source, choose(tried, config)[0])
+
+            def written(results: dict[str, Result], new: dict[str, Failure]) -> dict[str, Any]:
+                said = {name: failure.last_line for name, failure in {**failed, **new}.items()}
+                collected = collect(config, source, asked, tried, Ran(all_cells, results), said)
+                write(collected, folder)
+                return collected.report
+
+            found = _run(all_cells, config, folder, lock, parent, "cells", written)
             failed |= found.failed
-            measured_cells = [cell for cell in all_cells if cell.name in found.results]
-            results = [found.results[cell.name] for cell in measured_cells]
-            write_results(results, measured_cells, folder)
-            report = {
-                "study": config.name,
-                "asked": asked,
-                **findings(results, config.question),
-                "tuned": tried,
-                "failed": {name: failure.last_line for name, failure in failed.items()},
-                "seconds": found.seconds,
-            }
-            _write_report(report, config, folder)
-            _track(config, report, folder)
+            report = written(found.results, {})
+            write_json(folder / f"{REPORT}.json", report)
+            _track(config, folder)
     if failed:
         name, first = next(iter(failed.items()))
         raise CellsFailed(
@@ -103,25 +99,39 @@ def _write_down(config: StudyConfig, folder: Path) -> dict[str, Any]:
     return kept
 
 
+Written = Callable[[dict[str, Result], dict[str, Failure]], Any]
+
+
 class _Found(NamedTuple):
     results: dict[str, Result]
     failed: dict[str, Failure]
     seconds: float
 
 
-def _run(wanted: Sequence[Cell], config: StudyConfig, folder: Path, lock: Any, parent: str | None, what: str) -> _Found:
-    """Run cells and measure each as soon as it is done."""
+def _run(
+    wanted: Sequence[Cell],
+    config: StudyConfig,
+    folder: Path,
+    lock: Any,
+    parent: str | None,
+    what: str,
+    written: Written | None = None,
+) -> _Found:
+    """Run cells and measure each as soon as it is done; `written` is called with all results after each new one."""
     before = {cell.name: kept(cell, config.question, folder) for cell in wanted}
     results = {name: found for name, found in before.items() if found is not None}
     left = [cell for cell in wanted if cell.name not in results]
     started = time.monotonic()
 
     def told(state: State, ended: Stage | None) -> None:
+        before = len(results)
         for cell in left:
             if cell.name not in results and state.is_done(cell):
                 results[cell.name] = measure(cell, config.question, folder)
                 _track_cell(config, cell, results[cell.name], folder, parent)
                 _release(cell, [one for one in left if one.name not in results], config)
+        if written and len(results) > before:
+            written(results, {cell.name: failure for cell in wanted if (failure := state.failure_of(cell))})
         failing = sum(state.failure_of(cell) is not None for cell in wanted)
         so_far = _so_far(list(results.values()), config)
         if ended is not None:
@@ -163,29 +173,6 @@ def _so_far(results: list[Result], config: StudyConfig) -> str:
     return f"; {config.question.primary} so far: {', '.join(found)}" if found else ""
 
 
-def _chosen(
-    tries: Sequence[Cell], results: dict[str, Result], config: StudyConfig
-) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
-    """By arm the settings of the trial with the highest primary metric, the first of equal ones; and all trials."""
-    best: dict[str, tuple[float, dict[str, Any]]] = {}
-    tried = []
-    for cell in tries:
-        if cell.name not in results:
-            continue
-        cells_of = results[cell.name].sums.get(config.question.primary, {}).values()
-        count = sum(one[2] for one in cells_of)
-        value = sum(one[0] for one in cells_of) / count if count else float("-inf")
-        tried.append({"arm": cell.arm, "settings": cell.settings, "value": value, "answers": count})
-        if cell.arm not in best or value > best[cell.arm][0]:
-            best[cell.arm] = (value, cell.settings)
-    return {arm: settings for arm, (_, settings) in best.items()}, tried
-
-
-def _write_report(report: dict[str, Any], config: StudyConfig, folder: Path) -> None:
-    write_json(folder / f"{REPORT}.json", report)
-    show.write(report, folder)
-
-
 # ---- MLflow
 
 
@@ -215,11 +202,12 @@ def _track_cell(config: StudyConfig, cell: Cell, result: Result, folder: Path, p
     log_report(_own_tracking(config, folder), place, name, params, metrics, [], tags=tags)
 
 
-def _track(config: StudyConfig, report: dict[str, Any], folder: Path) -> None:
+def _track(config: StudyConfig, folder: Path) -> None:
     """The report's pages and figures as files of the study's run, before its status is set."""
     tracking, own = _own_tracking(config, folder), RunSection(dir=str(folder / "study"), name=config.name)
     writer = Writer(tracking, own)
-    for name in ("report.md", "report.html", "report.json", "arms.png", "curve.png", "question.json"):
-        if (folder / name).is_file():
-            writer.log_artifact(folder / name)
+    for name in ("report.md", "report.html", "report.json", ASKED):
+        writer.log_artifact(folder / name)
+    for figure in sorted(folder.glob("*.png")):
+        writer.log_artifact(figure)
     writer.close(60)

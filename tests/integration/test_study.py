@@ -13,7 +13,7 @@ import pytest
 
 from jpo_dist.study.findings import findings
 from jpo_dist.study.question import QuestionConfig
-from launcher.study.measured import read_results
+from jpo_dist.study.results import read_results
 from tests.support.commands import ROOT, Files, environment, jpo
 from tests.support.hosts import wait_until
 
@@ -68,7 +68,8 @@ def test_the_report_begins_with_the_answer_and_can_be_made_again(finished: Path,
     assert (finished / "arms.png").read_bytes().startswith(b"\x89PNG")
     assert "data:image/png;base64," in (finished / "report.html").read_text()
     kept = json.loads((finished / "report.json").read_text())
-    again = findings(read_results(finished / "results.json"), QuestionConfig(**study["question"]))
+    found = read_results(finished / "results.json")
+    again = findings(found.results, QuestionConfig(**study["question"]), found.strata)
     assert json.loads(json.dumps(again)) == {name: kept[name] for name in again}
 
 
@@ -98,6 +99,18 @@ def test_what_is_done_is_not_done_again_and_a_change_of_the_question_is_told(
     assert "The question was changed on" in (finished / "report.md").read_text()
     said = jpo("study", written(changed, finished), "--power", "0.1").check().said
     assert "runs for .80" in said
+
+
+def test_a_part_of_a_study_is_published_with_what_was_cut_short(
+    finished: Path, study: dict[str, Any], tmp_path: Path
+) -> None:
+    more = {**study, "seeds": [1, 2, 3], "question": {**study["question"], "margin": 0.05}}
+    jpo("study", written(more, finished), "--publish", str(tmp_path)).check()
+    page = (tmp_path / "README.md").read_text()
+    assert "Cut short: 2 of 3 training runs of each arm (trained, longer) are done." in page
+    assert "| trained | - | 2 | 4 |" in page  # the parts of the margin at the end of training
+    names = ["README.md", "arms.png", "margins.png", "results.json", "study.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 def test_killed_at_a_training_the_same_command_goes_on_to_the_same_results(

@@ -11,8 +11,7 @@ Seed = Annotated[int, Field(ge=0)]
 
 
 class KeepConfig(Section):
-    """Which of the instructions for training, and of their answers, stay; for studies of how much data a method needs.
-    """
+    """Which instructions for training, and which answers to them, stay; for studies of how much data a method needs."""
 
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the instructions for training that stay, to the nearest whole one. Their texts and `seed` say which:
