@@ -30,6 +30,7 @@ ONLY_IMPORTERS = {
     "faiss": {"jpo_dist/pairing/neighbours.py"},
     "sentence_transformers": {"jpo_dist/pairing/embedding.py"},
     "matplotlib": {"launcher/show/inspection_page.py", "launcher/show/judge_page.py", "launcher/show/study/figures.py"},
+    "vaderSentiment": {"jpo_dist/evaluate/sentiment.py"},
     "trl": {"launcher/bench/peer.py"},
 }
 
