@@ -42,7 +42,7 @@ class Text(NamedTuple):
 
 def read_texts(folder: Path) -> list[Text]:
     """All texts of the files that are there, each once. Raises FileNotFoundError where none is."""
-    found = {}
+    found: dict[str, tuple[float, str]] = {}
     for name, domain in DOMAINS.items():
         file = folder / f"{name}_GroundTruth.txt"
         if file.is_file():

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jpo_dist.files import replace
-from jpo_dist.study.findings import Result
+from jpo_dist.study.tables import Result
 
 DIGITS = 6
 """Significant digits of sums that are no whole numbers."""

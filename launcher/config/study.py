@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 
 from jpo_dist.config.base import Count, Section
 from jpo_dist.config.sections import TrackingConfig
-from jpo_dist.study.findings import SEED
 from jpo_dist.study.question import QuestionConfig
+from jpo_dist.study.tables import SEED
 from launcher.config.pipeline import NAME, POLICY, entry_of
 
 VARIABLE = r"^[a-z][a-z0-9_]*$"
@@ -95,6 +95,18 @@ class StudyConfig(Section):
                     raise ValueError(
                         f"question.compare names {arm}, which is no arm; there are: {', '.join(self.arms)}"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _a_trend_over_numbers(self) -> Self:
+        trend = self.question.trend
+        if trend is None:
+            return self
+        values = self.grid.get(trend, [])
+        if len(values) < 2 or not all(isinstance(one, int | float) and one > 0 for one in values):
+            raise ValueError(
+                f"question.trend ({trend}) must name two or more numbers above 0 of grid; there: {values or 'nothing'}"
+            )
         return self
 
     @model_validator(mode="after")

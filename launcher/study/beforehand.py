@@ -6,7 +6,8 @@ from pathlib import Path
 from jpo_dist.files import read_json
 from jpo_dist.statistics.crossed import Variances
 from jpo_dist.statistics.power import power, runs_needed
-from jpo_dist.study.findings import pilot, tables
+from jpo_dist.study.findings import pilot
+from jpo_dist.study.tables import tables
 from launcher.config.study import StudyConfig
 from launcher.pipeline.process import is_done
 from launcher.pipeline.resolve import Stage

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import parse_as
-from jpo_dist.study.findings import SEED
+from jpo_dist.study.tables import SEED
 from launcher.config.pipeline import COMMANDS, PipelineConfig, entry_of
 from launcher.config.study import Stages, StudyConfig, TuneConfig, used_variables, with_values
 from launcher.pipeline.contents import Contents

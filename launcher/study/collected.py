@@ -9,9 +9,10 @@ from jpo_dist.config.explain import ConfigError
 from jpo_dist.files import read_json, write_json
 from jpo_dist.generate.answers import is_answers, read_answers
 from jpo_dist.records.comparisons import Item
-from jpo_dist.study.findings import Result, findings
+from jpo_dist.study.findings import findings
 from jpo_dist.study.question import QuestionConfig
 from jpo_dist.study.results import read_results, write_results
+from jpo_dist.study.tables import Result
 from launcher.config.study import StudyConfig
 from launcher.show.study import page
 from launcher.study.cells import Cell, cells, trials

@@ -5,9 +5,9 @@ from pathlib import Path
 from jpo_dist.files import read_json, write_json
 from jpo_dist.records.comparisons import digest
 from jpo_dist.records.folder import ITEMS
-from jpo_dist.study.findings import Result
 from jpo_dist.study.outcomes import of_answers, of_scores, of_verdicts
 from jpo_dist.study.question import QuestionConfig
+from jpo_dist.study.tables import Result
 from launcher.stages.winrate import VERDICTS
 from launcher.study.cells import Cell, described
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.files import read_json, write_json
 from jpo_dist.run_dir import CHECKPOINTS, EXPORT, EXPORT_MERGED, RUN
-from jpo_dist.study.findings import Result, tables
+from jpo_dist.study.question import QuestionConfig
+from jpo_dist.study.tables import Result, tables
 from jpo_dist.tracking.finished_run import log_report
 from jpo_dist.tracking.writer import Writer
 from launcher.config.pipeline import entry_of
@@ -89,7 +90,7 @@ def _write_down(config: StudyConfig, folder: Path) -> dict[str, Any]:
     now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
     if not kept:
         kept = {"at": now, "question": question, "changes": []}
-    elif kept["question"] != question:
+    elif QuestionConfig(**kept["question"]) != config.question:  # settings that came later were as they are by default
         differs = sorted(name for name in question if question[name] != kept["question"].get(name))
         done = len(list((folder / "cells").glob("*.json")))
         change = {"at": now, "settings": differs, "was": {n: kept["question"].get(n) for n in differs}, "after": done}

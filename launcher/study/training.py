@@ -11,7 +11,7 @@ from typing import Any
 from jpo_dist.files import read_json
 from jpo_dist.records.folder import REPORT
 from jpo_dist.run_dir import METRICS
-from jpo_dist.study.findings import Result
+from jpo_dist.study.tables import Result
 from launcher.pipeline.process import is_done
 from launcher.pipeline.resolve import Stage
 from launcher.study.cells import Cell, unique

@@ -16,7 +16,9 @@ SMALL = 4_000_000
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
 def test_the_page_is_what_its_results_give(page: Path) -> None:
     written = page.read_text(encoding="utf-8")
-    figures = [name for name in ("arms.png", "curve.png", "kl.png", "margins.png") if f"]({name})" in written]
+    figures = [
+        name for name in ("arms.png", "curve.png", "gap.png", "kl.png", "margins.png") if f"]({name})" in written
+    ]
     assert {file.name for file in page.parent.glob("*.png")} == set(figures)
     assert text(report_in(page.parent), figures, reading_in(page.parent)) == written
     assert sum(file.stat().st_size for file in page.parent.iterdir()) < SMALL

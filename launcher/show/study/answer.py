@@ -13,6 +13,7 @@ FEW = 5
 def answers(report: dict[str, Any]) -> list[str]:
     """How much is done, what may be said of each asked difference, and what stands in the way of saying more."""
     lines = [done(report)]
+    lines += [_growth(one, report["primary"]) for one in report["trends"]]
     lines += [_sentence(one, report) for one in report["comparisons"]]
     if not report["comparisons"]:
         asked = report["asked"]["question"]["compare"]
@@ -49,6 +50,20 @@ def done(report: dict[str, Any]) -> str:
         return f"Cut short: {counts.pop()} of {seeds} training runs of each arm ({', '.join(arms)}) are done."
     told = ", ".join(f"{arm} {of_arm[arm]}" for arm in arms)
     return f"Cut short: of {seeds * points} training runs of each arm{at} these are done: {told}."
+
+
+def _growth(one: dict[str, Any], metric: str) -> str:
+    gap = f"{one['first']} - {one['second']}" + (f" at {one['point']}" if one["point"] else "")
+    if one["slope"] is None:
+        return f"Whether {gap} grows with {one['axis']} cannot be told: {one['method']}."
+    facts = f"{signed(metric, one['slope'])} {ends(metric, one['interval'], '+')} on {name(metric)} for each doubling"
+    facts += f", p = {p_value(one['p_holm'])} after Holm"
+    said = {"higher": "grows", "lower": "falls"}.get(one["reading"])
+    return (
+        f"{gap} {said} with {one['axis']}: {facts}."
+        if said
+        else (f"That {gap} grows or falls with {one['axis']} is not shown: {facts}.")
+    )
 
 
 def _sentence(one: dict[str, Any], report: dict[str, Any]) -> str:

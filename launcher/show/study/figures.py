@@ -10,7 +10,8 @@ WIDE = 8
 
 
 def figures(report: dict[str, Any], folder: Path) -> list[Path]:
-    """arms.png; curve.png where a grid has one numeric axis; kl.png and margins.png where they were measured."""
+    """arms.png; curve.png and gap.png where the last name of the grid is a number; kl.png and margins.png where these
+    were measured."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -20,6 +21,8 @@ def figures(report: dict[str, Any], folder: Path) -> list[Path]:
         made.append(_save(_dots(Figure, report), folder / "arms.png"))
     if axis:
         made.append(_save(_curves(Figure, report, axis), folder / "curve.png"))
+        if report["comparisons"]:
+            made.append(_save(_gaps(Figure, report, axis), folder / "gap.png"))
     if any("kl" in arm["metrics"] for arm in report["arms"]):
         made.append(_save(_frontier(Figure, report), folder / "kl.png"))
     if report["curves"]:
@@ -59,65 +62,105 @@ def _dots(figure_of: Any, report: dict[str, Any]) -> Any:
 
 
 def _axis(report: dict[str, Any]) -> str | None:
-    """The name of the only grid axis, where its values are numbers and there are several."""
-    points = sorted({arm["point"] for arm in report["arms"]})
-    names = {point.partition("=")[0] for point in points}
-    if len(points) < 2 or len(names) != 1 or any("," in point for point in points):
-        return None
+    """The last name of the grid, where its values are numbers and there are several."""
+    places = [_place(arm["point"]) for arm in report["arms"]]
+    names = {axis for _, axis, _ in places}
+    numbers = {number for _, _, number in places}
+    return names.pop() if len(names) == 1 and None not in numbers and len(numbers) > 1 else None
+
+
+def _place(point: str) -> tuple[str, str, float | None]:
+    """What a point says beside its last value, the name of that, and the value; None where it is no number."""
+    rest, _, last = point.rpartition(", ")
+    axis, _, value = last.partition("=")
     try:
-        [_number(point) for point in points]
+        return rest, axis, float(value)
     except ValueError:
-        return None
-    return names.pop()
+        return rest, axis, None
 
 
-def _number(point: str) -> float:
-    return float(point.partition("=")[2])
+def _panels(figure_of: Any, report: dict[str, Any], x: str, y: str) -> tuple[Any, dict[str, Any]]:
+    """A figure with axes for each combination of the grid's other values."""
+    groups = list(dict.fromkeys(_place(arm["point"])[0] for arm in report["arms"]))
+    figure = figure_of(figsize=(max(7, 3.4 * len(groups)), 4))
+    axes: dict[str, Any] = {}
+    for at, group in enumerate(groups, 1):
+        axes[group] = _axes(figure, x, y if at == 1 else "", (1, len(groups), at))
+        axes[group].set_title(group, fontsize=9)
+        if at > 1:
+            axes[group].sharey(axes[groups[0]])
+    return figure, axes
+
+
+def _spread(axes: Any, xs: set[float]) -> bool:
+    """Make a wide axis logarithmic. Returns whether it is."""
+    log = min(xs) > 0 and max(xs) / min(xs) >= WIDE
+    if log:
+        axes.set_xscale("log", base=2)
+    axes.set_xticks(sorted(xs), [f"{x:g}" for x in sorted(xs)])
+    axes.minorticks_off()
+    return log
+
+
+def _lines(axes: Any, named: dict[str, list[tuple[float, float, list[float] | None]]]) -> None:
+    """A line for each name, with intervals; those of different names stand side by side."""
+    log = _spread(axes, {x for points in named.values() for x, _, _ in points})
+    for at, (label, points) in enumerate(named.items()):
+        aside = 1.02 ** (at - len(named) / 2) if log else 1.0
+        line = axes.plot([x * aside for x, _, _ in points], [y for _, y, _ in points], "o-", label=label, markersize=4)
+        for x, _, ends in points:
+            if ends:
+                axes.plot([x * aside] * 2, ends, color=line[0].get_color(), alpha=0.5)
 
 
 def _curves(figure_of: Any, report: dict[str, Any], axis: str) -> Any:
-    """The primary metric over the numeric axis, a line an arm, with its intervals."""
-    figure = figure_of(figsize=(7, 4))
-    axes = _axes(figure, axis, name(report["primary"]))
-    xs = {_number(arm["point"]) for arm in report["arms"]}
-    log = min(xs) > 0 and max(xs) / min(xs) >= WIDE
-    names = list(dict.fromkeys(arm["arm"] for arm in report["arms"]))
-    for at, arm_name in enumerate(names):
-        points = sorted(
-            (_number(arm["point"]), arm["metrics"][report["primary"]])
-            for arm in report["arms"]
-            if arm["arm"] == arm_name and arm["metrics"].get(report["primary"], {}).get("value") is not None
-        )
-        aside = 1.02 ** (at - len(names) / 2) if log else 1.0  # intervals of arms stand side by side
-        line = axes.plot([x * aside for x, _ in points], [found["value"] for _, found in points], "o-", label=arm_name)
-        for x, found in points:
-            if found["interval"]:
-                axes.plot([x * aside] * 2, found["interval"], color=line[0].get_color(), alpha=0.5)
-    if log:
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(sorted(xs), [f"{x:g}" for x in sorted(xs)])
-        axes.minorticks_off()
-    axes.legend(frameon=False)
+    """The primary metric over the last value of the grid, a line an arm, with its intervals."""
+    figure, panels = _panels(figure_of, report, axis, name(report["primary"]))
+    for group, axes in panels.items():
+        named: dict[str, list[tuple[float, float, list[float] | None]]] = {}
+        for arm in report["arms"]:
+            rest, _, x = _place(arm["point"])
+            found = arm["metrics"].get(report["primary"])
+            if rest == group and x is not None and found and found["value"] is not None:
+                named.setdefault(arm["arm"], []).append((x, found["value"], found["interval"]))
+        _lines(axes, {label: sorted(points) for label, points in named.items()})
+    next(iter(panels.values())).legend(frameon=False)
+    return figure
+
+
+def _gaps(figure_of: Any, report: dict[str, Any], axis: str) -> Any:
+    """Each asked difference over the last value of the grid, with its intervals."""
+    figure, panels = _panels(figure_of, report, axis, f"difference on {name(report['primary'])}")
+    for group, axes in panels.items():
+        named: dict[str, list[tuple[float, float, list[float] | None]]] = {}
+        for one in report["comparisons"]:
+            rest, _, x = _place(one["point"])
+            if rest == group and x is not None and one["difference"] is not None:
+                label = f"{one['first']} - {one['second']}"
+                named.setdefault(label, []).append((x, one["difference"], one["interval"]))
+        if named:
+            _lines(axes, {label: sorted(points) for label, points in named.items()})
+            axes.legend(frameon=False, fontsize=8)
+        axes.axhline(0, color="#ccc", linewidth=0.8, zorder=0)
     return figure
 
 
 def _frontier(figure_of: Any, report: dict[str, Any]) -> Any:
     """The primary metric over the sampled KL: how much is gained for how far from the reference, a line an arm."""
-    figure = figure_of(figsize=(7, 4))
-    axes = _axes(figure, "sampled KL from the reference, nats", name(report["primary"]))
-    for arm_name in dict.fromkeys(arm["arm"] for arm in report["arms"]):
-        found = [
-            (arm["metrics"]["kl"]["value"], arm["metrics"][report["primary"]]["value"], arm["point"])
-            for arm in report["arms"]
-            if arm["arm"] == arm_name
-            and all(arm["metrics"].get(one, {}).get("value") is not None for one in ("kl", report["primary"]))
-        ]
-        if not found:
-            continue
-        axes.plot([x for x, _, _ in found], [y for _, y, _ in found], "o-" if len(found) > 1 else "o", label=arm_name)
-        for x, y, point in found:
-            axes.annotate(point, (x, y), textcoords="offset points", xytext=(4, 4), fontsize=7, color="#666")
-    axes.legend(frameon=False)
+    figure, panels = _panels(figure_of, report, "sampled KL from the reference, nats", name(report["primary"]))
+    for group, axes in panels.items():
+        named: dict[str, list[tuple[float, float, str]]] = {}
+        for arm in report["arms"]:
+            rest, _, label = arm["point"].rpartition(", ")
+            kl, found = (arm["metrics"].get(metric, {}).get("value") for metric in ("kl", report["primary"]))
+            if rest == group and kl is not None and found is not None:
+                named.setdefault(arm["arm"], []).append((kl, found, label))
+        for label, points in named.items():
+            xs, ys, _ = zip(*points, strict=True)
+            axes.plot(xs, ys, "o-" if len(points) > 1 else "o", label=label, markersize=4)
+            for x, y, text in points:
+                axes.annotate(text, (x, y), textcoords="offset points", xytext=(4, 4), fontsize=7, color="#666")
+    next(iter(panels.values())).legend(frameon=False)
     return figure
 
 

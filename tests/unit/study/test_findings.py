@@ -8,9 +8,10 @@ import pytest
 
 from jpo_dist.generate.answers import Answer, write_answers
 from jpo_dist.statistics.crossed import Variances, crossed_difference
-from jpo_dist.study.findings import Result, findings, pilot
+from jpo_dist.study.findings import findings, pilot
 from jpo_dist.study.outcomes import of_answers, of_verdicts
 from jpo_dist.study.question import QuestionConfig
+from jpo_dist.study.tables import Result
 
 CHECKER = "tests.unit.study.test_findings:says_yes"
 PROMPTS, ANSWERS = 200, 4

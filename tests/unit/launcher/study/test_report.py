@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jpo_dist.study.findings import Result
 from jpo_dist.study.question import QuestionConfig
 from jpo_dist.study.results import read_results, write_results
+from jpo_dist.study.tables import Result
 from launcher.show.study.answer import answers
 from launcher.show.study.page import write
 from launcher.show.study.tables import sections
@@ -87,7 +87,9 @@ def test_the_pages_and_figures_are_written_and_nothing_is_html(tmp_path: Path) -
     made = report(results({"jpo": 0.5, "dpo": 0.3}, 2, sizes=(1, 2)))
     made["tuned"] = [{"arm": "<b>", "settings": {"lr": 1}, "value": 0.5, "answers": 4}]
     written = write(made, tmp_path)
-    assert [path.name for path in written] == ["report.md", "report.html", "arms.png", "curve.png", "margins.png"]
+    assert [path.name for path in written] == [
+        "report.md", "report.html", "arms.png", "curve.png", "gap.png", "margins.png",
+    ]  # fmt: skip
     page = (tmp_path / "report.html").read_text()
     assert "&lt;b&gt;" in page
     assert "<b>" not in page
