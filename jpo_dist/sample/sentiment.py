@@ -30,6 +30,9 @@ LEAST, MOST = 8, 32
 HELD_OUT = 0.1
 """Share of the beginnings that are asked in the end; their texts stand in no training."""
 
+MOST_OPENINGS, MOST_HELD_OUT = 1500, 500
+"""Most instructions of openings.jsonl and held_out.jsonl, which a study asks several times."""
+
 
 class Text(NamedTuple):
     """One rated text."""
@@ -84,8 +87,10 @@ def write(folder: Path, output: Path) -> dict[str, int]:
     continued = [row for text in for_training if (row := opening(text))]
     files: dict[str, list[dict[str, Any]]] = {
         "texts.jsonl": continued,
-        "openings.jsonl": _instructions(continued),
-        "held_out.jsonl": _instructions(row for text in texts if is_held_out(text) and (row := opening(text))),
+        "openings.jsonl": _instructions(continued, MOST_OPENINGS),
+        "held_out.jsonl": _instructions(
+            (row for text in texts if is_held_out(text) and (row := opening(text))), MOST_HELD_OUT
+        ),
         "rated.jsonl": [row for text in for_training for row in asked(text)],
     }
     output.mkdir(parents=True, exist_ok=True)
@@ -94,8 +99,10 @@ def write(folder: Path, output: Path) -> dict[str, int]:
     return {name: len(rows) for name, rows in files.items()}
 
 
-def _instructions(rows: Iterable[dict[str, str]]) -> list[dict[str, str]]:
-    return [{"instruction": one} for one in dict.fromkeys(row["prompt"] for row in rows)]
+def _instructions(rows: Iterable[dict[str, str]], most: int) -> list[dict[str, str]]:
+    """The different instructions of some rows; of too many those with the lowest digests."""
+    found = sorted({row["prompt"] for row in rows}, key=lambda prompt: digest(["asked", prompt]))
+    return [{"instruction": prompt} for prompt in found[:most]]
 
 
 def main() -> None:

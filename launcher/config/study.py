@@ -16,6 +16,15 @@ VARIABLE = r"^[a-z][a-z0-9_]*$"
 Stages = list[dict[str, Any]]
 
 
+class MatchConfig(Section):
+    """A metric of training that every arm is to have alike, so that arms are compared at the same strength."""
+
+    metric: str = "loss"
+    """As in metrics.jsonl; its mean over the last quarter of the steps of the arm's last training."""
+    value: float
+    """The trial in which it is nearest to this is chosen."""
+
+
 class TuneConfig(Section):
     """Settings that are chosen for each arm before its cells run: the same trials for every arm."""
 
@@ -26,6 +35,8 @@ class TuneConfig(Section):
     """Stages after the arm's own, as `measure` of the study, on instructions that are in no other `measure`."""
     answers: str
     """The stage of these whose answers count; the trial with the highest primary metric is chosen."""
+    match: MatchConfig | None = None
+    """Choose by a metric of training instead of the primary metric. None: by the primary metric."""
     seed: int = 0
     """The value of `$seed` in a trial; other names of `grid` have their first value."""
 

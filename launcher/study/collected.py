@@ -17,7 +17,7 @@ from launcher.config.study import StudyConfig
 from launcher.show.study import page
 from launcher.study.cells import Cell, cells, trials
 from launcher.study.measured import kept
-from launcher.study.training import cost, curves, sets
+from launcher.study.training import cost, curves, last_of, sets
 
 ASKED, RESULTS, ABOUT, PAGE = "question.json", "results.json", "study.json", "README.md"
 
@@ -133,17 +133,27 @@ def labels(function: str, done: Sequence[Cell]) -> dict[str, str]:
 
 
 def choose(tried: Ran, config: StudyConfig) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
-    """By arm the settings of the trial with the highest primary metric, the first of equal ones; and all trials."""
+    """By arm the settings of the trial with the highest primary metric, or whose `tune.match` is nearest, the first of
+    equal ones; and all trials."""
+    match = config.tune.match if config.tune else None
     best: dict[str, tuple[float, dict[str, Any]]] = {}
     told = []
     for cell in tried.done:
         cells_of = tried.results[cell.name].sums.get(config.question.primary, {}).values()
         count = sum(one[2] for one in cells_of)
         value = sum(one[0] for one in cells_of) / count if count else float("-inf")
-        told.append({"arm": cell.arm, "settings": cell.settings, "value": value, "answers": count})
+        row: dict[str, Any] = {"arm": cell.arm, "settings": cell.settings, "value": value, "answers": count}
+        if match is not None:
+            reached = last_of(cell, match.metric)
+            row |= {"metric": match.metric, "reached": reached, "aim": match.value}
+            value = float("-inf") if reached is None else -abs(reached - match.value)
+        told.append(row)
         if cell.arm not in best or value > best[cell.arm][0]:
             best[cell.arm] = (value, cell.settings)
-    return {arm: settings for arm, (_, settings) in best.items()}, told
+    chosen = {arm: settings for arm, (_, settings) in best.items()}
+    for row in told:
+        row["chosen"] = row["settings"] == chosen[row["arm"]]
+    return chosen, told
 
 
 def write(found: Collected, folder: Path, name: str = "report.md", also_html: bool = True) -> list[Path]:

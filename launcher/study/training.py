@@ -37,14 +37,25 @@ def curves(cells: Sequence[Cell]) -> list[dict[str, Any]]:
 
 def _steps(file: Path) -> list[dict[str, float]]:
     """CURVES of every step of a training that has them, by name, with its `step`."""
-    if not file.is_file():
-        return []
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     return [
         {"step": row["step"], **{name: row["metrics"][name] for name in CURVES if name in row["metrics"]}}
-        for row in rows
+        for row in _rows(file)
         if CURVES[0] in row["metrics"]
     ]
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return [json.loads(line) for line in lines]
+
+
+def last_of(cell: Cell, metric: str) -> float | None:
+    """The mean of a metric over the last quarter of the steps of the cell's last training that have it."""
+    trained = [stage for stage in cell.stages if stage.kind.trains]
+    rows = _rows(trained[-1].folder / METRICS) if trained else []
+    values = [row["metrics"][metric] for row in rows if metric in row["metrics"]]
+    last = values[-max(1, len(values) // 4) :]
+    return sum(last) / len(last) if last else None
 
 
 def _curve(point: str, arm: str, runs: Sequence[Sequence[dict[str, float]]]) -> dict[str, Any]:

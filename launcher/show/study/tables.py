@@ -148,19 +148,19 @@ def _margins(report: dict[str, Any]) -> Section:
 
 def _tuned(report: dict[str, Any]) -> Section:
     names = sorted({one for trial in report["tuned"] for one in trial["settings"]})
-    best: dict[str, float] = {}
-    for trial in report["tuned"]:
-        best[trial["arm"]] = max(best.get(trial["arm"], float("-inf")), trial["value"])
-    taken: set[str] = set()
+    matched = [trial for trial in report["tuned"] if "metric" in trial]
     rows = []
     for trial in report["tuned"]:
-        is_best = trial["value"] == best[trial["arm"]] and trial["arm"] not in taken
-        taken |= {trial["arm"]} if is_best else set()
         settings = [f"{trial['settings'][one]}" if one in trial["settings"] else "-" for one in names]
-        rows.append([trial["arm"], *settings, plain(report["primary"], trial["value"]), "chosen" if is_best else ""])
-    notes = ["The same trials for every arm that has the setting; the highest is chosen, the first of equal ones."]
-    head = ["arm", *names, name(report["primary"]), ""]
-    return Section("Settings, chosen on other instructions", head, rows, notes if rows else [])
+        reached = [f"{trial['reached']:.3f}" if trial["reached"] is not None else "-"] if matched else []
+        value = plain(report["primary"], trial["value"])
+        rows.append([trial["arm"], *settings, *reached, value, "chosen" if trial["chosen"] else ""])
+    how = "the highest is chosen, the first of equal ones."
+    if matched:
+        how = f"the one is chosen whose training ends with a {matched[0]['metric']} nearest to {matched[0]['aim']:g}."
+    notes = [f"The same trials for every arm that has the setting; {how}"] if rows else []
+    head = ["arm", *names, *([matched[0]["metric"]] if matched else []), name(report["primary"]), ""]
+    return Section("Settings, chosen on other instructions", head, rows, notes)
 
 
 def _asked(report: dict[str, Any]) -> Section:

@@ -85,7 +85,7 @@ def test_it_says_what_is_wrong_with_the_figures() -> None:
 
 def test_the_pages_and_figures_are_written_and_nothing_is_html(tmp_path: Path) -> None:
     made = report(results({"jpo": 0.5, "dpo": 0.3}, 2, sizes=(1, 2)))
-    made["tuned"] = [{"arm": "<b>", "settings": {"lr": 1}, "value": 0.5, "answers": 4}]
+    made["tuned"] = [{"arm": "<b>", "settings": {"lr": 1}, "value": 0.5, "answers": 4, "chosen": True}]
     written = write(made, tmp_path)
     assert [path.name for path in written] == [
         "report.md", "report.html", "arms.png", "curve.png", "gap.png", "margins.png",
