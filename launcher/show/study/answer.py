@@ -9,12 +9,17 @@ from launcher.show.study.words import ends, name, signed
 FEW = 5
 """Under so many training runs an interval says little of other runs."""
 
+MANY = 3
+"""A pair that is compared at more points of a grid is told in one sentence."""
+
 
 def answers(report: dict[str, Any]) -> list[str]:
     """How much is done, what may be said of each asked difference, and what stands in the way of saying more."""
     lines = [done(report)]
     lines += [_growth(one, report["primary"]) for one in report["trends"]]
-    lines += [_sentence(one, report) for one in report["comparisons"]]
+    for pair in dict.fromkeys((one["first"], one["second"]) for one in report["comparisons"]):
+        of_pair = [one for one in report["comparisons"] if (one["first"], one["second"]) == pair]
+        lines += [_sentence(one, report) for one in of_pair] if len(of_pair) <= MANY else [_counted(of_pair, report)]
     if not report["comparisons"]:
         asked = report["asked"]["question"]["compare"]
         lines.append("No compared arms are done yet." if asked else "No two arms were asked to be compared.")
@@ -63,6 +68,20 @@ def _growth(one: dict[str, Any], metric: str) -> str:
         f"{gap} {said} with {one['axis']}: {facts}."
         if said
         else (f"That {gap} grows or falls with {one['axis']} is not shown: {facts}.")
+    )
+
+
+def _counted(pair: list[dict[str, Any]], report: dict[str, Any]) -> str:
+    """At how many points a pair differs, and by how much."""
+    readings = Counter(one["reading"] for one in pair)
+    told = [f"{word} at {readings[word]}" for word in ("higher", "lower", "equivalent", "undecided") if readings[word]]
+    metric, found = pair[0]["metric"], [one["difference"] for one in pair if one["difference"] is not None]
+    span = f"{signed(metric, min(found))} to {signed(metric, max(found))}" if found else "no difference can be told"
+    margin = signed(metric, report["margin"], "")
+    within = f" (equivalent: within {margin})" if readings["equivalent"] else ""
+    return (
+        f"{pair[0]['first']} against {pair[0]['second']} at {len(pair)} points of the grid: {', '.join(told)}{within}; "
+        f"{span} on {name(metric)}, p-values after Holm."
     )
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from launcher.show.study.words import name
+from launcher.show.study.words import name, once
 
 WIDE = 8
 """An axis whose ends differ by this factor or more is logarithmic."""
@@ -45,7 +45,7 @@ def _axes(figure: Any, x: str, y: str, place: tuple[int, int, int] = (1, 1, 1)) 
 
 def _dots(figure_of: Any, report: dict[str, Any]) -> Any:
     """Each arm's primary metric as a dot with its interval, and its runs as small marks."""
-    arms = [arm for arm in report["arms"] if report["primary"] in arm["metrics"]]
+    arms = [arm for arm in once(report["arms"]) if report["primary"] in arm["metrics"]]
     figure = figure_of(figsize=(7, 0.6 + 0.36 * len(arms)))
     axes = _axes(figure, f"{name(report['primary'])} (dot: mean, line: 95 % interval, marks: training runs)", "")
     for row, arm in enumerate(reversed(arms)):
@@ -89,6 +89,7 @@ def _panels(figure_of: Any, report: dict[str, Any], x: str, y: str) -> tuple[Any
         axes[group].set_title(group, fontsize=9)
         if at > 1:
             axes[group].sharey(axes[groups[0]])
+            axes[group].tick_params(labelleft=False)
     return figure, axes
 
 
@@ -147,19 +148,23 @@ def _gaps(figure_of: Any, report: dict[str, Any], axis: str) -> Any:
 
 def _frontier(figure_of: Any, report: dict[str, Any]) -> Any:
     """The primary metric over the sampled KL: how much is gained for how far from the reference, a line an arm."""
-    figure, panels = _panels(figure_of, report, "sampled KL from the reference, nats", name(report["primary"]))
+    axis = next((axis for _, axis, _ in (_place(arm["point"]) for arm in report["arms"]) if axis), "")
+    x = "sampled KL from the reference, nats" + (f"; at each dot its {axis}" if axis else "")
+    figure, panels = _panels(figure_of, report, x, name(report["primary"]))
     for group, axes in panels.items():
         named: dict[str, list[tuple[float, float, str]]] = {}
         for arm in report["arms"]:
-            rest, _, label = arm["point"].rpartition(", ")
+            rest, label = _place(arm["point"])[0], arm["point"].rpartition("=")[2]
             kl, found = (arm["metrics"].get(metric, {}).get("value") for metric in ("kl", report["primary"]))
             if rest == group and kl is not None and found is not None:
                 named.setdefault(arm["arm"], []).append((kl, found, label))
         for label, points in named.items():
             xs, ys, _ = zip(*points, strict=True)
             axes.plot(xs, ys, "o-" if len(points) > 1 else "o", label=label, markersize=4)
-            for x, y, text in points:
-                axes.annotate(text, (x, y), textcoords="offset points", xytext=(4, 4), fontsize=7, color="#666")
+            for place_x, place_y, text in points:
+                axes.annotate(
+                    text, (place_x, place_y), textcoords="offset points", xytext=(4, 4), fontsize=7, color="#666"
+                )
     next(iter(panels.values())).legend(frameon=False)
     return figure
 

@@ -22,7 +22,7 @@ def write(report: dict[str, Any], folder: Path, name: str = "report.md", also_ht
     if not also_html:
         return [folder / name, *made]
     found = sections(report)
-    body = [*map(forms.as_html, found[:3]), *map(_embedded, made), *map(forms.as_html, found[3:])]
+    body = [*map(forms.as_html, found[:1]), *map(_embedded, made), *map(forms.as_html, found[1:])]
     replace(folder / "report.html", pages.framed(_title(report), "\n".join(body)), sync=False)
     return [folder / name, folder / "report.html", *made]
 
@@ -34,14 +34,11 @@ def reading_in(folder: Path) -> str:
 
 
 def text(report: dict[str, Any], linked: Sequence[str], reading: str = "") -> str:
-    """The page as Markdown: the reading after the answer, links to these figures after the differences."""
+    """The page as Markdown: after the answer the reading, then links to these figures, then all tables."""
     whole = forms.markdown(_title(report), sections(report))
-    if reading:
-        whole = whole.replace("\n## Arms", f"\n## Reading\n\n{reading}\n\n## Arms", 1)
-    links = "".join(f"![{link.partition('.')[0]}]({link})\n\n" for link in linked)
-    before, differences, rest = whole.partition("## Differences")
-    inside, title, after = rest.partition("\n## ")
-    return f"{before}{differences}{inside}\n{links.rstrip()}\n{title}{after}" if links else whole
+    between = f"## Reading\n\n{reading}\n\n" if reading else ""
+    between += "".join(f"![{link.partition('.')[0]}]({link})\n\n" for link in linked)
+    return whole.replace("\n## Arms", f"\n{between}## Arms", 1)
 
 
 def _title(report: dict[str, Any]) -> str:

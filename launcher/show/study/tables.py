@@ -4,7 +4,7 @@ from typing import Any
 
 from launcher.show.sections import Section, p_value
 from launcher.show.study.answer import answers
-from launcher.show.study.words import ends, hours, name, plain, signed
+from launcher.show.study.words import ends, hours, name, once, plain, signed, unbroken
 
 ORDER = ("pass", "win", "score", "finished", "pass_of_finished", "tokens", "kl")
 
@@ -19,11 +19,12 @@ def sections(report: dict[str, Any]) -> list[Section]:
 def _arms(report: dict[str, Any]) -> Section:
     primary = report["primary"]
     metrics = sorted({one for arm in report["arms"] for one in arm["metrics"]}, key=lambda n: (n != primary, _place(n)))
-    points = any(arm["point"] for arm in report["arms"])
+    arms = once(report["arms"])
+    points = any(arm["point"] for arm in arms)
     head = [*(["at"] if points else []), "arm", "runs", *map(name, metrics)]
     rows = []
-    for arm in report["arms"]:
-        row = [*([arm["point"]] if points else []), arm["arm"], str(len(arm["seeds"]))]
+    for arm in arms:
+        row = [*([arm["point"] or "everywhere"] if points else []), arm["arm"], str(len(arm["seeds"]))]
         for metric in metrics:
             found = arm["metrics"].get(metric, {"value": None, "interval": None})
             row.append(_with_ends(metric, found["value"], found["interval"]))
@@ -44,7 +45,7 @@ def _place(metric: str) -> int:
 
 
 def _with_ends(metric: str, value: float | None, interval: list[float] | None) -> str:
-    return plain(metric, value) + (f" {ends(metric, interval)}" if interval else "")
+    return unbroken(plain(metric, value) + (f" {ends(metric, interval)}" if interval else ""))
 
 
 def _comparisons(report: dict[str, Any]) -> Section:
@@ -53,7 +54,7 @@ def _comparisons(report: dict[str, Any]) -> Section:
     rows = [
         [
             f"{one['first']} - {one['second']}", one["point"] or "-", str(len(one["seeds"])),
-            signed(one["metric"], one["difference"]), ends(one["metric"], one["interval"], "+"),
+            unbroken(signed(one["metric"], one["difference"])), unbroken(ends(one["metric"], one["interval"], "+")),
             p_value(one["p_holm"]), p_value(one["p_equivalent"]), one["reading"],
         ]
         for one in report["comparisons"]
@@ -63,6 +64,12 @@ def _comparisons(report: dict[str, Any]) -> Section:
         f"90 % interval lies within {signed(report['primary'], report['margin'], '')} of 0; else undecided."
     ]
     return Section("Differences", head, rows, notes)
+
+
+def _difference(one: dict[str, Any] | None) -> str:
+    if one is None:
+        return "-"
+    return unbroken(f"{signed(one['metric'], one['difference'])} {ends(one['metric'], one['interval'], '+')}")
 
 
 def _others(report: dict[str, Any]) -> Section:
@@ -75,9 +82,7 @@ def _others(report: dict[str, Any]) -> Section:
         row = [f"{first} - {second}", point or "-"]
         for metric in metrics:
             one = found.get((first, second, point, metric))
-            row.append(
-                "-" if one is None else f"{signed(metric, one['difference'])} {ends(metric, one['interval'], '+')}"
-            )
+            row.append(_difference(one))
         rows.append(row)
     notes = ["With 95 % intervals and without tests: none of these was asked beforehand."] if rows else []
     return Section("What a difference may come from", ["first - second", "at", *map(name, metrics)], rows, notes)
@@ -101,9 +106,7 @@ def _labels(report: dict[str, Any]) -> Section:
         row = [f"{first} - {second}", point or "-"]
         for label, _ in labels:
             one = of_pair.get((label, first, second, point))
-            row.append(
-                "-" if one is None else f"{signed(primary, one['difference'])} {ends(primary, one['interval'], '+')}"
-            )
+            row.append(_difference(one))
         rows.append(row)
     head = ["arm", "at", *(f"{label} ({count} instructions)" for label, count in labels)]
     return Section(f"{name(primary)[:1].upper()}{name(primary)[1:]} by kind of instruction", head, rows, [])
