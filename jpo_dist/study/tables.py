@@ -14,6 +14,11 @@ from jpo_dist.study.outcomes import Sums
 SEED = "seed"
 
 
+def point_of(values: Mapping[str, Any]) -> str:
+    """A place in the grid beside the seed, as text."""
+    return ", ".join(f"{name}={value}" for name, value in values.items() if name != SEED)
+
+
 class Result(NamedTuple):
     """What one cell has measured."""
 
@@ -26,7 +31,7 @@ class Result(NamedTuple):
     @property
     def point(self) -> str:
         """Its place in the grid beside the seed, as text: cells of one arm and point are runs of one method."""
-        return ", ".join(f"{name}={value}" for name, value in self.values.items() if name != SEED)
+        return point_of(self.values)
 
 
 class Table(NamedTuple):

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
+from cluster.config import ClusterConfig
 from jpo_dist.config.base import Count, Section
 from jpo_dist.config.sections import TrackingConfig
 from jpo_dist.study.question import QuestionConfig
@@ -70,7 +71,11 @@ class StudyConfig(Section):
     then also told for each label. None: for all instructions together only."""
     tune: TuneConfig | None = None
     at_once: Count = 1
-    """Stages that run at the same time, each a process. On a Ray cluster those with cluster.workers wait for room."""
+    """Stages that run at the same time, each a process of this host. Of `cluster`, those alone that have workers of
+    their own: what these wait for is room in the cluster."""
+    cluster: ClusterConfig | None = None
+    """Where stages without workers of their own run: Ray tasks, `workers` at the most at a time, each with
+    cpus_per_worker and gpus_per_worker. `dir` must be shared by all hosts. None: processes of this host."""
     keep_models: bool = False
     """Keep the models of measured cells, about 2 GB each for 135M parameters; false: their answers alone are kept."""
     tracking: TrackingConfig = TrackingConfig()

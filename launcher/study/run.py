@@ -3,28 +3,32 @@
 import re
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cluster.signals import ended_by_signals
 from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.files import read_json, write_json
 from jpo_dist.run_dir import CHECKPOINTS, EXPORT, EXPORT_MERGED, RUN
 from jpo_dist.study.question import QuestionConfig
-from jpo_dist.study.tables import Result, tables
+from jpo_dist.study.tables import Result, point_of
 from jpo_dist.tracking.finished_run import log_report
 from jpo_dist.tracking.writer import Writer
 from launcher.config.pipeline import entry_of
 from launcher.config.study import StudyConfig
-from launcher.console import say
+from launcher.console import out, say
 from launcher.pipeline.parent import own_tracking, tracked
 from launcher.pipeline.process import alone_in
 from launcher.pipeline.resolve import Stage
+from launcher.show.study.live import Board, Progress
 from launcher.study.cells import Cell, cells, trials, unique
 from launcher.study.collected import ASKED, Ran, choose, collect, write
 from launcher.study.engine import Failure, State, run_cells
 from launcher.study.measured import kept, measure
+from launcher.study.places import places
+from launcher.study.training import cost
 
 REPORT = "report"
 
@@ -133,18 +137,18 @@ def _run(
                 _release(cell, [one for one in left if one.name not in results], config)
         if written and len(results) > before:
             written(results, {cell.name: failure for cell in wanted if (failure := state.failure_of(cell))})
-        failing = sum(state.failure_of(cell) is not None for cell in wanted)
-        so_far = _so_far(list(results.values()), config)
+        event = ""
         if ended is not None:
-            word = "failed" if ended.folder in state.failed else "done"
-            say(f"{ended.name} {word} ({ended.folder.name})")
-        say(f"{what}: {len(results)} of {len(wanted)} done, {failing} failed, stages: {len(state.done)} of "
-            f"{len(state.stages)}, {time.monotonic() - started:.0f} s{so_far}")  # fmt: skip
+            event = f"{ended.name} {'failed' if ended.folder in state.failed else 'done'} ({ended.folder.name})"
+        stages = f"stages: {len(state.done)} of {len(state.stages)}, {time.monotonic() - started:.0f} s"
+        board.tell(event, _progress(wanted, results, state, config), stages)
 
     def tags(stage: Stage) -> dict[str, Any]:
         return {"jpo.study": config.name, "jpo.stage": stage.name, "jpo.key": stage.key}
 
-    state = run_cells(left, config.at_once, lock, tags, told)
+    board = Board(out, what, config.question.primary)
+    with ended_by_signals(), board, places(config.at_once, config.cluster if left else None, lock) as where:
+        state = run_cells(left, where, tags, told)
     failed = {cell.name: failure for cell in wanted if (failure := state.failure_of(cell))}
     return _Found(results, failed, round(time.monotonic() - started, 1))
 
@@ -162,16 +166,22 @@ def _release(cell: Cell, left: Sequence[Cell], config: StudyConfig) -> None:
                 shutil.rmtree(stage.folder / name, ignore_errors=True)
 
 
-def _so_far(results: list[Result], config: StudyConfig) -> str:
-    """The primary metric of each arm over its runs so far."""
-    found = []
-    for point, arms in tables(results).items():
-        for arm, of in arms.items():
-            table = of.get(config.question.primary)
-            if table is not None and table.counts_QS.sum():
-                value = table.values_QS.sum() / table.counts_QS.sum()
-                found.append(f"{arm}{f' {point}' if point else ''} {value:.3f} ({len(table.seeds)})")
-    return f"; {config.question.primary} so far: {', '.join(found)}" if found else ""
+def _progress(
+    wanted: Sequence[Cell], results: Mapping[str, Result], state: State, config: StudyConfig
+) -> list[Progress]:
+    """How far each arm is, at each point of the grid."""
+    found: dict[tuple[str, str], list[Cell]] = {}
+    for cell in wanted:
+        found.setdefault((point_of(cell.values), cell.arm), []).append(cell)
+    made = []
+    for (point, arm), of in found.items():
+        done = [cell for cell in of if cell.name in results]
+        sums = [one for cell in done for one in results[cell.name].sums.get(config.question.primary, {}).values()]
+        count = sum(one[2] for one in sums)
+        value = sum(one[0] for one in sums) / count if count else None
+        failed = sum(state.failure_of(cell) is not None for cell in of)
+        made.append(Progress(arm, point, len(done), failed, len(of), cost(done)["seconds"], value))
+    return made
 
 
 # ---- MLflow

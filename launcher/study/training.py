@@ -11,7 +11,7 @@ from typing import Any
 from jpo_dist.files import read_json
 from jpo_dist.records.folder import REPORT
 from jpo_dist.run_dir import METRICS
-from jpo_dist.study.tables import Result
+from jpo_dist.study.tables import point_of
 from launcher.pipeline.process import is_done
 from launcher.pipeline.resolve import Stage
 from launcher.study.cells import Cell, unique
@@ -31,7 +31,7 @@ def curves(cells: Sequence[Cell]) -> list[dict[str, Any]]:
         trained = [stage for stage in cell.stages if stage.kind.trains]
         steps = _steps(trained[-1].folder / METRICS) if trained else []
         if steps:
-            runs[Result(cell.arm, cell.values, {}, {}).point, cell.arm].append(steps)
+            runs[point_of(cell.values), cell.arm].append(steps)
     return [_curve(point, arm, of) for (point, arm), of in runs.items()]
 
 
@@ -80,7 +80,7 @@ def sets(cells: Sequence[Cell]) -> list[dict[str, Any]]:
             if stage.kind.command == ("data", "build") and is_done(stage) and stage.folder not in seen:
                 seen.add(stage.folder)
                 report = read_json(stage.folder / REPORT)
-                point = Result(cell.arm, cell.values, {}, {}).point if _varies(stage, cells) else ""
+                point = point_of(cell.values) if _varies(stage, cells) else ""
                 made += [{"set": stage.name, "point": point, "for_training": report["splits"]["train"],
                           "flipped": report.get("flips", {}).get("flipped", 0), **_pairs(pairs)}
                          for pairs in report["pairs"]]  # fmt: skip

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from jpo_dist.study.findings import findings
@@ -126,6 +127,35 @@ def test_killed_at_a_training_the_same_command_goes_on_to_the_same_results(
     jpo("study", written(study, folder), timeout=900).check()
     ours, theirs = (json.loads((one / "results.json").read_text()) for one in (folder, finished))
     assert ours == theirs
+
+
+def test_on_ray_stages_are_tasks_with_the_same_results_and_kill_9_leaves_none(
+    finished: Path, study: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "study"
+    config = written({**study, "cluster": {"workers": 2}}, folder)
+    command = [sys.executable, "-m", "launcher", "study", config]
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    started = subprocess.Popen(command, env=environment(), cwd=ROOT, **quiet)
+    wait_until(lambda: any(folder.glob("train-*/checkpoints/step-00000002/manifest.json")), 300)
+    os.kill(started.pid, signal.SIGKILL)
+    started.wait()
+    wait_until(lambda: not stages_that_run(folder), 60)
+    jpo("study", config, timeout=900).check()
+    ours, theirs = (json.loads((one / "results.json").read_text()) for one in (folder, finished))
+    assert ours == theirs
+
+
+def stages_that_run(folder: Path) -> list[str]:
+    """Command lines of the processes that run a stage of this study."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            line = process.cmdline()
+        except psutil.Error:
+            continue
+        found += [" ".join(line)] if any(part.startswith(f"{folder}/") for part in line) else []
+    return found
 
 
 def test_a_cell_that_fails_is_named_and_the_others_are_reported(study: dict[str, Any], tmp_path: Path) -> None:
