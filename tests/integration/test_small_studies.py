@@ -2,6 +2,7 @@
 the mirrored question has the mirrored answer. Of what a study claims nothing is tested: its model is random."""
 
 import json
+import string
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ SMALL: dict[str, Any] = {
     "max_length": 4096, "max_new_tokens": 24, "budget": 24, "gguf_file": None, "gradient_checkpointing": False,
 }  # fmt: skip
 """Settings of every stage; the tokens of the tiny model are bytes."""
-STOP = [chr(code) for code in range(ord("0"), ord("z"))]
+STOP = list(string.ascii_letters + string.digits)
 """Every fourth byte or so ends an answer: a random model hardly ever ends one by itself."""
 KNOWN_REWARD = "tests.support.rows:length"
 """In place of rewards for which the bytes of a random model are all alike."""
