@@ -2,7 +2,8 @@
 
 import importlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -28,6 +29,46 @@ def run_tasks(
     others then; ResourceError when the cluster has no room for a single task within `config.start_timeout_s`;
     ClusterError when Ray cannot be reached or a task is lost for good. No secrets in payloads or `env`.
     """
+    results: dict[int, dict[str, Any]] = {}
+    with started_one_by_one(entry, config, env) as tasks:
+        for payload in payloads:
+            tasks.start(payload)
+        # After an error, leaving the cluster is what ends the other tasks. `ray.cancel` would race with their results:
+        # one that arrives at that moment kills the driver ("it != submissible_tasks_.end()", seen with Ray 2.60).
+        while len(results) < len(payloads):
+            results |= dict(tasks.ended(None))
+    return [results[number] for number in range(len(payloads))]
+
+
+class Tasks:
+    """Tasks of one function that are started one by one, and looked after together."""
+
+    def __init__(self, remote: Any, name: str, secrets: dict[str, str]) -> None:
+        self._remote, self._name, self._secrets = remote, name, secrets
+        self._waiting: dict[Any, int] = {}
+        self._count = 0
+
+    def start(self, payload: dict[str, Any]) -> int:
+        """Start a task as soon as there is room for it. Returns its number, from 0."""
+        number, self._count = self._count, self._count + 1
+        self._waiting[self._remote.remote(self._name, number, payload, self._secrets)] = number
+        return number
+
+    def ended(self, timeout_s: float | None) -> list[tuple[int, dict[str, Any]]]:
+        """Number and result of one that has ended, in a list; of none after `timeout_s`, or where none runs. None:
+        wait for ever. Raises what run_tasks raises for a task that failed."""
+        if not self._waiting:
+            return []
+        done, _ = ray.wait(list(self._waiting), num_returns=1, timeout=timeout_s)
+        return [(self._waiting.pop(reference), _get(reference)) for reference in done]
+
+
+@contextmanager
+def started_one_by_one(entry: Task, config: ClusterConfig, env: Mapping[str, str]) -> Iterator[Tasks]:
+    """Inside, tasks of `entry` can be started on the cluster; what still runs at the end is ended.
+
+    Raises ResourceError and ClusterError as run_tasks does.
+    """
     name = importable_name(entry)
     worker_env = environment.worker_env(config, os.environ, env)
     with environment.environment(environment.ray_settings(config)), connected(config):
@@ -36,14 +77,7 @@ def run_tasks(
             num_cpus=config.cpus_per_worker, num_gpus=config.gpus_per_worker, max_retries=config.max_failures
         )(_run)
         remote = remote.options(runtime_env={"env_vars": worker_env}, scheduling_strategy=_strategy(config))
-        waiting = {remote.remote(name, n, payload, config.secrets): n for n, payload in enumerate(payloads)}
-        results: dict[int, dict[str, Any]] = {}
-        # After an error, leaving the cluster is what ends the other tasks. `ray.cancel` would race with their results:
-        # one that arrives at that moment kills the driver ("it != submissible_tasks_.end()", seen with Ray 2.60).
-        while waiting:
-            done, _ = ray.wait(list(waiting), num_returns=1)
-            results[waiting.pop(done[0])] = _get(done[0])
-    return [results[number] for number in range(len(payloads))]
+        yield Tasks(remote, name, config.secrets)
 
 
 def _strategy(config: ClusterConfig) -> str:

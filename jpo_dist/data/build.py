@@ -12,6 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jpo_dist.data.altered.config import FlipConfig, KeepConfig
+from jpo_dist.data.altered.flipped import flipped
+from jpo_dist.data.altered.kept import thinned
 from jpo_dist.data.collected import Said, add_pairs, compile_set, from_scores, joined, make_pool, merged, report_of
 from jpo_dist.data.config import BuildConfig, ReferenceScoresConfig, SplitConfig
 from jpo_dist.data.read import read_source
@@ -23,7 +26,7 @@ from jpo_dist.records.columns.item_rows import ItemRows
 from jpo_dist.records.columns.lists import ComparisonList, RatingList, rating_table
 from jpo_dist.records.columns.numbering import first_places
 from jpo_dist.records.columns.pages import ROWS_AT_ONCE, Picked
-from jpo_dist.records.comparisons import CONDITIONAL, SPLITS, ComparisonSet, Item, with_ends
+from jpo_dist.records.comparisons import CONDITIONAL, SPLITS, TRAIN, ComparisonSet, Item, with_ends
 from jpo_dist.records.folder import write_set
 from jpo_dist.records.split import split_of, with_splits
 from jpo_dist.records.text import as_prompt
@@ -80,8 +83,13 @@ def build(config: BuildConfig, reference_logps: ReferenceLogps | None = None) ->
         paths = ", ".join(str(source.path) for source in config.sources)
         told = report_of(compile_set(everything), everything).lines()
         raise ValueError("\n".join([f"{paths}: nothing there that can be compared", *told]))
-    ratings, splits_N = everything.scores(), splits_of_rows(items, config.split)
+    splits_N = splits_of_rows(items, config.split)
     report: dict[str, Any] = {"pairs": []}
+    read = everything
+    if config.keep != KeepConfig():
+        parts, report["keep"] = thinned(parts, splits_N == TRAIN, config.keep)
+        everything = joined(parts)
+    ratings = everything.scores()
     made = ComparisonList(items=items)
     for number, pairs in enumerate(config.pairs):
         rated = wins_as_ratings(everything) if pairs.policy in WITHOUT_SCORES else ratings
@@ -92,6 +100,8 @@ def build(config: BuildConfig, reference_logps: ReferenceLogps | None = None) ->
     mixed = pa.concat_tables([everything.comparisons, made.table()])
     whole, rows_N = ComparisonSet.of_rows(items, mixed if keep_C.all() else mixed.filter(pa.array(keep_C)), ratings)
     built, crossing = with_splits(whole, splits_N[rows_N])
+    if config.flips != FlipConfig():
+        built, report["flips"] = flipped(built, config.flips)
     offered, offer_report = offer(ratings, everything, splits_N, config)
     if not len(built) and not offered:
         raise ValueError(
@@ -99,7 +109,7 @@ def build(config: BuildConfig, reference_logps: ReferenceLogps | None = None) ->
             f"{int(np.isfinite(ratings['score'].to_numpy()).sum())} items with scores of {whole.num_items}; add a "
             "source with comparisons, a checker to a source, or a pairing policy to pairs that fits these scores"
         )
-    report = {"read": report_of(_stated(everything), everything).as_dict(), **report}
+    report = {"read": report_of(_stated(read), read).as_dict(), **report}
     report |= {"splits": split_report(built, crossing), "candidates": offer_report}
     return Built(built, report, offered)
 

@@ -8,6 +8,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from jpo_dist.config.base import Count, Fraction, Positive, Section, TemplateArgs
 from jpo_dist.config.groups import GroupNames
 from jpo_dist.config.sections import ModelConfig, TokensConfig, TrackingConfig
+from jpo_dist.data.altered.config import FlipConfig, KeepConfig
 from jpo_dist.data.layouts import COLUMNS
 from jpo_dist.data.layouts.config import LayoutConfig
 from jpo_dist.data.messages.instruction import NAMES
@@ -184,6 +185,8 @@ class BuildConfig(Section):
     candidates: PairConfig | None = None
     """Also write pairs without a verdict, for `jpo judge`."""
     split: SplitConfig = SplitConfig()
+    keep: KeepConfig = KeepConfig()
+    flips: FlipConfig = FlipConfig()
     reference: ReferenceScoresConfig | None = None
     """Needed by the policy `hard`."""
     on_bad_row: Literal["error", "skip"] = "error"

@@ -1,6 +1,7 @@
 """The sample comparisons that come with the package, and the program that made them.
 
-Stations: make (instructions and sampled responses) -> pairs (balanced comparisons) -> card (CARD.md); beside them the
-data files. Configs name these files as package:jpo_dist/sample/FILE.
-May import evaluate and pairing.
+Stations: kinds (which constraints comparisons have) -> make (instructions and sampled responses) -> pairs (balanced
+comparisons) -> card (CARD.md); beside them the data files, which configs name as package:jpo_dist/sample/FILE. And
+sentiment: rated texts that a user has, as data for a study.
+May import evaluate, pairing, records and files.
 """

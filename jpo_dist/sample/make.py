@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from jpo_dist.evaluate.constraints import KINDS, Constraint, instruction_with
 from jpo_dist.sample.card import card
+from jpo_dist.sample.kinds import UNTRAINED
 from jpo_dist.sample.pairs import BLOCK, pair, usable_responses
 
 TOPICS = {
@@ -39,8 +40,6 @@ HELD_OUT_TOPICS = """spiders, autumn, sandwiches, airplanes, flowers, crosswords
     islands, riddles, potatoes, zoos, owls, wind, popcorn, tractors, caves, balloons, onions, hotels, whales, ice cream,
     lakes, mushrooms, parks, foxes, stars, omelets, scooters, waterfalls, drawing, peppers, dinosaurs,
     ducks, clouds, waffles, ladders, valleys, singing, beans, offices, rabbits, sunsets, muffins, umbrellas"""
-UNTRAINED = {"sentences": (2, 3), "ends_with": ("today", "friends", "again", "happy")}
-"""Kinds of constraint, with their arguments, that stand in held_out.jsonl and in no comparison."""
 REQUESTS = (
     "Tell me something about {}.",
     "Give me one tip about {}.",

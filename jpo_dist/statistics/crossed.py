@@ -8,6 +8,7 @@ run s to instruction q, `counts_QS[q, s]` how many answers it is the sum of. A r
 answer counts the same.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -73,13 +74,23 @@ def crossed_difference(first: tuple[np.ndarray, np.ndarray], second: tuple[np.nd
     Paired: what makes an instruction hard for both cancels, and so does what two runs of one number share. Only
     instructions that both have answers to count. Raises TooLittle, and ValueError for tables of different shapes.
     """
-    if first[0].shape != second[0].shape:
-        raise ValueError(
-            f"tables of {first[0].shape} and {second[0].shape} cannot be paired; take the same runs of both"
-        )
-    both = (first[1].sum(axis=1) > 0) & (second[1].sum(axis=1) > 0)
-    a, b = (_linearised(values_QS[both], counts_QS[both]) for values_QS, counts_QS in (first, second))
-    return _estimate(a[0] - b[0], a[1] - b[1], a[2] - b[2])
+    return crossed_contrast([first, second], np.array([1.0, -1.0]))
+
+
+def crossed_contrast(tables: Sequence[tuple[np.ndarray, np.ndarray]], weights_K: np.ndarray) -> Estimate:
+    """The sum of weight times rate over K tables, paired as in crossed_difference: a slope, or a difference of
+    differences. Raises TooLittle, and ValueError for tables of different shapes."""
+    for values_QS, _ in tables[1:]:
+        if values_QS.shape != tables[0][0].shape:
+            raise ValueError(
+                f"tables of {tables[0][0].shape} and {values_QS.shape} cannot be paired; take the same runs of both"
+            )
+    every = np.all([counts_QS.sum(axis=1) > 0 for _, counts_QS in tables], axis=0)
+    parts = [_linearised(values_QS[every], counts_QS[every]) for values_QS, counts_QS in tables]
+    rate, off_QS, rest_QS = (
+        sum(weight * part[n] for weight, part in zip(weights_K, parts, strict=True)) for n in range(3)
+    )
+    return _estimate(float(rate), np.asarray(off_QS), np.asarray(rest_QS))
 
 
 def _linearised(values_QS: np.ndarray, counts_QS: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:

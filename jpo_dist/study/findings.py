@@ -3,111 +3,95 @@
 Legend: Q instructions, S training runs (seeds).
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from jpo_dist.statistics.crossed import CROSSED, Estimate, TooLittle, Variances, crossed, crossed_difference, variances
 from jpo_dist.statistics.hypotheses import equivalence, holm, reading
 from jpo_dist.statistics.intervals import BOOTSTRAP, bootstrap_mean
-from jpo_dist.study.outcomes import Sums
 from jpo_dist.study.question import QuestionConfig
-
-SEED = "seed"
-
-
-class Result(NamedTuple):
-    """What one cell has measured."""
-
-    arm: str
-    values: dict[str, Any]
-    """Its place in the grid; `seed` tells training runs apart, everything else is a setting."""
-    sums: Sums
-    counts: dict[str, int]
-
-    @property
-    def point(self) -> str:
-        """Its place in the grid beside the seed, as text: cells of one arm and point are runs of one method."""
-        return ", ".join(f"{name}={value}" for name, value in self.values.items() if name != SEED)
+from jpo_dist.study.tables import Result, Table, tables
+from jpo_dist.study.trends import trends
 
 
-class Table(NamedTuple):
-    """One metric of one method: sums, sums of squares and counts of its answers by instruction and run."""
-
-    values_QS: np.ndarray
-    squares_QS: np.ndarray
-    counts_QS: np.ndarray
-    seeds: tuple[Any, ...]
-
-    def of_seeds(self, seeds: Sequence[Any]) -> "Table":
-        """The same with these runs alone, in this order."""
-        at = [self.seeds.index(seed) for seed in seeds]
-        return Table(self.values_QS[:, at], self.squares_QS[:, at], self.counts_QS[:, at], tuple(seeds))
-
-
-Tables = dict[str, dict[str, dict[str, Table]]]
-"""By point of the grid, then arm, then metric."""
-
-
-def tables(results: Iterable[Result]) -> Tables:
-    """All results as arrays over the same instructions, which are in the order of their ids."""
-    grouped: dict[str, dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
-    for result in results:
-        grouped[result.point][result.arm].append(result)
-    ids = sorted(
-        {i for arms in grouped.values() for of in arms.values() for one in of for s in one.sums.values() for i in s}
-    )
-    rows = {prompt_id: row for row, prompt_id in enumerate(ids)}
-    return {
-        point: {
-            arm: {metric: _table(runs, metric, rows) for metric in sorted({m for run in runs for m in run.sums})}
-            for arm, runs in arms.items()
-        }
-        for point, arms in grouped.items()
-    }
-
-
-def _table(runs: Sequence[Result], metric: str, rows: Mapping[str, int]) -> Table:
-    ordered = sorted(runs, key=lambda run: str(run.values.get(SEED, "")))
-    sums_3QS = np.zeros((3, len(rows), len(ordered)))
-    for run, result in enumerate(ordered):
-        for prompt_id, cell in result.sums.get(metric, {}).items():
-            sums_3QS[:, rows[prompt_id], run] = cell
-    values_QS, squares_QS, counts_QS = sums_3QS
-    return Table(values_QS, squares_QS, counts_QS, tuple(result.values.get(SEED) for result in ordered))
-
-
-def findings(results: Sequence[Result], question: QuestionConfig) -> dict[str, Any]:
+def findings(
+    results: Sequence[Result], question: QuestionConfig, strata: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """All figures of the report, JSON-able.
 
     `arms`: a line for each point and arm, with every metric's value and 95 % interval. `comparisons`: a line for each
-    point and asked pair, on the primary metric; p-values are adjusted over all of them together. A pair of which one
-    arm has no result yet has no line.
+    point and asked pair, on the primary metric; `trends`: how these grow along `question.trend`. p-values are adjusted
+    over all of them together. A pair of which one arm has no result yet has no line. `others`: the same pairs on every
+    other metric, and `strata` on the primary one for the instructions of each label (label by id): differences with
+    intervals and no test, since none was asked.
     """
     found = tables(results)
-    lines = [
-        _compared(point, arms, first, second, question)
+    pairs = [
+        (point, arms, first, second)
         for point, arms in found.items()
         for first, second in question.compare
         if all(question.primary in arms.get(arm, {}) for arm in (first, second))
     ]
-    adjusted = iter(holm([line["p_value"] for line in lines if line["p_value"] is not None]))
-    for line in lines:
-        line["p_holm"] = None if line["p_value"] is None else next(adjusted)
-        if line["p_holm"] is not None:
-            line["reading"] = reading(line["p_holm"], line["difference"], line["p_equivalent"])
+    lines = [_compared(*pair, question.primary, question.margin) for pair in pairs]
+    growing = trends(results, question)
+    _adjust([*lines, *growing])
     return {
         "primary": question.primary,
         "margin": question.margin,
         "arms": [_arm(point, arm, of) for point, arms in found.items() for arm, of in arms.items()],
         "comparisons": lines,
+        "trends": growing,
+        "others": [
+            _plain(_compared(*pair, metric, question.margin), None)
+            for pair in pairs
+            for metric in sorted({*pair[1][pair[2]]} & {*pair[1][pair[3]]} - {question.primary})
+        ],
+        "strata": _by_label(results, question, strata or {}),
     }
 
 
+def _adjust(lines: Sequence[dict[str, Any]]) -> None:
+    """Add `p_holm` and the reading to lines with a p-value, for all of them together."""
+    adjusted = iter(holm([line["p_value"] for line in lines if line["p_value"] is not None]))
+    for line in lines:
+        line["p_holm"] = None if line["p_value"] is None else next(adjusted)
+        if line["p_holm"] is not None:
+            value = line["difference"] if "difference" in line else line["slope"]
+            line["reading"] = reading(line["p_holm"], value, line.get("p_equivalent"))
+
+
+def _by_label(results: Sequence[Result], question: QuestionConfig, strata: Mapping[str, str]) -> dict[str, Any]:
+    """The primary metric of each arm, and each asked difference, on the instructions of each label alone."""
+    primary = question.primary
+    made: dict[str, Any] = {"arms": [], "comparisons": []}
+    for label in sorted(set(strata.values())):
+        some = [
+            one._replace(sums={primary: {i: c for i, c in one.sums.get(primary, {}).items() if strata.get(i) == label}})
+            for one in results
+        ]
+        count = sum(one == label for one in strata.values())
+        for point, arms in tables(some).items():
+            made["arms"] += [
+                {"label": label, "instructions": count, **_arm(point, arm, of)} for arm, of in arms.items()
+            ]
+            made["comparisons"] += [
+                _plain(_compared(point, arms, first, second, primary, question.margin), label)
+                for first, second in question.compare
+                if first in arms and second in arms
+            ]
+    return made
+
+
+def _plain(line: Mapping[str, Any], label: str | None) -> dict[str, Any]:
+    """A difference without tests."""
+    kept = ("point", "first", "second", "metric", "seeds", "difference", "interval", "method")
+    return {**({} if label is None else {"label": label}), **{name: line[name] for name in kept}}
+
+
 def _arm(point: str, arm: str, of: Mapping[str, Table]) -> dict[str, Any]:
-    some = next(iter(of.values()))
+    some = max(of.values(), key=lambda table: len(table.seeds))
     return {
         "point": point,
         "arm": arm,
@@ -140,17 +124,17 @@ def _by_run(table: Table) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _compared(
-    point: str, arms: Mapping[str, Mapping[str, Table]], first: str, second: str, question: QuestionConfig
+    point: str, arms: Mapping[str, Mapping[str, Table]], first: str, second: str, metric: str, margin: float
 ) -> dict[str, Any]:
     """The difference of two arms, paired by instruction and seed; only seeds that both have."""
-    pair = [arms[arm][question.primary] for arm in (first, second)]
+    pair = [arms[arm][metric] for arm in (first, second)]
     seeds = [seed for seed in pair[0].seeds if seed in pair[1].seeds]
     a, b = (table.of_seeds(seeds) for table in pair)
     made: dict[str, Any] = {
         "point": point,
         "first": first,
         "second": second,
-        "metric": question.primary,
+        "metric": metric,
         "seeds": seeds,
     }
     nothing = {"p_value": None, "p_equivalent": None, "reading": "undecided"}
@@ -165,7 +149,7 @@ def _compared(
         estimate = crossed_difference((a.values_QS, a.counts_QS), (b.values_QS, b.counts_QS))
     except TooLittle as reason:
         return {**made, "difference": None, "interval": None, "method": str(reason), **nothing}
-    return {**made, **_tested(estimate, question.margin)}
+    return {**made, **_tested(estimate, margin)}
 
 
 def _tested(estimate: Estimate, margin: float) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from jpo_dist.data.checker import checker_scores
 from jpo_dist.generate.answers import Answer, read_answers
 from jpo_dist.records.comparisons import Item
@@ -43,6 +45,20 @@ def _values(answer: Answer, score: float | None) -> list[tuple[str, float]]:
         found += [("score", score), ("pass", score if answer.finished else 0.0)]
         found += [("pass_of_finished", score)] if answer.finished else []
     return found
+
+
+def of_scores(items: Path, answers: Path) -> Sums:
+    """log pi(R | I) - log ref(R | I) in nats of the answers of a folder, as `kl`: its mean over a policy's own draws is
+    the sampled sequence KL of Rafailov et al. (arXiv 2305.18290, section 6.1).
+
+    `items` is the items.parquet of `jpo score`. Only answers at temperature 1 that end: other temperatures are other
+    policies, and the end that a cut answer lacks would be scored. Raises what read_answers raises.
+    """
+    table = pq.read_table(items, columns=["id", "reward_response"]).to_pydict()
+    rewards = dict(zip(table["id"], table["reward_response"], strict=True))
+    drawn = [answer for answer in read_answers(answers) if answer.finished and answer.temperature == 1]
+    rows = [(answer.prompt_id, rewards.get(Item(answer.messages, answer.answer).id)) for answer in drawn]
+    return summed((prompt_id, "kl", value) for prompt_id, value in rows if value is not None)
 
 
 def of_verdicts(file: Path, answers: str | None = None) -> tuple[Sums, dict[str, int]]:

@@ -23,6 +23,9 @@ class QuestionConfig(Section):
     cannot tell. Needed by pass, pass_of_finished and score."""
     compare: list[tuple[str, str]] = Field(default=[])
     """Pairs of arms: the first minus the second is tested, with Holm's adjustment over all pairs of the study."""
+    trend: str | None = None
+    """A number of `grid`: for each pair it is tested too whether its difference grows with it, by how much for each
+    doubling. None: no such test."""
     margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.02
     """The largest difference that would not matter: equivalence is tested against it. 0.02 is 2 points of a rate."""
 

@@ -1,5 +1,6 @@
 """`jpo run` and `jpo study`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -46,6 +47,10 @@ def study(
         float | None,
         typer.Option(help="Say how many runs a difference of this size takes (0.03: 3 points); run nothing."),
     ] = None,
+    publish: Annotated[
+        Path | None,
+        typer.Option(help="Write the page of all that is done so far to this folder (docs/studies/…); run nothing."),
+    ] = None,
 ) -> None:
     """A grid of pipelines, arms times seeds, measured and compared with honest intervals; what is done is skipped."""
     with explained():
@@ -53,17 +58,22 @@ def study(
         from launcher.config.run_paths import refuse_lost
         from launcher.config.study import StudyConfig
         from launcher.show.sections import terminal
-        from launcher.show.study import sections
-        from launcher.study.beforehand import design, dry
+        from launcher.show.study.tables import sections
+        from launcher.study import beforehand, collected
         from launcher.study.run import run
 
         settings = load_as(StudyConfig, config, overrides)
         refuse_lost("dir", settings.dir)
-        if dry_run or power is not None:
-            for part in terminal([dry(settings, str(config))] if power is None else design(settings, power)):
-                say(part) if isinstance(part, str) else out.print(part)
-            return
-        found = run(settings, str(config))
-        for part in terminal(sections(found.report)):
+        if publish is not None:
+            parts, folder = sections(collected.publish(settings, str(config), publish).report)[:1], publish
+        elif power is not None:
+            parts, folder = beforehand.design(settings, str(config), power), None
+        elif dry_run:
+            parts, folder = [beforehand.dry(settings, str(config))], None
+        else:
+            found = run(settings, str(config))
+            parts, folder = sections(found.report), found.folder
+        for part in terminal(parts):
             say(part) if isinstance(part, str) else out.print(part)
-        say(f"report.md, report.html, results.json: {found.folder}")
+        if folder is not None:
+            say(f"the report and its files: {folder}")

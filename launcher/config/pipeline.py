@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from jpo_dist.config.base import Count, Section
 from jpo_dist.data.config import BuildConfig
-from jpo_dist.run_dir import EXPORT
+from jpo_dist.run_dir import EXPORT, SCORES
 from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig, SftRunConfig, WinRateRunConfig
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -35,6 +35,7 @@ COMMANDS: dict[str, Kind] = {
     "train": Kind(RunConfig, ("train",), "run.dir", EXPORT, trains=True),
     "evaluate": Kind(RunConfig, ("evaluate",), "run.dir"),
     "winrate": Kind(WinRateRunConfig, ("winrate",), "output"),
+    "score": Kind(RunConfig, ("score",), "run.dir", SCORES),
 }
 
 

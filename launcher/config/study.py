@@ -6,14 +6,24 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
+from cluster.config import ClusterConfig
 from jpo_dist.config.base import Count, Section
 from jpo_dist.config.sections import TrackingConfig
-from jpo_dist.study.findings import SEED
 from jpo_dist.study.question import QuestionConfig
+from jpo_dist.study.tables import SEED
 from launcher.config.pipeline import NAME, POLICY, entry_of
 
 VARIABLE = r"^[a-z][a-z0-9_]*$"
 Stages = list[dict[str, Any]]
+
+
+class MatchConfig(Section):
+    """A metric of training that every arm is to have alike, so that arms are compared at the same strength."""
+
+    metric: str = "loss"
+    """As in metrics.jsonl; its mean over the last quarter of the steps of the arm's last training."""
+    value: float
+    """The trial in which it is nearest to this is chosen."""
 
 
 class TuneConfig(Section):
@@ -26,6 +36,8 @@ class TuneConfig(Section):
     """Stages after the arm's own, as `measure` of the study, on instructions that are in no other `measure`."""
     answers: str
     """The stage of these whose answers count; the trial with the highest primary metric is chosen."""
+    match: MatchConfig | None = None
+    """Choose by a metric of training instead of the primary metric. None: by the primary metric."""
     seed: int = 0
     """The value of `$seed` in a trial; other names of `grid` have their first value."""
 
@@ -51,9 +63,19 @@ class StudyConfig(Section):
     measure: Annotated[Stages, Field(min_length=1)]
     """Stages after those of every arm, the same for all; `@policy` is the model that was trained last, or the
     shared one."""
+    kl: str | None = None
+    """A score stage of `measure`, for answers that the policy drew at temperature 1: the mean over those that end of
+    log pi(R | I) - log ref(R | I), the sampled KL, is a figure of the arm. An arm that trains nothing has none."""
+    strata: str | None = None
+    """`module:function`, called with each instruction as an Item without a response: its label. The primary metric is
+    then also told for each label. None: for all instructions together only."""
     tune: TuneConfig | None = None
     at_once: Count = 1
-    """Stages that run at the same time, each a process. On a Ray cluster those with cluster.workers wait for room."""
+    """Stages that run at the same time, each a process of this host. Of `cluster`, those alone that have workers of
+    their own: what these wait for is room in the cluster."""
+    cluster: ClusterConfig | None = None
+    """Where stages without workers of their own run: Ray tasks, `workers` at the most at a time, each with
+    cpus_per_worker and gpus_per_worker. `dir` must be shared by all hosts. None: processes of this host."""
     keep_models: bool = False
     """Keep the models of measured cells, about 2 GB each for 135M parameters; false: their answers alone are kept."""
     tracking: TrackingConfig = TrackingConfig()
@@ -92,19 +114,27 @@ class StudyConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _a_trend_over_numbers(self) -> Self:
+        trend = self.question.trend
+        if trend is None:
+            return self
+        values = self.grid.get(trend, [])
+        if len(values) < 2 or not all(isinstance(one, int | float) and one > 0 for one in values):
+            raise ValueError(
+                f"question.trend ({trend}) must name two or more numbers above 0 of grid; there: {values or 'nothing'}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _answers_that_are_made(self) -> Self:
         parts = [("question.answers", self.question.answers, self.measure)]
         if self.tune:
             parts.append(("tune.answers", self.tune.answers, self.tune.measure))
         wanted = "winrate" if self.question.primary == "win" else "generate"
         for key, name, stages in parts:
-            found = {entry.name: entry.command for entry in map(entry_of, stages, itertools.count())}
-            if found.get(name) != wanted:
-                there = ", ".join(one for one, command in found.items() if command == wanted) or "none"
-                raise ValueError(
-                    f"{key} ({name}) must be a {wanted} stage of its `measure`, since primary is "
-                    f"{self.question.primary}; there are: {there}"
-                )
+            _require(key, name, stages, wanted, f", since primary is {self.question.primary}")
+        if self.kl:
+            _require("kl", self.kl, self.measure, "score", "")
         return self
 
     @model_validator(mode="after")
@@ -118,6 +148,14 @@ class StudyConfig(Section):
                         "(text that begins with a $ is written $$)"
                     )
         return self
+
+
+def _require(key: str, name: str, stages: Stages, command: str, why: str) -> None:
+    """Raises ValueError where `name` is no stage with this command."""
+    found = {entry.name: entry.command for entry in map(entry_of, stages, itertools.count())}
+    if found.get(name) != command:
+        there = ", ".join(one for one, its in found.items() if its == command) or "none"
+        raise ValueError(f"{key} ({name}) must be a {command} stage of its `measure`{why}; there are: {there}")
 
 
 def used_variables(value: Any) -> list[str]:

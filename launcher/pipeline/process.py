@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -39,11 +39,23 @@ def start_stage(
 
     The process inherits the lock, and ends when this one does, kill -9 included.
     """
+    return start_command(arguments_of(stage), tags, [lock.fileno()], log)
+
+
+def arguments_of(stage: Stage) -> list[str]:
+    """What follows `jpo` to run the stage; its config is written for it."""
     stage.config_file.write_text(json.dumps(stage.settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return [*stage.kind.command, str(stage.config_file)]
+
+
+def start_command(
+    arguments: Sequence[str], tags: Mapping[str, Any], keep: Sequence[int] = (), log: IO[bytes] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start `jpo ARGUMENTS` as a process that ends when this one does; it keeps the files `keep` open."""
     return subprocess.Popen(
-        [sys.executable, "-m", "launcher", *stage.kind.command, str(stage.config_file)],
+        [sys.executable, "-m", "launcher", *arguments],
         env={**os.environ, TAGS: json.dumps(dict(tags))},
-        pass_fds=[lock.fileno()],
+        pass_fds=list(keep),
         preexec_fn=_end_with_parent,
         stdout=log,
         stderr=subprocess.STDOUT if log else None,

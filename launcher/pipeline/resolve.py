@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import BaseModel
+
 from jpo_dist.config.environment import tracking_of
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import parse_as
@@ -21,11 +23,9 @@ from launcher.pipeline.contents import Contents, inputs, without_split
 
 NO_RESULT = ("tracking", "cluster", "budget", "checkpoint", "run", "name", "output")
 """Sections and settings that decide where and how a stage runs, not what it makes."""
-
-
-LATER: dict[str, dict[str, Any]] = {"judge": {"groups": []}}
-"""Settings that a command has got since pipelines were run, with the value that changes nothing: with it the key is
-what it was, and so the folder with the answers that were paid for."""
+LATER: dict[str, tuple[str, ...]] = {"build": ("keep", "flips"), "judge": ("groups",)}
+"""Settings that commands have got since stages were first kept: in a key only where they say something, so that what
+was made before, and answers that were paid for, are found."""
 
 
 class Stage(NamedTuple):
@@ -112,12 +112,7 @@ def _stage(
     checked = parse_as(kind.config, settings, where).model_dump(mode="json")
     # What stages make is known by their keys: it may not be there yet, and need not be read.
     known = {str(stage.made): stage.key for stage in used.values()}
-    later = LATER.get(entry.command, {})
-    decides = {
-        name: value
-        for name, value in checked.items()
-        if name not in NO_RESULT and not (name in later and value == later[name])
-    }
+    decides = {name: value for name, value in checked.items() if name not in NO_RESULT and _says(entry, name, value)}
     read = {
         text: [contents.of(path) for path in paths]
         for text, paths in inputs(decides, pipeline).items()
@@ -127,6 +122,14 @@ def _stage(
     folder = pipeline / f"{name}-{key[:8]}"
     _put(checked, kind.folder, str(folder))
     return Stage(name, kind, key, folder, checked, tuple(stage.name for stage in used.values()))
+
+
+def _says(entry: Entry, name: str, value: Any) -> bool:
+    """Whether a setting says something: one of LATER does not where it is as it is by default."""
+    if name not in LATER.get(entry.command, ()):
+        return True
+    default: Any = COMMANDS[entry.command].config.model_fields[name].get_default(call_default_factory=True)
+    return bool(value != (default.model_dump(mode="json") if isinstance(default, BaseModel) else default))
 
 
 def _without_places(value: Any, known: dict[str, str]) -> Any:

@@ -6,13 +6,14 @@ from pathlib import Path
 from jpo_dist.files import read_json
 from jpo_dist.statistics.crossed import Variances
 from jpo_dist.statistics.power import power, runs_needed
-from jpo_dist.study.findings import pilot, tables
+from jpo_dist.study.findings import pilot
+from jpo_dist.study.tables import tables
 from launcher.config.study import StudyConfig
 from launcher.pipeline.process import is_done
 from launcher.pipeline.resolve import Stage
 from launcher.show.sections import Section
 from launcher.study.cells import cells, trials, unique
-from launcher.study.measured import RESULTS, read_results
+from launcher.study.collected import found_so_far
 
 RUNS = (3, 5, 8, 12)
 
@@ -70,15 +71,12 @@ def _bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def design(config: StudyConfig, difference: float) -> list[Section]:
+def design(config: StudyConfig, source: str, difference: float) -> list[Section]:
     """How many training runs each measured arm would need for a difference, by the spread of the runs there are.
 
-    Raises ValueError without results of two runs.
+    Raises ConfigError for a study that has not begun, and ValueError without results of two runs.
     """
-    file = Path(config.dir).expanduser().absolute() / RESULTS
-    if not file.is_file():
-        raise ValueError(f"--power needs a pilot: {file} is not there; run the study with two or more seeds first")
-    results = read_results(file)
+    results = found_so_far(config, source).results
     metric = config.question.primary
     found = pilot(results, metric)
     rows, notes = [], []

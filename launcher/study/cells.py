@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import parse_as
-from jpo_dist.study.findings import SEED
-from launcher.config.pipeline import PipelineConfig
-from launcher.config.study import Stages, StudyConfig, used_variables, with_values
+from jpo_dist.study.tables import SEED
+from launcher.config.pipeline import COMMANDS, PipelineConfig, entry_of
+from launcher.config.study import Stages, StudyConfig, TuneConfig, used_variables, with_values
 from launcher.pipeline.contents import Contents
 from launcher.pipeline.resolve import Stage, by_name, resolve_stages
 
@@ -26,6 +26,8 @@ class Cell(NamedTuple):
     stages: tuple[Stage, ...]
     answers: Stage
     """The stage that is measured."""
+    kl: Stage | None = None
+    """The stage that scores the policy's own answers, for its sampled KL."""
 
     @property
     def name(self) -> str:
@@ -41,7 +43,7 @@ def cells(config: StudyConfig, source: str, chosen: dict[str, dict[str, Any]]) -
     contents = _contents(config)
     grid = [dict(zip(config.grid, values, strict=True)) for values in itertools.product(*config.grid.values())]
     found = [
-        _cell(config, source, contents, arm, {SEED: seed, **point}, chosen.get(arm, {}), config.measure)
+        _cell(config, source, contents, arm, {SEED: seed, **point}, chosen.get(arm, {}))
         for seed in config.seeds
         for point in grid
         for arm in config.arms
@@ -65,7 +67,7 @@ def trials(config: StudyConfig, source: str) -> list[Cell]:
         over = {name: values for name, values in config.tune.over.items() if name in used}
         for values in itertools.product(*over.values()):
             tried = dict(zip(over, values, strict=True))
-            found.append(_cell(config, source, contents, arm, point, tried, config.tune.measure, config.tune.answers))
+            found.append(_cell(config, source, contents, arm, point, tried, config.tune))
     contents.keep()
     return found
 
@@ -83,29 +85,41 @@ def _cell(
     arm: str,
     values: dict[str, Any],
     settings: dict[str, Any],
-    measure: Stages,
-    answers: str | None = None,
+    trial: TuneConfig | None = None,
 ) -> Cell:
     where = f"{source}: arms.{arm}"
     said = config.tracking.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+    own = [*config.stages, *config.arms[arm]]
+    kl = None if trial or not _trains(own) else config.kl
+    measure = trial.measure if trial else [one for one in config.measure if kl or not _is(one, config.kl)]
     pipeline = {
         "dir": config.dir,
         "name": config.name,
         "shared": {**({"tracking": said} if said else {}), **config.shared},
-        "stages": [*config.stages, *config.arms[arm], *measure],
+        "stages": [*own, *measure],
     }
     written = parse_as(PipelineConfig, with_values(pipeline, {**values, **settings}), where)
     try:
         stages = resolve_stages(written, where, contents)
     except ConfigError as error:
         raise ConfigError(f"{error} (arm {arm})") from None
-    measured = by_name(stages, answers or config.question.answers)
-    return Cell(arm, values, settings, tuple(_needed(measured, stages)), measured)
+    measured = by_name(stages, trial.answers if trial else config.question.answers)
+    scored = by_name(stages, kl) if kl else None
+    wanted = {measured.name, *([scored.name] if scored else [])}
+    return Cell(arm, values, settings, tuple(_needed(wanted, stages)), measured, scored)
 
 
-def _needed(last: Stage, stages: Sequence[Stage]) -> list[Stage]:
-    """The stages that `last` begins from, itself included, in their order; others of the list measure nothing."""
-    needed = {last.name}
+def _trains(stages: Stages) -> bool:
+    return any(COMMANDS[entry_of(stage, at).command].trains for at, stage in enumerate(stages))
+
+
+def _is(stage: dict[str, Any], name: str | None) -> bool:
+    return entry_of(stage, 0).name == name
+
+
+def _needed(wanted: set[str], stages: Sequence[Stage]) -> list[Stage]:
+    """The stages that are wanted and those that they begin from, in their order; others measure nothing."""
+    needed = set(wanted)
     for stage in reversed(stages):
         if stage.name in needed:
             needed.update(stage.after)

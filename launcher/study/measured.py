@@ -1,25 +1,30 @@
-"""A cell's measurement on disk: sums by instruction, taken once and found again; and results.json, which holds all."""
+"""A cell's measurement on disk: sums by instruction, taken once and found again."""
 
-import json
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from jpo_dist.files import read_json, replace, write_json
+from jpo_dist.files import read_json, write_json
 from jpo_dist.records.comparisons import digest
-from jpo_dist.study.findings import Result
-from jpo_dist.study.outcomes import of_answers, of_verdicts
+from jpo_dist.records.folder import ITEMS
+from jpo_dist.study.outcomes import of_answers, of_scores, of_verdicts
 from jpo_dist.study.question import QuestionConfig
+from jpo_dist.study.tables import Result
 from launcher.stages.winrate import VERDICTS
 from launcher.study.cells import Cell, described
 
-RESULTS, CELLS = "results.json", "cells"
+CELLS = "cells"
 
 
 def kept(cell: Cell, question: QuestionConfig, folder: Path) -> Result | None:
-    """What the cell's answers came to when they were measured before; None: they were not."""
+    """What the cell's answers came to when they were measured before; None: they were not.
+
+    A cell that was measured before its study had a `kl` is done too, without that figure.
+    """
     found = read_json(_file(cell, question, folder))
-    return Result(cell.arm, cell.values, found["sums"], found["counts"]) if found else None
+    if not found:
+        return None
+    same = cell.kl is not None and found.get("kl") == cell.kl.key
+    sums = {name: of for name, of in found["sums"].items() if name != "kl" or same}
+    return Result(cell.arm, cell.values, sums, found["counts"])
 
 
 def measure(cell: Cell, question: QuestionConfig, folder: Path) -> Result:
@@ -31,69 +36,15 @@ def measure(cell: Cell, question: QuestionConfig, folder: Path) -> Result:
         sums, counts = of_verdicts(cell.answers.folder / VERDICTS)
     else:
         sums, counts = of_answers(cell.answers.folder, question.checker)
+    if cell.kl is not None:
+        sums |= of_scores(cell.kl.made / ITEMS, Path(cell.kl.settings["score"]["data"]))
     file = _file(cell, question, folder)
     file.parent.mkdir(exist_ok=True)
-    write_json(file, {"cell": cell.name, "sums": sums, "counts": counts})
+    key = {} if cell.kl is None else {"kl": cell.kl.key}
+    write_json(file, {"cell": cell.name, **key, "sums": sums, "counts": counts})
     return Result(cell.arm, cell.values, sums, counts)
 
 
 def _file(cell: Cell, question: QuestionConfig, folder: Path) -> Path:
     """Named after what is measured and how: another question about the same answers has another file."""
     return folder / CELLS / f"{digest([described(cell), question.checker, question.primary == 'win'])[:16]}.json"
-
-
-def write_results(results: Sequence[Result], cells: Sequence[Cell], folder: Path) -> None:
-    """All results in one small file from which the report can be made again: sums, never texts.
-
-    {"instructions": ids, "cells": [{"arm", "values", "settings", "counts", "sums": {metric: [[sum, sum of squares,
-    count] or null for each instruction]}}]}.
-    """
-    ids = sorted({prompt_id for one in results for of in one.sums.values() for prompt_id in of})
-    rows = [
-        {
-            "arm": one.arm,
-            "values": one.values,
-            "settings": cell.settings,
-            "counts": one.counts,
-            "sums": {metric: [of.get(prompt_id) for prompt_id in ids] for metric, of in one.sums.items()},
-        }
-        for one, cell in zip(results, cells, strict=True)
-    ]
-    replace(folder / RESULTS, _lines(ids, rows), sync=True)
-
-
-def _lines(ids: list[str], rows: list[dict[str, Any]]) -> Iterable[str]:
-    """A line a cell, so that two versions of a file differ where its cells do."""
-    yield '{"instructions": ' + json.dumps(ids) + ',\n"cells": [\n'
-    yield ",\n".join(json.dumps(_short(row)) for row in rows)
-    yield "\n]}\n"
-
-
-def _short(value: Any) -> Any:
-    """Whole numbers without their .0."""
-    if isinstance(value, dict):
-        return {name: _short(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_short(one) for one in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def read_results(file: Path) -> list[Result]:
-    """The results of a results.json. Raises ValueError for a file that is none."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        ids = found["instructions"]
-        return [
-            Result(
-                row["arm"],
-                row["values"],
-                {
-                    metric: {i: cell for i, cell in zip(ids, of, strict=True) if cell is not None}
-                    for metric, of in row["sums"].items()
-                },
-                row["counts"],
-            )
-            for row in found["cells"]
-        ]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} is no results.json of jpo study ({error}); make it again with jpo study") from None

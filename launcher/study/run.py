@@ -3,29 +3,34 @@
 import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cluster.signals import ended_by_signals
 from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.files import read_json, write_json
 from jpo_dist.run_dir import CHECKPOINTS, EXPORT, EXPORT_MERGED, RUN
-from jpo_dist.study.findings import Result, findings, tables
+from jpo_dist.study.question import QuestionConfig
+from jpo_dist.study.tables import Result, point_of
 from jpo_dist.tracking.finished_run import log_report
 from jpo_dist.tracking.writer import Writer
 from launcher.config.pipeline import entry_of
 from launcher.config.study import StudyConfig
-from launcher.console import say
+from launcher.console import out, say
 from launcher.pipeline.parent import own_tracking, tracked
 from launcher.pipeline.process import alone_in
 from launcher.pipeline.resolve import Stage
-from launcher.show import study as show
+from launcher.show.study.live import Board, Progress
 from launcher.study.cells import Cell, cells, trials, unique
+from launcher.study.collected import ASKED, Ran, choose, collect, write
 from launcher.study.engine import Failure, State, run_cells
-from launcher.study.measured import kept, measure, write_results
+from launcher.study.measured import kept, measure
+from launcher.study.places import places
+from launcher.study.training import cost
 
-ASKED, REPORT = "question.json", "report"
+REPORT = "report"
 
 
 class CellsFailed(RuntimeError):
@@ -43,9 +48,9 @@ class Study(NamedTuple):
 def run(config: StudyConfig, source: str) -> Study:
     """Run all trials and cells that are not done, and write the report.
 
-    Leaves in `config.dir` question.json (what was asked, and when), results.json, report.json, report.md, report.html,
-    figures, and the folders of all stages. Raises ConfigError before anything runs, InUse, and CellsFailed at the end
-    where a cell failed.
+    Leaves in `config.dir` question.json (what was asked, and when), results.json, study.json, report.json, report.md,
+    report.html, figures, and the folders of all stages; the report is written after each cell. Raises ConfigError
+    before anything runs, InUse, and CellsFailed at the end where a cell failed.
     """
     folder = Path(config.dir).expanduser().absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,29 +58,25 @@ def run(config: StudyConfig, source: str) -> Study:
         asked = _write_down(config, folder)
         with _tracked(config, folder) as parent:
             failed: dict[str, Failure] = {}
-            chosen: dict[str, dict[str, Any]] = {}
-            tried: list[dict[str, Any]] = []
+            tried = Ran([], {})
             if config.tune:
                 tries = trials(config, source)
                 found = _run(tries, config, folder, lock, parent, "trials")
                 failed |= found.failed
-                chosen, tried = _chosen(tries, found.results, config)
-            all_cells = cells(config, source, chosen)
-            found = _run(all_cells, config, folder, lock, parent, "cells")
+                tried = Ran(tries, found.results)
+            all_cells = cells(config, source, choose(tried, config)[0])
+
+            def written(results: dict[str, Result], new: dict[str, Failure]) -> dict[str, Any]:
+                said = {name: failure.last_line for name, failure in {**failed, **new}.items()}
+                collected = collect(config, source, asked, tried, Ran(all_cells, results), said)
+                write(collected, folder)
+                return collected.report
+
+            found = _run(all_cells, config, folder, lock, parent, "cells", written)
             failed |= found.failed
-            measured_cells = [cell for cell in all_cells if cell.name in found.results]
-            results = [found.results[cell.name] for cell in measured_cells]
-            write_results(results, measured_cells, folder)
-            report = {
-                "study": config.name,
-                "asked": asked,
-                **findings(results, config.question),
-                "tuned": tried,
-                "failed": {name: failure.last_line for name, failure in failed.items()},
-                "seconds": found.seconds,
-            }
-            _write_report(report, config, folder)
-            _track(config, report, folder)
+            report = written(found.results, {})
+            write_json(folder / f"{REPORT}.json", report)
+            _track(config, folder)
     if failed:
         name, first = next(iter(failed.items()))
         raise CellsFailed(
@@ -93,7 +94,7 @@ def _write_down(config: StudyConfig, folder: Path) -> dict[str, Any]:
     now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
     if not kept:
         kept = {"at": now, "question": question, "changes": []}
-    elif kept["question"] != question:
+    elif QuestionConfig(**kept["question"]) != config.question:  # settings that came later were as they are by default
         differs = sorted(name for name in question if question[name] != kept["question"].get(name))
         done = len(list((folder / "cells").glob("*.json")))
         change = {"at": now, "settings": differs, "was": {n: kept["question"].get(n) for n in differs}, "after": done}
@@ -103,37 +104,51 @@ def _write_down(config: StudyConfig, folder: Path) -> dict[str, Any]:
     return kept
 
 
+Written = Callable[[dict[str, Result], dict[str, Failure]], Any]
+
+
 class _Found(NamedTuple):
     results: dict[str, Result]
     failed: dict[str, Failure]
     seconds: float
 
 
-def _run(wanted: Sequence[Cell], config: StudyConfig, folder: Path, lock: Any, parent: str | None, what: str) -> _Found:
-    """Run cells and measure each as soon as it is done."""
+def _run(
+    wanted: Sequence[Cell],
+    config: StudyConfig,
+    folder: Path,
+    lock: Any,
+    parent: str | None,
+    what: str,
+    written: Written | None = None,
+) -> _Found:
+    """Run cells and measure each as soon as it is done; `written` is called with all results after each new one."""
     before = {cell.name: kept(cell, config.question, folder) for cell in wanted}
     results = {name: found for name, found in before.items() if found is not None}
     left = [cell for cell in wanted if cell.name not in results]
     started = time.monotonic()
 
     def told(state: State, ended: Stage | None) -> None:
+        before = len(results)
         for cell in left:
             if cell.name not in results and state.is_done(cell):
                 results[cell.name] = measure(cell, config.question, folder)
                 _track_cell(config, cell, results[cell.name], folder, parent)
                 _release(cell, [one for one in left if one.name not in results], config)
-        failing = sum(state.failure_of(cell) is not None for cell in wanted)
-        so_far = _so_far(list(results.values()), config)
+        if written and len(results) > before:
+            written(results, {cell.name: failure for cell in wanted if (failure := state.failure_of(cell))})
+        event = ""
         if ended is not None:
-            word = "failed" if ended.folder in state.failed else "done"
-            say(f"{ended.name} {word} ({ended.folder.name})")
-        say(f"{what}: {len(results)} of {len(wanted)} done, {failing} failed, stages: {len(state.done)} of "
-            f"{len(state.stages)}, {time.monotonic() - started:.0f} s{so_far}")  # fmt: skip
+            event = f"{ended.name} {'failed' if ended.folder in state.failed else 'done'} ({ended.folder.name})"
+        stages = f"stages: {len(state.done)} of {len(state.stages)}, {time.monotonic() - started:.0f} s"
+        board.tell(event, _progress(wanted, results, state, config), stages)
 
     def tags(stage: Stage) -> dict[str, Any]:
         return {"jpo.study": config.name, "jpo.stage": stage.name, "jpo.key": stage.key}
 
-    state = run_cells(left, config.at_once, lock, tags, told)
+    board = Board(out, what, config.question.primary)
+    with ended_by_signals(), board, places(config.at_once, config.cluster if left else None, lock) as where:
+        state = run_cells(left, where, tags, told)
     failed = {cell.name: failure for cell in wanted if (failure := state.failure_of(cell))}
     return _Found(results, failed, round(time.monotonic() - started, 1))
 
@@ -151,39 +166,22 @@ def _release(cell: Cell, left: Sequence[Cell], config: StudyConfig) -> None:
                 shutil.rmtree(stage.folder / name, ignore_errors=True)
 
 
-def _so_far(results: list[Result], config: StudyConfig) -> str:
-    """The primary metric of each arm over its runs so far."""
-    found = []
-    for point, arms in tables(results).items():
-        for arm, of in arms.items():
-            table = of.get(config.question.primary)
-            if table is not None and table.counts_QS.sum():
-                value = table.values_QS.sum() / table.counts_QS.sum()
-                found.append(f"{arm}{f' {point}' if point else ''} {value:.3f} ({len(table.seeds)})")
-    return f"; {config.question.primary} so far: {', '.join(found)}" if found else ""
-
-
-def _chosen(
-    tries: Sequence[Cell], results: dict[str, Result], config: StudyConfig
-) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
-    """By arm the settings of the trial with the highest primary metric, the first of equal ones; and all trials."""
-    best: dict[str, tuple[float, dict[str, Any]]] = {}
-    tried = []
-    for cell in tries:
-        if cell.name not in results:
-            continue
-        cells_of = results[cell.name].sums.get(config.question.primary, {}).values()
-        count = sum(one[2] for one in cells_of)
-        value = sum(one[0] for one in cells_of) / count if count else float("-inf")
-        tried.append({"arm": cell.arm, "settings": cell.settings, "value": value, "answers": count})
-        if cell.arm not in best or value > best[cell.arm][0]:
-            best[cell.arm] = (value, cell.settings)
-    return {arm: settings for arm, (_, settings) in best.items()}, tried
-
-
-def _write_report(report: dict[str, Any], config: StudyConfig, folder: Path) -> None:
-    write_json(folder / f"{REPORT}.json", report)
-    show.write(report, folder)
+def _progress(
+    wanted: Sequence[Cell], results: Mapping[str, Result], state: State, config: StudyConfig
+) -> list[Progress]:
+    """How far each arm is, at each point of the grid."""
+    found: dict[tuple[str, str], list[Cell]] = {}
+    for cell in wanted:
+        found.setdefault((point_of(cell.values), cell.arm), []).append(cell)
+    made = []
+    for (point, arm), of in found.items():
+        done = [cell for cell in of if cell.name in results]
+        sums = [one for cell in done for one in results[cell.name].sums.get(config.question.primary, {}).values()]
+        count = sum(one[2] for one in sums)
+        value = sum(one[0] for one in sums) / count if count else None
+        failed = sum(state.failure_of(cell) is not None for cell in of)
+        made.append(Progress(arm, point, len(done), failed, len(of), cost(done)["seconds"], value))
+    return made
 
 
 # ---- MLflow
@@ -215,11 +213,12 @@ def _track_cell(config: StudyConfig, cell: Cell, result: Result, folder: Path, p
     log_report(_own_tracking(config, folder), place, name, params, metrics, [], tags=tags)
 
 
-def _track(config: StudyConfig, report: dict[str, Any], folder: Path) -> None:
+def _track(config: StudyConfig, folder: Path) -> None:
     """The report's pages and figures as files of the study's run, before its status is set."""
     tracking, own = _own_tracking(config, folder), RunSection(dir=str(folder / "study"), name=config.name)
     writer = Writer(tracking, own)
-    for name in ("report.md", "report.html", "report.json", "arms.png", "curve.png", "question.json"):
-        if (folder / name).is_file():
-            writer.log_artifact(folder / name)
+    for name in ("report.md", "report.html", "report.json", ASKED):
+        writer.log_artifact(folder / name)
+    for figure in sorted(folder.glob("*.png")):
+        writer.log_artifact(figure)
     writer.close(60)

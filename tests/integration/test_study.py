@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from jpo_dist.study.findings import findings
 from jpo_dist.study.question import QuestionConfig
-from launcher.study.measured import read_results
+from jpo_dist.study.results import read_results
 from tests.support.commands import ROOT, Files, environment, jpo
 from tests.support.hosts import wait_until
 
@@ -68,7 +69,8 @@ def test_the_report_begins_with_the_answer_and_can_be_made_again(finished: Path,
     assert (finished / "arms.png").read_bytes().startswith(b"\x89PNG")
     assert "data:image/png;base64," in (finished / "report.html").read_text()
     kept = json.loads((finished / "report.json").read_text())
-    again = findings(read_results(finished / "results.json"), QuestionConfig(**study["question"]))
+    found = read_results(finished / "results.json")
+    again = findings(found.results, QuestionConfig(**study["question"]), found.strata)
     assert json.loads(json.dumps(again)) == {name: kept[name] for name in again}
 
 
@@ -100,6 +102,18 @@ def test_what_is_done_is_not_done_again_and_a_change_of_the_question_is_told(
     assert "runs for .80" in said
 
 
+def test_a_part_of_a_study_is_published_with_what_was_cut_short(
+    finished: Path, study: dict[str, Any], tmp_path: Path
+) -> None:
+    more = {**study, "seeds": [1, 2, 3], "question": {**study["question"], "margin": 0.05}}
+    jpo("study", written(more, finished), "--publish", str(tmp_path)).check()
+    page = (tmp_path / "README.md").read_text()
+    assert "Cut short: 2 of 3 training runs of each arm (trained, longer) are done." in page
+    assert "| trained | - | 2 | 4 |" in page  # the parts of the margin at the end of training
+    names = ["README.md", "arms.png", "margins.png", "results.json", "study.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
 def test_killed_at_a_training_the_same_command_goes_on_to_the_same_results(
     finished: Path, study: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -113,6 +127,35 @@ def test_killed_at_a_training_the_same_command_goes_on_to_the_same_results(
     jpo("study", written(study, folder), timeout=900).check()
     ours, theirs = (json.loads((one / "results.json").read_text()) for one in (folder, finished))
     assert ours == theirs
+
+
+def test_on_ray_stages_are_tasks_with_the_same_results_and_kill_9_leaves_none(
+    finished: Path, study: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "study"
+    config = written({**study, "cluster": {"workers": 2}}, folder)
+    command = [sys.executable, "-m", "launcher", "study", config]
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    started = subprocess.Popen(command, env=environment(), cwd=ROOT, **quiet)
+    wait_until(lambda: any(folder.glob("train-*/checkpoints/step-00000002/manifest.json")), 300)
+    os.kill(started.pid, signal.SIGKILL)
+    started.wait()
+    wait_until(lambda: not stages_that_run(folder), 60)
+    jpo("study", config, timeout=900).check()
+    ours, theirs = (json.loads((one / "results.json").read_text()) for one in (folder, finished))
+    assert ours == theirs
+
+
+def stages_that_run(folder: Path) -> list[str]:
+    """Command lines of the processes that run a stage of this study."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            line = process.cmdline()
+        except psutil.Error:
+            continue
+        found += [" ".join(line)] if any(part.startswith(f"{folder}/") for part in line) else []
+    return found
 
 
 def test_a_cell_that_fails_is_named_and_the_others_are_reported(study: dict[str, Any], tmp_path: Path) -> None:

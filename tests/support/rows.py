@@ -8,6 +8,7 @@ import pytest
 
 from jpo_dist.data.layouts import Names, Reading, layout_of, read_row
 from jpo_dist.data.row_values import BadField
+from jpo_dist.records.comparisons import Item
 
 HERE = Names("a.jsonl:7", "a")
 
@@ -30,3 +31,8 @@ def write_rows(path: Path, rows: list[Any]) -> str:
     """JSON lines; returns the path as text, as a config names it."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return str(path)
+
+
+def length(item: Item) -> float:
+    """A checker whose truth is plain: the number of characters of a response."""
+    return float(len(item.response))

@@ -4,13 +4,17 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from jpo_dist.generate.answers import Answer, write_answers
+from jpo_dist.records.comparisons import Item
 from jpo_dist.statistics.crossed import Variances, crossed_difference
-from jpo_dist.study.findings import Result, findings, pilot
-from jpo_dist.study.outcomes import of_answers, of_verdicts
+from jpo_dist.study.findings import findings, pilot
+from jpo_dist.study.outcomes import of_answers, of_scores, of_verdicts
 from jpo_dist.study.question import QuestionConfig
+from jpo_dist.study.tables import Result
 
 CHECKER = "tests.unit.study.test_findings:says_yes"
 PROMPTS, ANSWERS = 200, 4
@@ -126,6 +130,48 @@ def test_the_sums_of_answers_by_hand(tmp_path: Path) -> None:
     assert sums["score"] == {"id0": [2, 2, 3], "id1": [0, 0, 1]}
     assert sums["tokens"]["id0"] == [8, 22, 3]
     assert counts == {"answers": 5, "checker cannot tell": 1}
+
+
+def test_the_sampled_kl_is_of_answers_at_temperature_1_that_end(tmp_path: Path) -> None:
+    drawn = [
+        answer(0, "yes", True), answer(0, "yes", True, 1), answer(0, "no", True, 2), answer(1, "no", False),
+        answer(1, "maybe", True, 1)._replace(temperature=0.5), answer(2, "too long", True),
+    ]  # fmt: skip
+    write_answers(drawn, tmp_path)
+    rewards = {("say 0", "yes"): 0.5, ("say 0", "no"): -0.25, ("say 1", "no"): 9.0, ("say 1", "maybe"): 9.0}
+    table = {"id": [Item.of(*pair).id for pair in rewards], "reward_response": list(rewards.values())}
+    table["id"].append(Item.of("say 2", "too long").id)
+    table["reward_response"].append(None)  # over-long items have no score
+    pq.write_table(pa.table(table), tmp_path / "items.parquet")
+    assert of_scores(tmp_path / "items.parquet", tmp_path) == {"kl": {"id0": [0.75, 0.5625, 3]}}
+
+
+def test_a_run_without_a_metric_is_no_run_of_it() -> None:
+    results = simulated("new", 0.5, 3, np.random.default_rng(8))
+    for one in results[1:]:
+        one.sums["kl"] = {"other": [1.0, 1.0, 1], "another": [3.0, 9.0, 1]}
+    (arm,) = findings(results, question(compare=[]))["arms"]
+    assert arm["seeds"] == [0, 1, 2]
+    assert (arm["metrics"]["kl"]["value"], arm["metrics"]["kl"]["by_seed"]) == (2.0, [2.0, 2.0])
+
+
+def test_labels_are_told_apart_and_other_metrics_have_no_test() -> None:
+    draw = np.random.default_rng(9)
+    results = [*simulated("new", 0.5, 4, draw), *simulated("old", 0.3, 4, draw)]
+    for one in results:
+        one.sums["tokens"] = {q: [4.0 * (len(one.arm) + int(q) % 3), 0.0, 4] for q in one.sums["pass"]}
+    labels = {f"{q:03d}": "odd" if q % 2 else "even" for q in range(PROMPTS)}
+    found = findings(results, question(), labels)
+    odd = [
+        one._replace(sums={"pass": {q: cell for q, cell in one.sums["pass"].items() if labels[q] == "odd"}})
+        for one in results
+    ]
+    alone = findings(odd, question())["comparisons"][0]
+    (line,) = [one for one in found["strata"]["comparisons"] if one["label"] == "odd"]
+    assert (line["difference"], line["interval"]) == (alone["difference"], alone["interval"])
+    assert {one["instructions"] for one in found["strata"]["arms"]} == {PROMPTS // 2}
+    assert [(one["metric"], one["difference"]) for one in found["others"]] == [("tokens", pytest.approx(0))]
+    assert not {"p_value", "reading"} & set(found["others"][0])
 
 
 def test_the_sums_of_verdicts_leave_out_what_has_none(tmp_path: Path) -> None:

@@ -179,3 +179,19 @@ def test_before_any_training_the_policy_is_the_shared_model(tmp_path: Path, data
     assert (second.settings["model"]["path"], second.settings["model"]["gguf_file"]) == (str(train_stage.made), None)
     with pytest.raises(ConfigError, match="no stage before this one"):
         stages_of(tmp_path, [generate])
+
+
+def test_keys_do_not_move_when_commands_get_settings(tmp_path: Path) -> None:
+    """A new setting with its default must be in LATER, or all that was ever made is made again."""
+    model = {"path": "no/model"}
+    stages: list[dict[str, Any]] = [
+        {"sft": {"model": model, "data": {"train": "no/data"}}},
+        {"build": {"sources": [{"path": "no/data"}]}},
+        {"train": {"model": model, "data": {"train": "no/data"}}},
+        {"generate": {"model": model, "instructions": "no/data"}},
+    ]
+    assert {stage.name: stage.key[:8] for stage in stages_of(tmp_path, stages)} == {
+        "sft": "dacdf247", "build": "65e5fd21", "train": "3914841b", "generate": "b9ef887a",
+    }  # fmt: skip
+    stages[1]["build"]["keep"] = {"share": 0.5}
+    assert stages_of(tmp_path, stages)[1].key[:8] != "65e5fd21"

@@ -8,11 +8,16 @@ import pytest
 
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import parse_as
+from jpo_dist.study.tables import Result
 from launcher.config.study import StudyConfig
 from launcher.study.beforehand import dry
-from launcher.study.cells import cells, trials, unique
+from launcher.study.cells import cells, described, trials, unique
+from launcher.study.collected import Ran, choose
 
 CHECKER = "jpo_dist.evaluate.constraints:constraints_held"
+
+ALONE = {"answers": "answers", "checker": CHECKER}
+"""A question about arms one by one."""
 
 
 def study(folder: Path, **settings: Any) -> dict[str, Any]:
@@ -115,3 +120,61 @@ def test_an_error_in_an_arm_names_the_arm(tmp_path: Path) -> None:
     arms = {"new": [], "old": [{"train": {"model": {"path": "@nothing"}, "data": {"train": "x"}}}]}
     with pytest.raises(ConfigError, match=r"@nothing.*\(arm old\)"):
         cells(parsed(tmp_path, arms=arms, tune=None), "study.yaml", {})
+
+
+def scored(folder: Path, **settings: Any) -> StudyConfig:
+    own = {"score": {"data": "@own", "policy": "@policy"}, "data": {"train": "@own"}, "model": {"path": "no/model"}}
+    measure = [
+        {"name": name, "generate": {"model": {"path": "@policy"}, "instructions": str(folder / "data.jsonl")}}
+        for name in ("answers", "own")
+    ]
+    return parsed(folder, measure=[*measure, {"name": "kl", "score": own}], kl="kl", **settings)
+
+
+def test_the_answers_of_a_trained_policy_are_scored_and_measured_cells_stay_measured(tmp_path: Path) -> None:
+    plain = parsed(tmp_path, tune=None, arms={"old": study(tmp_path)["arms"]["old"]}, question=ALONE)
+    with_kl = scored(tmp_path, tune=None, arms={"old": study(tmp_path)["arms"]["old"]}, question=ALONE)
+    before, now = (cells(config, "study.yaml", {})[0] for config in (plain, with_kl))
+    assert before.kl is None
+    assert now.kl is not None
+    assert [stage.name for stage in now.stages][-3:] == ["answers", "own", "kl"]
+    assert now.kl.settings["score"]["data"] == str(next(s for s in now.stages if s.name == "own").folder)
+    assert described(now) == described(before)
+
+
+def test_an_arm_that_trains_nothing_has_no_kl(tmp_path: Path) -> None:
+    config = scored(tmp_path, tune=None, stages=[], shared={"model": {"path": "no/model"}}, arms={"none": []},
+                    question=ALONE)  # fmt: skip
+    (cell, _) = cells(config, "study.yaml", {})
+    assert cell.kl is None
+    assert [stage.name for stage in cell.stages] == ["answers"]
+
+
+def test_a_trial_is_chosen_by_the_metric_that_is_to_match(tmp_path: Path) -> None:
+    tune = {**study(tmp_path)["tune"], "match": {"metric": "loss", "value": 0.6}}
+    config = parsed(tmp_path, tune=tune, arms={"new": study(tmp_path)["arms"]["new"]}, question=ALONE)
+    tries = trials(config, "study.yaml")
+    for cell, ends in zip(tries, (0.45, 0.61), strict=True):
+        folder = next(stage for stage in cell.stages if stage.name == "train").folder
+        folder.mkdir(parents=True)
+        rows = [{"step": n, "metrics": {"loss": 0.7 if n < 6 else ends}} for n in range(1, 9)]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sums = {"pass": {"a": [1.0, 1.0, 2]}}
+    found = {cell.name: Result(cell.arm, cell.values, sums, {}) for cell in tries}
+    chosen, told = choose(Ran(tries, found), config)
+    assert chosen == {"new": {"beta": 0.3}}
+    assert [(row["reached"], row["chosen"]) for row in told] == [(0.45, False), (0.61, True)]
+    by_primary, _ = choose(Ran(tries, found), parsed(tmp_path, arms=config.arms, question=ALONE))
+    assert by_primary == {"new": {"beta": 0.2}}  # the first of equal ones
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"kl": "answers"}, "must be a score stage"),
+        ({"question": {"answers": "answers", "checker": CHECKER, "trend": "size"}}, "two or more numbers"),
+    ],
+)
+def test_what_a_study_cannot_measure_is_refused(tmp_path: Path, settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        parsed(tmp_path, **settings)

@@ -6,10 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jpo_dist.study.findings import Result, findings
 from jpo_dist.study.question import QuestionConfig
-from launcher.show.study import answers, sections, write
-from launcher.study.measured import read_results, write_results
+from jpo_dist.study.results import read_results, write_results
+from jpo_dist.study.tables import Result
+from launcher.show.study.answer import answers
+from launcher.show.study.page import text, write
+from launcher.show.study.tables import sections
+from launcher.study.collected import Collected, report_in, report_of
+from launcher.study.collected import write as write_all
 
 
 def results(rates: dict[str, float], seeds: int, sizes: tuple[int, ...] = ()) -> list[Result]:
@@ -24,18 +28,29 @@ def results(rates: dict[str, float], seeds: int, sizes: tuple[int, ...] = ()) ->
     return found
 
 
-def report(found: list[Result], **more: Any) -> dict[str, Any]:
+def about(arms: list[str], seeds: int, points: int = 1) -> dict[str, Any]:
     question = QuestionConfig(answers="answers", checker="m:f", compare=[("jpo", "dpo")])
-    asked = {"at": "2026-01-01", "question": question.model_dump(mode="json"), "changes": []}
+    planned = {"arms": arms, "seeds": list(range(seeds)), "points": points, "cells": len(arms) * seeds * points}
+    curve = {"margin/instruction": [0.1, 0.2], "margin/response": [0.3, 0.9], "rewards/accuracies": [0.5, 0.75]}
+    made = {"set": "both", "point": "", "for_training": 90, "flipped": 0, "policy": "balanced", "comparisons": 100,
+            "ties": 0, "instruction_alone": 0.52, "standard_error": 0.03}  # fmt: skip
     return {
         "study": "s",
-        "asked": asked,
-        **findings(found, question),
+        "config": "configs/s.yaml",
+        "asked": {"at": "2026-01-01", "question": question.model_dump(mode="json"), "changes": []},
+        "planned": planned,
         "tuned": [],
         "failed": {},
-        "seconds": 1.0,
-        **more,
+        "sets": [made],
+        "curves": [{"point": "", "arm": "jpo", "runs": seeds, "steps": [12, 24], **curve}],
+        "cost": {"stages": 9, "seconds": 7200, "machine": "2 CPU cores"},
     }
+
+
+def report(found: list[Result], strata: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
+    arms, seeds = list(dict.fromkeys(one.arm for one in found)), len({one.values["seed"] for one in found})
+    points = len({one.point for one in found})
+    return report_of(found, strata or {}, {**about(arms, seeds, points), **more})
 
 
 @pytest.mark.parametrize(
@@ -49,11 +64,13 @@ def report(found: list[Result], **more: Any) -> dict[str, Any]:
             "Between jpo and dpo no difference is shown, and none within 2.0 points either: ",
         ),
         ({"jpo": 0.5, "dpo": 0.3}, 1, "jpo minus dpo: +"),
-        ({"jpo": 0.5}, 5, "No two arms were asked to be compared."),
+        ({"jpo": 0.5}, 5, "No compared arms are done yet."),
     ],
 )
 def test_it_begins_with_the_answer(rates: dict[str, float], seeds: int, begins: str) -> None:
-    assert answers(report(results(rates, seeds)))[0].startswith(begins)
+    first, second, *_ = answers(report(results(rates, seeds)))
+    assert first.endswith(f"of each of {len(rates)} arms: all that was planned.")
+    assert second.startswith(begins)
 
 
 def test_it_says_what_is_wrong_with_the_figures() -> None:
@@ -68,9 +85,11 @@ def test_it_says_what_is_wrong_with_the_figures() -> None:
 
 def test_the_pages_and_figures_are_written_and_nothing_is_html(tmp_path: Path) -> None:
     made = report(results({"jpo": 0.5, "dpo": 0.3}, 2, sizes=(1, 2)))
-    made["tuned"] = [{"arm": "<b>", "settings": {"lr": 1}, "value": 0.5, "answers": 4}]
+    made["tuned"] = [{"arm": "<b>", "settings": {"lr": 1}, "value": 0.5, "answers": 4, "chosen": True}]
     written = write(made, tmp_path)
-    assert [path.name for path in written] == ["report.md", "report.html", "arms.png", "curve.png"]
+    assert [path.name for path in written] == [
+        "report.md", "report.html", "arms.png", "curve.png", "gap.png", "margins.png",
+    ]  # fmt: skip
     page = (tmp_path / "report.html").read_text()
     assert "&lt;b&gt;" in page
     assert "<b>" not in page
@@ -78,15 +97,61 @@ def test_the_pages_and_figures_are_written_and_nothing_is_html(tmp_path: Path) -
     assert [section.title for section in sections(made)][:3] == ["Answer", "Arms", "Differences"]
 
 
+@pytest.mark.parametrize(
+    ("drop", "first"),
+    [
+        (lambda one: one.values["seed"] > 1, "Cut short: 2 of 8 training runs of each arm (jpo, dpo) are done."),
+        (
+            lambda one: one.values["seed"] > 2 or (one.arm == "dpo" and one.values["seed"] > 1),
+            "Cut short: of 8 training runs of each arm these are done: jpo 3, dpo 2.",
+        ),
+        (lambda one: one.arm == "dpo", "Cut short: of 8 training runs of each arm these are done: jpo 8, dpo 0."),
+        (lambda one: True, "Cut short: 0 of 8 training runs of each arm (jpo, dpo) are done."),
+    ],
+)
+def test_the_first_line_says_what_was_cut_short(drop: Any, first: str) -> None:
+    some = [one for one in results({"jpo": 0.5, "dpo": 0.3}, 8) if not drop(one)]
+    made = report_of(some, {}, about(["jpo", "dpo"], 8))
+    assert answers(made)[0] == first
+    assert f"## Answer\n\n{first}\n" in text(made, [])  # a page of it can always be made
+
+
+def test_points_of_a_grid_that_are_missing_are_counted() -> None:
+    found = results({"jpo": 0.5, "dpo": 0.3}, 2, sizes=(1, 2))
+    made = report_of(found[:-1], {}, about(["jpo", "dpo"], 2, 2))
+    assert answers(made)[0] == (
+        "Cut short: of 4 training runs of each arm at each of 2 points these are done: jpo 4, dpo 3."
+    )
+
+
+def test_a_page_is_made_again_from_its_files_alone(tmp_path: Path) -> None:
+    found = results({"jpo": 0.5, "dpo": 0.3}, 3)
+    strata = {f"{at:03d}": "seen" if at % 3 else "unseen" for at in range(150)}
+    (tmp_path / "reading.md").write_text("As was to be expected.\n")
+    written = write_all(
+        Collected(found, [{}] * 6, strata, about(["jpo", "dpo"], 3)), tmp_path, "README.md", also_html=False
+    )
+    page = (tmp_path / "README.md").read_text()
+    places = [page.index(part) for part in ("## Answer", "As was to be expected.", "arms.png", "## Arms")]
+    assert places == sorted(places)
+    assert "unseen (50 instructions)" in page
+    assert not (tmp_path / "report.html").exists()
+    before = {path: path.read_bytes() for path in written}
+    write(report_in(tmp_path), tmp_path, "README.md", also_html=False)
+    assert {path: path.read_bytes() for path in written} == before
+    made = report_of(found, strata, about(["jpo", "dpo"], 3))
+    assert report_in(tmp_path)["comparisons"] == made["comparisons"]
+
+
 def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
     found = results({"jpo": 0.5, "dpo": 0.3}, 2)
     del found[0].sums["pass"]["007"]  # an instruction that one cell has no value for
-    write_results(found, [_Cell()] * len(found), tmp_path)  # type: ignore[list-item]
-    assert read_results(tmp_path / "results.json") == found
+    found[0].sums["tokens"] = {"007": [12.0, 74.0, 2], "149": [5.25, 14.0625, 2]}
+    labels = {"007": "odd"}
+    write_results(found, [{"lr": 0.1}] * len(found), labels, tmp_path / "results.json")
+    again = read_results(tmp_path / "results.json")
+    assert again.results == found
+    assert again.strata == labels
     (tmp_path / "results.json").write_text('{"cells": []}')
     with pytest.raises(ValueError, match=r"is no results\.json of jpo study"):
         read_results(tmp_path / "results.json")
-
-
-class _Cell:
-    settings: dict[str, Any] = {}  # noqa: RUF012
