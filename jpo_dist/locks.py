@@ -23,8 +23,8 @@ class InUse(RuntimeError):
 
 
 @contextmanager
-def alone_in(folder: str | Path, key: str = "output", who: str = "run") -> Iterator[None]:
-    """Inside, no other command of ours writes to `folder`, which is made.
+def alone_in(folder: str | Path, key: str = "output", who: str = "run", lock: str = LOCK) -> Iterator[None]:
+    """Inside, no other command of ours writes to `folder`, which is made; `lock`: another name, for a part of it.
 
     Raises InUse, which names the setting `key`, the folder and its owner (`who`, where that is not known). On a disk
     that has no locks there is none.
@@ -32,7 +32,7 @@ def alone_in(folder: str | Path, key: str = "output", who: str = "run") -> Itera
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        file = (folder / LOCK).open("r+" if (folder / LOCK).exists() else "a+", encoding="utf-8")
+        file = (folder / lock).open("a+", encoding="utf-8")
     except OSError:  # what is written tells better than a lock that this user may not write here
         yield
         return

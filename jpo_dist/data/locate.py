@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jpo_dist.data.file_formats import FORMATS, Columns, Rows, format_of, rows_of
+from jpo_dist.digests import DIGESTS
 from jpo_dist.paths import resolve
 from jpo_dist.records.comparisons import TRAIN, VALIDATION, ComparisonSet
 from jpo_dist.records.folder import COMPARISONS, ITEMS, is_set, read_set, split_names
 from jpo_dist.records.split import part_of, splits_in
 
 # What `datasets` writes beside its tables: JSON, but not rows.
-_NOT_DATA = frozenset({"dataset_info.json", "state.json", "dataset_dict.json", "dataset_infos.json"})
+_NOT_DATA = frozenset({"dataset_info.json", "state.json", "dataset_dict.json", "dataset_infos.json", DIGESTS})
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?")
 ALL = "all"
 ANSWERS, ASKED = "part-*.jsonl", "prompts.jsonl"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jpo_dist.config.load import flatten, write
 from jpo_dist.config.sft import AnyConfig
+from jpo_dist.files import replace
 from jpo_dist.run_dir import CONFIG, EXPORT
 from jpo_dist.tracking.writer import Status, replay, start_run
 
@@ -42,7 +43,7 @@ def recorded(
         status = "FINISHED"
     except Exception as error:
         if before is not None and is_input(error):
-            resolved.write_text(before, encoding="utf-8")
+            replace(resolved, before, sync=True)
             status = "FINISHED" if (run_dir / EXPORT).exists() else "FAILED"
         raise
     finally:

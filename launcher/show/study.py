@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jpo_dist.files import replace
+from jpo_dist.folders import together
 from launcher.show import html as pages
 from launcher.show import sections as forms
 from launcher.show.sections import Section, interval, p_value, percent
@@ -18,13 +18,14 @@ FEW = 5
 
 def write(report: dict[str, Any], folder: Path) -> list[Path]:
     """Write report.md, report.html and the figures of the report to `folder`. Returns their paths."""
-    figures = _figures(report, folder)
-    found = sections(report)
-    title = f"Study {report['study']}"
-    replace(folder / "report.md", forms.markdown(title, found) + _linked(figures), sync=False)
-    body = [*map(forms.as_html, found[:2]), *map(_embedded, figures), *map(forms.as_html, found[2:])]
-    replace(folder / "report.html", pages.framed(title, "\n".join(body)), sync=False)
-    return [folder / "report.md", folder / "report.html", *figures]
+    with together(folder) as files:
+        figures = _figures(report, files.folder)
+        found = sections(report)
+        title = f"Study {report['study']}"
+        files.write("report.md", forms.markdown(title, found) + _linked(figures))
+        body = [*map(forms.as_html, found[:2]), *map(_embedded, figures), *map(forms.as_html, found[2:])]
+        files.write("report.html", pages.framed(title, "\n".join(body)))
+    return [folder / name for name in ("report.md", "report.html", *(figure.name for figure in figures))]
 
 
 def sections(report: dict[str, Any]) -> list[Section]:

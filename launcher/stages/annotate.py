@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from jpo_dist.data import read
+from jpo_dist.folders import together
 from jpo_dist.judge import label_studio
+from jpo_dist.locks import alone_in
 from jpo_dist.records.comparisons import CONDITIONAL, JOINT, ComparisonSet
 from jpo_dist.records.folder import write_set
 
@@ -18,18 +20,18 @@ def export_tasks(where: str, folder: Path, tool: str, on_bad_row: str) -> list[s
     if on_bad_row not in ("skip", "error"):
         raise ValueError(f"on_bad_row ({on_bad_row}) is skip or error")
     pairs, report = read.read_candidates(where, on_bad_row=on_bad_row)  # type: ignore[arg-type]
-    folder.mkdir(parents=True, exist_ok=True)
     lines = report.lines()
-    for protocol in (CONDITIONAL, JOINT):
-        mine = [pair for pair in pairs if (pair[0].instruction == pair[1].instruction) == (protocol == CONDITIONAL)]
-        if not mine:
-            continue
-        tasks = label_studio.tasks(mine)
-        target = folder / f"{protocol}.tasks.json"
-        target.write_text(json.dumps(tasks, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        config = folder / f"{protocol}.config.xml"
-        config.write_text(label_studio.labeling_config(protocol), encoding="utf-8")
-        lines.append(f"{len(tasks)} {protocol} tasks: {target}; labelling config of their project: {config}")
+    with alone_in(folder, "FOLDER"), together(folder) as files:
+        for protocol in (CONDITIONAL, JOINT):
+            mine = [pair for pair in pairs if (pair[0].instruction == pair[1].instruction) == (protocol == CONDITIONAL)]
+            if not mine:
+                continue
+            tasks = label_studio.tasks(mine)
+            names = f"{protocol}.tasks.json", f"{protocol}.config.xml"
+            files.write(names[0], json.dumps(tasks, ensure_ascii=False, indent=1) + "\n")
+            files.write(names[1], label_studio.labeling_config(protocol))
+            target, config = (folder / name for name in names)
+            lines.append(f"{len(tasks)} {protocol} tasks: {target}; labelling config of their project: {config}")
     return lines
 
 
@@ -49,7 +51,8 @@ def import_annotations(export_file: Path, folder: Path, tool: str) -> dict[str, 
             f"{export_file}: no usable annotation of {report['annotations']} ({why}); name an export as JSON or "
             "JSON-MIN of a project whose tasks have two responses, or a list of them"
         )
-    write_set(ComparisonSet.build(comparisons), folder, {"read": {"rows": report["annotations"], **report}})
+    with alone_in(folder, "FOLDER"):
+        write_set(ComparisonSet.build(comparisons), folder, {"read": {"rows": report["annotations"], **report}})
     return report
 
 

@@ -9,10 +9,11 @@ from jpo_dist.judge import report as judge_report
 from jpo_dist.judge.config import JudgeConfig
 from jpo_dist.judge.judging import judge, left_over, write
 from jpo_dist.judge.verdict import Candidate
+from jpo_dist.locks import alone_in
 from launcher.config.kinds import JudgeRunConfig
 from launcher.config.run_paths import refuse_lost
 from launcher.show import judge_page
-from launcher.stages.asking import alone_in, say_what_is_left, spread_of
+from launcher.stages.asking import say_what_is_left, spread_of
 
 
 def run(config: JudgeRunConfig) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def run(config: JudgeRunConfig) -> dict[str, Any]:
     folder = Path(config.output).expanduser().absolute()
     found, reading = read_candidates(config.candidates, on_bad_row=config.on_bad_row)
     folder.mkdir(parents=True, exist_ok=True)
-    with alone_in(folder):
+    with alone_in(folder, "output", "judge"):
         spread, tasks = spread_of(config.kind, config.cluster)
         settings = JudgeConfig.model_validate(config.model_dump(exclude={"cluster"}))
         judged, report = judge([Candidate(*one) for one in found], settings, folder, spread, tasks)
