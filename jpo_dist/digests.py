@@ -6,15 +6,19 @@ files are what was written, not who wrote them.
 
 import hashlib
 import json
-import os
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jpo_dist.files import sha256, write_json
+from jpo_dist.files import read_json, sha256, write_json
 
 DIGESTS = "digests.json"
+_LOOKED, _LOOKED_S = ".looked-at.json", 3600.0
+"""A mark in a cache of files that were found whole, and for how long it counts: the ranks of one host start together,
+and one of them reads many gigabytes for all."""
 
 
 class Damaged(ValueError):
@@ -86,7 +90,27 @@ def digest_of_line(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def inode_of(file: Path) -> list[int]:
-    """By what a file is told to be the one that was looked at: size, time of change, inode."""
-    found = os.stat(file)
-    return [found.st_size, found.st_mtime_ns, found.st_ino]
+def problem_in_cache(folder: Path, known: Mapping[str, dict[str, Any]]) -> str | None:
+    """What is wrong with one of the files of a cache, with its name, or None. Another process of this host that has
+    looked within the last hour has looked for this one too. Whoever calls holds the lock of the cache."""
+    marks: dict[str, list[Any]] = {}
+    for name in known:
+        with suppress(OSError):
+            found = (folder / name).stat()
+            marks[name] = [found.st_size, found.st_mtime_ns, found.st_ino, known[name]["sha256"]]
+    before = read_json(folder / _LOOKED)
+    if before.get("files") == marks and before.get("boot") == _boot() and 0 <= time.time() - before["at"] < _LOOKED_S:
+        return None
+    for name, about in known.items():
+        problem = problem_with(folder / name, about)
+        if problem:
+            return f"{folder / name} {problem}"
+    with suppress(OSError):
+        write_json(folder / _LOOKED, {"boot": _boot(), "at": time.time(), "files": marks})
+    return None
+
+
+def _boot() -> str:
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return ""

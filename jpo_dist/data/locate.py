@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jpo_dist.data.file_formats import FORMATS, Columns, Rows, format_of, rows_of
-from jpo_dist.digests import DIGESTS
+from jpo_dist.digests import DIGESTS, read_digests, require
 from jpo_dist.paths import resolve
 from jpo_dist.records.comparisons import TRAIN, VALIDATION, ComparisonSet
 from jpo_dist.records.folder import COMPARISONS, ITEMS, is_set, read_set, split_names
@@ -17,6 +17,7 @@ from jpo_dist.records.split import part_of, splits_in
 _NOT_DATA = frozenset({"dataset_info.json", "state.json", "dataset_dict.json", "dataset_infos.json", DIGESTS})
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?")
 ALL = "all"
+ANSWERS_FIX = f"make the answers again (if you changed them yourself: remove {DIGESTS})"
 ANSWERS, ASKED = "part-*.jsonl", "prompts.jsonl"
 """Answers in a folder of `jpo generate`, and the file of what was asked, which tells such a folder and is no data."""
 
@@ -77,6 +78,8 @@ def _open_folder(folder: Path, split: str | None, ignored: list[str]) -> list[Ta
     if is_set(folder):
         return [_open_set(folder, split)]
     if split is None and (folder / ASKED).is_file() and (parts := sorted(folder.glob(ANSWERS))):
+        for name, about in read_digests(folder / DIGESTS, ANSWERS_FIX).items():
+            require(folder / name, about, ANSWERS_FIX)
         return [_open_file(path) for path in parts]
     data: list[Path] = []
     if split is None:

@@ -1,10 +1,12 @@
 """A cell's measurement on disk: sums by instruction, taken once and found again; and results.json, which holds all."""
 
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from jpo_dist.digests import digest_of_line
 from jpo_dist.files import read_json, replace, write_json
 from jpo_dist.records.comparisons import digest
 from jpo_dist.study.findings import Result
@@ -13,12 +15,19 @@ from jpo_dist.study.question import QuestionConfig
 from launcher.stages.winrate import VERDICTS
 from launcher.study.cells import Cell, described
 
+log = logging.getLogger(__name__)
+
 RESULTS, CELLS = "results.json", "cells"
 
 
 def kept(cell: Cell, question: QuestionConfig, folder: Path) -> Result | None:
     """What the cell's answers came to when they were measured before; None: they were not."""
-    found = read_json(_file(cell, question, folder))
+    file = _file(cell, question, folder)
+    found = read_json(file)
+    known = found.pop("digest", None)  # an older version wrote none
+    if known is not None and known != digest_of_line(found):
+        log.warning("%s is damaged; its cell is measured again", file)
+        return None
     return Result(cell.arm, cell.values, found["sums"], found["counts"]) if found else None
 
 
@@ -33,7 +42,8 @@ def measure(cell: Cell, question: QuestionConfig, folder: Path) -> Result:
         sums, counts = of_answers(cell.answers.folder, question.checker)
     file = _file(cell, question, folder)
     file.parent.mkdir(exist_ok=True)
-    write_json(file, {"cell": cell.name, "sums": sums, "counts": counts})
+    found = {"cell": cell.name, "sums": sums, "counts": counts}
+    write_json(file, {**found, "digest": digest_of_line(json.loads(json.dumps(found)))})
     return Result(cell.arm, cell.values, sums, counts)
 
 
