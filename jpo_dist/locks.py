@@ -32,6 +32,7 @@ def alone_in(folder: str | Path, key: str = "output", who: str = "run", lock: st
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     try:
+        _break_if_left_behind(folder / lock)
         file = (folder / lock).open("a+", encoding="utf-8")
     except OSError:  # what is written tells better than a lock that this user may not write here
         yield
@@ -58,6 +59,13 @@ def _taken(file: IO[str]) -> bool:
     return True
 
 
+def _break_if_left_behind(lock: Path) -> None:
+    """Remove a lock whose owner, a process of this host, is gone: a child that outlives it has inherited the file."""
+    about = _about(lock)
+    if about is not None and about["host"] == socket.gethostname() and not Path(f"/proc/{about['pid']}").exists():
+        lock.unlink(missing_ok=True)
+
+
 def note_owner(file: IO[str]) -> None:
     """Write who this process is into a lock that it holds."""
     words = [Path(sys.argv[0]).name, *sys.argv[1:]]
@@ -80,9 +88,14 @@ def _owner(file: IO[str], who: str) -> str:
 
 def owner_of(lock: Path) -> str:
     """Who has written into a lock: process, host, since when, command; "" where nobody has."""
+    about = _about(lock)
+    if about is None:
+        return ""
+    return f"process {about['pid']} on host {about['host']}, since {about['since']}: {about['command']}"
+
+
+def _about(lock: Path) -> dict[str, Any] | None:
     about: Any = None
     with suppress(OSError, ValueError):
         about = json.loads(lock.read_text(encoding="utf-8"))
-    if not isinstance(about, dict) or not {"pid", "host", "since", "command"} <= set(about):
-        return ""
-    return f"process {about['pid']} on host {about['host']}, since {about['since']}: {about['command']}"
+    return about if isinstance(about, dict) and {"pid", "host", "since", "command"} <= set(about) else None

@@ -15,7 +15,6 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
@@ -39,6 +38,8 @@ class Columns(NamedTuple):
 
 
 _GZIP = ".gz"
+KEYS_LOOKED_AT = 100
+"""Lines of a file whose objects are looked at for a key that stands there twice."""
 LONG_CELL = 5
 """Lines of a CSV cell from which on it is looked whether they are rows."""
 WINDOW = 1 << 20
@@ -60,7 +61,23 @@ def _json_lines(file: Path, columns: Columns) -> Rows:
                 continue
             raw = raw.removeprefix(_BOM) if line == 1 else raw
             if raw.strip():
+                if line <= KEYS_LOOKED_AT:
+                    _tell_double_keys(file, line, raw)
                 yield line, _json_row(raw)
+
+
+def _tell_double_keys(file: Path, line: int, raw: bytes) -> None:
+    """Warn of an object that has a key twice: the last one counts."""
+    double: set[str] = set()
+
+    def seen(pairs: list[tuple[str, Any]]) -> None:
+        if len({key for key, _ in pairs}) < len(pairs):
+            double.update(key for n, (key, _) in enumerate(pairs) if key in {other for other, _ in pairs[:n]})
+
+    with suppress(ValueError, RecursionError):
+        json.loads(raw, object_pairs_hook=seen)
+    if double:
+        _told(f"{file}, line {line}: {', '.join(sorted(double))} stands there twice, and the last one counts", file)
 
 
 def _open(file: Path) -> BinaryIO:
@@ -189,9 +206,14 @@ def _csv(file: Path, columns: Columns) -> Rows:
                 yield line, _csv_row(header, cells, columns.numbers)
 
 
-@cache
-def _told(text: str) -> None:
-    logger.warning("%s", text)
+_told_of: set[Path] = set()
+
+
+def _told(text: str, file: Path) -> None:
+    """Warn once of a file, which is read several times."""
+    if file not in _told_of:
+        _told_of.add(file)
+        logger.warning("%s", text)
 
 
 def _tell_long(file: Path, first: int, last: int, header: list[str], cells: list[str]) -> None:
@@ -203,7 +225,8 @@ def _tell_long(file: Path, first: int, last: int, header: list[str], cells: list
             if alike > len(inside) / 2:
                 _told(
                     f"{file}, line {first}: its {name} goes on to line {last} over lines that look like rows; is a "
-                    "quote missing there? They are read as text"
+                    "quote missing there? They are read as text",
+                    file,
                 )
 
 
@@ -222,7 +245,7 @@ def _number(cell: str) -> Any:
     if cell.lower() in ("true", "false"):
         return cell.lower() == "true"
     with suppress(ValueError):
-        return float(cell)
+        return cell if "_" in cell else float(cell)  # to Python 1_0 is 10
     return cell
 
 

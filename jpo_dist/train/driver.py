@@ -8,6 +8,7 @@ from pathlib import Path
 from jpo_dist.config.load import flatten, write
 from jpo_dist.config.sft import AnyConfig
 from jpo_dist.files import replace
+from jpo_dist.locks import alone_in
 from jpo_dist.run_dir import CONFIG, EXPORT
 from jpo_dist.tracking.writer import Status, replay, start_run
 
@@ -25,8 +26,15 @@ def recorded(
 ) -> Iterator[None]:
     """Around the ranks of a run: opens its MLflow run and, whatever comes, sends the rest of it and its status.
 
-    A start that is refused, because `is_input(error)`, leaves the run that is in `run.dir` as it was.
+    Raises InUse where another start of it goes on. A start that is refused, because `is_input(error)`, leaves the run
+    that is in `run.dir` as it was.
     """
+    run_dir = Path(config.run.dir)
+    with alone_in(run_dir, "run.dir"):  # a second start would write its config.yaml over that of the first
+        yield from _recorded(config, tags, is_input)
+
+
+def _recorded(config: AnyConfig, tags: Mapping[str, str], is_input: Callable[[Exception], bool]) -> Iterator[None]:
     run_dir = Path(config.run.dir)
     if config.checkpoint.storage:  # a new machine goes on in the same MLflow run
         from jpo_dist.checkpoint.store import restore_run_files

@@ -217,3 +217,13 @@ def test_a_json_list_is_the_same_however_little_of_it_is_looked_at(tmp_path, mon
     assert [row for _, row in whole[: len(rows)]] == good
     assert [line for line, _ in whole[:3]] == [2, 12, 14]
     assert len(whole) == len(rows) + (end.strip() != "]")
+
+
+def test_a_key_that_stands_twice_is_told_and_1_0_is_no_number(tmp_path, caplog):
+    (tmp_path / "a.jsonl").write_text('{"prompt": "p", "chosen": "a", "chosen": "c", "rejected": "b"}\n')
+    found, _ = read(str(tmp_path / "a.jsonl"), on_bad_row="error")
+    assert found.items["response"].to_pylist() == ["c", "b"]
+    assert "a.jsonl, line 1: chosen stands there twice, and the last one counts" in caplog.text
+    (tmp_path / "a.csv").write_text("prompt,chosen,rejected,weight\np,a,b,1_0\n")
+    with pytest.raises(ValueError, match="weight: bad weight"):
+        read(str(tmp_path / "a.csv"), on_bad_row="error")
