@@ -11,7 +11,7 @@ PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pyte
 WORKERS ?= 2
 TWO := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo cluster ui test nightly faults quick bench bench-gpu lint types format lock licences image-check clean
+.PHONY: setup demo cluster ui test nightly faults attacks quick bench bench-gpu lint types format lock licences image-check clean
 
 setup: .venv/ready
 
@@ -51,6 +51,11 @@ nightly: setup
 faults: setup
 	JPO_RECORD_FAULTS=1 $(PYTEST) tests/multihost/test_faults.py
 	$(BIN)/python -m tests.support.matrix
+
+# The table of docs/security.md: damage drawn at random and commands that are killed; half an hour on two cores.
+attacks: setup
+	JPO_RECORD_ATTACKS=1 $(PYTEST) -m nightly tests/fuzz tests/integration/test_killed.py
+	$(BIN)/python -m tests.support.attacks
 
 quick: setup
 	$(PYTEST) $(TWO) -m "not slow and not gpu and not multihost and not nightly" tests/unit

@@ -5,7 +5,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,8 @@ class JsonLines:
         """Add one line by one write to the system: a kill of the process leaves it, a crash of the machine may not."""
         line = json.dumps(value, separators=(",", ":"), allow_nan=False).encode() + b"\n"
         try:
-            _write(self._fd, line, self.path)
+            with naming(self.path):
+                _write(self._fd, line, self.path)
         except OSError:
             os.ftruncate(self._fd, self.offset)  # a full disk takes half a line: the next one must not stick to it
             raise
@@ -162,7 +163,7 @@ def replace(path: Path, data: str | bytes | Iterable[str], *, sync: bool) -> Non
     aside = _aside(path)
     pieces = [data] if isinstance(data, str | bytes) else data
     try:
-        with aside.open("xb") as file:
+        with naming(path), aside.open("xb") as file:
             for piece in pieces:
                 file.write(piece.encode() if isinstance(piece, str) else piece)
             if sync:
@@ -172,6 +173,17 @@ def replace(path: Path, data: str | bytes | Iterable[str], *, sync: bool) -> Non
     except BaseException:
         with suppress(OSError):
             aside.unlink()
+        raise
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Inside, an error of the system that names no file (one of a write never does) gets the name `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
         raise
 
 

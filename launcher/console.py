@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from cluster.errors import is_input
 from jpo_dist.distributed.stopping import Stopped
+from launcher.disk import no_room
 
 
 class _Screen(Console):
@@ -56,12 +57,21 @@ def explained() -> Iterator[None]:
     except typer.Exit:  # the command has said what there is to say
         raise
     except Exception as error:
-        code = exit_code(error)
-        if code is None or os.environ.get("JPO_TRACEBACK"):
+        _fail_by(error)
+
+
+def _fail_by(error: Exception) -> None:
+    room = no_room(error)
+    if room and not _is_ours(error):  # a commit that does not fit says more
+        if os.environ.get("JPO_TRACEBACK"):
             err.print(traceback.format_exc().rstrip(), markup=False, highlight=False, soft_wrap=True)
-        elif "\n" in str(error):
-            err.print(str(error), markup=False, highlight=False, soft_wrap=True)
-        fail(f"{type(error).__name__}: {_sentence(error)}", code or FAILURE)
+        fail(room, FAILURE)
+    code = exit_code(error)
+    if code is None or os.environ.get("JPO_TRACEBACK"):
+        err.print(traceback.format_exc().rstrip(), markup=False, highlight=False, soft_wrap=True)
+    elif "\n" in str(error):
+        err.print(str(error), markup=False, highlight=False, soft_wrap=True)
+    fail(f"{type(error).__name__}: {_sentence(error)}", code or FAILURE)
 
 
 def say(text: str) -> None:
@@ -73,8 +83,11 @@ def exit_code(error: Exception) -> int | None:
     """The exit code for `error`; None for an error that nobody wrote for people: those keep their traceback."""
     if is_input(error) or _rule_of_path(error):
         return USAGE
-    ours = type(error).__module__.split(".")[0] in ("jpo_dist", "cluster", "launcher")
-    return FAILURE if ours else None
+    return FAILURE if _is_ours(error) else None
+
+
+def _is_ours(error: Exception) -> bool:
+    return type(error).__module__.split(".")[0] in ("jpo_dist", "cluster", "launcher")
 
 
 def _rule_of_path(error: Exception) -> str | None:

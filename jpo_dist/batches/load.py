@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from jpo_dist.batches.prepare import Prepared, prepare
 from jpo_dist.batches.template_check import require_template
 from jpo_dist.config.objective import ObjectiveConfig
@@ -91,6 +93,8 @@ def read_data(config: AnyConfig) -> tuple[ComparisonSet, ComparisonSet | None, l
     if validation is not None:
         held, held_report = reads(validation)
         notes += [f"data.validation: {line}" for line in held_report.lines()]
+        if len(held) == len(comparisons) and held.fingerprint == comparisons.fingerprint:
+            notes.append(f"data.validation: the very {counted} of data.train, so eval/ metrics tell nothing new")
     elif config.data.validation_fraction:
         split = split_by_instruction(comparisons, config.data.validation_fraction, config.train.seed)
         comparisons, held = split.train, split.held_out
@@ -103,6 +107,13 @@ def read_data(config: AnyConfig) -> tuple[ComparisonSet, ComparisonSet | None, l
         comparisons, said = chosen(comparisons, config.data)
         notes += said
     return comparisons, held, notes
+
+
+def _alike(part: Prepared) -> int:
+    """How many comparisons have the same tokens on both sides."""
+    tokens, (winners_C, losers_C) = part.tokens, (part.comparisons.winners_C, part.comparisons.losers_C)
+    equal = np.flatnonzero(tokens.lengths_N[winners_C] == tokens.lengths_N[losers_C])
+    return sum(np.array_equal(tokens.ids(winners_C[c]), tokens.ids(losers_C[c])) for c in equal.tolist())
 
 
 def load_data(config: AnyConfig, tokenizer: Any) -> tuple[Prepared, Prepared | None, list[str]]:
@@ -125,6 +136,8 @@ def load_data(config: AnyConfig, tokenizer: Any) -> tuple[Prepared, Prepared | N
         if part and (part.skipped["tie"] or part.skipped["over-long"] or part.tokens.truncated):
             skipped = f"{part.skipped['tie']} ties and {part.skipped['over-long']} over-long {counted} skipped"
             notes.append(f"{name}: {skipped}, {part.tokens.truncated} items cut")
+        if part and counted == "comparisons" and part.tokens.truncated and (same := _alike(part)):
+            notes.append(f"{name}: {same} comparisons have equal sides after the cut: their margin is 0, always")
         if part and part.skipped.get("refused"):
             notes.append(f"{name}: {part.skipped['refused']} {counted} skipped that the chat template refuses")
         if part and part.comparisons.is_tie_C.any():

@@ -1,6 +1,7 @@
 """From a comparison set to what a plan needs: tokens, what is left out, and what its items have in common."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -17,12 +18,17 @@ from jpo_dist.config.objective import PER_TOKEN, ObjectiveConfig
 from jpo_dist.config.sections import TokensConfig, TrainConfig
 from jpo_dist.config.sft import AnyObjective
 from jpo_dist.data.read_report import BadRowError
+from jpo_dist.digests import digests_of, problem_in_cache
+from jpo_dist.files import read_json, write_json
+from jpo_dist.folders import replacing
 from jpo_dist.paths import cache_folder
 from jpo_dist.records.columns.fingerprint import digest_with
 from jpo_dist.records.columns.pages import Picked, remembered
-from jpo_dist.records.comparisons import ComparisonSet
+from jpo_dist.records.comparisons import ComparisonSet, digest
 from jpo_dist.records.examples import Examples
 from jpo_dist.records.shapes import source_of
+
+logger = logging.getLogger(__name__)
 
 KEPT_FROM = 20_000
 """Sets of at least so many items keep their tokens on disk: encoding them takes longer than reading them."""
@@ -140,23 +146,62 @@ def tokens_of(tokenizer: Any, comparisons: ComparisonSet, data: TokensConfig) ->
     vocabulary = [tokenizer.backend_tokenizer.to_str(), tokenizer.bos_token_id, tokenizer.eos_token_id]
     folder = cache_folder("tokens") / digest_with(comparisons.items["id"], vocabulary, template, cut)
     with FileLock(f"{folder}.lock"):  # the ranks of one host: the first encodes, the others wait and find it
-        if not (folder / "facts.json").exists():
+        if not _is_whole(folder, comparisons.num_items):
             _write(folder, tokenize_set(tokenizer, comparisons, data))
-    return _read(folder)
+        return _read(folder)
+
+
+_ARRAYS = ("ids.npy", "offsets.npy", "instruction_lengths.npy")
 
 
 def _write(folder: Path, tokens: TokenizedItems) -> None:
-    folder.mkdir(exist_ok=True)
-    np.save(folder / "ids.npy", tokens.ids_T)
-    np.save(folder / "offsets.npy", tokens.offsets)
-    np.save(folder / "instruction_lengths.npy", tokens.instruction_lengths_N)
-    facts: dict[str, Any] = {"truncated": tokens.truncated}
-    facts |= {"refused": list(tokens.refused.items())} if tokens.refused else {}
-    (folder / "facts.json").write_text(json.dumps(facts))  # last: what has it is whole
+    with replacing(folder) as aside:
+        for name, array in zip(_ARRAYS, (tokens.ids_T, tokens.offsets, tokens.instruction_lengths_N), strict=True):
+            np.save(aside / name, array)
+        facts: dict[str, Any] = {"truncated": tokens.truncated}
+        facts |= {"refused": list(tokens.refused.items())} if tokens.refused else {}
+        _write_facts(aside, facts)
+
+
+def _write_facts(folder: Path, facts: dict[str, Any]) -> None:
+    facts = {**facts, "files": digests_of(folder, _ARRAYS)["files"]}
+    write_json(folder / "facts.json", {**facts, "whole": digest(facts)})
+
+
+def _is_whole(folder: Path, num_items: int) -> bool:
+    """Whether the kept tokens are there as they were written. What an older version wrote has no digests: it gets them
+    here, once its arrays fit each other."""
+    facts = read_json(folder / "facts.json")
+    if not facts:
+        return False
+    if "files" in facts:
+        whole = facts.pop("whole", None)
+        known = set(facts["files"]) == set(_ARRAYS) and whole == digest(facts)
+        problem = problem_in_cache(folder, facts["files"]) if known else f"{folder / 'facts.json'} is damaged"
+    else:
+        problem = None if _fit_each_other(folder, num_items) else f"{folder}: its arrays do not fit each other"
+        if problem is None:
+            _write_facts(folder, facts)
+    if problem:
+        logger.warning("%s; it is a cache, and made again", problem)
+    return problem is None
+
+
+def _fit_each_other(folder: Path, num_items: int) -> bool:
+    try:
+        ids_T, offsets, lengths_N = (np.load(folder / name, mmap_mode="r") for name in _ARRAYS)
+        sizes_N = np.diff(offsets)
+        return bool(
+            len(sizes_N) == len(lengths_N) == num_items
+            and offsets[0] == 0
+            and offsets[-1] == len(ids_T)
+            and ((lengths_N >= 0) & (lengths_N <= sizes_N)).all()
+        )
+    except (OSError, ValueError, EOFError, IndexError):
+        return False
 
 
 def _read(folder: Path) -> TokenizedItems:
-    names = ("ids", "offsets", "instruction_lengths")
-    ids_T, offsets, lengths_N = (remembered(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in names)
+    ids_T, offsets, lengths_N = (remembered(np.load(folder / name, mmap_mode="r")) for name in _ARRAYS)
     facts = json.loads((folder / "facts.json").read_text())
     return TokenizedItems(ids_T, offsets, lengths_N, facts["truncated"], dict(facts.get("refused", [])))

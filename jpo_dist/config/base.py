@@ -1,9 +1,9 @@
 """What every section of a config is made of: closed, frozen, documented."""
 
 import re
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -34,8 +34,26 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
 
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_no_switches(cls, given: Any) -> Any:
+        """`max_steps=true` would be one step."""
+        for name, value in given.items() if isinstance(given, dict) else ():
+            field = cls.model_fields.get(name)
+            if isinstance(value, bool) and field is not None:
+                kinds = _kinds(field.annotation)
+                if kinds & {int, float} and not kinds & {bool, Any}:
+                    raise ValueError(f"{name} ({str(value).lower()}) is no number; write one")
+        return given
+
     EXPERT: ClassVar[tuple[str, ...]] = ()
     """Settings that hardly a run needs: docs/config.md keeps them apart. What a config of configs/ sets is none."""
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types that a value may have."""
+    parts = get_args(annotation)
+    return set().union(*map(_kinds, parts)) if parts and get_origin(annotation) is not Literal else {annotation}
 
 
 def is_commit(revision: str | None) -> bool:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from jpo_dist.config.environment import with_tracking
 from jpo_dist.config.explain import ConfigError, explain, where_and_why
 from jpo_dist.config.overrides import change, refuse_beyond
+from jpo_dist.files import replace
 from jpo_dist.redact import is_secret, secret_in
 from jpo_dist.run_dir import CONFIG
 
@@ -40,7 +41,7 @@ def load_as(kind: type[Config], path: str | Path, overrides: list[str] | None = 
 def write(config: BaseModel, path: Path) -> None:
     """The resolved config as a file that the same command reads again."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json"))), encoding="utf-8")
+    replace(path, OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json"))), sync=True)
 
 
 def _refuse_missing(path: Path) -> None:

@@ -19,7 +19,7 @@ from jpo_dist.data.collected import Said, add_pairs, compile_set, from_scores, j
 from jpo_dist.data.config import BuildConfig, ReferenceScoresConfig, SplitConfig
 from jpo_dist.data.read import read_source
 from jpo_dist.data.read_report import TableColumns, column_lines
-from jpo_dist.files import replace
+from jpo_dist.folders import together
 from jpo_dist.pairing import pair
 from jpo_dist.pairing.config import PairConfig
 from jpo_dist.records.columns.item_rows import ItemRows
@@ -27,7 +27,7 @@ from jpo_dist.records.columns.lists import ComparisonList, RatingList, rating_ta
 from jpo_dist.records.columns.numbering import first_places
 from jpo_dist.records.columns.pages import ROWS_AT_ONCE, Picked
 from jpo_dist.records.comparisons import CONDITIONAL, SPLITS, TRAIN, ComparisonSet, Item, with_ends
-from jpo_dist.records.folder import write_set
+from jpo_dist.records.folder import put_set
 from jpo_dist.records.split import split_of, with_splits
 from jpo_dist.records.text import as_prompt
 
@@ -275,12 +275,15 @@ def lines(report: dict[str, Any]) -> list[str]:
 
 
 def write(built: Built, folder: Path) -> None:
-    """items.parquet, comparisons.parquet, report.json, and candidates.jsonl when there are candidates."""
-    write_set(built.comparisons, folder, built.report)
-    if built.candidates:
-        rows = (candidate_row(first, second) for first, second in built.candidates)
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        replace(folder / "candidates.jsonl", lines, sync=False)
+    """items.parquet, comparisons.parquet, report.json, digests.json, and candidates.jsonl when there are candidates,
+    as a whole: a kill leaves what was there before, or all of it."""
+    with together(folder) as files:
+        if built.candidates:
+            with files.path("candidates.jsonl").open("w", encoding="utf-8", errors="strict") as file:
+                rows = (candidate_row(first, second) for first, second in built.candidates)
+                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        put_set(built.comparisons, files, built.report)
+        files.without("candidates.jsonl")  # those of an earlier build are not of this set
 
 
 def candidate_row(first: Item, second: Item) -> dict[str, Any]:

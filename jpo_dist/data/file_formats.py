@@ -10,17 +10,21 @@ import csv
 import gzip
 import io
 import json
+import logging
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from jpo_dist.data.foreign import watched
+from jpo_dist.data.foreign.tables import arrow_rows, parquet_rows
 from jpo_dist.data.row_values import BadField, is_encodable
+
+logger = logging.getLogger(__name__)
 
 Rows = Iterator[tuple[int, dict[str, Any] | BadField]]
 
@@ -34,20 +38,46 @@ class Columns(NamedTuple):
 
 
 _GZIP = ".gz"
+KEYS_LOOKED_AT = 100
+"""Lines of a file whose objects are looked at for a key that stands there twice."""
+LONG_CELL = 5
+"""Lines of a CSV cell from which on it is looked whether they are rows."""
 WINDOW = 1 << 20
 """Characters of a JSON list that are looked at together."""
 _BOM = b"\xef\xbb\xbf"
 _GAP = re.compile(r"[\s,]*")
 _NOT_JSON, _NOT_UTF8 = BadField("", "not json"), BadField("", "not utf-8")
+_TOO_LONG = BadField("", f"more than {watched.MOST >> 20} MiB in one row")
+_REST_NOT_JSON = BadField("", "not json; the rest of the file is not read: where the next row would start is unknown")
+_REST_NOT_CSV = BadField("", "not csv: a quote that never closes; the rest of the file is not read")
 
 
 def _json_lines(file: Path, columns: Columns) -> Rows:
     """One object a line. A blank line is no row, but it counts as a line."""
     with _open(file) as stream:  # as text, U+2028 or a bare CR inside a string would end the line
-        for line, raw in enumerate(stream, 1):
+        for line, raw in enumerate(watched.lines(stream), 1):
+            if raw is None:
+                yield line, _TOO_LONG
+                continue
             raw = raw.removeprefix(_BOM) if line == 1 else raw
             if raw.strip():
+                if line <= KEYS_LOOKED_AT:
+                    _tell_double_keys(file, line, raw)
                 yield line, _json_row(raw)
+
+
+def _tell_double_keys(file: Path, line: int, raw: bytes) -> None:
+    """Warn of an object that has a key twice: the last one counts."""
+    double: set[str] = set()
+
+    def seen(pairs: list[tuple[str, Any]]) -> None:
+        if len({key for key, _ in pairs}) < len(pairs):
+            double.update(key for n, (key, _) in enumerate(pairs) if key in {other for other, _ in pairs[:n]})
+
+    with suppress(ValueError, RecursionError):
+        json.loads(raw, object_pairs_hook=seen)
+    if double:
+        _told(f"{file}, line {line}: {', '.join(sorted(double))} stands there twice, and the last one counts", file)
 
 
 def _open(file: Path) -> BinaryIO:
@@ -91,7 +121,7 @@ def _listed(window: "_Window") -> Rows:
         try:
             value, end = window.decoded(decoder, start)
         except (ValueError, RecursionError):
-            yield line, _NOT_JSON  # where the next row starts is unknown from here on
+            yield line, _REST_NOT_JSON
             return
         yield line, _object(value) if is_encodable(window.text[start:end]) else _NOT_UTF8
         line, start = line + window.text.count("\n", counted, end), window.drop(end)
@@ -142,7 +172,7 @@ class _Window:
                 if end < len(self.text) or self.is_end:  # else it may be half a number
                     return value, end
             except ValueError:
-                if self.is_end:
+                if self.is_end or len(self.text) - start > watched.MOST:
                     raise
             self.more()
 
@@ -154,7 +184,7 @@ def _end_of(match: re.Match[str] | None) -> int:
 
 def _csv(file: Path, columns: Columns) -> Rows:
     """A header line, then rows. All cells are text, those of number columns aside. A row's line is where it starts."""
-    csv.field_size_limit(2**31 - 1)  # the default makes an error of a cell over 128 KiB
+    csv.field_size_limit(watched.MOST)  # the default makes an error of a cell over 128 KiB
     with io.TextIOWrapper(_open(file), encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
         reader = csv.reader(stream, strict=True)
         header = next(reader, [])
@@ -166,11 +196,38 @@ def _csv(file: Path, columns: Columns) -> Rows:
                 cells = next(reader)
             except StopIteration:
                 return
-            except csv.Error:
-                yield line, BadField("", "not csv")
+            except csv.Error as error:
+                is_open = "unexpected end of data" in str(error)
+                yield line, _REST_NOT_CSV if is_open and reader.line_num > line else BadField("", "not csv")
                 continue
+            if reader.line_num - line >= LONG_CELL:
+                _tell_long(file, line, reader.line_num, header, cells)
             if cells:
                 yield line, _csv_row(header, cells, columns.numbers)
+
+
+_told_of: set[Path] = set()
+
+
+def _told(text: str, file: Path) -> None:
+    """Warn once of a file, which is read several times."""
+    if file not in _told_of:
+        _told_of.add(file)
+        logger.warning("%s", text)
+
+
+def _tell_long(file: Path, first: int, last: int, header: list[str], cells: list[str]) -> None:
+    """Warn of a cell that goes over lines which look like rows: a quote may be missing, and closed by another row's."""
+    for name, cell in zip(header, cells, strict=False):
+        inside = cell.split("\n")[1:-1]
+        if len(inside) >= LONG_CELL - 1 and len(header) > 1:
+            alike = sum(len(next(csv.reader([line]), [])) == len(header) for line in inside)
+            if alike > len(inside) / 2:
+                _told(
+                    f"{file}, line {first}: its {name} goes on to line {last} over lines that look like rows; is a "
+                    "quote missing there? They are read as text",
+                    file,
+                )
 
 
 def _csv_row(header: list[str], cells: list[str], numbers: frozenset[str]) -> dict[str, Any] | BadField:
@@ -188,46 +245,16 @@ def _number(cell: str) -> Any:
     if cell.lower() in ("true", "false"):
         return cell.lower() == "true"
     with suppress(ValueError):
-        return float(cell)
+        return cell if "_" in cell else float(cell)  # to Python 1_0 is 10
     return cell
 
 
 def _parquet(file: Path, columns: Columns) -> Rows:
-    with pq.ParquetFile(file, memory_map=True) as table:
-        wanted = columns.wanted
-        known = None if wanted is None else [name for name in table.schema_arrow.names if name in wanted]
-        yield from _table_rows(table.iter_batches(batch_size=1000, columns=known))
+    yield from parquet_rows(file, columns.wanted)
 
 
 def _arrow(file: Path, columns: Columns) -> Rows:
-    """The IPC file format (Feather) or the IPC stream that `datasets` keeps its tables in."""
-    with pa.memory_map(str(file)) as source:
-        try:
-            reader = pa.ipc.open_file(source)
-            batches: Iterable[pa.RecordBatch] = (reader.get_batch(n) for n in range(reader.num_record_batches))
-        except pa.ArrowInvalid:
-            batches = pa.ipc.open_stream(source)
-        yield from _table_rows(batches)
-
-
-def _table_rows(batches: Iterable[pa.RecordBatch]) -> Rows:
-    number = 0
-    for batch in batches:
-        try:
-            rows = batch.to_pylist()
-        except UnicodeDecodeError:  # Arrow does not look into its strings before they are used
-            rows = [_table_row(batch.slice(n, 1)) for n in range(batch.num_rows)]
-        for row in rows:
-            number += 1
-            yield number, row
-
-
-def _table_row(batch: pa.RecordBatch) -> dict[str, Any] | BadField:
-    try:
-        row: dict[str, Any] = batch.to_pylist()[0]
-        return row
-    except UnicodeDecodeError:
-        return _NOT_UTF8
+    yield from arrow_rows(file, columns.wanted)
 
 
 FORMATS: dict[str, Callable[[Path, Columns], Rows]] = {
@@ -253,6 +280,9 @@ def rows_of(file: Path, columns: Columns) -> Rows:
     kind = format_of(file)
     assert kind is not None, "whoever opens a file asks for its format first"
     try:
-        yield from FORMATS[kind](file, columns)
-    except (pa.ArrowException, csv.Error, ValueError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        with watched.unchanged(file):
+            yield from FORMATS[kind](file, columns)
+    except (pa.ArrowException, csv.Error, ValueError, EOFError, OSError, zlib.error, TypeError, KeyError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the system's, and not Arrow's or gzip's
+            raise
         raise ValueError(f"{file}: cannot be read as {kind[1:]}: {error}; mend the file or its extension") from error

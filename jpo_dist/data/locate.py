@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jpo_dist.data.file_formats import FORMATS, Columns, Rows, format_of, rows_of
+from jpo_dist.data.foreign.globbing import matches
+from jpo_dist.data.foreign.inside import refuse_outside, require_inside
+from jpo_dist.digests import DIGESTS, read_digests, require
 from jpo_dist.paths import resolve
 from jpo_dist.records.comparisons import TRAIN, VALIDATION, ComparisonSet
 from jpo_dist.records.folder import COMPARISONS, ITEMS, is_set, read_set, split_names
 from jpo_dist.records.split import part_of, splits_in
 
 # What `datasets` writes beside its tables: JSON, but not rows.
-_NOT_DATA = frozenset({"dataset_info.json", "state.json", "dataset_dict.json", "dataset_infos.json"})
+_NOT_DATA = frozenset({"dataset_info.json", "state.json", "dataset_dict.json", "dataset_infos.json", DIGESTS})
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?")
 ALL = "all"
+ANSWERS_FIX = f"make the answers again (if you changed them yourself: remove {DIGESTS})"
 ANSWERS, ASKED = "part-*.jsonl", "prompts.jsonl"
 """Answers in a folder of `jpo generate`, and the file of what was asked, which tells such a folder and is no data."""
 
@@ -58,7 +62,7 @@ def source_files(where: str, ignored: list[str]) -> list[Path] | None:
     for folder in (where, where.rpartition(":")[0]):
         if folder and is_set(Path(resolve(folder))):
             return [Path(resolve(folder)) / name for name in (ITEMS, COMPARISONS)]
-    if re.search(r"[*?\[]", where) and any(is_set(Path(match)) for match in glob.glob(resolve(where), recursive=True)):
+    if re.search(r"[*?\[]", where) and any(is_set(match) for match in matches(resolve(where))):
         return None
     files = [Path(place.name) for place in open_place(where, ignored) if isinstance(place, Table)]
     return files if all(file.is_file() for file in files) else None
@@ -76,6 +80,8 @@ def _open_folder(folder: Path, split: str | None, ignored: list[str]) -> list[Ta
     if is_set(folder):
         return [_open_set(folder, split)]
     if split is None and (folder / ASKED).is_file() and (parts := sorted(folder.glob(ANSWERS))):
+        for name, about in read_digests(folder / DIGESTS, ANSWERS_FIX).items():
+            require(folder / name, about, ANSWERS_FIX)
         return [_open_file(path) for path in parts]
     data: list[Path] = []
     if split is None:
@@ -88,6 +94,7 @@ def _files_of_split(folder: Path, split: str, ignored: list[str]) -> list[Path]:
     which split; they are read here, row by row."""
     import datasets
 
+    require_inside(folder)
     nothing = f"{folder}: no {' '.join(FORMATS)} files in this folder; name the folder they are in"
     try:
         found = datasets.load_dataset_builder(str(folder)).config.data_files or {}
@@ -95,6 +102,7 @@ def _files_of_split(folder: Path, split: str, ignored: list[str]) -> list[Path]:
         raise FileNotFoundError(nothing) from error
     if split not in (*found, ALL):
         raise FileNotFoundError(f"{folder}: no split {split!r}; there are: {', '.join(map(str, found))}; name one")
+    refuse_outside(folder, [str(file) for files in found.values() for file in files])
     known = {Path(file).resolve() for files in found.values() for file in files}
     others = [p for p in sorted(folder.rglob("*")) if format_of(p) and p.resolve() not in known]
     ignored[:] = [name for name in ignored if Path(name).is_file()]  # its folders were looked into after all
@@ -130,9 +138,9 @@ def validation_of(where: str | list[str]) -> str | None:
 
 
 def _open_glob(pattern: str, ignored: list[str]) -> list[Table | ComparisonSet]:
-    matches = sorted(Path(match) for match in glob.glob(_folders_as_they_are(pattern), recursive=True))
-    folders = [path for path in matches if is_set(path)]
-    data = _data_files([path for path in matches if path not in folders], ignored)
+    found = sorted(matches(_folders_as_they_are(pattern)))
+    folders = [path for path in found if is_set(path)]
+    data = _data_files([path for path in found if path not in folders], ignored)
     if not data and not folders:
         raise FileNotFoundError(f"{pattern}: no data file matches, seen from {Path.cwd()}; correct the pattern")
     return [part for folder in folders for part in _open_folder(folder, None, ignored)] + [_open_file(p) for p in data]

@@ -4,6 +4,7 @@ A folder is found by what it was made of: the bytes of the files, their names, t
 that read them. It is written aside and renamed, so a kill leaves nothing that counts.
 """
 
+import logging
 import shutil
 import time
 import uuid
@@ -19,11 +20,14 @@ import jpo_dist.data
 import jpo_dist.pairing
 import jpo_dist.records
 from jpo_dist.data.locate import source_files
+from jpo_dist.digests import digests_of, problem_in_cache
 from jpo_dist.files import read_json, sha256, sync_file, sync_folder, write_json
 from jpo_dist.paths import NoCache, cache_folder
 from jpo_dist.records.columns.pages import map_table, write_table
 from jpo_dist.records.comparisons import ComparisonSet, digest
 from jpo_dist.records.examples import Examples
+
+logger = logging.getLogger(__name__)
 
 _TABLES, _FACTS = ("items", "comparisons"), "facts.json"
 _DAYS_KEPT = 30
@@ -99,7 +103,11 @@ def _open(folder: Path) -> tuple[ComparisonSet, Report] | None:
     """What a folder holds; None where it is not there or not whole."""
     facts = read_json(folder / _FACTS)
     files = [folder / f"{name}.arrow" for name in _TABLES]
-    if not facts or [file.stat().st_size if file.exists() else -1 for file in files] != facts["bytes"]:
+    if set(facts.get("files", ())) != {file.name for file in files} or facts.get("whole") != _whole(facts):
+        return None
+    problem = problem_in_cache(folder, facts["files"])
+    if problem:
+        logger.warning("%s; it is a cache, and made again", problem)
         return None
     (folder / _FACTS).touch()
     kind = Examples if facts["counted"] == Examples.COUNTED else ComparisonSet
@@ -121,9 +129,10 @@ def _compiled(folder: Path, built: ComparisonSet, report: Report) -> tuple[Compa
         facts = {
             "counted": built.COUNTED,
             "fingerprint": built.fingerprint,
-            "bytes": [(aside / f"{name}.arrow").stat().st_size for name in _TABLES],
+            "files": digests_of(aside, [f"{name}.arrow" for name in _TABLES])["files"],
             "lines": report.lines(),
         }
+        facts["whole"] = _whole(facts)
         write_json(aside / _FACTS, facts)
         shutil.rmtree(folder, ignore_errors=True)
         aside.rename(folder)
@@ -133,6 +142,11 @@ def _compiled(folder: Path, built: ComparisonSet, report: Report) -> tuple[Compa
         return built, report
     _forget(folder.parent)
     return _open(folder) or (built, report)
+
+
+def _whole(facts: dict[str, Any]) -> str:
+    """A digest of everything else that the facts say."""
+    return digest({name: value for name, value in facts.items() if name != "whole"})
 
 
 def _forget(folder: Path) -> None:

@@ -5,6 +5,7 @@ killed runs, several tasks and several hosts cannot mix their lines; readers tak
 may be torn by a kill: it is not there, and its question will be asked again.
 """
 
+import logging
 import threading
 import time
 import uuid
@@ -13,7 +14,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from jpo_dist.digests import digest_of_line
 from jpo_dist.files import JsonLines, read_lines
+
+log = logging.getLogger(__name__)
 
 Ending = Literal["ended", "cut", "refused", "withheld", "tool call", "broken off"]
 _ENDINGS: dict[Ending, tuple[str, ...]] = {
@@ -81,12 +85,16 @@ class Replies:
         """Replies to a question that had one already, by key: paid twice. Empty unless two runs shared the folder."""
         for path in sorted(folder.glob("*.jsonl")):
             for line, _ in read_lines(path):
-                self._take(line)
+                self._take(line, path)
 
-    def _take(self, line: dict[str, Any]) -> None:
+    def _take(self, line: dict[str, Any], path: Path) -> None:
         try:
+            known = line.pop("digest", None)  # an older version wrote none
             reply = Reply(**line)
-        except TypeError:  # a damaged line
+        except TypeError:
+            reply, known = None, ""
+        if reply is None or (known is not None and known != digest_of_line(line)):
+            log.warning("%s: a line of it is damaged; that question is asked again", path)
             return
         if self._by_key.setdefault(reply.key, reply) is not reply:
             self.repeated[reply.key] += 1
@@ -107,7 +115,8 @@ class Replies:
             if self._lines is None:
                 name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.jsonl"
                 self._lines = JsonLines(self.folder / name)
-            self._lines.append(reply._asdict())
+            line = reply._asdict()
+            self._lines.append({**line, "digest": digest_of_line(line)})
         self._lines.sync()  # outside the lock: one flush of the disk serves all threads that wait for it
         self._by_key[reply.key] = reply
 

@@ -37,7 +37,9 @@ def read_tasks(file: str) -> list[Task]:
             continue
         try:
             row = json.loads(line)
-            tasks.append(Task(str(row["instruction"]), tuple(Constraint.of(value) for value in row["constraints"])))
+            if not isinstance(row["instruction"], str) or not row["instruction"].strip():
+                raise TypeError  # null would be asked as "None"
+            tasks.append(Task(row["instruction"], tuple(Constraint.of(value) for value in row["constraints"])))
         except (TypeError, KeyError, AttributeError):
             rule = 'needs {"instruction": text, "constraints": [{"kind": ...}, ...]}'
             raise ValueError(UNREADABLE.format(file=file, number=number, rule=rule)) from None

@@ -6,7 +6,7 @@
 Legend: N items, C comparisons; columns of scores are (instruction, response), in nats.
 """
 
-import os
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ from jpo_dist.evaluate.evaluation import reference_facts
 from jpo_dist.evaluate.pass_rate import policy_model
 from jpo_dist.evaluate.strata import by_group
 from jpo_dist.evaluate.to_score import read_to_score
-from jpo_dist.files import write_json
+from jpo_dist.folders import together
 from jpo_dist.model.adapter import adapter_off, is_adapter
 from jpo_dist.model.build import load_frozen
 from jpo_dist.model.engine import connect, release
@@ -231,11 +231,11 @@ def write(
     report: dict[str, Any],
     folder: Path,
 ) -> None:
-    """items.parquet, margins.parquet and, last, report.json; each is the old file or the new one, whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_table(with_columns(built.items, item_columns(tokens, scored, objective)), folder / ITEMS)
-    _write_table(with_columns(built.comparisons, margin_columns(built, scored, objective)), folder / MARGINS)
-    write_json(folder / REPORT, report)
+    """items.parquet, margins.parquet and report.json: all of them the old ones, or the new."""
+    with together(folder) as files:
+        _write_table(with_columns(built.items, item_columns(tokens, scored, objective)), files.path(ITEMS))
+        _write_table(with_columns(built.comparisons, margin_columns(built, scored, objective)), files.path(MARGINS))
+        files.write(REPORT, json.dumps(report, indent=1) + "\n")
 
 
 def with_columns(table: pa.Table, columns: dict[str, np.ndarray]) -> pa.Table:
@@ -247,6 +247,4 @@ def with_columns(table: pa.Table, columns: dict[str, np.ndarray]) -> pa.Table:
 
 
 def _write_table(table: pa.Table, path: Path) -> None:
-    aside = path.with_name(f".{path.name}.tmp")
-    pq.write_table(table, aside, compression="zstd")
-    os.replace(aside, path)
+    pq.write_table(table, path, compression="zstd")

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jpo_dist.data.locate import ANSWERS
+from jpo_dist.data.locate import ANSWERS, ANSWERS_FIX
 from jpo_dist.data.row_values import is_encodable
-from jpo_dist.files import replace, sync_folder
+from jpo_dist.digests import DIGESTS, read_digests, require, write_digests
+from jpo_dist.folders import placed, settle, together
 from jpo_dist.records.comparisons import Message
 
 PART = 1000
@@ -53,36 +55,42 @@ class Answer(NamedTuple):
 
 def is_answers(folder: Path) -> bool:
     """Whether `folder` holds answers."""
+    if folder.is_dir():
+        with suppress(OSError):  # not ours to write: then a reader says what is missing
+            settle(folder)
     return folder.is_dir() and any(folder.glob(ANSWERS))
 
 
 def read_answers(folder: str | Path) -> list[Answer]:
     """All answers in `folder`, in the order of their places.
 
-    Raises FileNotFoundError for a folder without parts, and ValueError, which names file and line, for a line that is
-    no answer.
+    Raises FileNotFoundError for a folder without parts; Damaged, a ValueError, for a part that is not what was written;
+    and ValueError, which names file and line, for a line that is no answer.
     """
-    parts = sorted(Path(folder).glob(ANSWERS))
+    folder = Path(folder)
+    known = read_digests(placed(folder, DIGESTS), ANSWERS_FIX)
+    parts = sorted(folder.glob(ANSWERS))
     if not parts:
         raise FileNotFoundError(f"{folder} holds no answers (part-*.jsonl); make some with jpo generate")
+    for name, about in known.items():  # of an older version there are none
+        require(folder / name, about, ANSWERS_FIX)
     found = [_read(line, f"{part}:{number}") for part in parts for number, line in enumerate(_lines(part), 1)]
     return sorted(found, key=lambda answer: answer.place)
 
 
 def write_answers(answers: Iterable[Answer], folder: Path) -> None:
-    """Parts of PART answers each, in the order of their places: the same answers, the same bytes.
+    """Parts of PART answers each, in the order of their places, and digests of them: the same answers, the same bytes.
 
-    A kill between two parts leaves some of them old: what made the answers must be kept until this returns.
+    A kill leaves all parts old or all of them new.
     """
     ordered = sorted(answers, key=lambda answer: answer.place)
-    names = set()
-    for start in range(0, len(ordered), PART):
-        path = folder / f"part-{start // PART:05d}.jsonl"
-        replace(path, (_line(answer) for answer in ordered[start : start + PART]), sync=True)
-        names.add(path)
-    for path in set(folder.glob(ANSWERS)) - names:
-        path.unlink()
-    sync_folder(folder)
+    with together(folder) as files:
+        for start in range(0, len(ordered), PART):
+            with files.path(f"part-{start // PART:05d}.jsonl").open("wb") as file:
+                file.writelines(_line(answer).encode() for answer in ordered[start : start + PART])
+        write_digests(files.folder, [path.name for path in files.folder.iterdir()])
+        for path in folder.glob(ANSWERS):
+            files.without(path.name)
 
 
 def _line(answer: Answer) -> str:

@@ -4,14 +4,18 @@ Every task writes to a file of its own, a line when an answer ends. A kill loses
 torn last line of a file is not there. Of two lines for one answer, by a task that was started again, the first counts.
 """
 
+import logging
 import time
 import uuid
 from pathlib import Path
 from shutil import rmtree
 from typing import NamedTuple
 
+from jpo_dist.digests import digest_of_line
 from jpo_dist.files import JsonLines, read_lines
 from jpo_dist.generate.answers import Answer, answer_of
+
+logger = logging.getLogger(__name__)
 
 FOLDER = "progress"
 
@@ -31,7 +35,8 @@ class Writer:
 
     def add(self, made: Made) -> None:
         """When this returns, a kill of the process cannot take the answer away."""
-        self._lines.append({**made.answer._asdict(), "seconds": round(made.seconds, 4)})
+        line = {**made.answer._asdict(), "seconds": round(made.seconds, 4)}
+        self._lines.append({**line, "digest": digest_of_line(line)})
 
     def close(self) -> None:
         """Return when all answers are on the disk."""
@@ -44,8 +49,16 @@ def made_so_far(folder: Path) -> dict[tuple[float, int, int], Made]:
     found: dict[tuple[float, int, int], Made] = {}
     for path in sorted((folder / FOLDER).glob("*.jsonl")):
         for line, _ in read_lines(path):
+            known = line.pop("digest", None)  # an older version wrote none
+            if known is not None and known != digest_of_line(line):
+                logger.warning("%s: a line of it is damaged; that answer is made again", path)
+                continue
             seconds = float(line.pop("seconds", 0.0))
-            made = Made(answer_of(line), seconds)
+            try:
+                made = Made(answer_of(line), seconds)
+            except TypeError:
+                logger.warning("%s: a line of it is no answer; it is made again", path)
+                continue
             found.setdefault(made.answer.place, made)
     return found
 

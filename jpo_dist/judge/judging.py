@@ -17,7 +17,8 @@ from jpo_dist.data.checker import checker_scores
 from jpo_dist.endpoint.budget import spent_on
 from jpo_dist.endpoint.replies import Replies, Reply, counted
 from jpo_dist.fan_out import Spread, here
-from jpo_dist.files import replace, write_json
+from jpo_dist.files import write_json
+from jpo_dist.folders import together
 from jpo_dist.judge import report as judge_report
 from jpo_dist.judge.asking import ANSWERS, Asked, Standing, ask, standing
 from jpo_dist.judge.config import JudgingConfig
@@ -25,7 +26,7 @@ from jpo_dist.judge.questions import Prompts, prompt_of, read_prompts, request_o
 from jpo_dist.judge.reward_model import confidence, reward_scores
 from jpo_dist.judge.verdict import FAILED, UNPARSABLE, Candidate, Judged, in_shown_order, outcome_of
 from jpo_dist.records.comparisons import Comparison, ComparisonSet
-from jpo_dist.records.folder import write_set
+from jpo_dist.records.folder import put_set
 from jpo_dist.run_dir import RUN
 
 log = logging.getLogger(__name__)
@@ -175,8 +176,9 @@ def _by_scores(
 def write(judged: Sequence[Judged], report: dict[str, Any], folder: Path) -> ComparisonSet:
     """The decided comparisons and the ties as a ComparisonSet in `folder`, and `judged.jsonl`: a line a candidate."""
     kept = ComparisonSet.build(one.comparison for one in judged if one.comparison is not None)
-    write_set(kept, folder, {"judge": report})
-    replace(folder / "judged.jsonl", (json.dumps(_line(one)) + "\n" for one in judged), sync=False)
+    with together(folder) as files:
+        files.write("judged.jsonl", "".join(json.dumps(_line(one)) + "\n" for one in judged))
+        put_set(kept, files, {"judge": report})
     return kept
 
 

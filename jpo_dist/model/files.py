@@ -5,10 +5,8 @@ import hashlib
 import json
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,8 @@ from jpo_dist.batches.limits import ModelLimits, limits_of, refuse_quantised
 from jpo_dist.config.run import JpoConfig, reference_model
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.config.sft import AnyConfig
+from jpo_dist.digests import DIGESTS, Damaged, problem_in_cache, read_digests, write_digests
+from jpo_dist.folders import replacing
 from jpo_dist.model.device import torch_dtype
 from jpo_dist.model.older import readable_by_transformers_4
 from jpo_dist.paths import cache_folder, resolve
@@ -152,9 +152,24 @@ def model_folder(config: ModelConfig) -> str:
     source = Path(where) / config.gguf_file
     folder = converted_folder(config, source)
     with FileLock(f"{folder}.lock"):  # the ranks of one host: the first converts, the others wait and find it
-        if not folder.is_dir():
+        if not folder.is_dir() or _is_damaged(folder):
             convert_gguf(source, folder, torch_dtype(config.dtype))
     return str(folder)
+
+
+def _is_damaged(folder: Path) -> bool:
+    """Whether a converted model is not as it was written. One of an older version has no digests: it gets them here."""
+    try:
+        known = read_digests(folder / DIGESTS, "it is converted again")
+        problem = problem_in_cache(folder, known)
+        if not known:
+            with suppress(OSError):
+                write_digests(folder, [file.name for file in folder.iterdir() if file.is_file()])
+    except Damaged as error:
+        problem = str(error)
+    if problem:
+        logger.warning("%s: the GGUF file is converted again", problem)
+    return problem is not None
 
 
 def converted_folder(config: ModelConfig, source: Path) -> Path:
@@ -243,8 +258,7 @@ def _contents(source: Path, size: int, changed: int) -> str:
 def convert_gguf(source: Path, folder: Path, dtype: torch.dtype) -> None:
     """Write a GGUF file as an ordinary model folder in `dtype`, aside first: a killed conversion leaves no half."""
     logger.info("converting %s to %s, once", source.name, folder)
-    aside = Path(tempfile.mkdtemp(dir=folder.parent))
-    try:
+    with replacing(folder) as aside:
         plain = GgufConfig(dequantize=True)  # otherwise the weights stay packed, and a packed model cannot be saved
         model = AutoModelForCausalLM.from_pretrained(
             source.parent, gguf_file=source.name, dtype=dtype, quantization_config=plain
@@ -252,6 +266,4 @@ def convert_gguf(source: Path, folder: Path, dtype: torch.dtype) -> None:
         model.save_pretrained(aside)
         AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(aside)
         readable_by_transformers_4(aside)
-        aside.rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        write_digests(aside, [file.name for file in aside.iterdir()])

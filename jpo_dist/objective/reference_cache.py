@@ -3,11 +3,12 @@
 Legend: N items, T tokens of a set of items end to end, R rows that are scored in one forward.
 """
 
+import hashlib
 import io
 import logging
 import os
-import uuid
-from collections.abc import Container, Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,7 @@ def score_once(
     """
     folder, tables = cache_path(model, cache_dir), _Tables(sets)
     if ranks.rank() == 0:
-        tables.fill(_read_cache(folder, tables.rows))
+        tables.fill(_read_cache(folder, tables))
     tables.logps_T = [ranks.broadcast_array(logps_T, device()) for logps_T in tables.logps_T]
     missing = tables.missing()
     if ranks.rank() == 0:
@@ -108,6 +109,13 @@ class _Tables:
             for number, row in self.rows[key]:
                 start, end = self.sets[number].offsets[row : row + 2]
                 self.logps_T[number][start:end] = logps
+
+    def fits(self, key: str, logps: np.ndarray) -> bool:
+        """Whether these can be the log-probs of an item: one a token, none above 0. True for an item of other sets."""
+        if key not in self.rows:
+            return True
+        number, row = self.rows[key][0]
+        return len(logps) == int(self.sets[number].lengths_N[row]) and bool((logps <= 0).all())
 
     def missing(self) -> dict[str, tuple[TokenizedItems, int]]:
         """Set and row of each item that has no log-probs yet, by key."""
@@ -155,20 +163,47 @@ def _join(rows: list[tuple[TokenizedItems, int]]) -> TokenizedItems:
     return TokenizedItems(np.concatenate(ids) if ids else np.zeros(0, np.int32), offsets, boundaries)
 
 
-def _read_cache(folder: Path, wanted: Container[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """Key and log-probs of each item in `wanted` that the cache has."""
+def _read_cache(folder: Path, tables: _Tables) -> Iterator[tuple[str, np.ndarray]]:
+    """Key and log-probs of each item of the tables that the cache has. A part that is damaged is set aside."""
     for part in sorted(folder.glob("part-*.parquet")):
         try:
-            table = pq.read_table(part, schema=_SCHEMA).combine_chunks()
-        except pa.ArrowInvalid as error:
-            logger.warning("%s is damaged and set aside; its items are scored again: %s", part, error)
-            os.replace(part, part.with_name(f"damaged-{part.name}"))
+            yield from [one for one in _read_part(part, tables) if one[0] in tables.rows]
+        except FileNotFoundError:  # another start has given it its new name, or set it aside
             continue
-        ends = table["logps"].chunk(0).offsets.to_numpy() if table.num_rows else np.zeros(1)
-        values = table["logps"].chunk(0).values.to_numpy() if table.num_rows else np.zeros(0)
-        for i, key in enumerate(table["item"].to_pylist()):
-            if key in wanted:
-                yield key, values[ends[i] : ends[i + 1]]
+        except (ValueError, OSError) as error:
+            reason = str(error).strip().partition("\n")[0][:200]
+            logger.warning("%s is damaged and set aside; its items are scored again: %s", part, reason)
+            os.replace(part, part.with_name(f"damaged-{part.name}"))
+
+
+def _read_part(part: Path, tables: _Tables) -> list[tuple[str, np.ndarray]]:
+    """What a part holds, which is named after its contents.
+
+    One of an older version is not: its scores are held against the lengths of the items, and it gets its name. Raises
+    ValueError or OSError for a part that is damaged.
+    """
+    data = part.read_bytes()
+    name = _name(data)
+    if part.name != name and _BY_CONTENT.fullmatch(part.name):
+        raise ValueError("its digest is another than that in its name")
+    table = pq.read_table(io.BytesIO(data), schema=_SCHEMA).combine_chunks()
+    table.validate(full=True)
+    keys, lists = table["item"].to_pylist(), table["logps"].chunk(0) if table.num_rows else None
+    ends = lists.offsets.to_numpy() if lists is not None else np.zeros(1, np.int64)
+    values = lists.values.to_numpy() if lists is not None else np.zeros(0)
+    found = [(key, values[ends[i] : ends[i + 1]]) for i, key in enumerate(keys)]
+    if part.name != name:
+        if not all(tables.fits(*one) for one in found):
+            raise ValueError("its scores do not fit the tokens")
+        os.replace(part, part.with_name(name))
+    return found
+
+
+_BY_CONTENT = re.compile(r"part-[0-9a-f]{64}\.parquet")
+
+
+def _name(data: bytes) -> str:
+    return f"part-{hashlib.sha256(data).hexdigest()}.parquet"
 
 
 def _append(folder: Path, scored: dict[str, np.ndarray]) -> None:
@@ -176,5 +211,5 @@ def _append(folder: Path, scored: dict[str, np.ndarray]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     part = io.BytesIO()
     pq.write_table(pa.table([list(scored), list(scored.values())], schema=_SCHEMA), part)
-    replace(folder / f"part-{uuid.uuid4().hex}.parquet", part.getvalue(), sync=True)
+    replace(folder / _name(part.getvalue()), part.getvalue(), sync=True)
     sync_folder(folder)

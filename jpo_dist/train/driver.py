@@ -9,6 +9,8 @@ from jpo_dist.config.load import flatten, write
 from jpo_dist.config.sft import AnyConfig
 from jpo_dist.distributed.notices import notify
 from jpo_dist.distributed.stopping import Stopped, stoppable
+from jpo_dist.files import replace
+from jpo_dist.locks import alone_in
 from jpo_dist.run_dir import CONFIG, EXPORT
 from jpo_dist.tracking.writer import Status, replay, start_run
 from jpo_dist.train.identity import finished_at
@@ -29,8 +31,15 @@ def recorded(
 
     The records of a run that is finished already stay as they are, whatever it is started with now; what MLflow lacks
     of it is sent. A start that is refused, because `is_input(error)`, leaves the run that is in `run.dir` as it was.
-    Raises what `stoppable` raises where somebody ends the run: its status is KILLED then.
+    Raises InUse where another start of it goes on, and what `stoppable` raises where somebody ends the run: its status
+    is KILLED then.
     """
+    run_dir = Path(config.run.dir)
+    with alone_in(run_dir, "run.dir"):  # a second start would write its config.yaml over that of the first
+        yield from _recorded(config, tags, is_input)
+
+
+def _recorded(config: AnyConfig, tags: Mapping[str, str], is_input: Callable[[Exception], bool]) -> Iterator[None]:
     run_dir = Path(config.run.dir)
     if config.checkpoint.storage:  # a new machine goes on in the same MLflow run
         from jpo_dist.checkpoint.store import restore_run_files
@@ -58,7 +67,7 @@ def recorded(
         raise
     except Exception as error:
         if before is not None and is_input(error):
-            resolved.write_text(before, encoding="utf-8")
+            replace(resolved, before, sync=True)
             status = "FINISHED" if (run_dir / EXPORT).exists() else "FAILED"
         raise
     finally:

@@ -37,12 +37,14 @@ def build(
         from jpo_dist.data.build import build as build_set
         from jpo_dist.data.build import lines, write
         from jpo_dist.data.config import BuildConfig
+        from jpo_dist.locks import alone_in
         from launcher.config.run_paths import refuse_lost
 
         settings = load_as(BuildConfig, config, overrides)
         refuse_lost("output", settings.output)
-        built = build_set(settings, _reference_logps)
-        write(built, Path(settings.output))
+        with alone_in(settings.output):
+            built = build_set(settings, _reference_logps)
+            write(built, Path(settings.output))
         _track(settings, built.report, Path(settings.output))
         say("\n".join(lines(built.report)))
         if built.candidates:
@@ -101,10 +103,11 @@ def inspect(
             refuse_lost("--html", html)
         found = look(where, tokenizer, on_bad_row, seed, examples, group or [])
         if html is not None:
+            from jpo_dist.files import replace
             from launcher.show.inspection_page import page
 
             html.parent.mkdir(parents=True, exist_ok=True)
-            html.write_text(page(found), encoding="utf-8")
+            replace(html, page(found), sync=False)
         if as_json:
             sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
             return

@@ -9,11 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from jpo_dist.files import read_json, write_json
+from jpo_dist.files import read_json, replace, write_json
+from jpo_dist.locks import InUse, note_owner, owner_of
 from jpo_dist.tracking.writer import TAGS
 from launcher.console import say
 from launcher.pipeline.resolve import Stage
@@ -21,10 +22,6 @@ from launcher.pipeline.resolve import Stage
 LOCK = ".lock"
 WAIT_S = 60.0
 """How long the process of a stage whose pipeline was killed may take to end."""
-
-
-class InUse(RuntimeError):
-    """Something else runs in this folder."""
 
 
 def is_done(stage: Stage) -> bool:
@@ -44,7 +41,7 @@ def start_stage(
 
 def arguments_of(stage: Stage) -> list[str]:
     """What follows `jpo` to run the stage; its config is written for it."""
-    stage.config_file.write_text(json.dumps(stage.settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    replace(stage.config_file, json.dumps(stage.settings, indent=1, ensure_ascii=False) + "\n", sync=False)
     return [*stage.kind.command, str(stage.config_file)]
 
 
@@ -83,7 +80,7 @@ def alone_in(folder: Path) -> Iterator[IO[str]]:
 
     Raises InUse when another holds it for longer than a killed one's stage takes to end.
     """
-    with (folder / LOCK).open("w") as lock:
+    with (folder / LOCK).open("a+", encoding="utf-8") as lock:
         until = time.monotonic() + WAIT_S
         told = False
         while True:
@@ -92,9 +89,14 @@ def alone_in(folder: Path) -> Iterator[IO[str]]:
                 break
             except BlockingIOError:
                 if time.monotonic() > until:
-                    raise InUse(f"dir ({folder}) is in use; wait for the end, or name another folder") from None
+                    whom = owner_of(folder / LOCK)
+                    by = f" by {whom}" if whom else ""
+                    raise InUse(f"dir ({folder}) is in use{by}; wait for the end, or name another folder") from None
                 if not told:
-                    say(f"{folder} is in use: waiting for the end of what runs there, {WAIT_S:.0f} s at most")
+                    by = owner_of(folder / LOCK) or "what runs there"
+                    say(f"{folder} is in use: waiting for the end of {by}, {WAIT_S:.0f} s at most")
                     told = True
                 time.sleep(0.2)
+        with suppress(OSError):
+            note_owner(lock)
         yield lock

@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+from jpo_dist.files import replace
 from jpo_dist.judge.report import OUTCOMES
 from launcher.show.html import framed, table
 from launcher.show.sections import interval, percent
@@ -105,14 +106,14 @@ def page(report: dict[str, Any]) -> str:
 
 
 def write_page(report: dict[str, Any], path: Path) -> None:
-    path.write_text(page(report), encoding="utf-8")
+    replace(path, page(report), sync=False)
 
 
 def write_figures(report: dict[str, Any], folder: Path) -> list[Path]:
     """NAME.png for each figure, for MLflow, which shows images by themselves."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures(report).items():
-        (folder / f"{name}.png").write_bytes(_png(figure))
+        replace(folder / f"{name}.png", _png(figure), sync=False)
     return sorted(folder.glob("*.png"))
 
 

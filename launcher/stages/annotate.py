@@ -7,8 +7,10 @@ from typing import Any
 
 from jpo_dist.config.groups import not_the_annotator
 from jpo_dist.data import read
+from jpo_dist.folders import together
 from jpo_dist.judge import label_studio
 from jpo_dist.judge.verdict import Candidate
+from jpo_dist.locks import alone_in
 from jpo_dist.records.comparisons import CONDITIONAL, JOINT, ComparisonSet
 from jpo_dist.records.folder import write_set
 from jpo_dist.records.groups import ANNOTATOR, by_group, require
@@ -27,18 +29,18 @@ def export_tasks(where: str, folder: Path, tool: str, on_bad_row: str, groups: S
         raise ValueError(f"on_bad_row ({on_bad_row}) is skip or error")
     found, report = read.read_candidates(where, on_bad_row=on_bad_row, groups=groups)  # type: ignore[arg-type]
     pairs = [Candidate(*one) for one in found]
-    folder.mkdir(parents=True, exist_ok=True)
     lines = report.lines()
-    for protocol in (CONDITIONAL, JOINT):
-        mine = [pair for pair in pairs if pair.protocol == protocol]
-        if not mine:
-            continue
-        tasks = label_studio.tasks(mine)
-        target = folder / f"{protocol}.tasks.json"
-        target.write_text(json.dumps(tasks, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        config = folder / f"{protocol}.config.xml"
-        config.write_text(label_studio.labeling_config(protocol), encoding="utf-8")
-        lines.append(f"{len(tasks)} {protocol} tasks: {target}; labelling config of their project: {config}")
+    with alone_in(folder, "FOLDER"), together(folder) as files:
+        for protocol in (CONDITIONAL, JOINT):
+            mine = [pair for pair in pairs if pair.protocol == protocol]
+            if not mine:
+                continue
+            tasks = label_studio.tasks(mine)
+            names = f"{protocol}.tasks.json", f"{protocol}.config.xml"
+            files.write(names[0], json.dumps(tasks, ensure_ascii=False, indent=1) + "\n")
+            files.write(names[1], label_studio.labeling_config(protocol))
+            target, config = (folder / name for name in names)
+            lines.append(f"{len(tasks)} {protocol} tasks: {target}; labelling config of their project: {config}")
     return lines
 
 
@@ -66,7 +68,8 @@ def import_annotations(export_file: Path, folder: Path, tool: str, groups: Seque
     require(built, groups, str(export_file))
     by_name = {name: found for name, found in by_group(built).items() if name != ANNOTATOR}
     report |= {"groups": by_name} if by_name else {}
-    write_set(built, folder, {"read": {"rows": report["annotations"], **report}})
+    with alone_in(folder, "FOLDER"):
+        write_set(built, folder, {"read": {"rows": report["annotations"], **report}})
     return report
 
 

@@ -4,7 +4,6 @@ import logging
 import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from cluster.config import ClusterConfig
@@ -16,10 +15,6 @@ log = logging.getLogger(__name__)
 
 class Incomplete(RuntimeError):
     """Some candidates were not asked; what was judged is written."""
-
-
-class InUse(RuntimeError):
-    """Another run works in the output folder."""
 
 
 def spread_of(kind: str, cluster: ClusterConfig) -> tuple[Spread, int]:
@@ -44,17 +39,6 @@ def by_ray(
 
     env = {name: os.environ[name] for name in ("JPO_CACHE",) if name in os.environ}
     return run_tasks(entry, payloads, cluster, env)
-
-
-def alone_in(folder: Path, who: str = "judge") -> Any:
-    """Two runs in one folder would ask the same twice. The lock goes with the process, kill -9 included."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / ".lock")
-    try:
-        return lock.acquire(timeout=0)
-    except Timeout:
-        raise InUse(f"output ({folder}) is in use by another {who}; wait for its end, or name another folder") from None
 
 
 def say_what_is_left(left: dict[str, int], total: int, config: JudgingConfig, output: str, reasons: str) -> None:

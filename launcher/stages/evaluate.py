@@ -1,5 +1,6 @@
 """Evaluating and scoring as the driver sees it."""
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from cluster.secrets import load_secrets
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import flatten
 from jpo_dist.files import read_json
+from jpo_dist.locks import LOCK, alone_in
 from jpo_dist.records.folder import REPORT
 from jpo_dist.run_dir import EVALUATION, EXPORT, SCORES
 from jpo_dist.tracking.run_file import sqlite_path, tracking_uri
@@ -18,7 +20,8 @@ from launcher.stages.ranked import is_driver, run_ranked
 
 def evaluate(config: RunConfig) -> Path:
     """Write `<run.dir>/evaluation.json` and log it. Returns its path."""
-    run_ranked(evaluate_worker, config, partial(_look, config, "evaluate.policy", config.evaluate.policy))
+    with _alone(Path(config.run.dir), "run.dir", f".{EVALUATION}.lock"):
+        run_ranked(evaluate_worker, config, partial(_look, config, "evaluate.policy", config.evaluate.policy))
     path = Path(config.run.dir) / EVALUATION
     if is_driver():
         report = read_json(path)
@@ -28,6 +31,11 @@ def evaluate(config: RunConfig) -> Path:
         figures |= group_figures("evaluate", report["groups"])
         _track(config, path, Path(config.run.dir) / "evaluation", "evaluation", report, figures)
     return path
+
+
+def _alone(folder: Path, key: str, lock: str) -> AbstractContextManager[None]:
+    """Of two equal commands one writes; ranks that torchrun has started beside the driver belong to it."""
+    return alone_in(folder, key, "run", lock) if is_driver() else nullcontext()
 
 
 def evaluate_worker(payload: dict[str, Any]) -> None:
@@ -48,7 +56,8 @@ def score(config: RunConfig) -> Path:
     if not config.score.data:
         raise ConfigError("score.data (None) names nothing to score; name a file, folder, set or folder of answers")
     folder = scores_folder(config)
-    run_ranked(score_worker, config, partial(_look, config, "score.policy", config.score.policy, config.score.data))
+    with _alone(folder, "score.output", LOCK):
+        run_ranked(score_worker, config, partial(_look, config, "score.policy", config.score.policy, config.score.data))
     if is_driver():
         report = read_json(folder / REPORT)
         figures = _figures("score", report["margins"]) | group_figures("score", report["groups"])

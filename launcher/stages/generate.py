@@ -11,10 +11,11 @@ from jpo_dist.generate import formats
 from jpo_dist.generate.config import GenerateConfig
 from jpo_dist.generate.prompts import read_prompts
 from jpo_dist.generate.run import REPORT, Result, generate
+from jpo_dist.locks import alone_in
 from launcher.config.kinds import GenerateRunConfig
 from launcher.config.run_paths import refuse_lost
 from launcher.show.answering import progress_of
-from launcher.stages.asking import alone_in, by_ray
+from launcher.stages.asking import by_ray
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def run(config: GenerateRunConfig, to: list[str]) -> tuple[dict[str, Any], list[
     for name in to:
         formats.require(name, read.prompts)
     folder.mkdir(parents=True, exist_ok=True)
-    with alone_in(folder, "run"):
+    with alone_in(folder):
         settings = GenerateConfig.model_validate(config.model_dump(exclude={"cluster"}, exclude_unset=True))
         spread, tasks = _spread(config)
         total = sum(config.samples_at(t) for t in config.temperatures)

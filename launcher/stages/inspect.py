@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from jpo_dist.data import read
+from jpo_dist.digests import DIGESTS, read_digests
+from jpo_dist.digests import require as require_digest
 from jpo_dist.judge.report import NO_VERDICT
 from jpo_dist.paths import resolve
 from jpo_dist.records.comparisons import ComparisonSet
@@ -59,10 +61,16 @@ def reading_of(folder: Path) -> dict[str, Any]:
     report = folder / "report.json"
     if not report.is_file():
         return {}
-    found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
-    if "judge" in found:
-        return _reading_of_judge(found["judge"])
-    return dict(found.get("read") or (found if "rows" in found else {}))
+    known = read_digests(folder / DIGESTS, "rebuild the set")
+    if report.name in known:
+        require_digest(report, known[report.name], "rebuild the set, or remove that file")
+    try:
+        found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+        if "judge" in found:
+            return _reading_of_judge(found["judge"])
+        return dict(found.get("read") or (found if "rows" in found else {}))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{report} is no report of a set ({error}); rebuild the set, or remove that file") from None
 
 
 def _reading_of_judge(report: dict[str, Any]) -> dict[str, Any]:

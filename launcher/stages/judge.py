@@ -9,11 +9,12 @@ from jpo_dist.judge import report as judge_report
 from jpo_dist.judge.config import JudgeConfig
 from jpo_dist.judge.judging import judge, left_over, write
 from jpo_dist.judge.verdict import Candidate
+from jpo_dist.locks import alone_in
 from jpo_dist.records.comparisons import digest
 from launcher.config.kinds import JudgeRunConfig
 from launcher.config.run_paths import refuse_lost
 from launcher.show import judge_page
-from launcher.stages.asking import alone_in, say_what_is_left, spread_of
+from launcher.stages.asking import say_what_is_left, spread_of
 
 
 def run(config: JudgeRunConfig) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def run(config: JudgeRunConfig) -> dict[str, Any]:
     folder = Path(config.output).expanduser().absolute()
     found, reading = read_candidates(config.candidates, on_bad_row=config.on_bad_row, groups=config.groups)
     folder.mkdir(parents=True, exist_ok=True)
-    with alone_in(folder):
+    with alone_in(folder, "output", "judge"):
         spread, tasks = spread_of(config.kind, config.cluster)
         settings = JudgeConfig.model_validate(config.model_dump(exclude={"cluster"}))
         candidates = [Candidate(*one) for one in found]

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from jpo_dist.config.load import flatten
-from jpo_dist.files import replace, write_json
+from jpo_dist.folders import together
+from jpo_dist.locks import alone_in
 from jpo_dist.records.text import as_text
 from jpo_dist.winrate import alpaca
 from jpo_dist.winrate import report as winrate_report
@@ -15,7 +16,7 @@ from jpo_dist.winrate.rates import Verdict
 from launcher.config.kinds import WinRateRunConfig
 from launcher.config.run_paths import refuse_lost
 from launcher.show import winrate as show
-from launcher.stages.asking import alone_in, say_what_is_left, spread_of
+from launcher.stages.asking import say_what_is_left, spread_of
 
 REPORT, VERDICTS = "winrate.json", "verdicts.jsonl"
 
@@ -33,16 +34,17 @@ def run(config: WinRateRunConfig) -> dict[str, Any]:
         alpaca.read_annotations(config.alpaca.annotations)  # before anything is paid for
     contest = read_contest(config)
     folder.mkdir(parents=True, exist_ok=True)
-    with alone_in(folder):
+    with alone_in(folder, "output", "judge"):
         spread, tasks = spread_of(config.kind, config.cluster)
         if config.alpaca.write:
             _write_alpaca(contest, config, folder / "alpaca")
         outcomes = hold(contest, config, folder, spread, tasks)
         report = winrate_report.report(contest, outcomes, config)
-        replace(folder / VERDICTS, (json.dumps(line) + "\n" for line in _lines(contest, outcomes)), sync=False)
-        write_json(folder / REPORT, report)
-        replace(folder / "winrate.md", show.markdown(report), sync=False)
-        replace(folder / "winrate.html", show.page(report), sync=False)
+        with together(folder) as files:
+            files.write(VERDICTS, "".join(json.dumps(line) + "\n" for line in _lines(contest, outcomes)))
+            files.write(REPORT, json.dumps(report, indent=1) + "\n")
+            files.write("winrate.md", show.markdown(report))
+            files.write("winrate.html", show.page(report))
         _track(config, report, folder)
     return report
 

@@ -1,7 +1,10 @@
 """A cell's measurement on disk: sums by instruction, taken once and found again."""
 
+import json
+import logging
 from pathlib import Path
 
+from jpo_dist.digests import digest_of_line
 from jpo_dist.files import read_json, write_json
 from jpo_dist.records.comparisons import digest
 from jpo_dist.records.folder import ITEMS
@@ -11,6 +14,8 @@ from jpo_dist.study.tables import Result
 from launcher.stages.winrate import VERDICTS
 from launcher.study.cells import Cell, described
 
+log = logging.getLogger(__name__)
+
 CELLS = "cells"
 
 
@@ -19,7 +24,12 @@ def kept(cell: Cell, question: QuestionConfig, folder: Path) -> Result | None:
 
     A cell that was measured before its study had a `kl` is done too, without that figure.
     """
-    found = read_json(_file(cell, question, folder))
+    file = _file(cell, question, folder)
+    found = read_json(file)
+    known = found.pop("digest", None)  # an older version wrote none
+    if known is not None and known != digest_of_line(found):
+        log.warning("%s is damaged; its cell is measured again", file)
+        return None
     if not found:
         return None
     same = cell.kl is not None and found.get("kl") == cell.kl.key
@@ -41,7 +51,8 @@ def measure(cell: Cell, question: QuestionConfig, folder: Path) -> Result:
     file = _file(cell, question, folder)
     file.parent.mkdir(exist_ok=True)
     key = {} if cell.kl is None else {"kl": cell.kl.key}
-    write_json(file, {"cell": cell.name, **key, "sums": sums, "counts": counts})
+    found = {"cell": cell.name, **key, "sums": sums, "counts": counts}
+    write_json(file, {**found, "digest": digest_of_line(json.loads(json.dumps(found)))})
     return Result(cell.arm, cell.values, sums, counts)
 
 

@@ -15,8 +15,8 @@ import pytest
 
 from jpo_dist.generate.answers import read_answers
 from jpo_dist.generate.run import OtherSettings
+from jpo_dist.locks import InUse
 from launcher.config.kinds import GenerateRunConfig
-from launcher.stages.asking import InUse
 from launcher.stages.generate import run
 from tests.support.commands import Warm, environment
 from tests.support.tiny import save_tiny

@@ -24,10 +24,11 @@ from transformers import (
 from jpo_dist.judge.config import JudgeConfig
 from jpo_dist.judge.judging import judge
 from jpo_dist.judge.verdict import Candidate
+from jpo_dist.locks import InUse
 from jpo_dist.records.comparisons import Item
 from jpo_dist.records.folder import read_set
 from launcher.config.kinds import JudgeRunConfig
-from launcher.stages.asking import Incomplete, InUse
+from launcher.stages.asking import Incomplete
 from launcher.stages.inspect import look
 from launcher.stages.judge import run
 from tests.support.openai_server import Fault, OpenAIServer, by_hash, openai_server

@@ -11,9 +11,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import psutil
 
 from cluster.environment import ALLOCATOR
 from tests.support.procs import rank_environments
@@ -129,12 +131,18 @@ class Warm:
     def __call__(self, *arguments: str, env: Mapping[str, str] | None = None) -> Done:
         return self._forked([dict(env or {})], arguments)
 
+    def killed(self, after_s: float, *arguments: str) -> Done:
+        """The same, killed (SIGKILL, with its children) after so many seconds, if it has not ended by then."""
+        return self._forked([{}], arguments, after_s)
+
     def ranks(self, num_ranks: int, *arguments: str) -> Done:
         """As torchrun would, without its agent: nobody ends the others when one fails."""
         with rank_environments(num_ranks) as environments:
             return self._forked(environments, arguments)
 
-    def _forked(self, environments: Sequence[Mapping[str, str]], arguments: Sequence[str]) -> Done:
+    def _forked(
+        self, environments: Sequence[Mapping[str, str]], arguments: Sequence[str], kill_after_s: float | None = None
+    ) -> Done:
         """One process for each of `environments`, all with the same output."""
         self._count += 1
         out_file, err_file = (self._folder / f"{self._count}.{name}" for name in ("stdout", "stderr"))
@@ -147,6 +155,11 @@ class Warm:
         self._server.stdin.write(json.dumps(order) + "\n")
         self._server.stdin.flush()
         pids = [int(pid) for pid in self._server.stdout.readline().split()]
+        if kill_after_s is not None:
+            with suppress(psutil.TimeoutExpired, psutil.NoSuchProcess):
+                psutil.Process(pids[0]).wait(kill_after_s)
+            with suppress(ProcessLookupError):
+                os.killpg(pids[0], signal.SIGKILL)
         try:
             code = int(self._server.stdout.readline())
         except BaseException:  # the test's time is over

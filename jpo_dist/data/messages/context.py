@@ -103,7 +103,9 @@ def filled(row: Row, places: Places, decided: bool = False) -> Filled:
 
 
 def _body(row: Row, name: str, places: Places) -> tuple[Message, ...]:
-    """The turns of a column, without an answer at their end that another column has too."""
+    """The turns of a column, without an answer at their end that another column has too. Raises BadField."""
+    if name not in row:
+        raise BadField(name, "missing field")
     if name in places.wholes:
         return messages(row[name], name)
     return _base(row, name) if name in TALKS and set(SIDES) <= set(places.columns) else prompt(row[name], name)

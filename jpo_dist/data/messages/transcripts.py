@@ -10,6 +10,7 @@ _TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
 # Where a word ends in scripts that put no space between words.
 _STOPS = "。！？：；，、．…"
+_GAP = re.compile(rf"\s|[{_STOPS}]")
 
 
 def two_texts(chosen: str, rejected: str) -> tuple[Item, Item]:
@@ -44,18 +45,28 @@ def transcript(value: str, field: str) -> tuple[Message, ...]:
     return tuple(Message(role, text(content, f"{field}[{n}]")) for n, (role, content) in enumerate(turns))
 
 
+def _common(one: str, other: str) -> int:
+    """Characters of the longest common beginning."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if one[low:middle] == other[low:middle] else (low, middle - 1)
+    return low
+
+
 def end_of_instruction(chosen: str, rejected: str) -> int:
     """Where two different texts with a common beginning part: TRL's rule, moved back so that no word is cut.
 
     The longest common prefix alone would give "… A: Ap" + "ple" and "… A: Ap" + "ricot". As in TRL one space before
     the response belongs to the response. Instruction + response is exactly the text.
     """
-    pairs = enumerate(zip(chosen, rejected, strict=False))
-    common = next((at for at, (a, b) in pairs if a != b), min(len(chosen), len(rejected)))
-    for cut in range(common, 0, -1):
-        rests = chosen[cut:], rejected[cut:]
-        before_space = all(rest[:1].isspace() for rest in rests)
+    common = _common(chosen, rejected)
+    # Something must be left on both sides. Only places that may do are looked at: texts may have megabytes.
+    first, last = len(chosen) - len(chosen.lstrip()), min(len(text.rstrip()) for text in (chosen, rejected)) - 1
+    gaps = [gap.start() for gap in _GAP.finditer(chosen, first, common + 1)]
+    for cut in sorted({place for gap in gaps for place in (gap, gap + 1) if first < place <= min(common, last)})[::-1]:
+        before_space = all(text[cut : cut + 1].isspace() for text in (chosen, rejected))
         after_stop = chosen[cut - 1] in _STOPS or (chosen[cut - 1].isspace() and chosen[cut - 1] != " ")
-        if (before_space or after_stop) and all(rest.strip() for rest in rests) and chosen[:cut].strip():
+        if before_space or after_stop:
             return cut
     raise BadField("chosen", "no common instruction")

@@ -2,8 +2,6 @@
 renamed into place."""
 
 import logging
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +12,8 @@ import torch
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.config.sft import AnyConfig
 from jpo_dist.distributed import ranks
+from jpo_dist.folders import replacing
+from jpo_dist.locks import alone_in
 from jpo_dist.model.adapter import merged
 from jpo_dist.model.device import torch_dtype
 from jpo_dist.model.engine import Engine, whole_parameters
@@ -98,13 +98,6 @@ def _write_merged(adapter: Path, origin: Origin) -> None:
 @contextmanager
 def _aside(target: Path, card: str) -> Iterator[Path]:
     """A new folder beside `target`, which takes its place when the block ends well and is deleted when it does not."""
-    aside = target.with_name(f".{target.name}")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
+    with alone_in(target.parent, "run.dir", "export", f".{target.name}.lock"), replacing(target) as aside:
         yield aside
         (aside / "README.md").write_text(card, encoding="utf-8")
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(aside, target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

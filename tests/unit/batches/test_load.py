@@ -136,3 +136,15 @@ def test_an_evaluation_of_nothing_says_where_it_went(tmp_path: Path, monkeypatch
     config = config_for(folder, train, tmp_path / "run", data=data)
     with pytest.raises(ValueError, match=r"nothing is held out: set data\.validation.*2 ties and 0 over-long"):
         evaluate_policy(config, folder, None, 8)
+
+
+def test_sides_that_a_cut_makes_equal_and_a_validation_that_is_the_training_data_are_told(tmp_path: Path) -> None:
+    """z was 0 without a word."""
+    rows = [{"prompt": f"say {n}", "chosen": "no " * 90 + "a", "rejected": "no " * 90 + "b"} for n in range(3)]
+    rows.append({"prompt": "say", "chosen": "yes", "rejected": "no"})
+    file = write_rows(tmp_path / "pairs.jsonl", rows)
+    data = {"train": file, "validation": file, "over_long": "truncate", "max_length": 64, "max_instruction_length": 16}
+    config = config_for("unused", file, tmp_path / "run", data=data)
+    _, _, notes = load_data(config, byte_tokenizer())
+    assert "data.train: 3 comparisons have equal sides after the cut: their margin is 0, always" in notes
+    assert "data.validation: the very comparisons of data.train, so eval/ metrics tell nothing new" in notes

@@ -1,5 +1,6 @@
 """Tokens that a host makes once and its ranks map, and over-long comparisons that are cut, skipped or refused."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -49,11 +50,42 @@ def test_tokens_of_something_else_are_not_taken(other: str, tmp_path: Path, monk
 def test_a_half_written_folder_is_not_taken_for_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JPO_CACHE", str(tmp_path))
     monkeypatch.setattr(module, "KEPT_FROM", 1)
-    plain = tokens_of(byte_tokenizer(), comparisons(12), PLAIN)
+    plain = tokens_of(byte_tokenizer(), comparisons(12), PLAIN).ids_T.tolist()  # in memory: the file changes
     (folder,) = (path for path in (tmp_path / "tokens").iterdir() if path.is_dir())
     (folder / "facts.json").unlink()
     (folder / "ids.npy").write_bytes(b"half")
-    assert tokens_of(byte_tokenizer(), comparisons(12), PLAIN).ids_T.tolist() == plain.ids_T.tolist()
+    assert tokens_of(byte_tokenizer(), comparisons(12), PLAIN).ids_T.tolist() == plain
+
+
+@pytest.mark.parametrize("has_digests", [True, False])
+def test_kept_tokens_that_were_damaged_are_encoded_again(
+    has_digests: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Zeros in offsets.npy gave other tokens without a word. Of what older versions kept, without digests, the arrays
+    must fit each other; then it gets them."""
+    monkeypatch.setenv("JPO_CACHE", str(tmp_path))
+    monkeypatch.setattr(module, "KEPT_FROM", 1)
+    kept = tokens_of(byte_tokenizer(), comparisons(12), PLAIN)
+    plain = [array.tolist() for array in (kept.ids_T, kept.offsets, kept.instruction_lengths_N)]
+    (folder,) = (path for path in (tmp_path / "tokens").iterdir() if path.is_dir())
+    facts = json.loads((folder / "facts.json").read_text())
+    older = {name: value for name, value in facts.items() if name not in ("files", "whole")}
+    for name in ("offsets.npy", "instruction_lengths.npy", "ids.npy"):
+        if not has_digests:
+            (folder / "facts.json").write_text(json.dumps(older))
+        array = np.load(folder / name)
+        array[1] = -1 if name.startswith("instruction") else 10_000
+        if has_digests or name != "ids.npy":
+            (folder / name).unlink()  # what was found above is mapped from it
+            np.save(folder / name, array)
+            found = tokens_of(byte_tokenizer(), comparisons(12), PLAIN)
+            assert [array.tolist() for array in (found.ids_T, found.offsets, found.instruction_lengths_N)] == plain
+            assert str(folder) in caplog.text.splitlines()[-1]
+            assert "made again" in caplog.text.splitlines()[-1]
+    (folder / "facts.json").write_text(json.dumps(older))
+    monkeypatch.setattr(module, "tokenize_set", lambda *_: pytest.fail("encoded again"))
+    assert tokens_of(byte_tokenizer(), comparisons(12), PLAIN).ids_T.tolist() == plain[0]
+    assert json.loads((folder / "facts.json").read_text()) == facts
 
 
 def test_ties_are_dropped_and_counted_or_used() -> None:

@@ -70,3 +70,12 @@ def test_variables_of_a_chat_template_are_taken_where_there_is_one() -> None:
     assert "data.template_args" in (said := refusal(data={"template_args": {"tools": []}}))
     assert "tools is set by the program, not by a template's user; drop it" in said
     assert "'error', 'note' or 'follow'" in refusal(data={"on_template_difference": "ignore"})
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [("train", "max_steps"), ("optim", "lr"), ("train", "comparisons_per_step"), ("objective", "beta")],
+)
+def test_a_number_is_no_switch(section: str, key: str) -> None:
+    """max_steps=true was one step."""
+    assert refusal(**{section: {key: True}}) == f"a.yaml: {section}.{key} (true) is no number; write one"

@@ -110,7 +110,7 @@ def test_json_list_reports_lines_and_reads_up_to_a_defect(tmp_path):
     )
     comparisons, report = read(str(file), on_bad_row="skip")
     assert len(comparisons) == 1
-    assert [(bad.line, bad.field, bad.reason) for bad in report.bad_rows] == [
+    assert [(bad.line, bad.field, bad.reason.partition(";")[0]) for bad in report.bad_rows] == [
         (4, "r_chosen", "missing field"), (5, "", "not an object"), (6, "", "not utf-8"), (7, "", "not json"),
     ]  # fmt: skip
 
@@ -119,7 +119,8 @@ def test_json_list_reports_lines_and_reads_up_to_a_defect(tmp_path):
 def test_json_list_that_does_not_end_well_is_not_read_in_silence(tmp_path, tail):
     (tmp_path / "a.json").write_text(f"[{GOOD.decode()}{tail}")
     _, report = read(str(tmp_path / "a.json"), on_bad_row="skip")
-    assert report.skipped == {"not json": 1}
+    assert [reason.partition(";")[0] for reason in report.skipped] == ["not json"]
+    assert list(report.skipped.values()) == [1]
 
 
 def test_csv_bad_rows(tmp_path):
@@ -165,7 +166,7 @@ def test_parquet_bad_rows_are_counted_by_row(tmp_path):
     comparisons, report = read(str(tmp_path / "a.parquet"), on_bad_row="skip")
     assert len(comparisons) == 2
     assert [str(bad).split(", ", 1)[1] for bad in report.bad_rows] == [
-        "row 2: not utf-8", "row 3: prompt: not a string",
+        "row 2: chosen: not utf-8", "row 3: prompt: not a string",
     ]  # fmt: skip
 
 
@@ -216,3 +217,13 @@ def test_a_json_list_is_the_same_however_little_of_it_is_looked_at(tmp_path, mon
     assert [row for _, row in whole[: len(rows)]] == good
     assert [line for line, _ in whole[:3]] == [2, 12, 14]
     assert len(whole) == len(rows) + (end.strip() != "]")
+
+
+def test_a_key_that_stands_twice_is_told_and_1_0_is_no_number(tmp_path, caplog):
+    (tmp_path / "a.jsonl").write_text('{"prompt": "p", "chosen": "a", "chosen": "c", "rejected": "b"}\n')
+    found, _ = read(str(tmp_path / "a.jsonl"), on_bad_row="error")
+    assert found.items["response"].to_pylist() == ["c", "b"]
+    assert "a.jsonl, line 1: chosen stands there twice, and the last one counts" in caplog.text
+    (tmp_path / "a.csv").write_text("prompt,chosen,rejected,weight\np,a,b,1_0\n")
+    with pytest.raises(ValueError, match="weight: bad weight"):
+        read(str(tmp_path / "a.csv"), on_bad_row="error")

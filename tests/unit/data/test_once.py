@@ -103,13 +103,24 @@ def test_a_kill_while_it_is_written_leaves_nothing_that_counts(cache: Path, file
     assert not (cache / left[0]).exists()
 
 
-def test_a_damaged_folder_is_made_again_and_an_error_is_not_kept(tmp_path: Path, cache: Path, file: str):
+def test_a_damaged_folder_is_made_again_and_an_error_is_not_kept(
+    tmp_path: Path, cache: Path, file: str, caplog: pytest.LogCaptureFixture
+):
     log = tmp_path / "log"
     read_once(file, partial(counted, log), ["comparisons"])
     (table,) = cache.glob("*/comparisons.arrow")
     table.write_bytes(table.read_bytes()[:-1])
     assert len(read_once(file, partial(counted, log), ["comparisons"])[0]) == len(ROWS)
-    assert len(log.read_text().splitlines()) == 2 * len(ROWS)
+    (table,) = cache.glob("*/items.arrow")
+    whole = table.read_bytes()
+    table.write_bytes(whole.replace(b"say 7", b"say 8"))  # as many bytes
+    built, _ = read_once(file, partial(counted, log), ["comparisons"])
+    assert built.items.equals(read.read(file, on_bad_row="error")[0].items)
+    assert f"{table} is damaged" in caplog.text
+    (facts,) = cache.glob("*/facts.json")
+    facts.write_text(facts.read_text().replace('"fingerprint": "', '"fingerprint": "f'))
+    assert len(read_once(file, partial(counted, log), ["comparisons"])[0].fingerprint) == 32
+    assert len(log.read_text().splitlines()) == 4 * len(ROWS)
     bad = write_rows(tmp_path / "bad.jsonl", [*ROWS, {"prompt": "x", "chosen": "y"}])
     for _ in range(2):
         with pytest.raises(ValueError, match="missing field"):

@@ -1,5 +1,7 @@
 """Replies survive kills and several writers, and count only once they are on the disk."""
 
+import json
+
 from jpo_dist.endpoint.replies import Replies, Reply
 
 
@@ -36,3 +38,17 @@ def test_a_reply_is_on_the_disk_before_it_is_known(tmp_path, monkeypatch):
     replies.add(reply_of(1, "k2"))
     assert seen == [(True, None)]  # in the file when it is flushed, and not yet to be seen by anybody
     assert replies.get("k2") == reply_of(1, "k2")
+
+
+def test_a_reply_whose_line_was_damaged_is_not_there_and_one_of_an_older_version_is(tmp_path, caplog):
+    replies = Replies(tmp_path)
+    replies.add(reply_of(1, "k1"))
+    replies.add(reply_of(2, "k2"))
+    (path,) = tmp_path.glob("*.jsonl")
+    whole = path.read_text()
+    path.write_text(whole.replace("(a)", "(b)", 1))
+    assert [reply.key for reply in Replies(tmp_path).all()] == ["k2"]
+    assert f"{path}: a line of it is damaged; that question is asked again" in caplog.text
+    lines = [json.loads(line) for line in whole.splitlines()]
+    path.write_text("".join(json.dumps({k: v for k, v in line.items() if k != "digest"}) + "\n" for line in lines))
+    assert Replies(tmp_path).all() == replies.all()

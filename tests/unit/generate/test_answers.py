@@ -1,6 +1,7 @@
 """Answers on disk: the same answers, the same bytes; and what reads the folder again."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from jpo_dist.data.build import build
 from jpo_dist.data.config import BuildConfig
 from jpo_dist.data.read import scan
+from jpo_dist.digests import DIGESTS, Damaged
 from jpo_dist.generate import answers
 from jpo_dist.generate.answers import Answer, is_answers, read_answers, write_answers
 from jpo_dist.generate.prompts import Prompt, write_prompts
@@ -55,8 +57,22 @@ def test_what_is_written_is_read_in_any_order_and_parts_are_of_one_size(
     assert list(json.loads(before[0].split(b"\n")[0])) == list(SOME[0]._asdict())
 
 
+def test_a_part_that_is_not_what_was_written_is_named(tmp_path: Path) -> None:
+    folder_of(tmp_path, SOME)
+    part = tmp_path / "part-00000.jsonl"
+    whole = part.read_text()
+    part.write_text(whole.replace("two", "2.0", 1))
+    for reads in (read_answers, partial(scan, on_bad_row="error")):
+        with pytest.raises(Damaged, match=r"part-00000\.jsonl (is damaged|has) .*; make the answers again"):
+            reads(str(tmp_path))
+    part.unlink()
+    with pytest.raises(FileNotFoundError, match="holds no answers"):
+        read_answers(tmp_path)
+
+
 def test_a_line_that_is_no_answer_is_named(tmp_path: Path) -> None:
     folder_of(tmp_path, SOME)
+    (tmp_path / DIGESTS).unlink()  # a folder of an older version, or that somebody has edited
     part = tmp_path / "part-00000.jsonl"
     for bad in ('{"prompt": 1}', "[]", json.dumps({**SOME[0]._asdict(), "finished": "yes"}), "{"):
         part.write_text(json.dumps(SOME[0]._asdict()) + "\n" + bad + "\n")

@@ -17,7 +17,7 @@ def test_a_converted_gguf_file_is_known_by_its_contents(tmp_path: Path, monkeypa
 
     def convert(source: Path, folder: Path, _: object) -> None:
         converted.append(source.parent.name)
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         (folder / "weights").write_bytes(source.read_bytes())
 
     monkeypatch.setattr("jpo_dist.model.files.convert_gguf", convert)
@@ -29,6 +29,9 @@ def test_a_converted_gguf_file_is_known_by_its_contents(tmp_path: Path, monkeypa
     folders = [Path(model_folder(config)) for config in configs]
     assert [(folder / "weights").read_bytes() for folder in folders] == [b"aaaa", b"bbbb", b"aaaa"]
     assert converted == ["first", "second"]
+    (folders[0] / "weights").write_bytes(b"zzzz")
+    assert (Path(model_folder(configs[0])) / "weights").read_bytes() == b"aaaa", "damaged: converted again"
+    assert converted == ["first", "second", "first"]
     (tmp_path / "first" / "model.gguf").write_bytes(b"cccc")
     assert (Path(model_folder(configs[0])) / "weights").read_bytes() == b"cccc", "a file may be replaced by another"
 

@@ -1,0 +1,38 @@
+"""How much of a file is looked at together, and whether it stayed the same while it was read."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+MOST = 256 << 20
+"""Bytes of one row: a packed file of some megabytes may hold a line of many gigabytes."""
+
+
+@contextmanager
+def unchanged(file: Path) -> Iterator[None]:
+    """Inside, `file` is read. Raises ValueError at the end where somebody has written to it meanwhile: rows would be
+    missing, or be of two versions."""
+    before = _mark(file)
+    yield
+    if _mark(file) != before:
+        raise ValueError("it was changed while it was read; read it again when nobody writes to it")
+
+
+def _mark(file: Path) -> tuple[int, int, int]:
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return 0, 0, 0
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def lines(stream: BinaryIO) -> Iterator[bytes | None]:
+    """The lines of a stream, with their ends. None: a line of more than MOST bytes, which is passed over."""
+    is_inside = False
+    for piece in iter(partial(stream.readline, MOST), b""):
+        is_whole = len(piece) < MOST or piece.endswith(b"\n")
+        if not is_inside:
+            yield piece if is_whole else None
+        is_inside = not is_whole

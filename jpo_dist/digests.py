@@ -1,0 +1,116 @@
+"""Digests of the files of a folder, kept beside them: what was damaged since it was written is noticed, and named.
+
+`digests.json`: {"files": {name: {"bytes", "sha256"}}, "sha256"}, the last one over names and digests. It proves that
+files are what was written, not who wrote them.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jpo_dist.files import read_json, sha256, write_json
+
+DIGESTS = "digests.json"
+_LOOKED, _LOOKED_S = ".looked-at.json", 3600.0
+"""A mark in a cache of files that were found whole, and for how long it counts: the ranks of one host start together,
+and one of them reads many gigabytes for all."""
+
+
+class Damaged(ValueError):
+    """A file is not what was written."""
+
+
+def digests_of(folder: Path, names: Iterable[str]) -> dict[str, Any]:
+    """What `digests.json` says of files."""
+    files = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)} for name in sorted(names)}
+    return {"files": files, "sha256": _of(files)}
+
+
+def write_digests(folder: Path, names: Iterable[str]) -> None:
+    """Write `digests.json` of these files of `folder` into it."""
+    write_json(folder / DIGESTS, digests_of(folder, names))
+
+
+def read_digests(file: Path, fix: str) -> dict[str, dict[str, Any]]:
+    """What a `digests.json` says of each file by name; {} where there is none: an older version wrote the folder.
+
+    Raises Damaged, with the `fix`, when it is damaged itself.
+    """
+    try:
+        found = json.loads(file.read_bytes())
+        files, total = found["files"], found["sha256"]
+        known = {str(name): (int(about["bytes"]), str(about["sha256"])) for name, about in files.items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise Damaged(f"{file} is damaged; {fix}") from None
+    if total != _of(files) or not known:
+        raise Damaged(f"{file} is damaged: its own digest is another; {fix}")
+    return dict(files)
+
+
+def require(file: Path, about: dict[str, Any], fix: str) -> None:
+    """Raises Damaged, which names the file and ends in the `fix`, unless `file` is as `read_digests` says."""
+    problem = problem_with(file, about)
+    if problem:
+        raise Damaged(f"{file} {problem}; {fix}")
+
+
+def problem_with(file: Path, about: dict[str, Any]) -> str | None:
+    """What is wrong with a file, or None. A file that this process has looked at is not read again while it is the
+    same by its name, size, time of change and inode."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return "is missing"
+    if found.st_size != about["bytes"]:
+        return f"has {found.st_size} bytes, {about['bytes']} were written"
+    if _digest(str(file), found.st_size, found.st_mtime_ns, found.st_ino) != about["sha256"]:
+        return "is damaged or was changed: its digest is another than when it was written"
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _digest(file: str, size: int, changed: int, inode: int) -> str:
+    return sha256(Path(file))
+
+
+def _of(files: Any) -> str:
+    return hashlib.sha256(json.dumps(files, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def digest_of_line(value: Any) -> str:
+    """A short digest of a line of JSON, which goes into the line."""
+    text = json.dumps(value, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def problem_in_cache(folder: Path, known: Mapping[str, dict[str, Any]]) -> str | None:
+    """What is wrong with one of the files of a cache, with its name, or None. Another process of this host that has
+    looked within the last hour has looked for this one too. Whoever calls holds the lock of the cache."""
+    marks: dict[str, list[Any]] = {}
+    for name in known:
+        with suppress(OSError):
+            found = (folder / name).stat()
+            marks[name] = [found.st_size, found.st_mtime_ns, found.st_ino, known[name]["sha256"]]
+    before = read_json(folder / _LOOKED)
+    if before.get("files") == marks and before.get("boot") == _boot() and 0 <= time.time() - before["at"] < _LOOKED_S:
+        return None
+    for name, about in known.items():
+        problem = problem_with(folder / name, about)
+        if problem:
+            return f"{folder / name} {problem}"
+    with suppress(OSError):
+        write_json(folder / _LOOKED, {"boot": _boot(), "at": time.time(), "files": marks})
+    return None
+
+
+def _boot() -> str:
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return ""

@@ -1,0 +1,81 @@
+"""The table of docs/security.md: what was tried, how often, and what came of it, as the tests counted it.
+
+`make attacks` runs the tests and renders; `python -m tests.support.attacks` only renders.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+MEASURED = Path(__file__).with_name("attacks.json")
+PAGE = ROOT / "docs" / "security.md"
+BEGIN, END = "<!-- attacks: written by `make attacks` -->", "<!-- end of attacks -->"
+HEAD = "| what was tried | how often | what came of it |\n| --- | --: | --- |"
+
+
+class Attack(NamedTuple):
+    words: str
+    test: str
+    """File and function that record it, FILE::NAME."""
+
+
+_FUZZ, _KILL = "tests/fuzz/test_fuzz.py", "tests/integration/test_killed.py"
+ATTACKS = {
+    "rows": Attack("rows of every layout with values replaced, cut, renamed, doubled", f"{_FUZZ}::test_rows"),
+    "damage-foreign": Attack(
+        "damaged bytes in JSONL, JSON, CSV, gzip, Parquet and Arrow files", f"{_FUZZ}::test_damage"
+    ),
+    "damage-ours": Attack(
+        "damaged bytes or missing files in sets, answers, replies and caches", f"{_FUZZ}::test_damage"
+    ),
+    "killed": Attack("`kill -9` of a command that writes, at a random moment", f"{_KILL}::test_killed"),
+    "clash": Attack("the same command twice at once on one output", f"{_KILL}::test_clash"),
+}
+
+
+def record(attack: str, part: str, tries: int, came: dict[str, int]) -> None:
+    """Keep what a test counted of a `part` of an attack, if JPO_RECORD_ATTACKS is set. `came`: outcomes in words, and
+    how often."""
+    print(f"{attack}, {part}: {tries} tries: {came}")  # noqa: T201
+    assert attack in ATTACKS, f"a row for {attack} is missing in tests/support/attacks.py"
+    if os.environ.get("JPO_RECORD_ATTACKS"):
+        known = recorded()
+        known.setdefault(attack, {})[part] = {"tries": tries, "came": dict(sorted(came.items()))}
+        MEASURED.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def recorded() -> dict[str, dict[str, dict[str, object]]]:
+    return dict(json.loads(MEASURED.read_text(encoding="utf-8"))) if MEASURED.exists() else {}
+
+
+def table() -> str:
+    """In the order of ATTACKS; the parts of each are added up. One that nobody has counted is left out."""
+    known = recorded()
+    return "\n".join([HEAD, *(_line(attack.words, known[name]) for name, attack in ATTACKS.items() if name in known)])
+
+
+def _line(words: str, parts: dict[str, dict[str, object]]) -> str:
+    total: dict[str, int] = {}
+    for part in parts.values():
+        came = part["came"]
+        assert isinstance(came, dict)
+        for outcome, count in came.items():
+            total[outcome] = total.get(outcome, 0) + count
+    tries = sum(int(str(part["tries"])) for part in parts.values())
+    told = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(total.items(), key=lambda kv: -kv[1]))
+    of = f" ({', '.join(sorted(parts))})" if len(parts) > 1 else ""
+    return f"| {words}{of} | {tries:,} | {told} |"
+
+
+def render(page: str) -> str:
+    """`page` with the table of now between its markers."""
+    before, _, rest = page.partition(BEGIN)
+    _, found, after = rest.partition(END)
+    assert found, f"{PAGE} has lost its markers"
+    return f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,62 @@
+"""A file that was damaged since its digest was taken is named."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jpo_dist.digests import DIGESTS, Damaged, problem_with, read_digests, require, write_digests
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "a").write_bytes(b"text")
+    write_digests(tmp_path, ["a"])
+    return tmp_path
+
+
+def test_what_was_written_is_what_is_read(folder: Path) -> None:
+    (about,) = read_digests(folder / DIGESTS, "").values()
+    require(folder / "a", about, "")
+    assert read_digests(folder / "nothing", "") == {}
+
+
+@pytest.mark.parametrize("now", [b"texT", b"tex", b"text.", None])
+def test_damage_is_named_with_the_fix(folder: Path, now: bytes | None) -> None:
+    (about,) = read_digests(folder / DIGESTS, "").values()
+    assert problem_with(folder / "a", about) is None
+    (folder / "a").unlink()
+    if now is not None:
+        (folder / "a").write_bytes(now)
+    with pytest.raises(Damaged, match=r"/a .*; make it again"):
+        require(folder / "a", about, "make it again")
+
+
+def said_of(folder: Path) -> Any:
+    try:
+        return read_digests(folder / DIGESTS, "")
+    except Damaged:
+        return "damaged"
+
+
+def test_any_byte_of_the_digests_themselves_counts(folder: Path) -> None:
+    whole = (folder / DIGESTS).read_bytes()
+    about = json.loads(whole)["files"]
+    for at in range(len(whole)):
+        for bit in (1, 32):
+            (folder / DIGESTS).write_bytes(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
+            assert said_of(folder) in (about, "damaged"), "equal: a space between the words"
+
+
+def test_a_file_is_read_once_while_it_stays_the_same(folder: Path) -> None:
+    (about,) = read_digests(folder / DIGESTS, "").values()
+    assert problem_with(folder / "a", about) is None
+    stat = (folder / "a").stat()
+    with (folder / "a").open("r+b") as file:
+        file.write(b"T")
+    os.utime(folder / "a", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert problem_with(folder / "a", about) is None, "looked at once a process, by name, size, time and inode"
+    os.utime(folder / "a")
+    assert problem_with(folder / "a", about) is not None

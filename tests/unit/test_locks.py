@@ -1,0 +1,64 @@
+"""Of two commands in one folder the second is told who is there; a killed one holds nothing."""
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jpo_dist.locks import InUse, alone_in, owner_of
+
+HOLDER = """
+import sys, time
+from jpo_dist.locks import alone_in
+with alone_in(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_loser_is_told_who_holds_the_place_and_a_kill_gives_it_back(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(InUse) as caught, alone_in(tmp_path):
+            pass
+        said = str(caught.value)
+        assert f"output ({tmp_path}) is in use by another run: process {holder.pid} on host " in said
+        assert str(tmp_path) in said
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    with alone_in(tmp_path):
+        assert str(os.getpid()) in (tmp_path / ".lock").read_text()
+    assert (tmp_path / ".lock").read_text() == ""
+
+
+def test_parts_of_a_folder_have_locks_of_their_own(tmp_path: Path) -> None:
+    with alone_in(tmp_path), alone_in(tmp_path, lock=".export.lock"), pytest.raises(InUse), alone_in(tmp_path):
+        pass
+
+
+def test_a_child_that_outlives_its_killed_parent_holds_nothing(tmp_path: Path) -> None:
+    with (tmp_path / ".lock").open("w") as inherited:
+        fcntl.flock(inherited, fcntl.LOCK_EX)
+        gone = subprocess.Popen(["true"])
+        gone.wait()
+        about = {"host": socket.gethostname(), "pid": gone.pid, "since": "then", "command": "jpo train"}
+        (tmp_path / ".lock").write_text(json.dumps(about))
+        with alone_in(tmp_path):
+            pass
+        (tmp_path / ".lock").write_text(json.dumps({**about, "host": "elsewhere"}))
+
+
+def test_a_damaged_lock_tells_nobody_and_holds_nobody(tmp_path: Path) -> None:
+    for said in ("[]", "{", '{"pid": 1}', "\0"):
+        (tmp_path / ".lock").write_text(said)
+        assert owner_of(tmp_path / ".lock") == ""
+        with alone_in(tmp_path):
+            pass
