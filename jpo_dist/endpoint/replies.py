@@ -5,6 +5,8 @@ killed runs, several tasks and several hosts cannot mix their lines; readers tak
 may be torn by a kill: it is not there, and its question will be asked again.
 """
 
+import logging
+import math
 import threading
 import time
 import uuid
@@ -13,7 +15,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from jpo_dist.endpoint.completion import is_count
 from jpo_dist.files import JsonLines, read_lines
+
+log = logging.getLogger(__name__)
 
 Ending = Literal["ended", "cut", "refused", "withheld", "tool call", "broken off"]
 _ENDINGS: dict[Ending, tuple[str, ...]] = {
@@ -43,6 +48,18 @@ class Reply(NamedTuple):
     finish_reason: str = ""
     sent_without: str = ""
     """Fields that the server refused, joined by commas; see jpo_dist.endpoint.refused_fields."""
+
+    def is_sound(self) -> bool:
+        """Whether every field has a value that it can have."""
+        texts = (self.key, self.reply, self.server, self.finish_reason, self.sent_without)
+        numbers = (self.input_tokens, self.output_tokens)
+        return (
+            all(isinstance(text, str) for text in texts)
+            and all(is_count(number) for number in numbers)
+            and isinstance(self.estimated, bool)
+            and isinstance(self.seconds, int | float)
+            and 0 <= self.seconds < math.inf
+        )
 
     def ending(self, allowed: int) -> Ending:
         """Whether the text was said to its end, with `allowed` tokens at most; else what came between.
@@ -79,17 +96,22 @@ class Replies:
         self._by_key: dict[str, Reply] = {}
         self.repeated: Counter[str] = Counter()
         """Replies to a question that had one already, by key: paid twice. Empty unless two runs shared the folder."""
-        for path in sorted(folder.glob("*.jsonl")):
-            for line, _ in read_lines(path):
-                self._take(line)
+        for path in sorted(path for path in folder.glob("*.jsonl") if path.is_file()):
+            damaged = sum(not self._take(line) for line, _ in read_lines(path))
+            if damaged:
+                log.warning("%s: %d lines are no replies; their questions are asked again", path, damaged)
 
-    def _take(self, line: dict[str, Any]) -> None:
+    def _take(self, line: dict[str, Any]) -> bool:
+        """Whether a line is a reply: a file may be damaged, or another's."""
         try:
             reply = Reply(**line)
-        except TypeError:  # a damaged line
-            return
+        except TypeError:
+            return False
+        if not reply.is_sound():
+            return False
         if self._by_key.setdefault(reply.key, reply) is not reply:
             self.repeated[reply.key] += 1
+        return True
 
     def get(self, key: str) -> Reply | None:
         """The reply to the request with this key; None where there is none yet."""

@@ -1,5 +1,9 @@
 """Replies survive kills and several writers, and count only once they are on the disk."""
 
+import json
+
+import pytest
+
 from jpo_dist.endpoint.replies import Replies, Reply
 
 
@@ -36,3 +40,21 @@ def test_a_reply_is_on_the_disk_before_it_is_known(tmp_path, monkeypatch):
     replies.add(reply_of(1, "k2"))
     assert seen == [(True, None)]  # in the file when it is flushed, and not yet to be seen by anybody
     assert replies.get("k2") == reply_of(1, "k2")
+
+
+GOOD = reply_of(1)._asdict()
+TAMPERED = [
+    {"input_tokens": 10**400}, {"input_tokens": 1e308}, {"output_tokens": -1}, {"input_tokens": "7"},
+    {"input_tokens": True}, {"reply": None}, {"reply": ["(a)"]}, {"reply": {"a": "b"}}, {"key": 7}, {"key": ["k"]},
+    {"estimated": "no"}, {"seconds": None}, {"seconds": float("inf")}, {"seconds": float("nan")}, {"server": 1},
+    {"finish_reason": 3}, {"finish_reason": None}, {"sent_without": ["seed"]}, {"more": 1},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", TAMPERED, ids=str)
+def test_a_tampered_reply_is_counted_and_none(change, tmp_path, caplog):
+    lines = [json.dumps({**GOOD, **change}), "[" * 100_000, '"text"', json.dumps({**GOOD, "key": "whole"})]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n")
+    replies = Replies(tmp_path)
+    assert [reply.key for reply in replies.all()] == ["whole"]
+    assert "a.jsonl: 1 lines are no replies; their questions are asked again" in caplog.text
