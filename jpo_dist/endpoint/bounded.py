@@ -4,10 +4,9 @@ Timeouts of clients bound each wait of a read. A server that drips a byte a seco
 of gzip unfold to 2 GB. The only module that imports httpx2, which openai brings.
 """
 
-import threading
 import zlib
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import httpx2
 
@@ -17,8 +16,6 @@ TIMEOUTS = 30
 """A request may last so many times `endpoint.timeout_s`, whatever its server sends to keep it alive."""
 _GZIP = 31  # zlib's name for the format: a window of 15 bits, in gzip's header
 
-T = TypeVar("T")
-
 
 class BadReply(Exception):
     """A reply is larger than LARGEST_REPLY, or packed in a way that is not read."""
@@ -26,10 +23,6 @@ class BadReply(Exception):
 
 class Redirected(Exception):
     """The server sends the request on to another host."""
-
-
-class TooSlow(Exception):
-    """A request has lasted too long as a whole."""
 
 
 def hold_to_bounds(response: httpx2.Response) -> None:
@@ -75,28 +68,6 @@ class _Bounded(httpx2.SyncByteStream):
 
     def close(self) -> None:
         self._inner.close()
-
-
-def within(seconds: float, call: Callable[[], T]) -> T:
-    """What `call` returns or raises. Raises TooSlow after so many seconds; the thread that then still waits for the
-    server is left behind, and does not keep the process."""
-    found: list[T] = []
-    raised: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            found.append(call())
-        except BaseException as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=work, daemon=True, name="request")
-    thread.start()
-    thread.join(seconds)
-    if raised:
-        raise raised[0]
-    if not found:
-        raise TooSlow(f"no whole reply within {seconds:g} s")
-    return found[0]
 
 
 def settings_of_client(timeout_s: float, **more: Any) -> dict[str, Any]:

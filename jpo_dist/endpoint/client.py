@@ -21,7 +21,8 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"kind=llm needs {error.name}; pip install 'jpo-dist[judge]'", name=error.name) from None
 
-from jpo_dist.endpoint.bounded import TIMEOUTS, BadReply, Redirected, TooSlow, settings_of_client, within
+from jpo_dist.deadline import TooSlow, within
+from jpo_dist.endpoint.bounded import TIMEOUTS, BadReply, Redirected, settings_of_client
 from jpo_dist.endpoint.completion import CONTENT_FILTER, Completion, completion_of, estimated
 from jpo_dist.endpoint.config import EndpointConfig
 from jpo_dist.endpoint.refused_fields import RENAMED, refused_field, without

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import yaml
 
 from jpo_dist.config.sections import RunSection, TrackingConfig
+from jpo_dist.deadline import TooSlow, within
 from jpo_dist.files import read_json
 from jpo_dist.redact import redact
 from jpo_dist.run_dir import CONFIG, RUN
@@ -44,16 +45,21 @@ def _courier(config: TrackingConfig, run: RunSection) -> Courier:
     uri = tracking_uri(config, folder)
     if config.uri is not None and uri != config.uri:
         update_run_file(folder, sqlite={config.uri: uri})
-    return Courier(outbox, lambda: connect(config, run))
+    return Courier(outbox, lambda: connect(config, run, lambda: outbox.superseded))
 
 
 def start_run(
-    config: TrackingConfig, run: RunSection, params: Mapping[str, Any], tags: Mapping[str, str] | None = None
+    config: TrackingConfig,
+    run: RunSection,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str] | None = None,
+    wait_s: float = 5.0,
 ) -> str | None:
     """Make the MLflow run of `run.dir`, or open it again, and give it parameters, tags and `<run.dir>/config.yaml`.
 
-    Called once by the driver, before any worker starts; `params` are dotted keys. Returns the run's id; None when
-    nothing is tracked, or when the server is away: after some seconds at most, and then the Writer makes the run later.
+    Called once by the driver, before any worker starts; `params` are dotted keys. A server or database gets some
+    `wait_s` seconds, whatever it does; with 0 it is not spoken to at all. What it has not taken by then, the Writer
+    sends beside the work. Returns the run's id; None when nothing is tracked, or when there is none yet.
     """
     if tracking_uri(config, run.dir) is None:
         return None
@@ -67,10 +73,13 @@ def start_run(
     if resolved.exists():
         shown = redact(yaml.safe_load(resolved.read_text(encoding="utf-8")))
         outbox.put("text", text=yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), file=CONFIG)
-    try:
-        courier.carry(time.monotonic() + 5)
-    except Exception as error:
-        log.warning("no tracking now, the run goes on and sends later: %s", brief(error))
+    if wait_s:
+        try:
+            within(3 * wait_s, lambda: courier.carry(time.monotonic() + wait_s))
+        except Exception as error:
+            log.warning("no tracking now, the run goes on and sends later: %s", brief(error))
+            if isinstance(error, TooSlow):  # its thread still has the outbox, and ends when it finds itself superseded
+                return None
     outbox.close()
     return read_json(Path(run.dir) / RUN)["mlflow"].get("run_id") if courier.connection is not None else None
 

@@ -35,7 +35,7 @@ def recorded(
     resolved = run_dir / CONFIG
     before = resolved.read_text(encoding="utf-8") if resolved.exists() else None
     write(config, resolved)
-    start_run(config.tracking, config.run, flatten(config.model_dump(mode="json")), tags)
+    start_run(config.tracking, config.run, flatten(config.model_dump(mode="json")), tags, wait_s=0)
     status: Status = "FAILED"
     try:
         yield

@@ -8,7 +8,7 @@ with raw_server(flood) as server:
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from socket import create_server, socket
+from socket import SHUT_RDWR, create_server, socket
 
 
 class RawServer:
@@ -41,6 +41,8 @@ class RawServer:
 
     def close(self) -> None:
         self.over.set()
+        with suppress(OSError):
+            self._listening.shutdown(SHUT_RDWR)  # wakes the thread that accepts, which a close does not
         self._listening.close()
 
 

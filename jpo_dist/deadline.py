@@ -1,0 +1,33 @@
+"""A deadline for a whole piece of work, such as a request: libraries bound each wait of it, and not their sum."""
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class TooSlow(Exception):
+    """The work has lasted too long as a whole."""
+
+
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """What `call` returns or raises. Raises TooSlow after so many seconds; the thread that then still waits for the
+    server is left behind, and does not keep the process."""
+    found: list[T] = []
+    raised: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            found.append(call())
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=work, daemon=True, name="request")
+    thread.start()
+    thread.join(seconds)
+    if raised:
+        raise raised[0]
+    if not found:
+        raise TooSlow(f"no whole reply within {seconds:g} s")
+    return found[0]
