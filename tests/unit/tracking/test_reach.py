@@ -82,7 +82,7 @@ def session() -> requests.Session:
 def test_a_reply_that_is_too_much_is_an_error(act: Callable[..., None], session: requests.Session) -> None:
     with (
         raw_server(act) as server,
-        pytest.raises(requests.ConnectionError, match="its reply is over 4 MB|its reply: no whole reply within"),
+        pytest.raises(requests.ConnectionError, match=r"its reply is over 4 MB|its reply: no whole reply within"),
     ):
         session.get(server.url)
 
