@@ -27,7 +27,7 @@ from jpo_dist.endpoint.completion import CONTENT_FILTER, Completion, completion_
 from jpo_dist.endpoint.config import EndpointConfig
 from jpo_dist.endpoint.refused_fields import RENAMED, refused_field, without
 from jpo_dist.proxies import VARIABLES, go_direct
-from jpo_dist.redact import redact
+from jpo_dist.redact import redact, visible
 
 log = logging.getLogger(__name__)
 
@@ -220,7 +220,7 @@ class Endpoint:
     def clean(self, text: str) -> str:
         """What a server said, in one short line, without the key."""
         hidden = text.replace(self._key, "***") if self._key else text
-        return str(redact(" ".join(hidden.split())))[:300]
+        return visible(str(redact(" ".join(hidden[:10_000].split()))))[:300]
 
 
 def _client(config: EndpointConfig, key: str | None) -> openai.OpenAI:

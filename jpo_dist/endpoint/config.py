@@ -1,11 +1,13 @@
 """Settings of an OpenAI-compatible server and of what may be spent on it."""
 
+import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from jpo_dist.config.base import Count, NonNegative, Positive, Section
+from jpo_dist.redact import is_pasted_key
 
 Limit = Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
 
@@ -68,6 +70,17 @@ class EndpointConfig(Section):
     """Price of a million input tokens, in any currency."""
     output_price: NonNegative = 0.0
     """Price of a million output tokens, in the same currency."""
+
+    @field_validator("key_env", "key_file")
+    @classmethod
+    def _name_and_no_key(cls, value: str | None, about: ValidationInfo) -> str | None:
+        if about.field_name == "key_env" and value is not None and not re.fullmatch(r"[A-Za-z_]\w*", value, re.ASCII):
+            raise ValueError(" must be the name of an environment variable (letters, digits, _), not what is in it")
+        if value is not None and is_pasted_key(value):
+            raise ValueError(
+                " looks like a key; write where the key is: the name of a variable or a file that holds it"
+            )
+        return value
 
     @field_validator("extra_body")
     @classmethod

@@ -27,13 +27,13 @@ from jpo_dist.config.load import load_as
 from jpo_dist.data.config import BuildConfig
 from jpo_dist.deadline import TooSlow, within
 from jpo_dist.proxies import go_direct, keep_direct
+from jpo_dist.redact import visible
 from launcher.config.detect import kind_of
 from launcher.config.kinds import RunConfig, SftRunConfig
 from launcher.config.pipeline import COMMANDS, PipelineConfig
 from launcher.config.run_paths import refuse_relative
 from launcher.config.study import StudyConfig
 from launcher.console import FAILURE, TERMINATED, err, out
-from launcher.show.text_of_others import visible
 
 INTERRUPTED = 130
 WAIT_S, LONGEST_ANSWER = 60.0, 4 << 20

@@ -18,7 +18,7 @@ from cluster.secrets import SecretError, load_secrets, ray_token
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import load_as
 from jpo_dist.config.sections import LoraConfig, ModelConfig
-from jpo_dist.judge.config import RewardModelConfig
+from jpo_dist.judge.config import JudgeConfig, RewardModelConfig
 from jpo_dist.judge.reward_model import load as load_reward_model
 from jpo_dist.judge.reward_model import require_taken
 from jpo_dist.model.adapter import read_adapter
@@ -208,6 +208,43 @@ def test_a_value_with_a_secret_in_it_is_refused(value: str, where: str) -> None:
     assert "canary" not in str(refused.value)
 
 
+KEY = "c4naryKey" * 4
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "said"),
+    [
+        ({"key_env": f"{KEY}-x"}, "must be the name of an environment variable"),
+        ({"key_env": KEY}, "looks like a key"),
+        ({"key_file": f"hf_{KEY}"}, "holds a secret"),
+        ({"key_file": KEY}, "looks like a key"),
+        ({"extra_body": {"headers": {"Authorization": KEY}}}, r"headers\.Authorization looks like a secret"),
+        ({"extra_body": {"x": [{"y": f"Bearer {KEY}"}]}}, "holds a secret"),
+        ({"extra_body": {"x": "${oc.env:MY_API_KEY}"}}, r"\$\{oc\.env:MY_API_KEY\} puts a secret"),
+        ({"extra_body": {"x": "${oc.env:${oc.env:WHICH}}"}}, "puts a secret"),
+    ],
+)
+def test_a_key_in_a_judges_config_is_refused_and_not_repeated(
+    endpoint: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_API_KEY", KEY)
+    monkeypatch.setenv("WHICH", "MY_API_KEY")
+    path = tmp_path / "judge.yaml"
+    path.write_text(json.dumps({"candidates": "c", "output": "o", "endpoint": {"model": "m", **endpoint}}))
+    with pytest.raises(ConfigError, match=said) as refused:
+        load_as(JudgeConfig, path)
+    assert KEY not in str(refused.value)
+
+
+def test_ordinary_places_of_keys_and_variables_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL", "judge-2")
+    path = tmp_path / "judge.yaml"
+    for place in ({"key_env": "MY_API_KEY_2"}, {"key_file": "/run/secrets/judge-key-2024"}, {"key_file": "~/.key"}):
+        endpoint = {"model": "${oc.env:MODEL}", **place}
+        path.write_text(json.dumps({"candidates": "c", "output": "o", "endpoint": endpoint}))
+        assert load_as(JudgeConfig, path).endpoint.model == "judge-2"
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_no_shipped_config_is_taken_for_one_with_a_secret(path: Path) -> None:
     assert load_as(kind_of(path), path)
@@ -356,6 +393,7 @@ def test_in_a_ray_job_no_command_writes_where_ray_deletes(
         (RuntimeError("[gloo] closed\nmore"), 1, "error (exit 1): RuntimeError: [gloo] closed"),
         (KeyboardInterrupt(), 130, "error (exit 130): interrupted"),
         (SystemExit(143), 143, "error (exit 143): terminated"),
+        (ConfigError("no \x1b[2J, hf_" + "a1" * 20), 2, "error (exit 2): ConfigError: no ⟨U+001B⟩[2J, ***"),
     ],
 )
 def test_the_last_line_says_exit_code_and_cause(
