@@ -1,5 +1,6 @@
 """A deadline for a whole piece of work, such as a request: libraries bound each wait of it, and not their sum."""
 
+import math
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,8 +13,12 @@ class TooSlow(Exception):
 
 
 def within(seconds: float, call: Callable[[], T]) -> T:
-    """What `call` returns or raises. Raises TooSlow after so many seconds; the thread that then still waits for the
-    server is left behind, and does not keep the process."""
+    """What `call` returns or raises; with infinity it is simply called.
+
+    Raises TooSlow after so many seconds; the thread that then still waits is left behind, and does not keep the process.
+    """
+    if seconds == math.inf:
+        return call()
     found: list[T] = []
     raised: list[BaseException] = []
 

@@ -107,7 +107,7 @@ def _opening(uri: str) -> Iterator[None]:
         yield
     finally:
         if before == _artifacts_beside(file):
-            del os.environ[_ARTIFACT_ROOT]
+            os.environ.pop(_ARTIFACT_ROOT, None)
         if stray:
             _remove_empty(read_as_path)
 

@@ -6,6 +6,7 @@ it gets: the driver's at the start and the end, rank 0's in a thread. `<run.dir>
 
 import json
 import logging
+import math
 import os
 import time
 import uuid
@@ -23,12 +24,14 @@ from jpo_dist.run_dir import CONFIG, RUN
 from jpo_dist.tracking.courier import Courier, CourierThread, brief
 from jpo_dist.tracking.mlflow_server import bound_requests, connect
 from jpo_dist.tracking.outbox import Outbox
-from jpo_dist.tracking.run_file import tracking_uri, update_run_file
+from jpo_dist.tracking.run_file import sqlite_path, tracking_uri, update_run_file
 
 Status = Literal["RUNNING", "FINISHED", "FAILED"]
 
 log = logging.getLogger(__name__)
 
+SERVER_S = 60.0
+"""How long a server may hold up work that is not training, MLflow's own import included."""
 TAGS = "JPO_TAGS"
 """Environment variable with more tags of the run, a JSON object: what a pipeline or a cluster knows of it."""
 
@@ -57,9 +60,10 @@ def start_run(
 ) -> str | None:
     """Make the MLflow run of `run.dir`, or open it again, and give it parameters, tags and `<run.dir>/config.yaml`.
 
-    Called once by the driver, before any worker starts; `params` are dotted keys. A server or database gets some
-    `wait_s` seconds, whatever it does; with 0 it is not spoken to at all. What it has not taken by then, the Writer
-    sends beside the work. Returns the run's id; None when nothing is tracked, or when there is none yet.
+    Called once by the driver, before any worker starts; `params` are dotted keys. No new request begins after `wait_s`
+    seconds, and a server gets SERVER_S in all, whatever it does; with 0 it is not spoken to at all. What it has not
+    taken by then, the Writer sends beside the work. Returns the run's id; None when nothing is tracked, or when there is
+    none yet.
     """
     if tracking_uri(config, run.dir) is None:
         return None
@@ -75,7 +79,9 @@ def start_run(
         outbox.put("text", text=yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), file=CONFIG)
     if wait_s:
         try:
-            within(3 * wait_s, lambda: courier.carry(time.monotonic() + wait_s))
+            # A database has been probed, and takes as long as it takes to be made; a server may do anything.
+            longest_s = math.inf if sqlite_path(str(tracking_uri(config, run.dir))) else SERVER_S
+            within(longest_s, lambda: courier.carry(time.monotonic() + wait_s))
         except Exception as error:
             log.warning("no tracking now, the run goes on and sends later: %s", brief(error))
             if isinstance(error, TooSlow):  # its thread still has the outbox, and ends when it finds itself superseded

@@ -116,6 +116,7 @@ def test_training_starts_without_a_word_to_the_server(tmp_path: Path, monkeypatc
 
 def test_other_work_is_held_up_for_seconds_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reach, "PROBE_S", 30.0)
+    monkeypatch.setattr("jpo_dist.tracking.writer.SERVER_S", 0.3)
     calls: list[Any] = []
     with raw_server(drip_head) as server:
         run = RunSection(dir=str(tmp_path / "run"))
