@@ -15,7 +15,7 @@ class TooSlow(Exception):
 def within(seconds: float, call: Callable[[], T]) -> T:
     """What `call` returns or raises; with infinity it is simply called.
 
-    Raises TooSlow after so many seconds; the thread that then still waits is left behind, and does not keep the process.
+    Raises TooSlow after so many seconds; the thread that then still works is left behind, and keeps no process.
     """
     if seconds == math.inf:
         return call()

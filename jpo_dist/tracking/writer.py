@@ -62,8 +62,8 @@ def start_run(
 
     Called once by the driver, before any worker starts; `params` are dotted keys. No new request begins after `wait_s`
     seconds, and a server gets SERVER_S in all, whatever it does; with 0 it is not spoken to at all. What it has not
-    taken by then, the Writer sends beside the work. Returns the run's id; None when nothing is tracked, or when there is
-    none yet.
+    taken by then, the Writer sends beside the work. Returns the run's id; None when nothing is tracked, or when there
+    is none yet.
     """
     if tracking_uri(config, run.dir) is None:
         return None
