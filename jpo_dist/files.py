@@ -34,7 +34,7 @@ def read_lines(path: Path, offset: int = 0, start: bytes = b"{") -> Iterator[tup
 def _parse(line: bytes) -> dict[str, Any] | None:
     try:
         value = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

@@ -53,8 +53,13 @@ def keep_near_direct(environ: MutableMapping[str, str], hosts: Iterable[str] = (
 
     Libraries read `no_proxy`, `NO_PROXY` or both, of which the first wins: both get the names of either.
     """
+    keep_direct(environ, [*HERE, socket.gethostname(), *(host for host in hosts if is_near(host))])
+
+
+def keep_direct(environ: MutableMapping[str, str], hosts: Iterable[str]) -> None:
+    """Let traffic to `hosts` go past every proxy, near or not."""
     known = [one.strip() for name in NEVER for one in environ.get(name, "").split(",") if one.strip()]
-    wanted = [*known, *HERE, socket.gethostname(), *(host for host in hosts if is_near(host))]
+    wanted = [*known, *hosts]
     if any(name in environ for name in VARIABLES):
         environ.update(dict.fromkeys(NEVER, ",".join(dict.fromkeys(wanted))))
 

@@ -4,18 +4,25 @@ import os
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from cluster.errors import is_input
 from jpo_dist.distributed.stopping import Stopped
+from jpo_dist.redact import redact, visible
 from launcher.disk import no_room
 
 
 class _Screen(Console):
     """A console whose reader may leave (`jpo train … | head`): what is said from then on is lost, and nothing else."""
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """As text: what rows, servers and file names hold never reaches the terminal as a command to it."""
+        return super().render_str(visible(text), **how)
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -70,7 +77,7 @@ def _fail_by(error: Exception) -> None:
     if code is None or os.environ.get("JPO_TRACEBACK"):
         err.print(traceback.format_exc().rstrip(), markup=False, highlight=False, soft_wrap=True)
     elif "\n" in str(error):
-        err.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        err.print(str(redact(str(error))), markup=False, highlight=False, soft_wrap=True)
     fail(f"{type(error).__name__}: {_sentence(error)}", code or FAILURE)
 
 
@@ -103,7 +110,7 @@ def _sentence(error: Exception) -> str:
     rule = _rule_of_path(error)
     if isinstance(error, OSError) and rule:
         return f"{error.filename} {rule}"
-    return str(error).strip().partition("\n")[0]
+    return str(redact(str(error).strip().partition("\n")[0]))
 
 
 def fail(cause: str, code: int) -> None:

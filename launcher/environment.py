@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from jpo_dist.proxies import keep_near_direct, refuse_wrong
+from jpo_dist.redact import visible
 from launcher.places import refuse_odd_place
 
 log = logging.getLogger(__name__)
@@ -69,13 +70,22 @@ def open_streams() -> None:
         os.environ["PYTHONIOENCODING"] = f"{asked}:backslashreplace"
 
 
+class _Visible(logging.Formatter):
+    """Lines in which text of others, such as a row's or a server's, cannot command the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
+
+
 def start_logging(environ: Environ) -> None:
     """Send logs to standard error, from the level in JPO_LOG on. Raises ValueError where it names none."""
     asked = environ.get("JPO_LOG", "").strip().upper() or "INFO"
     level = int(asked) if asked.isdigit() else logging.getLevelNamesMapping().get(asked)
     if level is None:
         raise ValueError(f"JPO_LOG ({environ['JPO_LOG']}) must be DEBUG, INFO, WARNING, ERROR or a number; or unset it")
-    logging.basicConfig(level=level, format="%(levelname).1s %(name)s: %(message)s", stream=sys.stderr)
+    shown = logging.StreamHandler(sys.stderr)
+    shown.setFormatter(_Visible("%(levelname).1s %(name)s: %(message)s"))
+    logging.basicConfig(level=level, handlers=[shown])
     for noisy in ("httpx", "httpx2", "urllib3", "alembic", "filelock", "datasets", "fsspec", "faiss"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

@@ -17,6 +17,12 @@ POSITIONS = re.compile(r"wpe|position|pos_emb")
 OTHERS = re.compile(r"relative|vision|visual|audio|image")
 """Names of tables that no token of text looks into, or that have no last position."""
 
+A_PICKLE = (
+    "has weights in a pickle with more in it than tensors, which would be a program to run; take the model's "
+    "safetensors, or have who made it write them"
+)
+"""What is wrong with such a .bin, to be read behind the setting that names it."""
+
 
 class ModelLimits(NamedTuple):
     """What a model can take. `key`, `path`: the setting that names it, and its value."""

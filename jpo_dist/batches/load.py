@@ -142,6 +142,7 @@ def load_data(config: AnyConfig, tokenizer: Any) -> tuple[Prepared, Prepared | N
             notes.append(f"{name}: {part.skipped['refused']} {counted} skipped that the chat template refuses")
         if part and part.comparisons.is_tie_C.any():
             notes.append(f"{name}: {int(part.comparisons.is_tie_C.sum())} ties used")
+    notes += _on_weights(prepared, config)
     objective = config.objective
     if isinstance(objective, ObjectiveConfig) and objective.similarity == "inside":
         assert prepared.similarity_C is not None
@@ -152,3 +153,15 @@ def load_data(config: AnyConfig, tokenizer: Any) -> tuple[Prepared, Prepared | N
         notes.append(f"{what}, so there are no eval/ metrics; set data.validation to see whether the run learns")
         return prepared, None, notes
     return prepared, held_out, notes
+
+
+def _on_weights(prepared: Prepared, config: AnyConfig) -> list[str]:
+    """A note where weights differ that no step can tell apart: they count beside the others of their step."""
+    weights_C, counted = prepared.comparisons.weights_C, prepared.comparisons.COUNTED
+    key = "comparisons_per_step" if counted == "comparisons" else "items_per_step"
+    if getattr(config.train, key) > 1 or not len(weights_C) or weights_C.min() == weights_C.max():
+        return []
+    return [
+        f"data.train: weights from {weights_C.min():g} to {weights_C.max():g} have no effect with train.{key}=1: they "
+        "count beside the others of a step"
+    ]

@@ -26,6 +26,7 @@ from jpo_dist.records.columns.fingerprint import digest_with
 from jpo_dist.records.columns.pages import Picked, remembered
 from jpo_dist.records.comparisons import ComparisonSet, digest
 from jpo_dist.records.examples import Examples
+from jpo_dist.records.item import LARGEST_WEIGHT, LEAST_WEIGHT
 from jpo_dist.records.shapes import source_of
 
 logger = logging.getLogger(__name__)
@@ -76,9 +77,10 @@ def prepare(
 
     Comparisons with an over-long item are counted, or, with data.over_long=error, raise OverLongError. Those with an
     item that the chat template refuses are counted with data.on_bad_row=skip, and else raise BadRowError. No
-    `objective`: the default one of comparisons.
+    `objective`: the default one of comparisons. Raises ValueError for a weight that no step can use.
     """
     objective = objective or ObjectiveConfig()
+    require_weights(everything)
     uses_ties = isinstance(objective, ObjectiveConfig) and objective.ties == "use"
     ties = 0 if uses_ties else int(everything.is_tie_C.sum())
     comparisons = everything.subset(~everything.is_tie_C) if ties else everything
@@ -109,6 +111,23 @@ def prepare(
     }
     factors_C = similarity_factors(comparisons, objective) if isinstance(objective, ObjectiveConfig) else None
     return Prepared(comparisons, tokens, shared_C, skipped, instructions_N2, factors_C)
+
+
+def require_weights(comparisons: ComparisonSet) -> None:
+    """Raises ValueError for the first weight that is not from LEAST_WEIGHT to LARGEST_WEIGHT.
+
+    Rows of files are looked at when they are read; sets that a program has made come here unseen.
+    """
+    weights_C = comparisons.weights_C
+    wrong_C = ~((weights_C >= LEAST_WEIGHT) & (weights_C <= LARGEST_WEIGHT))  # NaN is neither
+    if wrong_C.any():
+        first = int(np.flatnonzero(wrong_C)[0])
+        source = comparisons.comparisons["source"][first].as_py()
+        raise ValueError(
+            f"weight ({weights_C[first]:g}) of comparison {first + 1}{f' ({source})' if source else ''} must be from "
+            f"{LEAST_WEIGHT:g} to {LARGEST_WEIGHT:g}; weights count beside the others of a step: divide all by one "
+            "number"
+        )
 
 
 def require_written(tokens: TokenizedItems, comparisons: ComparisonSet, on_bad_row: str) -> np.ndarray:

@@ -1,10 +1,12 @@
 """How a tokenizer writes an item: the model's chat template, or plain text with {instruction} in it."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
 from jpo_dist.config.sections import TokensConfig
+from jpo_dist.deadline import TooSlow, within
 from jpo_dist.records.chat import as_chat, has_more, unwritten
 from jpo_dist.records.comparisons import Item, Message
 from jpo_dist.records.text import as_text
@@ -19,6 +21,11 @@ midnight would have other tokens than it began with, and so would two hosts of o
 _CODES = (*"aAbBcCdDeFGhHIjklmMpRSTuUVwWxXyYzZ", "-d", "-m", "-e", "-H", "-I", "-j", "-M", "-S", "-y")
 """What strftime replaces by a part of the date, or of the time, which is midnight."""
 
+
+FIRST_TEXT_S, LARGEST_TEXT = 30.0, 1 << 28
+"""How long a chat template may take for the first text that it writes, and how many characters one may have."""
+_ended: set[str] = set()
+"""Chat templates that have written a text."""
 
 Texts = tuple[str, str]
 """What stands before a response, and the response."""
@@ -107,14 +114,28 @@ def chat_text(
 ) -> str:
     """Turns as the chat template writes them with these variables; `how`: see apply_chat_template of transformers.
 
-    Raises RefusedByTemplate where it cannot. A template is a program that comes with the model: it may raise anything.
+    Raises RefusedByTemplate where it cannot. A template is a program that comes with the model: it may raise anything,
+    and write anything. Raises ValueError where its first text does not come to an end.
     """
     how = {"chat_template": chat_template(tokenizer), **(args or {}), **how}
+    first = how["chat_template"] not in _ended
     try:
-        return str(tokenizer.apply_chat_template(list(turns), tokenize=False, **how))
+        text = within(
+            FIRST_TEXT_S if first else math.inf,  # a thread for each would cost more than most texts do
+            lambda: str(tokenizer.apply_chat_template(list(turns), tokenize=False, **how)),
+        )
+    except TooSlow:
+        raise ValueError(
+            f"the tokenizer's chat template does not come to an end within {FIRST_TEXT_S:g} s, for its first text; it "
+            "is a program that comes with the model: give a plain template (data.template), or take another model"
+        ) from None
     except Exception as error:
         said = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise RefusedByTemplate(said) from error
+        raise RefusedByTemplate(said[:1000]) from error
+    _ended.add(how["chat_template"])
+    if len(text) > LARGEST_TEXT:
+        raise RefusedByTemplate(f"it makes {len(text):,} characters of it, and {LARGEST_TEXT:,} are the most")
+    return text
 
 
 def rendered(tokenizer: Any, messages: Sequence[Message], args: Mapping[str, Any] | None = None, **how: Any) -> str:

@@ -1,5 +1,7 @@
 """A YAML file and dotted overrides become one closed, frozen, checked object, of any kind of config."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,12 +32,37 @@ def load_as(kind: type[Config], path: str | Path, overrides: list[str] | None = 
             refuse_beyond(merged, key)
             # One key at a time: merged as a mapping, `sources.0.path` would not find its place in a list.
             OmegaConf.update(merged, key, value, merge=True)
+        _refuse_secret_variables(OmegaConf.to_container(merged, resolve=False), str(path))
         values = OmegaConf.to_container(merged, resolve=True)
-    except (OmegaConfBaseException, yaml.YAMLError, OSError, TypeError, ValueError) as error:
+    except ConfigError:
+        raise
+    except (OmegaConfBaseException, yaml.YAMLError, RecursionError, OSError, TypeError, ValueError) as error:
         raise ConfigError(f"{path}{where_and_why(error)}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: a config is a mapping of sections, this is a {type(values).__name__}")
     return parse_as(kind, with_tracking(kind, {str(key): value for key, value in values.items()}), str(path))
+
+
+_VARIABLE = re.compile(r"\$\{\s*oc\.env\s*:\s*([\w.]*)")
+
+
+def _refuse_secret_variables(values: Any, path: str) -> None:
+    """Raises ConfigError for a setting that takes a secret out of the environment: the resolved config is logged."""
+    for text in _texts(values):
+        for name in _VARIABLE.findall(text):
+            if not name or is_secret(name, "x"):
+                raise ConfigError(
+                    f"{path}: ${{oc.env:{name or '...'}}} puts a secret, or what may be one, into the config, which is "
+                    "logged and copied; say where it is instead: cluster.secrets.NAME=env, endpoint.key_env=NAME"
+                )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in a value, those in lists and mappings too."""
+    if isinstance(value, str):
+        yield value
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _texts(one)
 
 
 def write(config: BaseModel, path: Path) -> None:
@@ -90,8 +117,10 @@ def _secret_in(key: str, value: Any) -> str | None:
     """What is wrong with a setting that holds a secret instead of a reference to it; never the value."""
     if is_secret(key, value):
         return "looks like a secret"
-    texts = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
-    kind = next(filter(None, map(secret_in, texts)), None)
+    if isinstance(value, list):
+        inside = [flatten({f"{key}.{place}": one}) for place, one in enumerate(value)]
+        return next(filter(None, (_secret_in(name, one) for part in inside for name, one in part.items())), None)
+    kind = secret_in(value) if isinstance(value, str) else None
     return kind and f"holds a secret ({kind})"
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from jpo_dist.config.groups import group_value
 from jpo_dist.records.group_column import Groups
+from jpo_dist.records.item import LARGEST_WEIGHT, LEAST_WEIGHT
 
 Row = Mapping[str, Any]
 
@@ -65,10 +66,13 @@ def number(value: Any, field: str, reason: str = "not a number") -> float:
 
 
 def weight(row: Row) -> float:
-    """The weight of a row's comparison, above 0; 1 where the row has none, or an empty one."""
+    """The weight of a row's comparison, from LEAST_WEIGHT to LARGEST_WEIGHT; 1 where the row has none, or an empty
+    one."""
     value = 1.0 if row.get("weight") in _NOTHING else number(row["weight"], "weight", "bad weight")
     if value <= 0:
         raise BadField("weight", "bad weight")
+    if not LEAST_WEIGHT <= value <= LARGEST_WEIGHT:
+        raise BadField("weight", f"not from {LEAST_WEIGHT:g} to {LARGEST_WEIGHT:g}")
     return value
 
 

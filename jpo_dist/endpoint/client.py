@@ -21,11 +21,13 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"kind=llm needs {error.name}; pip install 'jpo-dist[judge]'", name=error.name) from None
 
+from jpo_dist.deadline import TooSlow, within
+from jpo_dist.endpoint.bounded import TIMEOUTS, BadReply, Redirected, settings_of_client
 from jpo_dist.endpoint.completion import CONTENT_FILTER, Completion, completion_of, estimated
 from jpo_dist.endpoint.config import EndpointConfig
 from jpo_dist.endpoint.refused_fields import RENAMED, refused_field, without
 from jpo_dist.proxies import VARIABLES, go_direct
-from jpo_dist.redact import redact
+from jpo_dist.redact import redact, visible
 
 log = logging.getLogger(__name__)
 
@@ -133,14 +135,25 @@ class Endpoint:
     def _try(self, body: Mapping[str, Any]) -> Completion:
         self._sleep(self._not_before - time.monotonic())  # one 429 holds back all threads
         try:
-            response = self._client.chat.completions.create(**body)
+            longest_s = TIMEOUTS * self.config.timeout_s
+            response = within(longest_s, lambda: self._client.chat.completions.create(**body))
+        except TooSlow as error:
+            raise self._again("timeout", detail=str(error)) from None
+        except BadReply as error:
+            raise self._again("broken reply", detail=str(error)) from None
+        except Redirected as error:
+            self._count("redirected")
+            raise EndpointRefused(
+                f"{self._where()} sends requests on {self.clean(str(error))}; key and prompts go to the address in the "
+                "config alone: correct endpoint.base_url if that is the server you mean"
+            ) from None
         except openai.APITimeoutError:
             raise self._again("timeout") from None
         except openai.APIConnectionError as error:
             raise self._again("connection lost", detail=str(error.__cause__ or error)) from None
         except openai.APIStatusError as error:
             raise self._after_status(error, body) from None
-        except (openai.APIError, ValueError) as error:  # 200, but its body is not JSON
+        except (openai.APIError, ValueError, RecursionError) as error:  # 200, but its body is no JSON that can be read
             raise self._again("broken reply", detail=str(error)) from None
         reply = completion_of(response, body)
         if reply is None:
@@ -207,7 +220,7 @@ class Endpoint:
     def clean(self, text: str) -> str:
         """What a server said, in one short line, without the key."""
         hidden = text.replace(self._key, "***") if self._key else text
-        return str(redact(" ".join(hidden.split())))[:300]
+        return visible(str(redact(" ".join(hidden[:10_000].split()))))[:300]
 
 
 def _client(config: EndpointConfig, key: str | None) -> openai.OpenAI:
@@ -217,10 +230,11 @@ def _client(config: EndpointConfig, key: str | None) -> openai.OpenAI:
     """
     # Its own retries are off: they would be invisible in `tries`, and know nothing of `stop`.
     settings: dict[str, Any] = {"base_url": config.base_url, "timeout": config.timeout_s, "max_retries": 0}
-    if go_direct(config.base_url, os.environ) and config.base_url.startswith("http://"):
-        settings["http_client"] = openai.DefaultHttpxClient(trust_env=False, timeout=config.timeout_s)
+    settings["default_headers"] = {"Accept-Encoding": "identity"}
+    direct = go_direct(config.base_url, os.environ) and config.base_url.startswith("http://")
     try:
-        return openai.OpenAI(api_key=key or "none", **settings)
+        http_client = openai.DefaultHttpxClient(**settings_of_client(config.timeout_s, trust_env=not direct))
+        return openai.OpenAI(api_key=key or "none", http_client=http_client, **settings)
     except (ImportError, ValueError, OSError) as error:
         names = [name for name in (*VARIABLES, "SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
         reason = str(redact(str(error))).partition("\n")[0][:200]

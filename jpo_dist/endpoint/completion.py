@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 _BYTES_PER_TOKEN = 3
 REFUSAL, TOOL_CALLS, CONTENT_FILTER = "refusal", "tool_calls", "content_filter"
 _ENDED = ("", "stop")
+MOST_TOKENS = 10**12
+"""Beyond it a count is none: a budget could not add it up."""
 
 
 class Completion(NamedTuple):
@@ -53,7 +55,7 @@ def completion_of(response: Any, body: Mapping[str, Any]) -> Completion | None:
         reason = TOOL_CALLS
     usage = getattr(response, "usage", None)
     asked, answered = (getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens"))
-    if _is_count(asked) and _is_count(answered):
+    if is_count(asked) and is_count(answered):
         return Completion(text, asked or 0, answered or 0, False, reason)
     return estimated(body, text, reason)
 
@@ -92,5 +94,6 @@ def _calls(message: Any) -> bool:
     return bool(getattr(message, "tool_calls", None) or getattr(message, "function_call", None))
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def is_count(value: Any) -> bool:
+    """Whether a server's or a file's number of tokens can be one."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS

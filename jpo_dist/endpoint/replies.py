@@ -6,6 +6,7 @@ may be torn by a kill: it is not there, and its question will be asked again.
 """
 
 import logging
+import math
 import threading
 import time
 import uuid
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from jpo_dist.digests import digest_of_line
+from jpo_dist.endpoint.completion import is_count
 from jpo_dist.files import JsonLines, read_lines
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,18 @@ class Reply(NamedTuple):
     finish_reason: str = ""
     sent_without: str = ""
     """Fields that the server refused, joined by commas; see jpo_dist.endpoint.refused_fields."""
+
+    def is_sound(self) -> bool:
+        """Whether every field has a value that it can have."""
+        texts = (self.key, self.reply, self.server, self.finish_reason, self.sent_without)
+        numbers = (self.input_tokens, self.output_tokens)
+        return (
+            all(isinstance(text, str) for text in texts)
+            and all(is_count(number) for number in numbers)
+            and isinstance(self.estimated, bool)
+            and isinstance(self.seconds, int | float)
+            and 0 <= self.seconds < math.inf
+        )
 
     def ending(self, allowed: int) -> Ending:
         """Whether the text was said to its end, with `allowed` tokens at most; else what came between.
@@ -83,21 +97,23 @@ class Replies:
         self._by_key: dict[str, Reply] = {}
         self.repeated: Counter[str] = Counter()
         """Replies to a question that had one already, by key: paid twice. Empty unless two runs shared the folder."""
-        for path in sorted(folder.glob("*.jsonl")):
-            for line, _ in read_lines(path):
-                self._take(line, path)
+        for path in sorted(path for path in folder.glob("*.jsonl") if path.is_file()):
+            damaged = sum(not self._take(line) for line, _ in read_lines(path))
+            if damaged:
+                log.warning("%s: %d lines are no replies; their questions are asked again", path, damaged)
 
-    def _take(self, line: dict[str, Any], path: Path) -> None:
+    def _take(self, line: dict[str, Any]) -> bool:
+        """Whether a line is a reply: a file may be damaged, or another's."""
         try:
             known = line.pop("digest", None)  # an older version wrote none
             reply = Reply(**line)
         except TypeError:
-            reply, known = None, ""
-        if reply is None or (known is not None and known != digest_of_line(line)):
-            log.warning("%s: a line of it is damaged; that question is asked again", path)
-            return
+            return False
+        if (known is not None and known != digest_of_line(line)) or not reply.is_sound():
+            return False
         if self._by_key.setdefault(reply.key, reply) is not reply:
             self.repeated[reply.key] += 1
+        return True
 
     def get(self, key: str) -> Reply | None:
         """The reply to the request with this key; None where there is none yet."""

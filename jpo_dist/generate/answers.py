@@ -1,6 +1,7 @@
 """Answers on disk: a folder with `part-*.jsonl`, one line an answer, which `jpo winrate` and `jpo data build` read."""
 
 import json
+import math
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from jpo_dist.records.comparisons import Message
 
 PART = 1000
 """Answers in a file."""
+_TEXTS, _WHOLE = ("prompt_id", "answer", "model", "engine"), ("prompt", "tokens", "sample", "seed")
 
 
 class Answer(NamedTuple):
@@ -106,14 +108,22 @@ def _lines(part: Path) -> list[bytes]:
 def _read(line: bytes, where: str) -> Answer:
     try:
         return answer_of(json.loads(line))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise ValueError(f"{where} is no answer of jpo generate; make them again, or remove the line") from None
 
 
 def answer_of(row: dict[str, Any]) -> Answer:
     """The answer in a line. Raises TypeError for other keys or values."""
     answer = Answer(**row)
-    for name, kind in (("answer", str), ("finished", bool), ("prompt", int), ("sample", int), ("prompt_id", str)):
-        if not isinstance(getattr(answer, name), kind):
-            raise TypeError(f"{name} is not of type {kind.__name__}")
+    for names, kind in ((_TEXTS, str), (_WHOLE, int), (("finished",), bool), (("temperature",), (int, float))):
+        for name in names:
+            value = getattr(answer, name)
+            if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+                raise TypeError(f"{name} is not of its type")
+    if not isinstance(answer.instruction, str):
+        for message in answer.messages:
+            if not (isinstance(message.role, str) and isinstance(message.content, str)):
+                raise TypeError("instruction is neither text nor messages")
+    if not (0 <= answer.temperature < math.inf and min(answer.prompt, answer.sample, answer.tokens) >= 0):
+        raise TypeError("a number is none of those that it can be")
     return answer

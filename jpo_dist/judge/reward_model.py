@@ -7,12 +7,13 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from jpo_dist.batches.limits import limits_of, refuse_quantised, require_fits
+from jpo_dist.batches.limits import A_PICKLE, limits_of, refuse_quantised, require_fits
 from jpo_dist.batches.template import (
     CHAT,
     RefusedByTemplate,
@@ -66,10 +67,10 @@ def require_taken(ids: Sequence[Sequence[int]], config: RewardModelConfig) -> No
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    tokenizer, settings = _load("tokenizer", config), _load("settings", config)
+    tokenizer, settings = load(config, "tokenizer"), load(config, "settings")
     refuse_quantised(settings, "reward_model.path", config.path)
     with torch.device("meta"):
-        model = AutoModelForSequenceClassification.from_config(settings)
+        model = AutoModelForSequenceClassification.from_config(settings, trust_remote_code=False)
     limits = limits_of(model, settings, "reward_model.path", config.path)
     offsets = np.cumsum([0, *map(len, ids)])
     tokens = TokenizedItems(np.concatenate([np.zeros(0, np.int64), *ids]), offsets, np.ones(len(ids), np.int64))
@@ -79,7 +80,7 @@ def require_taken(ids: Sequence[Sequence[int]], config: RewardModelConfig) -> No
 def tokenized(items: Sequence[Item], config: RewardModelConfig, on_bad_row: str = "error") -> list[list[int]]:
     """Token ids of instruction and response, as the reward model's template writes them; none of an item that it
     refuses, with `on_bad_row` "skip". Raises JudgeError."""
-    tokenizer = _load("tokenizer", config)
+    tokenizer = load(config, "tokenizer")
     if config.template == "chat":
         if not tokenizer.chat_template:
             raise JudgeError(
@@ -137,7 +138,7 @@ def score_shard(payload: dict[str, Any]) -> dict[str, Any]:
         return {"scores": []}
     config = RewardModelConfig.model_validate(payload["config"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = _load("model", config).to(device).eval()
+    model = load(config).to(device).eval()
     scores = []
     with torch.inference_mode():
         for batch in batches:
@@ -150,19 +151,22 @@ def score_shard(payload: dict[str, Any]) -> dict[str, Any]:
     return {"scores": scores}
 
 
-def _load(what: str, config: RewardModelConfig) -> Any:
+def load(config: RewardModelConfig, what: str = "model") -> Any:
+    """The reward model, or its `tokenizer` or `settings` alone. Raises JudgeError where it is none."""
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
     try:
         if what == "tokenizer":
-            return AutoTokenizer.from_pretrained(resolve(config.path))
+            return AutoTokenizer.from_pretrained(resolve(config.path), trust_remote_code=False)
         if what == "settings":
-            return AutoConfig.from_pretrained(resolve(config.path))
+            return AutoConfig.from_pretrained(resolve(config.path), trust_remote_code=False)
         dtype = "auto" if config.dtype == "auto" else getattr(torch, config.dtype)
         model, found = AutoModelForSequenceClassification.from_pretrained(
-            resolve(config.path), dtype=dtype, output_loading_info=True
+            resolve(config.path), dtype=dtype, output_loading_info=True, trust_remote_code=False
         )
+    except UnpicklingError:
+        raise JudgeError(f"reward_model.path ({config.path}) {A_PICKLE}") from None
     except (OSError, ValueError) as error:
         said = " ".join(str(error).split())[:300]
         raise JudgeError(f"reward_model.path ({config.path}): {said}; name a sequence-classification folder") from None
@@ -176,7 +180,7 @@ def _load(what: str, config: RewardModelConfig) -> Any:
             f"reward_model.path ({config.path}) has {model.config.num_labels} outputs; a reward model has one"
         )
     if model.config.pad_token_id is None:  # it finds the last token of a row by its padding
-        tokenizer = AutoTokenizer.from_pretrained(resolve(config.path))
+        tokenizer = AutoTokenizer.from_pretrained(resolve(config.path), trust_remote_code=False)
         model.config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     return model
 

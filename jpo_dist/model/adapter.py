@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import peft
@@ -11,6 +12,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
+from jpo_dist.batches.limits import A_PICKLE
 from jpo_dist.config.sections import LoraConfig, ModelConfig
 from jpo_dist.model.files import pretrained
 
@@ -45,6 +47,8 @@ def read_adapter(model: nn.Module, folder: str | Path) -> nn.Module:
     """`model` with the adapter in `folder` on it, in the dtype of the base. Raises ValueError where it does not fit."""
     try:
         adapted = peft.PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False)
+    except UnpicklingError:
+        raise ValueError(f"{folder} {A_PICKLE}") from None
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(

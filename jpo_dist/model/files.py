@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from filelock import FileLock
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-from jpo_dist.batches.limits import ModelLimits, limits_of, refuse_quantised
+from jpo_dist.batches.limits import A_PICKLE, ModelLimits, limits_of, refuse_quantised
 from jpo_dist.config.run import JpoConfig, reference_model
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.config.sft import AnyConfig
@@ -237,6 +238,8 @@ def reading(config: ModelConfig) -> Iterator[None]:
     """Inside, a name that leads nowhere is a ValueError of one sentence, not a page of transformers' tracebacks."""
     try:
         yield
+    except UnpicklingError:
+        raise ValueError(f"model.path ({config.path}) {A_PICKLE}") from None
     except OSError as error:
         # Ours says it already (the hub's are of classes of their own); the system's is a disk that fails, say.
         if type(error) is FileNotFoundError or error.errno is not None:
@@ -261,9 +264,10 @@ def convert_gguf(source: Path, folder: Path, dtype: torch.dtype) -> None:
     with replacing(folder) as aside:
         plain = GgufConfig(dequantize=True)  # otherwise the weights stay packed, and a packed model cannot be saved
         model = AutoModelForCausalLM.from_pretrained(
-            source.parent, gguf_file=source.name, dtype=dtype, quantization_config=plain
+            source.parent, gguf_file=source.name, dtype=dtype, quantization_config=plain, trust_remote_code=False
         )
         model.save_pretrained(aside)
-        AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(aside)
+        tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name, trust_remote_code=False)
+        tokenizer.save_pretrained(aside)
         readable_by_transformers_4(aside)
         write_digests(aside, [file.name for file in aside.iterdir()])

@@ -2,8 +2,8 @@
 
 Legend: C comparisons, N items. z_C: margins in nats, as losses.total_margin has them, or as means over tokens.
 
-Every function gives the loss of each comparison, (C,). The loss that is trained is their mean, weighted by the weights
-of the set. sigmoid(x) = 1 / (1 + exp(-x)).
+Every function gives the loss of each comparison, (C,). The loss that a step trains is their weighted mean: the sum of
+weight times loss, divided by the sum of the weights of its comparisons. sigmoid(x) = 1 / (1 + exp(-x)).
 """
 
 from collections.abc import Callable

@@ -3,7 +3,10 @@
 Legend: N items, C comparisons; everything in nats. scores_N2 and margins_C2 have columns (instruction, response).
 
     z(w,l) = [log pi(I_w,R_w) - log ref(I_w,R_w)] - [log pi(I_l,R_l) - log ref(I_l,R_l)] = z_instruction + z_response
-    L_JPO  = - mean over comparisons of  weight * log sigmoid(beta * z)            (Bansal et al., arXiv 2404.00530)
+    L_JPO  = - sum of  weight * log sigmoid(beta * z)  / sum of weight             (Bansal et al., arXiv 2404.00530)
+
+Both sums are over the comparisons of a step. The paper has no weights: with equal ones this is its mean. Weights count
+beside each other: one of 3 is as three comparisons of weight 1, and a factor that all share has no effect.
 """
 
 import torch

@@ -18,6 +18,8 @@ def train_step(
 ) -> tuple[StepOutcome, metrics.Meter]:
     """One optimizer step over the global batch, whatever the number of ranks and micro-steps. All ranks call it.
 
+    It minimizes the weighted mean of the step's losses: sum of weight times loss over sum of weights (`total`; of SFT
+    the divisor counts tokens).
     Returns what the optimizer did and the metrics of the step's comparisons.
     """
     meter, rank = metrics.Meter(), ranks.rank()

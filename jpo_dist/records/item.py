@@ -57,6 +57,11 @@ def item_digest(instruction: str, response: str) -> bytes:
     return digest_of_text(f"[{instruction},{quoted(response)}]")
 
 
+LEAST_WEIGHT, LARGEST_WEIGHT = 1e-100, 1e100
+"""Between which a comparison's weight lies: the sum of a step, and its product with any loss, are then exact enough in
+float64. Beyond 1e308 a sum is infinite, the step's loss is 0, and nothing would be trained."""
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """An (instruction, response) pair, the thing that is preferred or not.
@@ -91,6 +96,8 @@ class Comparison:
     winner: Item
     loser: Item
     weight: float = 1.0
+    """How much it counts beside the others of its step, from LEAST_WEIGHT to LARGEST_WEIGHT: 3 is as three of weight 1.
+    A factor that all weights of a step share has no effect."""
     source: str = ""
     tie: bool = False
     """Neither is better; `winner` is then just the first of the two."""

@@ -179,8 +179,8 @@ def draw_tokens(logits: torch.Tensor, generator: torch.Generator) -> torch.Tenso
 
 def sampled(model_folder: str, instructions: list[Instruction], seed: int) -> Iterator[dict[str, Any]]:
     """Rows of samples.jsonl, CHUNK responses at a time, so that a part of the rows is a fair part of the set."""
-    tokenizer = AutoTokenizer.from_pretrained(model_folder)
-    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.bfloat16).eval()
+    tokenizer = AutoTokenizer.from_pretrained(model_folder, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.bfloat16, trust_remote_code=False).eval()
     chunks: list[list[Instruction]] = []
     for copies in sorted({instruction.copies for instruction in instructions}):
         group = [instruction for instruction in instructions if instruction.copies == copies]

@@ -34,7 +34,7 @@ class Connection(Protocol):
 
 
 class Superseded(Exception):
-    """A newer process sends for this run."""
+    """A newer process, or a newer thread of this one, sends for this run."""
 
 
 class Courier:

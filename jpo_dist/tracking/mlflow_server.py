@@ -9,20 +9,19 @@ import logging
 import os
 import posixpath
 import re
-import socket
 import tempfile
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.files import read_lines
 from jpo_dist.proxies import go_direct
 from jpo_dist.run_dir import OUTBOX
+from jpo_dist.tracking.courier import Superseded
 from jpo_dist.tracking.outbox import ROWS_PER_BATCH
+from jpo_dist.tracking.reach import bound_replies, probe
 from jpo_dist.tracking.run_file import sqlite_path, tracking_uri, update_run_file
 
 _PARAMS_PER_CALL = 100
@@ -61,24 +60,19 @@ def bound_requests(timeout_s: int) -> None:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 
-def _probe(uri: str) -> None:
-    """Raise OSError when nothing listens there: cheaper than importing mlflow to find out."""
-    parts = urlsplit(uri)
-    if parts.scheme not in ("http", "https") or parts.hostname is None:
-        return
-    behind_proxy = parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parts.hostname)
-    if not behind_proxy:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        socket.create_connection((parts.hostname, port), timeout=3).close()
+def connect(config: TrackingConfig, run: RunSection, superseded: Callable[[], bool]) -> _Server:
+    """Connect to the run on the server: the known one, or a new one where the server has none, or lost its data.
 
-
-def connect(config: TrackingConfig, run: RunSection) -> _Server:
-    """Connect to the run on the server: the known one, or a new one where the server has none, or lost its data."""
+    Raises Superseded where that is known by then: a thread that a slow server has kept must make no second run.
+    """
     run_dir, uri = Path(run.dir), tracking_uri(config, run.dir)
     assert uri is not None
     go_direct(uri, os.environ)
-    _probe(uri)
+    probe(uri)
     import mlflow
+    from mlflow.utils.request_utils import TCPKeepAliveHTTPAdapter
+
+    bound_replies(TCPKeepAliveHTTPAdapter)
 
     for noisy in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -86,6 +80,8 @@ def connect(config: TrackingConfig, run: RunSection) -> _Server:
     with _opening(uri):  # MLFLOW_REGISTRY_URI is not asked: nothing is registered
         client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
         found = _find_run(client, config.experiment, known)
+    if superseded():
+        raise Superseded
     if found is None:
         experiment_id = _experiment(client, config.experiment, uri)
         found = client.create_run(experiment_id, tags={_UID_TAG: known["uid"]}, run_name=run.name)
@@ -111,7 +107,7 @@ def _opening(uri: str) -> Iterator[None]:
         yield
     finally:
         if before == _artifacts_beside(file):
-            del os.environ[_ARTIFACT_ROOT]
+            os.environ.pop(_ARTIFACT_ROOT, None)
         if stray:
             _remove_empty(read_as_path)
 

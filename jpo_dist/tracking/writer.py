@@ -6,6 +6,7 @@ it gets: the driver's at the start and the end, rank 0's in a thread. `<run.dir>
 
 import json
 import logging
+import math
 import os
 import time
 import uuid
@@ -16,18 +17,21 @@ from typing import Any, Literal
 import yaml
 
 from jpo_dist.config.sections import RunSection, TrackingConfig
+from jpo_dist.deadline import TooSlow, within
 from jpo_dist.files import read_json
 from jpo_dist.redact import redact
 from jpo_dist.run_dir import CONFIG, RUN
 from jpo_dist.tracking.courier import Courier, CourierThread, brief
 from jpo_dist.tracking.mlflow_server import bound_requests, connect
 from jpo_dist.tracking.outbox import Outbox
-from jpo_dist.tracking.run_file import tracking_uri, update_run_file
+from jpo_dist.tracking.run_file import sqlite_path, tracking_uri, update_run_file
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
 log = logging.getLogger(__name__)
 
+SERVER_S = 60.0
+"""How long a server may hold up work that is not training, MLflow's own import included."""
 TAGS = "JPO_TAGS"
 """Environment variable with more tags of the run, a JSON object: what a pipeline or a cluster knows of it."""
 
@@ -44,16 +48,22 @@ def _courier(config: TrackingConfig, run: RunSection) -> Courier:
     uri = tracking_uri(config, folder)
     if config.uri is not None and uri != config.uri:
         update_run_file(folder, sqlite={config.uri: uri})
-    return Courier(outbox, lambda: connect(config, run))
+    return Courier(outbox, lambda: connect(config, run, lambda: outbox.superseded))
 
 
 def start_run(
-    config: TrackingConfig, run: RunSection, params: Mapping[str, Any], tags: Mapping[str, str] | None = None
+    config: TrackingConfig,
+    run: RunSection,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str] | None = None,
+    wait_s: float = 5.0,
 ) -> str | None:
     """Make the MLflow run of `run.dir`, or open it again, and give it parameters, tags and `<run.dir>/config.yaml`.
 
-    Called once by the driver, before any worker starts; `params` are dotted keys. Returns the run's id; None when
-    nothing is tracked, or when the server is away: after some seconds at most, and then the Writer makes the run later.
+    Called once by the driver, before any worker starts; `params` are dotted keys. No new request begins after `wait_s`
+    seconds, and a server gets SERVER_S in all, whatever it does; with 0 it is not spoken to at all. What it has not
+    taken by then, the Writer sends beside the work. Returns the run's id; None when nothing is tracked, or when there
+    is none yet.
     """
     if tracking_uri(config, run.dir) is None:
         return None
@@ -67,10 +77,15 @@ def start_run(
     if resolved.exists():
         shown = redact(yaml.safe_load(resolved.read_text(encoding="utf-8")))
         outbox.put("text", text=yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), file=CONFIG)
-    try:
-        courier.carry(time.monotonic() + 5)
-    except Exception as error:
-        log.warning("no tracking now, the run goes on and sends later: %s", brief(error))
+    if wait_s:
+        try:
+            # A database has been probed, and takes as long as it takes to be made; a server may do anything.
+            longest_s = math.inf if sqlite_path(str(tracking_uri(config, run.dir))) else SERVER_S
+            within(longest_s, lambda: courier.carry(time.monotonic() + wait_s))
+        except Exception as error:
+            log.warning("no tracking now, the run goes on and sends later: %s", brief(error))
+            if isinstance(error, TooSlow):  # its thread still has the outbox, and ends when it finds itself superseded
+                return None
     outbox.close()
     return read_json(Path(run.dir) / RUN)["mlflow"].get("run_id") if courier.connection is not None else None
 

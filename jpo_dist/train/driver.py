@@ -56,7 +56,7 @@ def _recorded(config: AnyConfig, tags: Mapping[str, str], is_input: Callable[[Ex
     resolved = run_dir / CONFIG
     before = resolved.read_text(encoding="utf-8") if resolved.exists() else None
     write(config, resolved)
-    start_run(config.tracking, config.run, flatten(config.model_dump(mode="json")), tags)
+    start_run(config.tracking, config.run, flatten(config.model_dump(mode="json")), tags, wait_s=0)
     status: Status = "FAILED"
     try:
         with stoppable(run_dir, config.checkpoint.stop_grace_s):

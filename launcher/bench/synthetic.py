@@ -68,7 +68,9 @@ def save_model(run: RunSize, folder: Path) -> Any:
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>", eos_token="</s>", pad_token="</s>")
     if ranks.rank() == 0:
-        AutoModelForCausalLM.from_config(llama(run), dtype=torch.bfloat16).save_pretrained(folder)
+        AutoModelForCausalLM.from_config(llama(run), dtype=torch.bfloat16, trust_remote_code=False).save_pretrained(
+            folder
+        )
         tokenizer.save_pretrained(folder)
     ranks.barrier()
     return tokenizer

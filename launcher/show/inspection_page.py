@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
+from jpo_dist.redact import visible
 from launcher.show.inspection_tables import (
     COUNTED,
     GROUP_HEAD,
@@ -27,7 +28,7 @@ from launcher.show.inspection_tables import (
     interval,
     share,
 )
-from launcher.show.text_of_others import shorten, visible
+from launcher.show.text_of_others import shorten
 
 # Colours matplotlib writes into the SVG, and what stands there in the page.
 _PAINT = {"#010101": "var(--ink)", "#020202": "var(--faint)", "#030303": "var(--bar)", "#040404": "var(--bar2)"}

@@ -15,7 +15,8 @@ from jpo_dist.data.layouts.page import described
 from jpo_dist.data.read_report import TableColumns, column_lines
 from jpo_dist.records.comparisons import Message
 from jpo_dist.records.text import LINES, as_text
-from launcher.show.text_of_others import shown, visible
+from jpo_dist.redact import visible
+from launcher.show.text_of_others import shown
 
 ROWS_SHOWN, BAR = 12, 24
 

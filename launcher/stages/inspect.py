@@ -50,7 +50,7 @@ def _tokenizer(where: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(resolve(where))
+        return AutoTokenizer.from_pretrained(resolve(where), trust_remote_code=False)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"tokenizer ({where}): {reason} Name a folder with a tokenizer, or a hub id") from error

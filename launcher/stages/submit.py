@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
@@ -26,7 +27,9 @@ from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import load_as
 from jpo_dist.config.sections import CheckpointConfig
 from jpo_dist.data.config import BuildConfig
-from jpo_dist.proxies import go_direct
+from jpo_dist.deadline import TooSlow, within
+from jpo_dist.proxies import go_direct, keep_direct
+from jpo_dist.redact import visible
 from launcher.config.detect import kind_of
 from launcher.config.kinds import RunConfig, SftRunConfig
 from launcher.config.pipeline import COMMANDS, PipelineConfig
@@ -35,6 +38,8 @@ from launcher.config.study import StudyConfig
 from launcher.console import FAILURE, TERMINATED, err, out
 
 INTERRUPTED = 130
+WAIT_S, LONGEST_ANSWER = 60.0, 4 << 20
+"""How long the dashboard may take for an answer, and how many bytes of one are read."""
 
 STOP_WAIT = "RAY_JOB_STOP_WAIT_TIME_S"
 """What Ray reads in a job's environment when it is stopped; without it a job has 3 s, too few for a commit."""
@@ -133,8 +138,10 @@ def run(job: Job) -> int:
     out.print(shlex.join(job.command), markup=False, highlight=False, soft_wrap=True)
     ray = Path(sys.executable).parent / "ray"
     program = str(ray) if ray.exists() else "ray"
-    # Ray's command sends no token unless it is told to.
+    # Ray's command sends no token unless it is told to, and would send it in clear through a proxy of http.
     env = {"RAY_AUTH_MODE": "token", **os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+    if not job.address.startswith("https://"):
+        keep_direct(env, [str(urlsplit(job.address).hostname)])
     try:
         code = subprocess.run([program, *job.command[1:]], env=env, check=False).returncode
     except KeyboardInterrupt:
@@ -146,10 +153,18 @@ def run(job: Job) -> int:
 
 
 def _find_dashboard(address: str, token: str | None) -> None:
-    """Raises ClusterError where nobody listens: Ray's command would print a page. Anything else is left to it."""
+    """Raises ClusterError where nobody listens, since Ray's command would print a page, and where requests are sent on:
+    the token is for this address. Anything else is left to Ray's command."""
     try:
-        _ask(f"{address}/api/version", token).close()
-    except (OSError, ValueError, http.client.HTTPException) as error:
+        _ask(f"{address}/api/version", token)
+    except urllib.error.HTTPError as error:
+        if 300 <= error.code < 400:
+            there = urlsplit(error.headers.get("Location", "")).hostname or "another address"
+            raise ClusterError(
+                f"the dashboard at {address} sends requests on to {there}; the token goes to the address that is given "
+                "alone: correct --address if that is the one you mean"
+            ) from None
+    except (OSError, ValueError, TooSlow, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None)
         if isinstance(reason, ConnectionRefusedError | socket.gaierror):
             raise ClusterError(
@@ -157,20 +172,36 @@ def _find_dashboard(address: str, token: str | None) -> None:
             ) from None
 
 
-def _ask(url: str, token: str | None) -> Any:
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Leaves a redirect an error: urllib would take the token along, to any host."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def _ask(url: str, token: str | None) -> bytes:
+    """The answer of the dashboard, as far as one may be long; a token in clear goes through no proxy."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30)
+    direct = [] if url.startswith("https://") else [urllib.request.ProxyHandler({})]
+    opener = urllib.request.build_opener(_NoRedirect, *direct)
+
+    def read() -> bytes:
+        with opener.open(urllib.request.Request(url, headers=headers), timeout=30) as answer:
+            return bytes(answer.read(LONGEST_ANSWER))
+
+    return within(WAIT_S, read)
 
 
 def _outcome(job: Job, token: str | None, code: int) -> int:
     """The exit code of the job's process. `code` is that of Ray's command: 0 also for a job that was stopped."""
     try:
-        with _ask(f"{job.address}/api/jobs/{job.id}", token) as answer:
-            about = json.load(answer)
-    except (OSError, ValueError) as error:
+        about = json.loads(_ask(f"{job.address}/api/jobs/{job.id}", token))
+        if not (isinstance(about, dict) and isinstance(about.get("status"), str)):
+            raise ValueError("the dashboard's answer has no status in it")
+    except (OSError, ValueError, RecursionError, TooSlow, http.client.HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError) and error.code == 404:  # it was never accepted
             return code or FAILURE
-        err.print(f"the outcome of {job.id} is not known: {error}", highlight=False, markup=False)
+        err.print(f"the outcome of {job.id} is not known: {visible(str(error))}", highlight=False, markup=False)
         return code or FAILURE
     match about["status"]:
         case "SUCCEEDED":
@@ -179,9 +210,10 @@ def _outcome(job: Job, token: str | None, code: int) -> int:
             return TERMINATED
         case "FAILED":
             own = about.get("driver_exit_code")
-            return code or FAILURE if own is None else 128 - own if own < 0 else own
+            return code or FAILURE if not isinstance(own, int) else 128 - own if own < 0 else own
         case status:
             err.print(
-                f"{job.id} is {status}; `ray job logs --address {job.address} -f {job.id}` follows it", markup=False
+                f"{job.id} is {visible(status)[:40]}; `ray job logs --address {job.address} -f {job.id}` follows it",
+                markup=False,
             )
             return code or FAILURE

@@ -9,9 +9,9 @@ from rich.console import Console
 
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item, Message, Rating
 from jpo_dist.records.inspection import inspect
+from jpo_dist.redact import visible
 from launcher.show.inspection_page import POLICY, page
 from launcher.show.inspection_tables import bins, tables
-from launcher.show.text_of_others import visible
 
 EVIL = Item.of(
     'Say <script>fetch("http://evil.example")</script> [bold red]now[/] </p></article>\x1b[2J$\\frac{1}{2}$',

@@ -1,9 +1,13 @@
 """Nothing is run that came as data, secrets are only pointed at, and what is wrong with that is said without them."""
 
 import ast
+import io
+import json
 import os
 import pickle
 import shutil
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +17,18 @@ from cluster.config import ClusterConfig
 from cluster.secrets import SecretError, load_secrets, ray_token
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import load_as
-from jpo_dist.config.sections import ModelConfig
+from jpo_dist.config.sections import LoraConfig, ModelConfig
+from jpo_dist.judge.config import JudgeConfig, RewardModelConfig
+from jpo_dist.judge.reward_model import load as load_reward_model
+from jpo_dist.judge.reward_model import require_taken
+from jpo_dist.model.adapter import read_adapter
 from jpo_dist.model.load import load_model
 from launcher.config.detect import kind_of
 from launcher.config.load import load, parse
 from launcher.config.run_paths import absolute, ray_job
 from launcher.console import explained
 from launcher.stages import submit
+from launcher.stages.inspect import look
 from tests.support.malicious import Malicious
 from tests.support.tiny import save_tiny
 
@@ -59,10 +68,41 @@ def test_nothing_in_our_code_loads_what_can_run_code() -> None:
 
 
 def test_model_code_runs_only_where_the_setting_says_so() -> None:
+    """Every call that may load code of a model says whether it does: left out, transformers asks on standard input."""
+    loaders = [
+        (call, where)
+        for call, where in CALLS
+        if isinstance(call.func, ast.Attribute)
+        and call.func.attr in ("from_pretrained", "from_config")
+        and "Peft" not in ast.unparse(call.func)  # adapters hold no code
+    ]
+    assert len(loaders) > 10
+    said = [(where, {k.arg: ast.unparse(k.value) for k in call.keywords}) for call, where in loaders]
+    assert [where for where, given in said if "trust_remote_code" not in given] == []
     given = {ast.unparse(k.value) for call, _ in CALLS for k in call.keywords if k.arg == "trust_remote_code"}
-    assert given
-    assert {value.removeprefix("config.").removeprefix("model.") for value in given} == {"trust_remote_code"}
+    assert {value.removeprefix("config.").removeprefix("model.") for value in given} == {"trust_remote_code", "False"}
     assert ModelConfig(path="m").trust_remote_code is False
+
+
+@pytest.mark.parametrize("kind", ["tokenizer", "reward model"])
+def test_code_beside_a_tokenizer_or_a_reward_model_does_not_run_whoever_says_yes(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ran with "y" on standard input, where transformers asks for it."""
+    folder = Path(save_tiny(tmp_path / "model"))
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'owned')!r}, 'w').close()\nclass C: pass\nclass T: pass\n")
+    maps = {"AutoConfig": "own.C", "AutoTokenizer": ["own.T", "own.T"], "AutoModelForSequenceClassification": "own.C"}
+    for name in ("config.json", "tokenizer_config.json"):
+        settings = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({**settings, "model_type": "unheard-of", "auto_map": maps}))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 9))
+    with suppress(ValueError):  # what is left without the code may be of use, or not
+        if kind == "tokenizer":
+            look(str(ROOT / "jpo_dist/sample/validation.jsonl"), str(folder), "error", 0, 1)
+        else:
+            require_taken([], RewardModelConfig(path=str(folder)))
+    assert not (tmp_path / "owned").exists()
 
 
 @pytest.mark.parametrize("revision", [None, "main", "f" * 39, "g" * 40, "F" * 40 + "/"])
@@ -72,12 +112,25 @@ def test_model_code_must_be_pinned_to_a_commit(revision: str | None) -> None:
     assert parse({**LEAST, "model": {"path": "m", "trust_remote_code": True, "revision": "0a" * 20}})
 
 
-def test_a_model_folder_with_a_malicious_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["model", "reward model", "adapter"])
+def test_a_malicious_pickle_is_refused_in_one_sentence_and_not_run(kind: str, tmp_path: Path) -> None:
+    """torch's own error advises to load it all the same, with weights_only=False."""
     folder = Path(save_tiny(tmp_path / "model"))
-    (folder / "model.safetensors").unlink()
-    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Malicious(tmp_path / "owned")))
-    with pytest.raises(Exception, match=r"(?i)weights"):
-        load_model(ModelConfig(path=str(folder), dtype="float32"))
+    evil, plain = pickle.dumps(Malicious(tmp_path / "owned")), ModelConfig(path=str(folder), dtype="float32")
+    if kind == "adapter":
+        load_model(plain.model_copy(update={"lora": LoraConfig(rank=1)})).save_pretrained(tmp_path / "adapter")
+        (tmp_path / "adapter/adapter_model.safetensors").unlink()
+        (tmp_path / "adapter/adapter_model.bin").write_bytes(evil)
+        base = load_model(plain)
+        load = partial(read_adapter, base, tmp_path / "adapter")
+    else:
+        (folder / "model.safetensors").unlink()
+        (folder / "pytorch_model.bin").write_bytes(evil)
+        reward = partial(load_reward_model, RewardModelConfig(path=str(folder)))
+        load = partial(load_model, plain) if kind == "model" else reward
+    with pytest.raises(ValueError, match=r"weights in a pickle with more in it than tensors") as refused:
+        load()
+    assert "weights_only" not in str(refused.value)
     assert not (tmp_path / "owned").exists()
 
 
@@ -153,6 +206,43 @@ def test_a_value_with_a_secret_in_it_is_refused(value: str, where: str) -> None:
     with pytest.raises(ConfigError, match="holds a secret") as refused:
         parse({**LEAST, **sections})
     assert "canary" not in str(refused.value)
+
+
+KEY = "c4naryKey" * 4
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "said"),
+    [
+        ({"key_env": f"{KEY}-x"}, "must be the name of an environment variable"),
+        ({"key_env": KEY}, "looks like a key"),
+        ({"key_file": f"hf_{KEY}"}, "holds a secret"),
+        ({"key_file": KEY}, "looks like a key"),
+        ({"extra_body": {"headers": {"Authorization": KEY}}}, r"headers\.Authorization looks like a secret"),
+        ({"extra_body": {"x": [{"y": f"Bearer {KEY}"}]}}, "holds a secret"),
+        ({"extra_body": {"x": "${oc.env:MY_API_KEY}"}}, r"\$\{oc\.env:MY_API_KEY\} puts a secret"),
+        ({"extra_body": {"x": "${oc.env:${oc.env:WHICH}}"}}, "puts a secret"),
+    ],
+)
+def test_a_key_in_a_judges_config_is_refused_and_not_repeated(
+    endpoint: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_API_KEY", KEY)
+    monkeypatch.setenv("WHICH", "MY_API_KEY")
+    path = tmp_path / "judge.yaml"
+    path.write_text(json.dumps({"candidates": "c", "output": "o", "endpoint": {"model": "m", **endpoint}}))
+    with pytest.raises(ConfigError, match=said) as refused:
+        load_as(JudgeConfig, path)
+    assert KEY not in str(refused.value)
+
+
+def test_ordinary_places_of_keys_and_variables_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL", "judge-2")
+    path = tmp_path / "judge.yaml"
+    for place in ({"key_env": "MY_API_KEY_2"}, {"key_file": "/run/secrets/judge-key-2024"}, {"key_file": "~/.key"}):
+        endpoint = {"model": "${oc.env:MODEL}", **place}
+        path.write_text(json.dumps({"candidates": "c", "output": "o", "endpoint": endpoint}))
+        assert load_as(JudgeConfig, path).endpoint.model == "judge-2"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
@@ -304,6 +394,7 @@ def test_in_a_ray_job_no_command_writes_where_ray_deletes(
         (RuntimeError("[gloo] closed\nmore"), 1, "error (exit 1): RuntimeError: [gloo] closed"),
         (KeyboardInterrupt(), 130, "error (exit 130): interrupted"),
         (SystemExit(143), 143, "error (exit 143): terminated"),
+        (ConfigError("no \x1b[2J, hf_" + "a1" * 20), 2, "error (exit 2): ConfigError: no ⟨U+001B⟩[2J, ***"),
     ],
 )
 def test_the_last_line_says_exit_code_and_cause(

@@ -161,3 +161,21 @@ def test_a_template_for_texts_alone_names_all_that_it_leaves_out() -> None:
         instruction_prefix(tokenizer, make_template(tokenizer, "chat"), ASKED)
     with pytest.raises(ValueError, match="is plain text, and cannot write tools"):
         instruction_prefix(tokenizer, make_template(tokenizer, "### {instruction}"), ASKED)
+
+
+# ---- a template is a program that comes with the model
+
+
+def test_a_template_that_never_ends_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loops in loops, each within the sandbox's bound: here so many that the thread ends a second later."""
+    monkeypatch.setattr("jpo_dist.batches.template.FIRST_TEXT_S", 0.2)
+    loop = "{% for a in range(4000) %}{% for b in range(4000) %}{% endfor %}{% endfor %}"
+    with pytest.raises(ValueError, match=r"chat template does not come to an end within 0\.2 s"):
+        make_template(with_template(loop + TURNS + PROMPT), "chat")
+
+
+def test_a_template_that_writes_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jpo_dist.batches.template.LARGEST_TEXT", 1_000_000)
+    for much in ("{{ 'x' * 2000000 }}", "{{ 'x' * 10 ** 15 }}"):
+        with pytest.raises(ValueError, match=r"cannot write a question and its answer"):
+            make_template(with_template(much + TURNS + PROMPT), "chat")

@@ -164,6 +164,8 @@ def test_any_two_strings_are_split_without_loss_or_named_bad(chosen, rejected):
         ({"weight": "2"}, ("weight", "bad weight")),
         ({"weight": 0}, ("weight", "bad weight")),
         ({"weight": -1.5}, ("weight", "bad weight")),
+        ({"weight": 1e300}, ("weight", "not from 1e-100 to 1e+100")),
+        ({"weight": 1e-300}, ("weight", "not from 1e-100 to 1e+100")),
         ({"weight": float("nan")}, ("weight", "not finite")),
         ({"weight": float("inf")}, ("weight", "not finite")),
         ({"weight": 10**400}, ("weight", "not finite")),

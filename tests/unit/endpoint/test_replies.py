@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from jpo_dist.endpoint.replies import Replies, Reply
 
 
@@ -48,7 +50,25 @@ def test_a_reply_whose_line_was_damaged_is_not_there_and_one_of_an_older_version
     whole = path.read_text()
     path.write_text(whole.replace("(a)", "(b)", 1))
     assert [reply.key for reply in Replies(tmp_path).all()] == ["k2"]
-    assert f"{path}: a line of it is damaged; that question is asked again" in caplog.text
+    assert f"{path}: 1 lines are no replies; their questions are asked again" in caplog.text
     lines = [json.loads(line) for line in whole.splitlines()]
     path.write_text("".join(json.dumps({k: v for k, v in line.items() if k != "digest"}) + "\n" for line in lines))
     assert Replies(tmp_path).all() == replies.all()
+
+
+GOOD = reply_of(1)._asdict()
+TAMPERED = [
+    {"input_tokens": 10**400}, {"input_tokens": 1e308}, {"output_tokens": -1}, {"input_tokens": "7"},
+    {"input_tokens": True}, {"reply": None}, {"reply": ["(a)"]}, {"reply": {"a": "b"}}, {"key": 7}, {"key": ["k"]},
+    {"estimated": "no"}, {"seconds": None}, {"seconds": float("inf")}, {"seconds": float("nan")}, {"server": 1},
+    {"finish_reason": 3}, {"finish_reason": None}, {"sent_without": ["seed"]}, {"more": 1},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", TAMPERED, ids=str)
+def test_a_tampered_reply_is_counted_and_none(change, tmp_path, caplog):
+    lines = [json.dumps({**GOOD, **change}), "[" * 100_000, '"text"', json.dumps({**GOOD, "key": "whole"})]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n")
+    replies = Replies(tmp_path)
+    assert [reply.key for reply in replies.all()] == ["whole"]
+    assert "a.jsonl: 1 lines are no replies; their questions are asked again" in caplog.text
