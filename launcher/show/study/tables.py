@@ -18,7 +18,8 @@ def sections(report: dict[str, Any]) -> list[Section]:
 
 def _arms(report: dict[str, Any]) -> Section:
     primary = report["primary"]
-    metrics = sorted({one for arm in report["arms"] for one in arm["metrics"]}, key=lambda n: (n != primary, _place(n)))
+    measured = _told({one for arm in report["arms"] for one in arm["metrics"]}, primary)
+    metrics = sorted(measured, key=lambda metric: (metric != primary, _place(metric)))
     arms = once(report["arms"])
     points = any(arm["point"] for arm in arms)
     head = [*(["at"] if points else []), "arm", "runs", *map(name, metrics)]
@@ -38,6 +39,11 @@ def _arms(report: dict[str, Any]) -> Section:
     if "kl" in metrics:
         notes.append("Sampled KL: mean log pi(R | I) - log ref(R | I) in nats over the arm's own answers that end.")
     return Section("Arms", head, rows, notes)
+
+
+def _told(metrics: set[str], primary: str) -> set[str]:
+    """The metrics that say something: of a checker whose mean score is asked for, no share of answers that pass."""
+    return metrics - {"pass", "pass_of_finished"} if primary == "score" else metrics
 
 
 def _place(metric: str) -> int:
@@ -74,7 +80,7 @@ def _difference(one: dict[str, Any] | None) -> str:
 
 def _others(report: dict[str, Any]) -> Section:
     """The same pairs on the other metrics: what a difference may come from."""
-    metrics = sorted({one["metric"] for one in report["others"]}, key=_place)
+    metrics = sorted(_told({one["metric"] for one in report["others"]}, report["primary"]), key=_place)
     found = {(one["first"], one["second"], one["point"], one["metric"]): one for one in report["others"]}
     pairs = list(dict.fromkeys((one["first"], one["second"], one["point"]) for one in report["others"]))
     rows = []
