@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from jpo_dist.digests import digest_of_line
+from jpo_dist.digests import digest_of_line, sound_lines
 from jpo_dist.files import JsonLines, read_lines
 
 log = logging.getLogger(__name__)
@@ -83,21 +83,21 @@ class Replies:
         self._by_key: dict[str, Reply] = {}
         self.repeated: Counter[str] = Counter()
         """Replies to a question that had one already, by key: paid twice. Empty unless two runs shared the folder."""
-        for path in sorted(folder.glob("*.jsonl")):
-            for line, _ in read_lines(path):
-                self._take(line, path)
+        for path in sorted(path for path in folder.glob("*.jsonl") if path.is_file()):
+            lines = sound_lines(line for line, _ in read_lines(path))
+            damaged = sum(line is None or not self._take(line) for line in lines)
+            if damaged:
+                log.warning("%s: %d lines are no replies; their questions are asked again", path, damaged)
 
-    def _take(self, line: dict[str, Any], path: Path) -> None:
+    def _take(self, line: dict[str, Any]) -> bool:
+        """Whether a line is a reply: a file may be damaged, or another's."""
         try:
-            known = line.pop("digest", None)  # an older version wrote none
             reply = Reply(**line)
         except TypeError:
-            reply, known = None, ""
-        if reply is None or (known is not None and known != digest_of_line(line)):
-            log.warning("%s: a line of it is damaged; that question is asked again", path)
-            return
+            return False
         if self._by_key.setdefault(reply.key, reply) is not reply:
             self.repeated[reply.key] += 1
+        return True
 
     def get(self, key: str) -> Reply | None:
         """The reply to the request with this key; None where there is none yet."""

@@ -172,7 +172,7 @@ class Warm:
     def close(self) -> None:
         assert self._server.stdin is not None
         self._server.stdin.close()
-        self._server.wait(timeout=30)
+        self._server.wait(timeout=120)  # a process with torch in it takes its time on a busy machine
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def test_a_reply_whose_line_was_damaged_is_not_there_and_one_of_an_older_version
     whole = path.read_text()
     path.write_text(whole.replace("(a)", "(b)", 1))
     assert [reply.key for reply in Replies(tmp_path).all()] == ["k2"]
-    assert f"{path}: a line of it is damaged; that question is asked again" in caplog.text
+    assert f"{path}: 1 lines are no replies; their questions are asked again" in caplog.text
     lines = [json.loads(line) for line in whole.splitlines()]
     path.write_text("".join(json.dumps({k: v for k, v in line.items() if k != "digest"}) + "\n" for line in lines))
     assert Replies(tmp_path).all() == replies.all()
