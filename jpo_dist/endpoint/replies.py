@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from jpo_dist.digests import digest_of_line
+from jpo_dist.digests import digest_of_line, sound_lines
 from jpo_dist.endpoint.completion import is_count
 from jpo_dist.files import JsonLines, read_lines
 
@@ -98,18 +98,18 @@ class Replies:
         self.repeated: Counter[str] = Counter()
         """Replies to a question that had one already, by key: paid twice. Empty unless two runs shared the folder."""
         for path in sorted(path for path in folder.glob("*.jsonl") if path.is_file()):
-            damaged = sum(not self._take(line) for line, _ in read_lines(path))
+            lines = sound_lines(line for line, _ in read_lines(path))
+            damaged = sum(line is None or not self._take(line) for line in lines)
             if damaged:
                 log.warning("%s: %d lines are no replies; their questions are asked again", path, damaged)
 
     def _take(self, line: dict[str, Any]) -> bool:
         """Whether a line is a reply: a file may be damaged, or another's."""
         try:
-            known = line.pop("digest", None)  # an older version wrote none
             reply = Reply(**line)
         except TypeError:
             return False
-        if (known is not None and known != digest_of_line(line)) or not reply.is_sound():
+        if not reply.is_sound():
             return False
         if self._by_key.setdefault(reply.key, reply) is not reply:
             self.repeated[reply.key] += 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import NamedTuple
 
-from jpo_dist.digests import digest_of_line
+from jpo_dist.digests import digest_of_line, sound_lines
 from jpo_dist.files import JsonLines, read_lines
 from jpo_dist.generate.answers import Answer, answer_of
 
@@ -48,16 +48,12 @@ def made_so_far(folder: Path) -> dict[tuple[float, int, int], Made]:
     """The answers in progress by place."""
     found: dict[tuple[float, int, int], Made] = {}
     for path in sorted((folder / FOLDER).glob("*.jsonl")):
-        for line, _ in read_lines(path):
-            known = line.pop("digest", None)  # an older version wrote none
-            if known is not None and known != digest_of_line(line):
-                logger.warning("%s: a line of it is damaged; that answer is made again", path)
-                continue
-            seconds = float(line.pop("seconds", 0.0))
+        for line in sound_lines(line for line, _ in read_lines(path)):
             try:
-                made = Made(answer_of(line), seconds)
-            except TypeError:
-                logger.warning("%s: a line of it is no answer; it is made again", path)
+                seconds = float(line.pop("seconds", 0.0)) if line is not None else 0.0
+                made = Made(answer_of(line or {}), seconds)
+            except (TypeError, ValueError):
+                logger.warning("%s: a line of it is damaged; that answer is made again", path)
                 continue
             found.setdefault(made.answer.place, made)
     return found

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from jpo_dist.digests import DIGESTS, Damaged, problem_with, read_digests, require, write_digests
+from jpo_dist.digests import (
+    DIGESTS,
+    Damaged,
+    digest_of_line,
+    problem_with,
+    read_digests,
+    require,
+    sound_lines,
+    write_digests,
+)
 
 
 @pytest.fixture
@@ -60,3 +69,12 @@ def test_a_file_is_read_once_while_it_stays_the_same(folder: Path) -> None:
     assert problem_with(folder / "a", about) is None, "looked at once a process, by name, size, time and inode"
     os.utime(folder / "a")
     assert problem_with(folder / "a", about) is not None
+
+
+def test_a_line_that_has_lost_its_digest_is_no_line_of_an_older_version() -> None:
+    """The fuzzer cut the digest out of a line together with the end of its text."""
+    lines = [{"a": n} for n in range(3)]
+    assert list(sound_lines(dict(line) for line in lines)) == lines
+    kept = [{**line, "digest": digest_of_line(line)} for line in lines]
+    assert list(sound_lines(dict(line) for line in kept)) == lines
+    assert list(sound_lines([kept[0], {"a": 1}, {**kept[2], "a": 7}])) == [{"a": 0}, None, None]
