@@ -5,7 +5,7 @@ from datetime import date
 from typing import Any, NamedTuple
 
 from jpo_dist.config.sections import TokensConfig
-from jpo_dist.records.chat import as_chat, has_more, unwritten
+from jpo_dist.records.chat import NAMES, REASONING, as_chat, has_more, keys_turn, unwritten
 from jpo_dist.records.comparisons import Item, Message
 from jpo_dist.records.text import as_text
 
@@ -126,13 +126,27 @@ def rendered(tokenizer: Any, messages: Sequence[Message], args: Mapping[str, Any
 
 def require_all_written(tokenizer: Any, template: Template, instruction: Sequence[Message]) -> None:
     """Raises RefusedByTemplate where the chat template leaves out tools, calls, results or reasoning: two contexts
-    would become one."""
+    would become one. Reasoning of earlier turns that it leaves out, though it knows of reasoning, is the model's own
+    way to have it: template_check notes it."""
     lost = unwritten(instruction, lambda some: rendered(tokenizer, some, template.args, add_generation_prompt=True))
+    if NAMES[REASONING] in lost and _knows_reasoning(tokenizer, template):
+        lost.remove(NAMES[REASONING])
     if lost:
         raise RefusedByTemplate(
             f"it leaves out the {' and the '.join(lost)} of an instruction; take a model whose template writes them, "
             "or write them into the content of the messages"
         )
+
+
+def _knows_reasoning(tokenizer: Any, template: Template) -> bool:
+    """Whether the template writes the reasoning of a last turn, or has a word for where reasoning ends."""
+    if "</think>" in chat_template(tokenizer):
+        return True
+    last = [Message("user", "x"), Message("assistant", "x"), keys_turn({REASONING: SENTINEL})]
+    try:
+        return SENTINEL in rendered(tokenizer, last, template.args)
+    except RefusedByTemplate:
+        return False
 
 
 def finished(tokenizer: Any, template: Template, instruction: Sequence[Message], response: str) -> str:
