@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jpo_dist.data.config import SourceConfig
-from jpo_dist.data.layouts import CARRY_NOTHING, RANKINGS, WEIGHTS, Layout, layout_of
+from jpo_dist.data.layouts import CARRY_NOTHING, RANKINGS, UNRATED, WEIGHTS, Layout, layout_of
 from jpo_dist.data.messages import context, instruction, tools, transcripts, turns
 from jpo_dist.data.read_report import TableColumns
 from jpo_dist.data.row_values import BadField, Row
@@ -54,6 +54,8 @@ class Account:
         """An example of the text of each column, "" where there is none."""
         self.keys: dict[str, str] = {}
         self.cut = ""
+        self.rating: set[str] = set()
+        """Columns with a number that may rate a response, where the layout reads none."""
         self.watched: list[str] = []
         self.places: context.Places | None = None
         if layout is not None:
@@ -66,6 +68,8 @@ class Account:
             for name, value in row.items():
                 if not self.seen.get(name):
                     self.seen[name] = example_of(value)
+                if layout.name in UNRATED and is_verdict(name) and isinstance(value, bool | int | float):
+                    self.rating.add(name)
         lost: list[instruction.Lost] = []
         for known in renamed:
             try:
@@ -179,6 +183,8 @@ class Account:
                 read[name] = ""
             elif what and what != "empty":
                 read[name] = what
+            elif name in self.rating - self.layout.carries_nothing:
+                unread[name] = "may rate the response: say so by score or layout in a source of jpo data build"
             elif not example or name in self.layout.carries_nothing or carries_nothing(name, example):
                 nothing.append(name)
             else:

@@ -28,6 +28,8 @@ THUMBS = frozenset({"thumbs", "kto-messages", "kto-alpaca"})
 """Names of the layouts whose scores are 1 for what is liked and 0 for what is not."""
 RANKINGS = frozenset({"responses", "alpaca-list"})
 """Names of the layouts that may hold a list of texts, best first."""
+UNRATED = frozenset({"unscored", "conversation"})
+"""Names of the layouts of responses that nobody has rated."""
 
 __all__ = [
     "CARRY_NOTHING",
@@ -39,6 +41,7 @@ __all__ = [
     "RATING_COLUMNS",
     "ROWS_TO_DETECT",
     "THUMBS",
+    "UNRATED",
     "WEIGHTS",
     "Layout",
     "Names",

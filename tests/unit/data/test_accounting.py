@@ -32,7 +32,8 @@ LAYOUTS: list[dict[str, str]] = [
 MORE = [
     *("system", "system_prompt", "tools", "functions", "history", "input", "context", "question", "query"),
     *("instruction", "prompt", "messages", "conversations", "conversation", "topic", "ask", "note", "model_name"),
-    *("source", "id", "chosen_score", "rationale", "meta", "Frage", "task"),
+    *("source", "id", "chosen_score", "rationale", "meta", "Frage", "task", "systemPrompt", "documents", "developer"),
+    *("chat_history", "chosen_reasoning", "labels"),
 ]
 SHAPES = ("text", "word", "turns", "whole", "pairs", "tools", "object", "null", "number")
 
