@@ -33,7 +33,8 @@ class Cell(NamedTuple):
 
 
 def cells(config: StudyConfig, source: str, chosen: dict[str, dict[str, Any]]) -> list[Cell]:
-    """All cells, seed by seed, so that arms can be compared early. `chosen`: by arm, what `tune` found.
+    """All cells, seed by seed, so that arms can be compared early. `chosen`: by arm, what `tune` found; with `tune` an
+    arm without it, of which every trial failed, has no cells.
 
     Raises ConfigError, which names the arm, before any stage runs.
     """
@@ -44,6 +45,7 @@ def cells(config: StudyConfig, source: str, chosen: dict[str, dict[str, Any]]) -
         for seed in config.seeds
         for point in grid
         for arm in config.arms
+        if not config.tune or arm in chosen
     ]
     contents.keep()
     return found

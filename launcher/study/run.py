@@ -60,7 +60,7 @@ def run(config: StudyConfig, source: str) -> Study:
                 found = _run(tries, config, folder, lock, parent, "trials")
                 failed |= found.failed
                 chosen, tried = _chosen(tries, found.results, config)
-            all_cells = [cell for cell in cells(config, source, chosen) if not config.tune or cell.arm in chosen]
+            all_cells = cells(config, source, chosen)
             found = _run(all_cells, config, folder, lock, parent, "cells")
             failed |= found.failed
             measured_cells = [cell for cell in all_cells if cell.name in found.results]

@@ -45,13 +45,19 @@ def parsed(folder: Path, **settings: Any) -> StudyConfig:
 
 
 def test_every_arm_and_seed_is_a_cell_and_equal_stages_are_one(tmp_path: Path) -> None:
-    found = cells(parsed(tmp_path), "study.yaml", {"new": {"beta": 0.3}})
+    found = cells(parsed(tmp_path), "study.yaml", {"new": {"beta": 0.3}, "old": {}, "none": {}})
     assert [cell.name for cell in found] == [
         "new seed=1 beta=0.3", "old seed=1", "none seed=1", "new seed=2 beta=0.3", "old seed=2", "none seed=2",
     ]  # fmt: skip
     names = [stage.name for stage in unique(found).values()]
     assert (names.count("sft"), names.count("train"), names.count("answers")) == (1, 4, 5)
     assert found[2].answers.folder == found[5].answers.folder  # no seed reaches what `stages` has made
+
+
+def test_an_arm_of_which_every_trial_failed_has_no_cells(tmp_path: Path) -> None:
+    """Its settings are not known; the other arms go on."""
+    found = cells(parsed(tmp_path), "study.yaml", {"old": {}, "none": {}})
+    assert {cell.arm for cell in found} == {"old", "none"}
 
 
 def test_a_variable_becomes_its_value_of_its_own_type(tmp_path: Path) -> None:
