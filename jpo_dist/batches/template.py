@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 from jpo_dist.config.sections import TokensConfig
 from jpo_dist.deadline import TooSlow, within
-from jpo_dist.records.chat import as_chat, has_more, unwritten
+from jpo_dist.records.chat import NAMES, REASONING, as_chat, has_more, keys_turn, unwritten
 from jpo_dist.records.comparisons import Item, Message
 from jpo_dist.records.text import as_text
 
 CHAT = "chat"
+TEXTS_AT_ONCE = 512
+"""Texts that are encoded together."""
 SENTINEL = "\u241fRESPONSE\u241f"  # stands for the response while we find what a chat template puts around it
 
 
@@ -147,13 +149,27 @@ def rendered(tokenizer: Any, messages: Sequence[Message], args: Mapping[str, Any
 
 def require_all_written(tokenizer: Any, template: Template, instruction: Sequence[Message]) -> None:
     """Raises RefusedByTemplate where the chat template leaves out tools, calls, results or reasoning: two contexts
-    would become one."""
+    would become one. Reasoning of earlier turns that it leaves out, though it knows of reasoning, is the model's own
+    way to have it: template_check notes it."""
     lost = unwritten(instruction, lambda some: rendered(tokenizer, some, template.args, add_generation_prompt=True))
+    if NAMES[REASONING] in lost and _knows_reasoning(tokenizer, template):
+        lost.remove(NAMES[REASONING])
     if lost:
         raise RefusedByTemplate(
             f"it leaves out the {' and the '.join(lost)} of an instruction; take a model whose template writes them, "
             "or write them into the content of the messages"
         )
+
+
+def _knows_reasoning(tokenizer: Any, template: Template) -> bool:
+    """Whether the template writes the reasoning of a last turn, or has a word for where reasoning ends."""
+    if "</think>" in chat_template(tokenizer):
+        return True
+    last = [Message("user", "x"), Message("assistant", "x"), keys_turn({REASONING: SENTINEL})]
+    try:
+        return SENTINEL in rendered(tokenizer, last, template.args)
+    except RefusedByTemplate:
+        return False
 
 
 def finished(tokenizer: Any, template: Template, instruction: Sequence[Message], response: str) -> str:
@@ -272,7 +288,10 @@ def encode_prefixes(tokenizer: Any, template: Template, texts: list[str]) -> lis
 def encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
     # Special tokens are ours to place. Text of an item that spells one ("</s>") still becomes that token, as it does
     # when the model is served.
-    return list(tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else []
+    # What a tokenizer makes of a text beside its ids takes ten times their memory.
+    how = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
+    parts = (texts[start : start + TEXTS_AT_ONCE] for start in range(0, len(texts), TEXTS_AT_ONCE))
+    return [ids for part in parts for ids in tokenizer(part, **how)["input_ids"]]
 
 
 def encode_responses(

@@ -33,7 +33,7 @@ from jpo_dist.batches.template import (
     written,
 )
 from jpo_dist.config.sections import TokensConfig
-from jpo_dist.records.chat import KEYS, TOOLS
+from jpo_dist.records.chat import KEYS, REASONING, TOOLS
 from jpo_dist.records.comparisons import Item, Message
 from jpo_dist.records.shapes import Sample
 
@@ -43,6 +43,9 @@ SURE = 30
 """Characters of a turn that will hardly stand in another turn as well."""
 SWITCHES = ("enable_thinking", "thinking")
 """Variables of public chat templates that decide what stands before a response."""
+
+UNTHOUGHT = "reasoning of earlier turns is left out"
+"""Also where the model is served, whether the reasoning stands in a turn's text or beside it."""
 
 
 class TemplateDifference(ValueError):
@@ -235,14 +238,17 @@ def _serious(item: Item, there: Around, whole: str, *, in_prefix: bool) -> Itera
 def _left_out(tokenizer: Any, template: Template, item: Item, whole: str) -> Iterator[Difference]:
     """Turns that the template does not write, or not all of: two instructions would become one."""
     for number, turn in enumerate(item.instruction):
-        if turn.role in (TOOLS, KEYS):  # no turns: `written` refuses an item whose tools or keys are left out
+        if turn.role in (TOOLS, KEYS):  # no turns: `written` refuses an item whose tools or calls are left out
+            thought = json.loads(turn.content).get(REASONING) if turn.role == KEYS else None
+            if thought and not same_words(thought, whole):
+                yield Difference(UNTHOUGHT, _short(whole), _short(thought), stops=False)
             continue
         there = same_words(turn.content, whole) or same_words(json.dumps(turn.content, ensure_ascii=False), whole)
         if there and (len(turn.content) > SURE or _writes_turn(tokenizer, template, item, number)):
             continue
         reasoning, closed, said = turn.content.rpartition("</think>")
         if turn.role == "assistant" and closed and same_words(said, whole):
-            yield Difference("reasoning of earlier turns is left out", _short(whole), _short(reasoning), stops=False)
+            yield Difference(UNTHOUGHT, _short(whole), _short(reasoning), stops=False)
         else:
             yield Difference(f"a {turn.role} turn is left out, or a part of it", _short(whole), _short(turn.content))
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jpo_dist.data.config import SourceConfig
-from jpo_dist.data.layouts import CARRY_NOTHING, WEIGHTS, Layout, layout_of
+from jpo_dist.data.layouts import CARRY_NOTHING, RANKINGS, UNRATED, WEIGHTS, Layout, layout_of
 from jpo_dist.data.messages import context, instruction, tools, transcripts, turns
 from jpo_dist.data.read_report import TableColumns
 from jpo_dist.data.row_values import BadField, Row
@@ -29,6 +29,11 @@ _NOTHING = re.compile(
     re.VERBOSE,
 )
 _FEW_WORDS = 5
+_JUDGES = re.compile(
+    r"(.*[_-])?(labels?|ratings?|ranks?|rankings?|rewards?|scores?|preferences?|votes?|grades?|points|quality|feedback|"
+    r"wins?|winners?|better|best|choices?|chosen|preferred|likes|ups|correct|judge?ments?)([_-].*)?"
+)
+"""Columns that may say which of several responses is better."""
 
 
 class Account:
@@ -49,6 +54,8 @@ class Account:
         """An example of the text of each column, "" where there is none."""
         self.keys: dict[str, str] = {}
         self.cut = ""
+        self.rating: set[str] = set()
+        """Columns with a number that may rate a response, where the layout reads none."""
         self.watched: list[str] = []
         self.places: context.Places | None = None
         if layout is not None:
@@ -61,6 +68,8 @@ class Account:
             for name, value in row.items():
                 if not self.seen.get(name):
                     self.seen[name] = example_of(value)
+                if layout.name in UNRATED and is_verdict(name) and isinstance(value, bool | int | float):
+                    self.rating.add(name)
         lost: list[instruction.Lost] = []
         for known in renamed:
             try:
@@ -71,10 +80,30 @@ class Account:
                 pass  # the row is bad, and named as such when it is read
         if 2 * len(lost) > len(renamed):
             raise ValueError(f"{self.file}: {lost[0]}; {_fix(lost[0].field)}")
+        self._look_for_scores(layout, renamed)
         if "prompt" not in layout.columns and (
             layout.asks == ("prompt",) or set(layout.wholes) == set(instruction.SIDES)
         ):
             self._look_for_instruction(layout, renamed)
+
+    def _look_for_scores(self, layout: Layout, rows: Sequence[Row]) -> None:
+        """Raises ValueError where texts would be taken for a ranking, best first, though a column has a number for each
+        of them: their order would then say what nobody has said."""
+        if layout.name not in RANKINGS or self.source.layout != "auto" or self.source.scores:
+            return
+        column = layout.columns[-1]
+        for row in rows:
+            found = row.get(column)
+            if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+                continue
+            for name, value in row.items():
+                if name not in layout.reads and is_verdict(name) and _is_numbers(value, len(found)):
+                    raise ValueError(
+                        f"{self.file}: {column} would be a ranking, best first, and its column {name} has a number for "
+                        f"each ({value}): say what they mean in a source of jpo data build, layout: {{instruction: "
+                        f"{layout.columns[0]}, responses: {column}, scores: {name}, better: higher}} or better: lower, "
+                        f"or layout: {layout.name} where the order is the ranking; or take {name} out"
+                    )
 
     def _look_for_instruction(self, layout: Layout, rows: Sequence[Row]) -> None:
         """Raises ValueError where the common beginning of two texts would be taken for the instruction, though a column
@@ -154,6 +183,8 @@ class Account:
                 read[name] = ""
             elif what and what != "empty":
                 read[name] = what
+            elif name in self.rating - self.layout.carries_nothing:
+                unread[name] = "may rate the response: say so by score or layout in a source of jpo data build"
             elif not example or name in self.layout.carries_nothing or carries_nothing(name, example):
                 nothing.append(name)
             else:
@@ -181,6 +212,11 @@ def _fix(name: str) -> str:
         return f"take one of the two columns out of the file, or {named}"
     if name in instruction.MEDIA:
         return "take the rows that have some out of the file"
+    if name in instruction.ALIKE:
+        return (
+            f"it may be {instruction.ALIKE[name]}, or put it into the prompt; where it is something else, name the "
+            "layout in a source of jpo data build, or take the column out of the file"
+        )
     if name in instruction.APART:
         return "write it into the response, as the model writes it, or take the column out of the file"
     return "put it into the messages or the prompt, or take the column out of the file"
@@ -190,6 +226,11 @@ def carries_nothing(name: str, example: str) -> bool:
     """Whether a column is known by its name to be about the row, as ids and scores are, and its text may be so."""
     known = name in CARRY_NOTHING or _NOTHING.fullmatch(re.sub(r"[-. ]", "_", name.lower()))
     return bool(known) and len(example.split()) <= _FEW_WORDS
+
+
+def is_verdict(name: str) -> bool:
+    """Whether a column may say by its name which of two or more responses is better."""
+    return _JUDGES.fullmatch(name.lower()) is not None
 
 
 def may_instruct(name: str, value: Any) -> bool:
@@ -203,6 +244,11 @@ def example_of(value: Any) -> str:
     """The first text in a value, of several the longest beginning, in quotes; "" where there is no text."""
     found = max((leaf for leaf in _texts(value)), key=lambda leaf: len(leaf.split()), default="")
     return json.dumps(found[:_SHOWN] + ("…" if len(found) > _SHOWN else ""), ensure_ascii=False) if found else ""
+
+
+def _is_numbers(value: Any, length: int) -> bool:
+    is_list = isinstance(value, list) and len(value) == length
+    return is_list and all(isinstance(one, bool | int | float) for one in value)
 
 
 def _texts(value: Any) -> Iterator[str]:

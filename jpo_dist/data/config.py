@@ -44,6 +44,8 @@ LayoutName = Literal[
     "pku-saferlhf-safer",
     "tldr-comparisons",
     "stack-exchange-paired",
+    "openai-preference",
+    "swift",
     "distilabel",
     "kto-alpaca",
     "alpaca-list",

@@ -4,6 +4,7 @@ Everything that data name is accounted for: named == examples + repeats + left o
 """
 
 import math
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -41,6 +42,29 @@ class Named(NamedTuple):
     score: float = math.nan
     """A rating; for `liked` 1 or 0; for `ranked` 0 for the best and less for the others."""
     scale: str = ""
+
+
+class NamedList:
+    """Items as data name them, in columns: an object for each would take most of the memory of a million."""
+
+    def __init__(self) -> None:
+        self.items, self.weights, self.scores = array("q"), array("d"), array("d")
+        self._says, self._scales, self.sources = list[Says](), list[str](), list[str]()
+
+    def extend(self, more: Iterable[Named]) -> None:
+        for one in more:
+            self.items.append(one.item)
+            self.weights.append(one.weight)
+            self.scores.append(one.score)
+            self._says.append(one.says)
+            self._scales.append(one.scale)
+            self.sources.append(one.source)
+
+    def __iter__(self) -> Iterator[Named]:
+        return map(Named, self.items, self._says, self.sources, self.weights, self.scores, self._scales)
+
+    def __len__(self) -> int:
+        return len(self.items)
 
 
 @dataclass(frozen=True)
@@ -113,15 +137,15 @@ def read_labelled(where: str | list[str], data: DataConfig) -> tuple[Examples, E
     return _examples(where, named, items, label, tally)
 
 
-def _named(where: str | list[str], on_bad_row: OnBadRow, turns: Turns) -> tuple[list[Named], ItemRows, Tally]:
+def _named(where: str | list[str], on_bad_row: OnBadRow, turns: Turns) -> tuple[NamedList, ItemRows, Tally]:
     """Every item that the data name, in order; responses of one item on one scale are one, with their mean score."""
-    tally, found, items = Tally(), list[Named](), ItemRows()
+    tally, found, items = Tally(), NamedList(), ItemRows()
     for text in listed(where):
         for place in open_place(text, tally.ignored):
             part = Preferences(items)
             layout = collect(place, SourceConfig(path=text), on_bad_row, part, turns=turns)
             tally.add(part.tally)
-            found += _sides(part.said(), layout)
+            found.extend(_sides(part.said(), layout))
     return found, items, tally
 
 
@@ -180,7 +204,7 @@ def _means(named: Iterable[Named]) -> dict[tuple[int, str], float]:
     return {(item, scale): score for item, score, scale, *_ in _rows(means)}
 
 
-def _imitated(named: list[Named], items: ItemRows, data: SftDataConfig) -> Callable[[Named], Verdict]:
+def _imitated(named: NamedList, items: ItemRows, data: SftDataConfig) -> Callable[[Named], Verdict]:
     """True for what SFT imitates, else why not."""
     means, instruction_N = _means(named), items.instruction_N.tolist()
     best: dict[tuple[int, str], int] = {}
@@ -231,25 +255,28 @@ def _label(one: Named, threshold: float | None, last: dict[str, float]) -> Verdi
 
 def _examples(
     where: str | list[str],
-    named: list[Named],
+    named: NamedList,
     items: ItemRows,
     verdict: Callable[[Named], Verdict],
     tally: Tally,
 ) -> tuple[Examples, ExampleReport]:
     """One example for each item and label, where it is named first; raises ValueError where there is none."""
-    found: dict[tuple[int, bool], Named] = {}
+    seen = bytearray(2 * len(items))
+    places, labels = array("q"), list[bool]()
     left_out, repeats = Counter[str](), 0
-    for one in named:
+    for place, one in enumerate(named):
         said = verdict(one)
         if isinstance(said, str):
             left_out[said] += 1
-        elif (one.item, said) in found:
+        elif seen[2 * one.item + said]:
             repeats += 1
         else:
-            found[one.item, said] = one
-    rows_C = np.array([item for item, _ in found], dtype=np.int64)
-    weights, sources = [one.weight for one in found.values()], [one.source for one in found.values()]
-    examples = Examples.of_columns(items, rows_C, weights, [label for _, label in found], sources)
+            seen[2 * one.item + said] = True
+            places.append(place)
+            labels.append(said)
+    rows_C = np.array(named.items, dtype=np.int64)[np.array(places, dtype=np.int64)]
+    weights, sources = [named.weights[place] for place in places], [named.sources[place] for place in places]
+    examples = Examples.of_columns(items, rows_C, weights, labels, sources)
     report = ExampleReport(
         rows=tally.rows,
         named=len(named),

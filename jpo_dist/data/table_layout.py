@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-from jpo_dist.data.accounting import Account, stand_in
+from jpo_dist.data.accounting import Account, is_verdict, stand_in
 from jpo_dist.data.config import SourceConfig
 from jpo_dist.data.file_formats import Columns
 from jpo_dist.data.layouts import (
@@ -77,11 +77,25 @@ def detect(table: Table, source: SourceConfig, candidates: bool) -> tuple[Layout
     else:
         layout = _voted(table.name, source, rows, there)
     if layout and layout.kind == "candidates" and not candidates:
-        raise ValueError(f"{table.name}: pairs without a verdict (no column feedback); label them first: jpo judge")
+        raise ValueError(f"{table.name}: pairs without a verdict (no column feedback); {_verdict(layout, rows)}")
     if layout and source.scores:
         _check_score(table.name, layout, source, rows)
     first = [] if layout is None else [row for row in (_tried(row, layout, source) for row in rows) if row]
     return layout, Account(table.name, layout, source, rows, first)
+
+
+def _verdict(layout: Layout, rows: list[dict[str, Any]]) -> str:
+    """What to do about pairs without a verdict: their own may stand under a name that no layout knows."""
+    a, b = [name for name in layout.columns if name.startswith("response")] or ("", "")
+    for row in rows if a and b else ():
+        for name, value in row.items():
+            if name not in layout.reads and is_verdict(name) and isinstance(value, str | bool | int | float):
+                return (
+                    f"its column {name} ({value}) may be one: say what it means in a source of jpo data build, such "
+                    f"as layout: {{instruction: …, a: {a}, b: {b}, prefer: {{column: {name}, a: […], b: […], "
+                    "tie: […]}}; else label them first: jpo judge"
+                )
+    return "label them first: jpo judge"
 
 
 def _tried(row: dict[str, Any], layout: Layout, source: SourceConfig) -> dict[str, Any] | None:

@@ -253,7 +253,8 @@ def _meant(said: str, pair: Pair) -> str | None:
     words = [word for word in words_of(said) if word not in _FILLERS]
     if words and all(word in _TIES or word == "a" for word in words) and words != ["a"]:
         return TIE
-    return _place(words[0], pair) if len(words) == 1 else None
+    # "Both are bad" is a tie; "A is bad" does not say that B is better.
+    return _place(words[0], pair) if len(words) == 1 and "bad" not in words_of(said) else None
 
 
 def _place(word: str, pair: Pair) -> str | None:

@@ -39,14 +39,20 @@ def read_reply(reply: Reply, allowed: int) -> Read:
     return Read(None, "no label in the reply" if reply.reply.strip() else "an empty reply")
 
 
-_NOUN = r"(?:answer|output|option|response|pair|item|label|verdict|choice)"
+_NOUN = (
+    r"(?:answer|output|option|response|pair|item|label|verdict|choice|winner|decision|judge?ment|preference|selection|"
+    r"pick|vote|conclusion|result)"
+)
 _VERDICT = re.compile(
-    rf"(?:(?:(?:my|the|your)\s+)?(?:final\s+|better\s+)?{_NOUN}\s*(?:is\b)?\s*[:=]?\s*)?"
+    r"(?:(?:therefore|thus|hence|so|overall|in conclusion)\s*,?\s+)?"
+    rf"(?:(?:(?:my|the|your)\s+)?(?:final\s+|better\s+|best\s+|preferred\s+)?{_NOUN}\s*(?:is\b)?\s*[:=]?\s*"
+    r"|(?:preferred|better|best|chosen|selected|final)\s*[:=]\s*|i\s+(?:choose|prefer|pick|select)\s+)?"
     rf"(?:the\s+)?(?:{_NOUN}\s*[:=]?\s*)?"
     r"(?:\((?P<round>[ab])\)|\[+(?P<square>[ab])\]+|(?P<open>[ab])\)?)"
-    rf"(?:\s+is\s+(?:the\s+)?better(?:\s+(?:{_NOUN}|one))?)?",
+    rf"(?:\s+(?:is\s+(?:the\s+)?better(?:\s+(?:{_NOUN}|one))?|wins))?",
     re.IGNORECASE,
 )
+_BOXED = re.compile(r"\\boxed\{\s*(?:\\\w+\{\s*)?([^{}]*)\}+")
 _EDGES = " \t*_`\"'.,:;!#>"
 
 
@@ -77,6 +83,7 @@ def _label(line: str) -> str | None:
     """The letter of a text that says nothing but a verdict. With a colon at its end it is a heading: `Answer (a):`."""
     if line.rstrip(" \t*_`\"'").endswith(":"):
         return None
+    line = _BOXED.sub(r"\1", line).replace("$", "")
     found = _VERDICT.fullmatch(line.replace("**", "").replace("\\", "").strip(_EDGES))
     return next(filter(None, found.group("round", "square", "open"))).lower() if found else None
 

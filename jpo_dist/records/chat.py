@@ -17,7 +17,7 @@ CALLS, REASONING = "tool_calls", "reasoning_content"
 """Keys of a message that carry meaning: what the assistant calls, and what it thought."""
 
 _THINKING = re.compile(r"\.thinking\b|\[['\"]thinking['\"]\]|['\"]thinking['\"] in ")
-_NAMES = {
+NAMES = {
     TOOLS: "list of tools (tools)",
     CALLS: "tool calls (tool_calls)",
     REASONING: "reasoning (reasoning_content)",
@@ -94,7 +94,7 @@ def unwritten(instruction: Sequence[Message], write: Callable[[Sequence[Message]
     whole = write(instruction)
     return [
         name
-        for part, name in _NAMES.items()
+        for part, name in NAMES.items()
         if any(list(instruction) != other and _same(write, other, whole) for other in _variants(instruction, part))
     ]
 

@@ -26,6 +26,10 @@ RATING_COLUMNS = frozenset({"score", "helpfulness", "label"})
 """Each rates the only response of its row."""
 THUMBS = frozenset({"thumbs", "kto-messages", "kto-alpaca"})
 """Names of the layouts whose scores are 1 for what is liked and 0 for what is not."""
+RANKINGS = frozenset({"responses", "alpaca-list"})
+"""Names of the layouts that may hold a list of texts, best first."""
+UNRATED = frozenset({"unscored", "conversation"})
+"""Names of the layouts of responses that nobody has rated."""
 
 __all__ = [
     "CARRY_NOTHING",
@@ -33,9 +37,11 @@ __all__ = [
     "CONVERSATIONS",
     "LAYOUTS",
     "NAMES",
+    "RANKINGS",
     "RATING_COLUMNS",
     "ROWS_TO_DETECT",
     "THUMBS",
+    "UNRATED",
     "WEIGHTS",
     "Layout",
     "Names",

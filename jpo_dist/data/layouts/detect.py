@@ -20,6 +20,7 @@ LAYOUTS: tuple[Layout, ...] = (
     *public_responses.OF_RESPONSES,
     *argilla.ARGILLA,
     *trees.TREES,
+    *own.LABELED,
     *own.UNSCORED,
     *own.CANDIDATES,
     *public_responses.OF_CONVERSATIONS,

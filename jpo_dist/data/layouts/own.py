@@ -1,6 +1,7 @@
 """Layouts that no data set in particular stands for: this project's own, TRL's, and the plain ones for scores."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -9,7 +10,7 @@ from jpo_dist.data import row_values
 from jpo_dist.data.layouts.layout import Layout, Names, Reading
 from jpo_dist.data.layouts.pairs import Pair, pairs, read_pair
 from jpo_dist.data.layouts.responses import SCORE_FIELDS, One, Several, Thumb, one, read_completions, several
-from jpo_dist.data.layouts.values import is_number, of
+from jpo_dist.data.layouts.values import is_label, is_number, of
 from jpo_dist.data.layouts.verdicts import TIE, Always, Confirmed, Labels
 from jpo_dist.data.messages import turns as chats
 from jpo_dist.data.messages.transcripts import two_texts
@@ -19,7 +20,7 @@ from jpo_dist.records.comparisons import Comparison, Item, Rating
 CUT, EMPTY = "cut off", "empty answer"
 """Why an answer that a model gave is left out."""
 CONVERSATIONS = ("messages", "conversations")
-"""Columns of whole conversations. Other layouts have them too, as copies of what they say elsewhere."""
+"""Columns of whole conversations; in other layouts copies of what they say elsewhere."""
 
 
 def two_items(row: Row, a: str, b: str, prompt: str | None) -> tuple[Item, Item]:
@@ -192,6 +193,12 @@ def _thumbs() -> list[Layout]:
     return [one("thumbs", One("completion", of("prompt"), thumb=Thumb("label")), public="TRL (KTO)", example=(liked,))]
 
 
+def _labeled() -> Iterator[Layout]:
+    """The same under other names, where a label may be a class as well."""
+    for prompt, answer in (("prompt", "response"), ("instruction", "completion"), ("instruction", "response")):
+        yield one("thumbs", One(answer, of(prompt), thumb=Thumb("label")), fits=partial(is_label, column="label"))
+
+
 def _rated() -> list[Layout]:
     """One response and its score, and several responses in a row."""
     found: list[Layout] = []
@@ -272,6 +279,7 @@ ANSWERS = Layout(
     example=({"prompt": 0, "instruction": "Name a fruit.", "answer": "A pear, unrated.", "finished": True},),
 )
 RESPONSES = (*_thumbs(), ANSWERS, *_rated())
+LABELED = tuple(_labeled())
 UNSCORED = tuple(_unscored())
 CANDIDATES = (
     pairs("candidates-joint", _JOINT._replace(verdict=None), public="jpo judge", example=(_TWO_ITEMS,)),

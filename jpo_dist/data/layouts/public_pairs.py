@@ -10,6 +10,7 @@ from jpo_dist.data.layouts.own import RATING_NAMES, rated_too
 from jpo_dist.data.layouts.pairs import Pair, pairs, read_pair
 from jpo_dist.data.layouts.values import of, texts
 from jpo_dist.data.layouts.verdicts import Always, Better, Flags, Labels, Sign
+from jpo_dist.data.messages.turns import conversation, messages
 from jpo_dist.data.row_values import BadField, Row
 
 _BIRD = "Name a bird."
@@ -220,6 +221,38 @@ def _sharegpt(conversation: str) -> Layout:
     )
 
 
+OPENAI = pairs(
+    "openai-preference",
+    Pair("preferred_output", "non_preferred_output", Always(), of("input", form="turns")),
+    public="OpenAI: files for preference fine-tuning",
+    example=({"input": {"messages": _chat("")[:1]}, "preferred_output": _chat("A wren.")[1:],
+              "non_preferred_output": _chat("A spoon.")[1:]},),
+)  # fmt: skip
+
+
+def _swift(row: Row, names: Names) -> Reading:
+    """A conversation, and another response to its last turn."""
+    own = messages(row["messages"], "messages")
+    before = conversation(own, "messages").instruction
+    return read_pair({**row, "chosen": own, "before": before}, names, _SWIFT)
+
+
+_SWIFT = Pair("chosen", "rejected_response", Always(), of("before", form="turns"))
+SWIFT = (
+    Layout(
+        "swift",
+        "pairs",
+        ("messages", "rejected_response"),
+        _swift,
+        wholes=("messages",),
+        public="ms-swift (DPO)",
+        means="the answer at the end of messages is better",
+        example=({"messages": _chat("A wren."), "rejected_response": "A spoon."},),
+    ),
+    pairs("swift", Pair("messages", "rejected_messages", Always())),
+)
+
+
 def _is_one_message(row: Row, column: str) -> bool:
     """An object, not a list: elsewhere the conversation is a copy of what both sides begin with."""
     return isinstance(row.get(column), dict)
@@ -229,5 +262,5 @@ ALPACA_AND_SHAREGPT = (ORCA, ALPACA, _sharegpt("conversations"), _sharegpt("mess
 """Their columns are those of `implicit` and more: they come before it."""
 OF_PAIRS = (
     SHP, HELPSTEER2, HELPSTEER3, HELPSTEER3_EDIT, WEBGPT, ARENA, KAGGLE, ARENA_TEXT, PKU, PKU_SAFER, TLDR_PAIRS, STACK,
-    ARGILLA,
+    ARGILLA, OPENAI, *SWIFT,
 )  # fmt: skip

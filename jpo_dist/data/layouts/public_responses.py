@@ -10,7 +10,7 @@ from typing import Any
 from jpo_dist.data.layouts.layout import Layout
 from jpo_dist.data.layouts.public_pairs import TLDR, TLDR_NOTHING
 from jpo_dist.data.layouts.responses import One, Several, Thumb, entries, one, several
-from jpo_dist.data.layouts.values import of
+from jpo_dist.data.layouts.values import is_label, of
 from jpo_dist.data.row_values import Row
 
 _BIRD = "Name a bird."
@@ -78,11 +78,6 @@ TLDR_AXIS = one(
 )  # fmt: skip
 
 
-def _is_label(row: Row, column: str) -> bool:
-    """True, false, 1 or 0: a label of another kind rates nothing."""
-    return isinstance(row.get(column), bool) or (row.get(column) in (0, 1) and not isinstance(row.get(column), str))
-
-
 def _kto_messages() -> Iterator[Layout]:
     """Thumbs for the end of a conversation."""
     chat = [{"role": "user", "content": _BIRD}, {"role": "assistant", "content": "A wren."}]
@@ -92,7 +87,7 @@ def _kto_messages() -> Iterator[Layout]:
             yield one(
                 "kto-messages",
                 One(conversation, thumb=Thumb(label)),
-                fits=partial(_is_label, column=label),
+                fits=partial(is_label, column=label),
                 public="KTO with messages; LLaMA-Factory: sharegpt with kto_tag",
                 **(first if (conversation, label) == ("messages", "label") else {}),
             )

@@ -177,6 +177,11 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
+def is_label(row: Row, column: str) -> bool:
+    """True, false, 1 or 0: a label of another kind rates nothing."""
+    return isinstance(row.get(column), bool) or (row.get(column) in (0, 1) and not isinstance(row.get(column), str))
+
+
 def one_of(values: Iterable[Any]) -> str:
     """`0, 1 or 2`."""
     *most, last = map(str, values)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from jpo_dist.data.messages import transcripts
 from jpo_dist.data.messages.instruction import (
     ADDED,
+    ALIKE,
     APART,
     HISTORY,
     INSTRUCTS,
@@ -83,13 +84,9 @@ def filled(row: Row, places: Places, decided: bool = False) -> Filled:
     lacks = any(name not in row for name in places.columns if name != "prompt")
     if lacks or "finished" in places.columns:  # answers of jpo generate are whole
         return Filled(row)
-    for name in more:
-        if name in MEDIA and not is_blank(row[name]):
-            raise Lost(name, "holds what no text can say, and instructions may ask about it")
-        if name in APART and not is_blank(row[name]):
-            raise Lost(name, "stands apart from the response or the turn that it belongs to")
-    more = [name for name in more if name not in MEDIA and name not in APART]
     said = _said(row, places.reads)
+    _refuse_lost(row, more, said, decided)
+    more = [name for name in more if name not in MEDIA and name not in APART and name not in ALIKE]
     if set(SIDES) <= set(places.columns) and (places.asks == ("prompt",) or set(places.wholes) == set(SIDES)):
         return _pair(row, more, said, can_ask=bool(places.asks), decided=decided)
     new, taken = dict[str, Any](), dict[str, str]()
@@ -100,6 +97,18 @@ def filled(row: Row, places: Places, decided: bool = False) -> Filled:
     if not places.asks and not places.wholes:
         taken = _nowhere(row, more, said)
     return Filled({**row, **new} if new else row, taken)
+
+
+def _refuse_lost(row: Row, more: list[str], said: str, decided: bool) -> None:
+    """Raises Lost for columns that have no place, and for those whose name is like that of one."""
+    for name in more:
+        if name in MEDIA and not is_blank(row[name]):
+            raise Lost(name, "holds what no text can say, and instructions may ask about it")
+        if name in APART and not is_blank(row[name]):
+            raise Lost(name, "stands apart from the response or the turn that it belongs to")
+        texts = list(leaves_of(row[name])) if name in ALIKE and not decided else []
+        if len(" ".join(texts).split()) > 1 and not stand_within(texts, said):
+            raise Lost(name, "may be of the instruction, and is not read under this name")
 
 
 def _body(row: Row, name: str, places: Places) -> tuple[Message, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from jpo_dist.data.messages import transcripts
+from jpo_dist.data.messages.names import spellings
 from jpo_dist.data.messages.tools import TOOL_LISTS, tools_of
 from jpo_dist.data.messages.turns import listed, messages
 from jpo_dist.data.messages.written import parsed
@@ -27,9 +28,26 @@ TALKS = (*COPIES, "conversation")
 MEDIA = ("images", "image", "audio", "audios", "video", "videos")
 """What the text of an instruction may be about, and no text can say."""
 _OF_RESPONSES = ("reasoning_content", "thinking", "tool_calls", "function_call", "function_calls")
-APART = frozenset((*_OF_RESPONSES, *(f"{side}_{name}" for side in SIDES for name in _OF_RESPONSES)))
+_OF_SIDES = (*_OF_RESPONSES, "reasoning", "thoughts")
+APART = frozenset((*_OF_RESPONSES, *(f"{side}_{name}" for side in SIDES for name in _OF_SIDES)))
 """What belongs into a response, or into a turn."""
-NAMES = frozenset((*SYSTEMS, *QUESTIONS, *ADDED, HISTORY, *TALKS, *TOOL_LISTS, *MEDIA, *APART))
+_READ = frozenset((*SYSTEMS, *QUESTIONS, *ADDED, HISTORY, *TALKS, *TOOL_LISTS))
+_MEANT = {
+    "a system prompt: rename it to system":
+        (*SYSTEMS, "developer", "developer_prompt", "developer_message", "sys_prompt", "system_instruction",
+         "system_instructions"),
+    "earlier turns: rename it to history":
+        (HISTORY, "chat_history", "conversation_history", "dialogue_history", "dialog_history", "message_history",
+         "previous_messages", "previous_turns"),
+    "a list of tools: rename it to tools":
+        (*TOOL_LISTS, "available_tools", "tool_list", "tool_definitions", "tool_schemas"),
+    "what it asks about: rename it to context where it is one text":
+        ("document", "documents", "passage", "passages"),
+}  # fmt: skip
+ALIKE = {name: meaning for meaning, names in _MEANT.items() for name in spellings(names) if name not in _READ}
+"""Other names that an instruction's parts have, and what to do about them. None of them is read: they may mean
+something else, and whoever knows says so."""
+NAMES = frozenset((*_READ, *MEDIA, *APART, *ALIKE))
 INSTRUCTS = "the instruction"
 _LONG = 16
 """A system prompt of so many characters that stands in the instruction stands there on purpose."""

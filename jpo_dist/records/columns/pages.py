@@ -186,7 +186,7 @@ class Picked:
     def whole(self) -> pa.Table:
         """A copy as a table, on disk where it is large."""
         spool = Spool(self.schema)
-        for batch in self.to_batches():
+        for batch in chunks(self):  # what it is copied from need not stay resident
             spool.add(batch)
         return spool.table()
 

@@ -155,6 +155,16 @@ def test_a_template_that_leaves_one_out_is_named(without: str, named: str) -> No
         instruction_prefix(tokenizer, template, ASKED)
 
 
+def test_reasoning_that_a_template_leaves_out_of_earlier_turns_refuses_nothing() -> None:
+    """It writes that of the last turn alone, as the templates of models that think do."""
+    last_alone = WITH_TOOLS.replace("{% if m.reasoning_content %}", "{% if m.reasoning_content and loop.last %}")
+    tokenizer = with_template(last_alone)
+    template = make_template(tokenizer, "chat")
+    assert instruction_prefix(tokenizer, template, ASKED).endswith(
+        '<assistant>clock{"zone": "UTC"}</s><tool>noon</s><assistant>'
+    )
+
+
 def test_a_template_for_texts_alone_names_all_that_it_leaves_out() -> None:
     tokenizer = with_template(CHAT_TEMPLATE)
     with pytest.raises(ValueError, match=r"list of tools .* and the tool calls .* and the reasoning"):

@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from jpo_dist.batches.template_check import TemplateDifference, look_at, require_template
 from jpo_dist.batches.tokenize import tokenize
+from jpo_dist.records.chat import keys_turn
 from jpo_dist.records.comparisons import Item, Message
 from jpo_dist.records.shapes import samples
 from tests.support.templates import KINDS, LONG, ONE, SYSTEM, compared
@@ -86,6 +87,23 @@ def test_reasoning_of_earlier_turns_that_a_template_leaves_out_is_a_note() -> No
     notes = require_template(KINDS["qwen3"].tokenizer(), samples(compared(LONG)), data("chat", template_args=OFF))
     assert len(notes) == 1
     assert "reasoning of earlier turns is left out" in notes[0]
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "deepseek r1"])
+def test_reasoning_beside_an_earlier_turn_is_the_same_note(kind: str) -> None:
+    tokenizer = KINDS[kind].tokenizer()
+    earlier = (
+        Message("user", "say"),
+        Message("assistant", "yes"),
+        keys_turn({"reasoning_content": "A question of some length."}),
+    )
+    item = Item((*earlier, Message("user", "again")), "no")
+    args = OFF if kind == "qwen3" else {}
+    how = data("chat", template_args=args, on_template_difference="follow")
+    notes = require_template(tokenizer, samples(compared(item)), how)
+    assert [note for note in notes if "reasoning of earlier turns is left out" in note], notes
+    bare = Item((*earlier[:2], Message("user", "again")), "no")
+    assert tokenize(tokenizer, [item], how).ids(0).tolist() == tokenize(tokenizer, [bare], how).ids(0).tolist()
 
 
 OFF = {"enable_thinking": False}

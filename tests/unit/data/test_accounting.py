@@ -32,7 +32,8 @@ LAYOUTS: list[dict[str, str]] = [
 MORE = [
     *("system", "system_prompt", "tools", "functions", "history", "input", "context", "question", "query"),
     *("instruction", "prompt", "messages", "conversations", "conversation", "topic", "ask", "note", "model_name"),
-    *("source", "id", "chosen_score", "rationale", "meta", "Frage", "task"),
+    *("source", "id", "chosen_score", "rationale", "meta", "Frage", "task", "systemPrompt", "documents", "developer"),
+    *("chat_history", "chosen_reasoning", "labels"),
 ]
 SHAPES = ("text", "word", "turns", "whole", "pairs", "tools", "object", "null", "number")
 
@@ -227,3 +228,68 @@ def test_keys_of_several_responses_are_told_of_too(tmp_path: Path) -> None:
     rows = [{"context": context, "completions": [{"rank": 0, "completion": answer, "why": "It is one."}]}]
     _, report = scan(write_rows(tmp_path / "b.jsonl", rows), on_bad_row="error")
     assert (report.tables[0].nothing, report.tables[0].unread) == ((), {"completions[].why": '"It is one."'})
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "told"),
+    [
+        ("systemPrompt", "Rhyme, please.", "a system prompt: rename it to system"),
+        ("System", "Rhyme, please.", "a system prompt: rename it to system"),
+        ("SYSTEM-PROMPT", "Rhyme, please.", "a system prompt"),
+        ("developer", "Rhyme, please.", "a system prompt"),
+        ("chat_history", [{"role": "user", "content": "Good day."}], "earlier turns: rename it to history"),
+        ("conversationHistory", [["Good day.", "And to you."]], "earlier turns"),
+        ("available_tools", [{"name": "dig", "description": "Digs a hole."}], "a list of tools: rename it to tools"),
+        ("documents", [{"title": "Tools", "text": "A spade digs."}], "what it asks about: rename it to context"),
+        ("Passage", "A spade digs.", "what it asks about"),
+        ("chosen_reasoning", "It digs.", "write it into the response"),
+    ],
+)
+def test_parts_of_an_instruction_under_other_names_are_refused(
+    tmp_path: Path, column: str, value: Any, told: str
+) -> None:
+    row = {"prompt": "Which tool digs?", "chosen": "A spade.", "rejected": "A brick."}
+    file = write_rows(tmp_path / "a.jsonl", [{**row, column: value}])
+    with pytest.raises(ValueError, match=f"{column}: .*{told}"):
+        read(file, on_bad_row="skip")
+
+
+def test_names_like_those_of_an_instruction_hinder_nothing_where_they_add_nothing(tmp_path: Path) -> None:
+    row = {"prompt": "A spade digs. Which tool digs?", "chosen": "A spade.", "rejected": "A brick."}
+    for more in ({"document": "A spade digs."}, {"document": "tools.pdf", "developer": "them"}, {"documents": []}):
+        built, _ = read(write_rows(tmp_path / "a.jsonl", [{**row, **more}]), on_bad_row="error")
+        assert built.all_items()[0] == Item.of("A spade digs. Which tool digs?", "A spade.")
+    source = SourceConfig(
+        path=write_rows(tmp_path / "b.jsonl", [{**row, "document": "A long text."}]), layout="explicit"
+    )
+    assert read_source(source, "error").tally.tables[0].unread == {"document": '"A long text."'}
+
+
+@pytest.mark.parametrize("column", ["labels", "rank", "ratings", "reward_scores", "preferences"])
+def test_texts_with_a_number_for_each_are_no_ranking(tmp_path: Path, column: str) -> None:
+    rows = [{"prompt": "Name a fruit.", "responses": ["A brick.", "A pear."], column: [0, 1]}]
+    file = write_rows(tmp_path / "a.jsonl", rows)
+    with pytest.raises(ValueError, match=rf"responses would be a ranking, best first, and its column {column} has"):
+        read(file, on_bad_row="error")
+    own = {"instruction": "prompt", "responses": "responses", "scores": column, "better": "lower"}
+    said = read_source(SourceConfig.model_validate({"path": file, "layout": own}), "error").ratings
+    assert [(one.item.response, one.score) for one in said] == [("A brick.", -0.0), ("A pear.", -1.0)]
+    as_it_stands = read_source(SourceConfig(path=file, layout="responses"), "error").ratings
+    assert [one.score for one in as_it_stands] == [0.0, -1.0]
+
+
+def test_a_ranking_has_lengths_and_its_objects_have_their_own_scores(tmp_path: Path) -> None:
+    ranking = {"prompt": "Name a fruit.", "responses": ["A pear.", "A brick."], "lengths": [7, 8]}
+    scored = [{"response": "A pear.", "score": 9}, {"response": "A brick.", "score": 1}]
+    objects = {"instruction": "Name a fruit.", "completions": scored, "votes": [1, 2]}
+    for row in (ranking, objects):
+        built, _ = read(write_rows(tmp_path / "a.jsonl", [row]), on_bad_row="error")
+        assert built.all_items()[built.winners_C[0]].response == "A pear."
+
+
+def test_pairs_whose_verdict_has_a_name_that_no_layout_knows_are_told_of_it(tmp_path: Path) -> None:
+    row = {"instruction": "Name a fruit.", "response_0": "A pear.", "response_1": "A brick.", "winner": "a"}
+    with pytest.raises(ValueError, match=r"its column winner \(a\) may be one: .*prefer: \{column: winner"):
+        read(write_rows(tmp_path / "a.jsonl", [row]), on_bad_row="error")
+    with pytest.raises(ValueError, match="no column feedback\\); label them first"):
+        read(write_rows(tmp_path / "b.jsonl", [{**row, "winner": None}]), on_bad_row="error")

@@ -160,6 +160,7 @@ def test_keys_that_nothing_is_read_from_are_named() -> None:
         (DATA, [], "empty"),
         (DATA, chosen("High", name="confidence"), "unknown answer"),
         (DATA, chosen("left is not better"), "unknown answer"),
+        (DATA, chosen("Answer 1 is bad"), "unknown answer"),
         (DATA, [*left(), *right()], "contradictory"),
         (DATA, chosen("left", "tie"), "contradictory"),
         (DATA, rated(3, "x"), "unknown answer"),

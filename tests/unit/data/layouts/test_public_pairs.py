@@ -351,3 +351,31 @@ def test_layouts_that_look_like_others_are_told_apart():
     )
     assert layout_of({"instruction", "prompt", "chosen", "rejected"}).name == "explicit"
     assert layout_of({"question", "answer_0", "answer_1", "score_0"}) is None
+
+
+def test_openai_files_for_preference_tuning(tmp_path: Path):
+    """Which side is better is in the names of the columns; tools stand beside the messages."""
+    row = {
+        "input": {"messages": chat("Hi", "Hello.", BIRD), "parallel_tool_calls": True},
+        "preferred_output": chat("", "A wren.")[1:],
+        "non_preferred_output": chat("", "A spoon.")[1:],
+    }
+    found = said(tmp_path, [row])
+    assert (found.comparisons, found.report.layouts) == (["A wren. > A spoon."], {"openai-preference": 1})
+    assert found.instructions == [[("user", "Hi"), ("assistant", "Hello."), ("user", BIRD)]]
+    tool = {"type": "function", "function": {"name": "pick"}}
+    first = said(tmp_path, [{**row, "input": {**row["input"], "tools": [tool]}}]).instructions[0][0]
+    assert (first[0], json.loads(first[1])) == ("tools", [tool])
+
+
+def test_swift_has_the_better_answer_at_the_end_of_its_messages(tmp_path: Path):
+    whole = [{"role": "system", "content": "Be brief."}, *chat(BIRD, "A wren.")]
+    rows = [
+        {"messages": whole, "rejected_response": "A spoon."},
+        {"messages": whole, "rejected_messages": [*whole[:2], *chat("", "A spoon.")[1:]]},
+    ]
+    for row in rows:
+        found = said(tmp_path, [row])
+        assert (found.comparisons, found.report.layouts) == (["A wren. > A spoon."], {"swift": 1})
+        assert found.instructions == [[("system", "Be brief."), *USER]]
+    assert bad({"messages": whole, "rejected_response": "A wren."}) == ("rejected_response", "winner equals loser")

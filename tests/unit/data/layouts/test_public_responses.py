@@ -168,3 +168,13 @@ def test_one_bad_answer_does_not_hide_the_others(tmp_path: Path):
     found = said(tmp_path, [row], on_bad_row="skip")
     assert (found.comparisons, found.report.skipped) == (["R0 > R2"], {"empty": 1})
     assert found.report.bad_rows[0].field == "answers[1].answer"
+
+
+@pytest.mark.parametrize("names", [("prompt", "response"), ("instruction", "response"), ("instruction", "completion")])
+def test_a_label_beside_a_response_of_any_name_is_a_thumb(tmp_path: Path, names: tuple[str, str]):
+    rows = [dict(zip(names, ("Name a bird.", text), strict=True)) for text in ("A wren.", "A spoon.")]
+    found = said(tmp_path, [{**rows[0], "label": True}, {**rows[1], "label": False}])
+    assert (found.comparisons, found.report.layouts) == (["A wren. > A spoon."], {"thumbs": 1})
+    found = said(tmp_path, [{**rows[0], "label": 3}, {**rows[1], "label": "bird"}])
+    assert (found.comparisons, found.report.layouts) == ([], {"unscored": 1})
+    assert found.report.tables[0].unread["label"].startswith("may rate the response")
