@@ -52,11 +52,11 @@ def rows(seed: int, count: int, folder: Path) -> Outcomes:
         try:
             _, report = reads(str(file), on_bad_row="skip")
             bad = sum(report.skipped.values())
-            outcomes.update(read=report.rows - min(bad, report.rows), skipped=bad)
+            outcomes.update({"read": report.rows - min(bad, report.rows), "skipped as bad rows": min(bad, report.rows)})
             if report.rows != AT_ONCE:
                 findings.append(f"file {file_number} of {layout.name}: {report.rows} rows of {AT_ONCE}")
         except SENTENCES as error:
-            outcomes["refused"] += AT_ONCE
+            outcomes["refused with their file"] += AT_ONCE
             if not str(error).strip():
                 findings.append(f"file {file_number} of {layout.name}: an error without a word")
         except Exception:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[2]
 MEASURED = Path(__file__).with_name("attacks.json")
 PAGE = ROOT / "docs" / "security.md"
-BEGIN, END = "<!-- attacks: written by `make attacks` -->", "<!-- end of attacks -->"
+BEGIN, END = "<!-- attacks:begin -->", "<!-- attacks:end -->"
 HEAD = "| what was tried | how often | what came of it |\n| --- | --: | --- |"
 
 
