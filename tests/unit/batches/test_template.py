@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jpo_dist.batches.template import chat_template, instruction_prefix, make_template
+from jpo_dist.batches.template import TEXTS_AT_ONCE, chat_template, encode, instruction_prefix, make_template
 from jpo_dist.batches.tokenize import tokenize
 from jpo_dist.records.chat import keys_turn, tools_turn
 from jpo_dist.records.comparisons import Item, Message
@@ -171,3 +171,12 @@ def test_a_template_for_texts_alone_names_all_that_it_leaves_out() -> None:
         instruction_prefix(tokenizer, make_template(tokenizer, "chat"), ASKED)
     with pytest.raises(ValueError, match="is plain text, and cannot write tools"):
         instruction_prefix(tokenizer, make_template(tokenizer, "### {instruction}"), ASKED)
+
+
+def test_texts_are_encoded_as_each_is_alone() -> None:
+    """However many there are: they go to the tokenizer in parts."""
+    texts = [f"say {n} </s>é" for n in range(2 * TEXTS_AT_ONCE + 3)]
+    tokenizer = byte_tokenizer()
+    alone = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    assert encode(tokenizer, texts) == alone
+    assert encode(tokenizer, []) == []
