@@ -24,14 +24,13 @@ from jpo_dist.batches.template import (
     Template,
     around,
     chat_template,
-    encode_prefixes,
-    encode_responses,
     finished,
     rendered,
     same_words,
     template_of,
     written,
 )
+from jpo_dist.batches.tokenize import encode_prefixes, encode_responses
 from jpo_dist.config.sections import TokensConfig
 from jpo_dist.records.chat import KEYS, REASONING, TOOLS
 from jpo_dist.records.comparisons import Item, Message

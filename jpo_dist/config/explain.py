@@ -38,7 +38,7 @@ def explain(problem: Any, kind: type[BaseModel]) -> str:
     if problem["type"] == "missing":
         return f"{key} is required; add it"
     if problem["type"] == "extra_forbidden":
-        return f"{key} is not a setting; {nearest(location, known_keys(kind), kind.model_fields)}"
+        return f"{key} is not a setting; {nearest(location, known_keys(kind))}"
     if problem["type"] == "value_error":
         return f"{key}{'.' if key and not rule.startswith(' ') else ''}{rule}"  # of a key in it, or of it itself
     return f"{key} ({problem['input']!r}): {rule[0].lower()}{rule[1:]}"

@@ -37,28 +37,22 @@ OTHERS = {
 """What other trainers (TRL, transformers, axolotl, DeepSpeed) call a setting."""
 
 
-def nearest(location: Sequence[str], known: Iterable[str], sections: Iterable[str]) -> str:
+def nearest(location: Sequence[str], known: Iterable[str]) -> str:
     """What to write instead of the key at `location`, in a few words for a sentence.
 
-    `known`: every dotted key, entries of lists without their number; `sections`: the names at the top.
+    `known`: every dotted key, entries of lists without their number.
     """
     keys = sorted(known)
     plain = [part for part in location if not part.isdigit()]
-    section, name = ".".join(plain[:-1]), plain[-1]
-    written = ".".join([*location[:-1], ""])
-    # The same keys as a person writes them there: in an entry of a list with its number.
-    here = {
-        key.rpartition(".")[2]: written + key.rpartition(".")[2] for key in keys if key.rpartition(".")[0] == section
-    }
-    found = (
-        _of_others(name, keys)
-        or _mistyped(name, here)
-        or _elsewhere(name, keys)
-        or _mistyped(name, {one: one for one in sections} if not section else {})
-    )
+    section, name = "".join(f"{part}." for part in plain[:-1]), plain[-1]
+    # What may stand there, as a person writes it: in an entry of a list with its number.
+    written = "".join(f"{part}." for part in location[:-1])
+    names = sorted({key.removeprefix(section).partition(".")[0] for key in keys if key.startswith(section)})
+    here = {one: written + one for one in names}
+    found = _of_others(name, keys) or _elsewhere(name, keys) or _mistyped(name, here)
     if found:
         return f"did you mean {' or '.join(found)}?"
-    return f"known there: {', '.join(here.values()) or ', '.join(keys if section else sorted(sections))}"
+    return f"known there: {', '.join(here.values() or keys)}"
 
 
 def _of_others(name: str, keys: Sequence[str]) -> list[str]:

@@ -13,10 +13,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from jpo_dist.batches.template import (
     RefusedByTemplate,
     Template,
-    encode_instructions,
     instruction_prefix,
     make_template,
 )
+from jpo_dist.batches.tokenize import encode_instructions
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.generate.cache import CACHED, Cache, Looked
 from jpo_dist.model.device import device, torch_dtype
