@@ -16,6 +16,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from jpo_dist.batches.ids.encode import encode_prefixes, encode_responses
 from jpo_dist.batches.template import (
     CHAT,
     SENTINEL,
@@ -30,7 +31,6 @@ from jpo_dist.batches.template import (
     template_of,
     written,
 )
-from jpo_dist.batches.tokenize import encode_prefixes, encode_responses
 from jpo_dist.config.sections import TokensConfig
 from jpo_dist.records.chat import KEYS, REASONING, TOOLS
 from jpo_dist.records.comparisons import Item, Message

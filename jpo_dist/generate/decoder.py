@@ -10,13 +10,13 @@ from typing import Any, cast
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from jpo_dist.batches.ids.encode import encode_instructions
 from jpo_dist.batches.template import (
     RefusedByTemplate,
     Template,
     instruction_prefix,
     make_template,
 )
-from jpo_dist.batches.tokenize import encode_instructions
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.generate.cache import CACHED, Cache, Looked
 from jpo_dist.model.device import device, torch_dtype

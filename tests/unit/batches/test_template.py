@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jpo_dist.batches.template import chat_template, instruction_prefix, make_template
-from jpo_dist.batches.tokenize import TEXTS_AT_ONCE, encode, tokenize
+from jpo_dist.batches.tokenize import tokenize
 from jpo_dist.records.chat import keys_turn, tools_turn
 from jpo_dist.records.comparisons import Item, Message
 from tests.support.tiny import CHAT_TEMPLATE, byte_tokenizer
@@ -189,12 +189,3 @@ def test_a_template_that_writes_too_much_is_refused(monkeypatch: pytest.MonkeyPa
     for much in ("{{ 'x' * 2000000 }}", "{{ 'x' * 10 ** 15 }}"):
         with pytest.raises(ValueError, match=r"cannot write a question and its answer"):
             make_template(with_template(much + TURNS + PROMPT), "chat")
-
-
-def test_texts_are_encoded_as_each_is_alone() -> None:
-    """However many there are: they go to the tokenizer in parts."""
-    texts = [f"say {n} </s>é" for n in range(2 * TEXTS_AT_ONCE + 3)]
-    tokenizer = byte_tokenizer()
-    alone = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-    assert encode(tokenizer, texts) == alone
-    assert encode(tokenizer, []) == []

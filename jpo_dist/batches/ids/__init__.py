@@ -1,0 +1,4 @@
+"""From written texts to token ids: encode.
+
+May import batches/template.
+"""
