@@ -30,7 +30,8 @@ on a laptop, not to make a good model.
   one `r_chosen` obeys all constraints of `i_chosen`, and `r_reject` breaks one of `i_reject`. Conditional: both
   instructions are the same. Joint: they differ.
 - `evaluation.jsonl`: `instruction`, `constraints`, for the share of obeying answers that a model generates.
-- `held_out.jsonl`: the same for a study: more instructions, about topics that are in no other file, {num_untrained} of
+- `tuning.jsonl`: the same, on which a study chooses its settings; about topics that are in no other file.
+- `held_out.jsonl`: the same, on which a study is measured; about topics that are in no other file, {num_untrained} of
   {num_held_out_kinds} kinds of constraint among them in no comparison ({untrained}).
 - `samples.jsonl`: every instruction with its split, topic, constraints, finished responses, and the number of
   `unfinished` ones, cut off at {max_new_tokens} tokens. The comparisons are made from this file alone.
@@ -107,18 +108,18 @@ def card(
     rows: Sequence[dict[str, Any]],
     pools: dict[str, list[SampledResponse]],
     pairs: dict[str, list[Pair]],
-    held_out: Sequence[dict[str, Any]],
+    untrained: dict[str, list[dict[str, Any]]],
     facts: dict[str, Any],
 ) -> str:
-    """CARD.md. `rows` of samples.jsonl, responses and pairs by split, held-out instructions with topics, and facts
-    of the generator."""
+    """CARD.md. `rows` of samples.jsonl, responses and pairs by split, instructions by file about topics that no
+    comparison has, and facts of the generator."""
     train, validation = pairs["train"], pairs["validation"]
     joint = {split: [pair for pair in found if pair.joint] for split, found in pairs.items()}
     rand = {split: random_pairs(pools[split], len(joint[split]), facts["seed"]) for split in pairs}
     evaluation = [row for row in rows if row["split"] == "evaluation"]
     num_responses = sum(map(_num_sampled, evaluation))
     return CARD.format(
-        files="\n".join([*(_pairs_line(split, pairs[split]) for split in pairs), *_row_lines(rows, held_out)]),
+        files="\n".join([*(_pairs_line(split, pairs[split]) for split in pairs), *_row_lines(rows, untrained)]),
         kinds="\n".join(_kind_lines([row for row in rows if row["split"] != "evaluation"], train)),
         evaluation_rate=f"{sum(map(_num_obeying, evaluation)) / num_responses:.3f}",
         evaluation_responses=num_responses,
@@ -144,11 +145,11 @@ def _pairs_line(split: str, pairs: Sequence[Pair]) -> str:
     return f"| `{split}.jsonl` | {' | '.join(map(str, counts))} |"
 
 
-def _row_lines(rows: Sequence[dict[str, Any]], held_out: Sequence[dict[str, Any]]) -> list[str]:
+def _row_lines(rows: Sequence[dict[str, Any]], untrained: dict[str, list[dict[str, Any]]]) -> list[str]:
     evaluation = [row for row in rows if row["split"] == "evaluation"]
     return [
         f"| `{name}.jsonl` | {len(part)} | | | {len(part)} | {len({row['topic'] for row in part})} |"
-        for name, part in (("evaluation", evaluation), ("held_out", held_out), ("samples", rows))
+        for name, part in (("evaluation", evaluation), *untrained.items(), ("samples", rows))
     ]
 
 

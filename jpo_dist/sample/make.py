@@ -3,7 +3,8 @@
     python -m jpo_dist.sample.make --model FOLDER     sample the responses, then pair and write
     python -m jpo_dist.sample.make                    pair and write, from the responses in samples.jsonl
 
-held_out.jsonl needs neither: instructions about topics, and of two kinds, that no comparison has.
+held_out.jsonl and tuning.jsonl need neither: instructions about topics that no comparison has, those held out of two
+kinds more.
 
 Sampling takes minutes and depends on the machine's arithmetic; everything after it depends on the responses and the
 seed alone, so the responses are shipped beside the comparisons made from them.
@@ -40,6 +41,9 @@ HELD_OUT_TOPICS = """spiders, autumn, sandwiches, airplanes, flowers, crosswords
     islands, riddles, potatoes, zoos, owls, wind, popcorn, tractors, caves, balloons, onions, hotels, whales, ice cream,
     lakes, mushrooms, parks, foxes, stars, omelets, scooters, waterfalls, drawing, peppers, dinosaurs,
     ducks, clouds, waffles, ladders, valleys, singing, beans, offices, rabbits, sunsets, muffins, umbrellas"""
+TUNING_TOPICS = """castles, salt, kangaroos, wallets, lanterns, goats, pencils, radios, violins, peaches, lizards,
+    carpets, helmets, mirrors, harvests, pianos, pillows, volcanoes, tomatoes, postcards"""
+"""For instructions on which settings are chosen: in no comparison, and not held out."""
 REQUESTS = (
     "Tell me something about {}.",
     "Give me one tip about {}.",
@@ -111,11 +115,20 @@ def compose(seed: int) -> list[Instruction]:
 
 def compose_held_out(seed: int) -> list[Instruction]:
     """Every held-out topic with every kind, those that are never trained on among them, and one pair of kinds."""
-    draw = random.Random(seed)
-    made = []
-    for i, topic in enumerate(re.split(r",\s+", HELD_OUT_TOPICS)):
-        drawn = [(kind,) for kind in KINDS] + [DOUBLES[i % len(DOUBLES)]]
-        made += [_instruction("held_out", topic, kinds, draw) for kinds in drawn]
+    return _compose_about("held_out", HELD_OUT_TOPICS, KINDS, random.Random(seed))
+
+
+def compose_tuning(seed: int) -> list[Instruction]:
+    """Every topic of TUNING_TOPICS with every kind that is trained on and one pair of kinds."""
+    return _compose_about(
+        "tuning", TUNING_TOPICS, [kind for kind in KINDS if kind not in UNTRAINED], random.Random(seed + 1)
+    )
+
+
+def _compose_about(split: str, topics: str, kinds: Iterable[str], draw: random.Random) -> list[Instruction]:
+    made, singles = [], [(kind,) for kind in kinds]
+    for i, topic in enumerate(re.split(r",\s+", topics)):
+        made += [_instruction(split, topic, drawn, draw) for drawn in [*singles, DOUBLES[i % len(DOUBLES)]]]
     draw.shuffle(made)
     return made
 
@@ -228,10 +241,13 @@ def write_set(rows: list[dict[str, Any]], folder: Path, seed: int) -> None:
         {key: row[key] for key in ("instruction", "constraints")} for row in rows if row["split"] == "evaluation"
     ]
     write_rows(folder / "evaluation.jsonl", evaluation)
-    held_out = [
-        {"instruction": one.text, "constraints": one.checks, "topic": one.topic} for one in compose_held_out(seed)
-    ]
-    write_rows(folder / "held_out.jsonl", held_out)
+    made = {"tuning": compose_tuning(seed), "held_out": compose_held_out(seed)}
+    untrained = {
+        name: [{"instruction": one.text, "constraints": one.checks, "topic": one.topic} for one in instructions]
+        for name, instructions in made.items()
+    }
+    for name, found in untrained.items():
+        write_rows(folder / f"{name}.jsonl", found)
     facts = {
         "seed": seed,
         "block": BLOCK,
@@ -240,7 +256,7 @@ def write_set(rows: list[dict[str, Any]], folder: Path, seed: int) -> None:
         "num_untrained": len(UNTRAINED),
         "untrained": ", ".join(f"`{kind}`" for kind in UNTRAINED),
     }
-    (folder / "CARD.md").write_text(card(rows, pools, pairs, held_out, facts), encoding="utf-8")
+    (folder / "CARD.md").write_text(card(rows, pools, pairs, untrained, facts), encoding="utf-8")
 
 
 def main() -> None:

@@ -120,6 +120,18 @@ def test_what_is_held_out_is_about_other_topics_and_has_kinds_that_no_comparison
         assert [constraint.as_json() for constraint in constraints_of(row["instruction"])] == row["constraints"]
 
 
+def test_what_settings_are_chosen_on_is_in_no_other_file(rows: list[dict]) -> None:
+    """Chosen on instructions that were trained on, or measured with, they would tell nothing."""
+    tuning = generator.read_rows(FOLDER / "tuning.jsonl")
+    assert len({row["instruction"] for row in tuning}) == len(tuning) >= 250
+    topics = {row["topic"] for row in tuning}
+    others = [*rows, *generator.read_rows(FOLDER / "held_out.jsonl")]
+    assert not topics & {row["topic"] for row in others}
+    texts = [row["instruction"].casefold() for row in others]
+    assert not [topic for topic in topics if any(re.search(rf"\b{topic}\b", text) for text in texts)]
+    assert {constraint["kind"] for row in tuning for constraint in row["constraints"]} == TRAINED
+
+
 def test_the_card_counts_the_files(pairs: dict[str, list[Pair]], rows: list[dict]) -> None:
     card = (FOLDER / "CARD.md").read_text(encoding="utf-8")
     table = {
