@@ -25,6 +25,8 @@ from jpo_dist.records.columns.pages import end_to_end, let_go
 from jpo_dist.records.comparisons import ComparisonSet, Item
 
 ITEMS_AT_ONCE = 8192
+ENCODED_AT_ONCE = 1024
+"""Items whose ids are Python lists at one time: a token in one takes eight times its place in an array."""
 _TOKENS_AT_ONCE = 1 << 22
 
 
@@ -125,9 +127,10 @@ def tokenize_set(tokenizer: Any, comparisons: ComparisonSet, data: TokensConfig)
 
     def pieces() -> Iterator[np.ndarray]:
         for items in comparisons.items_by_chunk():
-            part = tokenize(tokenizer, items, data)
-            yield part.ids_T
-            parts.append(replace(part, ids_T=part.ids_T[:0]))
+            for start in range(0, len(items), ENCODED_AT_ONCE):
+                part = tokenize(tokenizer, items[start : start + ENCODED_AT_ONCE], data)
+                yield part.ids_T
+                parts.append(replace(part, ids_T=part.ids_T[:0]))
 
     ids_T = end_to_end(pieces(), "i4")
     lengths_N = np.concatenate([np.zeros(0, np.int64), *(part.lengths_N for part in parts)])

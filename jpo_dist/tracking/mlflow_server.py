@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jpo_dist.config.sections import RunSection, TrackingConfig
-from jpo_dist.files import read_lines
+from jpo_dist.files import read_lines, sync_file
 from jpo_dist.proxies import go_direct
 from jpo_dist.run_dir import OUTBOX
 from jpo_dist.tracking.courier import Superseded
@@ -101,6 +101,7 @@ def _opening(uri: str) -> Iterator[None]:
         yield
         return
     file.parent.mkdir(parents=True, exist_ok=True)
+    _make_database(file)
     stray = read_as_path != file.parent and not read_as_path.exists()
     before = os.environ.setdefault(_ARTIFACT_ROOT, _artifacts_beside(file))
     try:
@@ -110,6 +111,37 @@ def _opening(uri: str) -> Iterator[None]:
             os.environ.pop(_ARTIFACT_ROOT, None)
         if stray:
             _remove_empty(read_as_path)
+
+
+def _make_database(file: Path) -> None:
+    """Make the tables of a new database aside and put it in place as a whole.
+
+    MLflow makes them in dozens of steps. After a kill between two it never opens that database again, and says only
+    that a table is there already.
+    """
+    from filelock import FileLock
+    from mlflow.store.db.utils import _initialize_tables
+    from sqlalchemy import URL, create_engine
+
+    if _has_bytes(file):
+        return
+    with FileLock(file.with_name(f".{file.name}.lock")):
+        for left in file.parent.glob(f".{file.name}.new*"):  # whoever made it holds the lock no more
+            left.unlink(missing_ok=True)
+        if _has_bytes(file):
+            return
+        aside = file.with_name(f".{file.name}.new")
+        engine = create_engine(URL.create("sqlite", database=str(aside)))
+        try:
+            _initialize_tables(engine)
+        finally:
+            engine.dispose()
+        sync_file(aside)
+        os.replace(aside, file)
+
+
+def _has_bytes(file: Path) -> bool:
+    return file.exists() and file.stat().st_size > 0
 
 
 def _artifacts_beside(file: Path) -> str:

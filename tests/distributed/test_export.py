@@ -168,4 +168,4 @@ def test_a_weight_that_the_source_lacks_is_named_and_the_earlier_export_stays(
     assert isinstance(made, Made), made
     assert f"no weights for {LOST} of LlamaForCausalLM" in made.refused
     assert weights_of(made.untrained).keys() == weights_of(made.source).keys()
-    assert not list(made.untrained.parent.glob(".export*"))
+    assert [file.name for file in made.untrained.parent.glob(".export*")] in ([], [".export.lock"])

@@ -95,15 +95,16 @@ def test_torchrun_killed_inside_a_commit_goes_on_by_the_same_command(tiny: Files
     assert killed.code != 0
     assert "step-00000004" not in commits(run_dir)
     assert lines_of(run_dir)[-1]["step"] == 4, "the lines of a commit are on disk before the commit"
-    before = tracked_id(run_dir)
+    before = mark_of(run_dir)
     again = torchrun(*words).check()
     assert "resumed at step 2" in again.said
     assert_same_run(run_dir, pair)
-    assert tracked(run_dir) == (before, "FINISHED")
+    assert (mark_of(run_dir), tracked(run_dir)[1]) == (before, "FINISHED")
 
 
-def tracked_id(run_dir: Path) -> str:
-    return str(json.loads((run_dir / "run.json").read_text())["mlflow"]["run_id"])
+def mark_of(run_dir: Path) -> str:
+    """By which the MLflow run is found again: it is there before the run is made, which a kill may come before."""
+    return str(json.loads((run_dir / "run.json").read_text())["mlflow"]["uid"])
 
 
 @pytest.mark.parametrize(
@@ -121,11 +122,11 @@ def test_one_process_killed_goes_on_by_the_same_command(
     run_dir = tmp_path / "run"
     words = ["train", tiny.config, f"run.dir={run_dir}", "cluster.workers=0"]
     assert warm(*words, env={"JPO_FAULT": fault}).code == -signal.SIGKILL
-    before = tracked_id(run_dir)
+    before = mark_of(run_dir)
     again = warm(*words).check()
     assert (f"resumed at step {goes_on_at}" in again.said) == (goes_on_at > 0)
     assert_same_run(run_dir, alone)
-    assert tracked(run_dir) == (before, "FINISHED")
+    assert (mark_of(run_dir), tracked(run_dir)[1]) == (before, "FINISHED")
 
 
 def test_a_reference_that_follows_the_policy_goes_on_from_where_the_commit_left_it(

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import signal
 import subprocess
 import sys
 import termios
@@ -37,6 +38,14 @@ UNCOMMITTED = ["checkpoint.every=0"]
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Files:
     return tiny_files(tmp_path_factory.mktemp("stop"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_nohup() -> Iterator[None]:
+    """Tests may be run under nohup, which ignores SIGHUP, and what they start inherits that."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope="module")

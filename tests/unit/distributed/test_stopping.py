@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,14 @@ import pytest
 from jpo_dist.distributed import stopping
 from jpo_dist.distributed.stopping import Stopped, asked, obeyed, stoppable
 from jpo_dist.run_dir import NOTICES, PLAN, STOP
+
+
+@pytest.fixture(autouse=True)
+def no_nohup() -> Iterator[None]:
+    """Tests may be run under nohup, which ignores SIGHUP."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def begin_steps(run_dir: Path) -> None:

@@ -1,7 +1,10 @@
 """What the environment brings, on the way to a real MLflow: odd folders, and MLflow's own variables."""
 
 import os
+import signal
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,4 +56,31 @@ def test_a_run_below_an_odd_folder_is_tracked_beside_it_and_nowhere_else(
         assert database.execute("select key, value from metrics").fetchall() == [("loss", 0.5)]
     assert [path.read_text() for path in (folder / "mlartifacts").rglob("note.txt")] == ["kept"]
     assert os.listdir(tmp_path) == [ODD.partition("/")[0]], "no folder made of an address"
-    assert sorted(os.listdir(folder)) == ["mlartifacts", "mlflow.db", "note.txt", "run"]
+    assert sorted(os.listdir(folder)) == [".mlflow.db.lock", "mlartifacts", "mlflow.db", "note.txt", "run"]
+
+
+KILLED = """
+import os, signal, sys
+from mlflow.store.db import utils
+
+def upgrade(engine):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+utils._upgrade_db = upgrade
+from jpo_dist.config.sections import RunSection, TrackingConfig
+from jpo_dist.tracking.writer import start_run
+start_run(TrackingConfig(), RunSection(dir=sys.argv[1], name="killed"), {})
+"""
+
+
+@pytest.mark.slow
+def test_a_kill_while_the_database_is_made_leaves_none_that_is_half_made(tmp_path: Path) -> None:
+    """MLflow would never open that one again: the tables that it has would stand in the way of its own."""
+    run = RunSection(dir=str(tmp_path / "run"), name="killed")
+    died = subprocess.run([sys.executable, "-c", KILLED, run.dir], check=False)
+    assert died.returncode == -signal.SIGKILL
+    run_id = start_run(TrackingConfig(), run, {})
+    assert run_id is not None
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        assert database.execute("select run_uuid from runs").fetchall() == [(run_id,)]
+    assert [file.name for file in tmp_path.iterdir() if ".new" in file.name] == []

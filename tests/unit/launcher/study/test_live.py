@@ -13,7 +13,7 @@ PROGRESS = [
 
 
 def shown(terminal: bool) -> str:
-    console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=100, _environ={"TERM": "xterm"})
     with Board(console, "cells", "pass") as board:
         board.tell("", PROGRESS, "stages: 0 of 9, 0 s")
         board.tell("train failed (train-0a)", PROGRESS, "stages: 3 of 9, 70 s")
