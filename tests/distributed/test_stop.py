@@ -9,6 +9,7 @@ import sys
 import termios
 from collections.abc import Iterator
 from pathlib import Path
+from signal import SIG_DFL, SIGHUP, SIGINT, SIGTERM, default_int_handler
 from typing import NamedTuple
 
 import pytest
@@ -41,11 +42,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def no_nohup() -> Iterator[None]:
-    """Tests may be run under nohup, which ignores SIGHUP, and what they start inherits that."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def usual_signals() -> Iterator[None]:
+    """Tests may be run under nohup or in the background, where a shell has SIGHUP and SIGINT ignored."""
+    usual = {SIGINT: default_int_handler, SIGTERM: SIG_DFL, SIGHUP: SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number, old in before.items():
+        signal.signal(number, old)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from signal import SIG_DFL, SIGHUP, SIGINT, SIGTERM, default_int_handler
 
 import pytest
 
@@ -13,11 +14,13 @@ from jpo_dist.run_dir import NOTICES, PLAN, STOP
 
 
 @pytest.fixture(autouse=True)
-def no_nohup() -> Iterator[None]:
-    """Tests may be run under nohup, which ignores SIGHUP."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def usual_signals() -> Iterator[None]:
+    """Tests may be run under nohup or in the background, where a shell has SIGHUP and SIGINT ignored."""
+    usual = {SIGINT: default_int_handler, SIGTERM: SIG_DFL, SIGHUP: SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number, old in before.items():
+        signal.signal(number, old)
 
 
 def begin_steps(run_dir: Path) -> None:
