@@ -162,10 +162,10 @@ def _is_damaged(folder: Path) -> bool:
     """Whether a converted model is not as it was written. One of an older version has no digests: it gets them here."""
     try:
         known = read_digests(folder / DIGESTS, "it is converted again")
-        problem = problem_in_cache(folder, known)
+        problem = problem_in_cache(folder, known) if known else None
         if not known:
             with suppress(OSError):
-                write_digests(folder, [file.name for file in folder.iterdir() if file.is_file()])
+                write_digests(folder, [file.name for file in folder.iterdir() if not file.name.startswith(".")])
     except Damaged as error:
         problem = str(error)
     if problem:

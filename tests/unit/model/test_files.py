@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from jpo_dist.config.sections import LoraConfig, ModelConfig
+from jpo_dist.digests import DIGESTS
 from jpo_dist.model.files import model_folder
 from jpo_dist.model.load import load_model
 from tests.support.tiny import tiny_model
@@ -61,3 +62,25 @@ def test_a_run_folder_is_no_model_and_the_one_in_it_is_named(
     monkeypatch.setenv("JPO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("jpo_dist.model.files.convert_gguf", lambda source, folder, dtype: folder.mkdir())
     assert "weights-" in model_folder(ModelConfig(path="runs/a", gguf_file="weights.gguf"))
+
+
+def test_a_conversion_of_an_older_version_is_found_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no digests, and gets them of the model's files alone: the mark of who has looked changes."""
+    converted = []
+
+    def convert(source: Path, folder: Path, _: object) -> None:
+        converted.append(folder)
+        folder.mkdir()
+        (folder / "weights").write_bytes(source.read_bytes())
+
+    monkeypatch.setenv("JPO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("jpo_dist.model.files.convert_gguf", convert)
+    (tmp_path / "a.gguf").write_bytes(b"aaaa")
+    config = ModelConfig(path=str(tmp_path), gguf_file="a.gguf")
+    folder = Path(model_folder(config))
+    assert not (folder / DIGESTS).exists(), "as an older version left it"
+    for _ in range(3):
+        assert Path(model_folder(config)) == folder
+    assert len(converted) == 1
