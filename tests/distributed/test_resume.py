@@ -113,7 +113,7 @@ def mark_of(run_dir: Path) -> str:
         pytest.param("train:step@0@2", 0, marks=pytest.mark.nightly),
         pytest.param("train:step@0@6", 4, marks=pytest.mark.nightly),  # resumes where the last of these does
         ("commit:mid-shard@0@4", 2),
-        ("commit:after-rename@0@4", 4),
+        pytest.param("commit:after-rename@0@4", 4, marks=pytest.mark.nightly),  # by day in test_commit_faults
     ],
 )
 def test_one_process_killed_goes_on_by_the_same_command(
