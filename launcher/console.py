@@ -21,7 +21,7 @@ class _Screen(Console):
     """A console whose reader may leave (`jpo train … | head`): what is said from then on is lost, and nothing else."""
 
     def render_str(self, text: str, **how: Any) -> Text:
-        """As text: what rows, servers and file names hold never reaches the terminal as a command to it."""
+        """Text with its controls shown: what rows, servers and file names hold is no command to the terminal."""
         return super().render_str(visible(text), **how)
 
     def on_broken_pipe(self) -> None:

@@ -34,7 +34,7 @@ def evaluate(config: RunConfig) -> Path:
 
 
 def _alone(folder: Path, key: str, lock: str) -> AbstractContextManager[None]:
-    """Of two equal commands one writes; ranks that torchrun has started beside the driver belong to it."""
+    """A lock: of two equal commands one writes. Ranks that torchrun has started beside the driver belong to it."""
     return alone_in(folder, key, "run", lock) if is_driver() else nullcontext()
 
 

@@ -22,9 +22,9 @@ POINTS = 24
 
 
 def curves(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """Of each arm and point its metrics over training, means of its runs: {"point", "arm", "runs", "steps", METRIC}.
+    """Metrics over training for each arm and point, means of its runs: {"point", "arm", "runs", "steps", METRIC}.
 
-    Of the last training of each cell; an arm whose training has no margins has no line.
+    The last training of each cell counts; an arm whose training has no margins has no line.
     """
     runs: dict[tuple[str, str], list[list[dict[str, float]]]] = defaultdict(list)
     for cell in cells:

@@ -3,13 +3,11 @@
 import fcntl
 import os
 import pty
-import signal
 import subprocess
 import sys
 import termios
 from collections.abc import Iterator
 from pathlib import Path
-from signal import SIG_DFL, SIGHUP, SIGINT, SIGTERM, default_int_handler
 from typing import NamedTuple
 
 import pytest
@@ -29,6 +27,7 @@ from tests.support.commands import (
     tracked,
     warm_commands,
 )
+from tests.support.signals import usual_signals
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -42,13 +41,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def usual_signals() -> Iterator[None]:
-    """Tests may be run under nohup or in the background, where a shell has SIGHUP and SIGINT ignored."""
-    usual = {SIGINT: default_int_handler, SIGTERM: SIG_DFL, SIGHUP: SIG_DFL}
-    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
-    yield
-    for number, old in before.items():
-        signal.signal(number, old)
+def signals() -> Iterator[None]:
+    with usual_signals():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jpo_dist.files import replace
+from jpo_dist.folders import together
 from launcher.show import html as pages
 from launcher.show import sections as forms
 from launcher.show.study.figures import figures
@@ -17,14 +17,16 @@ READING = "reading.md"
 
 def write(report: dict[str, Any], folder: Path, name: str = "report.md", also_html: bool = True) -> list[Path]:
     """Write the page `name`, the figures and, where wanted, report.html to `folder`. Returns their paths."""
-    made = figures(report, folder)
-    replace(folder / name, text(report, [path.name for path in made], reading_in(folder)), sync=False)
-    if not also_html:
-        return [folder / name, *made]
-    found = sections(report)
-    body = [*map(forms.as_html, found[:1]), *map(_embedded, made), *map(forms.as_html, found[1:])]
-    replace(folder / "report.html", pages.framed(_title(report), "\n".join(body)), sync=False)
-    return [folder / name, folder / "report.html", *made]
+    with together(folder) as files:  # a page never links to figures of another report
+        made = figures(report, files.folder)
+        names = [name, *(path.name for path in made)]
+        files.write(name, text(report, names[1:], reading_in(folder)))
+        if also_html:
+            found = sections(report)
+            body = [*map(forms.as_html, found[:1]), *map(_embedded, made), *map(forms.as_html, found[1:])]
+            files.write("report.html", pages.framed(_title(report), "\n".join(body)))
+            names.insert(1, "report.html")
+    return [folder / one for one in names]
 
 
 def reading_in(folder: Path) -> str:

@@ -4,23 +4,19 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from signal import SIG_DFL, SIGHUP, SIGINT, SIGTERM, default_int_handler
 
 import pytest
 
 from jpo_dist.distributed import stopping
 from jpo_dist.distributed.stopping import Stopped, asked, obeyed, stoppable
 from jpo_dist.run_dir import NOTICES, PLAN, STOP
+from tests.support.signals import usual_signals
 
 
 @pytest.fixture(autouse=True)
-def usual_signals() -> Iterator[None]:
-    """Tests may be run under nohup or in the background, where a shell has SIGHUP and SIGINT ignored."""
-    usual = {SIGINT: default_int_handler, SIGTERM: SIG_DFL, SIGHUP: SIG_DFL}
-    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
-    yield
-    for number, old in before.items():
-        signal.signal(number, old)
+def signals() -> Iterator[None]:
+    with usual_signals():
+        yield
 
 
 def begin_steps(run_dir: Path) -> None:
