@@ -143,6 +143,7 @@ def test_killed_and_resumed_the_bytes_are_the_same(model: str, undisturbed: Path
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(1200)  # six commands, each of which loads torch: more than the usual limit beside other work
 def test_killed_five_times_the_bytes_are_the_same(model: str, undisturbed: Path, tmp_path: Path) -> None:
     draw = random.Random(0)
     check_killed(model, undisturbed, tmp_path, [draw.randint(1, 12) for _ in range(5)])
