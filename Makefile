@@ -28,7 +28,7 @@ setup: .venv/ready
 	touch $@
 
 demo: setup
-	$(BIN)/python -m launcher.commands.demo
+	$(BIN)/jpo demo
 
 # Virtual hosts joined into one Ray cluster, until Ctrl-C: docs/clusters.md. Root is needed, so it sets up nothing.
 cluster:

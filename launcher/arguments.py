@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jpo_dist.home import find_config
+
 if TYPE_CHECKING:
     from launcher.config.kinds import AnyRunConfig, RunConfig, SftRunConfig
 
-ConfigPath = Annotated[Path, typer.Argument(help="A YAML file, for example configs/demo.yaml.")]
+ConfigPath = Annotated[Path, typer.Argument(help="A YAML file, for example configs/demo.yaml.", callback=find_config)]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings to change: objective.beta=0.2 …")]
 
 

@@ -15,6 +15,7 @@ from launcher.bench import command as bench
 from launcher.commands import (
     check,
     data,
+    demo,
     doctor,
     evaluate,
     export,
@@ -37,6 +38,7 @@ class _InOrder(typer.core.TyperGroup):
 
 
 WORKFLOW: list[tuple[str, Callable[..., Any] | typer.Typer, str]] = [
+    ("demo", demo.command, "demo"),
     ("data", data.app, "data inspect my/pairs.jsonl"),
     ("sft", train.sft, "sft configs/sft.yaml"),
     ("generate", generate.command, "generate configs/generate.yaml temperatures=[0.5,1.0]"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jpo_dist.home import find_config
 from launcher.console import explained, out, say
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ Where = Annotated[str, typer.Argument(help="A file, folder, glob, hub id, or FOL
 
 @app.command()
 def build(
-    config: Annotated[Path, typer.Argument(help="A YAML file, for example configs/data.yaml.")],
+    config: Annotated[Path, typer.Argument(help="A YAML file, for example configs/data.yaml.", callback=find_config)],
     overrides: Overrides = None,
 ) -> None:
     """Sources to one set: read, pair, mix, split by instruction. Leaves the set and its report in `output`."""

@@ -86,7 +86,7 @@ def test_jpo_submit_prints_the_plain_command_and_returns_the_jobs_own_code(
     assert done.returncode == 2, done.stdout + done.stderr
     first = done.stdout.splitlines()[0]
     assert first.startswith(f"ray job submit --address {head.dashboard_address} --submission-id wrong --working-dir ")
-    assert first.endswith(f" -- python -m launcher train {finished_job.config} {' '.join(wrong)}")
+    assert first.endswith(f" -- python -m jpo_dist train {finished_job.config} {' '.join(wrong)}")
     last = job_log(head, "wrong")[-1]
     assert last.startswith("error (exit 2): SecretError: cluster.secrets.NOT_THERE (env) has nothing on host ")
 

@@ -34,7 +34,7 @@ def test_it_is_known_by_its_key(file: Path) -> None:
     assert isinstance(read_any(file, []), SftRunConfig)
     assert isinstance(parse_any(read_sft(file, []).model_dump(mode="json")), SftRunConfig)
     made = job(file, [], verb="train", address="http://h:8265", working_dir=Path(), job_id=None, wait=True)
-    assert made.command[-3:-1] == ["launcher", "sft"]
+    assert made.command[-3:-1] == ["jpo_dist", "sft"]
 
 
 def test_the_two_commands_refuse_the_keys_of_the_other(file: Path) -> None:
