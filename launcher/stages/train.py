@@ -1,9 +1,11 @@
 """Training as the driver sees it: config.yaml, the MLflow run, the ranks, the progress bar."""
 
+import getpass
 import importlib.metadata
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ def train(config: AnyRunConfig) -> Path:
             run_ranked(train_worker, config)
         return run_dir / EXPORT
     load_secrets(config.cluster.secrets)  # MLflow's, before the first call of it
-    with recorded(config, run_tags(), is_input), progress_of(run_dir):
+    with recorded(config, run_tags(), is_input, run_facts()), progress_of(run_dir):
         run_ranked(train_worker, config, partial(_look, config))
     return run_dir / EXPORT
 
@@ -54,16 +56,23 @@ def train_worker(payload: dict[str, Any]) -> None:
 
 
 def run_tags() -> dict[str, str]:
-    """Facts that a person needs to run it again: code, versions, machine."""
-    tags = {"jpo.command": " ".join(sys.argv), "jpo.python": platform.python_version()}
-    for name in ("jpo-dist", "torch", "deepspeed", "transformers", "ray"):
-        try:
-            tags[f"jpo.version.{name}"] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    """Whose run it is, started by which command, and of which code: what MLflow shows beside the name of a run."""
+    job = ray_job()
+    command = " ".join(["jpo", *sys.argv[1:]])
+    tags = {"mlflow.source.name": command, "mlflow.source.type": "JOB" if job else "LOCAL", "jpo.ray_job": job or ""}
+    with suppress(KeyError, OSError):  # a container may run a user that it has no name for
+        tags["mlflow.user"] = getpass.getuser()
     root = Path(__file__).parents[2]
     if (root / ".git").exists():
         git = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-        tags["jpo.git_commit"] = git.stdout.strip()
-    tags["jpo.ray_job"] = ray_job() or ""
+        tags["mlflow.source.git.commit"] = git.stdout.strip()
     return {key: value for key, value in tags.items() if value}
+
+
+def run_facts() -> dict[str, str]:
+    """What a person needs to run it again beside config and code: the command and versions."""
+    facts = {"command": " ".join(sys.argv), "python": platform.python_version()}
+    for name in ("jpo-dist", "torch", "deepspeed", "transformers", "ray"):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            facts[f"version.{name}"] = importlib.metadata.version(name)
+    return facts
