@@ -20,7 +20,7 @@ from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.deadline import TooSlow, within
 from jpo_dist.files import read_json
 from jpo_dist.redact import redact
-from jpo_dist.run_dir import ACK, CONFIG, METRICS, OUTBOX, RUN
+from jpo_dist.run_dir import ACK, CONFIG, FIGURES, METRICS, OUTBOX, RUN
 from jpo_dist.tracking.courier import Courier, CourierThread, brief
 from jpo_dist.tracking.mlflow_server import bound_requests, connect
 from jpo_dist.tracking.outbox import Outbox
@@ -127,15 +127,18 @@ def replay(
     status: Status | None = None,
     timeout_s: float = 60.0,
     tags: Mapping[str, str] | None = None,
+    figures: Sequence[Path] = (),
 ) -> int:
-    """Send what the run folder holds and the server lacks, then set `tags` and `status`. For the driver, when no rank
-    writes.
+    """Send what the run folder holds and the server lacks, then `figures`, and set `tags` and `status`. For the
+    driver, when no rank writes.
 
     Returns the number of steps that are still unsent; -1: unknown. Never raises because of the server or a full disk:
     it is called while the error that ended the run is on its way to the person.
     """
     try:
         writer = Writer(config, run)
+        for figure in figures:
+            writer.log_artifact(figure, FIGURES)
         for key, value in (tags or {}).items():
             writer.set_tag(key, value)
         if status is not None:

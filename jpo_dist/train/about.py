@@ -15,6 +15,7 @@ from jpo_dist.files import read_json
 from jpo_dist.redact import redact, visible
 from jpo_dist.run_dir import PLAN
 from jpo_dist.tracking.metrics_file import metrics_of
+from jpo_dist.tracking.run_file import name_of_set
 
 NOTE = "mlflow.note.content"
 """The tag whose text MLflow shows as the description of a run, as Markdown."""
@@ -79,8 +80,12 @@ def _purpose(config: AnyConfig) -> str:
             f"- held out: {config.data.validation_fraction:.0%} of the training instructions, or the set's own"
         )
     if "num_steps" in plan:
-        lines.append(f"- {plan['num_steps']} steps on {plan.get('num_ranks', '?')} ranks, rate {config.optim.lr:g}")
+        lines.append(f"- {plan['num_steps']} steps on {_ranks(plan.get('num_ranks'))}, rate {config.optim.lr:g}")
     return "\n".join([lines[0], "", *lines[1:]])
+
+
+def _ranks(count: int | None) -> str:
+    return "one rank" if count == 1 else f"{count} ranks"
 
 
 def _places(places: str | Sequence[str]) -> str:
@@ -101,8 +106,14 @@ def _table(run_dir: Path) -> str:
     lines = [f"| held out | before | after step {last['step']:.0f} |", "| --- | ---: | ---: |"]
     for label, name, form in SHOWN:
         if name in first and name in last:
-            lines.append(f"| {label} | {form.format(first[name])} | {form.format(last[name])} |")
+            lines.append(f"| {label} | {_before(first, name, form)} | {form.format(last[name])} |")
     return "\n".join(lines)
+
+
+def _before(first: Mapping[str, float], name: str, form: str) -> str:
+    """Policy and reference are the same model at the start: each margin is 0, which is no wrong answer."""
+    untrained = name == "eval/rewards/accuracies" and not first.get("eval/rewards/margins")
+    return "all ties" if untrained else form.format(first[name])
 
 
 def _links(tags: Mapping[str, str]) -> str:
@@ -122,8 +133,7 @@ def inputs(config: AnyConfig, train: Prepared, held_out: Prepared | None) -> lis
 
 def _input(context: str, places: str | Sequence[str], prepared: Prepared) -> dict[str, Any]:
     source = places if isinstance(places, str) else ", ".join(places)
-    name = Path(source.partition(",")[0].rstrip("/")).name or context
-    digest = prepared.comparisons.fingerprint
+    name, digest = name_of_set(places), prepared.comparisons.fingerprint
     return {"name": name, "digest": digest, "source": source, "context": context, "profile": profile(prepared)}
 
 

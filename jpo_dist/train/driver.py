@@ -34,14 +34,14 @@ def recorded(
     tags: Mapping[str, str],
     is_input: Callable[[Exception], bool] = is_wrong_input,
     facts: Mapping[str, Any] | None = None,
-) -> Iterator[None]:
+) -> Iterator[list[Path]]:
     """Around the ranks of a run: opens its MLflow run and, whatever comes, sends the rest of it and its status.
 
     The records of a run that is finished already stay as they are, whatever it is started with now; what MLflow lacks
     of it is sent. A start that is refused, because `is_input(error)`, leaves the run that is in `run.dir` as it was,
     and MLflow without a run where there was none. `facts`: what else is known of how the run was started.
     Raises InUse where another start of it goes on, and what `stoppable` raises where somebody ends the run: its status
-    is KILLED then.
+    is KILLED then. Yields a list: files that are put into it go to MLflow as figures of the run.
     """
     run_dir = Path(config.run.dir)
     with alone_in(run_dir, "run.dir"):  # a second start would write its config.yaml over that of the first
@@ -50,17 +50,17 @@ def recorded(
 
 def _recorded(
     config: AnyConfig, tags: Mapping[str, str], is_input: Callable[[Exception], bool], facts: Mapping[str, Any]
-) -> Iterator[None]:
+) -> Iterator[list[Path]]:
     run_dir = Path(config.run.dir)
     if config.checkpoint.storage:  # a new machine goes on in the same MLflow run
         from jpo_dist.checkpoint.store import restore_run_files
 
         for name in restore_run_files(config.checkpoint.storage, run_dir):
             logger.info("fetched %s from %s", name, config.checkpoint.storage)
-    step = finished_at(run_dir)
+    step, figures = finished_at(run_dir), list[Path]()
     if step is not None:
         with stoppable(run_dir, config.checkpoint.stop_grace_s):
-            yield
+            yield figures
         notify(run_dir, f"the run was finished at step {step}: nothing was trained, and its records stay as they are")
         replay(config.tracking, config.run)
         return
@@ -74,7 +74,7 @@ def _recorded(
     refused = False
     try:
         with stoppable(run_dir, config.checkpoint.stop_grace_s):
-            yield
+            yield figures
         status = "FINISHED"
     except (Stopped, KeyboardInterrupt, SystemExit):
         status = "KILLED"
@@ -87,4 +87,4 @@ def _recorded(
         raise
     finally:
         if not refused:
-            replay(config.tracking, config.run, status, REPLAY_S, {NOTE: description(config, known)})
+            replay(config.tracking, config.run, status, REPLAY_S, {NOTE: description(config, known)}, figures)

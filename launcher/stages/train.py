@@ -2,6 +2,7 @@
 
 import getpass
 import importlib.metadata
+import logging
 import platform
 import subprocess
 import sys
@@ -13,13 +14,19 @@ from typing import Any
 from cluster.errors import is_input
 from cluster.secrets import load_secrets
 from jpo_dist.distributed.stopping import stoppable
-from jpo_dist.run_dir import EXPORT
+from jpo_dist.run_dir import EXPORT, FIGURES
+from jpo_dist.tracking.metrics_file import metrics_of
+from jpo_dist.tracking.run_file import tracking_uri
 from jpo_dist.train.driver import recorded
+from jpo_dist.train.identity import finished_at
 from launcher.config.kinds import AnyRunConfig
 from launcher.config.load import parse_any
 from launcher.config.run_paths import ray_job
 from launcher.show.progress import progress_of
+from launcher.show.run_figures import training_figures
 from launcher.stages.ranked import is_driver, run_ranked
+
+logger = logging.getLogger(__name__)
 
 
 def train(config: AnyRunConfig) -> Path:
@@ -30,9 +37,22 @@ def train(config: AnyRunConfig) -> Path:
             run_ranked(train_worker, config)
         return run_dir / EXPORT
     load_secrets(config.cluster.secrets)  # MLflow's, before the first call of it
-    with recorded(config, run_tags(), is_input, run_facts()), progress_of(run_dir):
-        run_ranked(train_worker, config, partial(_look, config))
+    with recorded(config, run_tags(), is_input, run_facts()) as figures:
+        trained = finished_at(run_dir) is None
+        with progress_of(run_dir):
+            run_ranked(train_worker, config, partial(_look, config))
+        if trained and tracking_uri(config.tracking, run_dir) is not None:
+            figures += _figures(run_dir)
     return run_dir / EXPORT
+
+
+def _figures(run_dir: Path) -> list[Path]:
+    """Pictures of the training; none where something prevents them, which must not make a run fail that is done."""
+    try:
+        return training_figures(metrics_of(run_dir), run_dir / FIGURES)
+    except Exception as error:
+        logger.warning("no figures of the training: %s", error)
+        return []
 
 
 def _look(config: AnyRunConfig) -> None:

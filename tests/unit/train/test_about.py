@@ -28,14 +28,16 @@ def test_text_of_others_is_no_markup() -> None:
 
 def test_the_description_has_the_figures_before_and_at_the_last_evaluation(tmp_path: Path) -> None:
     config = config_for("/models/a_b", "d.jsonl", tmp_path, run={"name": "demo"})
-    rows = [{"eval/loss": 0.6931, "eval/rewards/accuracies": 0.0}, {"loss": 0.6}, {"eval/loss": 0.25}, {"loss": 0.1}]
+    rows = [{"eval/loss": 0.6931, "eval/rewards/accuracies": 0.0}, {"loss": 0.6},
+            {"eval/loss": 0.25, "eval/rewards/accuracies": 0.75}, {"loss": 0.1}]  # fmt: skip
     lines = [json.dumps({"step": step, "ts_ms": 1, "metrics": row}) for step, row in enumerate(rows)]
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     said = description(config, {"jpo.input_run.build": "abc1", "jpo.input_run.x": "a](b"})
     assert "**/models/a\\_b** aligned on comparisons" in said
     assert "| held out | before | after step 2 |" in said
     assert "| loss | 0.6931 | 0.2500 |" in said
-    assert "accuracy" not in said, "it is at one of the two only"
+    assert "| accuracy | all ties | 0.750 |" in said, "the model is the reference then"
+    assert "margin" not in said.partition("held out |")[2], "it was not measured"
     assert said.endswith("[build](#/runs/abc1)"), "an id that is none makes no link"
     assert title(config, 0.0).startswith(f"demo {tmp_path.name} 19")
 
