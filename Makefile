@@ -35,6 +35,7 @@ cluster:
 	$(BIN)/python -m cluster up --hosts $(HOSTS)
 
 ui: setup
+	@echo "runs: http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db --host 127.0.0.1 --port 5000
 
 test: setup

@@ -11,6 +11,7 @@ from jpo_dist.batches.load import load_data
 from jpo_dist.batches.prepare import Prepared
 from jpo_dist.config.run import JpoConfig, reference_model
 from jpo_dist.distributed import ranks
+from jpo_dist.evaluate.extremes import extremes
 from jpo_dist.evaluate.pass_rate import pass_rate, policy_model, read_tasks
 from jpo_dist.evaluate.strata import strata_of
 from jpo_dist.files import write_json
@@ -33,9 +34,9 @@ def evaluate_policy(
     """Score held-out comparisons with the policy and its reference; generate and check answers when asked to.
 
     All ranks call it. Writes `<run.dir>/evaluation.json`: {"policy", "comparisons": {protocol: {metric: [mean, low,
-    high]}}, "pass_rate": {...}}, intervals by bootstrap (95 %), what strata.strata_of says, and digests of policy,
-    reference and comparisons. Raises ValueError without held-out comparisons, and for
-    instructions that cannot be read, before anything is scored.
+    high]}}, "pass_rate": {...}}, intervals by bootstrap (95 %), what strata.strata_of says, `extremes`, and digests of
+    policy, reference and comparisons. Raises ValueError without held-out comparisons, and for instructions that cannot
+    be read, before anything is scored.
     """
     tasks = read_tasks(instructions) if instructions is not None else []
     connect(timeout_s)
@@ -59,7 +60,8 @@ def evaluate_policy(
     with ranks.together("strata"):
         if ranks.rank() == 0:
             result |= inputs_of(config, policy_folder, held_out)
-            result |= strata_of(metrics.column(rows_CK, "rewards/margins"), held_out)
+            beta_z_C = metrics.column(rows_CK, "rewards/margins")
+            result |= strata_of(beta_z_C, held_out) | {"extremes": extremes(beta_z_C, held_out)}
     target = Path(config.run.dir) / EVALUATION
     if ranks.rank() == 0:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -22,9 +22,13 @@ def sft(config: ConfigPath, overrides: Overrides = None) -> None:
 
 
 def _train(resolved: "AnyRunConfig") -> None:
+    from jpo_dist.tracking.run_file import page_of
     from launcher.stages.ranked import is_driver
     from launcher.stages.train import train
 
     folder = train(resolved)
     if is_driver():
         say(f"exported model: {folder}")
+        page = page_of(resolved.tracking, resolved.run.dir)
+        if page:
+            say(f"MLflow: {page}")

@@ -53,7 +53,7 @@ def test_each_worker_runs_the_shipped_code_and_finds_its_secrets(
 def test_a_finished_job_says_so_and_mlflow_knows_which_it_was(two_hosts: list[VirtualHost], finished_job: Job) -> None:
     about = job(two_hosts[0], finished_job.name)
     assert (about["status"], about["driver_exit_code"]) == ("SUCCEEDED", 0)
-    assert job_log(two_hosts[0], finished_job.name)[-1] == f"exported model: {finished_job.folder}/run/export"
+    assert job_log(two_hosts[0], finished_job.name)[-2] == f"exported model: {finished_job.folder}/run/export"
     with sqlite3.connect(finished_job.folder / "mlflow.db") as database:
         tags = dict(database.execute("select key, value from tags"))
     assert tags["jpo.ray_job"] == finished_job.name
