@@ -1,7 +1,7 @@
 """`make demo`: the main job on the sample data, told from start to end. `python -m launcher.commands.demo`"""
 
 import json
-import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -12,22 +12,25 @@ from rich.console import Console
 from jpo_dist.evaluate.pass_rate import pass_rate, read_tasks
 from jpo_dist.model.files import model_folder
 from jpo_dist.run_dir import METRICS
+from launcher.chatter import Aside, aside
 from launcher.config.kinds import RunConfig
 from launcher.config.load import load
 from launcher.config.run_paths import absolute
+from launcher.console import out
+from launcher.environment import start_logging
 from launcher.show.evaluation import before_after_table, side_by_side
 from launcher.stages.train import train
 
 CONFIG = "configs/demo.yaml"
 
 
-def demo(config: RunConfig, out: Console) -> None:
+def demo(config: RunConfig, out: Console, chatter: Aside | None = None) -> None:
     """Answer held-out instructions, align on comparisons, answer again; print what changed."""
     started = time.monotonic()
     out.rule("1. the model before")
     before = _answers(config, model_folder(config.model), out)
     out.rule("2. align: Ray, 2 workers, DeepSpeed ZeRO-3")
-    folder = train(config)
+    folder = train(config, chatter)
     out.rule("3. the model after")
     after = _answers(config, str(folder), out)
     first, last = _first_and_last(Path(config.run.dir) / METRICS)
@@ -52,6 +55,8 @@ def _first_and_last(path: Path) -> tuple[dict[str, float], dict[str, float]]:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING, format="%(levelname).1s %(name)s: %(message)s")
+    os.environ.setdefault("JPO_LOG", "WARNING")
+    start_logging(os.environ)
     fresh = f"run.dir=runs/demo-{time.strftime('%Y%m%d-%H%M%S')}"  # first, so that the command line can say otherwise
-    demo(absolute(load(CONFIG, [fresh, *sys.argv[1:]])), Console())
+    with aside() as chatter:
+        demo(absolute(load(CONFIG, [fresh, *sys.argv[1:]])), out, chatter)

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from launcher.arguments import ConfigPath, Overrides, read_any
+from launcher.chatter import aside
 from launcher.console import explained, say
 
 
@@ -21,9 +22,10 @@ def command(
         if commit is not None and commit not in ("newest", "best") and not commit.isdecimal():
             raise ValueError(f"--commit ({commit}) is newest, best, or the number of a step")
         resolved = read_any(config, overrides)
-        from launcher.stages.export import export
-        from launcher.stages.ranked import is_driver
+        with aside(resolved.run.dir, "export"):
+            from launcher.stages.export import export
+            from launcher.stages.ranked import is_driver
 
-        folder = export(resolved, commit)
-        if is_driver():
-            say(f"exported model: {folder}")
+            folder = export(resolved, commit)
+            if is_driver():
+                say(f"exported model: {folder}")

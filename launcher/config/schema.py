@@ -26,7 +26,7 @@ FILES: dict[type[BaseModel], str] = {
     JudgeRunConfig: "judge.json",
     GenerateRunConfig: "generate.json",
     WinRateRunConfig: "winrate.json",
-    PipelineConfig: "run.json",
+    PipelineConfig: "pipeline.json",
     StudyConfig: "study.json",
 }
 """The file of each kind of config, by the command that takes it."""

@@ -13,6 +13,7 @@ from cluster.secrets import load_secrets
 from jpo_dist.distributed.stopping import stoppable
 from jpo_dist.run_dir import EXPORT
 from jpo_dist.train.driver import recorded
+from launcher.chatter import Aside
 from launcher.config.kinds import AnyRunConfig
 from launcher.config.load import parse_any
 from launcher.config.run_paths import ray_job
@@ -20,8 +21,9 @@ from launcher.show.progress import progress_of
 from launcher.stages.ranked import is_driver, run_ranked
 
 
-def train(config: AnyRunConfig) -> Path:
-    """Train, track and export. Returns the exported folder. `config` must have absolute paths."""
+def train(config: AnyRunConfig, chatter: Aside | None = None) -> Path:
+    """Train, track and export. Returns the exported folder. `config` must have absolute paths. `chatter` is kept in
+    the run's folder."""
     run_dir = Path(config.run.dir)
     if not is_driver():
         with stoppable(run_dir, config.checkpoint.stop_grace_s, is_driver=False):
@@ -29,6 +31,8 @@ def train(config: AnyRunConfig) -> Path:
         return run_dir / EXPORT
     load_secrets(config.cluster.secrets)  # MLflow's, before the first call of it
     with recorded(config, run_tags(), is_input), progress_of(run_dir):
+        if chatter:
+            chatter.keep_in(run_dir, "train")
         run_ranked(train_worker, config, partial(_look, config))
     return run_dir / EXPORT
 

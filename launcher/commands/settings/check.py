@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from launcher.arguments import ConfigPath, Overrides
+from launcher.chatter import aside
 from launcher.console import explained, out, say
 
 
@@ -19,7 +20,6 @@ def command(
         from omegaconf import OmegaConf
 
         from jpo_dist.config.load import load_as
-        from jpo_dist.preflight.configs import look_at_config
         from launcher.config.detect import COMMANDS, kind_of
         from launcher.config.origins import differences
 
@@ -27,7 +27,10 @@ def command(
         resolved = load_as(kind, config, overrides)
         shown = resolved.model_dump(mode="json") if everything else differences(resolved)
         out.print(OmegaConf.to_yaml(OmegaConf.create(shown)), markup=False, highlight=False, soft_wrap=True)
-        notes = look_at_config(resolved)
+        with aside():
+            from jpo_dist.preflight.configs import look_at_config
+
+            notes = look_at_config(resolved)
         for note in notes:
             say(f"# {note}")  # a comment: what is printed stays a config
         unseen = " as far as it is seen from here" if any("not looked at" in note for note in notes) else ""

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
+from launcher.chatter import aside
 from launcher.console import explained, say
 
 File = Annotated[Path, typer.Argument(help="The YAML file to write.")]
 
 
 def command(
-    file: File = Path("config.yaml"),
+    file: File = Path("mine.yaml"),
     data: Annotated[str | None, typer.Option(help="Comparisons: a file, folder, glob, set or hub id.")] = None,
     model: Annotated[str | None, typer.Option(help="A Hugging Face folder or hub id.")] = None,
     validation: Annotated[str | None, typer.Option(help="Held-out data; default: a share of the data.")] = None,
@@ -34,11 +35,12 @@ def command(
         model = model or _asked("--model", "The model to train (a folder or hub id)")
         run_dir = run_dir or _asked("--run-dir", "Folder for the run", f"runs/{name}")
 
-        from launcher.init.found import look
-        from launcher.init.machine import machine
-        from launcher.init.written import as_config, write
+        with aside():
+            from launcher.init.found import look
+            from launcher.init.machine import machine
+            from launcher.init.written import as_config, write
 
-        found = as_config(look(model, data, validation, sft), machine(workers), run_dir, name)
+            found = as_config(look(model, data, validation, sft), machine(workers), run_dir, name)
         write(file, found)
         command = "sft" if "sft" in found.settings else "train"
         say(f"written: {file}; next: jpo check {file}, then jpo {command} {file}")
