@@ -10,18 +10,19 @@ from rich.console import Console
 from jpo_dist.evaluate.pass_rate import pass_rate, read_tasks
 from jpo_dist.model.files import model_folder
 from jpo_dist.run_dir import METRICS
+from launcher.chatter import Aside
 from launcher.config.kinds import RunConfig
 from launcher.show.evaluation import before_after_table, side_by_side
 from launcher.stages.train import train
 
 
-def demo(config: RunConfig, out: Console) -> None:
+def demo(config: RunConfig, out: Console, chatter: Aside | None = None) -> None:
     """Answer held-out instructions, align on comparisons, answer again; print what changed."""
     started = time.monotonic()
     out.rule("1. the model before")
     before = _answers(config, model_folder(config.model), out)
     out.rule("2. align: Ray, 2 workers, DeepSpeed ZeRO-3")
-    folder = train(config)
+    folder = train(config, chatter)
     out.rule("3. the model after")
     after = _answers(config, str(folder), out)
     first, last = _first_and_last(Path(config.run.dir) / METRICS)

@@ -177,6 +177,13 @@ class OptimConfig(Section):
     """What AdamW adds to the root of the second moment."""
 
 
+class StopConfig(Section):
+    """When a run ends before its last step."""
+
+    evaluations: Count
+    """After this many evaluations in a row without a new best value of checkpoint.best, which has to be set."""
+
+
 class TrainConfig(Section):
     """How much, in what portions, in what order."""
 
@@ -210,6 +217,8 @@ class TrainConfig(Section):
     """Steps between evaluations on held-out comparisons; 0: only before the first and after the last step."""
     max_nonfinite_steps: Count = 3
     """Stop after this many steps in a row with a loss or gradient that is not finite; their updates are left out."""
+    stop_when: StopConfig | None = None
+    """End the run earlier, for example {evaluations: 5}. None: after its last step."""
 
     @model_validator(mode="after")
     def _groups_need_a_shuffle(self) -> Self:
@@ -227,6 +236,11 @@ class CheckpointConfig(Section):
     """Steps between commits; 0: only after the last step."""
     keep: Count = 2
     """Newest commits to keep. Older ones go only after a new one is complete."""
+    best: Annotated[str, Field(pattern="^eval/.")] | None = None
+    """A metric of evaluation, such as eval/loss: where it has a new best value the run commits, keeps that commit
+    beside the newest ones, and exports it when it ends. None: the last step is exported."""
+    best_is: Literal["auto", "low", "high"] = "auto"
+    """Which values of `best` are good. auto: low ones of a loss or perplexity, high ones of anything else."""
     resume: Literal["auto", "must", "never"] = "auto"
     """auto: continue from the newest valid commit, if any. must: fail without one. never: refuse a used run.dir."""
     other_ranks: Literal["refuse", "convert"] = "refuse"

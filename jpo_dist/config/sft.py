@@ -1,13 +1,13 @@
 """SftConfig: all sections of one supervised fine-tuning; and which configs a run may have."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from jpo_dist.config.base import Fraction, NonNegative, Positive, Section
 from jpo_dist.config.engine import EngineConfig
 from jpo_dist.config.objective import ObjectiveConfig
-from jpo_dist.config.run import JpoConfig
+from jpo_dist.config.run import JpoConfig, require_evaluations
 from jpo_dist.config.sections import (
     CheckpointConfig,
     ModelConfig,
@@ -70,6 +70,11 @@ class SftConfig(Section):
     checkpoint: CheckpointConfig = CheckpointConfig()
     tracking: TrackingConfig = TrackingConfig()
     run: RunSection
+
+    @model_validator(mode="after")
+    def _a_best_commit_is_found(self) -> Self:
+        require_evaluations(self.train, self.checkpoint)
+        return self
 
     @property
     def objective(self) -> SftObjective:

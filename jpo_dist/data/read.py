@@ -39,11 +39,12 @@ def read(where: str | list[str], *, on_bad_row: OnBadRow, groups: Sequence[str] 
     """
     built, report = scan(where, on_bad_row=on_bad_row, groups=groups)
     if not len(built):
-        raise ValueError("\n".join([f"{where}: no comparisons; {_advice(built)}", *report.lines()]))
+        raise ValueError("\n".join([f"{where}: no comparisons; {advice(built)}", *report.lines()]))
     return built, report
 
 
-def _advice(built: ComparisonSet) -> str:
+def advice(built: ComparisonSet) -> str:
+    """What may make comparisons of data that have none, in a few words."""
     if not built.num_items:
         return "name data that has some"
     if built.items["score"].null_count == built.num_items:

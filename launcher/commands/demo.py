@@ -1,9 +1,12 @@
 """`jpo demo`."""
 
+import logging
+import os
 import time
 from pathlib import Path
 
 from launcher.arguments import Overrides, read_config
+from launcher.chatter import aside
 from launcher.console import explained, out
 
 CONFIG = Path("configs/demo.yaml")
@@ -11,10 +14,12 @@ CONFIG = Path("configs/demo.yaml")
 
 def command(overrides: Overrides = None) -> None:
     """Align a real model on the sample data, and show what it says before and after: about ten minutes on two cores."""
-    with explained():
+    if "JPO_LOG" not in os.environ:
+        logging.getLogger().setLevel(logging.WARNING)
+    with explained(), aside() as chatter:
         from jpo_dist.home import find_config
         from launcher.demo import demo
 
         fresh = f"run.dir=runs/demo-{time.strftime('%Y%m%d-%H%M%S')}"
         # The folder comes first, so that the command line can name another.
-        demo(read_config(find_config(CONFIG), [fresh, *(overrides or [])]), out)
+        demo(read_config(find_config(CONFIG), [fresh, *(overrides or [])]), out, chatter)

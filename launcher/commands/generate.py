@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from launcher.arguments import ConfigPath, Overrides
+from launcher.chatter import aside
 from launcher.console import explained, say
 
 
@@ -19,10 +20,12 @@ def command(
     with explained():
         from jpo_dist.config.load import load_as
         from launcher.config.kinds import GenerateRunConfig
-        from launcher.stages.generate import run
 
         settings = load_as(GenerateRunConfig, config, overrides)
-        report, files = run(settings, to or [])
+        with aside():
+            from launcher.stages.generate import run
+
+            report, files = run(settings, to or [])
         for temperature, found in report["temperatures"].items():
             left = [
                 f"{found[name]} {name.replace('_', ' ')}" for name in ("skipped", "failed", "not_asked") if found[name]

@@ -19,6 +19,7 @@ from jpo_dist.tracking.metrics_file import metrics_of
 from jpo_dist.tracking.run_file import tracking_uri
 from jpo_dist.train.driver import recorded
 from jpo_dist.train.identity import finished_at
+from launcher.chatter import Aside
 from launcher.config.kinds import AnyRunConfig
 from launcher.config.load import parse_any
 from launcher.config.run_paths import ray_job
@@ -29,8 +30,9 @@ from launcher.stages.ranked import is_driver, run_ranked
 logger = logging.getLogger(__name__)
 
 
-def train(config: AnyRunConfig) -> Path:
-    """Train, track and export. Returns the exported folder. `config` must have absolute paths."""
+def train(config: AnyRunConfig, chatter: Aside | None = None) -> Path:
+    """Train, track and export. Returns the exported folder. `config` must have absolute paths. `chatter` is kept in
+    the run's folder."""
     run_dir = Path(config.run.dir)
     if not is_driver():
         with stoppable(run_dir, config.checkpoint.stop_grace_s, is_driver=False):
@@ -39,6 +41,8 @@ def train(config: AnyRunConfig) -> Path:
     load_secrets(config.cluster.secrets)  # MLflow's, before the first call of it
     with recorded(config, run_tags(), is_input, run_facts()) as figures:
         trained = finished_at(run_dir) is None
+        if chatter:
+            chatter.keep_in(run_dir, "train")
         with progress_of(run_dir):
             run_ranked(train_worker, config, partial(_look, config))
         if trained and tracking_uri(config.tracking, run_dir) is not None:

@@ -139,7 +139,7 @@ def test_the_resolved_config_is_a_config_for_the_same_run(by_ray: Path, tiny: Fi
     assert resolved["cluster"]["workers"] == 2
     assert resolved["run"]["dir"] == str(by_ray)
     assert resolved["data"]["train"] == tiny.train
-    checked = warm("check", str(by_ray / "config.yaml")).check()
+    checked = warm("check", "--all", str(by_ray / "config.yaml")).check()
     assert yaml.safe_load(checked.out) == resolved
 
 
