@@ -4,9 +4,9 @@ Legend: N items, C comparisons.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +15,21 @@ import pyarrow.compute as pc
 from jpo_dist.data.altered.config import FlipConfig, KeepConfig
 from jpo_dist.data.altered.flipped import flipped
 from jpo_dist.data.altered.kept import thinned
-from jpo_dist.data.collected import Said, add_pairs, compile_set, from_scores, joined, make_pool, merged, report_of
+from jpo_dist.data.collected import (
+    Candidates,
+    Said,
+    add_pairs,
+    compile_set,
+    from_scores,
+    groups_of_items,
+    joined,
+    make_pool,
+    merged,
+    report_of,
+)
 from jpo_dist.data.config import BuildConfig, ReferenceScoresConfig, SplitConfig
+from jpo_dist.data.layouts import COLUMNS
+from jpo_dist.data.messages import instruction
 from jpo_dist.data.read import read_source
 from jpo_dist.data.read_report import TableColumns, column_lines
 from jpo_dist.folders import together
@@ -25,9 +38,10 @@ from jpo_dist.pairing.config import PairConfig
 from jpo_dist.records.columns.item_rows import ItemRows
 from jpo_dist.records.columns.lists import ComparisonList, RatingList, rating_table
 from jpo_dist.records.columns.numbering import first_places
-from jpo_dist.records.columns.pages import ROWS_AT_ONCE, Picked
+from jpo_dist.records.columns.pages import Picked
 from jpo_dist.records.comparisons import CONDITIONAL, SPLITS, TRAIN, ComparisonSet, Item, with_ends
 from jpo_dist.records.folder import put_set
+from jpo_dist.records.group_column import named
 from jpo_dist.records.split import split_of, with_splits
 from jpo_dist.records.text import as_prompt
 
@@ -37,36 +51,12 @@ ReferenceLogps = Callable[[Sequence[Item], ReferenceScoresConfig], np.ndarray]
 """log p(I, R) of each item in nats, (N,), NaN where there is none."""
 
 
-class Candidates(Sequence[tuple[Item, Item]]):
-    """Pairs for a judge, as rows of items; a pair becomes two objects when somebody looks at it."""
-
-    def __init__(self, items: ItemRows, rows_C2: np.ndarray) -> None:
-        self._items, self._rows_C2 = items, rows_C2
-
-    def __len__(self) -> int:
-        return len(self._rows_C2)
-
-    @overload
-    def __getitem__(self, at: int) -> tuple[Item, Item]: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[tuple[Item, Item]]: ...
-    def __getitem__(self, at: int | slice) -> tuple[Item, Item] | list[tuple[Item, Item]]:
-        if not isinstance(at, slice):
-            return self[range(len(self))[at] :][:1][0]
-        found = self._items.at(self._rows_C2[at].reshape(-1))
-        return list(zip(found[::2], found[1::2], strict=True))
-
-    def __iter__(self) -> Iterator[tuple[Item, Item]]:
-        for start in range(0, len(self), ROWS_AT_ONCE):
-            yield from self[start : start + ROWS_AT_ONCE]
-
-
 class Built(NamedTuple):
     """A built set, its report (JSON-able), and pairs for a judge, the two items of each in random order."""
 
     comparisons: ComparisonSet
     report: dict[str, Any]
-    candidates: Sequence[tuple[Item, Item]]
+    candidates: Candidates
 
 
 def build(config: BuildConfig, reference_logps: ReferenceLogps | None = None) -> Built:
@@ -234,16 +224,22 @@ def split_report(built: ComparisonSet, crossing: int) -> dict[str, Any]:
 def offer(
     ratings: pa.Table, everything: Said, splits_N: np.ndarray, config: BuildConfig
 ) -> tuple[Candidates, dict[str, Any] | None]:
-    """Pairs for a judge, from all items whatever is known of them, and the policy's report; none unless asked for."""
+    """Pairs for a judge, from all items whatever is known of them, and the policy's report; none unless asked for.
+    A pair has the groups that all that is said of its two items share, but those that candidates.jsonl cannot hold."""
     items = everything.items
     if config.candidates is None:
-        return Candidates(items, np.zeros((0, 2), np.int64)), None
+        return Candidates(items, np.zeros((0, 2), np.int64), {}), None
     rows_N, _ = first_places(np.concatenate([ratings["item"].to_numpy(), _ends(everything.comparisons).reshape(-1)]))
     nothing = pa.repeat("", len(rows_N))
     unknown = rating_table(rows_N, np.full(len(rows_N), np.nan), nothing, nothing)
     pool = make_pool(unknown, items, splits_N[rows_N])
     firsts, seconds, report = pair.candidates(pool, config.candidates, config.seed)
-    return Candidates(items, np.stack([rows_N[firsts], rows_N[seconds]], axis=1)), report
+    known = groups_of_items(everything)
+    names = dict.fromkeys(name for groups in known.values() for name, _ in groups)
+    kept = [name for name in names if name not in COLUMNS | instruction.NAMES]
+    report |= {"groups": kept, "groups_left_out": [name for name in names if name not in kept]} if names else {}
+    groups = {row: named(each, kept) for row, each in known.items()}
+    return Candidates(items, np.stack([rows_N[firsts], rows_N[seconds]], axis=1), groups), report
 
 
 def lines(report: dict[str, Any]) -> list[str]:
@@ -270,7 +266,11 @@ def lines(report: dict[str, Any]) -> list[str]:
     counts = ", ".join(f"{splits[name]} {name}" for name in SPLITS)
     found.append(f"splits: {counts}; {splits['crossing_left_out']} between two splits left out")
     if report["candidates"]:
-        found.append(f"candidates for a judge: {report['candidates']['made']}")
+        offered = report["candidates"]
+        groups = f", with groups: {', '.join(offered['groups'])}" if offered.get("groups") else ""
+        left = offered.get("groups_left_out")
+        why = f"; without {', '.join(left)}: layouts read a column of this name" if left else ""
+        found.append(f"candidates for a judge: {offered['made']}{groups}{why}")
     return found
 
 
@@ -280,7 +280,8 @@ def write(built: Built, folder: Path) -> None:
     with together(folder) as files:
         if built.candidates:
             with files.path("candidates.jsonl").open("w", encoding="utf-8", errors="strict") as file:
-                rows = (candidate_row(first, second) for first, second in built.candidates)
+                pairs = zip(built.candidates, built.candidates.groups(), strict=True)
+                rows = (candidate_row(first, second) | dict(groups) for (first, second), groups in pairs)
                 file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         put_set(built.comparisons, files, built.report)
         files.without("candidates.jsonl")  # those of an earlier build are not of this set

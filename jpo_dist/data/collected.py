@@ -4,8 +4,8 @@ Everything is columns and rows of one ItemRows; a member of a list becomes an ob
 Legend: N items, C comparisons, R ratings.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ from jpo_dist.records.columns.item_rows import ItemRows
 from jpo_dist.records.columns.lists import RATING_SCHEMA, ComparisonList, RatingList
 from jpo_dist.records.columns.numbering import numbered, renumbered
 from jpo_dist.records.columns.pages import ROWS_AT_ONCE
-from jpo_dist.records.comparisons import ComparisonSet, Origin
+from jpo_dist.records.comparisons import ComparisonSet, Item, Origin
 from jpo_dist.records.contents import restated
 from jpo_dist.records.group_column import Groups, column_of, groups_in, has_groups
 from jpo_dist.records.groups import ANNOTATOR, labelled, shared
@@ -108,6 +108,23 @@ def grouped(reading: Reading, row: Row, columns: Sequence[str]) -> Reading:
     return reading._replace(comparison=reading.comparison and labelled(reading.comparison, groups), ratings=ratings)
 
 
+def groups_of_items(said: Said) -> dict[int, Groups]:
+    """For each row of items, the groups that everything said of it shares: its scores, and its comparisons.
+
+    Without the annotator, since somebody else will judge. Empty where nothing has groups.
+    """
+    tables = [(said.ratings, "item"), (said.pair_scores, "item")]
+    tables += [(said.comparisons, end) for end in ("winner", "loser")]
+    if not any(has_groups(table["groups"]) for table, _ in tables):
+        return {}
+    found: dict[int, Groups] = {}
+    for table, end in tables:
+        known = (each for chunk in table["groups"].chunks for each in groups_in(chunk))
+        for row, each in zip(table[end].to_pylist(), known, strict=True):
+            found[row] = shared(found[row], each) if row in found else each
+    return {row: tuple(pair for pair in each if pair[0] != ANNOTATOR) for row, each in found.items()}
+
+
 def make_pool(
     rated: pa.Table, items: ItemRows, splits_R: np.ndarray | None = None, reference_R: np.ndarray | None = None
 ) -> Pool:
@@ -189,3 +206,33 @@ def report_of(built: ComparisonSet, said: Said) -> ReadReport:
         tables=tuple(tally.tables),
         layouts=dict(tally.layouts),
     )
+
+
+class Candidates(Sequence[tuple[Item, Item]]):
+    """Pairs for a judge, as rows of items; a pair becomes two objects when somebody looks at it."""
+
+    def __init__(self, items: ItemRows, rows_C2: np.ndarray, groups: Mapping[int, Groups]) -> None:
+        """`groups`: those of a row of items, where it has some."""
+        self._items, self._rows_C2, self._groups = items, rows_C2, groups
+
+    def groups(self) -> Iterator[Groups]:
+        """What both items of each pair have, in order."""
+        for first, second in self._rows_C2.tolist():
+            yield shared(self._groups.get(first, ()), self._groups.get(second, ()))
+
+    def __len__(self) -> int:
+        return len(self._rows_C2)
+
+    @overload
+    def __getitem__(self, at: int) -> tuple[Item, Item]: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[tuple[Item, Item]]: ...
+    def __getitem__(self, at: int | slice) -> tuple[Item, Item] | list[tuple[Item, Item]]:
+        if not isinstance(at, slice):
+            return self[range(len(self))[at] :][:1][0]
+        found = self._items.at(self._rows_C2[at].reshape(-1))
+        return list(zip(found[::2], found[1::2], strict=True))
+
+    def __iter__(self) -> Iterator[tuple[Item, Item]]:
+        for start in range(0, len(self), ROWS_AT_ONCE):
+            yield from self[start : start + ROWS_AT_ONCE]

@@ -132,16 +132,31 @@ def _loaded(config: ModelConfig) -> Any:
     return model
 
 
+class _NoNumbers(torch.Tensor):
+    """A weight that can be looked at, but not computed with. One on the device `meta` can: a product with it is no
+    error, but whatever was in memory (torch 2.13)."""
+
+    _LOOKS = frozenset(
+        getattr(torch.Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "is_meta", "requires_grad")
+    ) | {torch.Tensor.size, torch.Tensor.dim, torch.Tensor.numel, torch.Tensor.is_floating_point}
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func not in cls._LOOKS:
+            raise TypeError(f"{getattr(func, '__name__', func)} of a weight that is packed")
+        return super().__torch_function__(func, types, args, kwargs)
+
+
 class _Packed(torch.nn.Module):
     """A linear layer whose weight lies as oneDNN's products read it: the plain layout is reordered for each product.
 
-    The weight that a model sees has its shape and dtype, and no numbers: the memory of a weight is not there twice.
+    The weight that a model sees has its shape, dtype and device, and no numbers: its memory is not there twice.
     """
 
     def __init__(self, linear: torch.nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features, self.bias = linear.in_features, linear.out_features, linear.bias
-        self.weight = torch.empty_like(linear.weight, device="meta")
+        self.weight = linear.weight.new_zeros(()).expand(linear.weight.shape).as_subclass(_NoNumbers)
         self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach().contiguous(), PACKED_FOR)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:

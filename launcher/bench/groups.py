@@ -15,6 +15,7 @@ GROUPS: dict[str, tuple[int, str, str]] = {
     "balance": (1, "measures.balance", "measure"),
     "planning": (1, "measures.planning", "measure"),
     "generating": (1, "measures.generating", "measure"),
+    "sampling": (1, "measures.generating", "sampled"),
     "gpu": (1, "measures.finetune", "measure"),
     "collectives": (2, "measures.collectives", "measure"),
     "two_ranks": (2, "measures.training", "two_ranks"),

@@ -22,7 +22,7 @@ class Counter:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self._seen, self.count = folder, dict[Path, int](), 0
-        self.count = sum(_lines(part, 0)[0] for part in folder.glob(ANSWERS))
+        self.count = self._in_parts()
 
     def look(self) -> int:
         """Answers that are there now."""
@@ -33,6 +33,13 @@ class Counter:
                 continue
             self.count += lines
         return self.count
+
+    def at_the_end(self) -> int:
+        """Answers that a run which has ended left: in parts, or in progress where it was stopped."""
+        return max(self.look(), self._in_parts())
+
+    def _in_parts(self) -> int:
+        return sum(_lines(part, 0)[0] for part in self.folder.glob(ANSWERS))
 
 
 def _lines(path: Path, offset: int) -> tuple[int, int]:
@@ -70,3 +77,4 @@ def _bar(console: Console, counter: Counter, total: int, stop: threading.Event) 
         task = progress.add_task("answers", total=total, completed=counter.look(), status="")
         while not stop.wait(POLL_S):
             progress.update(task, completed=counter.look())
+        progress.update(task, completed=counter.at_the_end())

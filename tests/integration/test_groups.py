@@ -79,3 +79,58 @@ def test_inspect_counts_agreement_by_group(by_country: Path, warm: Warm) -> None
     said = warm("data", "inspect", str(by_country), "--group", "country", "--group", "who").check().said
     assert "who judged: country" in said
     assert "who judged: who" in said
+
+
+@pytest.mark.nightly
+def test_a_column_of_responses_stays_through_candidates_judge_and_build_to_what_is_reported(
+    tiny: Files, warm: Warm, tmp_path: Path
+) -> None:
+    """Responses that nobody has compared, half of them right: a program judges them, and all is told by topic."""
+    rows = [
+        {
+            "prompt": f"say {n}. Write without commas.",
+            "completion": f"well{comma} {n}",
+            "topic": ("fruit", "math")[n % 2],
+        }
+        for n in range(12)
+        for comma in ("", ",")
+    ]
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    made, judged, final, run = (tmp_path / name for name in ("made", "judged", "final", "run"))
+
+    def build(source: dict[str, object], out: Path, **more: object) -> None:
+        config = out.with_suffix(".yaml")
+        split = {"validation": 0.4, "test": 0}
+        config.write_text(json.dumps({"sources": [source], "output": str(out), "split": split, **more}))
+        warm("data", "build", str(config), "tracking.uri=none").check()
+
+    candidates = {"policy": "conditional", "budget": 99}
+    build({"path": str(answers), "groups": ["topic"]}, made, pairs=[], candidates=candidates)
+    ask = tmp_path / "judge.yaml"
+    checker = {"function": "jpo_dist.evaluate.constraints:constraints_held"}
+    ask.write_text(
+        json.dumps(
+            {"candidates": str(made / "candidates.jsonl"), "output": str(judged), "kind": "checker", "checker": checker,
+             "groups": ["topic"], "tracking": {"uri": "none"}}
+        )
+    )  # fmt: skip
+    warm("judge", str(ask)).check()
+    build({"path": str(judged)}, final)
+    table = pq.read_table(final / "comparisons.parquet")
+    of_topic = [known["value"] for (known,) in table["groups"].to_pylist()]
+    assert sorted(of_topic) == ["fruit"] * 6 + ["math"] * 6
+
+    words = [
+        f"data.train={final}:train", f"data.validation={final}:validation", f"run.dir={run}", "cluster.workers=0",
+        "tracking.uri=none", "train.comparisons_per_step=2", "train.max_steps=1",
+    ]  # fmt: skip
+    done = warm("train", tiny.config, *words, "data.only={topic: [math]}").check()
+    splits = table["split"].to_pylist()
+    held = [topic for topic, split in zip(of_topic, splits, strict=True) if split == "validation"]
+    kept = of_topic.count("math") - held.count("math")
+    assert f"{kept} of {12 - len(held)} comparisons kept by data.only topic=math" in done.said
+    warm("evaluate", tiny.config, *words).check()
+    found = json.loads((run / "evaluation.json").read_text())["groups"]["topic"]
+    assert {row["value"]: row["comparisons"] for row in found["values"]} == {t: held.count(t) for t in set(held)}
+    assert set(held) == {"fruit", "math"}

@@ -1,5 +1,6 @@
 """Columns that say who judged stay with the comparisons of every layout, and are refused where they are none."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jpo_dist.data.build import build, write
+from jpo_dist.data.build import build, lines, write
 from jpo_dist.data.config import BuildConfig
-from jpo_dist.data.read import read, scan
+from jpo_dist.data.read import read, read_candidates, scan
 from jpo_dist.data.read_report import BadRowError
 from jpo_dist.records.comparisons import Comparison
 from jpo_dist.records.folder import write_set
@@ -137,3 +138,66 @@ def test_a_build_keeps_groups_of_stated_and_scored_comparisons(tmp_path: Path) -
     made = list(comparisons_of(again))
     assert {c.pairing for c in made} == {None, "conditional", "assumed_wins"}
     assert all(c.groups == expected(c) for c in made)
+
+
+def offered(sources: list[dict[str, Any]], tmp_path: Path) -> tuple[list[dict[str, Any]], str]:
+    """The lines of candidates.jsonl, and what the build says of them."""
+    settings = {
+        "sources": sources, "pairs": [], "candidates": {"policy": "random", "budget": 99, "max_per_item": 9},
+        "split": {"validation": 0, "test": 0}, "output": str(tmp_path / "set"),
+    }  # fmt: skip
+    built = build(BuildConfig.model_validate(settings))
+    write(built, tmp_path / "set")
+    rows = [json.loads(line) for line in (tmp_path / "set" / "candidates.jsonl").read_text().splitlines()]
+    return rows, " ".join(lines(built.report))
+
+
+def test_a_candidate_has_what_both_of_its_items_share_and_judges_find_it(tmp_path: Path) -> None:
+    topics = ["fruit", "fruit", "math", None] * 3
+    rows = [{"prompt": f"say {n}", "completion": str(n), "topic": topic, "who": "p1"} for n, topic in enumerate(topics)]
+    source = {"path": write_rows(tmp_path / "a.jsonl", rows), "groups": ["topic", "who"]}
+    found, told_of = offered([source], tmp_path)
+    ends = [[topics[int(row[side])] for side in ("response_0", "response_1")] for row in found]
+    assert [row.get("topic") for row in found] == [a if a == b else None for a, b in ends]
+    assert {"fruit", "math", None} <= {row.get("topic") for row in found}
+    assert {"fruit", "math"} in [set(end) for end in ends]
+    assert {row["who"] for row in found} == {"p1"}
+    assert "with groups: topic, who" in told_of
+    pairs, report = read_candidates(str(tmp_path / "set" / "candidates.jsonl"), on_bad_row="error", groups=["topic"])
+    assert [dict(groups).get("topic") for _, _, _, groups in pairs] == [row.get("topic") for row in found]
+    assert report.skipped == {}
+
+
+def test_candidates_of_sources_without_groups_are_the_pair_alone(tmp_path: Path) -> None:
+    rows = [{"prompt": f"say {n}", "completion": "yes", "topic": "fruit"} for n in range(3)]
+    found, told_of = offered([{"path": write_rows(tmp_path / "a.jsonl", rows)}], tmp_path)
+    assert {frozenset(row) for row in found} == {
+        frozenset({"instruction_0", "response_0", "instruction_1", "response_1"})
+    }
+    assert "groups" not in told_of
+
+
+def test_an_item_of_which_two_sources_say_different_things_shares_none_of_them(tmp_path: Path) -> None:
+    """A comparison from FR and a rating from DE name the same items; their topic is the same."""
+    stated = [{**pair(n), "country": "FR", "topic": "yes or no", "annotator": "p7"} for n in range(2)]
+    rated = [
+        {"prompt": f"say {n}", "completion": side, "score": 1, "country": "DE", "topic": "yes or no"}
+        for n in range(2)
+        for side in ("yes", "no")
+    ]
+    sources = [
+        {"path": write_rows(tmp_path / "a.jsonl", stated), "groups": ["country", "topic", "annotator"]},
+        {"path": write_rows(tmp_path / "b.jsonl", rated), "groups": ["country", "topic"]},
+    ]
+    found, _ = offered(sources, tmp_path)
+    assert found
+    assert all(row.get("country") is None and row["topic"] == "yes or no" for row in found)
+    assert not any("annotator" in row for row in found), "somebody else will judge"
+
+
+def test_a_group_that_would_be_read_as_part_of_the_pair_is_left_out_and_named(tmp_path: Path) -> None:
+    rows = [{"prompt": f"say {n}", "completion": "yes", "turn": 1, "topic": "fruit"} for n in range(3)]
+    found, told_of = offered([{"path": write_rows(tmp_path / "a.jsonl", rows), "groups": ["turn", "topic"]}], tmp_path)
+    assert {row["topic"] for row in found} == {"fruit"}
+    assert not any("turn" in row for row in found)
+    assert "with groups: topic; without turn: layouts read a column of this name" in told_of

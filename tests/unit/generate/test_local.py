@@ -7,14 +7,25 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from jpo_dist.batches.tokenize import tokenize
 from jpo_dist.config.sections import DataConfig, ModelConfig
 from jpo_dist.fan_out import here
 from jpo_dist.generate.asking import Row
 from jpo_dist.generate.config import GenerateConfig
-from jpo_dist.generate.decoder import Decoder, Prompts
+from jpo_dist.generate.decoder import Decoder, Prompts, can_pack
 from jpo_dist.generate.local import Asked, Counts, Limits, Said, answer_all, generate
 from jpo_dist.generate.prompts import read_prompts
 from jpo_dist.generate.run import OtherSettings
@@ -96,7 +107,33 @@ def capped(folder: Path) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize("family", [save_tiny, windowed, capped])
+def scaled_rotary(folder: Path) -> str:
+    """A key head for each query head; positions divided by 2."""
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    torch.manual_seed(0)
+    rotary = {"rope_type": "linear", "factor": 2.0, "rope_theta": 10_000.0}
+    LlamaForCausalLM(LlamaConfig(**sizes, vocab_size=258, rope_parameters=rotary,
+                                 initializer_range=0.2)).save_pretrained(folder)  # fmt: skip
+    return str(folder)
+
+
+def partly_rotary(folder: Path) -> str:
+    """A quarter of a head turns, queries, keys and values come from one product, and layers have biases."""
+    sizes = {"hidden_size": 64, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    torch.manual_seed(0)
+    GPTNeoXForCausalLM(GPTNeoXConfig(**sizes, vocab_size=258, initializer_range=0.2)).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        save_tiny,
+        windowed,
+        capped,
+        *(pytest.param(one, marks=pytest.mark.nightly) for one in (scaled_rotary, partly_rotary)),
+    ],
+)
 def test_answers_are_those_of_the_model_by_itself(tmp_path: Path, family: Any) -> None:
     """Grouped heads, sliding windows and softcaps included; rows join and leave, and some prompts are shared."""
     folder = family(tmp_path / "model")
@@ -141,6 +178,25 @@ def test_a_choice_that_last_bits_decide_is_made_by_the_row_alone(
     monkeypatch.setattr("jpo_dist.generate.local.NEAR", 1e9)  # divided by MARGIN, still above all logits
     assert said(answer_all(decoder, prompts, asked, limits, counts)) == plain
     assert counts.unsure == counts.choices > 0
+
+
+def test_a_model_that_reads_weights_its_own_way_computes_with_plain_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = ModelConfig(path=save_tiny(tmp_path / "model"), dtype="float32")
+    prompts, packed = Prompts(config, "chat"), Decoder(config)
+    limits, asked = Limits(6, prompts.ends), asked_of(prompts, samples=1)
+    wanted = said(answer_all(packed, prompts, asked, limits))
+    assert "plain weights" not in caplog.text
+
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.linear(self.act_fn(self.gate_proj(x)) * self.up_proj(x), self.down_proj.weight)
+
+    monkeypatch.setattr(LlamaMLP, "forward", forward)
+    plain = Decoder(config)
+    assert ("plain weights" in caplog.text) == can_pack(torch.float32)
+    assert said(answer_all(plain, prompts, asked, limits)) == wanted
+    assert any(type(layer) is torch.nn.Linear for layer in plain.model.modules())
 
 
 def test_a_stop_text_ends_an_answer_and_is_no_part_of_it(tmp_path: Path) -> None:

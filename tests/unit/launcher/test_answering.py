@@ -4,9 +4,10 @@ import io
 import threading
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
-from launcher.show.answering import Counter, log_lines
+from launcher.show.answering import Counter, log_lines, progress_of
 
 
 def test_answers_are_counted_as_files_grow(tmp_path: Path) -> None:
@@ -39,3 +40,18 @@ def test_lines_come_only_while_answers_do(tmp_path: Path) -> None:
 
     log_lines(Console(file=out), Scripted(tmp_path), 9, stop, every_s=0.001)
     assert [line.split("  ")[0] for line in out.getvalue().splitlines()] == ["4/9 answers", "9/9 answers"]
+
+
+def test_the_bar_of_a_terminal_ends_with_all_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run moves its answers into parts as it ends, between two looks."""
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes standard error for a terminal
+    (tmp_path / "progress").mkdir()
+    made = tmp_path / "progress" / "1.jsonl"
+    made.write_text("{}\n")
+    with progress_of(tmp_path, 4):
+        (tmp_path / "part-00000.jsonl").write_text("{}\n" * 4)
+        made.unlink()
+        (tmp_path / "progress").rmdir()
+    assert "4/4" in capsys.readouterr().err

@@ -49,3 +49,29 @@ def test_help_costs_a_fraction_of_a_second() -> None:
         subprocess.run([sys.executable, "-m", "launcher", "--help"], capture_output=True, check=True)
         spent.append(cpu_seconds_of_children() - before)
     assert min(spent) < CPU_S
+
+
+LAST = """
+import gc, sys
+
+class Circle:
+    def __init__(self):
+        self.me = self
+    def __del__(self):
+        print("looked for", flush=True)
+
+gc.disable()  # imports would find it
+Circle()
+sys.argv = ["jpo", "--version"]
+if {freeze}:
+    from launcher.__main__ import main
+    main()
+"""
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+def test_an_end_does_not_look_through_all_objects(freeze: bool) -> None:
+    """A command whose work was done took seconds of CPU time more, beside other work minutes."""
+    code = LAST.format(freeze=freeze)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ("looked for" in done.stdout) != freeze, "the interpreter's own end is the control"

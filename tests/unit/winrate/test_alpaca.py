@@ -29,6 +29,7 @@ def test_ties_of_both_spellings_and_what_was_not_parsed(tmp_path: Path) -> None:
     found = alpaca.summary(alpaca.read_annotations(tmp_path / "a.json"))
     assert (found["wins"], found["ties"], found["losses"], found["not_parsed"], found["judged"]) == (1, 2, 1, 2, 4)
     assert found["win_rate"] == 50
+    assert found["is_original_set"] is False, "its length-controlled figure means nothing then"
     assert found["standard_error"] == pytest.approx(100 * (0.5 / 3) ** 0.5 / 2)
 
 
