@@ -58,7 +58,7 @@ def columns_of(source: SourceConfig, layout: Layout | None = None, account: Acco
     known |= instruction.NAMES - {*instruction.TALKS}  # conversations are mostly copies
     scores = set(source.scores) | {their for ours, their in source.columns.items() if ours in numbers}
     known |= {name for names in account.opposed for name in names} if account else set()
-    return Columns(known | {name for _, name in source.named} | scores, numbers | scores)
+    return Columns(known | {name for _, name in source.named} | scores, numbers | scores, source.max_row_mib)
 
 
 def detect(table: Table, source: SourceConfig, candidates: bool) -> tuple[Layout | None, Account]:
