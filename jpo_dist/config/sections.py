@@ -101,6 +101,9 @@ class DataConfig(TokensConfig):
     """Share of the instructions held out of `train` when `validation` is None. 0: no validation."""
     on_bad_row: Literal["error", "skip"] = "error"
     """A row that cannot be read: stop with file, line, field and reason, or count it and go on."""
+    max_row_mib: Count = 256
+    """Most MiB of one row of JSON lines, one value of a JSON list, or one CSV cell. A longer one is a bad row: a packed
+    file of some megabytes may hold a line of gigabytes."""
     desirable_from: float | None = None
     """With objective.loss=kto, for ratings: the least score of a desirable response; below it they are undesirable."""
     groups: GroupNames = Field(default=[])
