@@ -27,6 +27,7 @@ from launcher.commands import (
     train,
     winrate,
 )
+from launcher.commands.registry import versions
 from launcher.commands.settings import check, config, init
 from launcher.console import explained, say
 
@@ -53,6 +54,9 @@ WORKFLOW: list[tuple[str, Callable[..., Any] | typer.Typer, str]] = [
     ("score", evaluate.score, "score configs/demo.yaml score.data=my/pairs.jsonl"),
     ("winrate", winrate.command, "winrate configs/winrate.yaml"),
     ("export", export.command, "export configs/demo.yaml"),
+    ("register", versions.register, "register configs/demo.yaml --name my-model"),
+    ("promote", versions.promote, "promote configs/demo.yaml my/gate.yaml"),
+    ("rollback", versions.rollback, "rollback configs/demo.yaml"),
     ("run", run.command, "run configs/pipeline-demo.yaml"),
     ("study", run.study, "study configs/studies/jpo_vs_dpo.yaml --dry-run"),
     ("submit", submit.command, "submit configs/demo.yaml run.dir=/shared/runs/demo"),

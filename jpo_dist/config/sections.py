@@ -3,9 +3,9 @@
 Defaults live here and nowhere else. A string such as `5e-7`, which PyYAML does not take for a number, is read as one.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from jpo_dist.config.addresses import wrong_with_storage, wrong_with_tracking
 from jpo_dist.config.base import Count, Fraction, NonNegative, Positive, Section, TemplateArgs, is_commit
@@ -273,10 +273,16 @@ class TrackingConfig(Section):
     starts, else `sqlite:///<parent of run.dir>/mlflow.db`. `none`: metrics.jsonl only."""
     experiment: str = "jpo"
     """MLflow's name for runs that belong together. Not set: what MLFLOW_EXPERIMENT_NAME says, else jpo."""
-    log_model: bool = True
-    """Log the exported folder as a model of the run."""
+    log_model: Literal["pointer", "copy", "none"] = "pointer"
+    """The exported folder as a model of the run: its place, or a copy that MLflow serves and registers, or neither.
+    `true` is a pointer, `false` none."""
     system_metrics: bool = True
     """CPU, memory, disk, network and GPUs of every host, each 10 s, as MLflow's system metrics."""
+
+    @field_validator("log_model", mode="before")
+    @classmethod
+    def _was_a_switch(cls, value: Any) -> Any:
+        return ("pointer" if value else "none") if isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _uri_has_a_scheme(self) -> Self:

@@ -8,11 +8,13 @@ import posixpath
 import re
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jpo_dist.files import read_lines
 from jpo_dist.run_dir import OUTBOX
+from jpo_dist.tracking.chat_model import can_chat, write_chat_model
 from jpo_dist.tracking.outbox import ROWS_PER_BATCH
 
 PARAMS_PER_CALL = 100
@@ -165,19 +167,36 @@ def _send_model(server: RunOnServer, entry: Mapping[str, Any]) -> None:
     mine = f"source_run_id = '{run_id}'"
     if any(m.tags.get("jpo.id") == entry["id"] for m in client.search_logged_models([server.experiment_id], mine)):
         return
+    export = Path(entry["path"])
+    if entry["copy"] and not export.is_dir():
+        raise FileNotFoundError(f"{export} is no folder")  # before a model without files is made
     tags = {"jpo.path": entry["path"], "mlflow.model.isExternal": str(not entry["copy"]).lower()}
     model = client.create_logged_model(
-        server.experiment_id, name="export", source_run_id=run_id, tags=tags, model_type="causal-lm"
+        server.experiment_id, name=entry.get("name", "export"), source_run_id=run_id, tags=tags, model_type="causal-lm"
     )
     about = Model(run_id=run_id, model_uuid=model.model_id, model_id=model.model_id, metadata=tags)
-    with tempfile.TemporaryDirectory() as aside:
-        about.save(Path(aside) / "MLmodel")
-        client.log_model_artifacts(model.model_id, aside)
-    if entry["copy"]:
-        client.log_model_artifacts(model.model_id, entry["path"], "model")
+    try:
+        _send_model_files(client, about, export, entry["copy"])
+    except BaseException:
+        with suppress(Exception):  # a model without files would stand there as one that is on its way
+            client.delete_logged_model(model.model_id)
+        raise
     client.finalize_logged_model(model.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, entry["step"])])
     client.set_logged_model_tags(model.model_id, {"jpo.id": entry["id"]})  # last: an unfinished one is made anew
+
+
+def _send_model_files(client: Any, about: Any, export: Path, copy: bool) -> None:
+    serves = copy and can_chat(export)
+    # Beside the export, so that its weights are linked there and not copied.
+    with tempfile.TemporaryDirectory(dir=export.parent if copy else None, prefix=".logged-") as aside:
+        if serves:
+            write_chat_model(export, Path(aside), about)
+        else:
+            about.save(Path(aside) / "MLmodel")
+        client.log_model_artifacts(about.model_id, aside)
+    if copy and not serves:
+        client.log_model_artifacts(about.model_id, str(export), "model")
 
 
 def _send_status(server: RunOnServer, entry: Mapping[str, Any]) -> None:

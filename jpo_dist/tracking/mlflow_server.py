@@ -36,13 +36,8 @@ def bound_requests(timeout_s: int) -> None:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 
-def connect(config: TrackingConfig, run: RunSection, superseded: Callable[[], bool]) -> RunOnServer:
-    """Connect to the run on the server: the known one, or a new one where the server has none, or lost its data.
-
-    Raises Superseded where that is known by then: a thread that a slow server has kept must make no second run.
-    """
-    run_dir, uri = Path(run.dir), tracking_uri(config, run.dir)
-    assert uri is not None
+def open_client(uri: str) -> Any:
+    """A client of the server, or of the database, at `uri`. Raises what `probe` raises where nothing answers."""
     go_direct(uri, os.environ)
     probe(uri)
     import mlflow
@@ -52,9 +47,34 @@ def connect(config: TrackingConfig, run: RunSection, superseded: Callable[[], bo
 
     for noisy in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    known = update_run_file(run_dir)
     with _opening(uri):  # MLFLOW_REGISTRY_URI is not asked: a version belongs where its run is
-        client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+        return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextmanager
+def by_default(uri: str) -> Iterator[None]:
+    """Inside, what MLflow asks by itself goes to `uri` too: where a registry in a file finds the model of a version."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MLFLOW_TRACKING_URI"]
+        else:
+            os.environ["MLFLOW_TRACKING_URI"] = before
+
+
+def connect(config: TrackingConfig, run: RunSection, superseded: Callable[[], bool]) -> RunOnServer:
+    """Connect to the run on the server: the known one, or a new one where the server has none, or lost its data.
+
+    Raises Superseded where that is known by then: a thread that a slow server has kept must make no second run.
+    """
+    run_dir, uri = Path(run.dir), tracking_uri(config, run.dir)
+    assert uri is not None
+    client = open_client(uri)
+    known = update_run_file(run_dir)
+    with _opening(uri):
         found = _find_run(client, config.experiment, known)
     if superseded():
         raise Superseded

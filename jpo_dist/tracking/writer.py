@@ -212,13 +212,14 @@ class Writer:
             sizes = {"ckpt/upload_seconds": float(seconds), "ckpt/upload_bytes": float(num_bytes)}
             self._outbox.put_metrics("upload", step, _now_ms(), sizes)
 
-    def log_model(self, folder: str | Path, copy: bool = False) -> None:
-        """Record an exported Hugging Face folder as a logged model of the run; `copy` uploads its files too."""
+    def log_model(self, folder: str | Path, copy: bool = False, name: str = "export") -> None:
+        """Record an exported Hugging Face folder as a logged model of the run; `copy` uploads its files too, as a model
+        that MLflow serves."""
         if self._outbox is not None:
             self._outbox.take_metrics()
             step = max(0, self._outbox.last_step)
             place = str(Path(folder).resolve())
-            self._outbox.put("model", path=place, copy=copy, step=step, id=uuid.uuid4().hex)
+            self._outbox.put("model", path=place, copy=copy, name=name, step=step, id=uuid.uuid4().hex)
 
     def finish(self, status: Status) -> None:
         """Set the run's status behind everything queued so far, the steps in the metrics file included."""

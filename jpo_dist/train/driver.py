@@ -19,8 +19,8 @@ from jpo_dist.train.identity import finished_at
 
 logger = logging.getLogger(__name__)
 
-REPLAY_S = 60.0
-"""How long what MLflow lacks at the end may take."""
+REPLAY_S, COPY_S = 60.0, 3600.0
+"""How long what MLflow lacks at the end may take; with a copy of the model. A server that is away takes seconds."""
 
 
 def is_wrong_input(error: Exception) -> bool:
@@ -87,4 +87,5 @@ def _recorded(
         raise
     finally:
         if not refused:
-            replay(config.tracking, config.run, status, REPLAY_S, {NOTE: description(config, known)}, figures)
+            longest_s = COPY_S if config.tracking.log_model == "copy" else REPLAY_S
+            replay(config.tracking, config.run, status, longest_s, {NOTE: description(config, known)}, figures)

@@ -94,7 +94,7 @@ def train(
     folder = None if stops or finished else export_end(setup, state, last)
     ranks.run_without_timeout("uploading the last commit", uploads.close if uploads else lambda: None)
     if run_log:
-        run_log.close(folder if config.tracking.log_model else None)
+        run_log.close(None if config.tracking.log_model == "none" else folder)
         if stops:
             stopping.obeyed(run_dir, state.step)
         elif state.stopped:

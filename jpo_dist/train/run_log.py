@@ -32,6 +32,8 @@ class RunLog:
 
     metrics_file: MetricsFile
     writer: Writer
+    model_name: str
+    copies_model: bool
 
     @classmethod
     def open(cls, setup: Setup, resumed: Commit | None, network: dict[str, Any]) -> "RunLog":
@@ -51,13 +53,14 @@ class RunLog:
         writer.log_inputs(inputs(setup.config, setup.dataset, setup.held_out))
         if resumed:
             writer.set_tag("jpo.resumed_from", str(resumed.step))
-        return cls(metrics_file, writer)
+        config = setup.config
+        return cls(metrics_file, writer, config.run.name, config.tracking.log_model == "copy")
 
     def close(self, exported: Path | None) -> None:
         """Log the model in `exported` (None: none), and send the rest, for at most CLOSE_TIMEOUT_S."""
         self.metrics_file.sync()
         if exported is not None:
-            self.writer.log_model(exported)
+            self.writer.log_model(exported, self.copies_model, self.model_name)
         self.writer.close(CLOSE_TIMEOUT_S)
         self.metrics_file.close()
 

@@ -29,13 +29,21 @@ def evaluate(config: RunConfig) -> Path:
     path = Path(config.run.dir) / EVALUATION
     if is_driver():
         report = read_json(path)
-        figures = _figures("evaluate", report["comparisons"])
-        for part, values in report["calibration"].items():
-            figures |= {f"evaluate/{part}/ece": values["ece"], f"evaluate/{part}/brier": values["brier"][0]}
-        figures |= group_figures("evaluate", report["groups"])
+        figures = figures_of(report)
         if not _on_the_run(config, path, report, figures):
             _track(config, path, Path(config.run.dir) / "evaluation", "evaluation", report, figures)
     return path
+
+
+def figures_of(report: dict[str, Any]) -> dict[str, float]:
+    """The figures of evaluation.json by the names that MLflow has them under."""
+    figures = _figures("evaluate", report["comparisons"])
+    for part, values in report["calibration"].items():
+        figures |= {f"evaluate/{part}/ece": values["ece"], f"evaluate/{part}/brier": values["brier"][0]}
+    if "pass_rate" in report:
+        rates = report["pass_rate"]
+        figures |= {"evaluate/pass_rate": float(rates["rate"][0]), "evaluate/finished": float(rates["finished"])}
+    return figures | group_figures("evaluate", report["groups"])
 
 
 def _on_the_run(config: RunConfig, path: Path, report: dict[str, Any], figures: dict[str, float]) -> bool:

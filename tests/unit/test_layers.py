@@ -22,7 +22,7 @@ MOST_MODULES, MOST_LINES, LONGEST_FUNCTION, LONGEST_CORE = 14, 300, 60, 950
 ONLY_IMPORTERS = {
     "ray": {"cluster/connection.py", "cluster/ray_train.py", "cluster/tasks.py"},
     "deepspeed": {"jpo_dist/model/engine.py"},
-    "mlflow": {"jpo_dist/tracking/mlflow_server.py", "jpo_dist/tracking/mlflow_entries.py"},
+    "mlflow": {f"jpo_dist/tracking/{name}.py" for name in ("chat_model", "mlflow_entries", "mlflow_server")},
     "peft": {"jpo_dist/model/adapter.py"},
     "openai": {"jpo_dist/endpoint/client.py"},
     "tenacity": {"jpo_dist/endpoint/client.py"},
