@@ -32,8 +32,8 @@ def read_any(config: Path, overrides: list[str] | None) -> "AnyRunConfig":
 
 def read_sft(config: Path, overrides: list[str] | None) -> "SftRunConfig":
     """The same for a config of `jpo sft`."""
-    from jpo_dist.config.load import load_as
     from launcher.config.kinds import SftRunConfig
+    from launcher.config.load import load_kind
     from launcher.config.run_paths import absolute
 
-    return absolute(load_as(SftRunConfig, config, overrides))
+    return absolute(load_kind(SftRunConfig, config, overrides))

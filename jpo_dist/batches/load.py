@@ -50,9 +50,18 @@ def require_comparisons(dataset: Prepared, notes: list[str]) -> None:
     if not len(dataset.comparisons):
         gone = "; ".join(note.removeprefix("data.train: ") for note in notes if note.startswith("data.train: "))
         raise ValueError(
-            f"data.train has no {dataset.comparisons.COUNTED} left to train on ({gone}); for over-long ones raise "
-            "data.max_length, or set data.over_long=truncate"
+            f"data.train has no {dataset.comparisons.COUNTED} left to train on ({gone}); {_mend(dataset, notes)}"
         )
+
+
+def _mend(dataset: Prepared, notes: list[str]) -> str:
+    """What gives comparisons back, by where they went."""
+    if dataset.skipped["over-long"]:
+        return "for over-long ones raise data.max_length, or set data.over_long=truncate"
+    held = next((note for note in notes if note.startswith("held out ")), None)
+    if held is not None:
+        return f"{held}: name held-out data (data.validation), or set data.validation_fraction=0"
+    return "ties count with objective.ties=use" if dataset.skipped["tie"] else "name data that has some"
 
 
 def chosen(comparisons: ComparisonSet, data: DataConfig) -> tuple[ComparisonSet, list[str]]:

@@ -36,8 +36,7 @@ class BadRowError(ValueError):
         others = f" ({self.others} more bad {rows} in this file)" if self.others else ""
         return (
             f"{BadRow(self.file, self.line, self.field, self.reason)}{others}. "
-            "Correct the rows, or count them and go on: data.on_bad_row=skip in jpo train, on_bad_row=skip in data "
-            "build and judge, --on-bad-row skip in inspect and export."
+            "Correct the rows, or count them and go on: on_bad_row=skip (of a run: data.on_bad_row=skip)."
         )
 
 

@@ -23,7 +23,7 @@ from jpo_dist.objective import metrics
 from jpo_dist.objective.held_out import evaluation_plan, score_comparisons
 from jpo_dist.objective.reference import own_reference
 from jpo_dist.run_dir import EVALUATION
-from jpo_dist.statistics.intervals import bootstrap_interval
+from jpo_dist.statistics.intervals import bootstrap_interval, share_interval
 
 INTERVALS = ("loss", "rewards/accuracies", "rewards/margins", "margin/instruction", "margin/response")
 
@@ -112,7 +112,8 @@ def with_intervals(rows_CK: np.ndarray, held_out: Prepared) -> dict[str, dict[st
         if not chosen.any():
             continue
         columns = {metric: metrics.counted(rows_CK[chosen], metric) for metric in INTERVALS}
-        summary = {metric: [float(v.mean()), *bootstrap_interval(v)] for metric, v in columns.items() if len(v)}
+        of = {metric: share_interval if metric == "rewards/accuracies" else bootstrap_interval for metric in columns}
+        summary = {metric: [float(v.mean()), *of[metric](v)] for metric, v in columns.items() if len(v)}
         result[name] = {**summary, "comparisons": int(chosen.sum())}
         ties = int(metrics.ties(rows_CK[chosen]).sum())
         if ties:  # used by the loss: its mean is over them too, the other means are not

@@ -34,14 +34,14 @@ def build(
 ) -> None:
     """Sources to one set: read, pair, mix, split by instruction. Leaves the set and its report in `output`."""
     with explained():
-        from jpo_dist.config.load import load_as
         from jpo_dist.data.build import build as build_set
         from jpo_dist.data.build import lines, write
         from jpo_dist.data.config import BuildConfig
         from jpo_dist.locks import alone_in
+        from launcher.config.load import load_kind
         from launcher.config.run_paths import refuse_lost
 
-        settings = load_as(BuildConfig, config, overrides)
+        settings = load_kind(BuildConfig, config, overrides)
         refuse_lost("output", settings.output)
         with alone_in(settings.output):
             built = build_set(settings, _reference_logps)

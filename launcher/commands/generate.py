@@ -18,10 +18,10 @@ def command(
 ) -> None:
     """Answers of a model, or of a server, to instructions: at several temperatures, several of each, resumable."""
     with explained():
-        from jpo_dist.config.load import load_as
         from launcher.config.kinds import GenerateRunConfig
+        from launcher.config.load import load_kind
 
-        settings = load_as(GenerateRunConfig, config, overrides)
+        settings = load_kind(GenerateRunConfig, config, overrides)
         with aside():
             from launcher.stages.generate import run
 

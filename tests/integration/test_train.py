@@ -150,6 +150,7 @@ def test_the_export_is_an_ordinary_folder_that_loads_and_generates(by_ray: Path)
     made = model.generate(**asked, max_new_tokens=5, do_sample=False)
     assert made.shape[1] > asked["input_ids"].shape[1]
     assert model.config.use_cache
+    assert {file.name for file in (by_ray / "export").iterdir() if not file.stat().st_mode & 0o044} == set()
     card = (by_ray / "export" / "README.md").read_text()
     assert f"| eval/loss | {lines_of(by_ray)[6]['metrics']['eval/loss']:.4f} |" in card
 

@@ -38,7 +38,7 @@ def test_it_is_known_by_its_key(file: Path) -> None:
 
 
 def test_the_two_commands_refuse_the_keys_of_the_other(file: Path) -> None:
-    with pytest.raises(ConfigError, match="the key sft makes it a config of jpo sft; use that"):
+    with pytest.raises(ConfigError, match="is a config of jpo sft, not of jpo train"):
         load(file)
     with pytest.raises(ConfigError, match=r"reference"):
         read_sft(file, ["reference.mode=live"])
