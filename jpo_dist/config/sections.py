@@ -102,8 +102,7 @@ class DataConfig(TokensConfig):
     on_bad_row: Literal["error", "skip"] = "error"
     """A row that cannot be read: stop with file, line, field and reason, or count it and go on."""
     max_row_mib: Count = 256
-    """Most MiB of one row of JSON lines, one value of a JSON list, or one CSV cell. A longer one is a bad row: a packed
-    file of some megabytes may hold a line of gigabytes."""
+    """Most MiB of one row of JSON lines, one value of a JSON list, or one CSV cell; a longer one is a bad row."""
     desirable_from: float | None = None
     """With objective.loss=kto, for ratings: the least score of a desirable response; below it they are undesirable."""
     groups: GroupNames = Field(default=[])
@@ -274,8 +273,7 @@ class TrackingConfig(Section):
     experiment: str = "jpo"
     """MLflow's name for runs that belong together. Not set: what MLFLOW_EXPERIMENT_NAME says, else jpo."""
     log_model: Literal["pointer", "copy", "none"] = "pointer"
-    """The exported folder as a model of the run: its place, or a copy that MLflow serves and registers, or neither.
-    `true` is a pointer, `false` none."""
+    """The export as a model of the run: its place, a copy that MLflow serves, or neither (true: pointer, false: none)."""
     system_metrics: bool = True
     """CPU, memory, disk, network and GPUs of every host, each 10 s, as MLflow's system metrics."""
 

@@ -105,14 +105,14 @@ def inspect(
         found = look(where, tokenizer, on_bad_row, seed, examples, group or [])
         if html is not None:
             from jpo_dist.files import replace
-            from launcher.show.inspection_page import page
+            from launcher.show.inspection.page import page
 
             html.parent.mkdir(parents=True, exist_ok=True)
             replace(html, page(found), sync=False)
         if as_json:
             sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
             return
-        from launcher.show.inspection_tables import tables
+        from launcher.show.inspection.tables import tables
 
         for table in tables(found):
             out.print(table)

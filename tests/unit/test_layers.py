@@ -29,7 +29,7 @@ ONLY_IMPORTERS = {
     "datasets": {"jpo_dist/data/locate.py", "launcher/bench/peer.py"},
     "faiss": {"jpo_dist/pairing/neighbours.py"},
     "sentence_transformers": {"jpo_dist/pairing/embedding.py"},
-    "matplotlib": {"launcher/show/inspection_page.py", "launcher/show/judge_page.py", "launcher/show/plots.py"},
+    "matplotlib": {"launcher/show/inspection/page.py", "launcher/show/judge_page.py", "launcher/show/plots.py"},
     "vaderSentiment": {"jpo_dist/evaluate/sentiment.py"},
     "trl": {"launcher/bench/peer.py"},
 }
