@@ -273,7 +273,7 @@ class TrackingConfig(Section):
     experiment: str = "jpo"
     """MLflow's name for runs that belong together. Not set: what MLFLOW_EXPERIMENT_NAME says, else jpo."""
     log_model: Literal["pointer", "copy", "none"] = "pointer"
-    """The export as a model of the run: its place, a copy that MLflow serves, or neither (true: pointer, false: none)."""
+    """The export as a model of the run: its place, a copy that MLflow serves, or not (true: pointer, false: none)."""
     system_metrics: bool = True
     """CPU, memory, disk, network and GPUs of every host, each 10 s, as MLflow's system metrics."""
 

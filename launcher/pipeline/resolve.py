@@ -29,6 +29,8 @@ was made before, and answers that were paid for, are found."""
 
 LATER_INSIDE = ("stop_when",)
 """The same inside the section train."""
+LATER_ANYWHERE = {"max_row_mib": 256}
+"""The same in any section or source, with their defaults."""
 CHOOSES = ("best", "best_is")
 """What of the section checkpoint decides which weights are exported."""
 
@@ -131,13 +133,22 @@ def _stage(
 
 def _deciding(entry: Entry, checked: dict[str, Any]) -> dict[str, Any]:
     """The settings that decide what a stage makes."""
-    decides = {name: value for name, value in checked.items() if name not in NO_RESULT and _says(entry, name, value)}
+    said = {name: value for name, value in checked.items() if name not in NO_RESULT and _says(entry, name, value)}
+    decides: dict[str, Any] = _without_later(said)
     if isinstance(decides.get("train"), dict):
         decides["train"] = {key: one for key, one in decides["train"].items() if key not in LATER_INSIDE or one}
     checkpoint = checked.get("checkpoint") or {}
     if checkpoint.get("best"):
         decides["checkpoint"] = {key: checkpoint[key] for key in CHOOSES}
     return decides
+
+
+def _without_later(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            k: _without_later(one) for k, one in value.items() if k not in LATER_ANYWHERE or one != LATER_ANYWHERE[k]
+        }
+    return [_without_later(one) for one in value] if isinstance(value, list) else value
 
 
 def _says(entry: Entry, name: str, value: Any) -> bool:
