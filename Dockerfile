@@ -40,7 +40,8 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca,ta
  && pip install --require-hashes --no-deps --only-binary :all: -r "/src/locks/$LOCK.txt" \
  && DS_ACCELERATOR=cpu DS_BUILD_SHM_COMM=1 \
       pip install --require-hashes --no-deps --no-build-isolation -r /src/locks/deepspeed.txt
-COPY pyproject.toml README.md LICENSE /src/
+COPY pyproject.toml setup.py MANIFEST.in README.md LICENSE /src/
+COPY configs /src/configs
 COPY launcher /src/launcher
 COPY jpo_dist /src/jpo_dist
 COPY cluster /src/cluster
@@ -70,6 +71,7 @@ RUN echo 'PATH=/opt/jpo/bin:$PATH' > /etc/profile.d/jpo.sh && install --director
 # TORCH_EXTENSIONS_DIR: a writable place when the root file system is read-only.
 # hadolint ignore=DL3064
 ENV PATH=/opt/jpo/bin:$PATH \
+    PYTHONPATH=/opt/jpo/lib/python3.11/site-packages/jpo_dist/installed \
     PYTHONUNBUFFERED=1 \
     TORCH_EXTENSIONS_DIR=/tmp/torch_extensions \
     TOKENIZERS_PARALLELISM=false \

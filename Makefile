@@ -28,13 +28,14 @@ setup: .venv/ready
 	touch $@
 
 demo: setup
-	$(BIN)/python -m launcher.commands.demo
+	$(BIN)/jpo demo
 
 # Virtual hosts joined into one Ray cluster, until Ctrl-C: docs/clusters.md. Root is needed, so it sets up nothing.
 cluster:
 	$(BIN)/python -m cluster up --hosts $(HOSTS)
 
 ui: setup
+	@echo "runs: http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db --host 127.0.0.1 --port 5000
 
 test: setup

@@ -70,7 +70,12 @@ def joined(address: str, key: str = "cluster.address") -> Iterator[None]:
     # `ray start --head` demands a token as soon as one exists; a driver with an explicit address sends none by itself.
     maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+        ray.init(
+            address=address,
+            runtime_env=environment.of_job(),
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
     except (RayError, ConnectionError, RuntimeError, ValueError) as error:
         raise AddressError(f"{rule}: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}") from None
     try:
@@ -102,6 +107,7 @@ def local(config: ClusterConfig) -> Iterator[None]:
             num_gpus=math.ceil(workers * config.gpus_per_worker),
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
+            runtime_env=environment.of_job(),
             log_to_driver=False,
             logging_level=logging.ERROR,
         )

@@ -27,6 +27,16 @@ ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
 glibc reads it as a process starts."""
 
 
+BEGIN_WITH = "jpo_dist.home.at_home"
+"""What each process of Ray calls first, by name: Ray puts the folder of the driver before all others in its search
+path, and a file `cluster.py` there must not take our place."""
+
+
+def of_job() -> dict[str, str]:
+    """The runtime environment of a whole job."""
+    return {"worker_process_setup_hook": BEGIN_WITH}
+
+
 def worker_env(config: ClusterConfig, driver: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
     """Variables of every worker: computed ones, then those of FORWARDED that the driver has, then cluster.env, then
     `extra`. The later one wins."""

@@ -43,7 +43,8 @@ def ended_by_signals() -> Iterator[Callable[[], None]]:
     def take() -> None:
         signal.signal(signal.SIGINT, before[signal.SIGINT])
         own = before[signal.SIGTERM]
-        signal.signal(signal.SIGTERM, own if callable(own) and own is not _exit else on_sigterm)
+        is_callers = callable(own) and own is not _exit and not str(getattr(own, "__module__", "")).startswith("ray.")
+        signal.signal(signal.SIGTERM, own if is_callers else on_sigterm)
 
     take()
     try:

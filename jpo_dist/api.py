@@ -211,7 +211,7 @@ def align(config: RunConfig) -> AlignResult:
     from jpo_dist.train.loop import run
 
     own = config.cluster.model_copy(update={"workers": 0})
-    with _place_kept(), recorded(config.model_copy(update={"cluster": own}), {"jpo.command": "jpo_dist.align"}):
+    with _place_kept(), recorded(config.model_copy(update={"cluster": own}), {"mlflow.source.name": "jpo_dist.align"}):
         run(config)
     gc.collect()  # engines hold themselves: without this, a second run would find the memory of the first in use
     run_dir = Path(config.run.dir)

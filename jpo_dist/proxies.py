@@ -1,6 +1,7 @@
 """Proxies of the environment: checked once, and never in the way of this host and its neighbors."""
 
 import ipaddress
+import os
 import re
 import socket
 from collections.abc import Iterable, MutableMapping
@@ -71,3 +72,19 @@ def go_direct(url: str, environ: MutableMapping[str, str]) -> bool:
         return False
     keep_near_direct(environ, [host])
     return True
+
+
+def no_answer_of_hub(patience_s: float = 5.0) -> str | None:
+    """Why the hub cannot be asked, found at once: its library tries for half a minute and says it in 24 lines. None
+    where somebody answers, and where that cannot be told: with a proxy, and where nothing may be asked anyway."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE or any(os.environ.get(name) for name in VARIABLES):
+        return None
+    address = urlsplit(constants.ENDPOINT)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        socket.create_connection((address.hostname or "", port), timeout=patience_s).close()
+    except OSError as error:
+        return f"{address.hostname} does not answer ({error})"
+    return None

@@ -1,6 +1,6 @@
 """What a person types: the `jpo` command.
 
-Stations: __main__ -> allocator, environment, places (what the process starts in) -> cli (registers) -> commands (read
-the arguments) -> stages (do it) -> show (tables, pages); config says what a file may hold, bench measures. May import
-cluster and jpo_dist: the only place that knows both.
+Stations: __main__ -> allocator, environment, places, chatter (what the process starts in, and where libraries print) ->
+cli (registers) -> commands (read the arguments) -> stages (do it) -> show (tables, pages); config says what a file may
+hold, init writes a first one, bench measures. May import cluster and jpo_dist: the only place that knows both.
 """

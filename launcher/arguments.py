@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jpo_dist.home import find_config
+
 if TYPE_CHECKING:
     from launcher.config.kinds import AnyRunConfig, RunConfig, SftRunConfig
 
-ConfigPath = Annotated[Path, typer.Argument(help="A YAML file, for example configs/demo.yaml.")]
+ConfigPath = Annotated[Path, typer.Argument(help="A YAML file, for example configs/demo.yaml.", callback=find_config)]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings to change: objective.beta=0.2 …")]
 
 
@@ -30,8 +32,8 @@ def read_any(config: Path, overrides: list[str] | None) -> "AnyRunConfig":
 
 def read_sft(config: Path, overrides: list[str] | None) -> "SftRunConfig":
     """The same for a config of `jpo sft`."""
-    from jpo_dist.config.load import load_as
     from launcher.config.kinds import SftRunConfig
+    from launcher.config.load import load_kind
     from launcher.config.run_paths import absolute
 
-    return absolute(load_as(SftRunConfig, config, overrides))
+    return absolute(load_kind(SftRunConfig, config, overrides))

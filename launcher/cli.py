@@ -14,8 +14,8 @@ from cluster.signals import exit_when_terminated
 from launcher import allocator, environment
 from launcher.bench import command as bench
 from launcher.commands import (
-    check,
     data,
+    demo,
     doctor,
     evaluate,
     export,
@@ -27,6 +27,8 @@ from launcher.commands import (
     train,
     winrate,
 )
+from launcher.commands.registry import versions
+from launcher.commands.settings import check, config, init
 from launcher.console import explained, say
 
 
@@ -38,17 +40,23 @@ class _InOrder(typer.core.TyperGroup):
 
 
 WORKFLOW: list[tuple[str, Callable[..., Any] | typer.Typer, str]] = [
+    ("demo", demo.command, "demo"),
     ("data", data.app, "data inspect my/pairs.jsonl"),
+    ("init", init.command, "init mine.yaml --data my/pairs.jsonl --model my/model"),
     ("sft", train.sft, "sft configs/sft.yaml"),
     ("generate", generate.command, "generate configs/generate.yaml temperatures=[0.5,1.0]"),
     ("judge", judge.command, "judge configs/judge.yaml"),
     ("check", check.command, "check configs/demo.yaml"),
+    ("config", config.app, "config show configs/demo.yaml optim.lr=1e-5"),
     ("plan", plan.command, "plan configs/llama-8b-zero3.yaml"),
     ("train", train.command, "train configs/demo.yaml objective.beta=0.2"),
     ("evaluate", evaluate.command, "evaluate configs/demo.yaml"),
     ("score", evaluate.score, "score configs/demo.yaml score.data=my/pairs.jsonl"),
     ("winrate", winrate.command, "winrate configs/winrate.yaml"),
     ("export", export.command, "export configs/demo.yaml"),
+    ("register", versions.register, "register configs/demo.yaml --name my-model"),
+    ("promote", versions.promote, "promote configs/demo.yaml my/gate.yaml"),
+    ("rollback", versions.rollback, "rollback configs/demo.yaml"),
     ("run", run.command, "run configs/pipeline-demo.yaml"),
     ("study", run.study, "study configs/studies/jpo_vs_dpo.yaml --dry-run"),
     ("submit", submit.command, "submit configs/demo.yaml run.dir=/shared/runs/demo"),

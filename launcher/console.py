@@ -27,7 +27,7 @@ class _Screen(Console):
     def on_broken_pipe(self) -> None:
         self.quiet = True
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2 if self.stderr else 1)  # Python writes what it still has when it ends
+        os.dup2(nowhere, self.file.fileno())  # Python writes what it still has when it ends
 
 
 out, err = _Screen(emoji=False), _Screen(stderr=True, emoji=False)  # FOLDER:train: is a split, not a tram

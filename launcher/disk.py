@@ -4,19 +4,27 @@
 import errno
 import os
 import re
+import resource
 import shutil
 import tempfile
 from pathlib import Path
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_TOO_LARGE = re.compile(r"File too large|os error 27\b")
 _SAID = re.compile(r"No space left on device|Disk quota exceeded|os error (28|122)\b|database or disk is full")
 """What libraries make of it that keep no error number."""
 
 
 def no_room(error: BaseException) -> str | None:
-    """The sentence, where `error` or what it came from is a full disk or a used up quota; None: it is neither."""
+    """The sentence, where `error` or what it came from is a full disk, a used up quota or a limit of the size of files;
+    None: it is none of them."""
     cause: BaseException | None = error
     while cause is not None:
+        if (isinstance(cause, OSError) and cause.errno == errno.EFBIG) or _TOO_LARGE.search(str(cause)):
+            most = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+            limit = f"{most:,} bytes (ulimit -f)" if most != resource.RLIM_INFINITY else "what its disk allows"
+            file = cause.filename if isinstance(cause, OSError) and cause.filename else "a file of the output"
+            return f"{file} would be larger than {limit}; raise that limit, or name another place"
         if (isinstance(cause, OSError) and cause.errno in _FULL) or _SAID.search(str(cause)):
             named = cause.filename if isinstance(cause, OSError) else None
             what = "the quota is used up" if "uota" in str(cause) else "no room left"

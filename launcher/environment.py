@@ -15,6 +15,7 @@ from pathlib import Path
 
 from jpo_dist.proxies import keep_near_direct, refuse_wrong
 from jpo_dist.redact import visible
+from launcher.console import err
 from launcher.places import refuse_odd_place
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ LONGEST_TMP = 38
 system takes 107 for the name of a socket."""
 INSTEAD = ("/tmp", "/var/tmp", "/dev/shm")
 """Short temporary folders, in the order in which they are tried."""
+OURS = ("jpo_dist", "launcher", "cluster")
+"""Whose logs are shown from INFO on; those of libraries from WARNING on."""
 _PLAIN = re.compile(r"[\w@%+=:,./~-]+", re.ASCII)
 """Names that every program can use: Ray takes a folder for a pattern, and a socket's name is bytes."""
 _THREADS = re.compile(r"[1-9]\d*(,[1-9]\d*)*")
@@ -77,13 +80,24 @@ class _Visible(logging.Formatter):
         return visible(super().format(record))
 
 
+class _OnScreen(logging.Handler):
+    """Writes to standard error by way of the console: above a bar, where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            err.print(self.format(record), markup=False, highlight=False, soft_wrap=True)
+        except Exception:
+            self.handleError(record)
+
+
 def start_logging(environ: Environ) -> None:
     """Send logs to standard error, from the level in JPO_LOG on. Raises ValueError where it names none."""
     asked = environ.get("JPO_LOG", "").strip().upper() or "INFO"
     level = int(asked) if asked.isdigit() else logging.getLevelNamesMapping().get(asked)
     if level is None:
         raise ValueError(f"JPO_LOG ({environ['JPO_LOG']}) must be DEBUG, INFO, WARNING, ERROR or a number; or unset it")
-    shown = logging.StreamHandler(sys.stderr)
+    shown = _OnScreen()
+    shown.addFilter(lambda record: record.levelno >= logging.WARNING or record.name.startswith(OURS) or level < 20)
     shown.setFormatter(_Visible("%(levelname).1s %(name)s: %(message)s"))
     logging.basicConfig(level=level, handlers=[shown])
     for noisy in ("httpx", "httpx2", "urllib3", "alembic", "filelock", "datasets", "fsspec", "faiss"):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jpo_dist.batches.tokenize import TokenizedItems
+from jpo_dist.records.columns.pages import stretches
 
 POSITIONS = re.compile(r"wpe|position|pos_emb")
 """Names of tables of positions in public models."""
@@ -92,7 +93,7 @@ def require_fits(limits: Iterable[ModelLimits], tokenizer: Any, sets: Sequence[T
 
     `longest`: the setting, with its value, that limits their lengths, such as "data.max_length (1024)".
     """
-    top = max((int(tokens.ids_T.max(initial=-1)) for tokens in sets), default=-1)
+    top = max((int(ids.max()) for tokens in sets for ids in stretches(tokens.ids_T)), default=-1)
     lengths_N = np.concatenate([np.zeros(0, np.int64), *(tokens.lengths_N for tokens in sets)])
     for one in limits:
         require_vocabulary(one, tokenizer, top)

@@ -13,6 +13,7 @@ from jpo_dist.config.sections import DataConfig
 from jpo_dist.config.sft import AnyConfig, SftConfig
 from jpo_dist.data import read
 from jpo_dist.data.examples import read_demonstrations, read_labelled
+from jpo_dist.data.foreign.watched import ROW_MIB
 from jpo_dist.data.locate import validation_of
 from jpo_dist.data.once import Report, read_once
 from jpo_dist.records.comparisons import ComparisonSet
@@ -39,7 +40,8 @@ def reader_of(config: AnyConfig) -> Reader:
         reads = partial(read_labelled, data=config.data)
     else:
         settings = ["comparisons", list(config.data.groups)]
-        reads = partial(read.read, on_bad_row=data.on_bad_row, groups=config.data.groups)
+        reads = partial(read.read, on_bad_row=data.on_bad_row, groups=config.data.groups, max_row_mib=data.max_row_mib)
+    settings += [data.max_row_mib] if data.max_row_mib != ROW_MIB else []  # unset, kept sets are found as before
     return partial(read_once, reads=reads, settings=[*settings, data.on_bad_row])
 
 
@@ -48,9 +50,18 @@ def require_comparisons(dataset: Prepared, notes: list[str]) -> None:
     if not len(dataset.comparisons):
         gone = "; ".join(note.removeprefix("data.train: ") for note in notes if note.startswith("data.train: "))
         raise ValueError(
-            f"data.train has no {dataset.comparisons.COUNTED} left to train on ({gone}); for over-long ones raise "
-            "data.max_length, or set data.over_long=truncate"
+            f"data.train has no {dataset.comparisons.COUNTED} left to train on ({gone}); {_mend(dataset, notes)}"
         )
+
+
+def _mend(dataset: Prepared, notes: list[str]) -> str:
+    """What gives comparisons back, by where they went."""
+    if dataset.skipped["over-long"]:
+        return "for over-long ones raise data.max_length, or set data.over_long=truncate"
+    held = next((note for note in notes if note.startswith("held out ")), None)
+    if held is not None:
+        return f"{held}: name held-out data (data.validation), or set data.validation_fraction=0"
+    return "ties count with objective.ties=use" if dataset.skipped["tie"] else "name data that has some"
 
 
 def chosen(comparisons: ComparisonSet, data: DataConfig) -> tuple[ComparisonSet, list[str]]:

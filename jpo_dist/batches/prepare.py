@@ -23,7 +23,7 @@ from jpo_dist.files import read_json, write_json
 from jpo_dist.folders import replacing
 from jpo_dist.paths import cache_folder
 from jpo_dist.records.columns.fingerprint import digest_with
-from jpo_dist.records.columns.pages import Picked, remembered
+from jpo_dist.records.columns.pages import Picked, remembered, save_array
 from jpo_dist.records.comparisons import ComparisonSet, digest
 from jpo_dist.records.examples import Examples
 from jpo_dist.records.item import LARGEST_WEIGHT, LEAST_WEIGHT
@@ -176,7 +176,7 @@ _ARRAYS = ("ids.npy", "offsets.npy", "instruction_lengths.npy")
 def _write(folder: Path, tokens: TokenizedItems) -> None:
     with replacing(folder) as aside:
         for name, array in zip(_ARRAYS, (tokens.ids_T, tokens.offsets, tokens.instruction_lengths_N), strict=True):
-            np.save(aside / name, array)
+            save_array(array, aside / name)
         facts: dict[str, Any] = {"truncated": tokens.truncated}
         facts |= {"refused": list(tokens.refused.items())} if tokens.refused else {}
         _write_facts(aside, facts)

@@ -6,13 +6,17 @@ whole instruction that several items have needs to be computed once only.
 Legend: N items, C comparisons.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from jpo_dist.batches.tokenize import TokenizedItems
 from jpo_dist.records.columns.pages import let_go
 
 AT_A_TIME = 65536
-"""Comparisons that are looked at together: what bounds the memory."""
+"""Comparisons that are looked at together, at most."""
+TOKENS_AT_A_TIME = 1 << 18
+"""Instruction tokens that are looked at together, unless one comparison has more: each takes 60 bytes meanwhile."""
 
 
 def shared_prefixes(tokens: TokenizedItems, winners_C: np.ndarray, losers_C: np.ndarray) -> np.ndarray:
@@ -22,10 +26,9 @@ def shared_prefixes(tokens: TokenizedItems, winners_C: np.ndarray, losers_C: np.
     of whole responses stay known.
     """
     shared_C = np.zeros(len(winners_C), dtype=np.int64)
-    for start in range(0, len(winners_C), AT_A_TIME):
-        part = slice(start, start + AT_A_TIME)
-        winners, losers = winners_C[part], losers_C[part]
-        most = np.minimum(tokens.instruction_lengths_N[winners], tokens.instruction_lengths_N[losers])
+    most_C = np.minimum(tokens.instruction_lengths_N[winners_C], tokens.instruction_lengths_N[losers_C])
+    for part in _parts(most_C):
+        winners, losers, most = winners_C[part], losers_C[part], most_C[part]
         ends = np.cumsum(most)
         offset = np.arange(ends[-1]) - np.repeat(ends - most, most)
         first, second = (np.repeat(tokens.offsets[rows], most) + offset for rows in (winners, losers))
@@ -38,6 +41,17 @@ def shared_prefixes(tokens: TokenizedItems, winners_C: np.ndarray, losers_C: np.
         shared_C[part] = shared
         let_go()
     return shared_C
+
+
+def _parts(tokens_C: np.ndarray) -> Iterator[slice]:
+    """Comparisons with `tokens_C` tokens each, in parts that memory has room for."""
+    ends_C, start = np.cumsum(tokens_C), 0
+    while start < len(ends_C):
+        before = int(ends_C[start - 1]) if start else 0
+        fits = int(np.searchsorted(ends_C, before + TOKENS_AT_A_TIME, side="right"))
+        end = min(max(fits, start + 1), start + AT_A_TIME)
+        yield slice(start, end)
+        start = end
 
 
 def shared_instructions(tokens: TokenizedItems) -> np.ndarray:

@@ -133,7 +133,7 @@ def mend(tokenizer: Any, samples: list[Sample], data: TokensConfig, found: Look,
     """The setting under which nothing would differ of what was `found`, or least: by trying."""
     as_it_stands = f"{section}.on_template_difference=note trains on them as they are"
     tried: list[tuple[str, list[Found]]] = []
-    for key, update in _changes(tokenizer, data):
+    for key, update in changes(tokenizer, data):
         try:
             look = look_at(tokenizer, samples, data.model_copy(update=update))
         except ValueError:
@@ -151,7 +151,8 @@ def mend(tokenizer: Any, samples: list[Sample], data: TokensConfig, found: Look,
     )
 
 
-def _changes(tokenizer: Any, data: TokensConfig) -> Iterator[tuple[str, dict[str, Any]]]:
+def changes(tokenizer: Any, data: TokensConfig) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Settings that may mend a difference: as a person writes them, and as an update of `data`."""
     names = [name for name in SWITCHES if name in chat_template(tokenizer)]
     for name in names:
         for value in (False, True):

@@ -130,7 +130,7 @@ def tokenize_set(tokenizer: Any, comparisons: ComparisonSet, data: TokensConfig)
             for start in range(0, len(items), ENCODED_AT_ONCE):
                 part = tokenize(tokenizer, items[start : start + ENCODED_AT_ONCE], data)
                 yield part.ids_T
-                parts.append(replace(part, ids_T=part.ids_T[:0]))
+                parts.append(replace(part, ids_T=np.zeros(0, np.int32)))  # a slice would keep all of them
 
     ids_T = end_to_end(pieces(), "i4")
     lengths_N = np.concatenate([np.zeros(0, np.int64), *(part.lengths_N for part in parts)])

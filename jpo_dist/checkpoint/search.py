@@ -85,7 +85,7 @@ def find_valid(run_dir: Path) -> Found:
         if name is None:
             return Found(run_dir, None, set_aside, bad)
         path = run_dir / CHECKPOINTS / name
-        found, problem = _verify(path)
+        found, problem = verified(path)
         if found is not None:
             return Found(run_dir, found, set_aside)
         moved: Path | None = None
@@ -110,7 +110,7 @@ def _newest(run_dir: Path) -> tuple[str | None, list[str]]:
     return seen
 
 
-def _verify(path: Path) -> tuple[Commit | None, str]:
+def verified(path: Path) -> tuple[Commit | None, str]:
     """The commit in `path`, or why it is none, agreed on by all ranks."""
     manifest, problem = None, None
     try:

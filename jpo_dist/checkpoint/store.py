@@ -165,8 +165,9 @@ def read_manifest(store: Store, stored: Stored) -> Manifest:
 # -- there and back
 
 
-def upload(store: Store, folder: Path, attempt: int, keep: int) -> int:
-    """Copy the commit in `folder` to the store, with the run's small files; then delete all but its newest `keep` ones.
+def upload(store: Store, folder: Path, attempt: int, keep: int, spare: frozenset[str] = frozenset()) -> int:
+    """Copy the commit in `folder` to the store, with the run's small files; then delete all but its newest `keep` ones
+    and those that the run folder names as in `spare`.
 
     Returns its bytes. Raises FencedError, OSError, ManifestError; what was there before is as it was then.
     """
@@ -189,15 +190,17 @@ def upload(store: Store, folder: Path, attempt: int, keep: int) -> int:
     check_token(store, attempt)
     _write(store, store.at(stored.name, MANIFEST), (folder / MANIFEST).read_bytes())
     fault_point("upload:after-manifest", manifest.step)
-    retain(store, stored, keep)
+    retain(store, stored, keep, spare)
     return manifest.bytes
 
 
-def retain(store: Store, newest: Stored, keep: int) -> None:
-    """Delete all commits but the newest `keep`, and what uploads before `newest` left without a manifest."""
+def retain(store: Store, newest: Stored, keep: int, spare: frozenset[str] = frozenset()) -> None:
+    """Delete all commits but the newest `keep` and those named in `spare` (step-00000040), and what uploads before
+    `newest` left without a manifest."""
     older = [stored for stored in folders(store) if stored <= newest]
     complete = [stored for stored in older if is_complete(store, stored)]
-    for stored in set(older) - set(complete[: max(keep, 1)]):
+    kept = {*complete[: max(keep, 1)], *(stored for stored in complete if stored.name.partition(".")[0] in spare)}
+    for stored in set(older) - kept:
         if stored in complete:
             store.files.delete_file(store.at(stored.name, MANIFEST))
         store.files.delete_dir(store.at(stored.name))

@@ -36,33 +36,37 @@ class Uploader:
     def __init__(self, store: Store, attempt: int, keep: int, on_uploaded: OnUploaded) -> None:
         self._store, self._attempt, self._keep, self._on_uploaded = store, attempt, keep, on_uploaded
         self._now: Path | None = None
-        self._next: Path | None = None
+        self._waiting: list[Path] = []
+        self._spare: frozenset[str] = frozenset()
         self._failed: tuple[Path, Exception] | None = None
         self._changed = threading.Condition()
         # A daemon: a rank that fails must end. The next start uploads what this one could not.
         threading.Thread(target=self._work, name="uploads", daemon=True).start()
 
-    def submit(self, commit: Path) -> None:
-        """Upload `commit` when the one on its way has arrived."""
+    def submit(self, commit: Path, spare: frozenset[str] = frozenset()) -> None:
+        """Upload `commit` when the one on its way has arrived. `spare`: names of the commits that are to be, and to
+        stay, in the store whatever their age."""
         with self._changed:
-            if self._next is not None:
-                logger.info("%s is not uploaded: %s is newer, and another still travels", self._next.name, commit.name)
-            elif self._now is not None:
+            for older in self._waiting:
+                if older.name not in spare:
+                    logger.info("%s is not uploaded: %s is newer, and another still travels", older.name, commit.name)
+            if self._now is not None and not self._waiting:
                 logger.info("%s waits until %s is uploaded", commit.name, self._now.name)
-            self._next = commit
+            self._waiting = [older for older in self._waiting if older.name in spare and older != commit] + [commit]
+            self._spare = spare
             self._changed.notify_all()
 
     @property
     def needs(self) -> frozenset[str]:
         """Names of the commits that must not be deleted yet."""
         with self._changed:
-            return frozenset(path.name for path in (self._now, self._next) if path is not None)
+            return frozenset(path.name for path in (self._now, *self._waiting) if path is not None)
 
     def close(self) -> None:
         """Return when the newest commit is in the store. Raises CheckpointError when it cannot get there."""
         self.wait()
         if self._failed is not None:
-            self.submit(self._failed[0])
+            self.submit(self._failed[0], self._spare)
             self.wait()
         if self._failed is not None:
             path, error = self._failed
@@ -74,24 +78,23 @@ class Uploader:
     def wait(self) -> None:
         """Return when no commit travels or waits."""
         with self._changed:
-            self._changed.wait_for(lambda: self._now is None and self._next is None)
+            self._changed.wait_for(lambda: self._now is None and not self._waiting)
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._next is not None)
-                path = self._now = self._next
-                self._next = None
-            assert path is not None
-            self._failed = self._upload(path)
+                self._changed.wait_for(lambda: self._waiting)
+                path = self._now = self._waiting.pop(0)
+                spare = self._spare
+            self._failed = self._upload(path, spare)
             with self._changed:
                 self._now = None
                 self._changed.notify_all()
 
-    def _upload(self, path: Path) -> tuple[Path, Exception] | None:
+    def _upload(self, path: Path, spare: frozenset[str]) -> tuple[Path, Exception] | None:
         started = time.monotonic()
         try:
-            num_bytes = remote.upload(self._store, path, self._attempt, self._keep)
+            num_bytes = remote.upload(self._store, path, self._attempt, self._keep, spare)
         except Exception as error:  # of a store, of pyarrow, of a run folder that is gone: training goes on
             logger.warning("%s could not be uploaded to %s: %s", path.name, self._store.url, error)
             return path, error
@@ -152,6 +155,16 @@ def start_uploads(
     if resumed and Stored(resumed.attempt, resumed.step) not in remote.commits(store):
         made.submit(resumed.path)
     return made
+
+
+def fetch_step(config: AnyConfig, step: int) -> None:
+    """Put the commit of `step` into the run folder, where the store has one; it is not verified yet.
+
+    Raises OSError, ManifestError, StoreError, and DiskFullError where there is no room for it."""
+    store = store_of(config)
+    found = [stored for stored in _in_store(store) if stored.step == step] if store else []
+    if store and found:
+        _fetch(store, found[0], Path(config.run.dir))
 
 
 def _in_store(store: Store) -> list[Stored]:

@@ -1,7 +1,7 @@
 """A YAML file and dotted overrides become one closed, frozen, checked object, of any kind of config."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,7 +40,8 @@ def load_as(kind: type[Config], path: str | Path, overrides: list[str] | None = 
         raise ConfigError(f"{path}{where_and_why(error)}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: a config is a mapping of sections, this is a {type(values).__name__}")
-    return parse_as(kind, with_tracking(kind, {str(key): value for key, value in values.items()}), str(path))
+    values = with_tracking(kind, {str(key): value for key, value in values.items()})
+    return parse_as(kind, values, str(path), {key for key, _ in changes})
 
 
 _VARIABLE = re.compile(r"\$\{\s*oc\.env\s*:\s*([\w.]*)")
@@ -81,9 +82,9 @@ def _refuse_missing(path: Path) -> None:
         raise ConfigError(f"{path}: no such config; {'beside it: ' + ', '.join(near) if near else 'check the path'}")
 
 
-def parse_as(kind: type[Config], values: dict[str, Any], source: str) -> Config:
+def parse_as(kind: type[Config], values: dict[str, Any], source: str, typed: Collection[str] = frozenset()) -> Config:
     """The config of this kind in a plain mapping, checked. Raises ConfigError that names every bad key; `source` is
-    where the mapping is from.
+    where the mapping is from, all but the keys `typed`, which are from the command line.
 
     Secrets are refused before anything else: no message may repeat one.
     """
@@ -98,8 +99,14 @@ def parse_as(kind: type[Config], values: dict[str, Any], source: str) -> Config:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        lines = [explain(problem, kind) for problem in error.errors()]
-        raise ConfigError(f"{source}: " + f"\n{source}: ".join(lines)) from None
+        lines = [f"{_said_by(problem['loc'], source, typed)}: {explain(problem, kind)}" for problem in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _said_by(location: Sequence[str | int], source: str, typed: Collection[str]) -> str:
+    """Who says the value at a place of a config."""
+    place = ".".join(map(str, location))
+    return "command line" if any(place == key or place.startswith(f"{key}.") for key in typed) else source
 
 
 def _references(kind: type[BaseModel], prefix: str = "") -> tuple[str, ...]:

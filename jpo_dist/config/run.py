@@ -34,6 +34,11 @@ class JpoConfig(Section):
     run: RunSection
 
     @model_validator(mode="after")
+    def _a_best_commit_is_found(self) -> Self:
+        require_evaluations(self.train, self.checkpoint)
+        return self
+
+    @model_validator(mode="after")
     def _reference_fits_the_policy(self) -> Self:
         if self.reference.mode == "adapter_off" and not self.model.lora.rank:
             raise ValueError(
@@ -110,6 +115,23 @@ class JpoConfig(Section):
                 f"(now {self.reference.revision!r}) to be a 40-hex commit; pin it"
             )
         return self
+
+
+def require_evaluations(train: TrainConfig, checkpoint: CheckpointConfig) -> None:
+    """Raises ValueError where the best commit is wanted, and nothing would tell which that is."""
+    best, stop = checkpoint.best, train.stop_when
+    if stop is not None and best is None:
+        raise ValueError(
+            f"train.stop_when (evaluations: {stop.evaluations}) waits for a new best value of checkpoint.best, which "
+            "is not set; set it, for example to eval/loss"
+        )
+    if best is not None and not train.eval_every:
+        raise ValueError(
+            f"checkpoint.best ({best}) needs evaluations on the way, train.eval_every is 0; set it, or drop "
+            "checkpoint.best"
+        )
+    if checkpoint.best_is != "auto" and best is None:
+        raise ValueError(f"checkpoint.best_is ({checkpoint.best_is}) is about checkpoint.best; set that, or drop it")
 
 
 def reference_model(config: JpoConfig) -> ModelConfig:

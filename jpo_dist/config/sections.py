@@ -3,9 +3,9 @@
 Defaults live here and nowhere else. A string such as `5e-7`, which PyYAML does not take for a number, is read as one.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from jpo_dist.config.addresses import wrong_with_storage, wrong_with_tracking
 from jpo_dist.config.base import Count, Fraction, NonNegative, Positive, Section, TemplateArgs, is_commit
@@ -101,6 +101,8 @@ class DataConfig(TokensConfig):
     """Share of the instructions held out of `train` when `validation` is None. 0: no validation."""
     on_bad_row: Literal["error", "skip"] = "error"
     """A row that cannot be read: stop with file, line, field and reason, or count it and go on."""
+    max_row_mib: Count = 256
+    """Most MiB of one row of JSON lines, one value of a JSON list, or one CSV cell; a longer one is a bad row."""
     desirable_from: float | None = None
     """With objective.loss=kto, for ratings: the least score of a desirable response; below it they are undesirable."""
     groups: GroupNames = Field(default=[])
@@ -177,6 +179,13 @@ class OptimConfig(Section):
     """What AdamW adds to the root of the second moment."""
 
 
+class StopConfig(Section):
+    """When a run ends before its last step."""
+
+    evaluations: Count
+    """After this many evaluations in a row without a new best value of checkpoint.best, which has to be set."""
+
+
 class TrainConfig(Section):
     """How much, in what portions, in what order."""
 
@@ -210,6 +219,8 @@ class TrainConfig(Section):
     """Steps between evaluations on held-out comparisons; 0: only before the first and after the last step."""
     max_nonfinite_steps: Count = 3
     """Stop after this many steps in a row with a loss or gradient that is not finite; their updates are left out."""
+    stop_when: StopConfig | None = None
+    """End the run earlier, for example {evaluations: 5}. None: after its last step."""
 
     @model_validator(mode="after")
     def _groups_need_a_shuffle(self) -> Self:
@@ -227,6 +238,11 @@ class CheckpointConfig(Section):
     """Steps between commits; 0: only after the last step."""
     keep: Count = 2
     """Newest commits to keep. Older ones go only after a new one is complete."""
+    best: Annotated[str, Field(pattern="^eval/.")] | None = None
+    """A metric of evaluation, such as eval/loss: where it has a new best value the run commits, keeps that commit
+    beside the newest ones, and exports it when it ends. None: the last step is exported."""
+    best_is: Literal["auto", "low", "high"] = "auto"
+    """Which values of `best` are good. auto: low ones of a loss or perplexity, high ones of anything else."""
     resume: Literal["auto", "must", "never"] = "auto"
     """auto: continue from the newest valid commit, if any. must: fail without one. never: refuse a used run.dir."""
     other_ranks: Literal["refuse", "convert"] = "refuse"
@@ -256,10 +272,15 @@ class TrackingConfig(Section):
     starts, else `sqlite:///<parent of run.dir>/mlflow.db`. `none`: metrics.jsonl only."""
     experiment: str = "jpo"
     """MLflow's name for runs that belong together. Not set: what MLFLOW_EXPERIMENT_NAME says, else jpo."""
-    log_model: bool = True
-    """Log the exported folder as a model of the run."""
+    log_model: Literal["pointer", "copy", "none"] = "pointer"
+    """The export as a model of the run: its place, a copy that MLflow serves, or not (true: pointer, false: none)."""
     system_metrics: bool = True
     """CPU, memory, disk, network and GPUs of every host, each 10 s, as MLflow's system metrics."""
+
+    @field_validator("log_model", mode="before")
+    @classmethod
+    def _was_a_switch(cls, value: Any) -> Any:
+        return ("pointer" if value else "none") if isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _uri_has_a_scheme(self) -> Self:

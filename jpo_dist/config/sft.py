@@ -1,13 +1,13 @@
 """SftConfig: all sections of one supervised fine-tuning; and which configs a run may have."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from jpo_dist.config.base import Fraction, NonNegative, Positive, Section
+from jpo_dist.config.base import Count, Fraction, NonNegative, Positive, Section
 from jpo_dist.config.engine import EngineConfig
 from jpo_dist.config.objective import ObjectiveConfig
-from jpo_dist.config.run import JpoConfig
+from jpo_dist.config.run import JpoConfig, require_evaluations
 from jpo_dist.config.sections import (
     CheckpointConfig,
     ModelConfig,
@@ -31,6 +31,9 @@ class SftDataConfig(TokensConfig):
     """Share of the instructions held out of `train` when `validation` is None. 0: no validation."""
     on_bad_row: Literal["error", "skip"] = "error"
     """A row that cannot be read: stop with file, line, field and reason, or count it and go on."""
+    max_row_mib: Count = 256
+    """Most MiB of one row of JSON lines, one value of a JSON list, or one CSV cell. A longer one is a bad row: a packed
+    file of some megabytes may hold a line of gigabytes."""
     responses: Literal["all", "best"] = "all"
     """Which rated responses are imitated: all, or the best of each instruction, the first of equal ones. Of pairs the
     winner, of rankings the first, of thumbs those that are up: always."""
@@ -70,6 +73,11 @@ class SftConfig(Section):
     checkpoint: CheckpointConfig = CheckpointConfig()
     tracking: TrackingConfig = TrackingConfig()
     run: RunSection
+
+    @model_validator(mode="after")
+    def _a_best_commit_is_found(self) -> Self:
+        require_evaluations(self.train, self.checkpoint)
+        return self
 
     @property
     def objective(self) -> SftObjective:

@@ -5,12 +5,22 @@ Where an instruction may be in a column that nobody reads, the table is refused.
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jpo_dist.data.config import SourceConfig
-from jpo_dist.data.layouts import CARRY_NOTHING, RANKINGS, UNRATED, WEIGHTS, Layout, layout_of
+from jpo_dist.data.layouts import CARRY_NOTHING, RANKINGS, TRANSCRIPTS, UNRATED, WEIGHTS, Layout, layout_of
 from jpo_dist.data.messages import context, instruction, tools, transcripts, turns
+from jpo_dist.data.messages.columns import (
+    SHOWN,
+    below,
+    example_of,
+    is_verdict,
+    judges_itself,
+    note_on_transcripts,
+    opposed,
+)
 from jpo_dist.data.read_report import TableColumns
 from jpo_dist.data.row_values import BadField, Row
 
@@ -18,7 +28,6 @@ MESSAGE_KEYS = frozenset(
     (*turns.ROLE_KEYS, *turns.CONTENT_KEYS, *tools.TOOL_LISTS, *tools.CALL_KEYS, *tools.REASONING_KEYS)
 ) | {*tools.RESULT_KEYS, *tools.MEDIA_KEYS}
 _ROLE_KEYS = frozenset(turns.ROLE_KEYS)
-_SHOWN = 40
 _NOTHING = re.compile(
     r"""(.*_)? (ids?|idx|index|uuid|uid|hash|sha|md5|key|row|number|turn|models?|model_name|generator|engine|source|
     sources|origin|dataset|data_source|subset|split|url|link|license|version|domain|category|categories|subject|topic|
@@ -29,11 +38,6 @@ _NOTHING = re.compile(
     re.VERBOSE,
 )
 _FEW_WORDS = 5
-_JUDGES = re.compile(
-    r"(.*[_-])?(labels?|ratings?|ranks?|rankings?|rewards?|scores?|preferences?|votes?|grades?|points|quality|feedback|"
-    r"wins?|winners?|better|best|choices?|chosen|preferred|likes|ups|correct|judge?ments?)([_-].*)?"
-)
-"""Columns that may say which of several responses is better."""
 
 
 class Account:
@@ -53,10 +57,14 @@ class Account:
         self.seen: dict[str, str] = {}
         """An example of the text of each column, "" where there is none."""
         self.keys: dict[str, str] = {}
-        self.cut = ""
+        self.cut, self.is_cut = "", False
         self.rating: set[str] = set()
         """Columns with a number that may rate a response, where the layout reads none."""
         self.watched: list[str] = []
+        self.opposed: list[tuple[str, str]] = []
+        """Columns with scores of `chosen` and of `rejected` that the layout does not read."""
+        self.against: Counter[str] = Counter()
+        """How many rows have a score of `chosen` below that of `rejected`."""
         self.places: context.Places | None = None
         if layout is not None:
             self.places = context.Places(layout.columns, layout.reads, layout.asks, layout.wholes)
@@ -65,11 +73,9 @@ class Account:
 
     def _look(self, layout: Layout, rows: list[dict[str, Any]], renamed: Sequence[Row]) -> None:
         for row in rows:
-            for name, value in row.items():
-                if not self.seen.get(name):
-                    self.seen[name] = example_of(value)
-                if layout.name in UNRATED and is_verdict(name) and isinstance(value, bool | int | float):
-                    self.rating.add(name)
+            self._look_at_columns(layout, row)
+        if layout.kind == "pairs":
+            self.opposed = opposed([name for name in self.seen if self.ours.get(name, name) not in layout.reads])
         lost: list[instruction.Lost] = []
         for known in renamed:
             try:
@@ -81,10 +87,21 @@ class Account:
         if 2 * len(lost) > len(renamed):
             raise ValueError(f"{self.file}: {lost[0]}; {_fix(lost[0].field)}")
         self._look_for_scores(layout, renamed)
+        if layout.name not in TRANSCRIPTS:
+            whole = [row for row in renamed if "response" in layout.columns or "response" not in row]
+            self.cut = note_on_transcripts(layout.asks, whole)
         if "prompt" not in layout.columns and (
             layout.asks == ("prompt",) or set(layout.wholes) == set(instruction.SIDES)
         ):
             self._look_for_instruction(layout, renamed)
+
+    def _look_at_columns(self, layout: Layout, row: Mapping[str, Any]) -> None:
+        for name, value in row.items():
+            if not self.seen.get(name):
+                self.seen[name] = example_of(value)
+            rates = is_verdict(name) or isinstance(value, bool)
+            if layout.name in UNRATED and rates and isinstance(value, bool | int | float):
+                self.rating.add(name)
 
     def _look_for_scores(self, layout: Layout, rows: Sequence[Row]) -> None:
         """Raises ValueError where texts would be taken for a ranking, best first, though a column has a number for each
@@ -120,6 +137,7 @@ class Account:
                     "jpo data build; where it holds something else, write layout: implicit there, or take it out"
                 )
         self.cut = _cut(bare)
+        self.is_cut = bool(self.cut)
 
     def filled(self, row: Row) -> Row:
         """The row with its whole instruction. Raises BadField."""
@@ -138,9 +156,11 @@ class Account:
         if not row.keys() <= self.seen.keys():
             for name in row.keys() - self.seen.keys():
                 self.seen[name] = example_of(row[name])
-                if self.cut and may_instruct(name, row[name]) and self.source.layout == "auto":
+                if self.is_cut and may_instruct(name, row[name]) and self.source.layout == "auto":
                     del self.seen[name]
                     raise BadField(name, "may hold the instruction")
+        for names in self.opposed:
+            self.against[names[0]] += below(row, names)
         for name in self.watched:
             value = row.get(name)
             if isinstance(value, list) and all(isinstance(one, dict) and one.keys() <= MESSAGE_KEYS for one in value):
@@ -163,6 +183,11 @@ class Account:
                 known = self.layout.keys.union(self.source.scores)
             for key in one.keys() - known:
                 name = f"{column}[].{key}"
+                if key in instruction.SYSTEMS and not instruction.is_blank(one[key]) and not self.decided:
+                    reason = (
+                        "a system prompt of that response alone: give it a row with this system prompt, or take it out"
+                    )
+                    raise instruction.Lost(name, reason)
                 self.keys[name] = self.keys.get(name) or example_of(one[key])
 
     @property
@@ -185,6 +210,8 @@ class Account:
                 read[name] = what
             elif name in self.rating - self.layout.carries_nothing:
                 unread[name] = "may rate the response: say so by score or layout in a source of jpo data build"
+            elif not example and name not in self.layout.carries_nothing and judges_itself(name):
+                unread[name] = "a judgement of its own, which nothing here follows"
             elif not example or name in self.layout.carries_nothing or carries_nothing(name, example):
                 nothing.append(name)
             else:
@@ -195,7 +222,8 @@ class Account:
                 nothing.append(name)
             else:
                 unread[name] = example
-        return [TableColumns(self.file, self.layout.name, read, tuple(nothing), unread, self.cut)]
+        against = {name: count for name, count in self.against.items() if count}
+        return [TableColumns(self.file, self.layout.name, read, tuple(nothing), unread, self.cut, against)]
 
 
 def stand_in(row: Row) -> set[str]:
@@ -228,11 +256,6 @@ def carries_nothing(name: str, example: str) -> bool:
     return bool(known) and len(example.split()) <= _FEW_WORDS
 
 
-def is_verdict(name: str) -> bool:
-    """Whether a column may say by its name which of two or more responses is better."""
-    return _JUDGES.fullmatch(name.lower()) is not None
-
-
 def may_instruct(name: str, value: Any) -> bool:
     """Whether a value may be an instruction: several words, under a name that is not known to carry none."""
     example = example_of(value)
@@ -240,24 +263,9 @@ def may_instruct(name: str, value: Any) -> bool:
     return (many or name in instruction.NAMES) and bool(example) and not carries_nothing(name, example)
 
 
-def example_of(value: Any) -> str:
-    """The first text in a value, of several the longest beginning, in quotes; "" where there is no text."""
-    found = max((leaf for leaf in _texts(value)), key=lambda leaf: len(leaf.split()), default="")
-    return json.dumps(found[:_SHOWN] + ("…" if len(found) > _SHOWN else ""), ensure_ascii=False) if found else ""
-
-
 def _is_numbers(value: Any, length: int) -> bool:
     is_list = isinstance(value, list) and len(value) == length
     return is_list and all(isinstance(one, bool | int | float) for one in value)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str) and value.strip():
-        yield value
-    elif isinstance(value, Mapping | list):
-        parts: Iterable[Any] = value.values() if isinstance(value, Mapping) else value
-        for part in parts:
-            yield from _texts(part)
 
 
 def _cut(rows: Sequence[Row]) -> str:
@@ -269,7 +277,7 @@ def _cut(rows: Sequence[Row]) -> str:
             except BadField:
                 continue
             before = winner.instruction[0].content
-            ends = (side.response[:_SHOWN] for side in (winner, loser))
-            shown = [json.dumps(part, ensure_ascii=False) for part in (before[-_SHOWN:], *ends)]
+            ends = (side.response[:SHOWN] for side in (winner, loser))
+            shown = [json.dumps(part, ensure_ascii=False) for part in (before[-SHOWN:], *ends)]
             return f"the instruction is what both texts begin with: {shown[0]}, then {shown[1]} or {shown[2]}"
     return ""

@@ -71,7 +71,7 @@ def _branch(value: Any) -> str:
 class SourceConfig(Section):
     """Where preferences are and how to read them."""
 
-    EXPERT = ("name",)
+    EXPERT = ("name", "max_row_mib")
 
     path: str | list[str]
     """Files, folders, globs, ComparisonSet folders or hub ids, as in data.train."""
@@ -91,6 +91,8 @@ class SourceConfig(Section):
     checker: str | None = None
     """`module:function` that is called with each Item of this source and returns its score, or None where it cannot
     tell; in place of scores that the source has."""
+    max_row_mib: Count = 256
+    """As data.max_row_mib of a run: most MiB of one row, a longer one is bad."""
     weight: Positive | None = None
     """Share of this source in the mixture, relative to the other sources'; None (in all of them): take everything."""
 

@@ -21,7 +21,7 @@ from jpo_dist.data.collected import Preferences, Said, merged
 from jpo_dist.data.config import SourceConfig
 from jpo_dist.data.layouts import THUMBS, Turns
 from jpo_dist.data.locate import open_place
-from jpo_dist.data.read import OnBadRow, collect, listed
+from jpo_dist.data.read import collect, listed
 from jpo_dist.data.read_report import BadRow, TableColumns, Tally, column_lines, skipped_lines
 from jpo_dist.records.columns.item_rows import ItemRows
 from jpo_dist.records.columns.lists import rating_table
@@ -115,7 +115,7 @@ def read_demonstrations(where: str | list[str], data: SftDataConfig) -> tuple[Ex
 
     Raises BadRowError, FileNotFoundError, and ValueError for files without a known layout or where nothing is left.
     """
-    named, items, tally = _named(where, data.on_bad_row, data.turns)
+    named, items, tally = _named(where, data, data.turns)
     return _examples(where, named, items, _imitated(named, items, data), tally)
 
 
@@ -125,7 +125,7 @@ def read_labelled(where: str | list[str], data: DataConfig) -> tuple[Examples, E
 
     Raises what `read_demonstrations` raises, and ValueError for ratings without data.desirable_from.
     """
-    named, items, tally = _named(where, data.on_bad_row, "last")
+    named, items, tally = _named(where, data, "last")
     scores = [one.score for one in named if one.says == "rated"]
     if scores and data.desirable_from is None:
         raise ValueError(
@@ -137,13 +137,14 @@ def read_labelled(where: str | list[str], data: DataConfig) -> tuple[Examples, E
     return _examples(where, named, items, label, tally)
 
 
-def _named(where: str | list[str], on_bad_row: OnBadRow, turns: Turns) -> tuple[NamedList, ItemRows, Tally]:
+def _named(where: str | list[str], data: DataConfig | SftDataConfig, turns: Turns) -> tuple[NamedList, ItemRows, Tally]:
     """Every item that the data name, in order; responses of one item on one scale are one, with their mean score."""
     tally, found, items = Tally(), NamedList(), ItemRows()
     for text in listed(where):
         for place in open_place(text, tally.ignored):
             part = Preferences(items)
-            layout = collect(place, SourceConfig(path=text), on_bad_row, part, turns=turns)
+            source = SourceConfig(path=text, max_row_mib=data.max_row_mib)
+            layout = collect(place, source, data.on_bad_row, part, turns=turns)
             tally.add(part.tally)
             found.extend(_sides(part.said(), layout))
     return found, items, tally

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import pyarrow as pa
 
 from jpo_dist.data.foreign import watched
+from jpo_dist.data.foreign.double_keys import double_keys
 from jpo_dist.data.foreign.tables import arrow_rows, parquet_rows
 from jpo_dist.data.row_values import BadField, is_encodable
 
@@ -30,16 +31,20 @@ Rows = Iterator[tuple[int, dict[str, Any] | BadField]]
 
 
 class Columns(NamedTuple):
-    """What is asked of a table: the columns that are wanted, and which of them hold numbers."""
+    """What is asked of a table: the columns that are wanted, which of them hold numbers, and how large a row may be."""
 
     wanted: frozenset[str] | None
     """None: all."""
     numbers: frozenset[str]
+    row_mib: int = watched.ROW_MIB
+
+    @property
+    def most(self) -> int:
+        """Bytes of a row."""
+        return self.row_mib << 20
 
 
 _GZIP = ".gz"
-KEYS_LOOKED_AT = 100
-"""Lines of a file whose objects are looked at for a key that stands there twice."""
 LONG_CELL = 5
 """Lines of a CSV cell from which on it is looked whether they are rows."""
 WINDOW = 1 << 20
@@ -47,7 +52,6 @@ WINDOW = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 _GAP = re.compile(r"[\s,]*")
 _NOT_JSON, _NOT_UTF8 = BadField("", "not json"), BadField("", "not utf-8")
-_TOO_LONG = BadField("", f"more than {watched.MOST >> 20} MiB in one row")
 _REST_NOT_JSON = BadField("", "not json; the rest of the file is not read: where the next row would start is unknown")
 _REST_NOT_CSV = BadField("", "not csv: a quote that never closes; the rest of the file is not read")
 
@@ -55,29 +59,22 @@ _REST_NOT_CSV = BadField("", "not csv: a quote that never closes; the rest of th
 def _json_lines(file: Path, columns: Columns) -> Rows:
     """One object a line. A blank line is no row, but it counts as a line."""
     with _open(file) as stream:  # as text, U+2028 or a bare CR inside a string would end the line
-        for line, raw in enumerate(watched.lines(stream), 1):
+        for line, raw in enumerate(watched.lines(stream, columns.most), 1):
             if raw is None:
-                yield line, _TOO_LONG
+                yield line, BadField("", f"more than {columns.row_mib} MiB in one row (max_row_mib)")
                 continue
             raw = raw.removeprefix(_BOM) if line == 1 else raw
             if raw.strip():
-                if line <= KEYS_LOOKED_AT:
-                    _tell_double_keys(file, line, raw)
-                yield line, _json_row(raw)
+                row = _json_row(raw)
+                _tell_double_keys(file, line, raw, row)
+                yield line, row
 
 
-def _tell_double_keys(file: Path, line: int, raw: bytes) -> None:
+def _tell_double_keys(file: Path, line: int, text: str | bytes, value: Any) -> None:
     """Warn of an object that has a key twice: the last one counts."""
-    double: set[str] = set()
-
-    def seen(pairs: list[tuple[str, Any]]) -> None:
-        if len({key for key, _ in pairs}) < len(pairs):
-            double.update(key for n, (key, _) in enumerate(pairs) if key in {other for other, _ in pairs[:n]})
-
-    with suppress(ValueError, RecursionError):
-        json.loads(raw, object_pairs_hook=seen)
+    double = [] if file in _told_of else double_keys(text, value)
     if double:
-        _told(f"{file}, line {line}: {', '.join(sorted(double))} stands there twice, and the last one counts", file)
+        _told(f"{file}, line {line}: {', '.join(double)} stands there twice, and the last one counts", file)
 
 
 def _open(file: Path) -> BinaryIO:
@@ -105,12 +102,12 @@ def _json(file: Path, columns: Columns) -> Rows:
         while not window.text.strip() and not window.is_end:
             window.more()
         if window.text.lstrip().startswith("["):
-            yield from _listed(window)
+            yield from _listed(file, window, columns.most)
             return
     yield from _json_lines(file, columns)
 
 
-def _listed(window: "_Window") -> Rows:
+def _listed(file: Path, window: "_Window", most: int) -> Rows:
     decoder, start = json.JSONDecoder(), window.text.index("[") + 1
     line, counted = 1, 0
     while True:
@@ -119,11 +116,13 @@ def _listed(window: "_Window") -> Rows:
         if window.text.startswith("]", start) and window.is_blank_from(start + 1):
             return
         try:
-            value, end = window.decoded(decoder, start)
+            value, end = window.decoded(decoder, start, most)
         except (ValueError, RecursionError):
             yield line, _REST_NOT_JSON
             return
-        yield line, _object(value) if is_encodable(window.text[start:end]) else _NOT_UTF8
+        text = window.text[start:end]
+        _tell_double_keys(file, line, text, value)
+        yield line, _object(value) if is_encodable(text) else _NOT_UTF8
         line, start = line + window.text.count("\n", counted, end), window.drop(end)
         counted = start
 
@@ -164,15 +163,16 @@ class _Window:
             self.more()
         return not self.text[start:].strip()
 
-    def decoded(self, decoder: json.JSONDecoder, start: int) -> tuple[Any, int]:
-        """The value that begins at `start`, and where it ends. Raises ValueError or RecursionError."""
+    def decoded(self, decoder: json.JSONDecoder, start: int, most: int) -> tuple[Any, int]:
+        """The value that begins at `start`, and where it ends; `most`: characters that it may have. Raises ValueError
+        or RecursionError."""
         while True:
             try:
                 value, end = decoder.raw_decode(self.text, start)
                 if end < len(self.text) or self.is_end:  # else it may be half a number
                     return value, end
             except ValueError:
-                if self.is_end or len(self.text) - start > watched.MOST:
+                if self.is_end or len(self.text) - start > most:
                     raise
             self.more()
 
@@ -184,7 +184,7 @@ def _end_of(match: re.Match[str] | None) -> int:
 
 def _csv(file: Path, columns: Columns) -> Rows:
     """A header line, then rows. All cells are text, those of number columns aside. A row's line is where it starts."""
-    csv.field_size_limit(watched.MOST)  # the default makes an error of a cell over 128 KiB
+    csv.field_size_limit(columns.most)  # the default makes an error of a cell over 128 KiB
     with io.TextIOWrapper(_open(file), encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
         reader = csv.reader(stream, strict=True)
         header = next(reader, [])

@@ -12,6 +12,7 @@ from jpo_dist.data.accounting import Account
 from jpo_dist.data.checker import check
 from jpo_dist.data.collected import Preferences, compile_set, grouped, report_of
 from jpo_dist.data.config import SourceConfig
+from jpo_dist.data.foreign.watched import ROW_MIB
 from jpo_dist.data.layouts import Layout, Names, Reading, Turns, read_row
 from jpo_dist.data.locate import Table, open_place
 from jpo_dist.data.read_report import BAD_ROWS_TO_KEEP, BadRow, BadRowError, ReadReport
@@ -27,23 +28,27 @@ OnBadRow = Literal["error", "skip"]
 WithReport = tuple[ComparisonSet, ReadReport]
 
 
-def read(where: str | list[str], *, on_bad_row: OnBadRow, groups: Sequence[str] = ()) -> WithReport:
+def read(
+    where: str | list[str], *, on_bad_row: OnBadRow, groups: Sequence[str] = (), max_row_mib: int = ROW_MIB
+) -> WithReport:
     """All comparisons of `where`, in order, each with the `source` FILE:LINE; scores give comparisons within an
     instruction, after those that are stated.
 
     `where`: JSONL, JSON, CSV, Parquet or Arrow files, folders of them, globs, ComparisonSet folders (FOLDER or
     FOLDER:SPLIT), hub data sets (OWNER/NAME or OWNER/NAME:SPLIT, else the split `train`), `package:MODULE/FILE`; or a
-    list of such. `groups`: columns that say who judged, kept in the comparisons. Raises BadRowError (with
+    list of such. `groups`: columns that say who judged, kept in the comparisons.
+    `max_row_mib`: a row with more MiB is bad. Raises BadRowError (with
     on_bad_row="error"), FileNotFoundError, and ValueError for files without a known layout or one of `groups`, or when
     there is no comparison at all.
     """
-    built, report = scan(where, on_bad_row=on_bad_row, groups=groups)
+    built, report = scan(where, on_bad_row=on_bad_row, groups=groups, max_row_mib=max_row_mib)
     if not len(built):
-        raise ValueError("\n".join([f"{where}: no comparisons; {_advice(built)}", *report.lines()]))
+        raise ValueError("\n".join([f"{where}: no comparisons; {advice(built)}", *report.lines()]))
     return built, report
 
 
-def _advice(built: ComparisonSet) -> str:
+def advice(built: ComparisonSet) -> str:
+    """What may make comparisons of data that have none, in a few words."""
     if not built.num_items:
         return "name data that has some"
     if built.items["score"].null_count == built.num_items:
@@ -51,7 +56,9 @@ def _advice(built: ComparisonSet) -> str:
     return "ratings of different instructions compare only with a pairing policy: jpo data build"
 
 
-def scan(where: str | list[str], *, on_bad_row: OnBadRow, groups: Sequence[str] = ()) -> WithReport:
+def scan(
+    where: str | list[str], *, on_bad_row: OnBadRow, groups: Sequence[str] = (), max_row_mib: int = ROW_MIB
+) -> WithReport:
     """The same as `read`, but a set without comparisons is no error: it may hold items for pairing or a judge.
 
     Raises BadRowError, FileNotFoundError, and ValueError for files without a known layout.
@@ -64,7 +71,8 @@ def scan(where: str | list[str], *, on_bad_row: OnBadRow, groups: Sequence[str] 
         preferences.tally.rows = len(built)
     else:
         for place, text in places:
-            collect(place, SourceConfig(path=text, groups=list(groups)), on_bad_row, preferences)
+            source = SourceConfig(path=text, groups=list(groups), max_row_mib=max_row_mib)
+            collect(place, source, on_bad_row, preferences)
         built = compile_set(preferences.said())
     return built, report_of(built, preferences.said())
 

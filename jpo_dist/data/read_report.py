@@ -36,8 +36,7 @@ class BadRowError(ValueError):
         others = f" ({self.others} more bad {rows} in this file)" if self.others else ""
         return (
             f"{BadRow(self.file, self.line, self.field, self.reason)}{others}. "
-            "Correct the rows, or count them and go on: data.on_bad_row=skip in jpo train, on_bad_row=skip in data "
-            "build and judge, --on-bad-row skip in inspect and export."
+            "Correct the rows, or count them and go on: on_bad_row=skip (of a run: data.on_bad_row=skip)."
         )
 
 
@@ -53,6 +52,8 @@ class TableColumns(NamedTuple):
     unread: dict[str, str]
     """With an example of its text."""
     note: str = ""
+    against: dict[str, int] = {}  # noqa: RUF012 - never changed
+    """Scores of `chosen` that are not read, and in how many rows they are below those of `rejected`."""
 
     def lines(self, others: int) -> list[str]:
         """For people; `others`: how many other files have the same columns."""
@@ -60,6 +61,11 @@ class TableColumns(NamedTuple):
         read = ", ".join(f"{name} ({what})" if what else name for name, what in self.read.items())
         lines = [f"  {self.file}{also}: layout {self.layout}; read: {read}"]
         lines += [f"    {self.note}"] if self.note else []
+        lines += [
+            f"    {name} is below {name.replace('chosen', 'rejected')} in {count} rows, and neither is read: chosen is "
+            "taken for the better one"
+            for name, count in self.against.items()
+        ]
         lines += [f"    carries nothing: {', '.join(self.nothing)}"] if self.nothing else []
         unread = ", ".join(f"{name} ({example})" for name, example in self.unread.items())
         return lines + ([f"    not read: {unread}"] if unread else [])
@@ -70,7 +76,11 @@ def column_lines(tables: Sequence[TableColumns]) -> list[str]:
     alike: dict[Any, list[TableColumns]] = {}
     for one in tables:
         alike.setdefault((one.layout, *one.read.items(), *one.nothing, "", *one.unread), []).append(one)
-    return [line for same in alike.values() for line in same[0].lines(len(same) - 1)]
+    found = []
+    for same in alike.values():
+        against = sum((Counter(one.against) for one in same), Counter[str]())
+        found += same[0]._replace(against=dict(against)).lines(len(same) - 1)
+    return found
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-from jpo_dist.data.accounting import Account, is_verdict, stand_in
+from jpo_dist.data.accounting import Account, stand_in
 from jpo_dist.data.config import SourceConfig
 from jpo_dist.data.file_formats import Columns
 from jpo_dist.data.layouts import (
@@ -24,6 +24,7 @@ from jpo_dist.data.layouts.config import LayoutConfig, layout_from
 from jpo_dist.data.layouts.values import column_of
 from jpo_dist.data.locate import Table
 from jpo_dist.data.messages import instruction
+from jpo_dist.data.messages.columns import is_verdict
 from jpo_dist.data.row_values import NUMBERS, BadField
 
 
@@ -56,7 +57,8 @@ def columns_of(source: SourceConfig, layout: Layout | None = None, account: Acco
     known |= account.instructs if account else instruction.NAMES
     known |= instruction.NAMES - {*instruction.TALKS}  # conversations are mostly copies
     scores = set(source.scores) | {their for ours, their in source.columns.items() if ours in numbers}
-    return Columns(known | {name for _, name in source.named} | scores, numbers | scores)
+    known |= {name for names in account.opposed for name in names} if account else set()
+    return Columns(known | {name for _, name in source.named} | scores, numbers | scores, source.max_row_mib)
 
 
 def detect(table: Table, source: SourceConfig, candidates: bool) -> tuple[Layout | None, Account]:

@@ -11,6 +11,7 @@ from jpo_dist.batches.load import load_data
 from jpo_dist.batches.prepare import Prepared
 from jpo_dist.config.run import JpoConfig, reference_model
 from jpo_dist.distributed import ranks
+from jpo_dist.evaluate.extremes import extremes
 from jpo_dist.evaluate.pass_rate import pass_rate, policy_model, read_tasks
 from jpo_dist.evaluate.strata import strata_of
 from jpo_dist.files import write_json
@@ -22,7 +23,7 @@ from jpo_dist.objective import metrics
 from jpo_dist.objective.held_out import evaluation_plan, score_comparisons
 from jpo_dist.objective.reference import own_reference
 from jpo_dist.run_dir import EVALUATION
-from jpo_dist.statistics.intervals import bootstrap_interval
+from jpo_dist.statistics.intervals import bootstrap_interval, share_interval
 
 INTERVALS = ("loss", "rewards/accuracies", "rewards/margins", "margin/instruction", "margin/response")
 
@@ -33,9 +34,9 @@ def evaluate_policy(
     """Score held-out comparisons with the policy and its reference; generate and check answers when asked to.
 
     All ranks call it. Writes `<run.dir>/evaluation.json`: {"policy", "comparisons": {protocol: {metric: [mean, low,
-    high]}}, "pass_rate": {...}}, intervals by bootstrap (95 %), what strata.strata_of says, and digests of policy,
-    reference and comparisons. Raises ValueError without held-out comparisons, and for
-    instructions that cannot be read, before anything is scored.
+    high]}}, "pass_rate": {...}}, intervals by bootstrap (95 %), what strata.strata_of says, `extremes`, and digests of
+    policy, reference and comparisons. Raises ValueError without held-out comparisons, and for instructions that cannot
+    be read, before anything is scored.
     """
     tasks = read_tasks(instructions) if instructions is not None else []
     connect(timeout_s)
@@ -59,7 +60,8 @@ def evaluate_policy(
     with ranks.together("strata"):
         if ranks.rank() == 0:
             result |= inputs_of(config, policy_folder, held_out)
-            result |= strata_of(metrics.column(rows_CK, "rewards/margins"), held_out)
+            beta_z_C = metrics.column(rows_CK, "rewards/margins")
+            result |= strata_of(beta_z_C, held_out) | {"extremes": extremes(beta_z_C, held_out)}
     target = Path(config.run.dir) / EVALUATION
     if ranks.rank() == 0:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +112,8 @@ def with_intervals(rows_CK: np.ndarray, held_out: Prepared) -> dict[str, dict[st
         if not chosen.any():
             continue
         columns = {metric: metrics.counted(rows_CK[chosen], metric) for metric in INTERVALS}
-        summary = {metric: [float(v.mean()), *bootstrap_interval(v)] for metric, v in columns.items() if len(v)}
+        of = {metric: share_interval if metric == "rewards/accuracies" else bootstrap_interval for metric in columns}
+        summary = {metric: [float(v.mean()), *of[metric](v)] for metric, v in columns.items() if len(v)}
         result[name] = {**summary, "comparisons": int(chosen.sum())}
         ties = int(metrics.ties(rows_CK[chosen]).sum())
         if ties:  # used by the loss: its mean is over them too, the other means are not

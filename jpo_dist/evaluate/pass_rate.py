@@ -12,7 +12,7 @@ from jpo_dist.config.sections import ModelConfig
 from jpo_dist.evaluate.constraints import Constraint, passes
 from jpo_dist.generate.local import generate
 from jpo_dist.paths import resolve
-from jpo_dist.statistics.intervals import bootstrap_interval
+from jpo_dist.statistics.intervals import share_interval
 
 UNREADABLE = "evaluate.instructions ({file}), line {number}: {rule}"
 
@@ -82,7 +82,7 @@ def pass_rate(config: JpoConfig, folder: str, tasks: list[Task], max_new_tokens:
             by_kind[constraint.kind].append(passed)
     verdicts = np.array([row["passed"] for row in checked], dtype=float)
     return {
-        "rate": [float(verdicts.mean()), *bootstrap_interval(verdicts)],
+        "rate": [float(verdicts.mean()), *share_interval(verdicts)],
         "answers": len(checked),
         "finished": float(np.mean([row["finished"] for row in checked])),
         "by_kind": {kind: float(np.mean(v)) for kind, v in sorted(by_kind.items())},

@@ -37,7 +37,7 @@ from jpo_dist.objective.reference import cached_items
 from jpo_dist.records.comparisons import INSTRUCTION, RESPONSE, ComparisonSet
 from jpo_dist.records.folder import ITEMS, REPORT
 from jpo_dist.records.shapes import samples
-from jpo_dist.statistics.intervals import bootstrap_interval
+from jpo_dist.statistics.intervals import bootstrap_interval, share_interval
 
 MARGINS = "margins.parquet"
 NAMED = 20
@@ -219,7 +219,8 @@ def report_on(
 def _summary(columns: dict[str, np.ndarray], chosen_C: np.ndarray) -> dict[str, Any]:
     named = {name: columns[name][chosen_C] for name in ("z_instruction", "z_response", "z", "beta_z")}
     named["accuracy"] = (named["z"] > 0).astype(float)
-    means = {name: [float(values.mean()), *bootstrap_interval(values)] for name, values in named.items()}
+    of = {name: share_interval if name == "accuracy" else bootstrap_interval for name in named}
+    means = {name: [float(values.mean()), *of[name](values)] for name, values in named.items()}
     return {"comparisons": int(chosen_C.sum()), **means}
 
 

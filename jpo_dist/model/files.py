@@ -25,6 +25,7 @@ from jpo_dist.folders import replacing
 from jpo_dist.model.device import torch_dtype
 from jpo_dist.model.older import readable_by_transformers_4
 from jpo_dist.paths import cache_folder, resolve
+from jpo_dist.proxies import no_answer_of_hub
 from jpo_dist.run_dir import EXPORT, EXPORT_MERGED
 
 logger = logging.getLogger(__name__)
@@ -36,28 +37,36 @@ SAMPLES, SAMPLE_BYTES = 64, 16_384
 """How many samples of a file of weights, of so many bytes each, tell it from another."""
 
 
-def pretrained(kind: Any, config: ModelConfig, **settings: Any) -> Any:
+def pretrained(kind: Any, config: ModelConfig, key: str = "model.path", **settings: Any) -> Any:
     """`kind.from_pretrained` for the model in `config`; `kind` is an Auto class of transformers.
 
-    Raises ValueError or FileNotFoundError, naming the setting, where there is no such model.
+    Raises ValueError or FileNotFoundError, naming the setting `key`, where there is no such model.
     """
-    with reading(config):
+    with reading(config, key):
+        where = model_folder(config)
+        if not Path(where).is_dir() and not _is_cached(config):
+            silent = no_answer_of_hub()
+            if silent:
+                raise ValueError(
+                    f"{key} ({config.path}): no folder seen from here, and not to be read from the hub: {silent}; "
+                    "correct the path"
+                )
         return kind.from_pretrained(
-            model_folder(config), revision=config.revision, trust_remote_code=config.trust_remote_code, **settings
+            where, revision=config.revision, trust_remote_code=config.trust_remote_code, **settings
         )
 
 
-def without_weights(config: ModelConfig) -> tuple[Any, Any]:
+def without_weights(config: ModelConfig, key: str = "model.path") -> tuple[Any, Any]:
     """The configuration of a model, and the model that it describes, on the `meta` device."""
-    settings = pretrained(AutoConfig, config)
+    settings = pretrained(AutoConfig, config, key)
     with torch.device("meta"):
         return settings, AutoModelForCausalLM.from_config(settings, trust_remote_code=config.trust_remote_code)
 
 
 def model_limits(config: ModelConfig, key: str = "model.path") -> ModelLimits:
     """What the model can take. Raises ValueError for a quantised checkpoint, and what `pretrained` raises."""
-    refuse_quantised(pretrained(AutoConfig, config), key, config.path)
-    settings, model = without_weights(config)
+    refuse_quantised(pretrained(AutoConfig, config, key), key, config.path)
+    settings, model = without_weights(config, key)
     return limits_of(model, settings, key, config.path)
 
 
@@ -234,20 +243,30 @@ def _refuse_run(given: str, folder: Path) -> None:
 
 
 @contextmanager
-def reading(config: ModelConfig) -> Iterator[None]:
+def reading(config: ModelConfig, key: str = "model.path") -> Iterator[None]:
     """Inside, a name that leads nowhere is a ValueError of one sentence, not a page of transformers' tracebacks."""
     try:
         yield
     except UnpicklingError:
-        raise ValueError(f"model.path ({config.path}) {A_PICKLE}") from None
+        raise ValueError(f"{key} ({config.path}) {A_PICKLE}") from None
     except OSError as error:
         # Ours says it already (the hub's are of classes of their own); the system's is a disk that fails, say.
         if type(error) is FileNotFoundError or error.errno is not None:
             raise
+        _require_a_model(config, key)
         seen = Path(resolve(config.path)).is_dir()
         where = "" if seen else "no folder seen from here, and not to be read from the hub: "
         reason = str(error).strip().partition("\n")[0].rstrip(".")
-        raise ValueError(f"model.path ({config.path}): {where}{reason}; correct the path") from None
+        raise ValueError(f"{key} ({config.path}): {where}{reason}; correct the path") from None
+    except (ValueError, ImportError):  # of a tokenizer that is not there transformers says: install sentencepiece
+        _require_a_model(config, key)
+        raise
+
+
+def _require_a_model(config: ModelConfig, key: str) -> None:
+    folder = Path(resolve(config.path))
+    if folder.is_dir() and not config.gguf_file and not (folder / "config.json").is_file():
+        raise ValueError(f"{key} ({config.path}) holds no model: it has no config.json; correct the path") from None
 
 
 @lru_cache(maxsize=8)

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jpo_dist.records.columns.pages import chunks
 from jpo_dist.records.comparisons import ComparisonSet, Item
 
 MOST = 64
@@ -49,7 +50,7 @@ def source_of(comparisons: ComparisonSet, row: int) -> str:
 def shapes_of(items: pa.Table) -> pa.ChunkedArray:
     """The shape of each item, (N,): equal texts for equal shapes."""
     found = []
-    for batch in items.select(["instruction", "response"]).to_batches():
+    for batch in chunks(items.select(["instruction", "response"])):
         turns, responses = batch["instruction"].flatten(), batch["response"]
         thinks = pc.match_substring(turns.field("content"), REASONING)
         roles = pc.binary_join_element_wise(turns.field("role"), pc.if_else(thinks, "*", ""), "")

@@ -3,7 +3,7 @@
     python -m jpo_dist.sample.sentiment FOLDER OUTPUT
 
 FOLDER has the files NAME_GroundTruth.txt of the source distribution of vaderSentiment, lines of id, mean rating of
-human raters from -4 to 4, and text.
+human raters from -4 to 4, and text. OUTPUT gets JSONL files, and in `model` a small model that is to learn the texts.
 """
 
 import argparse
@@ -113,6 +113,11 @@ def main() -> None:
     given = parser.parse_args()
     for name, lines in write(given.folder, given.output).items():
         sys.stdout.write(f"{given.output / name}: {lines}\n")
+    from jpo_dist.sample.small_model import write_small_model  # with torch, which the rest can do without
+
+    texts = (json.loads(line) for line in (given.output / "texts.jsonl").read_text(encoding="utf-8").splitlines())
+    weights = write_small_model((f"{row['prompt']} {row['completion']}" for row in texts), given.output / "model")
+    sys.stdout.write(f"{given.output / 'model'}: {weights} weights\n")
 
 
 if __name__ == "__main__":

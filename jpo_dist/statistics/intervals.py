@@ -39,6 +39,16 @@ def bootstrap_interval(values: np.ndarray, seed: int = 0, draws: int = DRAWS) ->
     return float(low), float(high)
 
 
+def share_interval(passed_N: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """95 % interval of a share of zeros and ones: by bootstrap, but by Wilson where all are alike. Resampling these
+    would give an interval without width: 7 of 7 would be certainty."""
+    if len(passed_N) and (np.all(passed_N == 0) or np.all(passed_N == 1)):
+        found = wilson(float(passed_N.sum()), len(passed_N))
+        assert found is not None
+        return found[1], found[2]
+    return bootstrap_interval(passed_N, seed)
+
+
 def wilson(successes: float, trials: int) -> list[float] | None:
     """[share, low, high] with Wilson's 95 % interval (Wilson, 1927); None without trials. Halves count too."""
     if not trials:
@@ -71,6 +81,10 @@ def bootstrap_rate(points_Q: np.ndarray, counts_Q: np.ndarray) -> Interval:
     if has.sum() < 2:
         return Interval(None, None, f"none: {int(has.sum())} instructions with a verdict")
     points_Q, counts_Q = points_Q[has], counts_Q[has]
+    if not points_Q.any() or np.array_equal(points_Q, 2 * counts_Q):  # resampled, all alike would be certainty
+        alike = wilson(len(points_Q) if points_Q.any() else 0, len(points_Q))
+        assert alike is not None
+        return Interval(alike[1], alike[2], "Wilson, over instructions that are all alike")
     drawn = resampled(len(points_Q))
     rates = np.concatenate([(times @ points_Q) / (2 * (times @ counts_Q)) for times in drawn])
     low, high = np.percentile(rates, [2.5, 97.5])

@@ -1,52 +1,28 @@
-"""The MLflow server as the courier sees it. The only importer of mlflow.
+"""The MLflow server as the courier sees it: opened, and the run on it found or made.
 
-It is imported when something is sent: that takes seconds, and training must run where it is not installed. Entries of
-the outbox may be sent twice; each way of sending one leaves no trace of the second time.
+mlflow is imported when something is sent: that takes seconds, and training must run where it is not installed.
 """
 
-import json
 import logging
 import os
-import posixpath
-import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from jpo_dist.config.sections import RunSection, TrackingConfig
-from jpo_dist.files import read_lines, sync_file
+from jpo_dist.files import sync_file
 from jpo_dist.proxies import go_direct
-from jpo_dist.run_dir import OUTBOX
 from jpo_dist.tracking.courier import Superseded
-from jpo_dist.tracking.outbox import ROWS_PER_BATCH
+from jpo_dist.tracking.mlflow_entries import RunOnServer
 from jpo_dist.tracking.reach import bound_replies, probe
 from jpo_dist.tracking.run_file import sqlite_path, tracking_uri, update_run_file
 
-_PARAMS_PER_CALL = 100
-_PARAM_CHARS, _TAG_CHARS, _NAME_CHARS = 6000, 8000, 250
 _UID_TAG = "jpo.uid"
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""What a page of MLflow opens an experiment as: training of models, and not traces of agents."""
 _ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 """Where MLflow looks for the artifact root of a database that it opens."""
-
-
-class _Server(NamedTuple):
-    """The run on the server: a Connection of a courier."""
-
-    client: Any
-    run_id: str
-    experiment_id: str
-    run_dir: Path
-
-    def send(self, entries: list[dict[str, Any]]) -> None:
-        if entries[0]["op"] == "metrics":
-            _send_metrics(self, entries)
-        else:
-            _SEND[entries[0]["op"]](self, entries[0])
-
-    def check(self) -> None:
-        self.client.get_run(self.run_id)
 
 
 def bound_requests(timeout_s: int) -> None:
@@ -60,13 +36,8 @@ def bound_requests(timeout_s: int) -> None:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 
-def connect(config: TrackingConfig, run: RunSection, superseded: Callable[[], bool]) -> _Server:
-    """Connect to the run on the server: the known one, or a new one where the server has none, or lost its data.
-
-    Raises Superseded where that is known by then: a thread that a slow server has kept must make no second run.
-    """
-    run_dir, uri = Path(run.dir), tracking_uri(config, run.dir)
-    assert uri is not None
+def open_client(uri: str) -> Any:
+    """A client of the server, or of the database, at `uri`. Raises what `probe` raises where nothing answers."""
     go_direct(uri, os.environ)
     probe(uri)
     import mlflow
@@ -76,17 +47,42 @@ def connect(config: TrackingConfig, run: RunSection, superseded: Callable[[], bo
 
     for noisy in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    with _opening(uri):  # MLFLOW_REGISTRY_URI is not asked: a version belongs where its run is
+        return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextmanager
+def by_default(uri: str) -> Iterator[None]:
+    """Inside, what MLflow asks by itself goes to `uri` too: where a registry in a file finds the model of a version."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MLFLOW_TRACKING_URI"]
+        else:
+            os.environ["MLFLOW_TRACKING_URI"] = before
+
+
+def connect(config: TrackingConfig, run: RunSection, superseded: Callable[[], bool]) -> RunOnServer:
+    """Connect to the run on the server: the known one, or a new one where the server has none, or lost its data.
+
+    Raises Superseded where that is known by then: a thread that a slow server has kept must make no second run.
+    """
+    run_dir, uri = Path(run.dir), tracking_uri(config, run.dir)
+    assert uri is not None
+    client = open_client(uri)
     known = update_run_file(run_dir)
-    with _opening(uri):  # MLFLOW_REGISTRY_URI is not asked: nothing is registered
-        client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+    with _opening(uri):
         found = _find_run(client, config.experiment, known)
     if superseded():
         raise Superseded
     if found is None:
         experiment_id = _experiment(client, config.experiment, uri)
-        found = client.create_run(experiment_id, tags={_UID_TAG: known["uid"]}, run_name=run.name)
+        found = client.create_run(experiment_id, tags={_UID_TAG: known["uid"]}, run_name=known.get("title", run.name))
     update_run_file(run_dir, run_id=found.info.run_id, experiment_id=found.info.experiment_id)
-    return _Server(client, found.info.run_id, found.info.experiment_id, run_dir)
+    return RunOnServer(client, found.info.run_id, found.info.experiment_id, run_dir)
 
 
 @contextmanager
@@ -177,120 +173,16 @@ def _experiment(client: Any, name: str, uri: str) -> str:
 
     found = client.get_experiment_by_name(name)
     if found is not None:
+        for key, value in _KIND.items():
+            if key not in found.tags:
+                client.set_experiment_tag(found.experiment_id, key, value)
         return str(found.experiment_id)
     database = sqlite_path(uri)
     location = None if database is None else _artifacts_beside(database)
     try:
-        return str(client.create_experiment(name, artifact_location=location))
+        return str(client.create_experiment(name, artifact_location=location, tags=_KIND))
     except MlflowException:
         found = client.get_experiment_by_name(name)  # another run made it in the meantime
         if found is None:
             raise
         return str(found.experiment_id)
-
-
-def _send_metrics(server: _Server, entries: list[dict[str, Any]]) -> None:
-    from mlflow.entities import Metric
-
-    rows = [
-        Metric(_clean_name(key), value, entry["ts_ms"], entry["step"])
-        for entry in entries
-        for key, value in entry["metrics"].items()
-    ]
-    for start in range(0, len(rows), ROWS_PER_BATCH):
-        # synchronous: with MLFLOW_ENABLE_ASYNC_LOGGING it would be in memory when we note that the server has it.
-        server.client.log_batch(server.run_id, metrics=rows[start : start + ROWS_PER_BATCH], synchronous=True)
-
-
-def _clean_name(name: str) -> str:
-    """A name the server takes: one refused name would hold up all metrics behind it."""
-    allowed = re.sub(r"[^\w/. :-]", "_", name, flags=re.ASCII)
-    return posixpath.normpath(allowed).lstrip("/.")[:_NAME_CHARS] or "_"
-
-
-def _send_params(server: _Server, entry: Mapping[str, Any]) -> None:
-    """New parameters are set; those of a resumed run that changed, which MLflow refuses, are told in a tag."""
-    from mlflow.entities import Param
-
-    there = server.client.get_run(server.run_id).data.params
-    params = {_clean_name(key): _shorten(str(value), _PARAM_CHARS) for key, value in entry["params"].items()}
-    new = [Param(key, value) for key, value in params.items() if key not in there]
-    for start in range(0, len(new), _PARAMS_PER_CALL):
-        server.client.log_batch(server.run_id, params=new[start : start + _PARAMS_PER_CALL], synchronous=True)
-    drift = [f"{key}: {there[key]} -> {value}" for key, value in params.items() if there.get(key, value) != value]
-    if drift:
-        _set_tag(server, "jpo.config_drift", _shorten("\n".join(drift), _TAG_CHARS))
-
-
-def _send_tags(server: _Server, entry: Mapping[str, Any]) -> None:
-    for key, value in entry["tags"].items():
-        _set_tag(server, _clean_name(key), _shorten(str(value), _TAG_CHARS))
-
-
-def _set_tag(server: _Server, key: str, value: str) -> None:
-    server.client.set_tag(server.run_id, key, value, synchronous=True)
-
-
-def _send_text(server: _Server, entry: Mapping[str, Any]) -> None:
-    server.client.log_text(server.run_id, entry["text"], entry["file"])
-
-
-def _send_artifact(server: _Server, entry: Mapping[str, Any]) -> None:
-    path = Path(entry["path"])
-    send = server.client.log_artifacts if path.is_dir() else server.client.log_artifact
-    send(server.run_id, str(path), entry["folder"])
-
-
-def _send_checkpoint(server: _Server, entry: Mapping[str, Any]) -> None:
-    """Set tags to the newest checkpoint and write the table of all."""
-    made = (e for e, _ in read_lines(server.run_dir / OUTBOX, start=b'{"op":"checkpoint"'))
-    table = {e["step"]: {key: e[key] for key in ("step", "path", "bytes", "seconds", "ts_ms")} for e in made}
-    server.client.log_text(server.run_id, json.dumps(list(table.values()), indent=1), "checkpoints.json")
-    _set_tag(server, "jpo.checkpoint.step", str(entry["step"]))
-    _set_tag(server, "jpo.checkpoint.path", entry["path"])
-
-
-def _send_model(server: _Server, entry: Mapping[str, Any]) -> None:
-    """Make a logged model of the run. By default only its place is recorded: uploading an 8B model takes an hour."""
-    from mlflow.entities import LoggedModelOutput
-    from mlflow.models import Model
-
-    client, run_id = server.client, server.run_id
-    mine = f"source_run_id = '{run_id}'"
-    if any(m.tags.get("jpo.id") == entry["id"] for m in client.search_logged_models([server.experiment_id], mine)):
-        return
-    tags = {"jpo.path": entry["path"], "mlflow.model.isExternal": str(not entry["copy"]).lower()}
-    model = client.create_logged_model(
-        server.experiment_id, name="export", source_run_id=run_id, tags=tags, model_type="causal-lm"
-    )
-    about = Model(run_id=run_id, model_uuid=model.model_id, model_id=model.model_id, metadata=tags)
-    with tempfile.TemporaryDirectory() as aside:
-        about.save(Path(aside) / "MLmodel")
-        client.log_model_artifacts(model.model_id, aside)
-    if entry["copy"]:
-        client.log_model_artifacts(model.model_id, entry["path"], "model")
-    client.finalize_logged_model(model.model_id, "READY")
-    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, entry["step"])])
-    client.set_logged_model_tags(model.model_id, {"jpo.id": entry["id"]})  # last: an unfinished one is made anew
-
-
-def _send_status(server: _Server, entry: Mapping[str, Any]) -> None:
-    if entry["status"] == "RUNNING":
-        server.client.update_run(server.run_id, status="RUNNING")
-    else:
-        server.client.set_terminated(server.run_id, entry["status"], end_time=entry["ts_ms"])
-
-
-def _shorten(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
-_SEND: dict[str, Callable[[_Server, Mapping[str, Any]], None]] = {
-    "params": _send_params,
-    "tags": _send_tags,
-    "text": _send_text,
-    "artifact": _send_artifact,
-    "checkpoint": _send_checkpoint,
-    "model": _send_model,
-    "status": _send_status,
-}

@@ -61,12 +61,13 @@ class Outbox:
         with self._lock:
             self._lines.append({"op": op, **fields})
 
-    def put_metrics(self, stream: str, step: int, ts_ms: int, metrics: Mapping[str, float]) -> None:
-        """Queue a step's values, unless the stream already has that step or a later one."""
+    def put_metrics(self, stream: str, step: int, ts_ms: int, metrics: Mapping[str, float], **more: Any) -> None:
+        """Queue a step's values, unless the stream already has that step or a later one. `more`: what else is known
+        of all of them."""
         with self._lock:
             if step > self._newest.get(stream, -1):
                 entry = {"op": "metrics", "stream": stream, "step": step, "ts_ms": ts_ms, "metrics": dict(metrics)}
-                self._lines.append(entry)
+                self._lines.append(entry | more)
                 self._note(entry)
 
     def take_metrics(self, num_rows: float = math.inf) -> None:

@@ -1,11 +1,14 @@
 """`run.json`: which MLflow run a run folder belongs to, and where its SQLite file is."""
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from jpo_dist.config.sections import TrackingConfig
 from jpo_dist.files import read_json, write_json
+from jpo_dist.redact import redact
 from jpo_dist.run_dir import RUN
 
 
@@ -44,6 +47,31 @@ def sqlite_path(uri: str) -> Path | None:
 def _query(uri: str) -> str:
     _, mark, query = uri.partition("?")
     return mark + query
+
+
+def page_of(config: TrackingConfig, run_dir: str | Path) -> str | None:
+    """Where a person sees the run: its address; for a SQLite file, the command that opens it and the address then.
+
+    None where nothing is tracked, or nothing has been sent. Without `workflowType` the page of MLflow 3 shows an
+    experiment as one of traces.
+    """
+    known, uri = read_json(Path(run_dir) / RUN).get("mlflow", {}), tracking_uri(config, run_dir)
+    if uri is None or "run_id" not in known:
+        return None
+    page = f"/#/experiments/{known['experiment_id']}/runs/{known['run_id']}?workflowType=machine_learning"
+    if uri.startswith(("http://", "https://")):
+        return f"{str(redact(uri)).rstrip('/')}{page}"
+    return f"mlflow ui --backend-store-uri {shlex.quote(str(redact(uri)))}, then http://127.0.0.1:5000{page}"
+
+
+def name_of_set(places: str | Sequence[str]) -> str:
+    """What MLflow calls a data set: the last part of the first place that it is read from.
+
+    >>> name_of_set(["/data/pairs.jsonl", "/data/more"])
+    'pairs.jsonl'
+    """
+    first = places if isinstance(places, str) else places[0]
+    return Path(first.rstrip("/")).name or "data"
 
 
 def update_run_file(run_dir: Path, **fields: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import math
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.deadline import TooSlow, within
 from jpo_dist.files import read_json
 from jpo_dist.redact import redact
-from jpo_dist.run_dir import CONFIG, RUN
+from jpo_dist.run_dir import ACK, CONFIG, FIGURES, METRICS, OUTBOX, RUN
 from jpo_dist.tracking.courier import Courier, CourierThread, brief
 from jpo_dist.tracking.mlflow_server import bound_requests, connect
 from jpo_dist.tracking.outbox import Outbox
@@ -36,15 +36,16 @@ TAGS = "JPO_TAGS"
 """Environment variable with more tags of the run, a JSON object: what a pipeline or a cluster knows of it."""
 
 
-def _courier(config: TrackingConfig, run: RunSection) -> Courier:
+def _courier(config: TrackingConfig, run: RunSection, title: str | None = None) -> Courier:
     """A courier of this run folder.
 
     The mark by which the run is found again is written before the run is made: a kill in between makes no second run.
+    So is what it is called (`title`; without one, what the config says), which stays.
     """
     folder = Path(run.dir)
     outbox = Outbox(folder)
     if "uid" not in update_run_file(folder):
-        update_run_file(folder, uid=uuid.uuid4().hex)
+        update_run_file(folder, uid=uuid.uuid4().hex, **({"title": title} if title else {}))
     uri = tracking_uri(config, folder)
     if config.uri is not None and uri != config.uri:
         update_run_file(folder, sqlite={config.uri: uri})
@@ -57,8 +58,13 @@ def start_run(
     params: Mapping[str, Any],
     tags: Mapping[str, str] | None = None,
     wait_s: float = 5.0,
+    *,
+    facts: Mapping[str, Any] | None = None,
+    title: str | None = None,
 ) -> str | None:
     """Make the MLflow run of `run.dir`, or open it again, and give it parameters, tags and `<run.dir>/config.yaml`.
+
+    `facts` go into one artifact with those of rank 0, and `title` is what a new run is called, not `run.name`.
 
     Called once by the driver, before any worker starts; `params` are dotted keys. No new request begins after `wait_s`
     seconds, and a server gets SERVER_S in all, whatever it does; with 0 it is not spoken to at all. What it has not
@@ -68,11 +74,13 @@ def start_run(
     if tracking_uri(config, run.dir) is None:
         return None
     bound_requests(timeout_s=5)
-    courier = _courier(config, run)
+    courier = _courier(config, run, title)
     outbox = courier.outbox
     outbox.put("status", status="RUNNING", ts_ms=_now_ms())
     outbox.put("params", params={key: str(redact(value, key)) for key, value in params.items()})
     outbox.put("tags", tags=redact({**(tags or {}), **tags_of_environment()}))
+    if facts:
+        outbox.put("facts", facts=redact(dict(facts)))
     resolved = Path(run.dir) / CONFIG
     if resolved.exists():
         shown = redact(yaml.safe_load(resolved.read_text(encoding="utf-8")))
@@ -101,14 +109,38 @@ def tags_of_environment() -> dict[str, str]:
         ) from None
 
 
-def replay(config: TrackingConfig, run: RunSection, status: Status | None = None, timeout_s: float = 60.0) -> int:
-    """Send what the run folder holds and the server lacks, then set `status`. For the driver, when no rank writes.
+def never_was(run: RunSection) -> bool:
+    """Forget what a start that was refused would have sent, where nothing was measured and no server knows of the run.
+    Returns whether that is so."""
+    folder = Path(run.dir)
+    metrics = folder / METRICS
+    if "run_id" in read_json(folder / RUN).get("mlflow", {}) or (metrics.exists() and metrics.stat().st_size):
+        return False
+    for name in (OUTBOX, ACK):
+        (folder / name).unlink(missing_ok=True)
+    return True
+
+
+def replay(
+    config: TrackingConfig,
+    run: RunSection,
+    status: Status | None = None,
+    timeout_s: float = 60.0,
+    tags: Mapping[str, str] | None = None,
+    figures: Sequence[Path] = (),
+) -> int:
+    """Send what the run folder holds and the server lacks, then `figures`, and set `tags` and `status`. For the
+    driver, when no rank writes.
 
     Returns the number of steps that are still unsent; -1: unknown. Never raises because of the server or a full disk:
     it is called while the error that ended the run is on its way to the person.
     """
     try:
         writer = Writer(config, run)
+        for figure in figures:
+            writer.log_artifact(figure, FIGURES)
+        for key, value in (tags or {}).items():
+            writer.set_tag(key, value)
         if status is not None:
             writer.finish(status)
         return writer.close(timeout_s)
@@ -140,6 +172,27 @@ class Writer:
         if self._outbox is not None:
             self._outbox.put("tags", tags={key: redact(value, key)})
 
+    def add_facts(self, facts: Mapping[str, Any]) -> None:
+        """Add to the artifact of facts; secrets are hidden."""
+        if self._outbox is not None:
+            self._outbox.put("facts", facts=redact(dict(facts)))
+
+    def log_inputs(self, datasets: Sequence[Mapping[str, Any]]) -> None:
+        """Make data sets inputs of the run: mappings of `name`, `digest`, `source`, `profile` and `context`."""
+        if self._outbox is not None:
+            self._outbox.put("inputs", datasets=redact([dict(one) for one in datasets]))
+
+    def log_table(self, file: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Write a table into the run's artifacts, which its page shows; one of the same name is replaced."""
+        if self._outbox is not None:
+            self._outbox.put("table", file=file, columns=list(columns), data=[list(row) for row in rows])
+
+    def log_measured(self, stream: str, step: int, metrics: Mapping[str, float], dataset: tuple[str, str]) -> None:
+        """Metrics of the run's model on a data set, (name, digest). A stream takes one line a step."""
+        if self._outbox is not None:
+            finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+            self._outbox.put_metrics(stream, step, _now_ms(), finite, dataset=list(dataset))
+
     def log_artifact(self, path: str | Path, folder: str | None = None) -> None:
         """Upload a file, or a folder's files, into `folder` of the run's artifacts."""
         if self._outbox is not None:
@@ -159,13 +212,14 @@ class Writer:
             sizes = {"ckpt/upload_seconds": float(seconds), "ckpt/upload_bytes": float(num_bytes)}
             self._outbox.put_metrics("upload", step, _now_ms(), sizes)
 
-    def log_model(self, folder: str | Path, copy: bool = False) -> None:
-        """Record an exported Hugging Face folder as a logged model of the run; `copy` uploads its files too."""
+    def log_model(self, folder: str | Path, copy: bool = False, name: str = "export") -> None:
+        """Record an exported Hugging Face folder as a logged model of the run; `copy` uploads its files too, as a model
+        that MLflow serves."""
         if self._outbox is not None:
             self._outbox.take_metrics()
             step = max(0, self._outbox.last_step)
             place = str(Path(folder).resolve())
-            self._outbox.put("model", path=place, copy=copy, step=step, id=uuid.uuid4().hex)
+            self._outbox.put("model", path=place, copy=copy, name=name, step=step, id=uuid.uuid4().hex)
 
     def finish(self, status: Status) -> None:
         """Set the run's status behind everything queued so far, the steps in the metrics file included."""

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from jpo_dist.config.load import flatten, write
 from jpo_dist.config.sft import AnyConfig
@@ -12,10 +13,14 @@ from jpo_dist.distributed.stopping import Stopped, stoppable
 from jpo_dist.files import replace
 from jpo_dist.locks import alone_in
 from jpo_dist.run_dir import CONFIG, EXPORT
-from jpo_dist.tracking.writer import Status, replay, start_run
+from jpo_dist.tracking.writer import Status, never_was, replay, start_run, tags_of_environment
+from jpo_dist.train.about import NOTE, description, title
 from jpo_dist.train.identity import finished_at
 
 logger = logging.getLogger(__name__)
+
+REPLAY_S, COPY_S = 60.0, 3600.0
+"""How long what MLflow lacks at the end may take; with a copy of the model. A server that is away takes seconds."""
 
 
 def is_wrong_input(error: Exception) -> bool:
@@ -25,42 +30,51 @@ def is_wrong_input(error: Exception) -> bool:
 
 @contextmanager
 def recorded(
-    config: AnyConfig, tags: Mapping[str, str], is_input: Callable[[Exception], bool] = is_wrong_input
-) -> Iterator[None]:
+    config: AnyConfig,
+    tags: Mapping[str, str],
+    is_input: Callable[[Exception], bool] = is_wrong_input,
+    facts: Mapping[str, Any] | None = None,
+) -> Iterator[list[Path]]:
     """Around the ranks of a run: opens its MLflow run and, whatever comes, sends the rest of it and its status.
 
     The records of a run that is finished already stay as they are, whatever it is started with now; what MLflow lacks
-    of it is sent. A start that is refused, because `is_input(error)`, leaves the run that is in `run.dir` as it was.
+    of it is sent. A start that is refused, because `is_input(error)`, leaves the run that is in `run.dir` as it was,
+    and MLflow without a run where there was none. `facts`: what else is known of how the run was started.
     Raises InUse where another start of it goes on, and what `stoppable` raises where somebody ends the run: its status
-    is KILLED then.
+    is KILLED then. Yields a list: files that are put into it go to MLflow as figures of the run.
     """
     run_dir = Path(config.run.dir)
     with alone_in(run_dir, "run.dir"):  # a second start would write its config.yaml over that of the first
-        yield from _recorded(config, tags, is_input)
+        yield from _recorded(config, tags, is_input, facts or {})
 
 
-def _recorded(config: AnyConfig, tags: Mapping[str, str], is_input: Callable[[Exception], bool]) -> Iterator[None]:
+def _recorded(
+    config: AnyConfig, tags: Mapping[str, str], is_input: Callable[[Exception], bool], facts: Mapping[str, Any]
+) -> Iterator[list[Path]]:
     run_dir = Path(config.run.dir)
     if config.checkpoint.storage:  # a new machine goes on in the same MLflow run
         from jpo_dist.checkpoint.store import restore_run_files
 
         for name in restore_run_files(config.checkpoint.storage, run_dir):
             logger.info("fetched %s from %s", name, config.checkpoint.storage)
-    step = finished_at(run_dir)
+    step, figures = finished_at(run_dir), list[Path]()
     if step is not None:
         with stoppable(run_dir, config.checkpoint.stop_grace_s):
-            yield
+            yield figures
         notify(run_dir, f"the run was finished at step {step}: nothing was trained, and its records stay as they are")
         replay(config.tracking, config.run)
         return
     resolved = run_dir / CONFIG
     before = resolved.read_text(encoding="utf-8") if resolved.exists() else None
     write(config, resolved)
-    start_run(config.tracking, config.run, flatten(config.model_dump(mode="json")), tags, wait_s=0)
+    known = {**tags, **tags_of_environment()}
+    params, named = flatten(config.model_dump(mode="json")), {**tags, NOTE: description(config, known)}
+    start_run(config.tracking, config.run, params, named, wait_s=0, facts=facts, title=title(config))
     status: Status = "FAILED"
+    refused = False
     try:
         with stoppable(run_dir, config.checkpoint.stop_grace_s):
-            yield
+            yield figures
         status = "FINISHED"
     except (Stopped, KeyboardInterrupt, SystemExit):
         status = "KILLED"
@@ -69,6 +83,9 @@ def _recorded(config: AnyConfig, tags: Mapping[str, str], is_input: Callable[[Ex
         if before is not None and is_input(error):
             replace(resolved, before, sync=True)
             status = "FINISHED" if (run_dir / EXPORT).exists() else "FAILED"
+        refused = is_input(error) and never_was(config.run)
         raise
     finally:
-        replay(config.tracking, config.run, status)
+        if not refused:
+            longest_s = COPY_S if config.tracking.log_model == "copy" else REPLAY_S
+            replay(config.tracking, config.run, status, longest_s, {NOTE: description(config, known)}, figures)

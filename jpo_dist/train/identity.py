@@ -46,6 +46,10 @@ class TrainState:
     """What goes into that, by key, as `seen_by` has it: it tells what is not equal. Earlier commits have none."""
     method: dict[str, Any] = field(default_factory=dict)
     """What else makes it another run, by key, as `method_of` has it. Commits of earlier versions have none."""
+    best: dict[str, Any] = field(default_factory=dict)
+    """Metric, value, step, and evaluations since, of the best evaluation so far (train/best.py); {}: there is none."""
+    stopped: bool = False
+    """Whether the run ended here, by train.stop_when."""
 
 
 def began(setup: Setup, method: dict[str, Any]) -> TrainState:
@@ -138,9 +142,11 @@ def finished_at(run_dir: Path) -> int | None:
 
     Such a run trains no step more, whatever it is started with: its number of steps is part of what it is.
     """
-    newest = commits(run_dir)[:1]
-    step = newest[0][1].step if newest and newest[0][1] else None
-    at_end = step is not None and step == read_json(run_dir / PLAN).get("num_steps")
+    manifest = next((manifest for _, manifest in commits(run_dir)[:1]), None)
+    if manifest is None:
+        return None
+    step, state = manifest.step, manifest.facts.get("state", {})
+    at_end = step == read_json(run_dir / PLAN).get("num_steps") or state.get("stopped", False)
     return step if at_end and any((run_dir / EXPORT).glob("*.safetensors")) else None
 
 

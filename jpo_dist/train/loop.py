@@ -1,9 +1,7 @@
 """The training loop. Runs alone, under torchrun, or in a Ray worker, and cannot tell which."""
 
-import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,28 +15,22 @@ from jpo_dist.distributed.fault_injection import fault_point
 from jpo_dist.distributed.network import network_facts
 from jpo_dist.distributed.watchdog import Watch, watching
 from jpo_dist.model.engine import StepOutcome, connect
-from jpo_dist.model.export import export
 from jpo_dist.objective import metrics
 from jpo_dist.objective.criterion import criterion_of
 from jpo_dist.objective.held_out import evaluation_plan, score_comparisons
 from jpo_dist.objective.step import train_step
 from jpo_dist.tracking.metrics_file import metrics_at
-from jpo_dist.train import refresh
+from jpo_dist.train import best, refresh
 from jpo_dist.train.identity import TrainState, check_method, finished_at, method_of
-from jpo_dist.train.resume import loadable, restore, save
+from jpo_dist.train.nonfinite import advance
+from jpo_dist.train.resume import export_end, loadable, restore, save
 from jpo_dist.train.run_log import RunLog, own_tokens, step_metrics, write_down
 from jpo_dist.train.schedule import is_due, learning_rate
 from jpo_dist.train.setup import Setup, set_up
 
-logger = logging.getLogger(__name__)
-
 OnCommit = Callable[[int, dict[str, Any], bool], None]
 Leaving = Callable[[], bool]
 """What `run` takes as `on_commit` and `leaving`."""
-
-
-class NonFiniteError(RuntimeError):
-    """Too many steps in a row had a loss or gradient that is not finite."""
 
 
 def run(
@@ -83,26 +75,30 @@ def train(
         last = metrics_at(run_dir, state.step)
     else:
         last = evaluate(setup)
+        best.require_metric(config, last)
         write_down(run_log, 0, last)
     finished = ranks.broadcast(finished_at(run_dir)) == state.step  # started again: its export and card stay
     stops, ends = False, partial(_must_commit, run_dir, leaving)
-    for step in ahead(setup.plan.step, range(state.step, setup.plan.num_steps)):
+    for step in ahead(setup.plan.step, range(state.step, state.step if state.stopped else setup.plan.num_steps)):
         state, last = do_step(setup, step, state, watch)
         write_down(run_log, state.step, last)
-        if is_due(state.step, config.checkpoint.every, setup.plan.num_steps) or ranks.any_true(ends):
+        due = is_due(state.step, config.checkpoint.every, setup.plan.num_steps) or best.is_new(state)
+        if due or ranks.any_true(ends):
             save(setup, state, attempt, run_log, uploads)
-            is_last = state.step == setup.plan.num_steps
+            is_last = state.stopped or state.step == setup.plan.num_steps
             stops = not is_last and ranks.any_true(partial(stopping.asked, run_dir))
             if on_commit:
                 on_commit(state.step, last, is_last or stops)
-            if stops:
+            if stops or state.stopped:
                 break
-    folder = None if stops or finished else export(setup.policy, setup.tokenizer, config, last)
+    folder = None if stops or finished else export_end(setup, state, last)
     ranks.run_without_timeout("uploading the last commit", uploads.close if uploads else lambda: None)
     if run_log:
-        run_log.close(folder if config.tracking.log_model else None)
+        run_log.close(None if config.tracking.log_model == "none" else folder)
         if stops:
             stopping.obeyed(run_dir, state.step)
+        elif state.stopped:
+            best.tell_end(run_dir, state)
     return last
 
 
@@ -121,6 +117,7 @@ def do_step(setup: Setup, step: Step, state: TrainState, watch: Watch) -> tuple[
     line = step_metrics(setup, step, state, outcome, meter, time.perf_counter() - started) | watch.numbers()
     if is_due(state.step, setup.config.train.eval_every, setup.plan.num_steps):
         line |= evaluate(setup)
+        state = best.after_evaluation(state, setup.config, line)
     refresh.refresh(setup, state.step)
     return state, line
 
@@ -129,23 +126,6 @@ def take_step(setup: Setup, step: Step) -> tuple[StepOutcome, metrics.Meter]:
     """`train_step` with the parts of `setup`, at the learning rate of `step`."""
     lr = learning_rate(setup.config.optim, step.index, setup.plan.num_steps)
     return train_step(setup.policy, setup.reference, setup.dataset, step, setup.config.objective, lr)
-
-
-def advance(state: TrainState, step: Step, outcome: StepOutcome, most: int) -> TrainState:
-    """The state after `step`. Raises NonFiniteError after `most` steps in a row whose update was left out."""
-    skipped = not outcome.applied
-    in_a_row = state.nonfinite_in_a_row + 1 if skipped else 0
-    if in_a_row >= most:
-        raise NonFiniteError(
-            f"loss or gradient not finite in {in_a_row} steps in a row, the last one step {step.index + 1} with "
-            f"comparisons {step.comparisons_C.tolist()}; the weights are those of step {step.index + 1 - in_a_row}. "
-            "Lower optim.lr, look at these comparisons, or raise train.max_nonfinite_steps"
-        )
-    if skipped and ranks.rank() == 0:
-        logger.warning("step %d: not finite, update left out (%d in a row)", step.index + 1, in_a_row)
-    return replace(
-        state, step=step.index + 1, nonfinite_steps=state.nonfinite_steps + skipped, nonfinite_in_a_row=in_a_row
-    )
 
 
 def evaluate(setup: Setup) -> dict[str, float]:

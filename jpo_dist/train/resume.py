@@ -7,6 +7,8 @@ from typing import Any
 
 from jpo_dist.checkpoint.commit import Commit, commit
 from jpo_dist.checkpoint.reshard import discard, reshard
+from jpo_dist.checkpoint.run_folder import commit_folder, commits
+from jpo_dist.checkpoint.search import verified
 from jpo_dist.checkpoint.upload import Uploader, find_commit, store_of
 from jpo_dist.config.sft import AnyConfig
 from jpo_dist.distributed import ranks
@@ -17,7 +19,7 @@ from jpo_dist.model.export import export
 from jpo_dist.model.load import load_tokenizer
 from jpo_dist.records.comparisons import digest
 from jpo_dist.tracking.metrics_file import metrics_at
-from jpo_dist.train import refresh
+from jpo_dist.train import best, refresh
 from jpo_dist.train.identity import (
     ResumeError,
     TrainState,
@@ -113,10 +115,10 @@ def save(setup: Setup, state: TrainState, attempt: int, run_log: RunLog | None, 
         lambda folder: _save_shards(setup, folder),
         facts=facts,
         keep=setup.config.checkpoint.keep,
-        spare=uploads.needs if uploads else frozenset(),
+        spare=best.kept(state) | (uploads.needs if uploads else frozenset()),
     )
     if uploads:
-        uploads.submit(done.path)
+        uploads.submit(done.path, best.kept(state))
     if run_log:
         logger.info("committed step %d: %.0f MB in %.1f s", done.step, done.bytes / 1e6, done.seconds)
         run_log.writer.log_checkpoint(done.step, done.path, done.bytes, done.seconds)
@@ -127,13 +129,35 @@ def _save_shards(setup: Setup, folder: Path) -> None:
     refresh.save(setup, folder)
 
 
-def export_commit(config: AnyConfig, timeout_s: float = 600.0, *, elastic: bool = False) -> Path:
-    """Write the export of the newest valid commit, here or in the store, without training. All ranks call it."""
+def export_end(setup: Setup, state: TrainState, last: dict[str, float]) -> Path:
+    """Export the run as it is after its last step, or its best commit where checkpoint.best is set and that is an
+    earlier one. `last`: the metrics of the last step. All ranks call it; the policy trains no more after it."""
+    config, run_dir = setup.config, Path(setup.config.run.dir)
+    chosen = best.best_commit(config, state)
+    if chosen is not None:
+        folder = loadable(chosen, config, elastic=True)
+        assert folder is not None
+        load_commit(setup.policy, chosen, folder, config)
+        last = metrics_at(run_dir, chosen.step)
+    if state.best and ranks.rank() == 0:
+        logger.info("exporting step %d: the best is %s", (chosen or state).step, best.in_words(state))
+    return export(setup.policy, setup.tokenizer, config, last)
+
+
+def export_commit(
+    config: AnyConfig, timeout_s: float = 600.0, *, elastic: bool = False, which: str | None = None
+) -> Path:
+    """Write the export of a commit, without training. All ranks call it.
+
+    `which`: "newest", here or in the store; "best", by checkpoint.best; or its step. None: the best where
+    checkpoint.best is set, else the newest. Raises ResumeError where there is no such commit.
+    """
     connect(timeout_s)
     either = config.model_copy(update={"checkpoint": config.checkpoint.model_copy(update={"resume": "auto"})})
     resumed = find_commit(either, store_of(config))
     if resumed is None:
         raise ResumeError(f"run.dir ({config.run.dir}) has no valid commit to export; train first, or correct run.dir")
+    resumed = _named(resumed, config, which or ("best" if config.checkpoint.best else "newest"))
     with ranks.together("reading what the run began from"):
         check_method(resumed, start_of(config), config)
     folder = loadable(resumed, config, elastic)
@@ -141,3 +165,23 @@ def export_commit(config: AnyConfig, timeout_s: float = 600.0, *, elastic: bool 
     policy = build_policy(config.model, config.engine, config.optim)
     load_commit(policy, resumed, folder, config)
     return export(policy, load_tokenizer(config.model), config, metrics_at(Path(config.run.dir), resumed.step))
+
+
+def _named(newest: Commit, config: AnyConfig, which: str) -> Commit:
+    """The commit that `which` means."""
+    if which == "newest":
+        return newest
+    run_dir, known = Path(config.run.dir), newest.facts["state"].get("best") or {}
+    if which == "best" and not known:
+        raise ResumeError(
+            f"--commit best: no evaluation of the run in run.dir ({run_dir}) has been compared; train with "
+            "checkpoint.best, or use --commit newest"
+        )
+    step = known["step"] if which == "best" else int(which)
+    if step == newest.step:
+        return newest
+    found, problem = verified(commit_folder(run_dir, step))
+    if found is None:
+        there = ", ".join(str(manifest.step) for _, manifest in commits(run_dir) if manifest)
+        raise ResumeError(f"--commit {which}: no commit of step {step} ({problem}); there are: {there}")
+    return found

@@ -1,6 +1,5 @@
 """The run log, which rank 0 keeps: a line a step in metrics.jsonl, the plan for people, and what MLflow shall hear."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from jpo_dist.objective.criterion import criterion_of
 from jpo_dist.run_dir import CHECKPOINTS, METRICS, PLAN
 from jpo_dist.tracking.metrics_file import MetricsFile
 from jpo_dist.tracking.writer import Writer
+from jpo_dist.train.about import inputs
 from jpo_dist.train.identity import TrainState, plan_facts
 from jpo_dist.train.schedule import learning_rate
 from jpo_dist.train.setup import Setup
@@ -32,6 +32,8 @@ class RunLog:
 
     metrics_file: MetricsFile
     writer: Writer
+    model_name: str
+    copies_model: bool
 
     @classmethod
     def open(cls, setup: Setup, resumed: Commit | None, network: dict[str, Any]) -> "RunLog":
@@ -46,23 +48,25 @@ class RunLog:
         notes = [*setup.data_notes, *_notes(setup, resumed, network)]
         write_json(run_dir / PLAN, {**facts, "notes": notes})
         writer = Writer(setup.config.tracking, setup.config.run)
-        for name, value in facts.items():
-            writer.set_tag(f"jpo.{name}", value if isinstance(value, str) else json.dumps(value))
+        writer.add_facts(facts)
+        writer.set_tag("jpo.dataset", facts["dataset"])  # what runs of the same data are found by
+        writer.log_inputs(inputs(setup.config, setup.dataset, setup.held_out))
         if resumed:
             writer.set_tag("jpo.resumed_from", str(resumed.step))
-        return cls(metrics_file, writer)
+        config = setup.config
+        return cls(metrics_file, writer, config.run.name, config.tracking.log_model == "copy")
 
     def close(self, exported: Path | None) -> None:
         """Log the model in `exported` (None: none), and send the rest, for at most CLOSE_TIMEOUT_S."""
         self.metrics_file.sync()
         if exported is not None:
-            self.writer.log_model(exported)
+            self.writer.log_model(exported, self.copies_model, self.model_name)
         self.writer.close(CLOSE_TIMEOUT_S)
         self.metrics_file.close()
 
 
 def _facts(setup: Setup, network: dict[str, Any]) -> dict[str, Any]:
-    """What plan.json and the tags of the MLflow run say of the run."""
+    """What plan.json and the facts of the MLflow run say of the run."""
     return {
         "steps_per_epoch": setup.plan.steps_per_epoch,
         "num_ranks": setup.plan.num_ranks,

@@ -21,6 +21,9 @@ from jpo_dist.model.load import attention_share, load_tokenizer
 from jpo_dist.objective.criterion import criterion_of
 from jpo_dist.objective.reference import Live, Reference, absent, own_reference, switched_off
 
+MANY_EPOCHS = 20
+"""More rounds through the data than this learn them by heart."""
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -55,6 +58,20 @@ def early_reference(config: AnyConfig, known: list[Prepared]) -> Reference | Non
     return None if config.reference.mode == "adapter_off" else own_reference(config, *known)
 
 
+def remarks(config: AnyConfig, num_steps: int, epochs: float) -> list[str]:
+    """Settings that fit each other and hardly what was meant, one line each."""
+    found, warmup = list[str](), config.optim.warmup_steps
+    if warmup >= num_steps:
+        found.append(
+            f"optim.warmup_steps ({warmup}) is no less than the run's {num_steps} steps: optim.lr is reached last"
+        )
+    if epochs > MANY_EPOCHS:
+        found.append(
+            f"the run goes through its data {epochs:.0f} times: train.max_steps ({num_steps}) is much for so few"
+        )
+    return found
+
+
 def set_up(config: AnyConfig) -> Setup:
     """Load data, plan, reference and policy. All ranks call it.
 
@@ -67,6 +84,7 @@ def set_up(config: AnyConfig) -> Setup:
     known = [dataset] if held_out is None else [dataset, held_out]
     require_fits(limits, tokenizer, [part.tokens for part in known], f"data.max_length ({config.data.max_length})")
     plan = make_plan(dataset, config.train, ranks.num_ranks(), attention_share(config.model))
+    notes += remarks(config, plan.num_steps, plan.num_steps / plan.steps_per_epoch)
     criterion_of(config.objective).require(plan, dataset, held_out)
     torch.manual_seed(config.train.seed)
     early = early_reference(config, known)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from jpo_dist.home import home
 from launcher.bench.groups import GROUPS
 from launcher.bench.sizes import Figures, Sizes
 
@@ -73,5 +74,7 @@ def _in_processes(groups: list[str], sizes: Sizes) -> dict[str, Figures]:
 
 def _environment(num_ranks: int) -> dict[str, str]:
     cores = len(os.sched_getaffinity(0))
+    path = os.pathsep.join([str(home()), *filter(None, [os.environ.get("PYTHONPATH")])])
     threads = {"OMP_NUM_THREADS": str(max(1, cores // num_ranks)), "TOKENIZERS_PARALLELISM": "false"}
+    threads |= {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}  # launcher.bench.worker is ours in any folder
     return threads if num_ranks == 1 else {**threads, "GLOO_SOCKET_IFNAME": "lo"}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jpo_dist.home import find_config
 from launcher.console import explained, out, say
 
 if TYPE_CHECKING:
@@ -28,19 +29,19 @@ Where = Annotated[str, typer.Argument(help="A file, folder, glob, hub id, or FOL
 
 @app.command()
 def build(
-    config: Annotated[Path, typer.Argument(help="A YAML file, for example configs/data.yaml.")],
+    config: Annotated[Path, typer.Argument(help="A YAML file, for example configs/data.yaml.", callback=find_config)],
     overrides: Overrides = None,
 ) -> None:
     """Sources to one set: read, pair, mix, split by instruction. Leaves the set and its report in `output`."""
     with explained():
-        from jpo_dist.config.load import load_as
         from jpo_dist.data.build import build as build_set
         from jpo_dist.data.build import lines, write
         from jpo_dist.data.config import BuildConfig
         from jpo_dist.locks import alone_in
+        from launcher.config.load import load_kind
         from launcher.config.run_paths import refuse_lost
 
-        settings = load_as(BuildConfig, config, overrides)
+        settings = load_kind(BuildConfig, config, overrides)
         refuse_lost("output", settings.output)
         with alone_in(settings.output):
             built = build_set(settings, _reference_logps)
@@ -104,14 +105,14 @@ def inspect(
         found = look(where, tokenizer, on_bad_row, seed, examples, group or [])
         if html is not None:
             from jpo_dist.files import replace
-            from launcher.show.inspection_page import page
+            from launcher.show.inspection.page import page
 
             html.parent.mkdir(parents=True, exist_ok=True)
             replace(html, page(found), sync=False)
         if as_json:
             sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
             return
-        from launcher.show.inspection_tables import tables
+        from launcher.show.inspection.tables import tables
 
         for table in tables(found):
             out.print(table)

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from launcher.arguments import ConfigPath, Overrides
+from launcher.chatter import aside
 from launcher.console import explained, say
 
 
@@ -17,12 +18,14 @@ def command(
 ) -> None:
     """Answers of a model, or of a server, to instructions: at several temperatures, several of each, resumable."""
     with explained():
-        from jpo_dist.config.load import load_as
         from launcher.config.kinds import GenerateRunConfig
-        from launcher.stages.generate import run
+        from launcher.config.load import load_kind
 
-        settings = load_as(GenerateRunConfig, config, overrides)
-        report, files = run(settings, to or [])
+        settings = load_kind(GenerateRunConfig, config, overrides)
+        with aside():
+            from launcher.stages.generate import run
+
+            report, files = run(settings, to or [])
         for temperature, found in report["temperatures"].items():
             left = [
                 f"{found[name]} {name.replace('_', ' ')}" for name in ("skipped", "failed", "not_asked") if found[name]

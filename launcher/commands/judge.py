@@ -7,12 +7,12 @@ from launcher.console import explained, say
 def command(config: ConfigPath, overrides: Overrides = None) -> None:
     """Label candidate comparisons with a judge: an LLM, a program that checks, or a reward model."""
     with explained():
-        from jpo_dist.config.load import load_as
         from jpo_dist.judge.report import OUTCOMES
         from launcher.config.kinds import JudgeRunConfig
+        from launcher.config.load import load_kind
         from launcher.stages.judge import run
 
-        settings = load_as(JudgeRunConfig, config, overrides)
+        settings = load_kind(JudgeRunConfig, config, overrides)
         found = run(settings)["outcomes"]
         told = [f"{found[outcome]} {outcome}" for outcome in OUTCOMES if found.get(outcome)]
         say(", ".join(told))

@@ -17,13 +17,13 @@ def command(
 ) -> None:
     """All stages of one YAML, from SFT to win-rate, each beginning from the one before; what is done is skipped."""
     with explained():
-        from jpo_dist.config.load import load_as
+        from launcher.config.load import load_kind
         from launcher.config.pipeline import PipelineConfig
         from launcher.config.run_paths import refuse_lost
         from launcher.pipeline.process import is_done
         from launcher.pipeline.run import StageFailed, plan, run
 
-        settings = load_as(PipelineConfig, config, overrides)
+        settings = load_kind(PipelineConfig, config, overrides)
         refuse_lost("dir", settings.dir)
         if dry_run:
             for stage in plan(settings, str(config)):
@@ -54,7 +54,7 @@ def study(
 ) -> None:
     """A grid of pipelines, arms times seeds, measured and compared with honest intervals; what is done is skipped."""
     with explained():
-        from jpo_dist.config.load import load_as
+        from launcher.config.load import load_kind
         from launcher.config.run_paths import refuse_lost
         from launcher.config.study import StudyConfig
         from launcher.show.sections import terminal
@@ -62,7 +62,7 @@ def study(
         from launcher.study import beforehand, collected
         from launcher.study.run import run
 
-        settings = load_as(StudyConfig, config, overrides)
+        settings = load_kind(StudyConfig, config, overrides)
         refuse_lost("dir", settings.dir)
         if publish is not None:
             parts, folder = sections(collected.publish(settings, str(config), publish).report)[:1], publish

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING
 
 from launcher.arguments import ConfigPath, Overrides, read_config, read_sft
-from launcher.console import explained, say
+from launcher.chatter import aside
+from launcher.console import err, explained, say
 
 if TYPE_CHECKING:
     from launcher.config.kinds import AnyRunConfig
@@ -22,9 +23,20 @@ def sft(config: ConfigPath, overrides: Overrides = None) -> None:
 
 
 def _train(resolved: "AnyRunConfig") -> None:
-    from launcher.stages.ranked import is_driver
-    from launcher.stages.train import train
+    err.print(
+        f"run {resolved.run.name} in {resolved.run.dir}: loading libraries",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    with aside() as chatter:
+        from jpo_dist.tracking.run_file import page_of
+        from launcher.stages.ranked import is_driver
+        from launcher.stages.train import train
 
-    folder = train(resolved)
-    if is_driver():
-        say(f"exported model: {folder}")
+        folder = train(resolved, chatter)
+        if is_driver():
+            say(f"exported model: {folder}")
+            page = page_of(resolved.tracking, resolved.run.dir)
+            if page:
+                say(f"MLflow: {page}")

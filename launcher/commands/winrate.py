@@ -7,12 +7,12 @@ from launcher.console import explained, out, say
 def command(config: ConfigPath, overrides: Overrides = None) -> None:
     """How often a model's answers beat gold responses or another model's, by any judge, with intervals and controls."""
     with explained():
-        from jpo_dist.config.load import load_as
         from launcher.config.kinds import WinRateRunConfig
+        from launcher.config.load import load_kind
         from launcher.show.winrate import terminal
         from launcher.stages.winrate import refuse_incomplete, run
 
-        settings = load_as(WinRateRunConfig, config, overrides)
+        settings = load_kind(WinRateRunConfig, config, overrides)
         report = run(settings)
         for part in terminal(report):
             say(part) if isinstance(part, str) else out.print(part)

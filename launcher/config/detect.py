@@ -21,6 +21,18 @@ KEYS: dict[type[BaseModel], frozenset[str]] = {
 }
 """The keys that a config of each command has, and no other. What has none of them is one of `jpo train`."""
 
+COMMANDS: dict[type[BaseModel], str] = {
+    RunConfig: "jpo train",
+    SftRunConfig: "jpo sft",
+    StudyConfig: "jpo study",
+    PipelineConfig: "jpo run",
+    BuildConfig: "jpo data build",
+    JudgeRunConfig: "jpo judge",
+    GenerateRunConfig: "jpo generate",
+    WinRateRunConfig: "jpo winrate",
+}
+"""What a person types for a config of each kind."""
+
 
 def kind_of(path: Path) -> type[BaseModel]:
     """The class of the config in a file. What cannot be read at all is left for the loader to explain."""

@@ -50,7 +50,7 @@ def start_command(
 ) -> subprocess.Popen[bytes]:
     """Start `jpo ARGUMENTS` as a process that ends when this one does; it keeps the files `keep` open."""
     return subprocess.Popen(
-        [sys.executable, "-m", "launcher", *arguments],
+        [sys.executable, "-m", "jpo_dist", *arguments],
         env={**os.environ, TAGS: json.dumps(dict(tags))},
         pass_fds=list(keep),
         preexec_fn=_end_with_parent,

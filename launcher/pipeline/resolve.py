@@ -27,6 +27,13 @@ LATER: dict[str, tuple[str, ...]] = {"build": ("keep", "flips"), "judge": ("grou
 """Settings that commands have got since stages were first kept: in a key only where they say something, so that what
 was made before, and answers that were paid for, are found."""
 
+LATER_INSIDE = ("stop_when",)
+"""The same inside the section train."""
+LATER_ANYWHERE = {"max_row_mib": 256}
+"""The same in any section or source, with their defaults."""
+CHOOSES = ("best", "best_is")
+"""What of the section checkpoint decides which weights are exported."""
+
 
 class Stage(NamedTuple):
     """One stage that can run."""
@@ -112,7 +119,7 @@ def _stage(
     checked = parse_as(kind.config, settings, where).model_dump(mode="json")
     # What stages make is known by their keys: it may not be there yet, and need not be read.
     known = {str(stage.made): stage.key for stage in used.values()}
-    decides = {name: value for name, value in checked.items() if name not in NO_RESULT and _says(entry, name, value)}
+    decides = _deciding(entry, checked)
     read = {
         text: [contents.of(path) for path in paths]
         for text, paths in inputs(decides, pipeline).items()
@@ -122,6 +129,26 @@ def _stage(
     folder = pipeline / f"{name}-{key[:8]}"
     _put(checked, kind.folder, str(folder))
     return Stage(name, kind, key, folder, checked, tuple(stage.name for stage in used.values()))
+
+
+def _deciding(entry: Entry, checked: dict[str, Any]) -> dict[str, Any]:
+    """The settings that decide what a stage makes."""
+    said = {name: value for name, value in checked.items() if name not in NO_RESULT and _says(entry, name, value)}
+    decides: dict[str, Any] = _without_later(said)
+    if isinstance(decides.get("train"), dict):
+        decides["train"] = {key: one for key, one in decides["train"].items() if key not in LATER_INSIDE or one}
+    checkpoint = checked.get("checkpoint") or {}
+    if checkpoint.get("best"):
+        decides["checkpoint"] = {key: checkpoint[key] for key in CHOOSES}
+    return decides
+
+
+def _without_later(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            k: _without_later(one) for k, one in value.items() if k not in LATER_ANYWHERE or one != LATER_ANYWHERE[k]
+        }
+    return [_without_later(one) for one in value] if isinstance(value, list) else value
 
 
 def _says(entry: Entry, name: str, value: Any) -> bool:

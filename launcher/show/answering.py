@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jpo_dist.data.locate import ANSWERS
 from jpo_dist.generate.progress import FOLDER
-from launcher.show.progress import shown
+from launcher.show.progress import progress_bar, shown
 
 POLL_S = 1.0
 LINE_EVERY_S = 30.0
@@ -74,10 +73,8 @@ def log_lines(
 
 
 def _bar(console: Console, counter: Counter, total: int, stop: threading.Event) -> None:
-    columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-               TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("answers", total=total, completed=counter.look())
+    with progress_bar(console) as progress:
+        task = progress.add_task("answers", total=total, completed=counter.look(), status="")
         while not stop.wait(POLL_S):
             progress.update(task, completed=counter.look())
         progress.update(task, completed=counter.at_the_end())

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,8 +10,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 
 from jpo_dist.run_dir import METRICS, NOTICES, PLAN, RAY_LOG
+from launcher.console import err
 
 POLL_S = 0.5
 
@@ -20,6 +21,8 @@ SHOWN = {
     "loss": "loss {:.4f}",
     "rewards/accuracies": "accuracy {:.2f}",
     "rewards/margins": "margin {:+.3f}",
+    "margin/response": "response {:+.2f}",
+    "margin/instruction": "instruction {:+.2f}",
     "perplexity": "perplexity {:.2f}",
     "kl": "kl {:.3f}",
     "perf/tokens_per_second": "{:.0f} tok/s",
@@ -27,6 +30,9 @@ SHOWN = {
     "eval/perplexity": "held out {:.2f}",
 }
 """The metrics of a step that people see, and how they are written."""
+
+NO_MARGIN = 5e-4
+"""A mean margin below this: policy and reference score alike, as before the first step."""
 
 
 class Tail:
@@ -84,9 +90,9 @@ def progress_of(run_dir: Path) -> Iterator[None]:
 def shown(bar: Callable[..., None], lines: Callable[..., None], *what: Any) -> Iterator[None]:
     """Inside, a thread writes to standard error: `bar` where that is a terminal, else `lines`, each called with the
     console, `what`, and the event that ends it."""
-    console, stop = Console(file=sys.stderr), threading.Event()
-    show = bar if console.is_terminal else lines
-    thread = threading.Thread(target=show, args=(console, *what, stop), daemon=True)
+    stop = threading.Event()
+    show = bar if err.is_terminal else lines
+    thread = threading.Thread(target=show, args=(err, *what, stop), daemon=True)
     thread.start()
     try:
         yield
@@ -95,9 +101,27 @@ def shown(bar: Callable[..., None], lines: Callable[..., None], *what: Any) -> I
         thread.join(timeout=5)
 
 
+def progress_bar(console: Console) -> Progress:
+    """A bar with its count, times and the field `status`, of which alone is left out what a narrow terminal has no
+    room for. What libraries print in the meantime is none of its lines."""
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=12),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[status]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+    )
+    return Progress(*columns, console=console, expand=True, redirect_stdout=False, redirect_stderr=False)
+
+
 def describe(line: dict[str, Any]) -> str:
     """One step in a few words."""
     m = line["metrics"]
+    for prefix in ("", "eval/"):
+        if abs(m.get(f"{prefix}rewards/margins", 1.0)) < NO_MARGIN:  # ties would read as accuracy 0.00: always wrong
+            without = (f"{prefix}rewards/accuracies", f"{prefix}rewards/margins")
+            m = {name: value for name, value in m.items() if name not in without}
     said = [form.format(m[name]) for name, form in SHOWN.items() if name in m]  # what is not finite is not there
     if line["step"] > 0 and "loss" not in m:
         said.insert(0, "not finite: update left out")
@@ -117,7 +141,7 @@ def log_lines(console: Console, run_dir: Path, tail: Tail, notices: Tail, losses
         _warn(console, notices, losses)
         for line in tail.lines():
             plan = _told(console, run_dir, plan)
-            console.print(f"step {line['step']}/{plan['num_steps']}  {describe(line)}", highlight=False)
+            console.print(f"step {line['step']}/{plan['num_steps']}  {describe(line)}", highlight=False, soft_wrap=True)
 
 
 def _warn(console: Console, notices: Tail, losses: Tail) -> None:
@@ -128,7 +152,7 @@ def _warn(console: Console, notices: Tail, losses: Tail) -> None:
         if event["event"] != "commit"
     ]
     for text in said:
-        console.print(f"warning: {text}", highlight=False, markup=False)
+        console.print(f"warning: {text}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _told(console: Console, run_dir: Path, before: dict[str, Any]) -> dict[str, Any]:
@@ -136,20 +160,12 @@ def _told(console: Console, run_dir: Path, before: dict[str, Any]) -> dict[str, 
     plan = _plan(run_dir)
     for note in plan["notes"]:
         if note not in before.get("notes", []):
-            console.print(note, highlight=False, markup=False)
+            console.print(note, highlight=False, markup=False, soft_wrap=True)
     return plan
 
 
 def _bar(console: Console, run_dir: Path, tail: Tail, notices: Tail, losses: Tail, stop: threading.Event) -> None:
-    columns = (
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[status]}"),
-    )
-    with Progress(*columns, console=console) as progress:
+    with progress_bar(console) as progress:
         task = progress.add_task("train", total=None, status="starting workers, loading the model")
         done, plan = False, dict[str, Any]()
         while not done:

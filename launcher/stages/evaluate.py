@@ -1,17 +1,21 @@
 """Evaluating and scoring as the driver sees it."""
 
+import json
+import zlib
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from cluster.secrets import load_secrets
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import flatten
 from jpo_dist.files import read_json
-from jpo_dist.locks import LOCK, alone_in
+from jpo_dist.locks import LOCK, InUse, alone_in
 from jpo_dist.records.folder import REPORT
-from jpo_dist.run_dir import EVALUATION, EXPORT, SCORES
+from jpo_dist.run_dir import CONFIG, EVALUATION, EXPORT, FIGURES, OUTBOX, SCORES
 from jpo_dist.tracking.run_file import sqlite_path, tracking_uri
 from launcher.config.kinds import RunConfig
 from launcher.config.load import parse
@@ -25,12 +29,59 @@ def evaluate(config: RunConfig) -> Path:
     path = Path(config.run.dir) / EVALUATION
     if is_driver():
         report = read_json(path)
-        figures = _figures("evaluate", report["comparisons"])
-        for part, values in report["calibration"].items():
-            figures |= {f"evaluate/{part}/ece": values["ece"], f"evaluate/{part}/brier": values["brier"][0]}
-        figures |= group_figures("evaluate", report["groups"])
-        _track(config, path, Path(config.run.dir) / "evaluation", "evaluation", report, figures)
+        figures = figures_of(report)
+        if not _on_the_run(config, path, report, figures):
+            _track(config, path, Path(config.run.dir) / "evaluation", "evaluation", report, figures)
     return path
+
+
+def figures_of(report: dict[str, Any]) -> dict[str, float]:
+    """The figures of evaluation.json by the names that MLflow has them under."""
+    figures = _figures("evaluate", report["comparisons"])
+    for part, values in report["calibration"].items():
+        figures |= {f"evaluate/{part}/ece": values["ece"], f"evaluate/{part}/brier": values["brier"][0]}
+    if "pass_rate" in report:
+        rates = report["pass_rate"]
+        figures |= {"evaluate/pass_rate": float(rates["rate"][0]), "evaluate/finished": float(rates["finished"])}
+    return figures | group_figures("evaluate", report["groups"])
+
+
+def _on_the_run(config: RunConfig, path: Path, report: dict[str, Any], figures: dict[str, float]) -> bool:
+    """Whether the evaluation went to the MLflow run of the training: that of its own export, tracked where it was.
+
+    Its figures stand at the last step, on the run's model and the held-out set; the file, pictures and the table of
+    comparisons are artifacts. A training that goes on there meanwhile is left alone.
+    """
+    run_dir = Path(config.run.dir)
+    trained = yaml.safe_load((run_dir / CONFIG).read_text("utf-8")) if (run_dir / CONFIG).is_file() else {}
+    same = trained.get("tracking", {}).get("uri") == config.tracking.uri
+    if config.evaluate.policy or not same or config.tracking.uri == "none" or not (run_dir / OUTBOX).is_file():
+        return False
+    from jpo_dist.tracking.metrics_file import metrics_of
+    from jpo_dist.tracking.run_file import name_of_set
+    from jpo_dist.tracking.writer import Writer
+    from launcher.show.run_figures import evaluation_figures
+
+    load_secrets(config.cluster.secrets)
+    try:
+        with alone_in(run_dir, "run.dir"):
+            step = max((int(row["step"]) for row in metrics_of(run_dir)), default=0)
+            drawn = evaluation_figures(report, run_dir / FIGURES)
+            measured = name_of_set(config.data.validation or config.data.train), report["fingerprint"]
+            writer = Writer(config.tracking, config.run)
+            stream = f"evaluate/{zlib.crc32(json.dumps(figures, sort_keys=True).encode()):08x}"
+            writer.log_measured(stream, step, figures, measured)  # the same figures again are no second row
+            rows = report["extremes"]
+            if rows:
+                writer.log_table("comparisons.json", list(rows[0]), [list(row.values()) for row in rows])
+            writer.add_facts({"evaluate": _inputs(report)})
+            writer.log_artifact(path)
+            for file in drawn:
+                writer.log_artifact(file, FIGURES)
+            writer.close(60)
+    except InUse:
+        return False
+    return True
 
 
 def _alone(folder: Path, key: str, lock: str) -> AbstractContextManager[None]:

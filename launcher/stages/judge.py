@@ -11,6 +11,7 @@ from jpo_dist.judge.judging import judge, left_over, write
 from jpo_dist.judge.verdict import Candidate
 from jpo_dist.locks import alone_in
 from jpo_dist.records.comparisons import digest
+from jpo_dist.run_dir import FIGURES
 from launcher.config.kinds import JudgeRunConfig
 from launcher.config.run_paths import refuse_lost
 from launcher.show import judge_page
@@ -48,6 +49,6 @@ def _track(config: JudgeRunConfig, candidates: list[Candidate], report: dict[str
 
     known = digest([[one.first.id, one.second.id, one.source, one.groups] for one in candidates])
     params = flatten(config.model_dump(mode="json")) | {"digest.candidates": known}
-    figures = judge_page.write_figures(report, folder / "mlflow" / "figures")
+    figures = judge_page.write_figures(report, folder / "mlflow" / FIGURES)
     files = [folder / "report.html", folder / "report.json", *figures]
     log_report(config.tracking, folder / "mlflow", config.name, params, judge_report.metrics(report), files)

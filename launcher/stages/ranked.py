@@ -20,14 +20,14 @@ logger = logging.getLogger(__name__)
 Entry = Callable[[dict[str, Any]], None]
 
 
-def run_ranked(entry: Entry, config: AnyRunConfig, look: Callable[[], Any] | None = None) -> None:
-    """Run `entry` on every rank and wait. Raises what a rank raised.
+def run_ranked(entry: Entry, config: AnyRunConfig, look: Callable[[], Any] | None = None, **more: Any) -> None:
+    """Run `entry` on every rank and wait; `more` is added to what it is called with. Raises what a rank raised.
 
     Under torchrun this process is a rank already and Ray need not be installed; with cluster.workers=0 it is the only
     one; else Ray starts the ranks. `look` is called before Ray is: it raises where the ranks would have to.
     """
     load_secrets(config.cluster.secrets)
-    payload: dict[str, Any] = {"config": config.model_dump(mode="json"), "under_ray": False}
+    payload: dict[str, Any] = {"config": config.model_dump(mode="json"), "under_ray": False, **more}
     if under_torchrun() or config.cluster.workers == 0:
         entry(payload)
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:

@@ -76,7 +76,7 @@ def job(
     root = working_dir.expanduser().absolute()
     # Outside the folder that is shipped it is a file on a disk that all hosts see, and keeps its place.
     there = config.absolute().relative_to(root) if config.absolute().is_relative_to(root) else config.absolute()
-    entry = ["python", "-m", "launcher", verb, str(there), *overrides]
+    entry = ["python", "-m", "jpo_dist", verb, str(there), *overrides]
     follow = [] if wait else ["--no-wait"]
     submit = [
         "ray",

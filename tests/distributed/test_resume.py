@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 from safetensors.torch import load_file
 
 from jpo_dist.checkpoint import manifest as manifests
@@ -19,6 +21,7 @@ from tests.support.commands import (
     Warm,
     commits,
     lines_of,
+    losses,
     numbers,
     tiny_files,
     torchrun,
@@ -347,3 +350,56 @@ def test_a_refused_start_leaves_the_finished_run_as_it_was(tiny: Files, warm: Wa
     assert warm(*words, "train.comparisons_per_step=4").code == 2
     assert yaml.safe_load((run_dir / "config.yaml").read_text()) == yaml.safe_load(before)
     assert tracked(run_dir)[1] == "FINISHED"
+
+
+BEST = ["train.eval_every=1", "checkpoint.best=eval/loss", "checkpoint.best_is=high", "checkpoint.keep=1"]
+"""The loss falls here, so that the first evaluation stays the best one."""
+
+
+def test_the_best_commit_survives_a_kill_and_is_exported_when_gains_end(
+    tiny: Files, warm: Warm, alone: Path, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    words = ["train", tiny.config, f"run.dir={run_dir}", "cluster.workers=0", "tracking.uri=none", *BEST]
+    words += ["train.stop_when={evaluations: 4}"]
+    assert warm(*words, env={"JPO_FAULT": "train:step@0@4"}).code == -signal.SIGKILL
+    assert commits(run_dir) == ["step-00000001", "step-00000002"]
+    done = warm(*words).check()
+    assert "resumed at step 2" in done.said
+    evaluated = [line["metrics"]["eval/loss"] for line in lines_of(run_dir)][1:]
+    assert len(evaluated) == 5, "it ends after four evaluations without a gain"
+    assert max(evaluated) == evaluated[0]
+    assert "ended at step 5: 4 evaluations without a gain since eval/loss" in done.said
+    assert losses(run_dir) == losses(alone)[:5]
+    assert commits(run_dir) == ["step-00000001", "step-00000005"]
+    weights = get_fp32_state_dict_from_zero_checkpoint(str(run_dir / "checkpoints" / "step-00000001"), tag="engine")
+    exported = load_file(run_dir / "export" / "model.safetensors")
+    assert exported
+    assert all(tensor.equal(weights[f"model.{name}"]) for name, tensor in exported.items())
+    assert f"| eval/loss | {evaluated[0]:.4f} |" in (run_dir / "export" / "README.md").read_text()
+    assert "the run was finished at step 5: nothing was trained" in warm(*words).check().said
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_export_takes_the_commit_that_is_named(tiny: Files, warm: Warm, tmp_path: Path, stage: int) -> None:
+    """By one process, whatever number of ranks has written it."""
+    run_dir = tmp_path / "run"
+    words = [tiny.config, f"run.dir={run_dir}", "tracking.uri=none", f"engine.zero_stage={stage}", *BEST]
+    warm.ranks(2, "train", *words, "cluster.workers=2").check()
+    assert commits(run_dir) == ["step-00000001", "step-00000006"]
+
+    def exported(*more: str) -> dict[str, torch.Tensor]:
+        if more:
+            warm("export", *words, "cluster.workers=2", *more).check()
+        return dict(load_file(run_dir / "export" / "model.safetensors"))
+
+    at_the_end = exported()
+    for which in ([], ["--commit", "best"], ["--commit", "1"]):
+        again = exported(*which)
+        assert all(again[name].equal(at_the_end[name]) for name in at_the_end)
+    for which in (["--commit", "newest"], ["--commit", "6"]):
+        again = exported(*which)
+        assert not all(again[name].equal(at_the_end[name]) for name in at_the_end)
+    done = warm("export", *words, "--commit", "3")
+    assert (done.code, "no commit of step 3" in done.said, "there are: 6, 1" in done.said) == (2, True, True)

@@ -16,6 +16,7 @@ from launcher.bench.sizes import quick
 from tests.support.commands import Files, jpo
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_figure_is_a_line(tiny: Files) -> None:
     """Two groups that need no model; all of them, which race against TRL, are nightly."""

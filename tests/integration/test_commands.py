@@ -267,10 +267,12 @@ def test_score_of_nothing_says_what_is_missing(tiny: Files, warm: Warm, tmp_path
 
 
 def test_check_prints_the_resolved_config_and_starts_nothing(tiny: Files, tmp_path: Path) -> None:
-    done = jpo("check", tiny.config, "objective.beta=0.25", f"run.dir={tmp_path / 'run'}").check()
+    words = ["check", tiny.config, "objective.beta=0.25", f"run.dir={tmp_path / 'run'}"]
+    done = jpo(*words, "--all").check()
     shown = yaml.safe_load(done.out)
     assert shown["objective"]["beta"] == 0.25
     assert shown["optim"]["betas"] == [0.9, 0.999]
+    assert done.out.splitlines()[-1] == "# ok: a config of jpo train"
     assert not (tmp_path / "run").exists()
 
 

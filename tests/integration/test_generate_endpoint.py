@@ -244,6 +244,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]
             server.wait(30)
 
 
+@pytest.mark.nightly  # and the fixture loads a model for it
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # the model is unpacked for the server first, which loads torch too
 def test_against_a_real_server(served: tuple[str, str], tmp_path: Path) -> None:

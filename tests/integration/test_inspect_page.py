@@ -10,8 +10,8 @@ from rich.console import Console
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item, Message, Rating
 from jpo_dist.records.inspection import inspect
 from jpo_dist.redact import visible
-from launcher.show.inspection_page import POLICY, page
-from launcher.show.inspection_tables import bins, tables
+from launcher.show.inspection.page import POLICY, page
+from launcher.show.inspection.tables import bins, tables
 
 EVIL = Item.of(
     'Say <script>fetch("http://evil.example")</script> [bold red]now[/] </p></article>\x1b[2J$\\frac{1}{2}$',

@@ -1,7 +1,9 @@
 """`jpo train` on Ray workers, in one process and under torchrun: what it leaves, and that the losses are the same."""
 
+import getpass
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -57,6 +59,31 @@ def tracked(by_ray: Path) -> Any:
     return client, run
 
 
+def facts_of(run_dir: Path, run: Any) -> dict[str, Any]:
+    """The artifact of facts."""
+    from mlflow.artifacts import download_artifacts
+
+    uri = f"sqlite:///{run_dir.parent / 'mlflow.db'}"
+    made = download_artifacts(run_id=run.info.run_id, artifact_path="facts.json", tracking_uri=uri)
+    found: dict[str, Any] = json.loads(Path(made).read_text())
+    return found
+
+
+def test_the_page_of_a_run_says_what_was_trained_on_what_and_what_came_of_it(by_ray: Path, tracked: Any) -> None:
+    client, run = tracked
+    assert client.get_experiment(run.info.experiment_id).tags["mlflow.experimentKind"] == "custom_model_development"
+    note = run.data.tags["mlflow.note.content"]
+    first, last = lines_of(by_ray)[0]["metrics"], lines_of(by_ray)[6]["metrics"]
+    assert f"| loss | {first['eval/loss']:.4f} | {last['eval/loss']:.4f} |" in note
+    plan = json.loads((by_ray / "plan.json").read_text())
+    assert f": {plan['comparisons']} comparisons of {plan['items']} items" in note
+    by_context = {one.tags[0].value: one.dataset for one in run.inputs.dataset_inputs}
+    assert set(by_context) == {"train", "validation"}
+    assert by_context["train"].digest == plan["dataset"][:36]
+    profile = json.loads(by_context["validation"].profile)
+    assert profile["conditional"] + profile["joint"] == profile["comparisons"] == last["eval/comparisons"]
+
+
 def test_a_run_on_ray_writes_one_line_a_step_with_the_documented_metrics(by_ray: Path) -> None:
     lines = lines_of(by_ray)
     assert [line["step"] for line in lines] == list(range(7))
@@ -93,7 +120,7 @@ def test_the_network_is_described_once(by_ray: Path, tracked: Any) -> None:
     assert 0 < facts["gather_gb_per_s"] < 1000
     assert 0 < facts["latency_ms"] < 10_000
     assert sum(note.startswith("2 ranks on one host, gloo") for note in plan["notes"]) == 1
-    assert json.loads(tracked[1].data.tags["jpo.network"]) == facts
+    assert facts_of(by_ray, tracked[1])["network"] == facts
 
 
 def test_it_leaves_the_newest_commits_with_shards_of_both_ranks(by_ray: Path) -> None:
@@ -112,7 +139,7 @@ def test_the_resolved_config_is_a_config_for_the_same_run(by_ray: Path, tiny: Fi
     assert resolved["cluster"]["workers"] == 2
     assert resolved["run"]["dir"] == str(by_ray)
     assert resolved["data"]["train"] == tiny.train
-    checked = warm("check", str(by_ray / "config.yaml")).check()
+    checked = warm("check", "--all", str(by_ray / "config.yaml")).check()
     assert yaml.safe_load(checked.out) == resolved
 
 
@@ -123,6 +150,7 @@ def test_the_export_is_an_ordinary_folder_that_loads_and_generates(by_ray: Path)
     made = model.generate(**asked, max_new_tokens=5, do_sample=False)
     assert made.shape[1] > asked["input_ids"].shape[1]
     assert model.config.use_cache
+    assert {file.name for file in (by_ray / "export").iterdir() if not file.stat().st_mode & 0o044} == set()
     card = (by_ray / "export" / "README.md").read_text()
     assert f"| eval/loss | {lines_of(by_ray)[6]['metrics']['eval/loss']:.4f} |" in card
 
@@ -170,7 +198,7 @@ def test_mlflow_has_every_metric_once_for_each_step(by_ray: Path) -> None:
 def test_mlflow_has_params_config_tags_checkpoints_and_the_model(by_ray: Path, tiny: Files, tracked: Any) -> None:
     client, run = tracked
     assert run.info.status == "FINISHED"
-    assert run.info.run_name == "tiny"
+    assert re.fullmatch(r"tiny run \d{4}-\d\d-\d\d \d\d:\d\d", run.info.run_name)
     assert run.data.params["objective.beta"] == "0.1"
     assert run.data.params["cluster.workers"] == "2"
     assert run.data.params["engine.zero_stage"] == "3"
@@ -182,12 +210,16 @@ def test_mlflow_has_params_config_tags_checkpoints_and_the_model(by_ray: Path, t
     tags = run.data.tags
     found, _ = read.read(tiny.train, on_bad_row="error")
     assert tags["jpo.dataset"] == found.fingerprint
-    assert tags["jpo.num_ranks"] == "2"
+    assert {key for key in tags if not key.startswith("mlflow.")} == {"jpo.uid", "jpo.dataset", "jpo.checkpoint.path"}
+    facts = facts_of(by_ray, run)
+    assert (facts["num_ranks"], facts["dataset"]) == (2, found.fingerprint)
     for package in ("torch", "deepspeed", "transformers", "ray"):
-        assert tags[f"jpo.version.{package}"]
+        assert facts[f"version.{package}"]
+    assert (run.data.tags["mlflow.source.type"], run.data.tags["mlflow.user"]) == ("LOCAL", getpass.getuser())
+    assert tags["mlflow.source.name"].startswith("jpo train ")
     git = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     if git.returncode == 0:
-        assert len(tags["jpo.git_commit"]) == 40
+        assert tags["mlflow.source.git.commit"] == git.stdout.strip()
     made = download_artifacts(run_id=run.info.run_id, artifact_path="checkpoints.json", tracking_uri=uri)
     table = json.loads(Path(made).read_text())
     assert [row["step"] for row in table] == [2, 4, 6]

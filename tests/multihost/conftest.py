@@ -18,7 +18,8 @@ from tests.support.page import LAPTOP, SETTINGS, Shell
 from tests.support.tiny import comparisons, save_tiny, write_jsonl
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = ["cluster", "configs", "jpo_dist", "launcher", "LICENSE", "README.md", "constraints.txt", "pyproject.toml"]
+SHIPPED = ["cluster", "configs", "jpo_dist", "launcher", "LICENSE", "README.md", "constraints.txt", "pyproject.toml",
+           "setup.py"]  # fmt: skip
 NOT_SHIPPED = [
     ".env", ".git/config", ".mypy_cache/a.json", ".venv/lib/a.py", "a.safetensors", "hf_token", "mlflow.db",
     "jpo_dist/__pycache__/a.pyc", "runs/demo/metrics.jsonl", "server.key", "sets/a/items.parquet", "tests/a.py",

@@ -53,7 +53,7 @@ def test_each_worker_runs_the_shipped_code_and_finds_its_secrets(
 def test_a_finished_job_says_so_and_mlflow_knows_which_it_was(two_hosts: list[VirtualHost], finished_job: Job) -> None:
     about = job(two_hosts[0], finished_job.name)
     assert (about["status"], about["driver_exit_code"]) == ("SUCCEEDED", 0)
-    assert job_log(two_hosts[0], finished_job.name)[-1] == f"exported model: {finished_job.folder}/run/export"
+    assert job_log(two_hosts[0], finished_job.name)[-2] == f"exported model: {finished_job.folder}/run/export"
     with sqlite3.connect(finished_job.folder / "mlflow.db") as database:
         tags = dict(database.execute("select key, value from tags"))
     assert tags["jpo.ray_job"] == finished_job.name
@@ -86,7 +86,7 @@ def test_jpo_submit_prints_the_plain_command_and_returns_the_jobs_own_code(
     assert done.returncode == 2, done.stdout + done.stderr
     first = done.stdout.splitlines()[0]
     assert first.startswith(f"ray job submit --address {head.dashboard_address} --submission-id wrong --working-dir ")
-    assert first.endswith(f" -- python -m launcher train {finished_job.config} {' '.join(wrong)}")
+    assert first.endswith(f" -- python -m jpo_dist train {finished_job.config} {' '.join(wrong)}")
     last = job_log(head, "wrong")[-1]
     assert last.startswith("error (exit 2): SecretError: cluster.secrets.NOT_THERE (env) has nothing on host ")
 

@@ -314,7 +314,7 @@ def test_a_job_is_the_plain_ray_command(config: Path) -> None:
     assert " ".join(job.command) == (
         "ray job submit --address http://head:8265 --submission-id j1 --working-dir . "
         '--runtime-env-json {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "360"}} -- '
-        "python -m launcher train mine.yaml optim.lr=1e-6"
+        "python -m jpo_dist train mine.yaml optim.lr=1e-6"
     )
     assert made(config).id.startswith("mine-")
     assert "--no-wait" in made(config, wait=False).command

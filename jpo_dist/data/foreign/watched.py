@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-MOST = 256 << 20
-"""Bytes of one row: a packed file of some megabytes may hold a line of many gigabytes."""
+ROW_MIB = 256
+"""MiB of one row, unless a setting says otherwise: a packed file of some megabytes may hold a line of gigabytes."""
 
 
 @contextmanager
@@ -28,11 +28,11 @@ def _mark(file: Path) -> tuple[int, int, int]:
     return found.st_size, found.st_mtime_ns, found.st_ino
 
 
-def lines(stream: BinaryIO) -> Iterator[bytes | None]:
-    """The lines of a stream, with their ends. None: a line of more than MOST bytes, which is passed over."""
+def lines(stream: BinaryIO, most: int) -> Iterator[bytes | None]:
+    """The lines of a stream, with their ends. None: a line of more than `most` bytes, which is passed over."""
     is_inside = False
-    for piece in iter(partial(stream.readline, MOST), b""):
-        is_whole = len(piece) < MOST or piece.endswith(b"\n")
+    for piece in iter(partial(stream.readline, most), b""):
+        is_whole = len(piece) < most or piece.endswith(b"\n")
         if not is_inside:
             yield piece if is_whole else None
         is_inside = not is_whole

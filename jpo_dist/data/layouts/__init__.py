@@ -30,6 +30,8 @@ RANKINGS = frozenset({"responses", "alpaca-list"})
 """Names of the layouts that may hold a list of texts, best first."""
 UNRATED = frozenset({"unscored", "conversation"})
 """Names of the layouts of responses that nobody has rated."""
+TRANSCRIPTS = frozenset({"nectar"})
+"""Names of the layouts that read a prompt of the HH kind as turns."""
 
 __all__ = [
     "CARRY_NOTHING",
@@ -41,6 +43,7 @@ __all__ = [
     "RATING_COLUMNS",
     "ROWS_TO_DETECT",
     "THUMBS",
+    "TRANSCRIPTS",
     "UNRATED",
     "WEIGHTS",
     "Layout",

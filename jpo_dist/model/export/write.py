@@ -101,3 +101,5 @@ def _aside(target: Path, card: str) -> Iterator[Path]:
     with alone_in(target.parent, "run.dir", "export", f".{target.name}.lock"), replacing(target) as aside:
         yield aside
         (aside / "README.md").write_text(card, encoding="utf-8")
+        for file in aside.iterdir():  # safetensors writes weights for their owner alone
+            file.chmod(aside.stat().st_mode & 0o666)

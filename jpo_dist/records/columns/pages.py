@@ -51,6 +51,21 @@ def end_to_end(pieces: Iterable[np.ndarray], dtype: str) -> np.ndarray:
     return remembered(found)
 
 
+def stretches(array: np.ndarray) -> Iterator[np.ndarray]:
+    """An array piece by piece; pages of mapped files are given back in between."""
+    at_once = max(1, IN_MEMORY // array.itemsize)
+    for start in range(0, len(array), at_once):
+        yield array[start : start + at_once]
+        let_go()
+
+
+def save_array(array: np.ndarray, path: Path) -> None:
+    """Write an array of numbers, byte for byte as `np.save` does, which keeps all of a mapped one resident."""
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.writelines(piece.tobytes() for piece in stretches(array))
+
+
 def remembered(array: np.memmap) -> np.memmap:
     """The same array, whose pages `let_go` gives back from now on."""
     if isinstance(array.base, mmap.mmap):

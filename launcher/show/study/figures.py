@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from launcher.show.plots import axes_of, figure_class, save
 from launcher.show.study.words import name, once
 
 WIDE = 8
@@ -12,42 +13,28 @@ WIDE = 8
 def figures(report: dict[str, Any], folder: Path) -> list[Path]:
     """arms.png; curve.png and gap.png where the last name of the grid is a number; kl.png and margins.png where these
     were measured."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
+    figure_of = figure_class()
+    if figure_of is None:
         return []
     axis, made = _axis(report), []
     if report["arms"]:
-        made.append(_save(_dots(Figure, report), folder / "arms.png"))
+        made.append(save(_dots(figure_of, report), folder / "arms.png"))
     if axis:
-        made.append(_save(_curves(Figure, report, axis), folder / "curve.png"))
+        made.append(save(_curves(figure_of, report, axis), folder / "curve.png"))
         if report["comparisons"]:
-            made.append(_save(_gaps(Figure, report, axis), folder / "gap.png"))
+            made.append(save(_gaps(figure_of, report, axis), folder / "gap.png"))
     if any("kl" in arm["metrics"] for arm in report["arms"]):
-        made.append(_save(_frontier(Figure, report), folder / "kl.png"))
+        made.append(save(_frontier(figure_of, report), folder / "kl.png"))
     if report["curves"]:
-        made.append(_save(_margins(Figure, report), folder / "margins.png"))
+        made.append(save(_margins(figure_of, report), folder / "margins.png"))
     return made
-
-
-def _save(figure: Any, path: Path) -> Path:
-    figure.savefig(path, dpi=100, bbox_inches="tight", metadata={"Software": None})  # the same figures, the same bytes
-    return path
-
-
-def _axes(figure: Any, x: str, y: str, place: tuple[int, int, int] = (1, 1, 1)) -> Any:
-    axes = figure.add_subplot(*place)
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.spines[["top", "right"]].set_visible(False)
-    return axes
 
 
 def _dots(figure_of: Any, report: dict[str, Any]) -> Any:
     """Each arm's primary metric as a dot with its interval, and its runs as small marks."""
     arms = [arm for arm in once(report["arms"]) if report["primary"] in arm["metrics"]]
     figure = figure_of(figsize=(7, 0.6 + 0.36 * len(arms)))
-    axes = _axes(figure, f"{name(report['primary'])} (dot: mean, line: 95 % interval, marks: training runs)", "")
+    axes = axes_of(figure, f"{name(report['primary'])} (dot: mean, line: 95 % interval, marks: training runs)", "")
     for row, arm in enumerate(reversed(arms)):
         found = arm["metrics"][report["primary"]]
         runs = [value for value in found["by_seed"] if value is not None]
@@ -85,7 +72,7 @@ def _panels(figure_of: Any, report: dict[str, Any], x: str, y: str) -> tuple[Any
     figure = figure_of(figsize=(max(7, 3.4 * len(groups)), 4))
     axes: dict[str, Any] = {}
     for at, group in enumerate(groups, 1):
-        axes[group] = _axes(figure, x, y if at == 1 else "", (1, len(groups), at))
+        axes[group] = axes_of(figure, x, y if at == 1 else "", (1, len(groups), at))
         axes[group].set_title(group, fontsize=9)
         if at > 1:
             axes[group].sharey(axes[groups[0]])
@@ -174,7 +161,7 @@ def _margins(figure_of: Any, report: dict[str, Any]) -> Any:
     last = report["curves"][-1]["point"]
     figure = figure_of(figsize=(7, 3.2))
     for place, part in enumerate(("instruction", "response"), 1):
-        axes = _axes(figure, "step", f"margin, {part} (nats)", (1, 2, place))
+        axes = axes_of(figure, "step", f"margin, {part} (nats)", (1, 2, place))
         for one in report["curves"]:
             if one["point"] == last and f"margin/{part}" in one:
                 axes.plot(one["steps"], one[f"margin/{part}"], label=one["arm"])

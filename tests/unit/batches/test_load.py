@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from jpo_dist.batches.load import load_data
+from jpo_dist.batches.load import load_data, require_comparisons
 from jpo_dist.evaluate.evaluation import evaluate_policy
-from jpo_dist.train.setup import set_up
+from jpo_dist.train.setup import remarks, set_up
 from tests.support.rows import write_rows
 from tests.support.runs import config_for
 from tests.support.tiny import byte_tokenizer, comparisons, save_tiny, write_jsonl
@@ -148,3 +148,20 @@ def test_sides_that_a_cut_makes_equal_and_a_validation_that_is_the_training_data
     _, _, notes = load_data(config, byte_tokenizer())
     assert "data.train: 3 comparisons have equal sides after the cut: their margin is 0, always" in notes
     assert "data.validation: the very comparisons of data.train, so eval/ metrics tell nothing new" in notes
+
+
+def test_nothing_left_names_where_it_went(tmp_path: Path) -> None:
+    """A longer data.max_length brings nothing back that was held out."""
+    train = write_jsonl(tmp_path / "train.jsonl", comparisons(6))
+    config = config_for("unused", train, tmp_path / "run", data={"validation_fraction": 0.95})
+    prepared, _, notes = load_data(config, byte_tokenizer())
+    with pytest.raises(ValueError, match=r"held out \d comparisons .*data\.validation_fraction=0") as found:
+        require_comparisons(prepared, notes)
+    assert "max_length" not in str(found.value)
+
+
+def test_settings_that_are_hardly_meant_get_a_line_each(tmp_path: Path) -> None:
+    config = config_for("m", "d", tmp_path / "run", optim={"warmup_steps": 10})
+    assert [line.split(" ")[0] for line in remarks(config, 10, 300.0)] == ["optim.warmup_steps", "the"]
+    assert "300 times" in remarks(config, 10, 300.0)[1]
+    assert remarks(config, 11, 2.0) == []

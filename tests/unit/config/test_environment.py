@@ -36,7 +36,7 @@ def test_they_are_used_where_the_config_says_nothing_and_not_where_it_does(
     used = TrackingConfig(uri="http://mlflow:5000", experiment="theirs")
     assert loaded(tmp_path) == used
     assert loaded(tmp_path, uri=None) == used, "null is: not set"
-    assert loaded(tmp_path, log_model=False) == used.model_copy(update={"log_model": False})
+    assert loaded(tmp_path, log_model=False) == used.model_copy(update={"log_model": "none"})
     assert loaded(tmp_path, "tracking.uri=null") == used
     assert loaded(tmp_path, "tracking.uri=none", "tracking.experiment=mine") == TrackingConfig(
         uri="none", experiment="mine"

@@ -10,7 +10,7 @@ from jpo_dist.config.load import load_as, write
 from jpo_dist.data.config import BuildConfig
 from launcher.config.detect import kind_of
 from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig, SftRunConfig, WinRateRunConfig
-from launcher.config.load import load, parse
+from launcher.config.load import load, load_kind, parse
 from launcher.config.pipeline import PipelineConfig
 from launcher.config.study import StudyConfig
 from tests.support.configs import YAML, merged, refusal
@@ -30,8 +30,8 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda p: p.name)
-def test_every_recipe_loads_and_says_in_its_first_line_how_to_run_it(path: Path) -> None:
-    first = path.read_text(encoding="utf-8").splitlines()[0]
+def test_every_recipe_loads_and_says_before_all_else_how_to_run_it(path: Path) -> None:
+    first = path.read_text(encoding="utf-8").splitlines()[1]  # the line before is for editors
     kind = next(kind for command, kind in COMMANDS.items() if first.startswith(f"# {command} "))
     assert kind_of(path) is kind
     config = load_as(kind, path)
@@ -142,3 +142,26 @@ def test_a_written_config_loads_as_the_same_config(tmp_path: Path) -> None:
     config = load(ROOT / "configs/helpful.yaml", ["optim.lr=3e-7", "data.train=[a,b]", "cluster.env.NAME=value"])
     write(config, tmp_path / "deep" / "config.yaml")
     assert load(tmp_path / "deep" / "config.yaml") == config
+
+
+def test_what_the_command_line_said_is_not_laid_on_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("model: {path: m}\ndata: {train: d}\nrun: {dir: r}\noptim: {eps: 0}\n")
+    with pytest.raises(ConfigError) as found:
+        load(file, ["optim.lr=0", "train.epoch=2"])
+    said = sorted(line.partition(": ")[::2] for line in str(found.value).splitlines())
+    assert [(who, what.split()[0]) for who, what in said] == [
+        (str(file), "optim.eps"), ("command line", "optim.lr"), ("command line", "train.epoch")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [("sft", "jpo sft"), ("judge", "jpo judge"), ("data", "jpo data build"), ("pipeline-demo", "jpo run")],
+)
+def test_a_config_of_another_command_is_told_as_one(name: str, command: str) -> None:
+    path = ROOT / "configs" / f"{name}.yaml"
+    with pytest.raises(ConfigError, match=f"is a config of {command}, not of jpo train; use that command"):
+        load(path)
+    with pytest.raises(ConfigError, match="is a config of jpo train, not of jpo generate"):
+        load_kind(GenerateRunConfig, ROOT / "configs" / "demo.yaml")

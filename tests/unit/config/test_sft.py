@@ -34,11 +34,11 @@ def test_it_is_known_by_its_key(file: Path) -> None:
     assert isinstance(read_any(file, []), SftRunConfig)
     assert isinstance(parse_any(read_sft(file, []).model_dump(mode="json")), SftRunConfig)
     made = job(file, [], verb="train", address="http://h:8265", working_dir=Path(), job_id=None, wait=True)
-    assert made.command[-3:-1] == ["launcher", "sft"]
+    assert made.command[-3:-1] == ["jpo_dist", "sft"]
 
 
 def test_the_two_commands_refuse_the_keys_of_the_other(file: Path) -> None:
-    with pytest.raises(ConfigError, match="the key sft makes it a config of jpo sft; use that"):
+    with pytest.raises(ConfigError, match="is a config of jpo sft, not of jpo train"):
         load(file)
     with pytest.raises(ConfigError, match=r"reference"):
         read_sft(file, ["reference.mode=live"])

@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import csv as pa_csv
 
 from jpo_dist.config.sft import SftDataConfig
 from jpo_dist.data.config import SourceConfig
@@ -293,3 +296,77 @@ def test_pairs_whose_verdict_has_a_name_that_no_layout_knows_are_told_of_it(tmp_
         read(write_rows(tmp_path / "a.jsonl", [row]), on_bad_row="error")
     with pytest.raises(ValueError, match="no column feedback\\); label them first"):
         read(write_rows(tmp_path / "b.jsonl", [{**row, "winner": None}]), on_bad_row="error")
+
+
+SAID = {"prompt": "Name a fruit.", "chosen": "A pear.", "rejected": "A brick."}
+
+
+def test_a_system_prompt_of_one_response_is_refused(tmp_path: Path) -> None:
+    said = {"response": "A pear.", "score": 9, "system_prompt": "As an expert."}
+    row = {"instruction": "Name a fruit.", "completions": [said, {**said, "response": "A brick.", "score": 1}]}
+    file = write_rows(tmp_path / "a.jsonl", [row])
+    with pytest.raises(
+        BadRowError, match=r"completions\[\]\.system_prompt: a system prompt of that response alone: give"
+    ):
+        scan(file, on_bad_row="error")
+    built, report = scan(file, on_bad_row="skip")
+    assert (len(built), sum(report.skipped.values())) == (0, 1)
+    blank = [{**one, "system_prompt": ""} for one in row["completions"]]
+    assert len(scan(write_rows(tmp_path / "b.jsonl", [{**row, "completions": blank}]), on_bad_row="error")[0]) == 1
+
+
+@pytest.mark.parametrize("extension", ["jsonl", "csv", "parquet"])
+def test_scores_against_the_label_are_counted(tmp_path: Path, extension: str) -> None:
+    scores = [(2.0, 5.0), (5.0, 2.0), (3.0, 3.0), (1.0, 4.0)]
+    rows = [
+        {**SAID, "chosen": f"A pear {n}.", "chosen_score": a, "rejected_score": b} for n, (a, b) in enumerate(scores)
+    ]
+    file = tmp_path / f"a.{extension}"
+    if extension == "jsonl":
+        write_rows(file, rows)
+    elif extension == "csv":
+        pa_csv.write_csv(pa.Table.from_pylist(rows), file)
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), file)
+    built, report = scan(str(file), on_bad_row="error")
+    assert (len(built), report.tables[0].against) == (4, {"chosen_score": 2})
+    told = "    chosen_score is below rejected_score in 2 rows, and neither is read: chosen is taken for the better one"
+    assert told in report.lines()
+
+
+def test_scores_against_the_label_are_added_up_over_files(tmp_path: Path) -> None:
+    row = {**SAID, "chosen_reward": 1, "rejected_reward": 2}
+    files = [write_rows(tmp_path / name, [row]) for name in ("a.jsonl", "b.jsonl")]
+    assert any("in 2 rows, and neither is read" in line for line in scan(files, on_bad_row="error")[1].lines())
+
+
+def test_a_judgement_without_text_is_told_of(tmp_path: Path) -> None:
+    _, report = scan(
+        write_rows(tmp_path / "a.jsonl", [{**SAID, "is_chosen_safe": False, "flag": True}]), on_bad_row="error"
+    )
+    assert report.tables[0].unread == {"is_chosen_safe": "a judgement of its own, which nothing here follows"}
+    row = {"prompt": "Name a fruit.", "response": "A pear.", "is_safe": False}
+    _, report = scan(write_rows(tmp_path / "b.jsonl", [row]), on_bad_row="error")
+    assert report.tables[0].unread["is_safe"].startswith("may rate the response")
+
+
+@pytest.mark.parametrize("more", [{"completion": "A pear."}, {"chosen": "A pear.", "rejected": "A brick."}])
+def test_a_prompt_that_is_a_transcript_stays_one_turn_and_is_told_of(tmp_path: Path, more: dict[str, Any]) -> None:
+    asked = "\n\nHuman: Good day.\n\nAssistant: And to you.\n\nHuman: Name a fruit.\n\nAssistant:"
+    built, report = scan(write_rows(tmp_path / "a.jsonl", [{"prompt": asked, **more}]), on_bad_row="error")
+    assert built.all_items()[0] == Item.of(asked, "A pear.")
+    assert report.tables[0].note.startswith(
+        "prompt is a transcript (Human: …, Assistant:), and is read as one user turn"
+    )
+    ranked = {"prompt": asked, "answers": [{"answer": "A pear.", "rank": 1}, {"answer": "A brick.", "rank": 2}]}
+    _, report = scan(write_rows(tmp_path / "b.jsonl", [ranked]), on_bad_row="error")
+    assert (report.tables[0].layout, report.tables[0].note) == ("nectar", "")
+
+
+def test_a_row_without_the_columns_that_most_have_is_a_bad_row(tmp_path: Path) -> None:
+    """Found by drawn rows: a system prompt beside two whole conversations, and no prompt to put it before."""
+    whole = [{"role": "user", "content": "Name a fruit."}, {"role": "assistant", "content": "A pear."}]
+    good = {"prompt": "Name a fruit.", "completion": "A pear.", "label": True, "system": "Rhyme."}
+    bad = {"completion": "A brick.", "label": False, "system": "Rhyme.", "messages": whole}
+    _, report = scan(write_rows(tmp_path / "a.jsonl", [good, good, bad]), on_bad_row="skip")
+    assert report.skipped == {"missing field": 1}

@@ -17,7 +17,7 @@ from jpo_dist.data.read import read, scan
 from jpo_dist.data.read_report import BadRowError
 from jpo_dist.pairing.config import Policy
 from jpo_dist.records.groups import by_group, choose
-from launcher.show.inspection_tables import groups_table
+from launcher.show.inspection.tables import groups_table
 from tests.support.rows import write_rows
 
 PAGE = (Path(__file__).parents[3] / "docs/data.md").read_text(encoding="utf-8")

@@ -219,6 +219,18 @@ def test_a_json_list_is_the_same_however_little_of_it_is_looked_at(tmp_path, mon
     assert len(whole) == len(rows) + (end.strip() != "]")
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_a_key_that_stands_twice_is_told_wherever_it_is(tmp_path, caplog, name):
+    """Also in an object within a row. A key in a text, or one with a backslash, is none of the row."""
+    said = [json.dumps({"prompt": '{"a": 1, "a": 2}', "chosen": f"\\\\ {n}", "rejected": "b"}) for n in range(500)]
+    said[400] = '{"prompt": [{"role": "user", "content": "p", "content": "q"}], "chosen": "a", "rejected" : "b"}'
+    lines = "\n".join(said) if name == "a.jsonl" else "[" + ",\n".join(said) + "]"
+    (tmp_path / name).write_text(lines)
+    assert read(str(tmp_path / name), on_bad_row="error")[1].rows == 500
+    assert f"{name}, line 401: content stands there twice, and the last one counts" in caplog.text
+    assert caplog.text.count("stands there twice") == 1
+
+
 def test_a_key_that_stands_twice_is_told_and_1_0_is_no_number(tmp_path, caplog):
     (tmp_path / "a.jsonl").write_text('{"prompt": "p", "chosen": "a", "chosen": "c", "rejected": "b"}\n')
     found, _ = read(str(tmp_path / "a.jsonl"), on_bad_row="error")

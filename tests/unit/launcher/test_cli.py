@@ -28,9 +28,9 @@ def config(tmp_path: Path) -> str:
 @pytest.mark.parametrize("verb", ["train", "export"])
 def test_a_path_with_brackets_is_printed_with_them(config: str, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """To rich they are markup, which it leaves out."""
-    monkeypatch.setattr(f"launcher.stages.{verb}.{verb}", lambda _: Path("/runs/[a]/export"))
+    monkeypatch.setattr(f"launcher.stages.{verb}.{verb}", lambda *_: Path("/runs/[a]/export"))
     done = CliRunner().invoke(app, [verb, config])
-    assert done.output == "exported model: /runs/[a]/export\n"
+    assert done.stdout == "exported model: /runs/[a]/export\n"
 
 
 def test_a_job_is_only_of_a_command_that_there_is(config: str) -> None:

@@ -47,6 +47,15 @@ def test_the_cause_counts_and_other_errors_do_not() -> None:
     assert no_room(PermissionError(errno.EACCES, "no", "/a")) is None
 
 
+@pytest.mark.parametrize("error", [OSError(errno.EFBIG, "File too large", "/a"), RuntimeError("(os error 27)")])
+def test_a_limit_of_the_size_of_files_is_named(error: Exception) -> None:
+    """It was a traceback of pyarrow. The sentence names the limit that a shell sets by ulimit -f, if there is one."""
+    found = no_room(error)
+    assert found is not None
+    assert "would be larger than" in found
+    assert found.endswith("; raise that limit, or name another place")
+
+
 def test_a_command_that_finds_no_room_ends_in_a_sentence(tmp_path: Path) -> None:
     """A real file system of a few hundred KiB, where this user may mount one."""
     disk = tmp_path / "disk"

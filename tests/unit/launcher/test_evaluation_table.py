@@ -1,10 +1,12 @@
 """What people see of an evaluation whose loss is also over ties."""
 
 from pathlib import Path
+from statistics import NormalDist
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from rich.console import Console
 
@@ -25,7 +27,9 @@ def test_ties_are_told_and_have_no_accuracy(tmp_path: Path) -> None:
     rows = comparison_columns(scores, torch.tensor([1.0, 3.0, 5.0]), ObjectiveConfig(loss="davidson", ties="use"))
     held_out: Any = SimpleNamespace(comparisons=SimpleNamespace(is_joint_C=np.array([False, False, True])))
     found = with_intervals(rows.numpy(), held_out)
-    assert found["conditional"]["rewards/accuracies"] == [1.0, 1.0, 1.0]
+    rate, low, high = found["conditional"]["rewards/accuracies"]
+    assert (rate, high) == (1.0, 1.0)
+    assert low == pytest.approx(1 / (1 + NormalDist().inv_cdf(0.975) ** 2))  # Wilson's interval of 1 of 1
     assert (found["conditional"]["loss"][0], found["conditional"]["comparisons"], found["conditional"]["ties"]) == (
         2,
         2,

@@ -1,5 +1,6 @@
 """Models from disk: a name that leads nowhere is one sentence, and a policy draws no random numbers."""
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import transformers as hf
 
 from jpo_dist.batches.tokenize import tokenize
 from jpo_dist.config.sections import DataConfig, ModelConfig
+from jpo_dist.model.files import model_limits, pretrained
 from jpo_dist.model.load import load_model, load_tokenizer
 from jpo_dist.model.scorer import Scorer, pack
 from jpo_dist.objective.scores import item_scores
+from jpo_dist.proxies import VARIABLES
 from tests.support.tiny import PLAIN, byte_tokenizer, comparisons
 
 
@@ -31,6 +34,31 @@ def test_a_name_that_leads_nowhere_is_one_sentence_of_ours(
     with pytest.raises(ValueError, match=rf"^{told}[^.\n]; correct the path$") as caught:
         load(ModelConfig(path=path, dtype="float32"))
     assert caught.value.__suppress_context__
+
+
+def test_a_hub_that_does_not_answer_is_said_at_once_and_by_the_setting_that_names_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a port on which nobody listens. Its library would try for half a minute, and blame model.path for each."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{port}")
+    said = r"^evaluate\.policy \(o/n\): .*127\.0\.0\.1 does not answer .*; correct the path$"
+    with pytest.raises(ValueError, match=said):
+        model_limits(ModelConfig(path="o/n"), "evaluate.policy")
+
+
+@pytest.mark.parametrize("kind", [hf.AutoTokenizer, hf.AutoConfig])
+def test_a_folder_without_a_model_is_told_as_one(kind: Any, tmp_path: Path) -> None:
+    """transformers advises to install sentencepiece."""
+    (tmp_path / "notes.txt").write_text("no model")
+    with pytest.raises(ValueError, match=rf"^reference\.path \({tmp_path}\) holds no model: it has no config\.json"):
+        pretrained(kind, ModelConfig(path=str(tmp_path)), "reference.path")
 
 
 SMALL: dict[str, Any] = {"vocab_size": 258, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}

@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from jpo_dist.batches.load import reader_of
+from jpo_dist.config.run import JpoConfig
+from jpo_dist.config.sft import SftDataConfig
+from jpo_dist.data.config import SourceConfig
+from jpo_dist.data.examples import read_demonstrations
 from jpo_dist.data.file_formats import Columns, rows_of
 from jpo_dist.data.foreign import watched
-from jpo_dist.data.read import read
+from jpo_dist.data.read import read, read_source
+from jpo_dist.data.read_report import BadRowError
 from tests.support.rows import write_rows
 
 ROWS = [{"prompt": f"say {n}", "chosen": "yes", "rejected": "no"} for n in range(2000)]
@@ -27,20 +33,31 @@ def test_a_file_that_is_cut_while_it_is_read_is_named(tmp_path: Path) -> None:
         list(rows)
 
 
-def test_a_line_without_an_end_is_one_bad_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watched, "MOST", 4096)
+def test_a_line_without_an_end_is_one_bad_row(tmp_path: Path) -> None:
     good = json.dumps(ROWS[0]).encode() + b"\n"
     with gzip.open(tmp_path / "a.jsonl.gz", "wb") as file:
-        file.write(good + b"\0" * 1_000_000 + b"\n" + good)
-    _, report = read(str(tmp_path / "a.jsonl.gz"), on_bad_row="skip")
-    assert (report.rows, list(report.skipped.values())) == (3, [1])
+        file.write(good + b"\0" * 3_000_000 + b"\n" + good)
+    _, report = read(str(tmp_path / "a.jsonl.gz"), on_bad_row="skip", max_row_mib=1)
+    assert (report.rows, report.skipped) == (3, {"more than 1 MiB in one row (max_row_mib)": 1})
     assert [row.line for row in report.bad_rows] == [2]
 
 
-def test_lines_are_those_of_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watched, "MOST", 4)
+def test_the_limit_of_a_row_is_a_setting_of_runs_and_sources(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "a.jsonl", [ROWS[0], {**ROWS[1], "chosen": "long " * 300_000}])
+    sft = SftDataConfig(train=file, on_bad_row="skip")
+    assert read_demonstrations(file, sft)[1].skipped == {}
+    assert sum(read_demonstrations(file, sft.model_copy(update={"max_row_mib": 1}))[1].skipped.values()) == 1
+    assert len(read_source(SourceConfig(path=file), "error").comparisons) == 2
+    with pytest.raises(BadRowError, match="line 2: more than 1 MiB in one row"):
+        read_source(SourceConfig(path=file, max_row_mib=1), "error")
+    raw = {"model": {"path": "none"}, "data": {"train": file, "max_row_mib": 1}, "run": {"dir": "none"}}
+    with pytest.raises(BadRowError, match="line 2: more than 1 MiB in one row"):
+        reader_of(JpoConfig.model_validate(raw))(file)
+
+
+def test_lines_are_those_of_the_stream() -> None:
     data = b"abc\nabcd\nabcdefghijk\n\nab"
-    assert list(watched.lines(io.BytesIO(data))) == [b"abc\n", None, None, b"\n", b"ab"]
+    assert list(watched.lines(io.BytesIO(data), 4)) == [b"abc\n", None, None, b"\n", b"ab"]
 
 
 def test_what_follows_a_defect_is_said_to_be_unread(tmp_path: Path) -> None:

@@ -68,6 +68,17 @@ def test_a_setting_changes_the_stages_from_there_on(tmp_path: Path, data: Path) 
     assert [a == b for a, b in zip(before, after, strict=True)] == [True, True, False, False]
 
 
+def test_which_commit_is_exported_changes_the_key(tmp_path: Path, data: Path) -> None:
+    before = stages_of(tmp_path, chain(data))[2]
+    changed = chain(data)
+    changed[2]["train"] |= {"checkpoint": {"best": "eval/loss", "keep": 5}, "train": {"eval_every": 2}}
+    best = stages_of(tmp_path, changed)[2].key
+    changed[2]["train"]["checkpoint"]["keep"] = 2
+    assert stages_of(tmp_path, changed)[2].key == best
+    changed[2]["train"]["train"]["stop_when"] = {"evaluations": 3}
+    assert len({before.key, best, stages_of(tmp_path, changed)[2].key}) == 3
+
+
 def test_where_and_with_what_a_stage_runs_changes_no_key(tmp_path: Path, data: Path) -> None:
     before = keys(stages_of(tmp_path, chain(data)))
     shared = {"cluster": {"workers": 2}, "tracking": {"uri": "none"}}

@@ -1,12 +1,25 @@
 """Tables that go to disk when they are large say the same as tables in memory."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from jpo_dist.records.columns import pages
-from jpo_dist.records.columns.pages import Gather, Picked, Spool, chunks, end_to_end, let_go, map_table, write_table
+from jpo_dist.records.columns.pages import (
+    Gather,
+    Picked,
+    Spool,
+    chunks,
+    end_to_end,
+    let_go,
+    map_table,
+    save_array,
+    stretches,
+    write_table,
+)
 from jpo_dist.records.comparisons import ComparisonSet
 from tests.support.drawn import content, edges
 
@@ -68,3 +81,12 @@ def test_a_set_on_disk_is_the_set(monkeypatch: pytest.MonkeyPatch, comparisons):
     monkeypatch.undo()
     assert content(spilled) == comparisons
     assert spilled.fingerprint == plain.fingerprint
+
+
+def test_an_array_is_saved_as_numpy_saves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jpo_dist.records.columns.pages.IN_MEMORY", 64)
+    for array in (np.arange(100, dtype="i4"), np.arange(0, dtype="i8"), np.arange(33) ** 2):
+        np.save(tmp_path / "theirs.npy", array)
+        save_array(array, tmp_path / "ours.npy")
+        assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "theirs.npy").read_bytes()
+        assert np.array_equal(np.concatenate([array[:0], *stretches(array)]), array)

@@ -11,7 +11,7 @@ from html import escape
 from typing import Any
 
 from jpo_dist.redact import visible
-from launcher.show.inspection_tables import (
+from launcher.show.inspection.tables import (
     COUNTED,
     GROUP_HEAD,
     QUANTILES,

@@ -1,0 +1,224 @@
+"""How each kind of entry of the outbox is sent to a run on an MLflow server.
+
+An entry may be sent twice; each way of sending one leaves no trace of the second time.
+"""
+
+import json
+import posixpath
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jpo_dist.files import read_lines
+from jpo_dist.run_dir import OUTBOX
+from jpo_dist.tracking.chat_model import can_chat, write_chat_model
+from jpo_dist.tracking.outbox import ROWS_PER_BATCH
+
+PARAMS_PER_CALL = 100
+PARAM_CHARS, TAG_CHARS, NAME_CHARS = 6000, 8000, 250
+DIGEST_CHARS, DATASET_CHARS = 36, 500
+FACTS = "facts.json"
+"""The artifact with all that is known of how a run was made: command, versions, network, plan."""
+_TABLES = "mlflow.loggedArtifacts"
+
+
+class RunOnServer(NamedTuple):
+    """The run on the server: a Connection of a courier."""
+
+    client: Any
+    run_id: str
+    experiment_id: str
+    run_dir: Path
+
+    def send(self, entries: list[dict[str, Any]]) -> None:
+        if entries[0]["op"] == "metrics":
+            _send_metrics(self, entries)
+        else:
+            SEND[entries[0]["op"]](self, entries[0])
+
+    def check(self) -> None:
+        self.client.get_run(self.run_id)
+
+
+def _send_metrics(server: RunOnServer, entries: list[dict[str, Any]]) -> None:
+    """Metrics; those of an entry that names what was measured, on the newest model of the run and on the data set."""
+    from mlflow.entities import Metric
+
+    model = _newest_model(server) if any("dataset" in entry for entry in entries) else None
+    rows = [
+        Metric(_clean_name(key), value, entry["ts_ms"], entry["step"], **_measured(entry, model, server.run_id))
+        for entry in entries
+        for key, value in entry["metrics"].items()
+    ]
+    for start in range(0, len(rows), ROWS_PER_BATCH):
+        # synchronous: with MLFLOW_ENABLE_ASYNC_LOGGING it would be in memory when we note that the server has it.
+        server.client.log_batch(server.run_id, metrics=rows[start : start + ROWS_PER_BATCH], synchronous=True)
+
+
+def _measured(entry: Mapping[str, Any], model: str | None, run_id: str) -> dict[str, Any]:
+    if "dataset" not in entry:
+        return {}
+    name, digest = entry["dataset"]
+    return {"model_id": model, "dataset_name": name[:DATASET_CHARS], "dataset_digest": digest[:DIGEST_CHARS],
+            "run_id": run_id}  # fmt: skip
+
+
+def _newest_model(server: RunOnServer) -> str | None:
+    """Id of the logged model of the run that was made last."""
+    mine = f"source_run_id = '{server.run_id}'"
+    found = server.client.search_logged_models([server.experiment_id], mine)
+    return max(found, key=lambda model: model.creation_timestamp).model_id if found else None
+
+
+def _clean_name(name: str) -> str:
+    """A name the server takes: one refused name would hold up all metrics behind it."""
+    allowed = re.sub(r"[^\w/. :-]", "_", name, flags=re.ASCII)
+    return posixpath.normpath(allowed).lstrip("/.")[:NAME_CHARS] or "_"
+
+
+def _send_params(server: RunOnServer, entry: Mapping[str, Any]) -> None:
+    """New parameters are set; those of a resumed run that changed, which MLflow refuses, are told in a tag."""
+    from mlflow.entities import Param
+
+    there = server.client.get_run(server.run_id).data.params
+    params = {_clean_name(key): _shorten(str(value), PARAM_CHARS) for key, value in entry["params"].items()}
+    new = [Param(key, value) for key, value in params.items() if key not in there]
+    for start in range(0, len(new), PARAMS_PER_CALL):
+        server.client.log_batch(server.run_id, params=new[start : start + PARAMS_PER_CALL], synchronous=True)
+    drift = [f"{key}: {there[key]} -> {value}" for key, value in params.items() if there.get(key, value) != value]
+    if drift:
+        _set_tag(server, "jpo.config_drift", _shorten("\n".join(drift), TAG_CHARS))
+
+
+def _send_tags(server: RunOnServer, entry: Mapping[str, Any]) -> None:
+    for key, value in entry["tags"].items():
+        _set_tag(server, _clean_name(key), _shorten(str(value), TAG_CHARS))
+
+
+def _set_tag(server: RunOnServer, key: str, value: str) -> None:
+    server.client.set_tag(server.run_id, key, value, synchronous=True)
+
+
+def _send_text(server: RunOnServer, entry: Mapping[str, Any]) -> None:
+    server.client.log_text(server.run_id, entry["text"], entry["file"])
+
+
+def _send_facts(server: RunOnServer, entry: Mapping[str, Any]) -> None:
+    """Write the artifact of all facts anew: the driver knows some, rank 0 others, a resumed run newer ones."""
+    facts: dict[str, Any] = {}
+    for made, _ in read_lines(server.run_dir / OUTBOX, start=b'{"op":"facts"'):
+        facts |= made["facts"]
+    server.client.log_text(server.run_id, json.dumps(facts, indent=1, ensure_ascii=False), FACTS)
+
+
+def _send_inputs(server: RunOnServer, entry: Mapping[str, Any]) -> None:
+    """Make data sets inputs of the run, each with what it was for."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    made = [
+        DatasetInput(
+            Dataset(
+                name=one["name"][:DATASET_CHARS],
+                digest=one["digest"][:DIGEST_CHARS],
+                source_type="local",
+                source=json.dumps({"uri": _shorten(one["source"], PARAM_CHARS)}),
+                profile=json.dumps(one["profile"]),
+            ),
+            [InputTag("mlflow.data.context", one["context"])],
+        )
+        for one in entry["datasets"]
+    ]
+    server.client.log_inputs(server.run_id, made)
+
+
+def _send_table(server: RunOnServer, entry: Mapping[str, Any]) -> None:
+    """A table that the run page shows. MLflow's own `log_table` adds the rows to those that are there."""
+    text = json.dumps({"columns": entry["columns"], "data": entry["data"]}, ensure_ascii=False)
+    server.client.log_text(server.run_id, text, entry["file"])
+    known = json.loads(server.client.get_run(server.run_id).data.tags.get(_TABLES, "[]"))
+    this = {"path": entry["file"], "type": "table"}
+    if this not in known:
+        _set_tag(server, _TABLES, json.dumps([*known, this]))
+
+
+def _send_artifact(server: RunOnServer, entry: Mapping[str, Any]) -> None:
+    path = Path(entry["path"])
+    send = server.client.log_artifacts if path.is_dir() else server.client.log_artifact
+    send(server.run_id, str(path), entry["folder"])
+
+
+def _send_checkpoint(server: RunOnServer, entry: Mapping[str, Any]) -> None:
+    """Set a tag to the newest checkpoint and write the table of all."""
+    made = (e for e, _ in read_lines(server.run_dir / OUTBOX, start=b'{"op":"checkpoint"'))
+    table = {e["step"]: {key: e[key] for key in ("step", "path", "bytes", "seconds", "ts_ms")} for e in made}
+    server.client.log_text(server.run_id, json.dumps(list(table.values()), indent=1), "checkpoints.json")
+    _set_tag(server, "jpo.checkpoint.path", entry["path"])
+
+
+def _send_model(server: RunOnServer, entry: Mapping[str, Any]) -> None:
+    """Make a logged model of the run. By default only its place is recorded: uploading an 8B model takes an hour."""
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model
+
+    client, run_id = server.client, server.run_id
+    mine = f"source_run_id = '{run_id}'"
+    if any(m.tags.get("jpo.id") == entry["id"] for m in client.search_logged_models([server.experiment_id], mine)):
+        return
+    export = Path(entry["path"])
+    if entry["copy"] and not export.is_dir():
+        raise FileNotFoundError(f"{export} is no folder")  # before a model without files is made
+    tags = {"jpo.path": entry["path"], "mlflow.model.isExternal": str(not entry["copy"]).lower()}
+    model = client.create_logged_model(
+        server.experiment_id, name=entry.get("name", "export"), source_run_id=run_id, tags=tags, model_type="causal-lm"
+    )
+    about = Model(run_id=run_id, model_uuid=model.model_id, model_id=model.model_id, metadata=tags)
+    try:
+        _send_model_files(client, about, export, entry["copy"])
+    except BaseException:
+        with suppress(Exception):  # a model without files would stand there as one that is on its way
+            client.delete_logged_model(model.model_id)
+        raise
+    client.finalize_logged_model(model.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, entry["step"])])
+    client.set_logged_model_tags(model.model_id, {"jpo.id": entry["id"]})  # last: an unfinished one is made anew
+
+
+def _send_model_files(client: Any, about: Any, export: Path, copy: bool) -> None:
+    serves = copy and can_chat(export)
+    # Beside the export, so that its weights are linked there and not copied.
+    with tempfile.TemporaryDirectory(dir=export.parent if copy else None, prefix=".logged-") as aside:
+        if serves:
+            write_chat_model(export, Path(aside), about)
+        else:
+            about.save(Path(aside) / "MLmodel")
+        client.log_model_artifacts(about.model_id, aside)
+    if copy and not serves:
+        client.log_model_artifacts(about.model_id, str(export), "model")
+
+
+def _send_status(server: RunOnServer, entry: Mapping[str, Any]) -> None:
+    if entry["status"] == "RUNNING":
+        server.client.update_run(server.run_id, status="RUNNING")
+    else:
+        server.client.set_terminated(server.run_id, entry["status"], end_time=entry["ts_ms"])
+
+
+def _shorten(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+SEND: dict[str, Callable[[RunOnServer, Mapping[str, Any]], None]] = {
+    "params": _send_params,
+    "tags": _send_tags,
+    "text": _send_text,
+    "facts": _send_facts,
+    "inputs": _send_inputs,
+    "table": _send_table,
+    "artifact": _send_artifact,
+    "checkpoint": _send_checkpoint,
+    "model": _send_model,
+    "status": _send_status,
+}

@@ -1,0 +1,155 @@
+"""What a run says of itself to a person who meets it in MLflow: its title, its page in words, what it learned from."""
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jpo_dist.batches.prepare import Prepared
+from jpo_dist.config.run import JpoConfig
+from jpo_dist.config.sft import AnyConfig
+from jpo_dist.files import read_json
+from jpo_dist.redact import redact, visible
+from jpo_dist.run_dir import PLAN
+from jpo_dist.tracking.metrics_file import metrics_of
+from jpo_dist.tracking.run_file import name_of_set
+
+NOTE = "mlflow.note.content"
+"""The tag whose text MLflow shows as the description of a run, as Markdown."""
+INPUT_RUN = "jpo.input_run."
+"""How a tag begins that names the MLflow run of an earlier stage, as a pipeline sets it."""
+LONGEST = 120
+SHOWN = (
+    ("loss", "eval/loss", "{:.4f}"),
+    ("accuracy", "eval/rewards/accuracies", "{:.3f}"),
+    ("margin (beta z)", "eval/rewards/margins", "{:+.3f}"),
+    ("margin, instruction part (nats)", "eval/margin/instruction", "{:+.2f}"),
+    ("margin, response part (nats)", "eval/margin/response", "{:+.2f}"),
+)
+
+
+def title(config: AnyConfig, now: float | None = None) -> str:
+    """A name that tells runs of one config apart: run.name, the folder, day and time.
+
+    >>> from types import SimpleNamespace as Names
+    >>> title(Names(run=Names(name="demo", dir="/runs/demo-lr2")), 0).startswith("demo demo-lr2 1970-01-01 ")
+    True
+    """
+    folder = Path(config.run.dir).name
+    names = [config.run.name] if folder == config.run.name else [config.run.name, folder]
+    return " ".join([*names, time.strftime("%Y-%m-%d %H:%M", time.localtime(now))])
+
+
+def plain(text: str) -> str:
+    r"""Text of others for Markdown, as it is: no markup, no link, no HTML, one line, not too long.
+
+    >>> print(plain("a_b <img src=x>|"))
+    a\_b \<img src=x\>\|
+    """
+    one_line = visible(" ".join(str(redact(text)).split()))
+    short = one_line if len(one_line) <= LONGEST else f"{one_line[:LONGEST]}…"
+    return re.sub(r"([\\`*_{}\[\]<>()#+!|~&:])", r"\\\1", short)
+
+
+def description(config: AnyConfig, tags: Mapping[str, str]) -> str:
+    """The run in words, for its page: what learns from what, what became of it so far, and the runs that it read from.
+
+    `tags`: those of the run, of which some name earlier stages of a pipeline.
+    """
+    return "\n\n".join(part for part in (_purpose(config), _table(Path(config.run.dir)), _links(tags)) if part)
+
+
+def _purpose(config: AnyConfig) -> str:
+    model, plan = plain(config.model.path), read_json(Path(config.run.dir) / PLAN)
+    if isinstance(config, JpoConfig):
+        against = "no reference" if config.reference.mode == "none" else f"a {config.reference.mode} reference"
+        method = (
+            f"aligned on comparisons by {config.objective.loss}, instruction weight "
+            f"{config.objective.instruction_weight:g}, beta {config.objective.beta:g}, against {against}"
+        )
+    else:
+        method = f"fine-tuned on responses, instruction weight {config.sft.instruction_weight:g}"
+    lines = [f"**{model}** {method}.", f"- trained on {_places(config.data.train)}{_counts(plan)}"]
+    if config.data.validation is not None:
+        lines.append(f"- held out: {_places(config.data.validation)}")
+    elif config.data.validation_fraction:
+        lines.append(
+            f"- held out: {config.data.validation_fraction:.0%} of the training instructions, or the set's own"
+        )
+    if "num_steps" in plan:
+        lines.append(f"- {plan['num_steps']} steps on {_ranks(plan.get('num_ranks'))}, rate {config.optim.lr:g}")
+    return "\n".join([lines[0], "", *lines[1:]])
+
+
+def _ranks(count: int | None) -> str:
+    return "one rank" if count == 1 else f"{count} ranks"
+
+
+def _places(places: str | Sequence[str]) -> str:
+    return ", ".join(plain(place) for place in ([places] if isinstance(places, str) else places))
+
+
+def _counts(plan: Mapping[str, Any]) -> str:
+    counted = next((name for name in ("comparisons", "examples") if name in plan), None)
+    return f": {plan[counted]} {counted} of {plan['items']} items, {plan['tokens']} tokens" if counted else ""
+
+
+def _table(run_dir: Path) -> str:
+    """Held-out figures before the first step and at the last evaluation."""
+    rows = [row for row in metrics_of(run_dir) if "eval/loss" in row]
+    if len(rows) < 2:
+        return ""
+    first, last = rows[0], rows[-1]
+    lines = [f"| held out | before | after step {last['step']:.0f} |", "| --- | ---: | ---: |"]
+    for label, name, form in SHOWN:
+        if name in first and name in last:
+            lines.append(f"| {label} | {_before(first, name, form)} | {form.format(last[name])} |")
+    return "\n".join(lines)
+
+
+def _before(first: Mapping[str, float], name: str, form: str) -> str:
+    """Policy and reference are the same model at the start: each margin is 0, which is no wrong answer."""
+    untrained = name == "eval/rewards/accuracies" and not first.get("eval/rewards/margins")
+    return "all ties" if untrained else form.format(first[name])
+
+
+def _links(tags: Mapping[str, str]) -> str:
+    found = {key.removeprefix(INPUT_RUN): value for key, value in tags.items() if key.startswith(INPUT_RUN)}
+    links = [f"[{plain(name)}](#/runs/{run_id})" for name, run_id in found.items() if re.fullmatch(r"\w+", run_id)]
+    return f"Reads what these runs made: {', '.join(links)}" if links else ""
+
+
+def inputs(config: AnyConfig, train: Prepared, held_out: Prepared | None) -> list[dict[str, Any]]:
+    """The sets of a run as MLflow's data sets, by what they were for: digest, where they are from, and a profile."""
+    places = config.data.train
+    found = [_input("train", places, train)]
+    if held_out is not None:
+        found.append(_input("validation", config.data.validation or places, held_out))
+    return found
+
+
+def _input(context: str, places: str | Sequence[str], prepared: Prepared) -> dict[str, Any]:
+    source = places if isinstance(places, str) else ", ".join(places)
+    name, digest = name_of_set(places), prepared.comparisons.fingerprint
+    return {"name": name, "digest": digest, "source": source, "context": context, "profile": profile(prepared)}
+
+
+def profile(prepared: Prepared) -> dict[str, Any]:
+    """Counts and lengths of a set. `left_out`: comparisons that no step sees, by reason; they are in no other count."""
+    comparisons, lengths_N = prepared.comparisons, prepared.tokens.lengths_N
+    counted = comparisons.COUNTED
+    found: dict[str, Any] = {"items": comparisons.num_items, counted: len(comparisons)}
+    if counted == "comparisons":
+        joint, ties = int(comparisons.is_joint_C.sum()), int(comparisons.is_tie_C.sum())
+        found |= {"conditional": len(comparisons) - joint, "joint": joint, "ties": ties}
+    found["left_out"] = {reason: count for reason, count in prepared.skipped.items() if count}
+    if len(lengths_N):
+        found["tokens_of_an_item"] = {
+            "mean": round(float(lengths_N.mean()), 1),
+            "median": float(np.median(lengths_N)),
+            "longest": int(lengths_N.max()),
+        }
+    return found

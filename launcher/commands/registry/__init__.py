@@ -1,0 +1,4 @@
+"""Commands on versions of models in MLflow's registry.
+
+Stations: versions.
+"""

@@ -1,0 +1,54 @@
+"""`jpo register`, `jpo promote` and `jpo rollback`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from launcher.arguments import ConfigPath, Overrides, read_any
+from launcher.console import explained, say
+
+WinRates = Annotated[list[Path] | None, typer.Option(help="Folder of `jpo winrate`, whose figures come too.")]
+Name = Annotated[str | None, typer.Option("--name", help="The registered model; run.name without it.")]
+
+
+def register(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    name: Name = None,
+    winrate: Annotated[
+        list[Path] | None, typer.Option(help="Folders of `jpo winrate`; their figures come too.")
+    ] = None,
+) -> None:
+    """Make the trained model a version in MLflow's registry, with its data and figures: the candidate."""
+    with explained():
+        resolved = read_any(config, overrides)
+        from launcher.stages.registry.versions import register as make
+
+        of, version = make(resolved, name, winrate or [])
+        say(f"{of} version {version.number}{'' if version.is_new else ' (known before)'}: candidate")
+
+
+def promote(
+    config: ConfigPath,
+    gate: Annotated[Path, typer.Argument(help="YAML with bounds of figures: winrate/low: {at_least: 0.5}")],
+    overrides: Overrides = None,
+    name: Name = None,
+) -> None:
+    """Make the candidate the champion where its figures pass a gate; else say why not, with exit code 2."""
+    with explained():
+        resolved = read_any(config, overrides)
+        from launcher.stages.registry.versions import promote as move
+
+        of, version = move(resolved, gate, name)
+        say(f"{of} version {version}: champion")
+
+
+def rollback(config: ConfigPath, overrides: Overrides = None, name: Name = None) -> None:
+    """Make the version the champion again that was it before."""
+    with explained():
+        resolved = read_any(config, overrides)
+        from launcher.stages.registry.versions import rollback as back
+
+        of, left, version = back(resolved, name)
+        say(f"{of} version {version}: champion again, instead of {left}")

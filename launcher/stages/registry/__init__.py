@@ -1,0 +1,4 @@
+"""What the commands on versions of models do.
+
+Stations: versions.
+"""

@@ -1,0 +1,106 @@
+"""Registering what a run trained, moving the champion, and going back."""
+
+from pathlib import Path
+from typing import Any
+
+from cluster.secrets import load_secrets
+from jpo_dist.config.explain import ConfigError
+from jpo_dist.files import read_json
+from jpo_dist.records.folder import REPORT
+from jpo_dist.run_dir import EVALUATION, EXPORT, RUN
+from jpo_dist.tracking.gate import read_gate
+from jpo_dist.tracking.mlflow_server import bound_requests, by_default, open_client
+from jpo_dist.tracking.registry import Version, copied_model
+from jpo_dist.tracking.registry import promote as promote_version
+from jpo_dist.tracking.registry import register as register_version
+from jpo_dist.tracking.registry import rollback as roll_back_version
+from jpo_dist.tracking.run_file import tracking_uri
+from jpo_dist.tracking.writer import Writer
+from jpo_dist.winrate.report import metrics as winrate_metrics
+from launcher.config.kinds import AnyRunConfig
+from launcher.stages.evaluate import figures_of
+from launcher.stages.winrate import REPORT as WINRATE
+
+COPY_S = 3600.0
+
+
+def register(config: AnyRunConfig, name: str | None, winrates: list[Path]) -> tuple[str, Version]:
+    """Make a version of the run's model; where MLflow has only a pointer to it, the export is copied there first.
+
+    Returns name and version. Raises ConfigError for a run that MLflow does not know, or without a model.
+    """
+    run_dir = Path(config.run.dir)
+    client = _client(config)
+    known = read_json(run_dir / RUN).get("mlflow", {})
+    if "run_id" not in known:
+        raise ConfigError(f"run.dir ({run_dir}) holds no run that MLflow knows; train first, or correct run.dir")
+    model = copied_model(client, known["experiment_id"], known["run_id"])
+    if model is None:
+        if not (run_dir / EXPORT).is_dir():
+            raise ConfigError(f"run.dir ({run_dir}) has no export to register; `jpo export` writes one")
+        writer = Writer(config.tracking, config.run)
+        writer.log_model(run_dir / EXPORT, copy=True, name=config.run.name)
+        writer.close(COPY_S)
+        model = copied_model(client, known["experiment_id"], known["run_id"])
+    if model is None:
+        raise RuntimeError("the MLflow server does not take the model; its log, and the warning above, say why")
+    found = read_json(run_dir / EVALUATION)
+    figures = figures_of(found) if found else {}
+    for folder in winrates:
+        figures |= winrate_metrics(_report(folder / WINRATE))
+    of, tags = name or config.run.name, _tags(config, client, known["run_id"], found, winrates)
+    with by_default(str(tracking_uri(config.tracking, run_dir))):
+        return of, register_version(client, of, model, tags, figures)
+
+
+def _report(file: Path) -> dict[str, Any]:
+    found = read_json(file)
+    if not found:
+        raise ConfigError(f"--winrate {file.parent} has no {file.name}; name the output of `jpo winrate`")
+    return found
+
+
+def _tags(
+    config: AnyRunConfig, client: Any, run_id: str, evaluation: dict[str, Any], winrates: list[Path]
+) -> dict[str, str]:
+    """Where a version comes from: digests of its sets and of the reference, how pairs were made, and who judged."""
+    tags: dict[str, Any] = {}
+    for one in client.get_run(run_id).inputs.dataset_inputs:
+        context = next((tag.value for tag in one.tags if tag.key == "mlflow.data.context"), "data")
+        tags |= {f"data.{context}": one.dataset.name, f"data.{context}.digest": one.dataset.digest}
+    train = [config.data.train] if isinstance(config.data.train, str) else config.data.train
+    sets = [Path(place.partition(":")[0]) for place in train]
+    reports = [read_json(place / REPORT) for place in sets if place.is_dir()]
+    policies = [str(pairs["policy"]) for found in reports for pairs in found.get("pairs") or [] if "policy" in pairs]
+    if policies:
+        tags["pairing"] = ", ".join(dict.fromkeys(policies))
+    tags["reference.digest"] = evaluation.get("reference", {}).get("digest")
+    tags["judge"] = ", ".join(_judge(read_json(folder / WINRATE)) for folder in winrates)
+    return {key: value for key, value in tags.items() if value}
+
+
+def _judge(report: dict[str, Any]) -> str:
+    judge = report.get("judge", {})
+    return " ".join(str(judge[key]) for key in ("kind", "annotator") if judge.get(key))
+
+
+def promote(config: AnyRunConfig, gate: Path, name: str | None) -> tuple[str, str]:
+    """Move the champion to the candidate. Returns name and version; raises ConfigError that says why not."""
+    bounds = read_gate(gate)
+    of = name or config.run.name
+    return of, promote_version(_client(config), of, bounds)
+
+
+def rollback(config: AnyRunConfig, name: str | None) -> tuple[str, str, str]:
+    """Move the champion back. Returns name, the version that was it and the one that is it now."""
+    of = name or config.run.name
+    return (of, *roll_back_version(_client(config), of))
+
+
+def _client(config: AnyRunConfig) -> Any:
+    load_secrets(config.cluster.secrets)
+    uri = tracking_uri(config.tracking, config.run.dir)
+    if uri is None:
+        raise ConfigError("tracking.uri (none) names no MLflow; set it to the one that the run is in")
+    bound_requests(timeout_s=30)
+    return open_client(uri)

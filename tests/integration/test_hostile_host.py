@@ -1,0 +1,110 @@
+"""Each command that writes, on a host that is against it: it ends as elsewhere or in one sentence, never in silence."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.support.commands import ROOT, Files, Warm, environment
+from tests.support.raw_server import raw_server, silent
+from tests.support.writing import prepare
+
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
+
+SILENCE_S = 30
+"""The longest time without a word."""
+DEAD = "http://127.0.0.1:9"
+TRIED = ("build", "judge", "winrate")
+NAMES = {"quotes": 'it\'s "q"', "newline": "a\nb", "unicode": "Ünï 数据 é", "long": "x" * 200}
+
+
+class Host(NamedTuple):
+    """What is wrong with a host: words before a command, variables, and a check whether this one can be made so."""
+
+    before: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    needs: tuple[str, ...] = ()
+    may_fail: bool = True
+
+
+SHM = 'mount -t tmpfs -o size=64m tmpfs /dev/shm && exec "$@"'
+HOSTS = {
+    "file size limit": Host(("prlimit", "--fsize=8192")),
+    "64 file descriptors": Host(("prlimit", "--nofile=64"), may_fail=False),
+    "small shared memory": Host(("unshare", "-m", "sh", "-c", SHM, "sh"), (), ("unshare", "-m", "true"), False),
+    "locale C": Host(env=(("LC_ALL", "C"), ("PYTHONUTF8", "0")), may_fail=False),
+    "a user without a name": Host(
+        ("unshare", "-U", "--map-user=12345"), (("USER", ""), ("LOGNAME", "")),
+        ("unshare", "-U", "--map-user=12345", "true"), may_fail=False,
+    ),
+    "dead proxy": Host(env=tuple((name, DEAD) for name in ("http_proxy", "HTTPS_PROXY", "ALL_PROXY")), may_fail=False),
+}  # fmt: skip
+
+
+def told(words: list[str], env: dict[str, str]) -> tuple[int, str, float]:
+    """Exit code of a command, all that it said, and the longest time in which it said nothing."""
+    process = subprocess.Popen(
+        words, env=environment(env), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    said, last, longest = b"", time.monotonic(), 0.0
+    over = threading.Timer(300, lambda: os.killpg(process.pid, 9))
+    over.start()
+    for piece in iter(lambda: os.read(process.stdout.fileno(), 65536), b""):  # type: ignore[union-attr]
+        said, longest, last = said + piece, max(longest, time.monotonic() - last), time.monotonic()
+    code = process.wait()
+    over.cancel()
+    return code, said.decode("utf-8", "replace"), max(longest, time.monotonic() - last)
+
+
+def check(code: int, said: str, quiet_s: float, may_fail: bool) -> None:
+    """Exit code 0, or one sentence and no traceback; no silence."""
+    assert code in ((0, 1, 2) if may_fail else (0,)), f"exit code {code}\n{said[-3000:]}"
+    assert "Traceback" not in said, said[-3000:]
+    assert code == 0 or re.search(r"error \(exit \d+\):|error:", said), said[-3000:]
+    assert quiet_s < SILENCE_S, f"{quiet_s:.0f} s without a word"
+
+
+def jpo_words(words: tuple[str, ...]) -> list[str]:
+    return [sys.executable, "-m", "launcher", *words]
+
+
+@pytest.mark.parametrize("name", TRIED)
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_host_that_lacks_something(host: str, name: str, tiny: Files, warm: Warm, tmp_path: Path) -> None:
+    bad = HOSTS[host]
+    if bad.needs and subprocess.run(bad.needs, capture_output=True, check=False).returncode:
+        pytest.skip(f"{' '.join(bad.needs)} is not permitted here")
+    made = prepare(name, tmp_path / "made", tiny, warm)
+    before = made.state(made.output)
+    code, said, quiet_s = told([*bad.before, *jpo_words(made.words)], dict(bad.env))
+    check(code, said, quiet_s, bad.may_fail)
+    after = made.state(made.output)  # raises for what is half there
+    assert after is not None if code == 0 else after in (before, None), said[-2000:]
+    warm(*made.words).check()  # the same command, when the host is good again
+
+
+@pytest.mark.parametrize("kind", NAMES)
+@pytest.mark.parametrize("name", TRIED)
+def test_names_of_folders(kind: str, name: str, tiny: Files, warm: Warm, tmp_path: Path) -> None:
+    made = prepare(name, tmp_path / NAMES[kind], tiny, warm)
+    done = warm(*made.words)
+    check(done.code, done.out + done.err, 0.0, may_fail=kind == "newline")
+    assert (made.state(made.output) is not None) == (done.code == 0)
+
+
+@pytest.mark.parametrize("name", ["judge", "winrate"])
+def test_a_tracking_server_that_accepts_and_never_answers(name: str, tiny: Files, warm: Warm, tmp_path: Path) -> None:
+    made = prepare(name, tmp_path / "made", tiny, warm)
+    with raw_server(silent) as server:
+        words = tuple(f"tracking.uri={server.url}" if word == "tracking.uri=none" else word for word in made.words)
+        code, said, quiet_s = told(jpo_words(words), {})
+    check(code, said, quiet_s, may_fail=False)
+    assert made.state(made.output) is not None

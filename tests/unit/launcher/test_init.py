@@ -1,0 +1,120 @@
+"""`jpo init` writes a config that `jpo check` accepts, whatever the layout of the data, and overwrites nothing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from launcher.cli import app
+from launcher.config.detect import kind_of
+from launcher.config.kinds import RunConfig, SftRunConfig
+from launcher.config.schema import schema
+from launcher.init.machine import machine
+from tests.support.screen import invoked
+from tests.support.templates import KINDS, LONG, ONE, SYSTEM, save_kind, write_pairs
+from tests.support.tiny import PLAIN, byte_tokenizer, comparisons, save_tiny, tiny_model, write_jsonl
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("models")
+    tiny_model(max_position_embeddings=64).save_pretrained(folder / "plain")
+    byte_tokenizer().save_pretrained(folder / "plain")  # no chat template
+    return {
+        "chat": save_tiny(folder / "chat"), "plain": str(folder / "plain"),
+        "qwen3": save_kind(folder / "qwen3", KINDS["qwen3"]), "gemma": save_kind(folder / "gemma", KINDS["gemma"]),
+    }  # fmt: skip
+
+
+def lines(path: Path, *rows: dict[str, Any]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def written(folder: Path, data: str, model: str, *more: str) -> tuple[Path, dict[str, Any]]:
+    """The file of `jpo init`, which `jpo check` and its schema accept, and what is in it."""
+    file = folder / "mine.yaml"
+    run_dir = str(folder / "run")
+    done = invoked(app, ["init", str(file), "--data", data, "--model", model, "--run-dir", run_dir, *more])
+    assert done.exit_code == 0, done.output
+    checked = invoked(app, ["check", str(file)])
+    assert checked.exit_code == 0, checked.output
+    assert checked.output.splitlines()[-1].startswith("# ok: a config of jpo ")
+    found = yaml.safe_load(file.read_text())
+    kind = kind_of(file)
+    named = Path(file.read_text().splitlines()[0].partition("$schema=")[2])
+    assert json.loads(named.read_text()) == schema(kind)
+    jsonschema.Draft7Validator(schema(kind)).validate(found)
+    return file, found
+
+
+def test_comparisons_and_a_model_with_a_chat_template(models: dict[str, str], tmp_path: Path) -> None:
+    file, found = written(tmp_path, write_jsonl(tmp_path / "pairs.jsonl", comparisons(40)), models["chat"])
+    assert kind_of(file) is RunConfig
+    assert found["data"]["template"] == "chat"
+    # By hand: <s>, <user>say 4</s>, <assistant>, "yes yes yes yes 39" and </s>, a token a byte, is the longest of 64.
+    assert found["data"]["max_length"] == 64
+    assert "layout paper: 14 conditional and 26 joint comparisons" in file.read_text()
+    assert found["cluster"] == machine(None).settings
+
+
+def test_a_model_without_a_template_gets_the_papers_and_few_positions_a_cut(
+    models: dict[str, str], tmp_path: Path
+) -> None:
+    pairs = [{"prompt": f"say {n}", "chosen": "yes " * (5 if n else 30), "rejected": "no"} for n in range(30)]
+    _, found = written(tmp_path, lines(tmp_path / "pairs.jsonl", *pairs), models["plain"], "--workers", "2")
+    assert found["data"]["template"] == PLAIN
+    assert found["data"]["max_length"] == 64
+    assert found["data"]["over_long"] == "truncate"
+    assert found["cluster"]["workers"] == 2
+
+
+def test_a_template_that_writes_something_else_gets_the_setting_that_mends_it(
+    models: dict[str, str], tmp_path: Path
+) -> None:
+    file, found = written(tmp_path, write_pairs(tmp_path / "pairs.jsonl", [ONE]), models["qwen3"])
+    assert found["data"]["template_args"] == {"enable_thinking": False}
+    assert "a finished conversation has" in file.read_text()
+
+
+def test_rows_that_the_template_refuses_are_left_out(models: dict[str, str], tmp_path: Path) -> None:
+    pairs = write_pairs(tmp_path / "pairs.jsonl", [ONE, SYSTEM])
+    _, found = written(tmp_path, pairs, models["gemma"], "--validation", pairs)
+    assert (found["data"]["on_bad_row"], found["data"]["validation"]) == ("skip", pairs)
+
+
+def test_thumbs_are_for_kto_and_conversations_for_sft(models: dict[str, str], tmp_path: Path) -> None:
+    thumbs = [{"prompt": f"say {n}", "completion": "yes", "label": n % 2 == 0} for n in range(6)]
+    _, found = written(tmp_path, lines(tmp_path / "thumbs.jsonl", *thumbs), models["chat"])
+    assert found["objective"] == {"loss": "kto"}
+    turns = [turn._asdict() for turn in LONG.instruction] + [{"role": "assistant", "content": LONG.response}]
+    talks = lines(tmp_path / "talks.jsonl", *[{"messages": turns}] * 3)
+    file, _ = written(tmp_path, talks, models["chat"], "--force")
+    assert kind_of(file) is SftRunConfig
+    assert "jpo sft" in file.read_text().splitlines()[1]
+    pairs = write_pairs(tmp_path / "pairs.jsonl", [ONE])
+    file, _ = written(tmp_path, pairs, models["chat"], "--force", "--sft")
+    assert kind_of(file) is SftRunConfig
+
+
+def test_ratings_of_different_instructions_name_the_command_that_they_need(
+    models: dict[str, str], tmp_path: Path
+) -> None:
+    rated = [{"prompt": f"say {n}", "response": "yes", "score": float(n)} for n in range(4)]
+    words = ["--data", lines(tmp_path / "rated.jsonl", *rated), "--model", models["chat"]]
+    done = invoked(app, ["init", str(tmp_path / "mine.yaml"), *words])
+    assert (done.exit_code, "jpo data build" in done.output) == (2, True)
+    assert not (tmp_path / "mine.yaml").exists()
+
+
+def test_a_file_is_overwritten_by_force_alone(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("# by hand\n")
+    done = invoked(app, ["init", str(file), "--data", "none", "--model", "none"])
+    assert (done.exit_code, "add --force" in done.output) == (2, True)
+    assert file.read_text() == "# by hand\n"
+    done = invoked(app, ["init", str(tmp_path / "new.yaml")])
+    assert (done.exit_code, "--data is missing, and there is no terminal" in done.output) == (2, True)
