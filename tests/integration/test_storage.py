@@ -212,7 +212,7 @@ class Gate:
         self.begun: list[str] = []
         self.open, self.arrived, self.fails = threading.Semaphore(0), threading.Semaphore(0), False
 
-    def upload(self, store: Any, folder: Path, attempt: int, keep: int) -> int:
+    def upload(self, store: Any, folder: Path, attempt: int, keep: int, spare: frozenset[str] = frozenset()) -> int:
         self.begun.append(folder.name)
         self.arrived.release()
         self.open.acquire()

@@ -266,7 +266,7 @@ def test_the_command_prints_every_rate_with_its_denominator(warm: Warm, tmp_path
         "bootstrap over instructions",
     ):
         assert words in said, said
-    assert "unfinished: judged" in warm("check", str(config)).check().said  # the kind is found by its keys
+    assert "unfinished: judged" in warm("check", "--all", str(config)).check().said  # the kind is found by its keys
     gone = warm("winrate", str(config), "against=nowhere.jsonl")
     gone.check(2)
     assert "nowhere.jsonl" in gone.said

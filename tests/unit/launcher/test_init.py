@@ -1,5 +1,6 @@
 """`jpo init` writes a config that `jpo check` accepts, whatever the layout of the data, and overwrites nothing."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from tests.support.tiny import PLAIN, byte_tokenizer, comparisons, save_tiny, ti
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("models")
     tiny_model(max_position_embeddings=64).save_pretrained(folder / "plain")
-    byte_tokenizer().save_pretrained(folder / "plain")  # no chat template
+    plain = copy.deepcopy(byte_tokenizer())  # which is kept, and may have got a chat template
+    plain.chat_template = None
+    plain.save_pretrained(folder / "plain")
     return {
         "chat": save_tiny(folder / "chat"), "plain": str(folder / "plain"),
         "qwen3": save_kind(folder / "qwen3", KINDS["qwen3"]), "gemma": save_kind(folder / "gemma", KINDS["gemma"]),
