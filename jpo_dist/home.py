@@ -40,6 +40,8 @@ def find_config(path: Path) -> Path:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit("name a module of launcher or cluster: python -m jpo_dist.home cluster.leave 240")
     at_home()
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

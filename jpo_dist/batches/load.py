@@ -8,12 +8,12 @@ import numpy as np
 
 from jpo_dist.batches.prepare import Prepared, prepare
 from jpo_dist.batches.template_check import require_template
+from jpo_dist.config.base import ROW_MIB
 from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.config.sections import DataConfig
 from jpo_dist.config.sft import AnyConfig, SftConfig
 from jpo_dist.data import read
 from jpo_dist.data.examples import read_demonstrations, read_labelled
-from jpo_dist.data.foreign.watched import ROW_MIB
 from jpo_dist.data.locate import validation_of
 from jpo_dist.data.once import Report, read_once
 from jpo_dist.records.comparisons import ComparisonSet

@@ -10,6 +10,9 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 
+ROW_MIB = 256
+"""MiB of one row, unless a setting says otherwise: a packed file of some megabytes may hold a line of gigabytes."""
+
 OURS = frozenset(
     {"messages", "conversation", "tools", "documents", "chat_template", "add_generation_prompt", "tokenize", "padding",
      "continue_final_message", "truncation", "max_length", "return_tensors", "return_dict", "tokenizer_kwargs",

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from jpo_dist.config.addresses import wrong_with_storage, wrong_with_tracking
-from jpo_dist.config.base import Count, Fraction, NonNegative, Positive, Section, TemplateArgs, is_commit
+from jpo_dist.config.base import ROW_MIB, Count, Fraction, NonNegative, Positive, Section, TemplateArgs, is_commit
 from jpo_dist.config.groups import GroupChoice, GroupNames
 
 
@@ -101,7 +101,7 @@ class DataConfig(TokensConfig):
     """Share of the instructions held out of `train` when `validation` is None. 0: no validation."""
     on_bad_row: Literal["error", "skip"] = "error"
     """A row that cannot be read: stop with file, line, field and reason, or count it and go on."""
-    max_row_mib: Count = 256
+    max_row_mib: Count = ROW_MIB
     """Most MiB of one row of JSON lines, one value of a JSON list, or one CSV cell; a longer one is a bad row."""
     desirable_from: float | None = None
     """With objective.loss=kto, for ratings: the least score of a desirable response; below it they are undesirable."""

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from jpo_dist.config.base import Count, Fraction, NonNegative, Positive, Section
+from jpo_dist.config.base import ROW_MIB, Count, Fraction, NonNegative, Positive, Section
 from jpo_dist.config.engine import EngineConfig
 from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.config.run import JpoConfig, require_evaluations
@@ -31,7 +31,7 @@ class SftDataConfig(TokensConfig):
     """Share of the instructions held out of `train` when `validation` is None. 0: no validation."""
     on_bad_row: Literal["error", "skip"] = "error"
     """A row that cannot be read: stop with file, line, field and reason, or count it and go on."""
-    max_row_mib: Count = 256
+    max_row_mib: Count = ROW_MIB
     """Most MiB of one row of JSON lines, one value of a JSON list, or one CSV cell. A longer one is a bad row: a packed
     file of some megabytes may hold a line of gigabytes."""
     responses: Literal["all", "best"] = "all"

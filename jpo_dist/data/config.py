@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from jpo_dist.config.base import Count, Fraction, Positive, Section, TemplateArgs
+from jpo_dist.config.base import ROW_MIB, Count, Fraction, Positive, Section, TemplateArgs
 from jpo_dist.config.groups import GroupNames
 from jpo_dist.config.sections import ModelConfig, TokensConfig, TrackingConfig
 from jpo_dist.data.altered.config import FlipConfig, KeepConfig
@@ -91,7 +91,7 @@ class SourceConfig(Section):
     checker: str | None = None
     """`module:function` that is called with each Item of this source and returns its score, or None where it cannot
     tell; in place of scores that the source has."""
-    max_row_mib: Count = 256
+    max_row_mib: Count = ROW_MIB
     """As data.max_row_mib of a run: most MiB of one row, a longer one is bad."""
     weight: Positive | None = None
     """Share of this source in the mixture, relative to the other sources'; None (in all of them): take everything."""

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 import pyarrow as pa
 
+from jpo_dist.config.base import ROW_MIB
 from jpo_dist.data.foreign import watched
 from jpo_dist.data.foreign.double_keys import double_keys
 from jpo_dist.data.foreign.tables import arrow_rows, parquet_rows
@@ -36,7 +37,7 @@ class Columns(NamedTuple):
     wanted: frozenset[str] | None
     """None: all."""
     numbers: frozenset[str]
-    row_mib: int = watched.ROW_MIB
+    row_mib: int = ROW_MIB
 
     @property
     def most(self) -> int:

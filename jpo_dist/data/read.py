@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
+from jpo_dist.config.base import ROW_MIB
 from jpo_dist.data.accounting import Account
 from jpo_dist.data.checker import check
 from jpo_dist.data.collected import Preferences, compile_set, grouped, report_of
 from jpo_dist.data.config import SourceConfig
-from jpo_dist.data.foreign.watched import ROW_MIB
 from jpo_dist.data.layouts import Layout, Names, Reading, Turns, read_row
 from jpo_dist.data.locate import Table, open_place
 from jpo_dist.data.read_report import BAD_ROWS_TO_KEEP, BadRow, BadRowError, ReadReport

@@ -8,9 +8,10 @@ import importlib.metadata
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from jpo_dist.files import read_json
 
 TASK = "llm/v1/chat"
 MOST_NEW_TOKENS = 256
@@ -39,9 +40,9 @@ def _load_pyfunc(path, model_config=None):
 
 def can_chat(export: Path) -> bool:
     """Whether a folder is a whole model with a chat template; an adapter, or a model without one, cannot be served."""
-    settings = _json(export / "tokenizer_config.json")
+    settings = read_json(export / "tokenizer_config.json")
     has_template = (export / "chat_template.jinja").is_file() or "chat_template" in settings
-    return has_template and bool(_json(export / "config.json").get("architectures"))
+    return has_template and bool(read_json(export / "config.json").get("architectures"))
 
 
 def write_chat_model(export: Path, target: Path, about: Any) -> None:
@@ -75,7 +76,7 @@ def write_chat_model(export: Path, target: Path, about: Any) -> None:
 
 def flavor(export: Path) -> dict[str, Any]:
     """What MLflow's flavor `transformers` says of a causal language model."""
-    config, tokenizer = _json(export / "config.json"), _json(export / "tokenizer_config.json")
+    config, tokenizer = read_json(export / "config.json"), read_json(export / "tokenizer_config.json")
     dtype = config.get("dtype") or config.get("torch_dtype") or "float32"
     return {
         "transformers_version": importlib.metadata.version("transformers"),
@@ -116,11 +117,3 @@ def _write_environment(target: Path) -> None:
     (target / "requirements.txt").write_text("\n".join(required) + "\n", encoding="utf-8")
     _mlflow_conda_env(path=str(target / "conda.yaml"), additional_pip_deps=required, install_mlflow=False)
     _PythonEnv.current().to_yaml(str(target / "python_env.yaml"))
-
-
-def _json(file: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

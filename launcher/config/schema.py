@@ -14,7 +14,6 @@ from pydantic import BaseModel
 
 from jpo_dist.data.config import BuildConfig
 from jpo_dist.files import replace
-from jpo_dist.paths import cache_folder
 from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig, SftRunConfig, WinRateRunConfig
 from launcher.config.pipeline import PipelineConfig
 from launcher.config.study import StudyConfig
@@ -31,7 +30,7 @@ FILES: dict[type[BaseModel], str] = {
 }
 """The file of each kind of config, by the command that takes it."""
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "schema"
-"""Where they are in the repository."""
+"""Where they are, in the repository and in a wheel."""
 DRAFT = "http://json-schema.org/draft-07/schema#"
 """What every version of the YAML language server reads; pydantic writes nothing else but `prefixItems`."""
 
@@ -68,12 +67,8 @@ def text(kind: type[BaseModel]) -> str:
 
 def first_line(kind: type[BaseModel], beside: Path) -> str:
     """The comment that names the schema to an editor, for a config in the folder `beside`."""
-    folder = FOLDER
-    if not folder.is_dir():  # an installation without configs/
-        folder = cache_folder("schema")
-        main(folder)
-    where, here = folder / FILES[kind], beside.resolve()
-    near = folder.parents[1] in (here, *here.parents)
+    where, here = FOLDER / FILES[kind], beside.resolve()
+    near = FOLDER.parents[1] in (here, *here.parents)
     return f"# yaml-language-server: $schema={os.path.relpath(where, here) if near else where}"
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
+from jpo_dist.config.base import ROW_MIB
 from jpo_dist.config.environment import tracking_of
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import parse_as
@@ -29,7 +30,7 @@ was made before, and answers that were paid for, are found."""
 
 LATER_INSIDE = ("stop_when",)
 """The same inside the section train."""
-LATER_ANYWHERE = {"max_row_mib": 256}
+LATER_ANYWHERE = {"max_row_mib": ROW_MIB}
 """The same in any section or source, with their defaults."""
 CHOOSES = ("best", "best_is")
 """What of the section checkpoint decides which weights are exported."""

@@ -6,9 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-ROW_MIB = 256
-"""MiB of one row, unless a setting says otherwise: a packed file of some megabytes may hold a line of gigabytes."""
-
 
 @contextmanager
 def unchanged(file: Path) -> Iterator[None]:

@@ -30,12 +30,12 @@ EVERY = 4
 
 
 def measure(sizes: Sizes) -> Figures:
-    """Greedy answers, one an instruction."""
+    """Measures greedy answers, one an instruction."""
     return _race("generating", sizes, sizes.prompts, samples=1)
 
 
 def sampled(sizes: Sizes) -> Figures:
-    """As many answers at temperature 1, several an instruction."""
+    """Measures as many answers at temperature 1, several an instruction."""
     return _race("sampling", sizes, sizes.prompts // SAMPLES, SAMPLES)
 
 

@@ -8,7 +8,7 @@ import typer
 from launcher.arguments import ConfigPath, Overrides, read_any
 from launcher.console import explained, say
 
-WinRates = Annotated[list[Path] | None, typer.Option(help="Folder of `jpo winrate`, whose figures come too.")]
+WinRates = Annotated[list[Path] | None, typer.Option(help="Folders of `jpo winrate`; their figures come too.")]
 Name = Annotated[str | None, typer.Option("--name", help="The registered model; run.name without it.")]
 
 
@@ -16,9 +16,7 @@ def register(
     config: ConfigPath,
     overrides: Overrides = None,
     name: Name = None,
-    winrate: Annotated[
-        list[Path] | None, typer.Option(help="Folders of `jpo winrate`; their figures come too.")
-    ] = None,
+    winrate: WinRates = None,
 ) -> None:
     """Make the trained model a version in MLflow's registry, with its data and figures: the candidate."""
     with explained():
