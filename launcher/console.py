@@ -44,9 +44,11 @@ _PATHS: dict[type[OSError], str] = {
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def explained(again: str = "the same command begins again") -> Iterator[None]:
     """Inside, an error that a person can act on ends the command in one sentence and an exit code, any other with its
     traceback.
+
+    `again`: what becomes of work that somebody ends before its time, by Ctrl-C or a signal.
 
     Exit code 2: the command or config is wrong. 1: the run failed. `ray job submit` turns both into 1, so the last
     line says which it was, and why, whatever stands before it.
@@ -54,10 +56,10 @@ def explained() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        fail("interrupted", 130)
+        fail(f"interrupted; {again}", 130)
     except SystemExit as end:  # of cluster/signals.py and distributed/stopping.py
         if end.code in ENDED:
-            fail(ENDED[end.code], end.code)
+            fail(f"{ENDED[end.code]}; {again}", end.code)
         raise
     except Stopped as end:
         fail(str(end), 128 + end.number)

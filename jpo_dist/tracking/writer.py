@@ -18,6 +18,7 @@ import yaml
 
 from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.deadline import TooSlow, within
+from jpo_dist.distributed.waiting import working
 from jpo_dist.files import read_json
 from jpo_dist.redact import redact
 from jpo_dist.run_dir import ACK, CONFIG, FIGURES, METRICS, OUTBOX, RUN
@@ -143,7 +144,8 @@ def replay(
             writer.set_tag(key, value)
         if status is not None:
             writer.finish(status)
-        return writer.close(timeout_s)
+        with working("sending MLflow what it lacks of the run"):
+            return writer.close(timeout_s)
     except OSError as error:
         log.warning("nothing more of this run is tracked: %s; start the same command again to send it", error)
         return -1

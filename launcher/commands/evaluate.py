@@ -1,7 +1,6 @@
 """`jpo evaluate` and `jpo score`."""
 
 from launcher.arguments import ConfigPath, Overrides, read_config
-from launcher.chatter import aside
 from launcher.console import explained, out, say
 
 
@@ -9,7 +8,9 @@ def command(config: ConfigPath, overrides: Overrides = None) -> None:
     """Held-out loss, accuracy and margins with intervals; pass-rate of generated answers to checkable instructions."""
     with explained():
         resolved = read_config(config, overrides)
-        with aside(resolved.run.dir, "evaluate"):
+        from launcher.show.board import at_work
+
+        with at_work(resolved.run.dir, "evaluate"):
             from launcher.show.evaluation import evaluation_tables
             from launcher.stages.evaluate import evaluate
             from launcher.stages.ranked import is_driver
@@ -25,7 +26,9 @@ def score(config: ConfigPath, overrides: Overrides = None) -> None:
     """Rewards of any items, log pi - log ref, and margins of any comparisons, as Parquet: score.data=PLACE."""
     with explained():
         resolved = read_config(config, overrides)
-        with aside(resolved.run.dir, "score"):
+        from launcher.show.board import at_work
+
+        with at_work(resolved.run.dir, "score"):
             from launcher.show.evaluation import score_lines
             from launcher.stages.evaluate import score as score_items
             from launcher.stages.ranked import is_driver

@@ -6,14 +6,17 @@ from launcher.console import explained, say
 
 def command(config: ConfigPath, overrides: Overrides = None) -> None:
     """Label candidate comparisons with a judge: an LLM, a program that checks, or a reward model."""
-    with explained():
+    with explained("what was answered is kept, and the same command asks the rest"):
         from jpo_dist.judge.report import OUTCOMES
         from launcher.config.kinds import JudgeRunConfig
         from launcher.config.load import load_kind
-        from launcher.stages.judge import run
+        from launcher.show.board import at_work
 
         settings = load_kind(JudgeRunConfig, config, overrides)
-        found = run(settings)["outcomes"]
+        with at_work() as chatter:
+            from launcher.stages.judge import run
+
+            found = run(settings, chatter)["outcomes"]
         told = [f"{found[outcome]} {outcome}" for outcome in OUTCOMES if found.get(outcome)]
         say(", ".join(told))
         say(f"comparisons, report.html: {settings.output}")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from launcher.arguments import ConfigPath, Overrides
+from launcher.chatter import aside
 from launcher.console import explained, fail, out, say
 
 
@@ -16,12 +17,13 @@ def command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all stages and say which are done.")] = False,
 ) -> None:
     """All stages of one YAML, from SFT to win-rate, each beginning from the one before; what is done is skipped."""
-    with explained():
+    with explained("the same command goes on with the stage that was cut short"):
         from launcher.config.load import load_kind
         from launcher.config.pipeline import PipelineConfig
         from launcher.config.run_paths import refuse_lost
         from launcher.pipeline.process import is_done
         from launcher.pipeline.run import StageFailed, plan, run
+        from launcher.show.board import at_work
 
         settings = load_kind(PipelineConfig, config, overrides)
         refuse_lost("dir", settings.dir)
@@ -30,7 +32,8 @@ def command(
                 say(f"{'done' if is_done(stage) else 'to do'}  {stage.name}  {stage.folder}")
             return
         try:
-            stages = run(settings, str(config), until)
+            with at_work():
+                stages = run(settings, str(config), until)
         except StageFailed as failed:  # the stage has said why, with an exit code of its own
             fail(str(failed), failed.code)
             return
@@ -53,7 +56,7 @@ def study(
     ] = None,
 ) -> None:
     """A grid of pipelines, arms times seeds, measured and compared with honest intervals; what is done is skipped."""
-    with explained():
+    with explained("the same command goes on with what is not done"):
         from launcher.config.load import load_kind
         from launcher.config.run_paths import refuse_lost
         from launcher.config.study import StudyConfig
@@ -71,7 +74,8 @@ def study(
         elif dry_run:
             parts, folder = [beforehand.dry(settings, str(config))], None
         else:
-            found = run(settings, str(config))
+            with aside():
+                found = run(settings, str(config))
             parts, folder = sections(found.report), found.folder
         for part in terminal(parts):
             say(part) if isinstance(part, str) else out.print(part)
