@@ -90,7 +90,8 @@ def start_run(
         try:
             # A database has been probed, and takes as long as it takes to be made; a server may do anything.
             longest_s = math.inf if sqlite_path(str(tracking_uri(config, run.dir))) else SERVER_S
-            within(longest_s, lambda: courier.carry(time.monotonic() + wait_s))
+            with working("opening the run in MLflow"):
+                within(longest_s, lambda: courier.carry(time.monotonic() + wait_s))
         except Exception as error:
             log.warning("no tracking now, the run goes on and sends later: %s", brief(error))
             if isinstance(error, TooSlow):  # its thread still has the outbox, and ends when it finds itself superseded
