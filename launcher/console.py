@@ -1,5 +1,6 @@
 """What every command shares: where it prints, and how it ends."""
 
+import json
 import os
 import traceback
 from collections.abc import Iterator
@@ -55,7 +56,7 @@ def explained(again: str = "the same command begins again") -> Iterator[None]:
     """
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):  # Abort: at a question
         fail(f"interrupted; {again}", 130)
     except SystemExit as end:  # of cluster/signals.py and distributed/stopping.py
         if end.code in ENDED:
@@ -86,6 +87,12 @@ def _fail_by(error: Exception) -> None:
 def say(text: str) -> None:
     """Print a line as it is: `[x]` in a path is no markup, and a path is not broken where the terminal ends."""
     out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def say_json(value: Any) -> None:
+    """Print one JSON value, for programs: with `--json` nothing else goes to standard output."""
+    out.file.write(json.dumps(value, ensure_ascii=False, default=float) + "\n")
+    out.file.flush()
 
 
 def exit_code(error: Exception) -> int | None:

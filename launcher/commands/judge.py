@@ -1,10 +1,10 @@
 """`jpo judge`."""
 
-from launcher.arguments import ConfigPath, Overrides
-from launcher.console import explained, say
+from launcher.arguments import AsJson, ConfigPath, Overrides
+from launcher.console import explained, say, say_json
 
 
-def command(config: ConfigPath, overrides: Overrides = None) -> None:
+def command(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Label candidate comparisons with a judge: an LLM, a program that checks, or a reward model."""
     with explained("what was answered is kept, and the same command asks the rest"):
         from jpo_dist.judge.report import OUTCOMES
@@ -16,7 +16,11 @@ def command(config: ConfigPath, overrides: Overrides = None) -> None:
         with at_work() as chatter:
             from launcher.stages.judge import run
 
-            found = run(settings, chatter)["outcomes"]
+            report = run(settings, chatter)
+        if as_json:
+            say_json(report)
+            return
+        found = report["outcomes"]
         told = [f"{found[outcome]} {outcome}" for outcome in OUTCOMES if found.get(outcome)]
         say(", ".join(told))
         say(f"comparisons, report.html: {settings.output}")

@@ -92,11 +92,11 @@ class Board:
     def hear(self, news: News, status: str = "", *, always: bool = False) -> None:
         """How far a work is; `status`: more words on it. `always`: its bar comes at once and stays."""
         with self._lock:
-            known = self._works.get(news.key)
-            if known is None:
-                self._works[news.key] = _Shown(news, self._clock(), status, always)
-            else:
-                known.news, known.status = news, status
+            one = self._works.setdefault(news.key, _Shown(news, self._clock(), status, always))
+            one.news, one.status = news, status
+            if news.over:  # at once: what the command says next comes behind it
+                self._show(one)
+                del self._works[news.key]
 
     def say(self, text: str) -> None:
         """Print a line above the bars."""
@@ -108,8 +108,7 @@ class Board:
             for source in self.sources:
                 source.look(self)
             for one in self._works.values():
-                (self._draw if self.console.is_terminal else self._tell)(one)
-            self._works = {key: one for key, one in self._works.items() if not one.news.over}
+                self._show(one)
             if self._bars is not None:
                 self._bars.refresh()
             if self._bars is not None and not any(one.task is not None for one in self._works.values()):
@@ -119,9 +118,12 @@ class Board:
     def close(self) -> None:
         """Show the last, and remove what is left."""
         with self._lock:
-            for one in self._works.values():
-                one.news = one.news._replace(over=True)
+            for one in list(self._works.values()):
+                self.hear(one.news._replace(over=True), one.status)
             self.look()
+
+    def _show(self, one: _Shown) -> None:
+        (self._draw if self.console.is_terminal else self._tell)(one)
 
     def _draw(self, one: _Shown) -> None:
         news, age = one.news, self._clock() - one.since

@@ -54,6 +54,11 @@ def written(place: Path, name: str, config: dict[str, Any]) -> str:
     return str(path)
 
 
+def jsonl(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
 def training(tiny: Files, place: Path) -> dict[str, Any]:
     """Settings of a training of far too many steps; MLflow's file is in `place`."""
     own = json.loads(Path(tiny.config).read_text())
@@ -88,7 +93,7 @@ def run(tiny: Files, place: Path, _: ExitStack) -> Case:
 def study(tiny: Files, place: Path, _: ExitStack) -> Case:
     own = training(tiny, place)
     del own["run"]
-    asked = write_jsonl(place / "asked.jsonl", [{"instruction": "Say 1. Write without commas."}])
+    asked = jsonl(place / "asked.jsonl", [{"instruction": "Say 1. Write without commas."}])
     seeded = {**own, "train": {**own["train"], "seed": "$seed"}}
     generate = {"instructions": asked, "max_new_tokens": 4, "model": {"path": "@policy"}}
     checker = "jpo_dist.evaluate.constraints:constraints_held"
@@ -102,7 +107,7 @@ def study(tiny: Files, place: Path, _: ExitStack) -> Case:
 
 
 def generate(tiny: Files, place: Path, _: ExitStack) -> Case:
-    asked = write_jsonl(place / "asked.jsonl", [{"instruction": f"say {n}"} for n in range(3000)])
+    asked = jsonl(place / "asked.jsonl", [{"instruction": f"say {n}"} for n in range(3000)])
     config = written(place, "generate", {
         "instructions": asked, "output": str(place / "out"), "model": {"path": tiny.model, "dtype": "float32"},
         "template": "{instruction} ", "max_new_tokens": 64, "cluster": {"workers": 0},
@@ -177,8 +182,9 @@ def test_one_signal_ends_it_and_its_last_line_says_how_to_go_on(
             code, lines = terminal.end(), terminal.lines
     expected = 130 if how == "ctrl-c" else 143
     assert code == expected, "\n".join(lines[-20:])
-    assert lines[-1].startswith(f"error (exit {expected}): "), "\n".join(lines[-20:])
-    assert lines[-1].endswith(case.goes_on)
+    last = lines[-1].removeprefix("^C")  # what the terminal shows of the key
+    assert last.startswith(f"error (exit {expected}): "), "\n".join(lines[-20:])
+    assert last.endswith(case.goes_on)
     assert not any("Traceback" in line for line in lines)
     assert "RUNNING" not in statuses(tmp_path)
     if maker in (train, sft, run, study):

@@ -25,7 +25,7 @@ def command(
 ) -> None:
     """Write a commented config for your data, model and machine, which `jpo check` accepts. Asks for what is missing,
     on a terminal. The cluster that RAY_ADDRESS names is looked at in place of this machine."""
-    with explained():
+    with explained("nothing was written"):
         from launcher.init.written import refuse_overwriting
 
         refuse_overwriting(file, force)
