@@ -17,7 +17,7 @@ CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 OURS = re.compile(
     r"run \S+ in |train +[━╸╺ ]+ |data\.|held out|nothing is held out|network|[IW] (jpo_dist|launcher|cluster)"
     r"|(reading|tokenizing|loading|starting|scoring|gathering|exporting|sending|opening)\b"
-    r"|warning: |exported model: |resumed at |network: |\d+ ranks "
+    r"|warning: |MLflow: |exported model: |resumed at |network: |\d+ ranks "
 )
 
 
