@@ -15,6 +15,7 @@ from cluster.connection import connected, workers_now
 from cluster.errors import ClusterError, WorkerError
 from cluster.ray_train import importable_name
 from cluster.secrets import load_secrets
+from cluster.signals import ended_by_signals
 
 Task = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -71,7 +72,9 @@ def started_one_by_one(entry: Task, config: ClusterConfig, env: Mapping[str, str
     """
     name = importable_name(entry)
     worker_env = environment.worker_env(config, os.environ, env)
-    with environment.environment(environment.ray_settings(config)), connected(config):
+    settings = environment.environment(environment.ray_settings(config))
+    with settings, ended_by_signals() as take_signals, connected(config):
+        take_signals()  # Ray has put its own handlers
         workers_now(config.of(1))  # Ray would let the tasks wait for ever, and say nothing
         remote = ray.remote(
             num_cpus=config.cpus_per_worker, num_gpus=config.gpus_per_worker, max_retries=config.max_failures

@@ -8,7 +8,7 @@ Reading needs no torch, so whatever does is imported inside the function that us
 
 import gc
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
@@ -197,25 +197,51 @@ class AlignResult(NamedTuple):
     metrics: list[dict[str, float]]
     """One entry a step, from step 0, the model before: `pandas.DataFrame(result.metrics)`. Names: docs/training.md."""
     folder: Path
-    """The exported model, which transformers and `load` read."""
+    """The exported model, which transformers and `load` read; it is not there while the run goes on."""
+
+    @classmethod
+    def of(cls, run_dir: str | Path) -> Self:
+        """What the run in `run_dir` has left so far, whoever trained it: `jpo train`, `jpo sft` or `align`."""
+        from jpo_dist.tracking.metrics_file import metrics_of
+
+        return cls(metrics_of(Path(run_dir)), Path(run_dir) / EXPORT)
 
 
-def align(config: RunConfig) -> AlignResult:
+def align(config: RunConfig, *, on_step: Callable[[int, dict[str, float]], None] | None = None) -> AlignResult:
     """Train in this process, as `jpo train` does in many: the same losses, files, commits and MLflow run.
+
+    `on_step(step, metrics)` is called after each step and for step 0, the model before; what it raises ends training.
 
     A run that `run.dir` holds is continued, or is at its end already. Raises ResumeError, a ValueError, where that is
     another run, ValueError for data that cannot be used, and NonFiniteError, where training blows up.
     """
-    from jpo_dist.tracking.metrics_file import metrics_of
     from jpo_dist.train.driver import recorded
     from jpo_dist.train.loop import run
 
     own = config.cluster.model_copy(update={"workers": 0})
     with _place_kept(), recorded(config.model_copy(update={"cluster": own}), {"mlflow.source.name": "jpo_dist.align"}):
-        run(config)
+        run(config, on_step=on_step)
     gc.collect()  # engines hold themselves: without this, a second run would find the memory of the first in use
-    run_dir = Path(config.run.dir)
-    return AlignResult(metrics_of(run_dir), run_dir / EXPORT)
+    return AlignResult.of(config.run.dir)
+
+
+def held_out(config: RunConfig) -> dict[str, Any]:
+    """What `jpo evaluate` says of the run of a config, and leaves in its evaluation.json.
+
+    Metrics of the held-out comparisons by protocol, [mean, low, high] with 95 % intervals, and by stratum; calibration;
+    the pass-rate of answers where `evaluate.instructions` is set. The policy is `evaluate.policy`, or what the run
+    exported.
+
+    Raises ValueError without held-out comparisons, and where there is no such policy.
+    """
+    from jpo_dist.evaluate.evaluation import evaluate_policy
+
+    choice = config.evaluate
+    policy = choice.policy or str(Path(config.run.dir) / EXPORT)
+    with _place_kept():
+        found = evaluate_policy(config, policy, choice.instructions, choice.max_new_tokens)
+    gc.collect()
+    return found
 
 
 @contextmanager

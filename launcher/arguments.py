@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 ConfigPath = Annotated[Path, typer.Argument(help="A YAML file, for example configs/demo.yaml.", callback=find_config)]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings to change: objective.beta=0.2 …")]
 
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, for programs.")]
+
 
 def read_config(config: Path, overrides: list[str] | None) -> "RunConfig":
     """The checked config of a run, its local paths absolute. Raises ConfigError."""

@@ -15,6 +15,14 @@ from typing import TextIO
 from jpo_dist.run_dir import CHATTER
 from launcher.console import err, out
 
+_screen: list[TextIO] = []
+"""Standard output and error of the command, where those of the process lead elsewhere."""
+
+
+def for_children() -> dict[str, TextIO]:
+    """Standard output and error for a command that this one starts: the screen, as subprocess takes them."""
+    return dict(zip(("stdout", "stderr"), _screen, strict=True)) if _screen else {}
+
 
 class Aside:
     """Takes what is printed, into a file without a name until one is known."""
@@ -65,6 +73,7 @@ def aside(folder: str | Path | None = None, command: str = "") -> Iterator[Aside
     if folder is not None and Path(folder).is_dir():
         made.keep_in(Path(folder), command)
     out.file, err.file = ours
+    _screen.extend(ours)
     try:
         yield made
     finally:
@@ -73,6 +82,7 @@ def aside(folder: str | Path | None = None, command: str = "") -> Iterator[Aside
         for stream in ours:
             with suppress(OSError):
                 stream.flush()
+        _screen.clear()
         out.file = err.file = None  # type: ignore[assignment]  # they follow sys.stdout and sys.stderr again
         for number, copy in zip((1, 2), saved, strict=True):
             os.dup2(copy, number)

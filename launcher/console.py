@@ -1,5 +1,6 @@
 """What every command shares: where it prints, and how it ends."""
 
+import json
 import os
 import traceback
 from collections.abc import Iterator
@@ -44,20 +45,22 @@ _PATHS: dict[type[OSError], str] = {
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def explained(again: str = "the same command begins again") -> Iterator[None]:
     """Inside, an error that a person can act on ends the command in one sentence and an exit code, any other with its
     traceback.
+
+    `again`: what becomes of work that somebody ends before its time, by Ctrl-C or a signal.
 
     Exit code 2: the command or config is wrong. 1: the run failed. `ray job submit` turns both into 1, so the last
     line says which it was, and why, whatever stands before it.
     """
     try:
         yield
-    except KeyboardInterrupt:
-        fail("interrupted", 130)
+    except (KeyboardInterrupt, typer.Abort):  # Abort: at a question
+        fail(f"interrupted; {again}", 130)
     except SystemExit as end:  # of cluster/signals.py and distributed/stopping.py
         if end.code in ENDED:
-            fail(ENDED[end.code], end.code)
+            fail(f"{ENDED[end.code]}; {again}", end.code)
         raise
     except Stopped as end:
         fail(str(end), 128 + end.number)
@@ -84,6 +87,12 @@ def _fail_by(error: Exception) -> None:
 def say(text: str) -> None:
     """Print a line as it is: `[x]` in a path is no markup, and a path is not broken where the terminal ends."""
     out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def say_json(value: Any) -> None:
+    """Print one JSON value, for programs: with `--json` nothing else goes to standard output."""
+    out.file.write(json.dumps(value, ensure_ascii=False, default=float) + "\n")
+    out.file.flush()
 
 
 def exit_code(error: Exception) -> int | None:

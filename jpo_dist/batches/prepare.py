@@ -19,6 +19,7 @@ from jpo_dist.config.sections import TokensConfig, TrainConfig
 from jpo_dist.config.sft import AnyObjective
 from jpo_dist.data.read_report import BadRowError
 from jpo_dist.digests import digests_of, problem_in_cache
+from jpo_dist.distributed.waiting import locked
 from jpo_dist.files import read_json, write_json
 from jpo_dist.folders import replacing
 from jpo_dist.paths import cache_folder
@@ -164,7 +165,8 @@ def tokens_of(tokenizer: Any, comparisons: ComparisonSet, data: TokensConfig) ->
     cut = data.over_long == "truncate" and (data.max_length, data.max_instruction_length)
     vocabulary = [tokenizer.backend_tokenizer.to_str(), tokenizer.bos_token_id, tokenizer.eos_token_id]
     folder = cache_folder("tokens") / digest_with(comparisons.items["id"], vocabulary, template, cut)
-    with FileLock(f"{folder}.lock"):  # the ranks of one host: the first encodes, the others wait and find it
+    lock = FileLock(f"{folder}.lock")  # the ranks of one host: the first encodes, the others wait and find it
+    with locked(lock, "tokenizes the same items"):
         if not _is_whole(folder, comparisons.num_items):
             _write(folder, tokenize_set(tokenizer, comparisons, data))
         return _read(folder)

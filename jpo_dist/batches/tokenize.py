@@ -21,6 +21,7 @@ import numpy as np
 from jpo_dist.batches.ids.encode import encode_prefixes, encode_responses
 from jpo_dist.batches.template import all_written, template_of
 from jpo_dist.config.sections import TokensConfig
+from jpo_dist.distributed.waiting import Work, working
 from jpo_dist.records.columns.pages import end_to_end, let_go
 from jpo_dist.records.comparisons import ComparisonSet, Item
 
@@ -125,14 +126,16 @@ def tokenize_set(tokenizer: Any, comparisons: ComparisonSet, data: TokensConfig)
     """Encode all items of a set as `tokenize` does, some thousand at a time; many tokens are kept on disk."""
     parts: list[TokenizedItems] = []
 
-    def pieces() -> Iterator[np.ndarray]:
+    def pieces(work: Work) -> Iterator[np.ndarray]:
         for items in comparisons.items_by_chunk():
             for start in range(0, len(items), ENCODED_AT_ONCE):
                 part = tokenize(tokenizer, items[start : start + ENCODED_AT_ONCE], data)
                 yield part.ids_T
                 parts.append(replace(part, ids_T=np.zeros(0, np.int32)))  # a slice would keep all of them
+                work.add(len(part))
 
-    ids_T = end_to_end(pieces(), "i4")
+    with working("tokenizing", comparisons.num_items, "items") as work:
+        ids_T = end_to_end(pieces(work), "i4")
     lengths_N = np.concatenate([np.zeros(0, np.int64), *(part.lengths_N for part in parts)])
     boundaries = np.concatenate([np.zeros(0, np.int64), *(part.instruction_lengths_N for part in parts)])
     offsets = np.concatenate([[0], np.cumsum(lengths_N)]).astype(np.int64)

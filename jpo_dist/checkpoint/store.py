@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -30,6 +31,7 @@ from jpo_dist.checkpoint import manifest as manifests
 from jpo_dist.checkpoint.commit import CheckpointError, FencedError
 from jpo_dist.checkpoint.manifest import MANIFEST, Manifest, ManifestError
 from jpo_dist.distributed.fault_injection import fault_point
+from jpo_dist.distributed.waiting import Work, working
 from jpo_dist.files import replace
 from jpo_dist.run_dir import ATTEMPTS, METRICS, RUN
 
@@ -175,12 +177,9 @@ def upload(store: Store, folder: Path, attempt: int, keep: int, spare: frozenset
     stored = Stored(manifest.attempt, manifest.step)
     check_token(store, attempt)
     _make_folders(store, stored.name, manifest.files)
-    with ThreadPoolExecutor(STREAMS) as pool:
-        list(
-            pool.map(
-                lambda name: _put(store, folder / name, store.at(stored.name, name), manifest.step), manifest.files
-            )
-        )
+    with working(f"uploading {folder.name}", manifest.bytes, "bytes") as work, ThreadPoolExecutor(STREAMS) as pool:
+        put = partial(_put, store, folder, stored.name, manifest.step, work)
+        list(pool.map(put, manifest.files))
     fault_point("upload:after-files", manifest.step)
     for name in RUN_FILES:
         path = folder.parent.parent / name
@@ -208,7 +207,7 @@ def retain(store: Store, newest: Stored, keep: int, spare: frozenset[str] = froz
 
 def download(store: Store, stored: Stored, names: Iterable[str], folder: Path) -> None:
     """Fetch these files of a commit into `folder`. Raises OSError."""
-    with ThreadPoolExecutor(STREAMS) as pool:
+    with working(f"fetching {stored.name}"), ThreadPoolExecutor(STREAMS) as pool:
         list(pool.map(lambda name: _get(store, store.at(stored.name, name), folder / name), names))
 
 
@@ -230,10 +229,11 @@ def restore_run_files(url: str, run_dir: Path) -> list[str]:
     return found
 
 
-def _put(store: Store, path: Path, target: str, step: int) -> None:
-    with path.open("rb") as source, store.files.open_output_stream(target) as sink:
+def _put(store: Store, folder: Path, commit: str, step: int, work: Work, name: str) -> None:
+    with (folder / name).open("rb") as source, store.files.open_output_stream(store.at(commit, name)) as sink:
         while chunk := source.read(CHUNK_BYTES):
             sink.write(chunk)
+            work.add(len(chunk))
             fault_point("upload:mid-file", step)
 
 

@@ -32,6 +32,7 @@ from jpo_dist.data.layouts import COLUMNS
 from jpo_dist.data.messages import instruction
 from jpo_dist.data.read import read_source
 from jpo_dist.data.read_report import TableColumns, column_lines
+from jpo_dist.distributed.waiting import working
 from jpo_dist.folders import together
 from jpo_dist.pairing import pair
 from jpo_dist.pairing.config import PairConfig
@@ -83,8 +84,9 @@ def build(config: BuildConfig, reference_logps: ReferenceLogps | None = None) ->
     made = ComparisonList(items=items)
     for number, pairs in enumerate(config.pairs):
         rated = wins_as_ratings(everything) if pairs.policy in WITHOUT_SCORES else ratings
-        logps_R = _logps(rated, items, config, reference_logps) if pairs.policy == "hard" else None
-        report["pairs"].append(make(rated, logps_R, splits_N, pairs, config.seed + number, everything, made))
+        with working(f"pairing: {pairs.policy}"):
+            logps_R = _logps(rated, items, config, reference_logps) if pairs.policy == "hard" else None
+            report["pairs"].append(make(rated, logps_R, splits_N, pairs, config.seed + number, everything, made))
     stated_by = np.repeat(np.arange(len(parts)), [len(part.comparisons) for part in parts])
     keep_C, report["mixture"] = mixture(np.concatenate([stated_by, made_by(parts, made)]), config)
     mixed = pa.concat_tables([everything.comparisons, made.table()])

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from jpo_dist.data.collected import Preferences
+from jpo_dist.distributed.waiting import working
 from jpo_dist.records.columns.lists import RatingList, rating_table
 from jpo_dist.records.columns.numbering import first_places
 from jpo_dist.records.columns.pages import ROWS_AT_ONCE
@@ -32,8 +33,10 @@ def check(preferences: Preferences, function: str, scale: str) -> None:
         [rated["source"].combine_chunks(), said.comparisons["source"].combine_chunks().take(_twice(len(ends)))]
     )
     scores: list[float | None] = []
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        scores += checker_scores(items.at(rows[start : start + ROWS_AT_ONCE]), function)
+    with working(f"checking {scale}", len(rows), "items") as work:
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            scores += checker_scores(items.at(rows[start : start + ROWS_AT_ONCE]), function)
+            work.add(min(ROWS_AT_ONCE, len(rows) - start))
     values = np.array([math.nan if score is None else score for score in scores], dtype=np.float64)
     order = np.argsort(rows)
 

@@ -1,6 +1,7 @@
 """Where rows are: files, folders, globs, hub data sets, ComparisonSet folders, files inside an installed package."""
 
 import glob
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from jpo_dist.data.foreign.globbing import matches
 from jpo_dist.data.foreign.inside import refuse_outside, require_inside
 from jpo_dist.digests import DIGESTS, read_digests, require
 from jpo_dist.paths import resolve
+from jpo_dist.proxies import no_answer_of_hub
 from jpo_dist.records.comparisons import TRAIN, VALIDATION, ComparisonSet
 from jpo_dist.records.folder import COMPARISONS, ITEMS, is_set, read_set, split_names
 from jpo_dist.records.split import part_of, splits_in
@@ -22,6 +24,10 @@ ALL = "all"
 ANSWERS_FIX = f"make the answers again (if you changed them yourself: remove {DIGESTS})"
 ANSWERS, ASKED = "part-*.jsonl", "prompts.jsonl"
 """Answers in a folder of `jpo generate`, and the file of what was asked, which tells such a folder and is no data."""
+
+
+class NotOnHub(FileNotFoundError):
+    """A hub data set that cannot be read from here."""
 
 
 class Table(NamedTuple):
@@ -162,15 +168,27 @@ def _data_files(paths: list[Path], ignored: list[str]) -> list[Path]:
 
 
 def _hub_rows(where: str) -> Rows:
+    name, _, split = where.partition(":")
+    silent = no_answer_of_hub()
+    if silent and not _was_fetched(name):  # its library would try for half a minute
+        raise NotOnHub(f"{where}: not here (seen from {Path.cwd()}), and not to be read from the hub: {silent}")
     import datasets  # seconds to import, and only hub ids need it
 
-    name, _, split = where.partition(":")
     try:
         rows = datasets.load_dataset(name, split=split or TRAIN)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise FileNotFoundError(
+        raise NotOnHub(
             f"{where}: neither here (seen from {Path.cwd()}) nor readable on the hub: {error}; correct the name, or "
             f"get the files and name their folder (one bad line does not stop them there): hf download {name} "
             "--repo-type dataset --local-dir FOLDER"
         ) from error
     yield from enumerate(rows, 1)
+
+
+def _was_fetched(name: str) -> bool:
+    """Whether files of a hub data set, or tables made of them, are in a cache."""
+    from huggingface_hub import constants
+
+    root = Path(os.environ.get("HF_DATASETS_CACHE") or Path(constants.HF_HOME) / "datasets")
+    copied = Path(constants.HF_HUB_CACHE) / f"datasets--{name.replace('/', '--')}"
+    return (root / name.replace("/", "___")).is_dir() or copied.is_dir()

@@ -21,6 +21,7 @@ import jpo_dist.pairing
 import jpo_dist.records
 from jpo_dist.data.locate import source_files
 from jpo_dist.digests import digests_of, problem_in_cache
+from jpo_dist.distributed.waiting import acquire
 from jpo_dist.files import read_json, sha256, sync_file, sync_folder, write_json
 from jpo_dist.paths import NoCache, cache_folder
 from jpo_dist.records.columns.pages import map_table, write_table
@@ -65,7 +66,7 @@ def read_once(where: str | list[str], reads: Reads, settings: list[Any]) -> tupl
         folder = None if key is None else cache_folder("sets") / key
         lock = None if folder is None else FileLock(f"{folder}.lock")
         if lock is not None:
-            lock.acquire()  # the ranks of one host: the first reads, the others wait and find it
+            acquire(lock, "reads the same data")  # the ranks of one host: the first reads, the others wait and find it
     except (OSError, NoCache):
         return reads(where)
     if folder is None or lock is None:

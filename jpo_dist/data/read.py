@@ -18,6 +18,7 @@ from jpo_dist.data.locate import Table, open_place
 from jpo_dist.data.read_report import BAD_ROWS_TO_KEEP, BadRow, BadRowError, ReadReport
 from jpo_dist.data.row_values import BadField
 from jpo_dist.data.table_layout import columns_of, detect, renamed
+from jpo_dist.distributed.waiting import working
 from jpo_dist.records.columns.item_rows import ItemRows
 from jpo_dist.records.comparisons import ComparisonSet, Item
 from jpo_dist.records.group_column import Groups, named
@@ -142,15 +143,16 @@ def collect(
     bad_here: list[BadRow] = []
     scale = source.name or str(source.path)
     rows_of = partial(place.rows, columns_of(source, layout, account))
-    for line, row in layout.unroll(rows_of) if layout and layout.unroll else rows_of():
-        into.tally.rows += 1
-        names = Names(f"{source.name or place.label}:{line}", scale, source.scores, turns)
-        try:
-            reading = _read(layout, row, source, names, account)
-        except BadField as bad:
-            reading = Reading(bad=(bad,))
-        _add(reading, layout, into)
-        bad_here.extend(BadRow(place.name, line, bad.field, bad.reason) for bad in reading.bad)
+    with working(f"reading {place.label}", unit="rows") as work:
+        for line, row in work.each(layout.unroll(rows_of) if layout and layout.unroll else rows_of()):
+            into.tally.rows += 1
+            names = Names(f"{source.name or place.label}:{line}", scale, source.scores, turns)
+            try:
+                reading = _read(layout, row, source, names, account)
+            except BadField as bad:
+                reading = Reading(bad=(bad,))
+            _add(reading, layout, into)
+            bad_here.extend(BadRow(place.name, line, bad.field, bad.reason) for bad in reading.bad)
     into.tally.tables.extend(account.done())
     into.tally.skipped.update(bad.reason for bad in bad_here)
     if bad_here and on_bad_row == "error":  # only now: people want to mend a file once

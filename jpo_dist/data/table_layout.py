@@ -13,6 +13,7 @@ from jpo_dist.data.layouts import (
     RATING_COLUMNS,
     ROWS_TO_DETECT,
     Layout,
+    in_own_words,
     keys_of,
     lacking,
     layout_of,
@@ -116,7 +117,7 @@ def _voted(place: str, source: SourceConfig, rows: list[dict[str, Any]], there: 
         names, every = ", ".join(sorted(there)) or "none", set().union(*columns)
         raise ValueError(
             f"{place}: its columns ({names}) are of no known layout{lacking(every)}; rename them to one of: "
-            f"{nearest(every, name)} (all layouts: docs/data.md)"
+            f"{nearest(every, name)} (all layouts: docs/data.md){in_own_words(there) if name is None else ''}"
         )
     return votes.most_common(1)[0][0] if votes else None
 

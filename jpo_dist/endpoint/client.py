@@ -22,6 +22,7 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"kind=llm needs {error.name}; pip install 'jpo-dist[judge]'", name=error.name) from None
 
 from jpo_dist.deadline import TooSlow, within
+from jpo_dist.distributed.waiting import EVERY_S
 from jpo_dist.endpoint.bounded import TIMEOUTS, BadReply, Redirected, settings_of_client
 from jpo_dist.endpoint.completion import CONTENT_FILTER, Completion, completion_of, estimated
 from jpo_dist.endpoint.config import EndpointConfig
@@ -32,6 +33,8 @@ from jpo_dist.redact import redact, visible
 log = logging.getLogger(__name__)
 
 _FILTERED = (CONTENT_FILTER, "content_policy_violation", "data_inspection_failed")
+TOLD_S = 5.0
+"""Waits from so many seconds on are spoken of."""
 FIRST_WAIT_S = 0.5
 """Wait before a request is sent a second time; it doubles from there, with as much jitter."""
 
@@ -85,7 +88,7 @@ class Endpoint:
         """Every try, by what became of it."""
         self._key, self._stop = read_key(config), stop
         self._lock = threading.Lock()
-        self._not_before = 0.0
+        self._not_before = self._silent_until = 0.0
         self._client = _client(config, self._key)
 
     def ask(self, body: Mapping[str, Any]) -> Completion:
@@ -198,13 +201,23 @@ class Endpoint:
         return _TryAgain(f"{outcome}: {said}" if said else outcome, wait_s)
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
-        asked = state.outcome.exception().wait_s if state.outcome else None  # type: ignore[union-attr]
-        if asked is not None:
-            return float(asked)
+        again: Any = state.outcome.exception() if state.outcome else None
         jittered = tenacity.wait_exponential_jitter(
             multiplier=FIRST_WAIT_S, max=self.config.max_wait_s, jitter=FIRST_WAIT_S
         )
-        return float(jittered(state))
+        asked = again.wait_s if again is not None else None
+        seconds = float(jittered(state) if asked is None else asked)
+        self._tell(again.reason if again is not None else "", seconds)
+        return seconds
+
+    def _tell(self, reason: str, seconds: float) -> None:
+        """Say why nothing comes, once for all threads and a while."""
+        with self._lock:
+            now = time.monotonic()
+            if seconds < TOLD_S or now < self._silent_until:
+                return
+            self._silent_until = now + max(seconds, EVERY_S)
+        log.warning("%s: %s; tried again in %.0f s", self._where(), reason, seconds)
 
     def _sleep(self, seconds: float) -> None:
         if self._stop.wait(max(0.0, seconds)):

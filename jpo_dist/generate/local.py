@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from jpo_dist.config.sections import ModelConfig
+from jpo_dist.distributed.waiting import working
 from jpo_dist.generate.cache import Cache
 from jpo_dist.generate.decoder import Decoder, Prompts
 from jpo_dist.generate.sampling import NEAR, choose, noise, noise_size
@@ -276,5 +277,6 @@ def generate(
     prompts = Prompts(config, template, **how)
     ids = prompts.encode([(Message("user", text),) for text in instructions])
     asked = [Asked(tuple(one)) for one in ids]
-    made = answer_all(Decoder(config), prompts, asked, Limits(max_new_tokens, prompts.ends))
+    with working("generating", len(asked), "answers") as work:
+        made = list(work.each(answer_all(Decoder(config), prompts, asked, Limits(max_new_tokens, prompts.ends))))
     return sorted(made, key=lambda said: said.place)

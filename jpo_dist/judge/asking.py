@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import monotonic
 from typing import Any, NamedTuple
 
+from jpo_dist.distributed.waiting import Work, working
 from jpo_dist.endpoint.budget import Spent, largest_of, left_of, reached, spent_on
 from jpo_dist.endpoint.config import EndpointConfig
 from jpo_dist.endpoint.many import Request, Terms, send_all
@@ -27,7 +27,6 @@ from jpo_dist.judge.verdict import NOT_ASKED, UNPARSABLE
 log = logging.getLogger(__name__)
 
 ANSWERS = "answers"
-_REPORT_EVERY_S = 30.0
 
 
 class Standing(NamedTuple):
@@ -75,10 +74,11 @@ def ask_all(prompts: Sequence[str], config: JudgingConfig, folder: Path, terms: 
     Raises EndpointRefused or EndpointDown, after the replies under way are on the disk.
     """
     replies = Replies(folder / ANSWERS)
-    questions = _Questions(config, replies, total=len(prompts))
-    requests = [request for prompt in prompts if (request := questions.next_of(prompt)) is not None]
     try:
-        sent = send_all(requests, config.endpoint, replies, terms, questions.received)
+        with working("judging", len(prompts), "questions") as work:
+            questions = _Questions(config, replies, work)
+            requests = [request for prompt in prompts if (request := questions.next_of(prompt)) is not None]
+            sent = send_all(requests, config.endpoint, replies, terms, questions.received)
     finally:
         replies.close()
     failed = {questions.prompts[key]: reason for key, reason in sent.failed.items()}
@@ -88,12 +88,11 @@ def ask_all(prompts: Sequence[str], config: JudgingConfig, folder: Path, terms: 
 class _Questions:
     """Which request a question needs next, and which question a request belongs to."""
 
-    def __init__(self, config: JudgingConfig, replies: Replies, total: int) -> None:
-        self.config, self.replies, self.total = config.endpoint, replies, total
+    def __init__(self, config: JudgingConfig, replies: Replies, work: Work) -> None:
+        self.config, self.replies, self._work = config.endpoint, replies, work
         self.again = read_prompts(config.prompts).again
         self.prompts: dict[str, str] = {}
         """Prompts by the keys of their requests."""
-        self._done, self._tokens, self._said = 0, 0, monotonic()
 
     def next_of(self, prompt: str) -> Request | None:
         """What the question lacks; None where it is settled."""
@@ -105,11 +104,8 @@ class _Questions:
     def received(self, request: Request, reply: Reply) -> Request | None:
         """What the question of a request lacks after its reply."""
         following = self.next_of(self.prompts[request.key])
-        self._done += following is None
-        self._tokens += reply.input_tokens + reply.output_tokens
-        if monotonic() - self._said > _REPORT_EVERY_S:
-            self._said = monotonic()
-            log.info("%d of %d questions, %d tokens", self._done, self.total, self._tokens)
+        if following is None:
+            self._work.add()
         return following
 
 

@@ -25,6 +25,7 @@ from jpo_dist.batches.template import (
 )
 from jpo_dist.batches.tokenize import TokenizedItems
 from jpo_dist.data.checker import JudgeError
+from jpo_dist.distributed.waiting import working
 from jpo_dist.fan_out import Spread, here
 from jpo_dist.judge.config import JudgingConfig, RewardModelConfig
 from jpo_dist.judge.questions import fill
@@ -140,7 +141,7 @@ def score_shard(payload: dict[str, Any]) -> dict[str, Any]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load(config).to(device).eval()
     scores = []
-    with torch.inference_mode():
+    with torch.inference_mode(), working("scoring", sum(map(len, batches)), "items") as work:
         for batch in batches:
             width = max(map(len, batch))
             pad = model.config.pad_token_id
@@ -148,6 +149,7 @@ def score_shard(payload: dict[str, Any]) -> dict[str, Any]:
             mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in batch], device=device)
             logits = model(input_ids=ids, attention_mask=mask).logits
             scores.append([float(score) for score in logits[:, 0].float().cpu()])
+            work.add(len(batch))
     return {"scores": scores}
 
 

@@ -21,6 +21,7 @@ from jpo_dist.config.run import JpoConfig, reference_model
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.config.sft import AnyConfig
 from jpo_dist.digests import DIGESTS, Damaged, problem_in_cache, read_digests, write_digests
+from jpo_dist.distributed.waiting import locked, working
 from jpo_dist.folders import replacing
 from jpo_dist.model.device import torch_dtype
 from jpo_dist.model.older import readable_by_transformers_4
@@ -51,9 +52,11 @@ def pretrained(kind: Any, config: ModelConfig, key: str = "model.path", **settin
                     f"{key} ({config.path}): no folder seen from here, and not to be read from the hub: {silent}; "
                     "correct the path"
                 )
-        return kind.from_pretrained(
-            where, revision=config.revision, trust_remote_code=config.trust_remote_code, **settings
-        )
+        here = Path(where).is_dir() or _is_cached(config)
+        with working(f"loading {config.path}" if here else f"fetching {config.path} from the hub"):
+            return kind.from_pretrained(
+                where, revision=config.revision, trust_remote_code=config.trust_remote_code, **settings
+            )
 
 
 def without_weights(config: ModelConfig, key: str = "model.path") -> tuple[Any, Any]:
@@ -89,7 +92,7 @@ def weights_folder(model: ModelConfig) -> Path:
 
     for weights in WEIGHTS:  # a repository that has both would be fetched twice
         wanted = [f"*{weights}", *DECIDING]
-        with reading(model):
+        with reading(model), working(f"fetching {where} from the hub, unless it is here"):
             folder = Path(
                 snapshot_download(where, revision=model.revision, allow_patterns=wanted, ignore_patterns="*/*")
             )
@@ -161,7 +164,8 @@ def model_folder(config: ModelConfig) -> str:
         return where
     source = Path(where) / config.gguf_file
     folder = converted_folder(config, source)
-    with FileLock(f"{folder}.lock"):  # the ranks of one host: the first converts, the others wait and find it
+    lock = FileLock(f"{folder}.lock")  # the ranks of one host: the first converts, the others wait and find it
+    with locked(lock, "converts the same file"):
         if not folder.is_dir() or _is_damaged(folder):
             convert_gguf(source, folder, torch_dtype(config.dtype))
     return str(folder)
@@ -280,7 +284,7 @@ def _contents(source: Path, size: int, changed: int) -> str:
 def convert_gguf(source: Path, folder: Path, dtype: torch.dtype) -> None:
     """Write a GGUF file as an ordinary model folder in `dtype`, aside first: a killed conversion leaves no half."""
     logger.info("converting %s to %s, once", source.name, folder)
-    with replacing(folder) as aside:
+    with working(f"converting {source.name}"), replacing(folder) as aside:
         plain = GgufConfig(dequantize=True)  # otherwise the weights stay packed, and a packed model cannot be saved
         model = AutoModelForCausalLM.from_pretrained(
             source.parent, gguf_file=source.name, dtype=dtype, quantization_config=plain, trust_remote_code=False

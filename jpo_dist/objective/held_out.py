@@ -9,6 +9,7 @@ from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.config.sections import TrainConfig
 from jpo_dist.config.sft import AnyObjective
 from jpo_dist.distributed import ranks
+from jpo_dist.distributed.waiting import working
 from jpo_dist.objective import metrics, scores
 from jpo_dist.objective.criterion import Portion, criterion_of
 from jpo_dist.objective.reference import Reference
@@ -30,7 +31,8 @@ def score_comparisons(
     if isinstance(objective, ObjectiveConfig):
         objective = objective.model_copy(update={"sft_weight": 0.0})
     everything = np.arange(len(dataset.comparisons))
-    with torch.no_grad():
+    counted = dataset.comparisons.COUNTED
+    with torch.no_grad(), working("scoring what is held out", len(everything), counted) as work:
         measure, _ = criterion_of(objective).begin(Portion(policy, reference, dataset, everything, plan.limits))
         for step in plan.steps():
             references = reference(dataset, step.micro_steps)
@@ -40,6 +42,7 @@ def score_comparisons(
                 found, _ = scores.score(policy, reference_n2, share, micro.counts, ranks.rank())
                 _, rows_CK = measure(found, share, micro)
                 meter.add(rows_CK, micro.comparisons_C)
+                work.add(len(micro.comparisons_C))
     return meter.table()
 
 

@@ -10,6 +10,7 @@ import torch
 
 from jpo_dist.batches.tokenize import TokenizedItems
 from jpo_dist.distributed import ranks
+from jpo_dist.distributed.waiting import working
 from jpo_dist.model.device import device
 from jpo_dist.model.scorer import Scorer, pack
 from jpo_dist.objective.scores import Policy, item_scores
@@ -41,11 +42,12 @@ def score_on_ranks(model: Policy, tokens: TokenizedItems, tokens_per_pass: int) 
     rank, num_ranks, where = ranks.rank(), ranks.num_ranks(), device()
     packs = passes(np.argsort(-tokens.lengths_N, kind="stable"), tokens.lengths_N, tokens_per_pass)
     scores_N2 = torch.zeros(len(tokens), 2, dtype=torch.float64, device=where)
-    with torch.no_grad():
+    with torch.no_grad(), working("scoring", len(tokens), "items") as work:
         for start in range(0, len(packs), num_ranks):
             items_n = packs[start + rank] if start + rank < len(packs) else np.zeros(0, dtype=np.int64)
             batch = pack(tokens, items_n, where)
             scores_N2[torch.from_numpy(items_n).to(where)] = item_scores(model(batch), batch)
+            work.add(sum(map(len, packs[start : start + num_ranks])))
     scored: np.ndarray = ranks.all_reduce_sum(scores_N2).cpu().numpy()  # exact: all others have added 0
     return scored
 

@@ -23,6 +23,7 @@ from jpo_dist.config.engine import EngineConfig
 from jpo_dist.config.sections import ModelConfig, ReferenceConfig
 from jpo_dist.data.config import ReferenceScoresConfig
 from jpo_dist.distributed import ranks
+from jpo_dist.distributed.waiting import Work, working
 from jpo_dist.files import replace, sync_folder
 from jpo_dist.model.build import load_frozen
 from jpo_dist.model.device import device, torch_dtype
@@ -79,12 +80,13 @@ def score_once(
         logger.info("reference cache %s: %d items found, %d to score", folder, found, len(missing))
     if missing:
         module = load_frozen(model, engine)
-        for start in range(0, len(missing), ITEMS_PER_PART):
-            part = dict(list(missing.items())[start : start + ITEMS_PER_PART])
-            scored = _score_items(module, part, tokens_per_pass)
-            if ranks.rank() == 0:
-                _append(folder, scored)
-            tables.fill(scored.items())
+        with working("filling the reference cache", len(missing), "items") as work:
+            for start in range(0, len(missing), ITEMS_PER_PART):
+                part = dict(list(missing.items())[start : start + ITEMS_PER_PART])
+                scored = _score_items(module, part, tokens_per_pass, work)
+                if ranks.rank() == 0:
+                    _append(folder, scored)
+                tables.fill(scored.items())
         release(module)
     ranks.barrier()
     return tables.logps_T
@@ -136,7 +138,9 @@ def cache_path(model: ModelConfig, cache_dir: str | None) -> Path:
     return root / str(ranks.broadcast(key))
 
 
-def _score_items(module: nn.Module, items: dict[str, tuple[TokenizedItems, int]], budget: int) -> dict[str, np.ndarray]:
+def _score_items(
+    module: nn.Module, items: dict[str, tuple[TokenizedItems, int]], budget: int, work: Work
+) -> dict[str, np.ndarray]:
     """Log-probs of the tokens of each item, by key. Longest first, dealt to the ranks in turn, cut into forwards by the
     token budget; every rank makes equally many forwards."""
     keys = sorted(items, key=lambda k: -int(items[k][0].lengths_N[items[k][1]]))
@@ -152,6 +156,7 @@ def _score_items(module: nn.Module, items: dict[str, tuple[TokenizedItems, int]]
             logps_R = module(pack(merged, np.arange(len(merged)), device())).float().cpu().numpy()
         pieces = np.split(logps_R, np.cumsum(merged.lengths_N - 1)[:-1]) if chosen else []  # else: filler
         scored |= {key: np.append(np.float32(0), piece) for key, piece in zip(chosen, pieces, strict=True)}
+        work.add(sum(len(batches[r][i]) for r in range(ranks.num_ranks()) if i < len(batches[r])))
     return {key: logps for part in ranks.gather(scored) for key, logps in part.items()}
 
 

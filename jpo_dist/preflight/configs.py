@@ -6,25 +6,44 @@ from pydantic import BaseModel
 
 from jpo_dist.config.run import JpoConfig
 from jpo_dist.config.sft import SftConfig
+from jpo_dist.data.config import BuildConfig
 from jpo_dist.generate.config import GenerateConfig
 from jpo_dist.judge.config import JudgingConfig
 from jpo_dist.paths import resolve
 
 
-def look_at_config(config: BaseModel) -> list[str]:
+def look_at_config(config: BaseModel, *, here: bool = False) -> list[str]:
     """Notes on what a command with this config would do. Raises ValueError where it would be refused.
 
-    Models and data that are not on this machine are not looked at, and a note says so.
+    Models and data that are not on this machine are not looked at, and a note says so; with `here`, for a command that
+    is for this machine, a file or folder that is not there is a FileNotFoundError.
     """
+    if here:
+        _require_places(config)
     if isinstance(config, JpoConfig | SftConfig):
         from jpo_dist.preflight.runs import look
 
-        return look(config, whole=True)
+        return look(config, whole=True, here=here)
     if isinstance(config, GenerateConfig):
         return _look_at_generation(config)
     if isinstance(config, JudgingConfig) and config.kind == "reward_model":
         return _look_at_reward_model(config)
     return []
+
+
+def _require_places(config: BaseModel) -> None:
+    """Raises FileNotFoundError where a command would look for its data in vain; no row is read."""
+    from jpo_dist.data.locate import open_place
+    from jpo_dist.preflight.runs import require_folder
+
+    if isinstance(config, GenerateConfig) and config.model is not None:
+        require_folder("model.path", config.model.path)
+    if isinstance(config, JudgingConfig) and config.kind == "reward_model":
+        require_folder("reward_model.path", config.reward_model.path)
+    sources = [source.path for source in config.sources] if isinstance(config, BuildConfig) else []
+    named = [getattr(config, key) for key in ("instructions", "candidates") if hasattr(config, key)] + sources
+    for place in (text for names in named for text in ([names] if isinstance(names, str) else names)):
+        open_place(place, [])
 
 
 def _look_at_generation(config: GenerateConfig) -> list[str]:

@@ -10,10 +10,12 @@ from jpo_dist.batches.load import load_data, read_data, require_comparisons
 from jpo_dist.batches.prepare import prepare
 from jpo_dist.batches.template import CHAT, template_of
 from jpo_dist.batches.template_check import look_at, require_template
-from jpo_dist.config.run import model_at
+from jpo_dist.config.run import JpoConfig, model_at
 from jpo_dist.config.sft import AnyConfig
+from jpo_dist.data.locate import NotOnHub
 from jpo_dist.evaluate.to_score import read_to_score
 from jpo_dist.model.files import limits_of_run, pretrained, unseen
+from jpo_dist.paths import is_path, resolve
 from jpo_dist.records.comparisons import ComparisonSet
 from jpo_dist.records.shapes import samples
 
@@ -27,14 +29,19 @@ class Scored(NamedTuple):
     data: str | list[str] | None = None
 
 
-def look(config: AnyConfig, scored: Scored | None = None, *, whole: bool = False) -> list[str]:
+def look(config: AnyConfig, scored: Scored | None = None, *, whole: bool = False, here: bool = False) -> list[str]:
     """Notes on a run that may start. Raises ValueError for one that may not: key, value, rule, fix.
 
     Models and data that are not seen from here are left to the ranks. `whole`: all data are read, and tokenized; else
-    only where something of it is in doubt, and what cannot be read is left to the ranks, too.
+    only where something of it is in doubt, and what cannot be read is left to the ranks, too. `here`: the run is for
+    this machine, so that a file or folder that is not there is an error.
     """
     policy = config.model if scored is None or _is_adapter(scored) else model_at(config.model, scored.policy)
     missing = unseen(config.model) or unseen(policy)
+    if here:
+        require_folder("model.path", config.model.path)
+        if isinstance(config, JpoConfig) and config.reference.path is not None:
+            require_folder("reference.path", config.reference.path)
     if missing:
         return [f"model and data are not looked at: {missing}"]
     tokenizer = pretrained(AutoTokenizer, config.model)
@@ -45,16 +52,24 @@ def look(config: AnyConfig, scored: Scored | None = None, *, whole: bool = False
         require_vocabulary(one, tokenizer)
         notes += doubts(one, tokenizer)
     if whole:
-        return notes + _look_at_all(config, tokenizer, limits)
+        return notes + _look_at_all(config, tokenizer, limits, here)
     if _needs_rows(config, tokenizer, limits):
         _look_at_rows(config, scored, tokenizer, limits)
     return notes
 
 
-def _look_at_all(config: AnyConfig, tokenizer: Any, limits: list[ModelLimits]) -> list[str]:
+def require_folder(key: str, given: str) -> None:
+    """Raises FileNotFoundError for a setting that can only mean a file or folder, and is none."""
+    if is_path(given) and not Path(resolve(given)).exists():
+        raise FileNotFoundError(f"{key} ({given}): no such folder, seen from {Path.cwd()}; correct the path")
+
+
+def _look_at_all(config: AnyConfig, tokenizer: Any, limits: list[ModelLimits], here: bool) -> list[str]:
     try:
         dataset, held_out, notes = load_data(config, tokenizer)
     except FileNotFoundError as error:
+        if here and not isinstance(error, NotOnHub):
+            raise
         return [f"data are not looked at: {error}"]
     require_comparisons(dataset, notes)
     sets = [part.tokens for part in (dataset, held_out) if part is not None]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jpo_dist.config.sections import RunSection, TrackingConfig
+from jpo_dist.distributed.waiting import working
 from jpo_dist.run_dir import METRICS
 from jpo_dist.tracking.metrics_file import MetricsFile
 from jpo_dist.tracking.writer import Writer, start_run
@@ -35,4 +36,5 @@ def log_report(
     for file in files:
         writer.log_artifact(file)
     writer.finish("FINISHED")
-    return writer.close(timeout_s)
+    with working("sending the results to MLflow"):
+        return writer.close(timeout_s)

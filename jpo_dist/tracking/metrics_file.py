@@ -16,6 +16,15 @@ from jpo_dist.run_dir import METRICS, OUTBOX
 NONFINITE = "train/nonfinite_metrics"
 """How many of a step's values were left out because they were not finite; present only where there are any."""
 
+IN_WORDS = (
+    ("accuracy", "rewards/accuracies", "{:.3f}"),
+    ("loss", "loss", "{:.4f}"),
+    ("margin (beta z)", "rewards/margins", "{:+.3f}"),
+    ("margin, instruction part (nats)", "margin/instruction", "{:+.3f}"),
+    ("margin, response part (nats)", "margin/response", "{:+.3f}"),
+)
+"""What every table of an evaluation shows: label, metric, and how its value is written."""
+
 
 class MetricsFile:
     """Writes `metrics.jsonl`, for rank 0: exactly one line a step, steps ascending, whatever was killed before."""

@@ -18,6 +18,7 @@ import yaml
 
 from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.deadline import TooSlow, within
+from jpo_dist.distributed.waiting import working
 from jpo_dist.files import read_json
 from jpo_dist.redact import redact
 from jpo_dist.run_dir import ACK, CONFIG, FIGURES, METRICS, OUTBOX, RUN
@@ -89,7 +90,8 @@ def start_run(
         try:
             # A database has been probed, and takes as long as it takes to be made; a server may do anything.
             longest_s = math.inf if sqlite_path(str(tracking_uri(config, run.dir))) else SERVER_S
-            within(longest_s, lambda: courier.carry(time.monotonic() + wait_s))
+            with working("opening the run in MLflow"):
+                within(longest_s, lambda: courier.carry(time.monotonic() + wait_s))
         except Exception as error:
             log.warning("no tracking now, the run goes on and sends later: %s", brief(error))
             if isinstance(error, TooSlow):  # its thread still has the outbox, and ends when it finds itself superseded
@@ -143,7 +145,8 @@ def replay(
             writer.set_tag(key, value)
         if status is not None:
             writer.finish(status)
-        return writer.close(timeout_s)
+        with working("sending MLflow what it lacks of the run"):
+            return writer.close(timeout_s)
     except OSError as error:
         log.warning("nothing more of this run is tracked: %s; start the same command again to send it", error)
         return -1

@@ -14,7 +14,7 @@ from jpo_dist.config.sft import AnyConfig
 from jpo_dist.files import read_json
 from jpo_dist.redact import redact, visible
 from jpo_dist.run_dir import PLAN
-from jpo_dist.tracking.metrics_file import metrics_of
+from jpo_dist.tracking.metrics_file import IN_WORDS, metrics_of
 from jpo_dist.tracking.run_file import name_of_set
 
 NOTE = "mlflow.note.content"
@@ -22,13 +22,6 @@ NOTE = "mlflow.note.content"
 INPUT_RUN = "jpo.input_run."
 """How a tag begins that names the MLflow run of an earlier stage, as a pipeline sets it."""
 LONGEST = 120
-SHOWN = (
-    ("loss", "eval/loss", "{:.4f}"),
-    ("accuracy", "eval/rewards/accuracies", "{:.3f}"),
-    ("margin (beta z)", "eval/rewards/margins", "{:+.3f}"),
-    ("margin, instruction part (nats)", "eval/margin/instruction", "{:+.2f}"),
-    ("margin, response part (nats)", "eval/margin/response", "{:+.2f}"),
-)
 
 
 def title(config: AnyConfig, now: float | None = None) -> str:
@@ -104,7 +97,8 @@ def _table(run_dir: Path) -> str:
         return ""
     first, last = rows[0], rows[-1]
     lines = [f"| held out | before | after step {last['step']:.0f} |", "| --- | ---: | ---: |"]
-    for label, name, form in SHOWN:
+    for label, metric, form in IN_WORDS:
+        name = f"eval/{metric}"
         if name in first and name in last:
             lines.append(f"| {label} | {_before(first, name, form)} | {form.format(last[name])} |")
     return "\n".join(lines)

@@ -29,8 +29,9 @@ from jpo_dist.train.schedule import is_due, learning_rate
 from jpo_dist.train.setup import Setup, set_up
 
 OnCommit = Callable[[int, dict[str, Any], bool], None]
+OnStep = Callable[[int, dict[str, float]], None]
 Leaving = Callable[[], bool]
-"""What `run` takes as `on_commit` and `leaving`."""
+"""What `run` takes as `on_commit`, `on_step` and `leaving`."""
 
 
 def run(
@@ -40,23 +41,30 @@ def run(
     *,
     elastic: bool = False,
     leaving: Leaving | None = None,
+    on_step: OnStep | None = None,
 ) -> dict[str, float]:
     """Train to the end of the plan, from the newest valid commit if there is one. All ranks call it.
 
-    `on_commit(step, metrics, is_last)` is called on every rank after each commit. `elastic`: a commit of another number
-    of ranks is converted. `leaving()`: whether this rank knows that a host of the run will go away soon; when any rank
-    does, the step that is done is committed at once. A run that is told to end (distributed/stopping.py) does so after
-    the commit of the step at hand. Returns the last step's metrics.
+    `on_commit(step, metrics, is_last)` is called on every rank after each commit, `on_step(step, metrics)` after each
+    step and for step 0, the model before. `elastic`: a commit of another number of ranks is converted. `leaving()`:
+    whether this rank knows that a host of the run will go away soon; when any rank does, the step that is done is
+    committed at once. A run that is told to end (distributed/stopping.py) does so after the commit of the step at hand.
+    Returns the last step's metrics.
     """
     fault_point("train:start", 0)
     connect(timeout_s, Path(config.run.dir))
     hosts = ranks.gather(ranks.address())
     with watching(Path(config.run.dir), hosts, timeout_s, config.tracking.system_metrics) as watch:
-        return train(config, watch, on_commit, elastic, leaving)
+        return train(config, watch, on_commit, elastic, leaving, on_step)
 
 
 def train(
-    config: AnyConfig, watch: Watch, on_commit: OnCommit | None, elastic: bool, leaving: Leaving | None
+    config: AnyConfig,
+    watch: Watch,
+    on_commit: OnCommit | None,
+    elastic: bool,
+    leaving: Leaving | None,
+    on_step: OnStep | None,
 ) -> dict[str, float]:
     """Train as `run` says, in a process group that is connected and watched."""
     run_dir = Path(config.run.dir)
@@ -76,12 +84,12 @@ def train(
     else:
         last = evaluate(setup)
         best.require_metric(config, last)
-        write_down(run_log, 0, last)
+        write_down(run_log, 0, last, on_step)
     finished = ranks.broadcast(finished_at(run_dir)) == state.step  # started again: its export and card stay
     stops, ends = False, partial(_must_commit, run_dir, leaving)
     for step in ahead(setup.plan.step, range(state.step, state.step if state.stopped else setup.plan.num_steps)):
         state, last = do_step(setup, step, state, watch)
-        write_down(run_log, state.step, last)
+        write_down(run_log, state.step, last, on_step)
         due = is_due(state.step, config.checkpoint.every, setup.plan.num_steps) or best.is_new(state)
         if due or ranks.any_true(ends):
             save(setup, state, attempt, run_log, uploads)

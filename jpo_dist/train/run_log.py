@@ -1,5 +1,6 @@
 """The run log, which rank 0 keeps: a line a step in metrics.jsonl, the plan for people, and what MLflow shall hear."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,10 +88,14 @@ def _notes(setup: Setup, resumed: Commit | None, network: dict[str, Any]) -> lis
     return notes + [f"did not verify and is set aside: {CHECKPOINTS}/{name}" for name in bad]
 
 
-def write_down(run_log: RunLog | None, step: int, values: dict[str, float]) -> None:
-    """Append the line of `step`; without a log (ranks other than 0) nothing happens."""
+def write_down(
+    run_log: RunLog | None, step: int, values: dict[str, float], on_step: Callable[[int, dict[str, float]], None] | None
+) -> None:
+    """Append the line of `step`, where there is a log (rank 0), and tell who wants to hear."""
     if run_log:
         run_log.metrics_file.append(step, values)
+    if on_step:
+        on_step(step, values)
 
 
 def step_metrics(

@@ -40,13 +40,15 @@ def build(
         from jpo_dist.locks import alone_in
         from launcher.config.load import load_kind
         from launcher.config.run_paths import refuse_lost
+        from launcher.show.board import at_work
 
         settings = load_kind(BuildConfig, config, overrides)
         refuse_lost("output", settings.output)
-        with alone_in(settings.output):
-            built = build_set(settings, _reference_logps)
-            write(built, Path(settings.output))
-        _track(settings, built.report, Path(settings.output))
+        with at_work():
+            with alone_in(settings.output):
+                built = build_set(settings, _reference_logps)
+                write(built, Path(settings.output))
+            _track(settings, built.report, Path(settings.output))
         say("\n".join(lines(built.report)))
         if built.candidates:
             there = f"{settings.output}/candidates.jsonl"
@@ -98,11 +100,14 @@ def inspect(
     """What is in a set of comparisons, whatever its layout."""
     with explained():
         from launcher.config.run_paths import refuse_lost
-        from launcher.stages.inspect import look
+        from launcher.show.board import at_work
 
         if html is not None:
             refuse_lost("--html", html)
-        found = look(where, tokenizer, on_bad_row, seed, examples, group or [])
+        with at_work():
+            from launcher.stages.inspect import look
+
+            found = look(where, tokenizer, on_bad_row, seed, examples, group or [])
         if html is not None:
             from jpo_dist.files import replace
             from launcher.show.inspection.page import page
@@ -147,10 +152,13 @@ def export(
     """Pairs as annotation tasks: one task file and one labelling config for each protocol."""
     with explained():
         from launcher.config.run_paths import refuse_lost
+        from launcher.show.board import at_work
         from launcher.stages.annotate import export_tasks
 
         refuse_lost("FOLDER", folder)
-        for line in export_tasks(where, folder, to, on_bad_row, group or []):
+        with at_work():
+            told = export_tasks(where, folder, to, on_bad_row, group or [])
+        for line in told:
             say(line)
 
 

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 from launcher.arguments import Overrides, read_config
-from launcher.chatter import aside
 from launcher.console import explained, out
 
 CONFIG = Path("configs/demo.yaml")
@@ -16,7 +15,9 @@ def command(overrides: Overrides = None) -> None:
     """Align a real model on the sample data, and show what it says before and after: about ten minutes on two cores."""
     if "JPO_LOG" not in os.environ:
         logging.getLogger().setLevel(logging.WARNING)
-    with explained(), aside() as chatter:
+    from launcher.show.board import at_work
+
+    with explained(), at_work() as chatter:
         from jpo_dist.home import find_config
         from launcher.demo import demo
 

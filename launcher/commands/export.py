@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 
 from launcher.arguments import ConfigPath, Overrides, read_any
-from launcher.chatter import aside
 from launcher.console import explained, say
 
 
@@ -22,7 +21,9 @@ def command(
         if commit is not None and commit not in ("newest", "best") and not commit.isdecimal():
             raise ValueError(f"--commit ({commit}) is newest, best, or the number of a step")
         resolved = read_any(config, overrides)
-        with aside(resolved.run.dir, "export"):
+        from launcher.show.board import at_work
+
+        with at_work(resolved.run.dir, "export"):
             from launcher.stages.export import export
             from launcher.stages.ranked import is_driver
 

@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 
 from launcher.arguments import ConfigPath, Overrides
-from launcher.chatter import aside
 from launcher.console import explained, say
 
 
@@ -17,15 +16,17 @@ def command(
     ] = None,
 ) -> None:
     """Answers of a model, or of a server, to instructions: at several temperatures, several of each, resumable."""
-    with explained():
+    with explained("what was answered is kept, and the same command goes on from there"):
         from launcher.config.kinds import GenerateRunConfig
         from launcher.config.load import load_kind
 
         settings = load_kind(GenerateRunConfig, config, overrides)
-        with aside():
+        from launcher.show.board import at_work
+
+        with at_work() as chatter:
             from launcher.stages.generate import run
 
-            report, files = run(settings, to or [])
+            report, files = run(settings, to or [], chatter)
         for temperature, found in report["temperatures"].items():
             left = [
                 f"{found[name]} {name.replace('_', ' ')}" for name in ("skipped", "failed", "not_asked") if found[name]

@@ -1,19 +1,26 @@
 """`jpo judge`."""
 
-from launcher.arguments import ConfigPath, Overrides
-from launcher.console import explained, say
+from launcher.arguments import AsJson, ConfigPath, Overrides
+from launcher.console import explained, say, say_json
 
 
-def command(config: ConfigPath, overrides: Overrides = None) -> None:
+def command(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Label candidate comparisons with a judge: an LLM, a program that checks, or a reward model."""
-    with explained():
+    with explained("what was answered is kept, and the same command asks the rest"):
         from jpo_dist.judge.report import OUTCOMES
         from launcher.config.kinds import JudgeRunConfig
         from launcher.config.load import load_kind
-        from launcher.stages.judge import run
+        from launcher.show.board import at_work
 
         settings = load_kind(JudgeRunConfig, config, overrides)
-        found = run(settings)["outcomes"]
+        with at_work() as chatter:
+            from launcher.stages.judge import run
+
+            report = run(settings, chatter)
+        if as_json:
+            say_json(report)
+            return
+        found = report["outcomes"]
         told = [f"{found[outcome]} {outcome}" for outcome in OUTCOMES if found.get(outcome)]
         say(", ".join(told))
         say(f"comparisons, report.html: {settings.output}")

@@ -28,10 +28,14 @@ def command(
 ) -> None:
     """Memory, traffic and time of a run, what bounds it and what to change. Loads no weights, starts nothing."""
     with explained():
-        from launcher.show.plan import show
-        from launcher.stages import plan
+        from launcher.show.board import at_work
 
-        found = plan.plan(read_config(config, overrides), plan.Options(device, network, model_config, lengths))
+        resolved = read_config(config, overrides)
+        with at_work():
+            from launcher.show.plan import show
+            from launcher.stages import plan
+
+            found = plan.plan(resolved, plan.Options(device, network, model_config, lengths))
         if as_json:
             out.print(plan.as_json(found), markup=False, highlight=False, soft_wrap=True)
         else:

@@ -3,22 +3,24 @@
 from typing import TYPE_CHECKING
 
 from launcher.arguments import ConfigPath, Overrides, read_config, read_sft
-from launcher.chatter import aside
 from launcher.console import err, explained, say
 
 if TYPE_CHECKING:
     from launcher.config.kinds import AnyRunConfig
 
 
+AGAIN = "the same command goes on from the last commit, or begins again where there is none"
+
+
 def command(config: ConfigPath, overrides: Overrides = None) -> None:
     """Align the policy on comparisons; leaves metrics, checkpoints and an exported model in run.dir."""
-    with explained():
+    with explained(AGAIN):
         _train(read_config(config, overrides))
 
 
 def sft(config: ConfigPath, overrides: Overrides = None) -> None:
     """Fine-tune a model on responses, before it is aligned; leaves in run.dir what `jpo train` does."""
-    with explained():
+    with explained(AGAIN):
         _train(read_sft(config, overrides))
 
 
@@ -29,7 +31,9 @@ def _train(resolved: "AnyRunConfig") -> None:
         highlight=False,
         soft_wrap=True,
     )
-    with aside() as chatter:
+    from launcher.show.board import at_work
+
+    with at_work() as chatter:
         from jpo_dist.tracking.run_file import page_of
         from launcher.stages.ranked import is_driver
         from launcher.stages.train import train

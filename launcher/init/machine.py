@@ -39,7 +39,7 @@ def _of_cluster(address: str, workers: int | None) -> Machine:
         raise ConfigError(f"{facts['error']}")
     nodes = facts["nodes"]
     gpus, cores = (int(sum(node[kind] for node in nodes)) for kind in ("gpus", "cpus"))
-    settings, why = _section(gpus, cores, workers or gpus or len(nodes))
+    settings, why = _section(gpus, cores, workers if workers is not None else gpus or len(nodes))
     return Machine(
         {"address": address} | settings, f"Ray at {address}: {len(nodes)} hosts, {gpus} GPUs, {cores} CPUs{why}"
     )
@@ -49,5 +49,7 @@ def _section(gpus: int, cores: int, workers: int | None) -> tuple[dict[str, Any]
     count = gpus if workers is None else workers
     if count == 0:
         return {"workers": 0}, "; 0 workers: training is in this very process, without Ray"
+    if 0 < gpus < count:
+        raise ConfigError(f"--workers ({count}) is more than the {gpus} GPUs there, and a worker needs one; lower it")
     made: dict[str, Any] = {"workers": count, "cpus_per_worker": max(1, cores // count)}
     return made | ({"gpus_per_worker": 1} if gpus else {}), ""

@@ -29,5 +29,8 @@ def tracked(tracking: TrackingConfig, own: RunSection, params: Mapping[str, str]
     try:
         yield read_json(Path(own.dir) / RUN).get("mlflow", {}).get("run_id")
         status = "FINISHED"
+    except (KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
     finally:
         replay(tracking, own, status)

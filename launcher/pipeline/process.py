@@ -16,6 +16,7 @@ from typing import IO, Any
 from jpo_dist.files import read_json, replace, write_json
 from jpo_dist.locks import InUse, note_owner, owner_of
 from jpo_dist.tracking.writer import TAGS
+from launcher.chatter import for_children
 from launcher.console import say
 from launcher.pipeline.resolve import Stage
 
@@ -26,7 +27,12 @@ WAIT_S = 60.0
 
 def is_done(stage: Stage) -> bool:
     """Whether the stage has been done, and what it made is still there."""
-    return read_json(stage.done_file).get("key") == stage.key and stage.made.exists()
+    return was_done(stage) and stage.made.exists()
+
+
+def was_done(stage: Stage) -> bool:
+    """Whether the stage has been done, whatever became of what it made."""
+    return bool(read_json(stage.done_file).get("key") == stage.key)
 
 
 def start_stage(
@@ -49,13 +55,13 @@ def start_command(
     arguments: Sequence[str], tags: Mapping[str, Any], keep: Sequence[int] = (), log: IO[bytes] | None = None
 ) -> subprocess.Popen[bytes]:
     """Start `jpo ARGUMENTS` as a process that ends when this one does; it keeps the files `keep` open."""
+    screen: dict[str, Any] = {"stdout": log, "stderr": subprocess.STDOUT} if log else {**for_children()}
     return subprocess.Popen(
         [sys.executable, "-m", "jpo_dist", *arguments],
         env={**os.environ, TAGS: json.dumps(dict(tags))},
         pass_fds=list(keep),
         preexec_fn=_end_with_parent,
-        stdout=log,
-        stderr=subprocess.STDOUT if log else None,
+        **screen,
     )
 
 

@@ -1,20 +1,14 @@
 """Progress of `jpo generate`, read from its folder: answers are made in other processes, perhaps on other machines."""
 
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
-
 from jpo_dist.data.locate import ANSWERS
+from jpo_dist.distributed.waiting import News
 from jpo_dist.generate.progress import FOLDER
-from launcher.show.progress import progress_bar, shown
-
-POLL_S = 1.0
-LINE_EVERY_S = 30.0
-"""Seconds between two lines where there is no terminal: logs of jobs are line-based."""
+from launcher.show.board import Board, watching
 
 
 class Counter:
@@ -51,30 +45,31 @@ def _lines(path: Path, offset: int) -> tuple[int, int]:
     return data.count(b"\n"), offset + end
 
 
+class Answers:
+    """Shows how many answers of `total` a folder has."""
+
+    def __init__(self, counter: Counter, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._counter, self._clock, self._began = counter, clock, clock()
+        self._news = News("answers", "generating", counter.look(), total, "answers")
+        self._first = self._news.done
+
+    def look(self, board: Board) -> None:
+        """Tell the board how many there are."""
+        self._news = self._news._replace(done=self._counter.look())
+        board.hear(self._news, self._speed(), always=True)
+
+    def end(self, board: Board) -> None:
+        """Tell it how many there are in the end."""
+        self._news = self._news._replace(done=self._counter.at_the_end(), over=True)
+        board.hear(self._news, self._speed(), always=True)
+
+    def _speed(self) -> str:
+        seconds, made = self._clock() - self._began, self._news.done - self._first
+        return f"{made / seconds * 60:.0f} a minute" if made and seconds > 1 else ""
+
+
 @contextmanager
 def progress_of(folder: Path, total: int) -> Iterator[None]:
     """Inside, answers of `total` are shown on standard error: as a bar on a terminal, else as a line now and then."""
-    with shown(_bar, log_lines, Counter(folder), total):
+    with watching(Answers(Counter(folder), total)):
         yield
-
-
-def log_lines(
-    console: Console, counter: Counter, total: int, stop: threading.Event, every_s: float = LINE_EVERY_S
-) -> None:
-    """Print how many answers there are, every so often while more come, until `stop` is set."""
-    before, began = counter.look(), time.monotonic()
-    first = before
-    while not stop.wait(every_s):
-        now = counter.look()
-        if now > before:
-            speed = (now - first) / (time.monotonic() - began) * 60
-            console.print(f"{now}/{total} answers  {speed:.0f} a minute", highlight=False)
-        before = now
-
-
-def _bar(console: Console, counter: Counter, total: int, stop: threading.Event) -> None:
-    with progress_bar(console) as progress:
-        task = progress.add_task("answers", total=total, completed=counter.look(), status="")
-        while not stop.wait(POLL_S):
-            progress.update(task, completed=counter.look())
-        progress.update(task, completed=counter.at_the_end())

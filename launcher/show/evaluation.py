@@ -7,13 +7,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-ROWS = (
-    ("accuracy", "rewards/accuracies", "{:.3f}"),
-    ("loss", "loss", "{:.4f}"),
-    ("margin (beta z)", "rewards/margins", "{:+.3f}"),
-    ("margin, instruction part (nats)", "margin/instruction", "{:+.3f}"),
-    ("margin, response part (nats)", "margin/response", "{:+.3f}"),
-)
+from jpo_dist.tracking.metrics_file import IN_WORDS
 
 
 def evaluation_tables(path: Path) -> list[Table]:
@@ -34,7 +28,7 @@ def evaluation_table(result: dict[str, Any]) -> Table:
     for name, values in result["comparisons"].items():
         ties = f", of these {values['ties']} ties" if values.get("ties") else ""
         table.add_column(f"{name} ({values['comparisons']}{ties})", justify="right")
-    for label, metric, form in ROWS:
+    for label, metric, form in IN_WORDS:
         parts = result["comparisons"].values()
         cells = [_with_interval(values[metric], form) if metric in values else "all ties" for values in parts]
         table.add_row(label, *cells)
@@ -148,7 +142,7 @@ def before_after_table(before: dict[str, float], after: dict[str, float], rates:
     protocols = [name for name in ("conditional", "joint") if f"eval/{name}/loss" in after]
     for name in protocols:
         table.add_column(name, justify="right")
-    for label, metric, form in ROWS:
+    for label, metric, form in IN_WORDS:
         keys = [f"eval/{name}/{metric}" for name in protocols]
         untrained = metric == "rewards/accuracies" and not any(before[f"eval/{n}/rewards/margins"] for n in protocols)
         first = "all ties" if untrained else None  # policy and reference are the same model: z is 0 everywhere

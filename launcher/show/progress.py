@@ -2,20 +2,15 @@
 
 import json
 import os
-import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Column
-
+from jpo_dist.distributed.waiting import News
 from jpo_dist.run_dir import METRICS, NOTICES, PLAN, RAY_LOG
-from launcher.console import err
-
-POLL_S = 0.5
+from launcher.show.board import Board, Pace, watching
 
 SHOWN = {
     "loss": "loss {:.4f}",
@@ -79,40 +74,57 @@ def _parsed(line: bytes) -> Any:
 
 @contextmanager
 def progress_of(run_dir: Path) -> Iterator[None]:
-    """Inside, the steps of the run are shown on standard error: as a bar on a terminal, else a line a step, since logs
-    of jobs are line-based."""
-    tails = [Tail.from_now(run_dir / name) for name in (METRICS, NOTICES, RAY_LOG)]
-    with shown(_bar, log_lines, run_dir, *tails):
+    """Inside, the steps of the run are shown on standard error: as a bar on a terminal, else in lines."""
+    with watching(Steps(run_dir)):
         yield
 
 
-@contextmanager
-def shown(bar: Callable[..., None], lines: Callable[..., None], *what: Any) -> Iterator[None]:
-    """Inside, a thread writes to standard error: `bar` where that is a terminal, else `lines`, each called with the
-    console, `what`, and the event that ends it."""
-    stop = threading.Event()
-    show = bar if err.is_terminal else lines
-    thread = threading.Thread(target=show, args=(err, *what, stop), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(timeout=5)
+class Steps:
+    """Reads the steps of a run, notices, and losses of workers, that come from now on."""
 
+    def __init__(self, run_dir: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._run_dir, self._pace = run_dir, Pace(clock)
+        self._steps, self._notices, self._losses = (
+            Tail.from_now(run_dir / name) for name in (METRICS, NOTICES, RAY_LOG)
+        )
+        self._plan: dict[str, Any] = {}
+        self._last: dict[str, Any] | None = None
+        self._held_back = False
+        """Whether the last step has not been printed: there were lines enough."""
 
-def progress_bar(console: Console) -> Progress:
-    """A bar with its count, times and the field `status`, of which alone is left out what a narrow terminal has no
-    room for. What libraries print in the meantime is none of its lines."""
-    columns = (
-        TextColumn("[bold]{task.description}"),
-        BarColumn(bar_width=12),
-        MofNCompleteColumn(table_column=Column(no_wrap=True)),
-        TimeElapsedColumn(table_column=Column(no_wrap=True)),
-        TimeRemainingColumn(table_column=Column(no_wrap=True)),
-        TextColumn("{task.fields[status]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
-    )
-    return Progress(*columns, console=console, expand=True, redirect_stdout=False, redirect_stderr=False)
+    def look(self, board: Board) -> None:
+        """Tell the board what is new."""
+        _warn(board, self._notices, self._losses)
+        for line in self._steps.lines():
+            self._plan = _told(board, self._run_dir, self._plan)
+            self._last = line
+            if not board.console.is_terminal:
+                important = any(name.startswith("eval/") for name in line["metrics"]) or "loss" not in line["metrics"]
+                self._held_back = not (self._pace.allows() or important)
+                if not self._held_back:
+                    board.say(self._in_a_line(line))
+        if board.console.is_terminal:
+            board.hear(self._news(), self._status(), always=True)
+        elif self._last is not None and self._pace.is_silent() and self._pace.allows():
+            board.say(f"{self._in_a_line(self._last)}  (the next one goes on)")
+
+    def end(self, board: Board) -> None:
+        """Print the last step, or leave the bar as it is."""
+        if board.console.is_terminal:
+            board.hear(self._news()._replace(over=True), self._status(), always=True)
+        elif self._held_back and self._last is not None:
+            board.say(self._in_a_line(self._last))
+
+    def _news(self) -> News:
+        if self._last is None:
+            return News("train", "train")
+        return News("train", "train", self._last["step"], self._plan["num_steps"], "steps")
+
+    def _status(self) -> str:
+        return "starting workers, loading the model" if self._last is None else describe(self._last)
+
+    def _in_a_line(self, line: dict[str, Any]) -> str:
+        return f"step {line['step']}/{self._plan['num_steps']}  {describe(line)}"
 
 
 def describe(line: dict[str, Any]) -> str:
@@ -133,18 +145,7 @@ def _plan(run_dir: Path) -> dict[str, Any]:
     return dict(json.loads((run_dir / PLAN).read_text(encoding="utf-8")))
 
 
-def log_lines(console: Console, run_dir: Path, tail: Tail, notices: Tail, losses: Tail, stop: threading.Event) -> None:
-    """Print a line a step, notices, and losses of workers, until `stop` is set and everything is read."""
-    done, plan = False, dict[str, Any]()
-    while not done:
-        done = stop.wait(POLL_S)
-        _warn(console, notices, losses)
-        for line in tail.lines():
-            plan = _told(console, run_dir, plan)
-            console.print(f"step {line['step']}/{plan['num_steps']}  {describe(line)}", highlight=False, soft_wrap=True)
-
-
-def _warn(console: Console, notices: Tail, losses: Tail) -> None:
+def _warn(board: Board, notices: Tail, losses: Tail) -> None:
     said = [line["text"] for line in notices.lines()]
     said += [
         f"the workers have ended: rank {event['rank']}: {event['kind']}: {event['message'][:300]}"
@@ -152,25 +153,13 @@ def _warn(console: Console, notices: Tail, losses: Tail) -> None:
         if event["event"] != "commit"
     ]
     for text in said:
-        console.print(f"warning: {text}", highlight=False, markup=False, soft_wrap=True)
+        board.say(f"warning: {text}")
 
 
-def _told(console: Console, run_dir: Path, before: dict[str, Any]) -> dict[str, Any]:
+def _told(board: Board, run_dir: Path, before: dict[str, Any]) -> dict[str, Any]:
     """The plan of the present attempt; prints what is new in its notes beside those of the plan `before`."""
     plan = _plan(run_dir)
     for note in plan["notes"]:
         if note not in before.get("notes", []):
-            console.print(note, highlight=False, markup=False, soft_wrap=True)
+            board.say(note)
     return plan
-
-
-def _bar(console: Console, run_dir: Path, tail: Tail, notices: Tail, losses: Tail, stop: threading.Event) -> None:
-    with progress_bar(console) as progress:
-        task = progress.add_task("train", total=None, status="starting workers, loading the model")
-        done, plan = False, dict[str, Any]()
-        while not done:
-            done = stop.wait(POLL_S)
-            _warn(progress.console, notices, losses)
-            for line in tail.lines():
-                plan = _told(progress.console, run_dir, plan)
-                progress.update(task, completed=line["step"], total=plan["num_steps"], status=describe(line))

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from cluster.config import ClusterConfig
+from jpo_dist.distributed.waiting import working
 from jpo_dist.fan_out import Spread, here
 from jpo_dist.judge.config import JudgingConfig
 
@@ -38,7 +39,8 @@ def by_ray(
     from cluster.tasks import run_tasks
 
     env = {name: os.environ[name] for name in ("JPO_CACHE",) if name in os.environ}
-    return run_tasks(entry, payloads, cluster, env)
+    with working(f"{len(payloads)} tasks on Ray"):
+        return run_tasks(entry, payloads, cluster, env)
 
 
 def say_what_is_left(left: dict[str, int], total: int, config: JudgingConfig, output: str, reasons: str) -> None:

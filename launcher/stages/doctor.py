@@ -5,7 +5,7 @@ import importlib.util
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from rich.console import Console
@@ -28,19 +28,22 @@ class Finding(NamedTuple):
     fix: str = ""
 
 
-def examine(out: Console, *, build: bool) -> bool:
-    """Print what was found. Returns whether a run can work here. `build` compiles DeepSpeed's CPU operator first."""
+def examine(*, build: bool) -> list[Finding]:
+    """Everything that was found; a run cannot work here where something is missing. `build` compiles DeepSpeed's CPU
+    operator first."""
+    parts = (machine, packages, devices, lambda: operators(build), ray_cluster, tracking, room)
+    return [found for part in parts for found in _safely(part)]
+
+
+def show(findings: Iterable[Finding], out: Console) -> None:
+    """Print them as a table."""
     table = Table(title="jpo doctor", show_lines=False)
     for name in ("subject", "", "found", "fix"):
         table.add_column(name, overflow="fold")
     colors = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "missing": "[red]missing[/]"}
-    healthy = True
-    for part in (machine, packages, devices, lambda: operators(build), ray_cluster, tracking, room):
-        for found in _safely(part):
-            healthy &= found.verdict != "missing"
-            table.add_row(found.subject, colors[found.verdict], found.fact, found.fix)
+    for found in findings:
+        table.add_row(found.subject, colors[found.verdict], found.fact, found.fix)
     out.print(table)
-    return healthy
 
 
 def _safely(part: Callable[[], Iterator[Finding]]) -> list[Finding]:

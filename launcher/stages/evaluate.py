@@ -19,7 +19,7 @@ from jpo_dist.run_dir import CONFIG, EVALUATION, EXPORT, FIGURES, OUTBOX, SCORES
 from jpo_dist.tracking.run_file import sqlite_path, tracking_uri
 from launcher.config.kinds import RunConfig
 from launcher.config.load import parse
-from launcher.stages.ranked import is_driver, run_ranked
+from launcher.stages.ranked import heard, is_driver, run_ranked
 
 
 def evaluate(config: RunConfig) -> Path:
@@ -96,7 +96,8 @@ def evaluate_worker(payload: dict[str, Any]) -> None:
     config = parse(payload["config"])
     choice = config.evaluate
     policy = _policy(config, choice.policy)
-    evaluate_policy(config, policy, choice.instructions, choice.max_new_tokens, config.cluster.collective_timeout_s)
+    with heard(payload):
+        evaluate_policy(config, policy, choice.instructions, choice.max_new_tokens, config.cluster.collective_timeout_s)
 
 
 def score(config: RunConfig) -> Path:
@@ -123,7 +124,8 @@ def score_worker(payload: dict[str, Any]) -> None:
     config = parse(payload["config"])
     assert config.score.data is not None, "checked by the driver"
     policy = _policy(config, config.score.policy)
-    score_policy(config, config.score.data, policy, str(scores_folder(config)), config.cluster.collective_timeout_s)
+    with heard(payload):
+        score_policy(config, config.score.data, policy, str(scores_folder(config)), config.cluster.collective_timeout_s)
 
 
 def _look(config: RunConfig, key: str, named: str | None, data: str | list[str] | None = None) -> None:

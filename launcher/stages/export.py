@@ -7,7 +7,7 @@ from jpo_dist.checkpoint.run_folder import last_bytes
 from jpo_dist.run_dir import EXPORT
 from launcher.config.kinds import AnyRunConfig
 from launcher.config.load import parse_any
-from launcher.stages.ranked import run_ranked, under_torchrun
+from launcher.stages.ranked import heard, run_ranked, under_torchrun
 
 ALONE_BYTES = 8 * 2**30
 """A commit of at most this size, optimizer state and all, is exported by one process: Ray takes longer to start."""
@@ -30,4 +30,5 @@ def export_worker(payload: dict[str, Any]) -> None:
     from jpo_dist.train.resume import export_commit
 
     config = parse_any(payload["config"])
-    export_commit(config, config.cluster.collective_timeout_s, elastic=True, which=payload["which"])
+    with heard(payload):
+        export_commit(config, config.cluster.collective_timeout_s, elastic=True, which=payload["which"])

@@ -12,6 +12,7 @@ from jpo_dist.generate.config import GenerateConfig
 from jpo_dist.generate.prompts import read_prompts
 from jpo_dist.generate.run import REPORT, Result, generate
 from jpo_dist.locks import alone_in
+from launcher.chatter import Aside
 from launcher.config.kinds import GenerateRunConfig
 from launcher.config.run_paths import refuse_lost
 from launcher.show.answering import progress_of
@@ -24,8 +25,8 @@ class Incomplete(RuntimeError):
     """Some answers were not asked for; what was answered is written."""
 
 
-def run(config: GenerateRunConfig, to: list[str]) -> tuple[dict[str, Any], list[Path]]:
-    """Answer, write, track. Returns the report, and the files in the formats `to`.
+def run(config: GenerateRunConfig, to: list[str], chatter: Aside | None = None) -> tuple[dict[str, Any], list[Path]]:
+    """Answer, write, track. Returns the report, and the files in the formats `to`. `chatter` is kept in the output.
 
     Leaves in `config.output` part-*.jsonl (a line an answer), report.json, settings.json and prompts.jsonl. Raises
     Incomplete when the budget ended it, ConfigError for a relative output in a Ray job, ValueError for a format whose
@@ -37,6 +38,8 @@ def run(config: GenerateRunConfig, to: list[str]) -> tuple[dict[str, Any], list[
     for name in to:
         formats.require(name, read.prompts)
     folder.mkdir(parents=True, exist_ok=True)
+    if chatter:
+        chatter.keep_in(folder, "generate")
     with alone_in(folder):
         settings = GenerateConfig.model_validate(config.model_dump(exclude={"cluster"}, exclude_unset=True))
         spread, tasks = _spread(config)

@@ -5,15 +5,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jpo_dist.data import read
 from jpo_dist.digests import DIGESTS, read_digests
 from jpo_dist.digests import require as require_digest
 from jpo_dist.judge.report import NO_VERDICT
+from jpo_dist.pairing.instruction_only import instruction_only_accuracy
 from jpo_dist.paths import resolve
+from jpo_dist.records.columns.pages import Picked
 from jpo_dist.records.comparisons import ComparisonSet
 from jpo_dist.records.folder import is_set, read_set
 from jpo_dist.records.groups import require
 from jpo_dist.records.inspection import inspect
+
+LOOKED_AT = 4000
+"""Joint comparisons by which it is told how much the instruction alone says: the standard error is below a point."""
 
 
 def look(
@@ -33,9 +40,29 @@ def look(
     if is_set(folder):
         built = read_set(folder)
         require(built, groups, where)
-        return inspect(built, reading_of(folder), loaded, seed, examples) | _template(loaded, built)
+        found = inspect(built, reading_of(folder), loaded, seed, examples)
+        return found | _template(loaded, built) | _instruction_alone(built, seed)
     built, report = read.scan(where, on_bad_row=on_bad_row, groups=groups)  # type: ignore[arg-type]
-    return inspect(built, report.as_dict(), loaded, seed, examples) | _template(loaded, built)
+    found = inspect(built, report.as_dict(), loaded, seed, examples)
+    return found | _template(loaded, built) | _instruction_alone(built, seed)
+
+
+def _instruction_alone(built: ComparisonSet, seed: int) -> dict[str, Any]:
+    """{"instruction_only_accuracy": …} (see jpo_dist.pairing.instruction_only) of a sample of the joint comparisons;
+    {} without any, and where the extra `data` is not installed."""
+    joint_C = np.flatnonzero(built.is_joint_C & ~built.is_tie_C)
+    chosen = np.sort(np.random.default_rng(seed).permutation(joint_C)[:LOOKED_AT])
+    rows, ends = np.unique(np.concatenate([built.winners_C[chosen], built.losers_C[chosen]]), return_inverse=True)
+    if not len(rows):
+        return {}
+    turns = Picked(built.items.select(["instruction"]), rows).whole["instruction"].to_pylist()
+    texts = ["\n".join(turn["content"] for turn in each) for each in turns]
+    texts_Q, rows_Q = np.unique(np.array(texts, dtype=object), return_inverse=True)
+    winner_C, loser_C = np.split(rows_Q[ends], 2)
+    try:
+        return {"instruction_only_accuracy": instruction_only_accuracy(list(texts_Q), winner_C, loser_C, seed)}
+    except ModuleNotFoundError:
+        return {}
 
 
 def _template(tokenizer: Any, built: ComparisonSet) -> dict[str, Any]:

@@ -12,14 +12,15 @@ from jpo_dist.judge.verdict import Candidate
 from jpo_dist.locks import alone_in
 from jpo_dist.records.comparisons import digest
 from jpo_dist.run_dir import FIGURES
+from launcher.chatter import Aside
 from launcher.config.kinds import JudgeRunConfig
 from launcher.config.run_paths import refuse_lost
 from launcher.show import judge_page
 from launcher.stages.asking import say_what_is_left, spread_of
 
 
-def run(config: JudgeRunConfig) -> dict[str, Any]:
-    """Judge, write, track. Returns the report.
+def run(config: JudgeRunConfig, chatter: Aside | None = None) -> dict[str, Any]:
+    """Judge, write, track. Returns the report. `chatter` is kept in the output.
 
     Leaves in `config.output` a ComparisonSet (decided comparisons and ties, report.json), judged.jsonl (a line a
     candidate), report.html, run.json (what this run did) and answers/. Raises Incomplete when the budget ended it,
@@ -29,6 +30,8 @@ def run(config: JudgeRunConfig) -> dict[str, Any]:
     folder = Path(config.output).expanduser().absolute()
     found, reading = read_candidates(config.candidates, on_bad_row=config.on_bad_row, groups=config.groups)
     folder.mkdir(parents=True, exist_ok=True)
+    if chatter:
+        chatter.keep_in(folder, "judge")
     with alone_in(folder, "output", "judge"):
         spread, tasks = spread_of(config.kind, config.cluster)
         settings = JudgeConfig.model_validate(config.model_dump(exclude={"cluster"}))

@@ -6,14 +6,17 @@ import importlib.metadata
 import importlib.util
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cluster.secrets import load_secrets
 from jpo_dist.config.explain import ConfigError
-from jpo_dist.run_dir import RAY
+from jpo_dist.distributed.waiting import heard_by, nobody, posted
+from jpo_dist.run_dir import CHATTER, RAY
 from launcher.config.kinds import AnyRunConfig
+from launcher.show.board import Workers, watching
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +49,20 @@ def run_ranked(entry: Entry, config: AnyRunConfig, look: Callable[[], Any] | Non
         look()
     payload["under_ray"] = True
     env = {"JPO_CACHE": os.environ["JPO_CACHE"]} if "JPO_CACHE" in os.environ else {}
-    storage = str(Path(config.run.dir) / RAY)
-    launch(entry, payload, config.cluster, run_name=config.run.name, storage=storage, env=env)
+    storage, works = str(Path(config.run.dir) / RAY), Path(config.run.dir) / CHATTER / f"{entry.__name__}.json"
+    payload["works"] = str(works)
+    with watching(Workers(works, f"starting {config.cluster.most} workers")):
+        launch(entry, payload, config.cluster, run_name=config.run.name, storage=storage, env=env)
+
+
+@contextmanager
+def heard(payload: dict[str, Any]) -> Iterator[None]:
+    """Around the work of a rank: the driver hears of it from the first one, by a file where Ray has started them."""
+    if not payload["under_ray"]:
+        yield
+        return
+    with posted(Path(payload["works"])) if is_driver() else heard_by(nobody):
+        yield
 
 
 def under_torchrun() -> bool:

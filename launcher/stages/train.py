@@ -25,7 +25,7 @@ from launcher.config.load import parse_any
 from launcher.config.run_paths import ray_job
 from launcher.show.progress import progress_of
 from launcher.show.run_figures import training_figures
-from launcher.stages.ranked import is_driver, run_ranked
+from launcher.stages.ranked import heard, is_driver, run_ranked
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,8 @@ def train_worker(payload: dict[str, Any]) -> None:
         from cluster.ray_train import commit_reporter, host_leaves
 
         hooks = {"on_commit": commit_reporter(cluster), "leaving": host_leaves}
-    run(config, timeout_s=cluster.collective_timeout_s, elastic=cluster.is_elastic, **hooks)
+    with heard(payload):
+        run(config, timeout_s=cluster.collective_timeout_s, elastic=cluster.is_elastic, **hooks)
 
 
 def run_tags() -> dict[str, str]:

@@ -13,6 +13,7 @@ from jpo_dist.winrate import report as winrate_report
 from jpo_dist.winrate.contest import Contest, Outcomes, hold, lines, read_contest
 from jpo_dist.winrate.opponents import GOLD, Side
 from jpo_dist.winrate.rates import Verdict
+from launcher.chatter import Aside
 from launcher.config.kinds import WinRateRunConfig
 from launcher.config.run_paths import refuse_lost
 from launcher.show import winrate as show
@@ -21,8 +22,8 @@ from launcher.stages.asking import say_what_is_left, spread_of
 REPORT, VERDICTS = "winrate.json", "verdicts.jsonl"
 
 
-def run(config: WinRateRunConfig) -> dict[str, Any]:
-    """Judge, write, track. Returns the report.
+def run(config: WinRateRunConfig, chatter: Aside | None = None) -> dict[str, Any]:
+    """Judge, write, track. Returns the report. `chatter` is kept in the output.
 
     Leaves in `config.output` winrate.json (everything), winrate.md, winrate.html, verdicts.jsonl (a line an answer),
     alpaca/ where it is asked for, and the judge's run.json and answers/: naming the folder again asks only what is
@@ -34,6 +35,8 @@ def run(config: WinRateRunConfig) -> dict[str, Any]:
         alpaca.read_annotations(config.alpaca.annotations)  # before anything is paid for
     contest = read_contest(config)
     folder.mkdir(parents=True, exist_ok=True)
+    if chatter:
+        chatter.keep_in(folder, "winrate")
     with alone_in(folder, "output", "judge"):
         spread, tasks = spread_of(config.kind, config.cluster)
         if config.alpaca.write:

@@ -9,11 +9,11 @@ from jpo_dist.statistics.power import power, runs_needed
 from jpo_dist.study.findings import pilot
 from jpo_dist.study.tables import tables
 from launcher.config.study import StudyConfig
-from launcher.pipeline.process import is_done
+from launcher.pipeline.process import was_done
 from launcher.pipeline.resolve import Stage
 from launcher.show.sections import Section
-from launcher.study.cells import cells, trials, unique
-from launcher.study.collected import found_so_far
+from launcher.study.cells import cells, to_do, trials, unique
+from launcher.study.collected import Ran, choose, found_so_far, kept_of
 
 RUNS = (3, 5, 8, 12)
 
@@ -21,27 +21,32 @@ RUNS = (3, 5, 8, 12)
 def dry(config: StudyConfig, source: str) -> Section:
     """Stages to do by name, with the time and disk that those done before took each. Raises ConfigError.
 
-    Settings that `tune` has not chosen yet stand at their first values: the numbers of stages are right, their folders
-    are not known yet.
+    Cells that are measured need no stage. Settings that `tune` has not chosen yet stand at their first values: the
+    numbers of stages are right, their folders are not known yet.
     """
     first = {name: values[0] for name, values in config.tune.over.items()} if config.tune else {}
-    found = cells(config, source, dict.fromkeys(config.arms, first))
-    wanted = [*(trials(config, source) if config.tune else []), *found]
+    tries = trials(config, source) if config.tune else []
+    tried = Ran(tries, kept_of(tries, config))
+    chosen = choose(tried, config)[0] if len(tried.results) == len(tries) else {}
+    found = cells(config, source, {**dict.fromkeys(config.arms, first), **chosen})
+    wanted = [*tries, *found]
+    measured = kept_of(wanted, config)
+    left = to_do([cell for cell in wanted if cell.name not in measured])
     by_name: dict[str, list[Stage]] = {}
     for stage in unique(wanted).values():
         by_name.setdefault(stage.name, []).append(stage)
     rows, left_s, left_bytes, unknown = [], 0.0, 0.0, []
     for name, stages in by_name.items():
-        done = [stage for stage in stages if is_done(stage)]
-        to_do = len(stages) - len(done)
+        done = [stage for stage in stages if was_done(stage)]
+        count = sum(stage.folder in left for stage in stages)
         seconds = statistics.median(_seconds(stage) for stage in done) if done else None
         size = statistics.median(_bytes(stage.folder) for stage in done) if done else None
-        if to_do and (seconds is None or size is None):
+        if count and (seconds is None or size is None):
             unknown.append(name)
-        left_s += to_do * (seconds or 0)
-        left_bytes += to_do * (size or 0)
+        left_s += count * (seconds or 0)
+        left_bytes += count * (size or 0)
         rows.append([
-            name, str(len(stages)), str(to_do), "-" if seconds is None else f"{seconds:.0f} s",
+            name, str(len(stages)), str(count), "-" if seconds is None else f"{seconds:.0f} s",
             "-" if size is None else f"{size / 1e6:.1f} MB",
         ])  # fmt: skip
     points = len(found) // (len(config.arms) * len(config.seeds))

@@ -12,6 +12,7 @@ from jpo_dist.study.tables import SEED
 from launcher.config.pipeline import COMMANDS, PipelineConfig, entry_of
 from launcher.config.study import Stages, StudyConfig, TuneConfig, used_variables, with_values
 from launcher.pipeline.contents import Contents
+from launcher.pipeline.process import is_done
 from launcher.pipeline.resolve import Stage, by_name, resolve_stages
 
 
@@ -129,6 +130,22 @@ def _needed(wanted: set[str], stages: Sequence[Stage]) -> list[Stage]:
 def unique(found: Sequence[Cell]) -> dict[Path, Stage]:
     """Every stage of the cells once, by its folder, in the order in which cells want them."""
     return {stage.folder: stage for cell in found for stage in cell.stages}
+
+
+def to_do(found: Sequence[Cell]) -> dict[Path, Stage]:
+    """The stages that have to run so that every one of the cells can be measured, once, by folder: those that are
+    measured, and what these begin from, as far as it is not done.
+
+    A model that was removed behind its answers is not trained again unless something that has to run begins from it.
+    """
+    left: dict[Path, Stage] = {}
+    for cell in found:
+        needed = {cell.answers.name, *([cell.kl.name] if cell.kl else [])}
+        for stage in reversed(cell.stages):
+            if stage.name in needed and not is_done(stage):
+                left[stage.folder] = stage
+                needed.update(stage.after)
+    return left
 
 
 def before(stage: Stage, cell: Cell) -> set[Path]:

@@ -66,12 +66,14 @@ def found_so_far(config: StudyConfig, source: str) -> Collected:
     tried = Ran([], {})
     if config.tune:
         tries = trials(config, source)
-        tried = Ran(tries, _kept(tries, config, folder))
+        tried = Ran(tries, kept_of(tries, config))
     wanted = cells(config, source, choose(tried, config)[0])
-    return collect(config, source, asked, tried, Ran(wanted, _kept(wanted, config, folder)), {})
+    return collect(config, source, asked, tried, Ran(wanted, kept_of(wanted, config)), {})
 
 
-def _kept(wanted: Sequence[Cell], config: StudyConfig, folder: Path) -> dict[str, Result]:
+def kept_of(wanted: Sequence[Cell], config: StudyConfig) -> dict[str, Result]:
+    """What the cells came to that are measured, by name."""
+    folder = Path(config.dir).expanduser().absolute()
     found = {cell.name: kept(cell, config.question, folder) for cell in wanted}
     return {name: result for name, result in found.items() if result is not None}
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from launcher.pipeline.process import is_done, note_done
+from launcher.pipeline.process import note_done
 from launcher.pipeline.resolve import Stage
-from launcher.study.cells import Cell, before, unique
+from launcher.study.cells import Cell, before, to_do, unique
 from launcher.study.places import Places, log_of
 
 
@@ -30,6 +30,7 @@ class State(NamedTuple):
 
     stages: dict[Path, Stage]
     done: set[Path]
+    """Those that nothing has to wait for: done, or not needed any more."""
     failed: dict[Path, Failure]
     running: dict[Path, float]
     """When it was started, by the monotonic clock."""
@@ -48,10 +49,10 @@ def run_cells(
     tags: Callable[[Stage], Mapping[str, Any]],
     told: Callable[[State, Stage | None], None],
 ) -> State:
-    """Run every stage of the cells that is not done. `told` is called at the start and after each stage that ends."""
+    """Run every stage that the cells need (`to_do`). `told` is called at the start and after each stage that ends."""
     stages = unique(cells)
     needs = {stage.folder: before(stage, cell) for cell in cells for stage in cell.stages}
-    state = State(stages, {folder for folder, stage in stages.items() if is_done(stage)}, {}, {})
+    state = State(stages, stages.keys() - to_do(cells).keys(), {}, {})
     told(state, None)
     while True:
         for stage in _ready(state, needs):

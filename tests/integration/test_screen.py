@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import Files, environment
+from tests.support.commands import Files, environment, jpo
+from tests.support.terminal import CTRL_C, on_terminal
 
 pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(900)]
 CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 OURS = re.compile(
-    r"run \S+ in |train +[━╸╺ ]+ *\S+/\S+ |data\.|held out|nothing is held out|network|[IW] (jpo_dist|launcher|cluster)"
-    r"|warning: |exported model: |resumed at |network: |\d+ ranks "
+    r"run \S+ in |train +[━╸╺ ]+ |data\.|held out|nothing is held out|network|[IW] (jpo_dist|launcher|cluster)"
+    r"|(reading|tokenizing|loading|starting|scoring|gathering|exporting|sending|opening)\b"
+    r"|warning: |MLflow: |exported model: |resumed at |network: |\d+ ranks "
 )
 
 
@@ -52,3 +54,23 @@ def test_every_line_on_the_screen_is_ours(tiny: Files, tmp_path: Path, workers: 
     assert "built successfully" not in text
     if not workers:
         assert "built successfully" in (tmp_path / "run" / "log" / "train.log").read_text()
+
+
+def test_init_asks_on_a_terminal_for_what_is_missing(tiny: Files, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    with on_terminal(["init", str(file)], cwd=tmp_path) as terminal:
+        terminal.wait_for("Your data (a file, folder or hub id): ")
+        terminal.type(f"{tiny.train}\n".encode())
+        terminal.wait_for("The model to train (a folder or hub id): ")
+        terminal.type(f"{tiny.model}\n".encode())
+        terminal.wait_for("Folder for the run [runs/mine]: ")
+        terminal.type(b"\n")
+        assert terminal.end() == 0, terminal.text
+        assert f"written: {file}; next: jpo check {file}, then jpo train {file}" in terminal.text
+    assert jpo("check", str(file)).check().out.splitlines()[-1] == "# ok: a config of jpo train"
+    with on_terminal(["init", str(tmp_path / "other.yaml")], cwd=tmp_path) as terminal:
+        terminal.wait_for("Your data")
+        terminal.type(CTRL_C)
+        assert terminal.end() == 130, terminal.text
+        assert "interrupted; nothing was written" in terminal.text
+    assert not (tmp_path / "other.yaml").exists()

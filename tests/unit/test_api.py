@@ -35,9 +35,10 @@ STABLE = {
     "contradictions, ignored, tables, layouts)",
     "RunConfig": "(model, data, objective, reference, optim, train, engine, checkpoint, tracking, run, cluster, "
     "evaluate, score)",
-    "align": "(config)",
+    "align": "(config, *, on_step=None)",
     "comparison_losses": "(z, beta=0.1, kind='sigmoid', label_smoothing=0.0, gamma=0.5, tie_probability=0.5, "
     "ties=None)",
+    "held_out": "(config)",
     "load": "(path, *, dtype='auto', revision=None, gguf_file=None, trust_remote_code=False)",
     "log_probs": "(model, tokenizer, items, *, template='chat', max_length=1024, tokens_per_pass=None)",
     "margins": "(policy_logps, reference_logps, winners, losers)",
@@ -192,7 +193,9 @@ def notebook(folder: Path) -> None:
     }
     file = folder / "run.yaml"
     file.write_text(yaml.safe_dump(values))
-    one = jpo.align(jpo.RunConfig.of(file))
+    told: list[tuple[int, float]] = []
+    one = jpo.align(jpo.RunConfig.of(file), on_step=lambda step, line: told.append((step, line.get("loss", 0.0))))
+    assert told == [(line["step"], line.get("loss", 0.0)) for line in one.metrics]
     assert "RANK" not in os.environ
     assert [line["step"] for line in one.metrics] == [0, 1, 2]
     assert yaml.safe_load((folder / "one" / "config.yaml").read_text())["cluster"]["workers"] == 0
@@ -221,4 +224,7 @@ def notebook(folder: Path) -> None:
     after, _ = jpo.load(two.folder)
     assert not torch.equal(jpo.log_probs(after, tokenizer, items, template=PLAIN), policy_N2)
     again = jpo.align(jpo.RunConfig.of(file))  # it is at its end: nothing is trained, the same is returned
-    assert again.metrics == one.metrics
+    assert again.metrics == one.metrics == jpo.AlignResult.of(folder / "one").metrics
+    found = jpo.held_out(jpo.RunConfig.of(file))
+    assert found["comparisons"]["all"]["loss"][0] == pytest.approx(one.metrics[-1]["eval/loss"], abs=2e-4)
+    assert "RANK" not in os.environ

@@ -392,8 +392,8 @@ def test_in_a_ray_job_no_command_writes_where_ray_deletes(
         (ConfigError("optim.lr (x): no"), 2, "error (exit 2): ConfigError: optim.lr (x): no"),
         (SecretError("first\nsecond [1]"), 2, "error (exit 2): SecretError: first"),
         (RuntimeError("[gloo] closed\nmore"), 1, "error (exit 1): RuntimeError: [gloo] closed"),
-        (KeyboardInterrupt(), 130, "error (exit 130): interrupted"),
-        (SystemExit(143), 143, "error (exit 143): terminated"),
+        (KeyboardInterrupt(), 130, "error (exit 130): interrupted; the same command begins again"),
+        (SystemExit(143), 143, "error (exit 143): terminated; the same command begins again"),
         (ConfigError("no \x1b[2J, hf_" + "a1" * 20), 2, "error (exit 2): ConfigError: no ⟨U+001B⟩[2J, ***"),
     ],
 )

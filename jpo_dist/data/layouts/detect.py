@@ -100,10 +100,54 @@ def lacking(columns: set[str]) -> str:
     return f" ({first.name} needs {min(set(first.columns) - columns)} too)"
 
 
+OPPOSED = (
+    ("chosen", "rejected"), ("good", "bad"), ("best", "worst"), ("better", "worse"), ("win", "lose"),
+    ("winner", "loser"), ("positive", "negative"), ("preferred", "dispreferred"),
+)  # fmt: skip
+"""Names that people give to the two responses of a comparison, the winner's first."""
+NUMBERED = (("1", "2"), ("0", "1"), ("a", "b"))
+
+
+def two_responses(columns: Collection[str]) -> tuple[str, str] | None:
+    """The two of these columns that are the responses of a comparison by their names, as in `answer_1` and `answer_2`
+    or in `good` and `bad`; None where no two are."""
+    by_lower = {name.lower(): name for name in columns}
+    for first, second in OPPOSED:
+        for name in by_lower:
+            other = name.replace(first, second)
+            if other != name and other in by_lower:
+                return by_lower[name], by_lower[other]
+    for first, second in NUMBERED:
+        for name in by_lower:
+            if name.endswith(first) and len(name) > 1 and name[: -len(first)] + second in by_lower:
+                return by_lower[name], by_lower[name[: -len(first)] + second]
+    return None
+
+
+def in_own_words(columns: Collection[str]) -> str:
+    """How a source of `jpo data build` says what these columns mean, where two of them are the responses of a
+    comparison; nothing else."""
+    found = two_responses(columns)
+    if found is None:
+        return ""
+    first, second = found
+    if any(first.lower().replace(one, other) == second.lower() for one, other in OPPOSED):
+        return (
+            "; or leave them, and say in a source of jpo data build which they are: columns: "
+            f"{{prompt: …, chosen: {first}, rejected: {second}}}"
+        )
+    return (
+        "; or leave them, and say what they mean in a source of jpo data build: layout: "
+        f"{{instruction: …, a: {first}, b: {second}, prefer: {{column: …, a: […], b: […]}}}}"
+    )
+
+
 def nearest(columns: set[str], name: str | None) -> str:
     """Column names of the three layouts that have most of these columns, and, of equal ones, the usual ones first."""
     usual = ("paper", "explicit", "rating")
     # Rows of `answers` are written by jpo generate: nobody renames columns to them.
     known = [layout for layout in PLAIN if name == layout.name or (name is None and layout.name != "answers")]
+    if name is None and two_responses(columns):  # then a row is a comparison, whatever else its columns remind of
+        known = [layout for layout in known if layout.kind == "pairs"]
     known.sort(key=lambda layout: (-len(columns & set(layout.columns)), layout.name not in usual))
     return "; ".join(" ".join(layout.columns) for layout in known[:3])

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from jpo_dist.distributed.waiting import working
 from jpo_dist.model.export.names import Reading, by_key, core_of, reading, text_only, unread
 from jpo_dist.model.export.source import Kind, Source
 
@@ -42,12 +43,13 @@ def write_twin(model: Any, weights: Mapping[str, torch.Tensor], source: Source, 
     values = by_key(core, require_source(core, source), text_only(core, weights))
     require_alike({key: Kind(tuple(t.shape), "") for key, t in values.items()}, source, shapes_of_some=True)
     size = 0
-    for name, kinds in source.files.items():
-        tensors: dict[str, torch.Tensor] = {}
-        for key in kinds:
-            tensors[key] = _as_in(source.tensor(name, key), values.pop(key, None), key, own_dtype)
-            size += tensors[key].nbytes
-        save_file(tensors, folder / safe_name(name), metadata={"format": "pt"})
+    with working("exporting", sum(map(len, source.files.values())), "weights") as work:
+        for name, kinds in source.files.items():
+            tensors: dict[str, torch.Tensor] = {}
+            for key in work.each(kinds):
+                tensors[key] = _as_in(source.tensor(name, key), values.pop(key, None), key, own_dtype)
+                size += tensors[key].nbytes
+            save_file(tensors, folder / safe_name(name), metadata={"format": "pt"})
     if source.index:
         _write_index(source, folder, size)
     require_alike(Source(folder, safe_name(source.place)).kinds, source, dtypes=not own_dtype)

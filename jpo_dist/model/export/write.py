@@ -12,6 +12,7 @@ import torch
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.config.sft import AnyConfig
 from jpo_dist.distributed import ranks
+from jpo_dist.distributed.waiting import working
 from jpo_dist.folders import replacing
 from jpo_dist.locks import alone_in
 from jpo_dist.model.adapter import merged
@@ -51,9 +52,10 @@ def export(policy: Engine, tokenizer: Any, config: AnyConfig, facts: dict[str, f
     adapter = bool(config.model.lora.rank)
     with ranks.together("export"):
         weights = {}
-        for name, tensor in policy.whole_parameters(trainable_only=adapter):
-            if ranks.rank() == 0:
-                weights[name.removeprefix("model.")] = tensor
+        with working("gathering the model", unit="weights") as work:
+            for name, tensor in work.each(policy.whole_parameters(trainable_only=adapter)):
+                if ranks.rank() == 0:
+                    weights[name.removeprefix("model.")] = tensor
         if ranks.rank() == 0:
             source = Source(source_folder(config.model, (*BESIDE, *OF_MODEL, CODE)))
             origin = Origin(source, config.model, tokenizer, model_card(config, facts))

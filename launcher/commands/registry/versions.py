@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from launcher.arguments import ConfigPath, Overrides, read_any
-from launcher.console import explained, say
+from launcher.arguments import AsJson, ConfigPath, Overrides, read_any
+from launcher.console import explained, say, say_json
 
 WinRates = Annotated[list[Path] | None, typer.Option(help="Folders of `jpo winrate`; their figures come too.")]
 Name = Annotated[str | None, typer.Option("--name", help="The registered model; run.name without it.")]
@@ -17,6 +17,7 @@ def register(
     overrides: Overrides = None,
     name: Name = None,
     winrate: WinRates = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make the trained model a version in MLflow's registry, with its data and figures: the candidate."""
     with explained():
@@ -24,6 +25,9 @@ def register(
         from launcher.stages.registry.versions import register as make
 
         of, version = make(resolved, name, winrate or [])
+        if as_json:
+            say_json({"model": of, "version": version.number, "is_new": version.is_new, "alias": "candidate"})
+            return
         say(f"{of} version {version.number}{'' if version.is_new else ' (known before)'}: candidate")
 
 

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from launcher.chatter import aside
 from launcher.console import explained, say
 
 File = Annotated[Path, typer.Argument(help="The YAML file to write.")]
@@ -26,7 +25,7 @@ def command(
 ) -> None:
     """Write a commented config for your data, model and machine, which `jpo check` accepts. Asks for what is missing,
     on a terminal. The cluster that RAY_ADDRESS names is looked at in place of this machine."""
-    with explained():
+    with explained("nothing was written"):
         from launcher.init.written import refuse_overwriting
 
         refuse_overwriting(file, force)
@@ -35,7 +34,9 @@ def command(
         model = model or _asked("--model", "The model to train (a folder or hub id)")
         run_dir = run_dir or _asked("--run-dir", "Folder for the run", f"runs/{name}")
 
-        with aside():
+        from launcher.show.board import at_work
+
+        with at_work():
             from launcher.init.found import look
             from launcher.init.machine import machine
             from launcher.init.written import as_config, write

@@ -1,4 +1,4 @@
 """What is in a set of comparisons, for people.
 
-Stations: tables (on a terminal), page (in a browser).
+Stations: shortcuts (what a model may learn instead) -> tables (on a terminal), page (in a browser).
 """

@@ -16,6 +16,7 @@ from jpo_dist.data.read_report import TableColumns, column_lines
 from jpo_dist.records.comparisons import Message
 from jpo_dist.records.text import LINES, as_text
 from jpo_dist.redact import visible
+from launcher.show.inspection.shortcuts import shortcuts
 from launcher.show.text_of_others import shown
 
 ROWS_SHOWN, BAR = 12, 24
@@ -76,7 +77,7 @@ def facts(inspection: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     for pair, shared in inspection["split_overlap"].items():
         lines.append((f"instructions in both {pair}", f"{count(shared)}{' (must be 0)' if shared else ''}"))
-    lines += template_facts(inspection.get("template"))
+    lines += shortcuts(inspection) + template_facts(inspection.get("template"))
     for key in ("weight", "confidence"):
         if inspection[key]["count"] and inspection[key]["min"] != inspection[key]["max"]:
             values = inspection[key]

@@ -1,5 +1,6 @@
 """Each layout by hand-made rows; the text rule against TRL's own."""
 
+import json
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jpo_dist.data.layouts import LAYOUTS, Names, layout_of, read_row
+from jpo_dist.data.read import read
 from jpo_dist.data.row_values import BadField
 from jpo_dist.records.comparisons import Comparison, Item, Message, Rating
 from tests.support.rows import HERE, bad, reading
@@ -305,3 +307,20 @@ def test_a_ranking_is_a_scale_of_its_own():
     assert [(r.item.response, r.score, r.scale) for r in found.ratings] == [
         ("4", 0.0, "a.jsonl:7"), ("four", -1.0, "a.jsonl:7"), ("5", -2.0, "a.jsonl:7"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (("question", "good", "bad"), r"columns: \{prompt: …, chosen: good, rejected: bad\}"),
+        (("query", "answer_1", "answer_2", "label"), r"layout: \{instruction: …, a: answer_1, b: answer_2, prefer: "),
+        (("prompt", "Completion_A", "Completion_B", "vote"), r"a: Completion_A, b: Completion_B, prefer: "),
+    ],
+)
+def test_two_responses_of_no_known_layout_are_not_told_to_become_one(tmp_path, columns, said):
+    """`label` and `prompt` alone remind of thumbs up and down, which these rows are not."""
+    file = tmp_path / "own.jsonl"
+    file.write_text(json.dumps(dict.fromkeys(columns, "x")) + "\n")
+    with pytest.raises(ValueError, match=said) as refused:
+        read(str(file), on_bad_row="error")
+    assert "completion label" not in str(refused.value)

@@ -6,9 +6,12 @@ import sys
 from pathlib import Path
 
 import datasets
+import huggingface_hub
 import pytest
 
+from jpo_dist.data.locate import NotOnHub
 from jpo_dist.data.read import read
+from jpo_dist.proxies import VARIABLES
 from jpo_dist.records.comparisons import Item
 from jpo_dist.records.folder import write_set
 from tests.support.hub import hub
@@ -100,6 +103,15 @@ def test_what_cannot_be_found_is_said(tmp_path, monkeypatch, where, error, text)
 
 
 @pytest.mark.slow
+def test_a_hub_that_does_not_answer_is_one_sentence_at_once(monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(NotOnHub, match=r"nobody/has-this: not here .* 127.0.0.1 does not answer \(.*refused"):
+        read("nobody/has-this", on_bad_row="error")
+
+
 def test_hub_ids_go_through_datasets_and_what_cannot_be_had_there_is_said(tmp_path):
     """The real loader, over HTTP, from a hub on loopback."""
     lines = write_jsonl(tmp_path / "rows").read_bytes()

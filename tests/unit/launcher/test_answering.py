@@ -1,13 +1,13 @@
 """How far `jpo generate` is, by the files it leaves."""
 
 import io
-import threading
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from launcher.show.answering import Counter, log_lines, progress_of
+from launcher.show.answering import Answers, Counter, progress_of
+from launcher.show.board import Board
 
 
 def test_answers_are_counted_as_files_grow(tmp_path: Path) -> None:
@@ -24,22 +24,25 @@ def test_answers_are_counted_as_files_grow(tmp_path: Path) -> None:
     assert counter.look() == 5
 
 
-def test_lines_come_only_while_answers_do(tmp_path: Path) -> None:
-    out, stop = io.StringIO(), threading.Event()
-
-    class Scripted(Counter):
-        """Looks that find so many answers; the last one ends the run."""
-
-        found = iter([1, 4, 4, 9])
-
-        def look(self) -> int:
-            count = next(self.found)
-            if count == 9:
-                stop.set()
-            return count
-
-    log_lines(Console(file=out), Scripted(tmp_path), 9, stop, every_s=0.001)
-    assert [line.split("  ")[0] for line in out.getvalue().splitlines()] == ["4/9 answers", "9/9 answers"]
+def test_lines_tell_how_many_there_are_and_the_last_one_all_of_them(tmp_path: Path) -> None:
+    screen, now = io.StringIO(), [0.0]
+    (tmp_path / "progress").mkdir()
+    made = tmp_path / "progress" / "1.jsonl"
+    on = Board(Console(file=screen, width=200), lambda: now[0])
+    source = Answers(Counter(tmp_path), 9, lambda: now[0])
+    on.sources.append(source)
+    for now[0], count in ((0.0, 1), (5.0, 3), (12.0, 4), (30.0, 5)):
+        made.write_text("{}\n" * count)
+        on.look()
+    made.unlink()
+    (tmp_path / "part-00000.jsonl").write_text("{}\n" * 9)
+    on.sources.clear()
+    source.end(on)
+    on.look()
+    assert screen.getvalue().splitlines() == [
+        "generating: 4/9 answers  20 a minute  12 s",
+        "generating: 9/9 answers  18 a minute  30 s",
+    ]
 
 
 def test_the_bar_of_a_terminal_ends_with_all_answers(

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from launcher.chatter import aside
-from launcher.show.progress import describe, progress_bar
+from launcher.show.board import progress_bar
+from launcher.show.progress import describe
 from tests.support.commands import environment
 
 CHILD = """

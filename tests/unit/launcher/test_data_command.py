@@ -116,6 +116,29 @@ def test_inspect_says_which_layout_was_taken(pairs: Path):
     assert json.loads(said("inspect", pairs, "--json"))["layouts"] == {"judged": 1}
 
 
+def test_inspect_says_what_gives_the_winner_away(tmp_path: Path):
+    """Instructions with one word always win, as does the longer response; then neither does."""
+
+    def told(turned: bool) -> str:
+        rows = []
+        for n in range(120):
+            good = {"i": f"please say number {n}", "r": f"a long answer {n}"}
+            bad = {"i": f"say number {n + 500}", "r": "short"}
+            winner, loser = (bad, good) if turned and n % 2 else (good, bad)
+            rows.append({"i_chosen": winner["i"], "r_chosen": winner["r"],
+                         "i_reject": loser["i"], "r_reject": loser["r"]})  # fmt: skip
+        (tmp_path / "joint.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return said("inspect", tmp_path / "joint.jsonl")
+
+    always = told(turned=False)
+    assert "1.00 +- 0.01 (chance 0.50): a model may learn that alone" in always
+    assert "winner told by length alone, joint" in always
+    assert "1.00 are the longer one: a model may learn that alone" in always
+    half = told(turned=True)
+    assert "winner told by the instruction alone" in half
+    assert "a model may learn that alone" not in half
+
+
 def test_a_set_is_built_by_a_layout_of_ones_own(tmp_path: Path):
     (tmp_path / "votes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in VOTES))
     config = tmp_path / "b.yaml"

@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
+from jpo_dist.config.explain import ConfigError
 from launcher.cli import app
 from launcher.config.detect import kind_of
 from launcher.config.kinds import RunConfig, SftRunConfig
@@ -111,6 +112,22 @@ def test_ratings_of_different_instructions_name_the_command_that_they_need(
     done = invoked(app, ["init", str(tmp_path / "mine.yaml"), *words])
     assert (done.exit_code, "jpo data build" in done.output) == (2, True)
     assert not (tmp_path / "mine.yaml").exists()
+
+
+def test_every_gpu_has_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    found = machine(None).settings
+    assert (found["workers"], found["gpus_per_worker"]) == (2, 1)
+    assert machine(0).settings == {"workers": 0}
+    with pytest.raises(ConfigError, match=r"--workers \(3\) is more than the 2 GPUs"):
+        machine(3)
+
+
+def test_a_cluster_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    with pytest.raises(ConfigError, match=r"127.0.0.1:9"):
+        machine(None)
 
 
 def test_a_file_is_overwritten_by_force_alone(tmp_path: Path) -> None:

@@ -2,14 +2,13 @@
 
 import io
 import json
-import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
 
-from launcher.show.progress import Tail, describe, log_lines
+from launcher.show.board import EVERY_S, Board
+from launcher.show.progress import Steps, Tail, describe
 
 
 def lines(*steps: tuple[int, float]) -> str:
@@ -42,36 +41,45 @@ def test_steps_done_again_are_shown_again_and_others_only_once(tmp_path: Path) -
 
 def test_a_loss_and_what_the_next_attempt_says_are_shown(tmp_path: Path) -> None:
     (tmp_path / "ray").mkdir()
-    tail, notices, losses = (Tail(tmp_path / name) for name in ("metrics.jsonl", "notices.jsonl", "ray/cluster.jsonl"))
     said = io.StringIO()
-    console = Console(file=said, width=200)
-
-    class Stop(threading.Event):
-        """Set after three looks; between them the run goes on."""
-
-        looks = 0
-
-        def wait(self, timeout: Any = None) -> bool:
-            self.looks += 1
-            if self.looks == 1:
-                write_plan(tmp_path)
-                tail.path.write_text(lines((1, 0.1), (2, 0.2)))
-            elif self.looks == 2:
-                losses.path.write_text(
-                    '{"event": "commit", "metrics": {}}\n'
-                    '{"event": "failure", "rank": 1, "kind": "WorkerLost", "message": "it has died"}\n'
-                )
-            else:
-                write_plan(tmp_path, "resumed at step 1")
-                replace(tail.path, lines((1, 0.1), (2, 0.25)))
-            return self.looks == 3
-
-    log_lines(console, tmp_path, tail, notices, losses, Stop())
+    on, steps = Board(Console(file=said, width=200)), Steps(tmp_path)
+    write_plan(tmp_path)
+    (tmp_path / "metrics.jsonl").write_text(lines((1, 0.1), (2, 0.2)))
+    steps.look(on)
+    (tmp_path / "ray" / "cluster.jsonl").write_text(
+        '{"event": "commit", "metrics": {}}\n'
+        '{"event": "failure", "rank": 1, "kind": "WorkerLost", "message": "it has died"}\n'
+    )
+    steps.look(on)
+    write_plan(tmp_path, "resumed at step 1")
+    replace(tmp_path / "metrics.jsonl", lines((1, 0.1), (2, 0.25)))
+    steps.look(on)
+    steps.end(on)
     told = said.getvalue().splitlines()
     assert [line.partition("  ")[0] for line in told] == [
         "40 rows", "step 1/9", "step 2/9", "warning: the workers have ended: rank 1: WorkerLost: it has died",
         "resumed at step 1", "step 2/9",
     ]  # fmt: skip
+
+
+def test_a_long_run_has_few_lines_and_the_last_step_is_one(tmp_path: Path) -> None:
+    said, now = io.StringIO(), [0.0]
+    on, steps = Board(Console(file=said, width=200)), Steps(tmp_path, lambda: now[0])
+    write_plan(tmp_path)
+    metrics = (tmp_path / "metrics.jsonl").open("a")
+    for step in range(1, 1001):  # two a second
+        now[0] = step / 2
+        metrics.write(lines((step, 0.5)))
+        metrics.flush()
+        steps.look(on)
+    now[0] += 100.0  # the last one may be followed by an export that takes long
+    steps.look(on)
+    steps.end(on)
+    told = [line.partition("/")[0] for line in said.getvalue().splitlines() if line.startswith("step")]
+    assert told[:20] == [f"step {n}" for n in range(1, 21)]
+    assert told[20] == f"step {20 + 2 * int(EVERY_S)}"
+    assert told[-1] == "step 1000"
+    assert len(told) < 45
 
 
 @pytest.mark.parametrize("torn", [b'{"step": 2, "metri{"step": 3, "metrics": {}}', b"\0\0\xff", b"7"])

@@ -66,6 +66,11 @@ def test_what_is_not_here_is_a_note(tmp_path: Path) -> None:
     assert "not looked at" in look_at_config(JudgeRunConfig.model_validate(judge))[0]
     assert "not looked at" in look_at_config(GenerateRunConfig.model_validate(generate))[0]
     assert look_at_config(GenerateRunConfig.model_validate(served)) == []
+    for settings, kind in ((judge, JudgeRunConfig), (generate, GenerateRunConfig)):
+        with pytest.raises(FileNotFoundError, match=r"\.path \(.*none\): no such folder"):
+            look_at_config(kind.model_validate(settings), here=True)
+    with pytest.raises(FileNotFoundError, match=r"x\.jsonl: no such file or folder"):
+        look_at_config(GenerateRunConfig.model_validate(served), here=True)
 
 
 def test_inspect_shows_what_a_template_makes_of_a_set(tmp_path: Path) -> None:

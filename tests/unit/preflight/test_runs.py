@@ -137,6 +137,17 @@ def test_what_is_not_seen_from_here_is_left_to_the_ranks(tiny: str, tmp_path: Pa
     assert "not looked at" in look(config, Scored("evaluate.policy", str(tmp_path / "run" / "export")))[0]
 
 
+def test_what_is_for_this_machine_and_not_on_it_stops(tiny: str, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"model.path \(.*none\): no such folder"):
+        look(run(str(tmp_path / "none"), [ONE], tmp_path), whole=True, here=True)
+    (note,) = look(run("nobody/has-this", [ONE], tmp_path), whole=True, here=True)  # the hub may have it
+    assert note.startswith("model and data are not looked at: nobody/has-this")
+    config = run(tiny, [ONE], tmp_path)
+    missing = config.model_copy(update={"data": config.data.model_copy(update={"train": "/none.jsonl"})})
+    with pytest.raises(FileNotFoundError, match=r"/none.jsonl: no such file or folder"):
+        look(missing, whole=True, here=True)
+
+
 def test_sft_and_scoring_are_looked_at_too(folder: Path, tiny: str, tmp_path: Path) -> None:
     model = save_kind(folder / "silent", KINDS["no generation prompt"])
     pairs = write_pairs(tmp_path / "pairs.jsonl", [ONE])

@@ -10,8 +10,9 @@ from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import parse_as
 from jpo_dist.study.tables import Result
 from launcher.config.study import StudyConfig
+from launcher.pipeline.process import note_done
 from launcher.study.beforehand import dry
-from launcher.study.cells import cells, described, trials, unique
+from launcher.study.cells import cells, described, to_do, trials, unique
 from launcher.study.collected import Ran, choose
 
 CHECKER = "jpo_dist.evaluate.constraints:constraints_held"
@@ -94,6 +95,29 @@ def test_a_dry_run_counts_stages_and_runs_none(tmp_path: Path) -> None:
     assert "4 trials and 6 cells (3 arms x 2 seeds x 1 points)" in section.notes[0]
     assert section.notes[-1].startswith("Time and disk are not known before one of each is done: sft, ")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".digests.json"]
+
+
+def test_what_is_measured_needs_no_stage_and_models_that_were_removed_are_not_made_again(tmp_path: Path) -> None:
+    """A study removes the model of a cell behind its answers; only a stage that has to run needs it again."""
+    arms = {"old": [{"train": {"model": {"path": "@sft"}, "data": {"train": str(tmp_path / "data.jsonl")},
+                               "train": {"seed": "$seed"}}}]}  # fmt: skip
+    config = parsed(tmp_path, tune=None, arms=arms, question=ALONE, seeds=[1, 2, 3])
+    found = cells(config, "study.yaml", {})
+    assert len(to_do(found)) == 1 + 3 + 3
+    for cell in found[:2]:
+        for stage in cell.stages:
+            stage.made.mkdir(parents=True, exist_ok=True)
+            note_done(stage, 60.0)
+    sft, train, answers = found[0].stages
+    assert {stage.name for stage in to_do(found).values()} == {"train", "answers"}
+    train.made.rmdir()
+    sft.made.rmdir()
+    assert to_do(found[:1]) == {}  # its answers are there
+    assert set(to_do(found)) == {sft.folder, *(stage.folder for stage in found[2].stages)}  # the third begins from sft
+    answers.made.rmdir()
+    assert set(to_do(found[:1])) == {sft.folder, train.folder, answers.folder}
+    rows = {row[0]: row[1:4] for row in dry(config, "study.yaml").rows}
+    assert rows == {"sft": ["1", "1", "60 s"], "train": ["3", "2", "60 s"], "answers": ["3", "2", "60 s"]}
 
 
 @pytest.mark.parametrize(
