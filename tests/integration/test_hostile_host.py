@@ -6,11 +6,14 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 import pytest
 
+from tests.support.attacks import record
 from tests.support.commands import ROOT, Files, Warm, environment, operator
 from tests.support.disk import fill_up, small_disk
 from tests.support.raw_server import raw_server, silent
@@ -38,6 +41,7 @@ class Host(NamedTuple):
 
 SHM = 'mount -t tmpfs -o size=64m tmpfs /dev/shm && exec "$@"'
 HOME = 'mount -t tmpfs -o ro tmpfs "$HOME" && exec "$@"'
+BOTH = SHM.replace('exec "$@"', HOME)
 HOSTS = {
     "file size limit": Host(("prlimit", "--fsize=8192")),
     "64 file descriptors": Host(("prlimit", "--nofile=64"), may_fail=False),
@@ -53,25 +57,44 @@ HOSTS = {
     "missing HOME": Host(env=(("HOME", "/nowhere/at/all"),), may_fail=False),
     "HOME not set": Host(("env", "-u", "HOME"), may_fail=False),
     "TMPDIR gone": Host(env=(("TMPDIR", "/nowhere/at/all"),), may_fail=False),
+    "all of it": Host(
+        ("prlimit", "--nofile=64", "unshare", "-m", "sh", "-c", BOTH, "sh"),
+        (("HOME", "TMP"), ("TMPDIR", "/nowhere/at/all"), ("LC_ALL", "C"), ("PYTHONUTF8", "0"), ("http_proxy", DEAD),
+         ("USER", ""), ("LOGNAME", "")),
+        ("unshare", "-m", "true"), may_fail=False,
+    ),
     "dead proxy": Host(env=tuple((name, DEAD) for name in ("http_proxy", "HTTPS_PROXY", "ALL_PROXY")), may_fail=False),
 }  # fmt: skip
 
 
 def told(words: list[str], env: dict[str, str]) -> tuple[int, str, float]:
-    """Exit code of a command, all that it said, and the longest time in which it said nothing."""
+    """Exit code of a command, all that it said, and the longest time in which it said nothing, less what it had to wait
+    for a core."""
     process = subprocess.Popen(
         words, env=environment(env), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
     assert process.stdout is not None
-    said, last, longest = b"", time.monotonic(), 0.0
-    over = threading.Timer(300, lambda: os.killpg(process.pid, 9))
+    said, last, longest = b"", at_work(process.pid), 0.0
+    over = threading.Timer(600, lambda: os.killpg(process.pid, 9))
     over.start()
     for piece in iter(lambda: os.read(process.stdout.fileno(), 65536), b""):  # type: ignore[union-attr]
-        said, longest, last = said + piece, max(longest, time.monotonic() - last), time.monotonic()
+        now = at_work(process.pid)
+        said, longest, last = said + piece, max(longest, now - last), now
+    longest = max(longest, at_work(process.pid) - last)
     code = process.wait()
     over.cancel()
-    return code, said.decode("utf-8", "replace"), max(longest, time.monotonic() - last)
+    return code, said.decode("utf-8", "replace"), longest
+
+
+def at_work(pid: int) -> float:
+    """The clock, less the seconds in which the process and its children were ready and other work had the cores."""
+    waited = 0
+    with suppress(psutil.NoSuchProcess):
+        for one in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
+            with suppress(OSError):
+                waited += int(Path(f"/proc/{one.pid}/schedstat").read_text().split()[1])
+    return time.monotonic() - waited / 1e9
 
 
 def check(code: int, said: str, quiet_s: float, may_fail: bool) -> None:
@@ -80,6 +103,11 @@ def check(code: int, said: str, quiet_s: float, may_fail: bool) -> None:
     assert "Traceback" not in said, said[-3000:]
     assert code == 0 or re.search(r"error \(exit \d+\):|error:", said), said[-3000:]
     assert quiet_s < SILENCE_S, f"{quiet_s:.0f} s without a word"
+
+
+def came(code: int) -> dict[str, int]:
+    """What the table says of a command that has passed `check`."""
+    return {"done as elsewhere" if code == 0 else "ended in a sentence, and done when the host was good again": 1}
 
 
 def jpo_words(words: tuple[str, ...]) -> list[str]:
@@ -102,6 +130,7 @@ def test_a_host_that_lacks_something(host: str, name: str, tiny: Files, warm: Wa
     assert after is not None if code == 0 else after in (before, None), said[-2000:]
     if code:
         warm(*made.words).check()  # the same command, when the host is good again
+    record("host", f"{name}, {host}", 1, came(code))
 
 
 @pytest.mark.parametrize("left_kib", [0, 32])
@@ -120,6 +149,7 @@ def test_a_full_disk(name: str, left_kib: int, tiny: Files, warm: Warm, tmp_path
         ballast.unlink()
         warm(*made.words).check()
         assert made.state(made.output) is not None
+    record("full-disk", f"{name}, {left_kib} KiB left", 1, came(code))
 
 
 @pytest.mark.parametrize("kind", NAMES)
@@ -129,6 +159,7 @@ def test_names_of_folders(kind: str, name: str, tiny: Files, warm: Warm, tmp_pat
     done = warm(*made.words)
     check(done.code, done.out + done.err, 0.0, may_fail=kind == "newline")
     assert made.state(made.output) is not None or done.code != 0
+    record("names", f"{name}, {kind}", 1, came(done.code))
 
 
 @pytest.mark.parametrize("name", [name for name in TRIED if name not in ("build", *SLOW)])
