@@ -33,7 +33,7 @@ def run(config: GenerateRunConfig, to: list[str]) -> tuple[dict[str, Any], list[
     """
     refuse_lost("output", config.output)
     folder = Path(config.output).expanduser().absolute()
-    read = read_prompts(config.instructions, config.on_bad_row)
+    read = read_prompts(config.instructions, config.on_bad_row, config.max_row_mib)
     for name in to:
         formats.require(name, read.prompts)
     folder.mkdir(parents=True, exist_ok=True)
