@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import subprocess
 import sys
 import threading
@@ -75,26 +76,33 @@ def told(words: list[str], env: dict[str, str]) -> tuple[int, str, float]:
         stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
     assert process.stdout is not None
-    said, last, longest = b"", at_work(process.pid), 0.0
+    waited: dict[int, float] = {}
+    said, last, longest = b"", time.monotonic(), 0.0
     over = threading.Timer(600, lambda: os.killpg(process.pid, 9))
     over.start()
-    for piece in iter(lambda: os.read(process.stdout.fileno(), 65536), b""):  # type: ignore[union-attr]
-        now = at_work(process.pid)
+    while True:
+        is_something = select.select([process.stdout], [], [], 1.0)[0]
+        waited |= waits(process.pid)
+        now = time.monotonic() - sum(waited.values())
+        if not is_something:
+            continue
+        piece = os.read(process.stdout.fileno(), 65536)
         said, longest, last = said + piece, max(longest, now - last), now
-    longest = max(longest, at_work(process.pid) - last)
+        if not piece:
+            break
     code = process.wait()
     over.cancel()
     return code, said.decode("utf-8", "replace"), longest
 
 
-def at_work(pid: int) -> float:
-    """The clock, less the seconds in which the process and its children were ready and other work had the cores."""
-    waited = 0
+def waits(pid: int) -> dict[int, float]:
+    """The seconds in which a process and its children were ready to work and other work had the cores, by process."""
+    found = {}
     with suppress(psutil.NoSuchProcess):
         for one in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
             with suppress(OSError):
-                waited += int(Path(f"/proc/{one.pid}/schedstat").read_text().split()[1])
-    return time.monotonic() - waited / 1e9
+                found[one.pid] = int(Path(f"/proc/{one.pid}/schedstat").read_text().split()[1]) / 1e9
+    return found
 
 
 def check(code: int, said: str, quiet_s: float, may_fail: bool) -> None:
