@@ -53,9 +53,12 @@ faults: setup
 	JPO_RECORD_FAULTS=1 $(PYTEST) tests/multihost/test_faults.py
 	$(BIN)/python -m tests.support.matrix
 
-# The table of docs/security.md: damage drawn at random and commands that are killed; half an hour on two cores.
+# The table of docs/security.md: damage drawn at random, commands that are killed, that meet, on a host that is against
+# them; two hours on two cores.
 attacks: setup
-	JPO_RECORD_ATTACKS=1 $(PYTEST) -m nightly tests/fuzz tests/integration/test_killed.py
+	JPO_RECORD_ATTACKS=1 $(PYTEST) -m nightly tests/fuzz tests/integration/test_killed.py \
+		tests/integration/test_clash.py tests/integration/test_hostile_host.py \
+		tests/unit/judge/test_annotated_templates.py
 	$(BIN)/python -m tests.support.attacks
 
 quick: setup

@@ -32,19 +32,35 @@ def alone_in(folder: str | Path, key: str = "output", who: str = "run", lock: st
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        _break_if_left_behind(folder / lock)
-        file = (folder / lock).open("a+", encoding="utf-8")
+        with _one_at_a_time(folder):
+            _break_if_left_behind(folder / lock)
+            file = (folder / lock).open("a+", encoding="utf-8")
+            taken = _taken(file)
     except OSError:  # what is written tells better than a lock that this user may not write here
         yield
         return
     with file:
-        if not _taken(file):
+        if not taken:
             raise InUse(f"{key} ({folder}) is in use by {_owner(file, who)}; wait for its end, or name another folder")
         try:
             yield
         finally:
             with suppress(OSError):
                 file.truncate(0)
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Around the moment in which a lock is broken and taken: a second process would break the new one."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a disk that locks no folders
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_UN)  # for a child too that was forked meanwhile
+        os.close(held)
 
 
 def _taken(file: IO[str]) -> bool:
@@ -75,10 +91,8 @@ def note_owner(file: IO[str]) -> None:
         "command": " ".join(words)[:200],
         "since": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
     }
-    file.seek(0)
-    file.truncate(0)
-    file.write(json.dumps(about))
-    file.flush()
+    os.ftruncate(file.fileno(), 0)
+    os.write(file.fileno(), json.dumps(about).encode())  # a buffer would come back at the close, if the disk is full
 
 
 def _owner(file: IO[str], who: str) -> str:

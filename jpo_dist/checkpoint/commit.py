@@ -5,8 +5,10 @@ Nothing here knows what is in a shard: the caller saves through a function, and 
 in a manifest and renamed into place. Nothing of a commit may be loaded before it is verified (search.py).
 """
 
+import errno
 import itertools
 import json
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -165,6 +167,9 @@ def _disk_full_explained(run_dir: Path, stage: Path) -> Iterator[None]:
     except Exception as error:
         if run_folder.is_disk_full(run_dir, stage, error):
             raise DiskFullError(run_folder.disk_message(run_dir, stage)) from error
+        cut = run_folder.cut_by_limit(stage)
+        if cut is not None:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(cut)) from error
         raise
 
 

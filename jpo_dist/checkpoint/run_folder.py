@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import re
+import resource
 import shutil
 import socket
 import time
@@ -214,6 +215,15 @@ def is_disk_full(run_dir: Path, stage: Path, error: BaseException) -> bool:
         cause = cause.__cause__ or cause.__context__
     free = free_bytes(run_dir)
     return free is not None and free < max(1 << 20, last_bytes(run_dir) - _staged_bytes(stage))
+
+
+def cut_by_limit(stage: Path) -> Path | None:
+    """A file of the stage that is as large as this process may make one (`ulimit -f`): what ended the save, which torch
+    does not say."""
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if most == resource.RLIM_INFINITY or not stage.is_dir():
+        return None
+    return next((path for path in stage.rglob("*") if path.is_file() and path.stat().st_size >= most), None)
 
 
 def disk_message(run_dir: Path, stage: Path) -> str:

@@ -79,7 +79,7 @@ def scan(
 
 
 def read_candidates(
-    where: str | list[str], *, on_bad_row: OnBadRow, groups: Sequence[str] = ()
+    where: str | list[str], *, on_bad_row: OnBadRow, groups: Sequence[str] = (), max_row_mib: int = ROW_MIB
 ) -> tuple[list[tuple[Item, Item, str, Groups]], ReadReport]:
     """Pairs for a judge, (first, second, source, groups), in order: rows without a verdict, and comparisons without
     theirs.
@@ -90,7 +90,7 @@ def read_candidates(
     preferences = Preferences()
     for text in listed(where):
         for place in open_place(text, preferences.tally.ignored):
-            source = SourceConfig(path=text, groups=list(groups))
+            source = SourceConfig(path=text, groups=list(groups), max_row_mib=max_row_mib)
             collect(place, source, on_bad_row, preferences, candidates=True)
     if not preferences.comparisons:
         raise ValueError(f"{where}: no pairs to judge; name pairs, or make some with jpo data build (candidates:)")

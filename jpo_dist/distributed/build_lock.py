@@ -1,4 +1,5 @@
-"""The lock of an operator that is compiled on first use: it has an owner, and goes when the owner is gone.
+"""The place and the lock of an operator that is compiled on first use: each environment has a place of its own, and a
+lock has an owner and goes when the owner is gone.
 
 torch's own is a file named `lock`, which a killed build leaves behind: every later start then waits for its end, for
 ever and in silence (pytorch#189245). Ours is the same file, so that other programs respect it. Its owner keeps it
@@ -6,6 +7,7 @@ locked (flock, which ends with the process) and has written into it who it is.
 """
 
 import fcntl
+import hashlib
 import json
 import logging
 import os
@@ -13,11 +15,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import torch.utils.cpp_extension
 import torch.utils.file_baton
 
 from jpo_dist.distributed.waiting import Tell, telling
@@ -30,6 +33,40 @@ FOREIGN_S = 300.0
 it, and cannot be asked."""
 SHARED = ("nfs", "lustre", "gpfs", "beegfs", "cifs", "smb", "ceph", "fuse", "9p", "gluster", "afs", "weka", "panfs")
 """Beginnings of the names of file systems that other hosts may write to."""
+
+
+_USUAL_ROOT = torch.utils.cpp_extension.get_default_build_root
+
+
+def build_root(packages: Sequence[str], version: str) -> Path:
+    """The folder below which the operators of this environment are compiled, the same for each of its processes.
+
+    torch has one folder for all environments of a user. Two of them would compile for each other again and again, since
+    the operator of one is out of date for the other. `packages`: the folders of torch and DeepSpeed, which the commands
+    of the compiler name; `version`: theirs. TORCH_EXTENSIONS_DIR goes first; torch's folder is kept where nobody else
+    has compiled in it.
+    """
+    given = os.environ.get("TORCH_EXTENSIONS_DIR")
+    if given:
+        return Path(given)
+    usual = Path(_USUAL_ROOT())
+    if _is_of(usual, packages):
+        return usual
+    return usual / f"jpo-{hashlib.sha256(chr(10).join([*packages, version]).encode()).hexdigest()[:10]}"
+
+
+def _is_of(root: Path, packages: Sequence[str]) -> bool:
+    """Whether all that this Python has compiled in torch's folder was made of `packages`."""
+    texts = []
+    with suppress(OSError):
+        for file in root.glob(f"py{sys.version_info.major}{sys.version_info.minor}*/*/build.ninja"):
+            texts.append(file.read_text(encoding="utf-8", errors="replace"))
+    return bool(texts) and all(f"{place}{os.sep}" in text for text in texts for place in packages)
+
+
+def compile_below(root: Path) -> None:
+    """Have every operator that torch compiles in this process, and no child of it, lie below `root`."""
+    torch.utils.cpp_extension.get_default_build_root = lambda: str(root)
 
 
 class OwnedBaton(torch.utils.file_baton.FileBaton):

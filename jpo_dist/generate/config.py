@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from jpo_dist.config.base import Count, NonNegative, Section, TemplateArgs
+from jpo_dist.config.base import ROW_MIB, Count, NonNegative, Section, TemplateArgs
 from jpo_dist.config.sections import ModelConfig, TrackingConfig
 from jpo_dist.endpoint.config import BudgetConfig, EndpointConfig
 
@@ -15,13 +15,15 @@ OF_THE_JUDGE = {"temperature": "temperatures", "max_tokens": "max_new_tokens", "
 class GenerateConfig(Section):
     """Everything one run of generation needs to know."""
 
-    EXPERT = ("tokens_per_batch", "on_template_difference")
+    EXPERT = ("max_row_mib", "tokens_per_batch", "on_template_difference")
 
     instructions: str | list[str] = Field(min_length=1)
     """Files, folders, globs or hub ids: instructions as JSONL, data of any layout, sets, and the prompt files of
     AlpacaEval, IFEval and MT-Bench. Each instruction is asked once, however often it is there."""
     on_bad_row: Literal["error", "skip"] = "error"
     """A row that cannot be read: stop with file, line, field and reason, or count it and go on."""
+    max_row_mib: Count = ROW_MIB
+    """As data.max_row_mib of a run: most MiB of one row, a longer one is bad."""
     output: str = Field(min_length=1)
     """Folder for the answers and the report; shared by all hosts. Naming it again resumes."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "generate"

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from jpo_dist.config.base import ROW_MIB
 from jpo_dist.data.collected import Preferences
 from jpo_dist.data.config import SourceConfig
 from jpo_dist.data.file_formats import Columns
@@ -59,20 +60,21 @@ class _Found:
         self.rows.setdefault((turns, follow_ups), []).extend([row] if row else [])
 
 
-def read_prompts(where: str | list[str], on_bad_row: Literal["error", "skip"]) -> Read:
+def read_prompts(where: str | list[str], on_bad_row: Literal["error", "skip"], max_row_mib: int = ROW_MIB) -> Read:
     """All instructions of `where` (see jpo_dist.data.read.read), and of benchmark files.
 
     Raises BadRowError (with on_bad_row="error"), FileNotFoundError, and ValueError when there is no instruction.
     """
-    found, ignored = _Found(), list[str]()
+    found, ignored, columns = _Found(), list[str](), Columns(None, frozenset(), max_row_mib)
     for name in [where] if isinstance(where, str) else where:
         for place in open_place(name, ignored):
-            reader = None if isinstance(place, ComparisonSet) else _reader(place)
+            reader = None if isinstance(place, ComparisonSet) else _reader(place, columns)
             if reader is None:
-                _from_preferences(place, name, on_bad_row, found)
+                source = SourceConfig(path=name, max_row_mib=max_row_mib)
+                _from_preferences(place, source, on_bad_row, found)
             else:
                 assert isinstance(place, Table)
-                _from_rows(place, reader, on_bad_row, found)
+                _from_rows(place, reader, columns, on_bad_row, found)
     if not found.rows:
         raise ValueError(f"instructions ({where}): no instruction there; name files that have some")
     prompts = [Prompt(turns, more, tuple(rows)) for (turns, more), rows in found.rows.items()]
@@ -119,9 +121,8 @@ BENCHMARKS: list[tuple[set[str], Reader]] = [
 ]
 
 
-def _reader(table: Table) -> Reader | None:
+def _reader(table: Table, everything: Columns) -> Reader | None:
     """How the rows of this table give instructions; None: as data of a layout. By the columns of its first rows."""
-    everything = Columns(None, frozenset())
     rows = [row for _, row in islice(table.rows(everything), 100) if isinstance(row, dict)]
     columns = [set(row) for row in rows]
     for needed, reader in BENCHMARKS:
@@ -135,9 +136,9 @@ def _reader(table: Table) -> Reader | None:
     return None
 
 
-def _from_rows(table: Table, reader: Reader, on_bad_row: str, found: _Found) -> None:
+def _from_rows(table: Table, reader: Reader, columns: Columns, on_bad_row: str, found: _Found) -> None:
     bad: list[BadRow] = []
-    for line, row in table.rows(Columns(None, frozenset())):
+    for line, row in table.rows(columns):
         try:
             if isinstance(row, BadField):
                 raise row
@@ -152,9 +153,9 @@ def _from_rows(table: Table, reader: Reader, on_bad_row: str, found: _Found) -> 
     found.bad += bad
 
 
-def _from_preferences(place: Table | ComparisonSet, name: str, on_bad_row: Any, found: _Found) -> None:
+def _from_preferences(place: Table | ComparisonSet, source: SourceConfig, on_bad_row: Any, found: _Found) -> None:
     said = Preferences()
-    collect(place, SourceConfig(path=name), on_bad_row, said, candidates=True)
+    collect(place, source, on_bad_row, said, candidates=True)
     items: Iterable[Item] = [item for c in said.comparisons for item in (c.winner, c.loser)]
     for item in [*items, *(rating.item for rating in (*said.ratings, *said.pair_scores))]:
         found.add(item.instruction)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from jpo_dist.config.base import Count, NonNegative, Section, TemplateArgs
+from jpo_dist.config.base import ROW_MIB, Count, NonNegative, Section, TemplateArgs
 from jpo_dist.config.groups import GroupsToJudge
 from jpo_dist.config.sections import TrackingConfig
 from jpo_dist.endpoint.config import BudgetConfig, EndpointConfig
@@ -97,12 +97,16 @@ class JudgingConfig(Section):
 class JudgeConfig(JudgingConfig):
     """Everything one run of the judge needs to know."""
 
+    EXPERT = ("max_row_mib",)
+
     candidates: str | list[str]
     """Files, folders, globs or hub ids with pairs of items. Preferences in them are not looked at."""
     groups: GroupsToJudge = Field(default=[])
     """Columns of the candidates, such as country or topic, that are kept in the comparisons and reported by."""
     on_bad_row: Literal["error", "skip"] = "error"
     """A row that cannot be read: stop with file, line, field and reason, or count it and go on."""
+    max_row_mib: Count = ROW_MIB
+    """As data.max_row_mib of a run: most MiB of one row, a longer one is bad."""
     output: str
     """Folder for the comparisons, the report and the answers; shared by all hosts. Naming it again resumes."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "judge"

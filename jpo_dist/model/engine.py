@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jpo_dist.distributed.allocator import keep_freed_memory
-from jpo_dist.distributed.build_lock import building
+from jpo_dist.distributed.build_lock import build_root, building, compile_below
 from jpo_dist.distributed.joining import join
 from jpo_dist.distributed.notices import notify
 from jpo_dist.model.device import accelerator
@@ -58,6 +58,7 @@ def connect(timeout_s: float = 600.0, run_dir: Path | None = None) -> None:
         keep_freed_memory()
     tell = logger.warning if run_dir is None else partial(notify, run_dir)
     join(timeout_s, tell)
+    compile_below(_build_root())
     with building(tell, communication_is_built):
         deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
 
@@ -271,14 +272,19 @@ def communication_is_built() -> bool:
     installed = deepspeed.git_version_info
     if installed.accelerator_name == os.environ["DS_ACCELERATOR"] and installed.installed_ops.get("deepspeed_shm_comm"):
         return True
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or caches / "torch_extensions")
-    return any(root.glob("**/deepspeed_shm_comm/*.so"))
+    made = "deepspeed_shm_comm/*.so"
+    return any(file for below in (made, f"py*/{made}") for file in _build_root().glob(below))
+
+
+def _build_root() -> Path:
+    folders = [os.path.dirname(str(package.__file__)) for package in (torch, deepspeed)]
+    return build_root(folders, f"{torch.__version__} {deepspeed.__version__}")
 
 
 def build_ops() -> None:
     """Compile the op now, at set-up, so that no first training step and no test waits for it."""
     from deepspeed.comm.torch import build_shm_op
 
+    compile_below(_build_root())
     with building(logger.warning, communication_is_built):
         build_shm_op()

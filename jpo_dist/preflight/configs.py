@@ -58,7 +58,7 @@ def _look_at_generation(config: GenerateConfig) -> list[str]:
         return [f"model and instructions are not looked at: {missing}"]
     model = LocalModel(config)
     try:
-        prompts = read_prompts(config.instructions, config.on_bad_row).prompts
+        prompts = read_prompts(config.instructions, config.on_bad_row, config.max_row_mib).prompts
     except FileNotFoundError as error:
         return [f"instructions are not looked at: {error}"]
     refused = model.refused([prompt.turns for prompt in prompts])

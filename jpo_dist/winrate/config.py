@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from jpo_dist.config.base import Count, Section
+from jpo_dist.config.base import ROW_MIB, Count, Section
 from jpo_dist.config.groups import GroupNames
 from jpo_dist.config.sections import TrackingConfig
 from jpo_dist.judge.config import JudgingConfig
@@ -33,6 +33,8 @@ class AlpacaConfig(Section):
 class WinRateConfig(JudgingConfig):
     """Everything one `jpo winrate` needs to know, beside the machines."""
 
+    EXPERT = ("max_row_mib",)
+
     answers: str | Annotated[list[str], Field(min_length=1)]
     """Folder of answers of `jpo generate`. A list: one folder a training run (seed) of the same model; the interval is
     then for other runs too."""
@@ -51,6 +53,8 @@ class WinRateConfig(JudgingConfig):
     """One such column: `group: topic` is `groups: [topic]`."""
     on_bad_row: Literal["error", "skip"] = "error"
     """A row of the gold file that cannot be read: stop with file, line, field and reason, or count it and go on."""
+    max_row_mib: Count = ROW_MIB
+    """As data.max_row_mib of a run: most MiB of one row, a longer one is bad."""
     unfinished: Literal["judged", "loses", "left_out"] = "judged"
     """An answer that was cut off: judged as it is, a loss without asking, or counted and in no denominator."""
     empty: Literal["left_out", "loses", "judged"] = "left_out"

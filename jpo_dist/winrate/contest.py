@@ -42,7 +42,7 @@ class Outcomes(NamedTuple):
 
 def read_contest(config: WinRateConfig) -> Contest:
     """Both sides, read and matched. Raises what the readers raise, and ValueError where no answer has an opponent."""
-    against = read_side(config.against, config.on_bad_row, config.split_by)
+    against = read_side(config.against, config.on_bad_row, config.split_by, config.max_row_mib)
     runs, others = ([answers_side(folder) for folder in folders] for folders in (config.runs, config.compare))
     matches = [[match(side, against, config.unfinished, config.empty) for side in sides] for sides in (runs, others)]
     for side, matched in zip([*runs, *others], [*matches[0], *matches[1]], strict=True):

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from jpo_dist.config.base import ROW_MIB
 from jpo_dist.data.config import SourceConfig
 from jpo_dist.data.file_formats import Columns
 from jpo_dist.data.locate import Table, open_place
@@ -66,7 +67,9 @@ class Side(NamedTuple):
         return {**said, "not_used": self.more, "skipped": self.skipped}
 
 
-def read_side(where: str | list[str], on_bad_row: OnBadRow, groups: Sequence[str] = ()) -> Side:
+def read_side(
+    where: str | list[str], on_bad_row: OnBadRow, groups: Sequence[str] = (), max_row_mib: int = ROW_MIB
+) -> Side:
     """An answers folder, or a file of gold responses. Raises what readers of either raise, and ValueError for groups of
     answers, which have none."""
     if isinstance(where, str) and is_answers(Path(resolve(where))):
@@ -76,7 +79,7 @@ def read_side(where: str | list[str], on_bad_row: OnBadRow, groups: Sequence[str
                 "answers; leave them out"
             )
         return answers_side(where)
-    return gold_side(where, on_bad_row, groups)
+    return gold_side(where, on_bad_row, groups, max_row_mib)
 
 
 def answers_side(folder: str) -> Side:
@@ -111,7 +114,9 @@ def digest_of(files: Iterable[Path]) -> str:
     return digest([[path.name, sha256(path)] for path in files])
 
 
-def gold_side(where: str | list[str], on_bad_row: OnBadRow, groups: Sequence[str] = ()) -> Side:
+def gold_side(
+    where: str | list[str], on_bad_row: OnBadRow, groups: Sequence[str] = (), max_row_mib: int = ROW_MIB
+) -> Side:
     """The gold responses in files of any layout: of pairs the winners, of scored responses the best, otherwise each.
 
     Of several to one instruction the first is used, and the others are counted. `groups` names columns,
@@ -120,8 +125,9 @@ def gold_side(where: str | list[str], on_bad_row: OnBadRow, groups: Sequence[str
     """
     names = [where] if isinstance(where, str) else where
     tables = [place for name in names for place in open_place(name, []) if isinstance(place, Table)]
-    column = _gold_column(tables)
-    source = SourceConfig(path=where, columns={"response": column} if column else {}, groups=list(groups))
+    column = _gold_column(tables, max_row_mib)
+    columns = {"response": column} if column else {}
+    source = SourceConfig(path=where, columns=columns, groups=list(groups), max_row_mib=max_row_mib)
     read = read_source(source, on_bad_row)
     best = sorted(read.ratings, key=lambda rating: -rating.score if rating.score == rating.score else 0.0)
     found = [(c.winner, groups_of(c)) for c in read.comparisons if not c.tie]
@@ -143,10 +149,10 @@ def gold_side(where: str | list[str], on_bad_row: OnBadRow, groups: Sequence[str
     return Side(name, mark, ("gold",), {GOLD: texts}, of_instruction, more, dict(read.tally.skipped))
 
 
-def _gold_column(tables: list[Table]) -> str | None:
+def _gold_column(tables: list[Table], row_mib: int) -> str | None:
     there: set[str] = set()
     for table in tables:
-        rows = islice(table.rows(Columns(None, frozenset())), _ROWS_TO_LOOK_AT)
+        rows = islice(table.rows(Columns(None, frozenset(), row_mib)), _ROWS_TO_LOOK_AT)
         there |= {name for _, row in rows if not isinstance(row, BadField) for name in row}
     if there & {"response", "completion", "responses", "completions", "chosen", "r_chosen", "response_0"}:
         return None

@@ -34,7 +34,7 @@ def run(config: GenerateRunConfig, to: list[str], chatter: Aside | None = None) 
     """
     refuse_lost("output", config.output)
     folder = Path(config.output).expanduser().absolute()
-    read = read_prompts(config.instructions, config.on_bad_row)
+    read = read_prompts(config.instructions, config.on_bad_row, config.max_row_mib)
     for name in to:
         formats.require(name, read.prompts)
     folder.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,9 @@ def run(config: JudgeRunConfig, chatter: Aside | None = None) -> dict[str, Any]:
     """
     refuse_lost("output", config.output)
     folder = Path(config.output).expanduser().absolute()
-    found, reading = read_candidates(config.candidates, on_bad_row=config.on_bad_row, groups=config.groups)
+    found, reading = read_candidates(
+        config.candidates, on_bad_row=config.on_bad_row, groups=config.groups, max_row_mib=config.max_row_mib
+    )
     folder.mkdir(parents=True, exist_ok=True)
     if chatter:
         chatter.keep_in(folder, "judge")

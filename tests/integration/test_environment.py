@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import Files, Warm, numbers
+from tests.support.commands import Files, Warm, numbers, operator
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -19,9 +19,7 @@ def hostile(tmp_path: Path) -> dict[str, str]:
     """Everything at once: sockets without room, a home that cannot be written to, dead proxies, leftovers."""
     long = tmp_path / ("t" * (119 - len(str(tmp_path))))
     long.mkdir()
-    built = sorted(Path.home().glob(".cache/torch_extensions/*/deepspeed_shm_comm"))
-    ours = {"TORCH_EXTENSIONS_DIR": str(built[0].parent)} if built else {}  # the operator, not built once more
-    return ours | {
+    return operator() | {
         "TMPDIR": str(long), "HOME": "/proc/1", "JPO_CACHE": str(tmp_path / "cache"), "RANK": "3", "LOCAL_RANK": "1",
         "HTTP_PROXY": DEAD, "https_proxy": DEAD, "ALL_PROXY": "socks5://127.0.0.1:9", "PYTHONIOENCODING": "ascii",
         "MLFLOW_ENABLE_ASYNC_LOGGING": "true", "MLFLOW_REGISTRY_URI": "nonsense", "MLFLOW_EXPERIMENT_NAME": "théirs",

@@ -3,6 +3,7 @@
 `make attacks` runs the tests and renders; `python -m tests.support.attacks` only renders.
 """
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -21,9 +22,14 @@ class Attack(NamedTuple):
     """File and function that record it, FILE::NAME."""
 
 
-_FUZZ, _KILL = "tests/fuzz/test_fuzz.py", "tests/integration/test_killed.py"
+_FUZZ, _KILL, _CLASH = "tests/fuzz/test_fuzz.py", "tests/integration/test_killed.py", "tests/integration/test_clash.py"
+_HOST = "tests/integration/test_hostile_host.py"
 ATTACKS = {
     "rows": Attack("rows of every layout with values replaced, cut, renamed, doubled", f"{_FUZZ}::test_rows"),
+    "exports": Attack(
+        "exports of Label Studio with values replaced, cut, renamed, doubled",
+        "tests/unit/judge/test_annotated_templates.py::test_twenty_thousand_damaged_exports",
+    ),
     "damage-foreign": Attack(
         "damaged bytes in JSONL, JSON, CSV, gzip, Parquet and Arrow files", f"{_FUZZ}::test_damage"
     ),
@@ -31,7 +37,20 @@ ATTACKS = {
         "damaged bytes or missing files in sets, answers, replies and caches", f"{_FUZZ}::test_damage"
     ),
     "killed": Attack("`kill -9` of a command that writes, at a random moment", f"{_KILL}::test_killed"),
-    "clash": Attack("the same command twice at once on one output", f"{_KILL}::test_clash"),
+    "clash": Attack("the same command twice at once on one output", f"{_CLASH}::test_the_same_command_twice"),
+    "clash-others": Attack(
+        "two different commands at once on one output, run folder or cache",
+        f"{_CLASH}::test_different_commands_on_one_output",
+    ),
+    "full-disk": Attack("a full disk below the output, then room again", f"{_HOST}::test_a_full_disk"),
+    "host": Attack(
+        "64 file descriptors, no HOME or one that is read-only, 64 MB of shared memory, a limit of the size of files, "
+        "locale C, a user without a name, no TMPDIR, a dead proxy, and all of it at once",
+        f"{_HOST}::test_a_host_that_lacks_something",
+    ),
+    "names": Attack(
+        "folders with quotes, line breaks, unicode and 200 characters in their names", f"{_HOST}::test_names_of_folders"
+    ),
 }
 
 
@@ -41,9 +60,11 @@ def record(attack: str, part: str, tries: int, came: dict[str, int]) -> None:
     print(f"{attack}, {part}: {tries} tries: {came}")  # noqa: T201
     assert attack in ATTACKS, f"a row for {attack} is missing in tests/support/attacks.py"
     if os.environ.get("JPO_RECORD_ATTACKS"):
-        known = recorded()
-        known.setdefault(attack, {})[part] = {"tries": tries, "came": dict(sorted(came.items()))}
-        MEASURED.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        with Path(__file__).open("rb") as held:  # several files of tests may run at once
+            fcntl.flock(held, fcntl.LOCK_EX)
+            known = recorded()
+            known.setdefault(attack, {})[part] = {"tries": tries, "came": dict(sorted(came.items()))}
+            MEASURED.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def recorded() -> dict[str, dict[str, dict[str, object]]]:
@@ -65,7 +86,8 @@ def _line(words: str, parts: dict[str, dict[str, object]]) -> str:
             total[outcome] = total.get(outcome, 0) + count
     tries = sum(int(str(part["tries"])) for part in parts.values())
     told = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(total.items(), key=lambda kv: -kv[1]))
-    of = f" ({', '.join(sorted(parts))})" if len(parts) > 1 else ""
+    of = ", ".join(sorted({part.partition(", ")[0] for part in parts}))
+    of = f" ({of})" if len(parts) > 1 else ""
     return f"| {words}{of} | {tries:,} | {told} |"
 
 

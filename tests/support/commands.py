@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,6 +84,15 @@ def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**os.environ, **own, "PATH": path, **(env or {})}
 
 
+def operator() -> dict[str, str]:
+    """The variable with which a command finds DeepSpeed's compiled operator where HOME is another: it takes half a
+    minute to compile."""
+    for built in Path.home().glob(".cache/torch_extensions/**/deepspeed_shm_comm/*.so"):
+        if f"{sys.prefix}/" in built.with_name("build.ninja").read_text():  # and not of another environment
+            return {"TORCH_EXTENSIONS_DIR": str(built.parents[1])}
+    return {}
+
+
 def command(
     words: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path = ROOT, timeout: float = 400
 ) -> Done:
@@ -131,9 +140,9 @@ class Warm:
     def __call__(self, *arguments: str, env: Mapping[str, str] | None = None) -> Done:
         return self._forked([dict(env or {})], arguments)
 
-    def killed(self, after_s: float, *arguments: str) -> Done:
-        """The same, killed (SIGKILL, with its children) after so many seconds, if it has not ended by then."""
-        return self._forked([{}], arguments, after_s)
+    def killed(self, after_s: float, *arguments: str, group: bool = True) -> Done:
+        """The same, killed (SIGKILL, with its children or without) after so many seconds, if it has not ended."""
+        return self._forked([{}], arguments, after_s, os.killpg if group else os.kill)
 
     def ranks(self, num_ranks: int, *arguments: str) -> Done:
         """As torchrun would, without its agent: nobody ends the others when one fails."""
@@ -141,7 +150,11 @@ class Warm:
             return self._forked(environments, arguments)
 
     def _forked(
-        self, environments: Sequence[Mapping[str, str]], arguments: Sequence[str], kill_after_s: float | None = None
+        self,
+        environments: Sequence[Mapping[str, str]],
+        arguments: Sequence[str],
+        kill_after_s: float | None = None,
+        kill: Callable[[int, int], None] = os.killpg,
     ) -> Done:
         """One process for each of `environments`, all with the same output."""
         self._count += 1
@@ -159,7 +172,7 @@ class Warm:
             with suppress(psutil.TimeoutExpired, psutil.NoSuchProcess):
                 psutil.Process(pids[0]).wait(kill_after_s)
             with suppress(ProcessLookupError):
-                os.killpg(pids[0], signal.SIGKILL)
+                kill(pids[0], signal.SIGKILL)
         try:
             code = int(self._server.stdout.readline())
         except BaseException:  # the test's time is over

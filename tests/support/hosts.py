@@ -44,8 +44,8 @@ def job_log(host: VirtualHost, name: str) -> list[str]:
     return [line for line in answer["logs"].splitlines() if line.strip()]
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 240) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 240, every_s: float = 0.1) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.1)
+        time.sleep(every_s)

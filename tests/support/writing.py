@@ -1,6 +1,8 @@
 """Commands that write, each with a small input: what a test kills, meets twice on one output, or runs on a bad host."""
 
 import json
+import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +13,7 @@ from safetensors.torch import load_file
 from jpo_dist.generate.answers import is_answers, read_answers
 from jpo_dist.locks import LOCK
 from jpo_dist.records.folder import is_set, read_set
+from jpo_dist.study.results import read_results
 from tests.support.answer_folders import answer, write_answers, write_gold
 from tests.support.commands import Files, Warm, numbers
 from tests.support.rows import write_rows
@@ -100,7 +103,7 @@ def sft(folder: Path, tiny: Files) -> Writing:
     rows = [{"instruction": f"say {n}", "response": f"yes {n}"} for n in range(20)]
     values = {
         "model": {"path": tiny.model, "dtype": "float32"}, "optim": {"lr": 1e-3}, "checkpoint": {"every": 1},
-        "data": {"train": write_rows(folder / "sft.jsonl", rows), "template": PLAIN},
+        "data": {"train": write_rows(folder / "sft.jsonl", rows), "template": PLAIN}, "sft": {},
         "train": {"items_per_step": 4, "tokens_per_micro_step": 256, "max_steps": 3},
         "run": {"dir": str(folder / "out"), "name": "sft"},
     }  # fmt: skip
@@ -132,18 +135,98 @@ def score(folder: Path, tiny: Files) -> Writing:
     return Writing(("score", tiny.config, f"run.dir={folder / 'out'}", *data, *ALONE), folder / "scored", state)
 
 
+def training(tiny: Files, steps: int) -> dict[str, Any]:
+    """The settings of `train`, as a stage has them."""
+    own = json.loads(Path(tiny.config).read_text())
+    del own["run"]
+    return {**own, "train": {**own["train"], "max_steps": steps}}
+
+
+def run(folder: Path, tiny: Files) -> Writing:
+    """A set, and a model that is trained on it."""
+    rows = [{"prompt": f"say {n}", "chosen": f"yes {n}", "rejected": "no"} for n in range(40)]
+    source = write_rows(folder / "pairs.jsonl", rows)
+    train = training(tiny, 4)
+    train["data"] = {**train["data"], "train": "@build", "validation": tiny.validation}
+    stages = [{"build": {"sources": [{"path": source}], "pairs": []}}, {"train": train}]
+    shared = {"cluster": {"workers": 0}, "tracking": {"uri": "none"}}
+
+    def state(output: Path) -> Any:
+        done = {file.name.partition("-")[0]: Path(json.loads(file.read_text())["made"])
+                for file in output.glob("*.done.json")}  # fmt: skip
+        of = {name: of_set(made) if name == "build" else exported(made.parent) for name, made in done.items()}
+        assert None not in of.values(), f"called done, and not there: {of}"
+        return of if len(of) == len(stages) else None
+
+    values = {"stages": stages, "shared": shared, "dir": str(folder / "out")}
+    return Writing(("run", config(folder, values)), folder / "out", state)
+
+
+def study(folder: Path, tiny: Files) -> Writing:
+    """Two arms of one training, and what each of the models answers."""
+    asked = write_rows(folder / "asked.jsonl", [{"instruction": f"say {n}. Do not use any commas."} for n in range(6)])
+    answers = {"instructions": asked, "samples": 2, "temperatures": [1.0], "max_new_tokens": 8, "template": PLAIN,
+               "model": {"path": "@policy", "dtype": "float32"}}  # fmt: skip
+    values = {
+        "question": {"answers": "answers", "checker": CHECKER["checker"]["function"], "compare": [["short", "long"]]},
+        "seeds": [1], "at_once": 2, "shared": {"cluster": {"workers": 0}}, "tracking": {"uri": "none"},
+        "arms": {"short": [{"train": training(tiny, 2)}], "long": [{"train": training(tiny, 4)}]},
+        "measure": [{"name": "answers", "generate": answers}], "dir": str(folder / "out"),
+    }  # fmt: skip
+
+    def state(output: Path) -> Any:
+        report = output / "report.json"
+        if not report.exists():
+            return None
+        results = [(one.arm, one.sums) for one in read_results(output / "results.json").results]
+        return [results, json.loads(report.read_text())["comparisons"]]
+
+    return Writing(("study", config(folder, values)), folder / "out", state)
+
+
+def register(folder: Path, tiny: Files) -> Writing:
+    """The first version of a model, of a run whose files MLflow has not."""
+
+    def state(run_dir: Path) -> Any:
+        with sqlite3.connect(run_dir.parent / "mlflow.db") as database:
+            found = database.execute(
+                "select version, alias, (select count(*) from model_version_tags t where t.name = a.name "
+                "and t.version = a.version) from registered_model_aliases a"
+            ).fetchall()
+            versions = database.execute("select count(*) from model_versions").fetchone()[0]
+        assert versions <= 1, "registered twice"
+        return found or None
+
+    words = ("register", tiny.config, f"run.dir={folder / 'out'}", "cluster.workers=0", "--name", "tiny")
+    return Writing(words, folder / "out", state, ("", LOCK))
+
+
 COMMANDS: dict[str, Callable[[Path, Files], Writing]] = {
     "build": build, "judge": judge, "generate": generate, "winrate": winrate, "train": train, "sft": sft,
-    "export": export, "evaluate": evaluate, "score": score,
+    "export": export, "evaluate": evaluate, "score": score, "run": run, "study": study, "register": register,
 }  # fmt: skip
+
+
+def trained(folder: Path, tiny: Files, warm: Warm) -> None:
+    """A finished run in `folder`/out: trained once, and copied."""
+    once = tiny.folder / "trained"
+    if not once.exists():
+        making = tiny.folder / "training"
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir()
+        warm(*train(making, tiny).words).check()
+        making.rename(once)
+    shutil.copytree(once / "out", folder / "out")
 
 
 def prepare(name: str, folder: Path, tiny: Files, warm: Warm) -> Writing:
     """The command with what it starts from."""
     folder.mkdir()
     if name in ("export", "evaluate", "score"):
-        warm(*train(folder, tiny).words).check()
+        trained(folder, tiny, warm)
     made = COMMANDS[name](folder, tiny)
+    if name == "register":
+        warm("train", tiny.config, f"run.dir={made.output}", "cluster.workers=0").check()
     if name == "build":
         source = folder / "pairs.jsonl"
         whole = source.read_text()

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,54 @@ def test_a_child_that_outlives_its_killed_parent_holds_nothing(tmp_path: Path) -
         with alone_in(tmp_path):
             pass
         (tmp_path / ".lock").write_text(json.dumps({**about, "host": "elsewhere"}))
+
+
+def test_where_no_byte_can_be_written_the_place_is_held_all_the_same(tmp_path: Path) -> None:
+    """As on a full disk: a command that has its own error tells that one, and not another of the lock."""
+    code = (
+        "import resource, sys; from jpo_dist.locks import alone_in\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "with alone_in(sys.argv[1]): raise SystemExit('its own')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.stderr == "its own\n"
+
+
+def test_two_that_find_the_lock_of_one_that_is_gone_do_not_both_take_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second comes while the first is about to remove it, and would have its own new lock removed."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    about = {"host": socket.gethostname(), "pid": gone.pid, "since": "then", "command": "jpo train"}
+    (tmp_path / ".lock").write_text(json.dumps(about))
+    inside, removed, over = [0], threading.Event(), threading.Event()
+    remove = Path.unlink
+
+    def second() -> None:
+        try:
+            with alone_in(tmp_path):
+                inside[0] += 1
+                removed.set()
+                over.wait(20)
+        except InUse:
+            removed.set()
+
+    thread = threading.Thread(target=second)
+
+    def slowly(path: Path, missing_ok: bool = False) -> None:
+        monkeypatch.setattr(Path, "unlink", remove)
+        thread.start()
+        removed.wait(0.3)  # as long as the second may take, if nothing holds it
+        remove(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", slowly)
+    with alone_in(tmp_path):
+        inside[0] += 1
+        assert removed.wait(20)
+        assert inside[0] == 1
+    over.set()
+    thread.join()
 
 
 def test_a_damaged_lock_tells_nobody_and_holds_nobody(tmp_path: Path) -> None:

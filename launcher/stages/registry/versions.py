@@ -6,6 +6,7 @@ from typing import Any
 from cluster.secrets import load_secrets
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.files import read_json
+from jpo_dist.locks import alone_in
 from jpo_dist.records.folder import REPORT
 from jpo_dist.run_dir import EVALUATION, EXPORT, RUN
 from jpo_dist.tracking.gate import read_gate
@@ -27,13 +28,20 @@ COPY_S = 3600.0
 def register(config: AnyRunConfig, name: str | None, winrates: list[Path]) -> tuple[str, Version]:
     """Make a version of the run's model; where MLflow has only a pointer to it, the export is copied there first.
 
-    Returns name and version. Raises ConfigError for a run that MLflow does not know, or without a model.
+    Returns name and version. Raises ConfigError for a run that MLflow does not know, or without a model; InUse
+    while another command works in the run folder.
     """
     run_dir = Path(config.run.dir)
     client = _client(config)
-    known = read_json(run_dir / RUN).get("mlflow", {})
-    if "run_id" not in known:
+    if "run_id" not in read_json(run_dir / RUN).get("mlflow", {}):
         raise ConfigError(f"run.dir ({run_dir}) holds no run that MLflow knows; train first, or correct run.dir")
+    with alone_in(run_dir, "run.dir"):  # a training sends what it measures by the same files; a twin would copy again
+        return _registered(config, client, name, winrates)
+
+
+def _registered(config: AnyRunConfig, client: Any, name: str | None, winrates: list[Path]) -> tuple[str, Version]:
+    run_dir = Path(config.run.dir)
+    known = read_json(run_dir / RUN)["mlflow"]
     model = copied_model(client, known["experiment_id"], known["run_id"])
     if model is None:
         if not (run_dir / EXPORT).is_dir():

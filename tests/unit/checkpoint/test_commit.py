@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import os
+import resource
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import FrozenInstanceError
@@ -328,6 +329,20 @@ def test_a_full_disk_is_recognised_behind_other_errors(tmp_path: Path) -> None:
 
     with pytest.raises(DiskFullError):
         commit(tmp_path, 60, attempt, quota, facts={}, keep=1)
+    assert names(tmp_path) == ["step-00000040"]
+
+
+def test_a_limit_of_the_size_of_files_is_told_with_the_file(tmp_path: Path) -> None:
+    """torch reports it as a RuntimeError about positions too."""
+    attempt = make(tmp_path, 40)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))
+    try:
+        with pytest.raises(OSError, match=r"File too large: .*weights\.pt") as caught:
+            commit(tmp_path, 60, attempt, _save_tensors(1), facts={}, keep=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.errno == errno.EFBIG
     assert names(tmp_path) == ["step-00000040"]
 
 

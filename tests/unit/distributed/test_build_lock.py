@@ -16,9 +16,17 @@ import torch.utils.cpp_extension
 from torch.utils import file_baton
 
 from jpo_dist.distributed import build_lock, waiting
-from jpo_dist.distributed.build_lock import BuildError, OwnedBaton, building, is_shared
+from jpo_dist.distributed.build_lock import (
+    BuildError,
+    OwnedBaton,
+    build_root,
+    building,
+    compile_below,
+    is_shared,
+)
 from jpo_dist.distributed.waiting import telling
 
+PYTHON = f"py{sys.version_info.major}{sys.version_info.minor}"
 PLAIN = file_baton.FileBaton
 OWNER = """
 import sys
@@ -172,3 +180,43 @@ def test_the_disk_of_this_test_is_no_networks(tmp_path: Path) -> None:
 def test_no_wait_is_silent_for_half_a_minute() -> None:
     assert waiting.FIRST_S <= 30
     assert waiting.EVERY_S <= 30
+
+
+def compiled(cache: Path, *packages: str, name: str = f"{PYTHON}_cpu") -> None:
+    """What torch leaves in its folder of an operator, for an environment with these packages."""
+    folder = cache / "torch_extensions" / name / "deepspeed_shm_comm"
+    folder.mkdir(parents=True, exist_ok=True)
+    text = " ".join(f"-isystem {place}/include" for place in packages)
+    (folder / "build.ninja").write_text(f"cflags = -O2 {text} -fPIC\n")
+
+
+def test_each_environment_compiles_in_a_place_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the one that has compiled in torch's folder already, and where TORCH_EXTENSIONS_DIR says where."""
+    monkeypatch.delenv("TORCH_EXTENSIONS_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    usual = tmp_path / "torch_extensions"
+    mine, other = ("/a/site/torch", "/a/site/deepspeed"), ("/b/site/torch", "/b/site/deepspeed")
+    own = build_root(mine, "2.13 0.19")
+    assert own.parent == usual, "a folder below torch's"
+    assert own == build_root(mine, "2.13 0.19"), "the same for each process"
+    assert len({own, build_root(other, "2.13 0.19"), build_root(mine, "2.14 0.19"), usual}) == 4
+    compiled(tmp_path, *other, name="py27_cpu")
+    compiled(tmp_path, *mine)
+    assert build_root(mine, "2.13 0.19") == usual, "what is compiled there already is found"
+    assert build_root(other, "2.13 0.19") != usual
+    compiled(tmp_path, *other)
+    assert build_root(mine, "2.13 0.19") == own
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "given"))
+    assert build_root(mine, "2.13 0.19") == tmp_path / "given"
+
+
+def test_torch_compiles_in_the_place_that_was_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By torch's own function; the environment, which Ray's workers on other hosts get, says nothing of it."""
+    monkeypatch.delenv("TORCH_EXTENSIONS_DIR", raising=False)
+    monkeypatch.setattr(torch.utils.cpp_extension, "get_default_build_root", lambda: "elsewhere")
+    before = dict(os.environ)
+    compile_below(tmp_path / "jpo-1")
+    found = torch.utils.cpp_extension._get_build_directory("deepspeed_shm_comm", False)
+    assert Path(found).is_relative_to(tmp_path / "jpo-1")
+    assert Path(found).parent.name.startswith(PYTHON), "as build_root looks for it"
+    assert dict(os.environ) == before

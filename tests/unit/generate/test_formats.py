@@ -118,6 +118,16 @@ def test_a_bad_row_is_named_or_counted(tmp_path: Path) -> None:
         read_prompts(file_of(tmp_path / "e.jsonl", []), "error")
 
 
+@pytest.mark.parametrize("name", ["instruction", "response"])
+def test_a_row_of_instructions_has_at_most_max_row_mib(name: str, tmp_path: Path) -> None:
+    """Of instructions alone, and of data of a layout."""
+    rows = [{"instruction": "a", "response": "b"}, {"instruction": "c", "response": "d", name: "long " * 300_000}]
+    where = file_of(tmp_path / "p.jsonl", rows if name == "response" else [{"instruction": r[name]} for r in rows])
+    assert read_prompts(where, "error").report["prompts"] == 2
+    with pytest.raises(BadRowError, match="line 2: more than 1 MiB in one row"):
+        read_prompts(where, "error", 1)
+
+
 def test_prompts_are_kept_as_they_were(tmp_path: Path) -> None:
     prompts = asked(file_of(tmp_path / "m.jsonl", MT)) + asked(file_of(tmp_path / "i.jsonl", IFEVAL))
     write_prompts(prompts, tmp_path)

@@ -7,12 +7,14 @@ collection for RLHF", "Pairwise Classification" and "LLM Ranker".
 import copy
 import json
 import random
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from jpo_dist.judge.label_studio import read, tasks
 from jpo_dist.records.comparisons import ComparisonSet, Item, Message
+from tests.support.attacks import record
 from tests.support.shared import shared
 from tests.unit.judge.test_label_studio import annotation, choice, full
 
@@ -330,5 +332,9 @@ def test_a_damaged_export_is_counted_skips_or_a_sentence() -> None:
 
 
 @pytest.mark.nightly
-def test_five_thousand_damaged_exports() -> None:
-    assert {survive(seed) for seed in range(500, 5500)} == {"read", "skipped", "refused"}
+@pytest.mark.timeout(1800)
+def test_twenty_thousand_damaged_exports() -> None:
+    came = Counter(survive(seed) for seed in range(500, 20_500))
+    assert set(came) == {"read", "skipped", "refused"}
+    words = {"read": "read whole", "skipped": "read, what cannot be used counted", "refused": "refused in a sentence"}
+    record("exports", "Label Studio", came.total(), {words[became]: count for became, count in came.items()})

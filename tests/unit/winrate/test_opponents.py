@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from jpo_dist.data.read_report import BadRowError
 from jpo_dist.winrate.opponents import GOLD, Side, answers_side, gold_side, match, read_side
 from tests.support.answer_folders import answer, write_answers, write_gold
 from tests.support.shared import shared
@@ -158,3 +159,10 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
     folder = write_answers(tmp_path / "a", [answer("i", "x", 0), answer("i", "y", 0)])
     with pytest.raises(ValueError, match="two answers to instruction 0"):
         answers_side(folder)
+
+
+def test_a_row_of_gold_responses_has_at_most_max_row_mib(tmp_path: Path) -> None:
+    path = write_gold(tmp_path / "gold.jsonl", [("say 1", "one"), ("say 2", "long " * 300_000)])
+    assert len(gold_texts(gold_side(path, "error"))) == 2
+    with pytest.raises(BadRowError, match="line 2: more than 1 MiB in one row"):
+        read_side(path, "error", max_row_mib=1)

@@ -14,7 +14,7 @@ from jpo_dist.data.config import SourceConfig
 from jpo_dist.data.examples import read_demonstrations
 from jpo_dist.data.file_formats import Columns, rows_of
 from jpo_dist.data.foreign import watched
-from jpo_dist.data.read import read, read_source
+from jpo_dist.data.read import read, read_candidates, read_source
 from jpo_dist.data.read_report import BadRowError
 from tests.support.rows import write_rows
 
@@ -53,6 +53,14 @@ def test_the_limit_of_a_row_is_a_setting_of_runs_and_sources(tmp_path: Path) -> 
     raw = {"model": {"path": "none"}, "data": {"train": file, "max_row_mib": 1}, "run": {"dir": "none"}}
     with pytest.raises(BadRowError, match="line 2: more than 1 MiB in one row"):
         reader_of(JpoConfig.model_validate(raw))(file)
+
+
+def test_and_of_what_a_judge_is_given(tmp_path: Path) -> None:
+    rows = [{"instruction": "k", "response_0": "a", "response_1": text} for text in ("b", "long " * 300_000)]
+    file = write_rows(tmp_path / "a.jsonl", rows)
+    assert len(read_candidates(file, on_bad_row="error")[0]) == 2
+    with pytest.raises(BadRowError, match="line 2: more than 1 MiB in one row"):
+        read_candidates(file, on_bad_row="error", max_row_mib=1)
 
 
 def test_lines_are_those_of_the_stream() -> None:
