@@ -16,6 +16,7 @@ from jpo_dist.data import read
 from jpo_dist.data.examples import read_demonstrations, read_labelled
 from jpo_dist.data.locate import validation_of
 from jpo_dist.data.once import Report, read_once
+from jpo_dist.records.columns.pages import give_back
 from jpo_dist.records.comparisons import ComparisonSet
 from jpo_dist.records.group_column import GROUPS
 from jpo_dist.records.groups import choose, grouping, names_of
@@ -143,6 +144,7 @@ def load_data(config: AnyConfig, tokenizer: Any) -> tuple[Prepared, Prepared | N
     how = (config.data, config.train, config.objective)
     prepared = prepare(tokenizer, comparisons, *how)
     held_out = prepare(tokenizer, held, *how) if held is not None and len(held) else None
+    give_back()
     for name, part in (("data.train", prepared), ("held out", held_out)):
         if part and (part.skipped["tie"] or part.skipped["over-long"] or part.tokens.truncated):
             skipped = f"{part.skipped['tie']} ties and {part.skipped['over-long']} over-long {counted} skipped"

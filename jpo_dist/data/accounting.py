@@ -4,23 +4,15 @@ Where an instruction may be in a column that nobody reads, the table is refused.
 """
 
 import json
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jpo_dist.data.config import SourceConfig
 from jpo_dist.data.layouts import CARRY_NOTHING, RANKINGS, TRANSCRIPTS, UNRATED, WEIGHTS, Layout, layout_of
-from jpo_dist.data.messages import context, instruction, tools, transcripts, turns
-from jpo_dist.data.messages.columns import (
-    SHOWN,
-    below,
-    example_of,
-    is_verdict,
-    judges_itself,
-    note_on_transcripts,
-    opposed,
-)
+from jpo_dist.data.messages import beside, context, instruction, tools, transcripts, turns
+from jpo_dist.data.messages.columns import SHOWN, carries_nothing, example_of, may_instruct
+from jpo_dist.data.messages.notes import notes_on
 from jpo_dist.data.read_report import TableColumns
 from jpo_dist.data.row_values import BadField, Row
 
@@ -28,16 +20,6 @@ MESSAGE_KEYS = frozenset(
     (*turns.ROLE_KEYS, *turns.CONTENT_KEYS, *tools.TOOL_LISTS, *tools.CALL_KEYS, *tools.REASONING_KEYS)
 ) | {*tools.RESULT_KEYS, *tools.MEDIA_KEYS}
 _ROLE_KEYS = frozenset(turns.ROLE_KEYS)
-_NOTHING = re.compile(
-    r"""(.*_)? (ids?|idx|index|uuid|uid|hash|sha|md5|key|row|number|turn|models?|model_name|generator|engine|source|
-    sources|origin|dataset|data_source|subset|split|url|link|license|version|domain|category|categories|subject|topic|
-    topics|task|task_type|type|kind|tags?|lang|language|languages|locale|country|date|time|timestamp|tstamp|created|
-    created_at|updated|updated_at|creation_time|author|username|annotators?|worker|judge|status|seed|temperature|
-    difficulty|level|scores?|ratings?|ranks?|rewards?|margins?|logps?|votes?|ups|likes|ratio|length|len|tokens|count|
-    order|winner|preference|quality) (_.*)?""",
-    re.VERBOSE,
-)
-_FEW_WORDS = 5
 
 
 class Account:
@@ -57,9 +39,9 @@ class Account:
         self.seen: dict[str, str] = {}
         """An example of the text of each column, "" where there is none."""
         self.keys: dict[str, str] = {}
-        self.cut, self.is_cut = "", False
-        self.rating: set[str] = set()
-        """Columns with a number that may rate a response, where the layout reads none."""
+        self.notes, self.is_cut = list[str](), False
+        self.judging: dict[str, str] = {}
+        """Columns that may judge responses and that the layout does not read, with what to say of them."""
         self.watched: list[str] = []
         self.opposed: list[tuple[str, str]] = []
         """Columns with scores of `chosen` and of `rejected` that the layout does not read."""
@@ -75,7 +57,7 @@ class Account:
         for row in rows:
             self._look_at_columns(layout, row)
         if layout.kind == "pairs":
-            self.opposed = opposed([name for name in self.seen if self.ours.get(name, name) not in layout.reads])
+            self.opposed = beside.opposed([name for name in self.seen if self.ours.get(name, name) not in layout.reads])
         lost: list[instruction.Lost] = []
         for known in renamed:
             try:
@@ -89,7 +71,7 @@ class Account:
         self._look_for_scores(layout, renamed)
         if layout.name not in TRANSCRIPTS:
             whole = [row for row in renamed if "response" in layout.columns or "response" not in row]
-            self.cut = note_on_transcripts(layout.asks, whole)
+            self.notes += notes_on(layout.asks, (*layout.asks, *layout.columns), whole)
         if "prompt" not in layout.columns and (
             layout.asks == ("prompt",) or set(layout.wholes) == set(instruction.SIDES)
         ):
@@ -99,9 +81,15 @@ class Account:
         for name, value in row.items():
             if not self.seen.get(name):
                 self.seen[name] = example_of(value)
-            rates = is_verdict(name) or isinstance(value, bool)
-            if layout.name in UNRATED and rates and isinstance(value, bool | int | float):
-                self.rating.add(name)
+            if layout.reads.isdisjoint((name, self.ours.get(name, name))) and name not in layout.carries_nothing:
+                self._look_for_verdict(layout, name, value)
+
+    def _look_for_verdict(self, layout: Layout, name: str, value: Any) -> None:
+        rates = beside.is_verdict(name) or isinstance(value, bool)
+        if layout.name in UNRATED and rates and isinstance(value, bool | int | float):
+            self.judging[name] = "may rate the response: say so by score or layout in a source of jpo data build"
+        elif layout.kind == "pairs" and self.source.layout == "auto" and (said := beside.settles(name, value)):
+            self.judging[name] = f"{said}: say so by layout in a source of jpo data build"
 
     def _look_for_scores(self, layout: Layout, rows: Sequence[Row]) -> None:
         """Raises ValueError where texts would be taken for a ranking, best first, though a column has a number for each
@@ -109,18 +97,28 @@ class Account:
         if layout.name not in RANKINGS or self.source.layout != "auto" or self.source.scores:
             return
         column = layout.columns[-1]
-        for row in rows:
-            found = row.get(column)
-            if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
-                continue
-            for name, value in row.items():
-                if name not in layout.reads and is_verdict(name) and _is_numbers(value, len(found)):
-                    raise ValueError(
-                        f"{self.file}: {column} would be a ranking, best first, and its column {name} has a number for "
-                        f"each ({value}): say what they mean in a source of jpo data build, layout: {{instruction: "
-                        f"{layout.columns[0]}, responses: {column}, scores: {name}, better: higher}} or better: lower, "
-                        f"or layout: {layout.name} where the order is the ranking; or take {name} out"
-                    )
+        texts = [(row, row[column]) for row in rows if isinstance(row.get(column), list)]
+        texts = [(row, found) for row, found in texts if all(isinstance(one, str) for one in found)]
+        for row, found in texts:
+            for name in row.keys() - layout.reads:
+                if beside.ranks_otherwise(name, row[name], found):
+                    raise ValueError(self._other_ranking(layout, name, row[name]))
+                if beside.numbers_beside(name, row[name], len(found)):
+                    self.judging[name] = "a number for each response, which nothing here follows"
+        if texts:
+            self.notes.append(f"{column} are texts without scores, and are taken for a ranking, best first")
+
+    def _other_ranking(self, layout: Layout, name: str, value: Any) -> str:
+        asked, column = layout.columns[0], layout.columns[-1]
+        says, fix = f"says which is best ({value})", f"put the best of {column} first and take {name} out"
+        if isinstance(value, list) and not any(isinstance(one, dict | list) for one in value):
+            said = f"{{instruction: {asked}, responses: {column}, scores: {name}, better: higher}}"
+            says = f"has a number for each ({value})"
+            fix = f"say what they mean in a source of jpo data build, layout: {said} or better: lower"
+        return (
+            f"{self.file}: {column} would be a ranking, best first, and its column {name} {says}: {fix}, or write "
+            f"layout: {layout.name} where the order is the ranking; or take {name} out"
+        )
 
     def _look_for_instruction(self, layout: Layout, rows: Sequence[Row]) -> None:
         """Raises ValueError where the common beginning of two texts would be taken for the instruction, though a column
@@ -129,15 +127,16 @@ class Account:
         bare = [row for row in bare if not layout.asks or context.stands_in(row) is None]
         others = dict.fromkeys(name for row in bare for name in row if name not in layout.reads)
         for name in others if self.source.layout == "auto" else ():
-            if any(may_instruct(name, row.get(name)) for row in bare):
+            if any(may_instruct(name, row.get(name), CARRY_NOTHING) for row in bare):
                 their = self.source.columns.get(name, name)
                 raise ValueError(
                     f"{self.file}: chosen and rejected have no prompt beside them, and its column {their} may hold it "
                     f"({self.seen[their]}): rename it to prompt, or write columns: {{prompt: {their}}} in a source of "
                     "jpo data build; where it holds something else, write layout: implicit there, or take it out"
                 )
-        self.cut = _cut(bare)
-        self.is_cut = bool(self.cut)
+        cut = _cut(bare)
+        self.is_cut = bool(cut)
+        self.notes += [cut] if cut else []
 
     def filled(self, row: Row) -> Row:
         """The row with its whole instruction. Raises BadField."""
@@ -156,11 +155,11 @@ class Account:
         if not row.keys() <= self.seen.keys():
             for name in row.keys() - self.seen.keys():
                 self.seen[name] = example_of(row[name])
-                if self.is_cut and may_instruct(name, row[name]) and self.source.layout == "auto":
+                if self.is_cut and may_instruct(name, row[name], CARRY_NOTHING) and self.source.layout == "auto":
                     del self.seen[name]
                     raise BadField(name, "may hold the instruction")
         for names in self.opposed:
-            self.against[names[0]] += below(row, names)
+            self.against[names[0]] += beside.below(row, names)
         for name in self.watched:
             value = row.get(name)
             if isinstance(value, list) and all(isinstance(one, dict) and one.keys() <= MESSAGE_KEYS for one in value):
@@ -189,11 +188,22 @@ class Account:
                     )
                     raise instruction.Lost(name, reason)
                 self.keys[name] = self.keys.get(name) or example_of(one[key])
+                if beside.is_not_learned(key, one[key]):
+                    self.judging[name] = "says that a turn is not to be learned from, and is not followed"
 
     @property
     def instructs(self) -> set[str]:
         """Columns that are the instruction in the first rows, though the layout does not name them."""
         return {name for name, what in self.taken.items() if what == instruction.INSTRUCTS}
+
+    def _unread(self, place: str, name: str, example: str, known: frozenset[str] = frozenset()) -> str:
+        """What to say of a column or key that is not read; "" where it carries nothing."""
+        if place in self.judging:
+            return self.judging[place]
+        if name in known or carries_nothing(name, example, CARRY_NOTHING):
+            return ""
+        judges = not example and place == name and beside.judges_itself(name)
+        return "a judgement of its own, which nothing here follows" if judges else example
 
     def done(self) -> list[TableColumns]:
         """The account; nothing for a table without any row."""
@@ -208,22 +218,17 @@ class Account:
                 read[name] = ""
             elif what and what != "empty":
                 read[name] = what
-            elif name in self.rating - self.layout.carries_nothing:
-                unread[name] = "may rate the response: say so by score or layout in a source of jpo data build"
-            elif not example and name not in self.layout.carries_nothing and judges_itself(name):
-                unread[name] = "a judgement of its own, which nothing here follows"
-            elif not example or name in self.layout.carries_nothing or carries_nothing(name, example):
-                nothing.append(name)
+            elif said := self._unread(name, name, example, self.layout.carries_nothing):
+                unread[name] = said
             else:
-                unread[name] = example
+                nothing.append(name)
         for name, example in self.keys.items():
-            key = name.rpartition(".")[2]
-            if not example or carries_nothing(key, example):
-                nothing.append(name)
+            if said := self._unread(name, name.rpartition(".")[2], example):
+                unread[name] = said
             else:
-                unread[name] = example
+                nothing.append(name)
         against = {name: count for name, count in self.against.items() if count}
-        return [TableColumns(self.file, self.layout.name, read, tuple(nothing), unread, self.cut, against)]
+        return [TableColumns(self.file, self.layout.name, read, tuple(nothing), unread, "; ".join(self.notes), against)]
 
 
 def stand_in(row: Row) -> set[str]:
@@ -248,24 +253,6 @@ def _fix(name: str) -> str:
     if name in instruction.APART:
         return "write it into the response, as the model writes it, or take the column out of the file"
     return "put it into the messages or the prompt, or take the column out of the file"
-
-
-def carries_nothing(name: str, example: str) -> bool:
-    """Whether a column is known by its name to be about the row, as ids and scores are, and its text may be so."""
-    known = name in CARRY_NOTHING or _NOTHING.fullmatch(re.sub(r"[-. ]", "_", name.lower()))
-    return bool(known) and len(example.split()) <= _FEW_WORDS
-
-
-def may_instruct(name: str, value: Any) -> bool:
-    """Whether a value may be an instruction: several words, under a name that is not known to carry none."""
-    example = example_of(value)
-    many = len(example.split()) > 1 or any(ord(letter) >= 0x2E80 for letter in example)
-    return (many or name in instruction.NAMES) and bool(example) and not carries_nothing(name, example)
-
-
-def _is_numbers(value: Any, length: int) -> bool:
-    is_list = isinstance(value, list) and len(value) == length
-    return is_list and all(isinstance(one, bool | int | float) for one in value)
 
 
 def _cut(rows: Sequence[Row]) -> str:

@@ -24,7 +24,7 @@ from jpo_dist.digests import digests_of, problem_in_cache
 from jpo_dist.distributed.waiting import acquire
 from jpo_dist.files import read_json, sha256, sync_file, sync_folder, write_json
 from jpo_dist.paths import NoCache, cache_folder
-from jpo_dist.records.columns.pages import map_table, write_table
+from jpo_dist.records.columns.pages import give_back, map_table, write_table
 from jpo_dist.records.comparisons import ComparisonSet, digest
 from jpo_dist.records.examples import Examples
 
@@ -142,6 +142,7 @@ def _compiled(folder: Path, built: ComparisonSet, report: Report) -> tuple[Compa
         shutil.rmtree(aside, ignore_errors=True)
         return built, report
     _forget(folder.parent)
+    give_back()
     return _open(folder) or (built, report)
 
 

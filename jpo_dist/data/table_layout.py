@@ -25,7 +25,7 @@ from jpo_dist.data.layouts.config import LayoutConfig, layout_from
 from jpo_dist.data.layouts.values import column_of
 from jpo_dist.data.locate import Table
 from jpo_dist.data.messages import instruction
-from jpo_dist.data.messages.columns import is_verdict
+from jpo_dist.data.messages.beside import is_verdict
 from jpo_dist.data.row_values import NUMBERS, BadField
 
 

@@ -27,6 +27,7 @@ from jpo_dist.model.engine import Engine
 from jpo_dist.model.scorer import Packed, move, pack
 from jpo_dist.objective.reference_cache import score_once
 from jpo_dist.objective.scores import item_scores
+from jpo_dist.records.columns.pages import ROWS_AT_ONCE, let_go
 
 Reference = Callable[[Prepared, Sequence[MicroStep]], list[torch.Tensor]]
 
@@ -138,6 +139,7 @@ def cached(
         rank, logps_T = ranks.rank(), tables[id(dataset.tokens)]
         mine = [(micro.items_by_rank[rank], micro.skips_by_rank[rank]) for micro in micro_steps]
         found = [_sums(dataset.tokens, logps_T, items_n, skips_n) for items_n, skips_n in mine]
+        let_go()  # a run looks at all of them in the end
         return [move(scores_n2, device()) for scores_n2 in found]
 
     return score
@@ -159,4 +161,6 @@ def _sums(tokens: TokenizedItems, logps_T: np.ndarray, items_n: np.ndarray, skip
         logps = logps_T[tokens.offsets[item] : tokens.offsets[item + 1]]
         boundary = max(1, int(tokens.instruction_lengths_N[item]))  # nothing predicts the first token
         scores_n2[i] = logps[max(1, skip) : boundary].sum(dtype=float), logps[boundary:].sum(dtype=float)
+        if i % ROWS_AT_ONCE == ROWS_AT_ONCE - 1:
+            let_go()
     return scores_n2

@@ -33,12 +33,14 @@ from jpo_dist.model.load import load_tokenizer
 from jpo_dist.model.scorer import pack
 from jpo_dist.objective.item_scores import passes
 from jpo_dist.paths import cache_folder
+from jpo_dist.records.columns.pages import blank, let_go, stretches
 from jpo_dist.records.comparisons import Item
 
 logger = logging.getLogger(__name__)
 
 NUMERICS = "packed-sdpa, float32 log-softmax, by token, 6"  # change it when scores of the same weights change
 ITEMS_PER_PART = 8192
+_KEY = np.dtype("S16")
 _SCHEMA = pa.schema([("item", pa.string()), ("logps", pa.list_(pa.float32()))])
 
 
@@ -58,8 +60,12 @@ def reference_logps(items: Sequence[Item], settings: ReferenceScoresConfig) -> n
     kept = tokens.take(np.flatnonzero(fits_N))
     require_fits([limits], tokenizer, [kept], f"reference.max_length ({settings.max_length})")
     (logps_T,) = score_once(settings.model, EngineConfig(), ReferenceConfig().tokens_per_pass, None, [kept])
-    logps_N = np.full(len(items), np.nan)
-    logps_N[fits_N] = np.add.reduceat(logps_T.astype(float), kept.offsets[:-1]) if len(kept) else []
+    logps_N, sums = np.full(len(items), np.nan), [np.zeros(0)]
+    for start in range(0, len(kept), ITEMS_PER_PART):
+        offsets = kept.offsets[start : start + ITEMS_PER_PART + 1]
+        sums.append(np.add.reduceat(logps_T[offsets[0] : offsets[-1]].astype(float), offsets[:-1] - offsets[0]))
+        let_go()
+    logps_N[fits_N] = np.concatenate(sums)
     return logps_N
 
 
@@ -68,65 +74,102 @@ def score_once(
 ) -> list[np.ndarray]:
     """Log-probs of all tokens of each set in nats, (T,) in float32, from disk where they are known. All ranks call it.
 
-    The first token of an item has none and is 0. `tokens_per_pass`, `cache_dir`: as in ReferenceConfig.
+    The first token of an item has none and is 0. Many are in an unnamed file that is mapped, as many tokens are.
+    `tokens_per_pass`, `cache_dir`: as in ReferenceConfig.
     """
-    folder, tables = cache_path(model, cache_dir), _Tables(sets)
+    folder, tables = cache_path(model, cache_dir), Tables(sets)
     if ranks.rank() == 0:
         tables.fill(_read_cache(folder, tables))
-    tables.logps_T = [ranks.broadcast_array(logps_T, device()) for logps_T in tables.logps_T]
-    missing = tables.missing()
+    for array in (*tables.logps_T, tables.is_known_N.view("u1")) if ranks.num_ranks() > 1 else ():
+        for piece in stretches(array):
+            piece[:] = ranks.broadcast_array(np.array(piece), device())
+    missing_M = tables.missing()
     if ranks.rank() == 0:
-        found = len(tables.rows) - len(missing)
-        logger.info("reference cache %s: %d items found, %d to score", folder, found, len(missing))
-    if missing:
+        found = tables.unique - len(missing_M)
+        logger.info("reference cache %s: %d items found, %d to score", folder, found, len(missing_M))
+    if len(missing_M):
         module = load_frozen(model, engine)
-        with working("filling the reference cache", len(missing), "items") as work:
-            for start in range(0, len(missing), ITEMS_PER_PART):
-                part = dict(list(missing.items())[start : start + ITEMS_PER_PART])
+        with working("filling the reference cache", len(missing_M), "items") as work:
+            for start in range(0, len(missing_M), ITEMS_PER_PART):
+                numbers = missing_M[start : start + ITEMS_PER_PART]
+                part = {tables.key(number): tables.place(number) for number in numbers}
                 scored = _score_items(module, part, tokens_per_pass, work)
                 if ranks.rank() == 0:
                     _append(folder, scored)
                 tables.fill(scored.items())
+                let_go()
         release(module)
     ranks.barrier()
     return tables.logps_T
 
 
-class _Tables:
-    """Log-probs beside the tokens of several sets, NaN where they are not known yet. An item's key is made of its
-    ids."""
+class Tables:
+    """Log-probs beside the tokens of several sets, 0 where they are not known yet. An item's key is made of its ids.
+    Items of all sets are numbered through, N of them."""
 
     def __init__(self, sets: list[TokenizedItems]) -> None:
-        self.sets = sets
-        self.logps_T = [np.full(len(tokens.ids_T), np.nan, dtype=np.float32) for tokens in sets]
-        self.rows: dict[str, list[tuple[int, int]]] = {}
-        """(set, row) of each item: the same item in two sets is scored once."""
-        for number, tokens in enumerate(sets):
+        self.sets, self._starts = sets, np.cumsum([0, *map(len, sets)])
+        self.logps_T = [blank(len(tokens.ids_T), "f4") for tokens in sets]
+        self._keys_N = np.zeros(int(self._starts[-1]), dtype=_KEY)
+        for start, tokens in zip(self._starts, sets, strict=False):
             for row in range(len(tokens)):
-                self.rows.setdefault(tokens.digest(row), []).append((number, row))
+                self._keys_N[start + row] = bytes.fromhex(tokens.digest(row))
+                if row % ITEMS_PER_PART == 0:
+                    let_go()
+        self.is_known_N = np.zeros(len(self._keys_N), dtype=bool)
+        # Sorted, and equal ones by number: the same item in two sets is scored once.
+        self._order_N = np.argsort(self._keys_N, kind="stable")
+        self._sorted_N = self._keys_N[self._order_N]
+
+    @property
+    def unique(self) -> int:
+        """How many different items there are."""
+        return len(self._firsts())
+
+    def place(self, number: int) -> tuple[TokenizedItems, int]:
+        """Set and row of an item."""
+        which = int(np.searchsorted(self._starts, number, side="right")) - 1
+        return self.sets[which], int(number - self._starts[which])
+
+    def key(self, number: int) -> str:
+        """The key of an item."""
+        return bytes(self._keys_N[number]).ljust(_KEY.itemsize, b"\0").hex()  # numpy cuts zeros off the end
+
+    def numbers_of(self, key: str) -> np.ndarray:
+        """The items with this key; none for an item of other sets."""
+        sought = np.array(bytes.fromhex(key), dtype=_KEY)
+        ends = (np.searchsorted(self._sorted_N, sought, side=side) for side in ("left", "right"))
+        return self._order_N[slice(*ends)]
 
     def fill(self, known: Iterable[tuple[str, np.ndarray]]) -> None:
-        """Put in log-probs by key."""
-        for key, logps in known:
-            for number, row in self.rows[key]:
-                start, end = self.sets[number].offsets[row : row + 2]
-                self.logps_T[number][start:end] = logps
+        """Put in log-probs by key; those of items of other sets are passed over."""
+        for n, (key, logps) in enumerate(known):
+            for number in self.numbers_of(key):
+                which = int(np.searchsorted(self._starts, number, side="right")) - 1
+                row = number - self._starts[which]
+                start, end = self.sets[which].offsets[row : row + 2]
+                self.logps_T[which][start:end] = logps
+                self.is_known_N[number] = True
+            if n % ITEMS_PER_PART == 0:
+                let_go()
 
     def fits(self, key: str, logps: np.ndarray) -> bool:
         """Whether these can be the log-probs of an item: one a token, none above 0. True for an item of other sets."""
-        if key not in self.rows:
+        numbers = self.numbers_of(key)
+        if not len(numbers):
             return True
-        number, row = self.rows[key][0]
-        return len(logps) == int(self.sets[number].lengths_N[row]) and bool((logps <= 0).all())
+        tokens, row = self.place(numbers[0])
+        return len(logps) == int(tokens.lengths_N[row]) and bool((logps <= 0).all())
 
-    def missing(self) -> dict[str, tuple[TokenizedItems, int]]:
-        """Set and row of each item that has no log-probs yet, by key."""
-        first = {key: places[0] for key, places in self.rows.items()}
-        return {
-            key: (self.sets[number], row)
-            for key, (number, row) in first.items()
-            if np.isnan(self.logps_T[number][self.sets[number].offsets[row]])
-        }
+    def missing(self) -> np.ndarray:
+        """Numbers of the items that have no log-probs yet, each key once, in order."""
+        firsts = self._firsts()
+        return np.sort(firsts[~self.is_known_N[firsts]])
+
+    def _firsts(self) -> np.ndarray:
+        is_first = np.ones(len(self._sorted_N), dtype=bool)
+        is_first[1:] = self._sorted_N[1:] != self._sorted_N[:-1]
+        return self._order_N[is_first]
 
 
 def cache_path(model: ModelConfig, cache_dir: str | None) -> Path:
@@ -168,11 +211,11 @@ def _join(rows: list[tuple[TokenizedItems, int]]) -> TokenizedItems:
     return TokenizedItems(np.concatenate(ids) if ids else np.zeros(0, np.int32), offsets, boundaries)
 
 
-def _read_cache(folder: Path, tables: _Tables) -> Iterator[tuple[str, np.ndarray]]:
-    """Key and log-probs of each item of the tables that the cache has. A part that is damaged is set aside."""
+def _read_cache(folder: Path, tables: Tables) -> Iterator[tuple[str, np.ndarray]]:
+    """Key and log-probs of each item that the cache has, of other sets too. A part that is damaged is set aside."""
     for part in sorted(folder.glob("part-*.parquet")):
         try:
-            yield from [one for one in _read_part(part, tables) if one[0] in tables.rows]
+            yield from _read_part(part, tables)
         except FileNotFoundError:  # another start has given it its new name, or set it aside
             continue
         except (ValueError, OSError) as error:
@@ -181,7 +224,7 @@ def _read_cache(folder: Path, tables: _Tables) -> Iterator[tuple[str, np.ndarray
             os.replace(part, part.with_name(f"damaged-{part.name}"))
 
 
-def _read_part(part: Path, tables: _Tables) -> list[tuple[str, np.ndarray]]:
+def _read_part(part: Path, tables: Tables) -> list[tuple[str, np.ndarray]]:
     """What a part holds, which is named after its contents.
 
     One of an older version is not: its scores are held against the lengths of the items, and it gets its name. Raises

@@ -12,6 +12,7 @@ from jpo_dist.config.sections import DataConfig, ModelConfig, TrainConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.model.engine import connect
 from jpo_dist.objective.reference_cache import cache_path, score_once
+from jpo_dist.records.columns import pages
 from tests.support.procs import run_ranks
 from tests.support.tiny import PLAIN, byte_tokenizer, comparisons, save_tiny
 
@@ -27,7 +28,8 @@ def test_a_damaged_part_is_set_aside_and_scored_again(tmp_path: Path) -> None:
 
 def scores_around_damage(folder: str) -> tuple[np.ndarray, list[np.ndarray], list[str]]:
     """Of two parts, one is empty and one cut off before the second time. Then scores are changed in the one that is
-    left; then it gets a name as older versions gave, which is not of its contents."""
+    left; then it gets a name as older versions gave, which is not of its contents. Then all is in files, as it is of
+    many items: once found, and once scored."""
     connect(60)
     model, engine = ModelConfig(path=f"{folder}/model", dtype="float32"), EngineConfig()
     kept = f"{folder}/cache"
@@ -54,4 +56,9 @@ def scores_around_damage(folder: str) -> tuple[np.ndarray, list[np.ndarray], lis
         part.rename(cache / f"part-{'0' * 32}.parquet")
     ranks.barrier()
     later += score_once(model, engine, 65_536, kept, sets[1:])
+    pages.IN_MEMORY = 256
+    for where in (kept, f"{folder}/other"):
+        (mapped,) = score_once(model, engine, 65_536, where, sets[1:])
+        assert isinstance(mapped, np.memmap)
+        later.append(np.array(mapped))
     return first, later, [path.name for path in cache.iterdir()]

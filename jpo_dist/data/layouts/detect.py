@@ -25,6 +25,7 @@ LAYOUTS: tuple[Layout, ...] = (
     *own.CANDIDATES,
     *public_responses.OF_CONVERSATIONS,
     *own.ALONE,
+    *public_responses.DEMONSTRATIONS,
 )
 """In this order: where two fit a row, the one with more columns comes first, so that none is overlooked."""
 PLAIN: tuple[Layout, ...] = (*own.OF_PAIRS, own.EXPLICIT, own.IMPLICIT, *own.RESPONSES, *own.UNSCORED, *own.CANDIDATES)

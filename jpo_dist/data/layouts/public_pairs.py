@@ -14,8 +14,11 @@ from jpo_dist.data.messages.turns import conversation, messages
 from jpo_dist.data.row_values import BadField, Row
 
 _BIRD = "Name a bird."
-_WINNER = Labels("winner", a=("model_a",), b=("model_b",), tie=("tie", "tie (bothbad)", "both_bad"))
-"""Chatbot Arena: of two bad answers neither is better, which is a tie."""
+_WINNER = Labels(
+    "winner", a=("model_a",), b=("model_b",), tie=("tie", "tie (inconsistent)", "tie (bothbad)", "both_bad")
+)
+"""Chatbot Arena: of two bad answers neither is better, which is a tie. A judge's verdict that changes with the order
+(MT-Bench) is one too."""
 
 
 def _chat(answer: str) -> list[dict[str, str]]:

@@ -107,6 +107,27 @@ ALPACA_LIST = several(
     public="LLaMA-Factory: alpaca with ranking, the older form",
     example=({"instruction": _BIRD, "input": "", "output": ["A wren.", "A spoon."]},),
 )
+
+
+def _demonstrations() -> Iterator[Layout]:
+    """One response that nobody has rated, under the names that data for supervised fine-tuning have."""
+    asked_and_said = {
+        "instruction": ("output", "answer"), "question": ("answer", "response", "output"),
+        "query": ("response", "answer", "output"), "prompt": ("output", "answer"), "input": ("output",),
+    }  # fmt: skip
+    alpaca: dict[str, Any] = {
+        "fits": lambda row: not isinstance(row.get("output"), list),
+        "public": "alpaca, OpenOrca, questions with answers: responses for jpo sft",
+        "example": ({"instruction": _BIRD, "output": "A wren, unrated."},),
+    }
+    for asked, answers in asked_and_said.items():
+        for answer in answers:
+            about = alpaca if (asked, answer) == ("instruction", "output") else {}
+            yield one("unscored", One(answer, of(asked)), **about)
+
+
+DEMONSTRATIONS = tuple(_demonstrations())
+"""Their columns are of no other layout alone, and come last: what is detected without them stays so."""
 OF_RESPONSES = (*DISTILABEL, KTO_ALPACA, ALPACA_LIST, TLDR_AXIS, NEMO, NECTAR, STACK)
 OF_CONVERSATIONS = tuple(_kto_messages())
 """Their columns are those of `conversation` and more: they come before it."""

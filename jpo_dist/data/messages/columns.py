@@ -1,74 +1,56 @@
-"""What a column may be by its name and its text: a verdict, a score of one side, a transcript."""
+"""What a column may be by its name and its text: words of a person, an instruction, or something about the row."""
 
 import json
-import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from jpo_dist.data.messages import transcripts
-from jpo_dist.data.row_values import Row
+from jpo_dist.data.messages.instruction import NAMES
 
 SHOWN = 40
 """Characters of a text that people are shown."""
-_JUDGES = re.compile(
-    r"(.*[_-])?(labels?|ratings?|ranks?|rankings?|rewards?|scores?|preferences?|votes?|grades?|points|quality|feedback|"
-    r"wins?|winners?|better|best|choices?|chosen|preferred|likes|ups|correct|judge?ments?)([_-].*)?"
+_NOTHING = re.compile(
+    r"""(.*_)? (ids?|idx|index|uuid|uid|hash|sha|md5|key|row|number|turn|models?|model_name|generator|engine|source|
+    sources|origin|dataset|data_source|subset|split|url|link|license|version|domain|category|categories|subject|topic|
+    topics|task|task_type|type|kind|tags?|lang|language|languages|locale|country|date|time|timestamp|tstamp|created|
+    created_at|updated|updated_at|creation_time|author|username|annotators?|worker|judge|status|seed|temperature|
+    difficulty|level|scores?|ratings?|ranks?|rewards?|margins?|logps?|votes?|ups|likes|ratio|length|len|tokens|count|
+    order|winner|preference|quality) (_.*)?""",
+    re.VERBOSE,
 )
-"""Columns that may say which of several responses is better."""
-_SAFE = re.compile(r"(.*[_-])?(un)?(safe|safety|harm|harmful|harmless|toxic|toxicity|helpful|helpfulness)([_-].*)?")
-"""Columns that judge a response by themselves, whatever else the row says."""
-_RATES_A_SIDE = re.compile(r"(.*[_-])?(scores?|ratings?|rewards?|grades?|points)([_-].*)?")
-
-
-def is_verdict(name: str) -> bool:
-    """Whether a column may say by its name which of two or more responses is better."""
-    return _JUDGES.fullmatch(name.lower()) is not None
-
-
-def opposed(names: Sequence[str]) -> list[tuple[str, str]]:
-    """Columns that rate `chosen`, each with the one that rates `rejected`."""
-    found = ((name, name.replace("chosen", "rejected")) for name in names if _RATES_A_SIDE.fullmatch(name.lower()))
-    return [pair for pair in found if pair[0] != pair[1] and pair[1] in names]
-
-
-def below(row: Row, names: tuple[str, str]) -> bool:
-    """Whether the first of two columns has a lower number than the second; text is a number where it spells one."""
-    chosen, rejected = (_number(row.get(name)) for name in names)
-    return chosen < rejected  # NaN is not
-
-
-def _number(value: Any) -> float:
-    try:
-        return math.nan if isinstance(value, bool) or value is None else float(value)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
-
-
-def judges_itself(name: str) -> bool:
-    """Whether a column judges a response by itself, whatever else the row says: is_safe, harmful."""
-    return _SAFE.fullmatch(name.lower()) is not None
-
-
-def note_on_transcripts(names: Iterable[str], rows: Sequence[Row]) -> str:
-    """What to say of columns that are transcripts in all rows and are read as one turn; "" where there is none."""
-    for name in names:
-        if rows and all(_is_transcript(row.get(name)) for row in rows):
-            return (
-                f"{name} is a transcript (Human: …, Assistant:), and is read as one user turn as it stands: write it "
-                "as messages where a chat template shall see its turns"
-            )
-    return ""
-
-
-def _is_transcript(value: Any) -> bool:
-    return isinstance(value, str) and transcripts.is_transcript(value)
+_FEW_WORDS = 5
+_ENDS = tuple(".?!:。？！：")
+_WIDE = 0x2E80
+"""From here on letters stand for more than a sound, and are not written in words."""
 
 
 def example_of(value: Any) -> str:
     """The first text in a value, of several the longest beginning, in quotes; "" where there is no text."""
     found = max((leaf for leaf in _texts(value)), key=lambda leaf: len(leaf.split()), default="")
     return json.dumps(found[:SHOWN] + ("…" if len(found) > SHOWN else ""), ensure_ascii=False) if found else ""
+
+
+def carries_nothing(name: str, example: str, known: Collection[str]) -> bool:
+    """Whether a column is known by its name to be about the row, as ids and scores are, and its text may be so: a few
+    words, and no sentence. `known`: more such names."""
+    is_known = name in known or _NOTHING.fullmatch(re.sub(r"[-. ]", "_", name.lower()))
+    return bool(is_known) and not _is_said(example)
+
+
+def may_instruct(name: str, value: Any, known: Collection[str]) -> bool:
+    """Whether a value may be an instruction: several words, under a name that is not known to carry none."""
+    example = example_of(value)
+    many = len(example.split()) > 1 or any(ord(letter) >= _WIDE for letter in example)
+    return (many or name in NAMES) and bool(example) and not carries_nothing(name, example, known)
+
+
+def _is_said(example: str) -> bool:
+    """Whether an example is what a person says: a sentence, or more than a few words."""
+    shown = example.strip('"')
+    words = len(shown.split())
+    wide = sum(ord(letter) >= _WIDE for letter in shown)
+    is_cut, is_sentence = shown.endswith("…"), shown.endswith(_ENDS)
+    return words + wide // 2 > _FEW_WORDS or (words > 1 and is_cut) or (words > 2 and is_sentence)
 
 
 def _texts(value: Any) -> Iterator[str]:

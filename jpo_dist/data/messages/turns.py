@@ -9,7 +9,7 @@ from typing import Any
 
 from jpo_dist.data.messages.parts import content_of
 from jpo_dist.data.messages.roles import CALL, role_of
-from jpo_dist.data.messages.tools import TOOL_LISTS, calls_of, keys_of, stored, tools_of
+from jpo_dist.data.messages.tools import CALL_KEYS, TOOL_LISTS, calls_of, keys_of, stored, tools_of
 from jpo_dist.data.messages.written import messages_in
 from jpo_dist.data.row_values import BadField, Row, text
 from jpo_dist.records.chat import CALLS, KEYS, TOOLS, keys_turn
@@ -18,7 +18,7 @@ from jpo_dist.records.comparisons import Item, Message
 ROLE_KEYS, CONTENT_KEYS = ("role", "from", "speaker"), ("content", "value", "text")
 WRAPPED = ("messages", "conversations")
 """Keys of an object that messages may stand in, beside their tools (OpenAI's preference format)."""
-_ROLES = frozenset(ROLE_KEYS)
+_ROLES, _CONTENTS = frozenset(ROLE_KEYS), frozenset(CONTENT_KEYS)
 _PLAIN_KEYS, _PLAIN_ROLES = {"role", "content"}, ("user", "assistant")
 IN_RESPONSE = "in a response, which is text: write it into the content, as the model writes it"
 
@@ -85,6 +85,8 @@ def _message(turn: Any, field: str, is_first: bool) -> tuple[Message, ...]:
         raise BadField(field, "not a message")
     if turn.keys() == _PLAIN_KEYS and turn["role"] in _PLAIN_ROLES and isinstance(turn["content"], str):
         return (Message(turn["role"], text(turn["content"], f"{field}.content")),)  # nearly all of them are so
+    if _CONTENTS.isdisjoint(turn) and any(turn.get(key) for key in CALL_KEYS):
+        turn = {**turn, CONTENT_KEYS[0]: None}  # OpenAI's own messages leave it out beside a call
     role_key, content_key = _key(turn, ROLE_KEYS, field), _key(turn, CONTENT_KEYS, field)
     tools: tuple[Message, ...] = ()
     for key in TOOL_LISTS:

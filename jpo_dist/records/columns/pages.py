@@ -15,6 +15,8 @@ from typing import IO, Any
 import numpy as np
 import pyarrow as pa
 
+from jpo_dist.distributed.allocator import trim
+
 IN_MEMORY = 32 << 20
 """Bytes up to which a Spool keeps what it is given in memory."""
 ROWS_AT_ONCE = 8192
@@ -28,6 +30,12 @@ def let_go() -> None:
     if hasattr(mmap, "MADV_DONTNEED"):
         for each in _maps:
             each.madvise(mmap.MADV_DONTNEED)
+
+
+def give_back() -> None:
+    """Give back memory that is free: Arrow and glibc keep what reading took, and training would not use it."""
+    pa.default_memory_pool().release_unused()
+    trim()
 
 
 def end_to_end(pieces: Iterable[np.ndarray], dtype: str) -> np.ndarray:
@@ -49,6 +57,16 @@ def end_to_end(pieces: Iterable[np.ndarray], dtype: str) -> np.ndarray:
     found = np.memmap(file, dtype=dtype, mode="r")
     file.close()
     return remembered(found)
+
+
+def blank(length: int, dtype: str) -> np.ndarray:
+    """Zeros to write into: in memory while they are few, else mapped from an unnamed file."""
+    kind = np.dtype(dtype)
+    if length * kind.itemsize <= IN_MEMORY:
+        return np.zeros(length, dtype=kind)
+    with tempfile.TemporaryFile() as file:  # the map keeps it
+        file.truncate(length * kind.itemsize)
+        return remembered(np.memmap(file, dtype=kind, mode="r+", shape=(length,)))
 
 
 def stretches(array: np.ndarray) -> Iterator[np.ndarray]:

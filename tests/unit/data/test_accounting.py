@@ -281,6 +281,58 @@ def test_texts_with_a_number_for_each_are_no_ranking(tmp_path: Path, column: str
     assert [one.score for one in as_it_stands] == [0.0, -1.0]
 
 
+@pytest.mark.parametrize(("column", "value"), [("best", 1), ("chosen", "A pear."), ("preferences", [[1, 0]])])
+def test_texts_of_which_a_column_names_the_best_are_no_ranking(tmp_path: Path, column: str, value: Any) -> None:
+    row = {"prompt": "Name a fruit.", "responses": ["A brick.", "A pear."], column: value}
+    file = write_rows(tmp_path / "a.jsonl", [row])
+    with pytest.raises(ValueError, match=rf"column {column} says which is best .*put the best of responses first"):
+        read(file, on_bad_row="error")
+    said = read_source(SourceConfig(path=file, layout="responses"), "error").ratings
+    assert [one.score for one in said] == [0.0, -1.0]
+
+
+def test_a_ranking_without_scores_is_called_one(tmp_path: Path) -> None:
+    row = {"prompt": "Name a fruit.", "responses": ["A pear.", "A brick."], "elo": [900, 1200]}
+    _, report = read(write_rows(tmp_path / "a.jsonl", [row]), on_bad_row="error")
+    assert report.tables[0].note == "responses are texts without scores, and are taken for a ranking, best first"
+    assert report.tables[0].unread == {"elo": "a number for each response, which nothing here follows"}
+
+
+def test_columns_that_may_settle_a_pair_are_told_of(tmp_path: Path) -> None:
+    row = {**SAID, "label": 0, "is_tie": True, "sample_weight": 2.0, "id": 1}
+    _, report = read(write_rows(tmp_path / "a.jsonl", [row, {**row, "label": None}]), on_bad_row="error")
+    (table,) = report.tables
+    assert (list(table.unread), table.nothing) == (["label", "is_tie", "sample_weight"], ("id",))
+    assert table.unread["is_tie"].startswith("may say that neither is better")
+
+
+def test_turns_that_are_not_to_be_learned_from_are_told_of(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Yes?", "weight": 0}]
+    row = {"messages": [*turns, {"role": "user", "content": "Fruit?"}, {"role": "assistant", "content": "A pear."}]}
+    _, report = scan(write_rows(tmp_path / "a.jsonl", [row]), on_bad_row="error")
+    assert report.tables[0].unread == {
+        "messages[].weight": "says that a turn is not to be learned from, and is not followed"
+    }
+
+
+@pytest.mark.parametrize(
+    ("row", "asked"),
+    [
+        ({"instruction": "Name one.", "input": "Fruits", "output": "A pear."}, "Name one.\nFruits"),
+        ({"instruction": "Name one.", "input": "", "output": "A pear."}, "Name one."),
+        ({"question": "Which fruit?", "answer": "A pear."}, "Which fruit?"),
+        ({"query": "Which fruit?", "response": "A pear."}, "Which fruit?"),
+        ({"input": "Which fruit?", "output": "A pear."}, "Which fruit?"),
+    ],
+)
+def test_sft_reads_responses_under_their_usual_names(tmp_path: Path, row: dict[str, str], asked: str) -> None:
+    file = write_rows(tmp_path / "a.jsonl", [row, {**row, "system_prompt": "Rhyme."}])
+    found, _ = read_demonstrations(file, SftDataConfig(train=file))
+    one, other = found.all_items()
+    assert one == Item.of(asked, "A pear.")
+    assert other.instruction == (Message("system", "Rhyme."), *one.instruction)
+
+
 def test_a_ranking_has_lengths_and_its_objects_have_their_own_scores(tmp_path: Path) -> None:
     ranking = {"prompt": "Name a fruit.", "responses": ["A pear.", "A brick."], "lengths": [7, 8]}
     scored = [{"response": "A pear.", "score": 9}, {"response": "A brick.", "score": 1}]

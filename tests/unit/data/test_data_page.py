@@ -103,7 +103,7 @@ def test_the_output_shown_is_the_output(tmp_path, monkeypatch):
     Path("my/fruit.jsonl").write_text(FRUIT)
     Path("my/colors.csv").write_text(COLORS)
     Path("my/README.md").write_text("notes")
-    Path("q.jsonl").write_text('{"question": "a", "answer": "b"}\n')
+    Path("q.jsonl").write_text('{"said": "a", "reply": "b"}\n')
     with pytest.raises(BadRowError) as bad:
         read("my/fruit.jsonl", on_bad_row="error")
     with pytest.raises(ValueError, match="layout") as unknown:

@@ -15,7 +15,8 @@ WITH_EXAMPLE = [layout for layout in LAYOUTS if layout.example]
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: f"{layout.name}: {' '.join(layout.columns)}")
 def test_a_layout_says_what_it_reads_and_what_carries_nothing(layout: Layout):
-    assert layout_of(layout.columns) is layout, "one with fewer columns is found before it"
+    found = layout_of(layout.columns)
+    assert found is layout or (found and are_told_by_values(found, layout)), "one with fewer columns is found before it"
     assert set(layout.columns) | WEIGHTS <= layout.reads
     assert not layout.reads & layout.carries_nothing
     assert layout.numbers <= layout.reads | {"score", "label"}
@@ -44,7 +45,12 @@ def test_every_name_has_an_example_and_is_a_setting():
 
 def test_no_two_layouts_ask_for_the_same_columns():
     for one, other in combinations(LAYOUTS, 2):
-        assert set(one.columns) != set(other.columns), (one.name, other.name)
+        assert set(one.columns) != set(other.columns) or are_told_by_values(one, other), (one.name, other.name)
+
+
+def are_told_by_values(one: Layout, other: Layout) -> bool:
+    """Whether two layouts with the same columns look at what stands in them."""
+    return set(one.columns) == set(other.columns) and bool(one.fits and other.fits)
 
 
 def test_layouts_are_listed_for_people():

@@ -99,7 +99,14 @@ ARENA = {
 
 @pytest.mark.parametrize(
     ("winner", "says"),
-    [("model_a", "A > B"), ("model_b", "B > A"), ("tie", "A = B"), ("tie (bothbad)", "A = B"), ("both_bad", "A = B")],
+    [
+        ("model_a", "A > B"),
+        ("model_b", "B > A"),
+        ("tie", "A = B"),
+        ("tie (bothbad)", "A = B"),
+        ("both_bad", "A = B"),
+        ("tie (inconsistent)", "A = B"),
+    ],
 )
 def test_chatbot_arena_in_its_three_forms(tmp_path: Path, winner: str, says: str):
     flags = {"winner_model_a": int(says[0] == "A" and ">" in says), "winner_model_b": int(says[0] == "B"),
@@ -115,7 +122,7 @@ def test_chatbot_arena_in_its_three_forms(tmp_path: Path, winner: str, says: str
         found = said(tmp_path, [row])
         assert (found.comparisons, found.instructions) == ([says], [USER])
     assert bad({**ARENA, "winner": "model_c"}) == (
-        "winner", "not model_a, model_b, tie, tie (bothbad) or both_bad"
+        "winner", "not model_a, model_b, tie, tie (inconsistent), tie (bothbad) or both_bad"
     )  # fmt: skip
 
 

@@ -156,6 +156,7 @@ CALLS = [
     {"role": "assistant", "content": None, "tool_calls": [CALL]},
     {"role": "assistant", "content": "", "tool_calls": [{"name": "clock", "arguments": '{"zone": "UTC"}'}]},
     {"role": "assistant", "tool_calls": json.dumps([CALL]), "content": " "},
+    {"role": "assistant", "tool_calls": [CALL]},
     {"role": "assistant", "content": None, "function_call": {"name": "clock", "arguments": '{"zone": "UTC"}'}},
     {"from": "function_call", "value": '{"name": "clock", "arguments": {"zone": "UTC"}}'},
     {"role": "assistant", "content": None, "tool_calls": [{**CALL, "id": None, "index": None}], "name": None},

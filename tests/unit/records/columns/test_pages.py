@@ -90,3 +90,16 @@ def test_an_array_is_saved_as_numpy_saves_it(tmp_path: Path, monkeypatch: pytest
         save_array(array, tmp_path / "ours.npy")
         assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "theirs.npy").read_bytes()
         assert np.array_equal(np.concatenate([array[:0], *stretches(array)]), array)
+
+
+def test_zeros_to_write_into_are_mapped_where_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "IN_MEMORY", 64)
+    for length in (0, 16, 17, 5000):
+        array = pages.blank(length, "f4")
+        assert isinstance(array, np.memmap) == (length > 16)
+        assert array.dtype == np.float32
+        assert not array.any()
+        array[:] = np.arange(length)
+        pages.let_go()
+        assert array.tolist() == list(range(length)), "what was written stays"
+    pages.give_back()

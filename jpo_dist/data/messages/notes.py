@@ -1,0 +1,66 @@
+"""What to say of texts that are read as they stand, though they look like more: transcripts, marks of a template."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from jpo_dist.data.messages import transcripts
+from jpo_dist.data.messages.instruction import SIDES, is_blank
+from jpo_dist.data.row_values import Row
+
+_MARKS = re.compile(
+    r"<\|(?:im_start|im_end|start_header_id|eot_id|user|assistant|system|end|endoftext|begin_of_text)\|>|\[/?INST\]|"
+    r"<(?:start|end)_of_turn>|</?s>(?=\s|\[|$)|^\s*### ?(?:Instruction|Input|Human|User|Response|Assistant):?\s*$",
+    re.MULTILINE,
+)
+"""What chat templates write around turns."""
+_SPEAKER = re.compile(r"\s*(human|user|assistant|chatbot|bot|gpt|ai|system)\s*:", re.IGNORECASE)
+
+
+def notes_on(asks: Iterable[str], columns: Iterable[str], rows: Sequence[Row]) -> list[str]:
+    """What people may want to know of the texts of a table. `asks`: columns that are read as one user turn, `columns`:
+    all that are read as text. Nothing is said of what few rows have."""
+    names = list(dict.fromkeys(columns))
+    turns = [name for name in asks if _are(rows, name, transcripts.is_transcript, rows_of_all=True)]
+    found = [
+        f"{name} is a transcript (Human: …, Assistant:), and is read as one user turn as it stands: write it as "
+        "messages where a chat template shall see its turns"
+        for name in turns
+    ]
+    named = [name for name in names if name not in turns]
+    marked = [name for name in named if _are(rows, name, _MARKS.search)]
+    if marked:
+        mark = next(at[0] for row in rows if (at := _MARKS.search(str(row.get(marked[0])))))
+        found.append(
+            f"{_and(marked)}: with marks of a chat template ({mark.strip()}), which are read as text: take them out, "
+            "since a run writes those of its own template"
+        )
+    # Where there is no prompt, two transcripts are read turn by turn.
+    asked = [row for row in rows if not is_blank(row.get("prompt")) or not _are_transcripts(row)]
+    spoken = [name for name in named if name not in marked and _are(asked, name, _SPEAKER.match)]
+    if spoken:
+        found.append(f"{_and(spoken)}: beginning with the name of a speaker, which is read as text")
+    if {"prompt", *SIDES} <= set(names) and rows and all(map(_repeats, rows)):
+        found.append("chosen and rejected begin with prompt, so that it is said twice: take it out of them")
+    return found
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(names)
+
+
+def _are(rows: Sequence[Row], name: str, test: Any, rows_of_all: bool = False) -> bool:
+    """Whether most rows have text in a column that passes a test, or all of them."""
+    passed = sum(isinstance(row.get(name), str) and bool(test(row[name])) for row in rows)
+    return bool(rows) and (passed == len(rows) if rows_of_all else 2 * passed > len(rows))
+
+
+def _are_transcripts(row: Row) -> bool:
+    return all(isinstance(row.get(side), str) and transcripts.is_transcript(row[side]) for side in SIDES)
+
+
+def _repeats(row: Row) -> bool:
+    asked = row.get("prompt")
+    if not isinstance(asked, str) or not asked.strip():
+        return False
+    return all(isinstance(row[side], str) and row[side].strip().startswith(asked.strip()) for side in SIDES)
