@@ -17,6 +17,7 @@ from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.tracking.shown_names import shown_name
 from jpo_dist.tracking.writer import replay
 from tests.support.commands import Done, Files, Warm, jpo, lines_of, numbers
+from tests.support.metric_names import undocumented
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -248,6 +249,7 @@ def test_score_of_the_export_is_tracked_and_says_what_the_run_said(
     assert (run.info.status, run.info.run_name) == ("FINISHED", f"{report_name(alone)}-scores")
     assert run.data.params["input.fingerprint"] == report["fingerprint"]
     assert run.data.params["input.policy_digest"] == report["policy_digest"] != report["reference"]["digest"]
+    assert undocumented(run.data.metrics) == []
     assert run.data.metrics["score/joint/beta_z"] == report["margins"]["joint"]["beta_z"][0]
 
 

@@ -21,6 +21,7 @@ from jpo_dist.data import read
 from jpo_dist.files import sha256
 from jpo_dist.tracking.shown_names import shown_name
 from tests.support.commands import ROOT, Files, Warm, commits, lines_of, losses, numbers, torchrun
+from tests.support.metric_names import undocumented
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -188,6 +189,7 @@ def test_export_writes_what_training_exported(by_ray: Path, tiny: Files, warm: W
 def test_mlflow_has_every_metric_once_for_each_step(by_ray: Path) -> None:
     rows = metric_rows(by_ray.parent / "mlflow.db")
     assert max(Counter((key, step) for key, step, *_ in rows).values()) == 1
+    assert undocumented(key for key, *_ in rows) == [], "docs/metrics.md has a line for each"
     sent = {(key, step): value for key, step, value, _ in rows}
     for line in lines_of(by_ray):
         for name, value in line["metrics"].items():
