@@ -23,6 +23,8 @@ PARAM_CHARS, TAG_CHARS, NAME_CHARS = 6000, 8000, 250
 DIGEST_CHARS, DATASET_CHARS = 36, 500
 FACTS = "facts.json"
 """The artifact with all that is known of how a run was made: command, versions, network, plan."""
+_MAKING = "jpo.making"
+"""The tag of a logged model that says which entry it is of; once it is whole, `jpo.id` says so too."""
 _MADE_BY = (
     "model.path", "data.train", "objective.loss", "objective.beta", "objective.instruction_weight",
     "sft.instruction_weight", "reference.mode", "optim.lr", "train.seed",
@@ -174,8 +176,11 @@ def _send_model(server: RunOnServer, entry: Mapping[str, Any]) -> None:
 
     client, run_id = server.client, server.run_id
     mine = f"source_run_id = '{run_id}'"
-    if any(m.tags.get("jpo.id") == entry["id"] for m in client.search_logged_models([server.experiment_id], mine)):
-        return
+    for known in client.search_logged_models([server.experiment_id], mine):
+        if known.tags.get("jpo.id") == entry["id"]:
+            return
+        if known.tags.get(_MAKING) == entry["id"]:  # the server went away before it was whole, and is asked again
+            client.delete_logged_model(known.model_id)
     export = Path(entry["path"])
     if entry["copy"] and not export.is_dir():
         raise FileNotFoundError(f"{export} is no folder")  # before a model without files is made
@@ -185,7 +190,7 @@ def _send_model(server: RunOnServer, entry: Mapping[str, Any]) -> None:
     made_by = {key: of_run.params[key] for key in _MADE_BY if key in of_run.params}
     name = entry.get("name", "export")
     model = client.create_logged_model(
-        server.experiment_id, name, run_id, {**source, **tags}, made_by, model_type="causal-lm"
+        server.experiment_id, name, run_id, {**source, **tags, _MAKING: entry["id"]}, made_by, model_type="causal-lm"
     )
     about = Model(run_id=run_id, model_uuid=model.model_id, model_id=model.model_id, metadata=tags)
     try:

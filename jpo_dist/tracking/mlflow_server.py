@@ -27,13 +27,13 @@ _ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 """Where MLflow looks for the artifact root of a database that it opens."""
 
 
-def bound_requests(timeout_s: int) -> None:
-    """Have mlflow try each request once, for `timeout_s`.
+def bound_requests(timeout_s: int, retries: int = 0) -> None:
+    """Have mlflow try each request once, for `timeout_s`, and `retries` times more where the server is busy.
 
     Its own seven tries take four minutes, in which nothing else can be noticed or said.
     """
     os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(timeout_s)
-    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = str(retries)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 

@@ -13,7 +13,7 @@ from jpo_dist.config.run import JpoConfig
 from jpo_dist.config.sft import AnyConfig
 from jpo_dist.files import read_json
 from jpo_dist.redact import redact, visible
-from jpo_dist.run_dir import EVALUATION, EXPORT, PLAN
+from jpo_dist.run_dir import EVALUATION, EXPORT, EXPORT_MERGED, PLAN
 from jpo_dist.tracking.metrics_file import metrics_of
 from jpo_dist.tracking.run_file import name_of_set
 from jpo_dist.tracking.writer import stage_title
@@ -59,6 +59,18 @@ def plain(text: str) -> str:
     return re.sub("[&>:]", lambda found: f"&#{ord(found[0])};", escaped)  # MLflow would show a backslash before these
 
 
+def short(place: str) -> str:
+    """A model's place as a person knows it: all of a name on a hub, the end of a path, which is a parameter as a whole.
+
+    >>> short("org/model"), short("/runs/helpful/sft-1f/export"), short("/models/small")
+    ('org/model', 'sft-1f/export', 'small')
+    """
+    path = Path(place)
+    if not path.is_absolute():
+        return place
+    return f"{path.parent.name}/{path.name}" if path.name in (EXPORT, EXPORT_MERGED) else path.name
+
+
 def description(config: AnyConfig, tags: Mapping[str, str]) -> str:
     """The run in words, for its page: what learns from what, what became of it so far, and the runs that it read from.
     The page shows the first lines alone until somebody asks for more, so the outcome stands there.
@@ -76,7 +88,7 @@ def description(config: AnyConfig, tags: Mapping[str, str]) -> str:
 
 def _purpose(config: AnyConfig) -> list[str]:
     """A sentence, then a line of a list for each fact."""
-    model, plan = plain(config.model.path), read_json(Path(config.run.dir) / PLAN)
+    model, plan = plain(short(config.model.path)), read_json(Path(config.run.dir) / PLAN)
     if isinstance(config, JpoConfig):
         against = "no reference" if config.reference.mode == "none" else f"a {config.reference.mode} reference"
         method = (

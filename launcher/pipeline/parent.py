@@ -28,7 +28,8 @@ def tracked(tracking: TrackingConfig, own: RunSection, params: Mapping[str, str]
     `note`: what its page says that it is, in Markdown.
     """
     Path(own.dir).mkdir(exist_ok=True)
-    start_run(tracking, own, params, {**run_tags(), NOTE: note})
+    # Its page is all that there is to see for hours: a server gets longer for it than a training would give.
+    start_run(tracking, own, params, {**run_tags(), NOTE: note}, wait_s=30)
     status: Status = "FAILED"
     try:
         yield read_json(Path(own.dir) / RUN).get("mlflow", {}).get("run_id")
