@@ -30,8 +30,8 @@ LEAST, MOST = 8, 32
 HELD_OUT = 0.1
 """Share of the beginnings that are asked in the end; their texts stand in no training."""
 
-MOST_OPENINGS, MOST_HELD_OUT = 1500, 500
-"""Most instructions of openings.jsonl and held_out.jsonl, which a study asks several times."""
+MOST_OPENINGS, MOST_HELD_OUT, MOST_TUNING = 1500, 500, 200
+"""Most instructions of openings.jsonl, held_out.jsonl and tuning.jsonl, which a study asks several times."""
 
 
 class Text(NamedTuple):
@@ -80,17 +80,18 @@ def asked(text: Text) -> Iterator[dict[str, Any]]:
 
 
 def write(folder: Path, output: Path) -> dict[str, int]:
-    """Write texts.jsonl (to imitate), openings.jsonl and held_out.jsonl (to ask), rated.jsonl (texts under both
-    instructions). Returns how many lines each has; raises what read_texts raises."""
+    """Write texts.jsonl (to imitate), openings.jsonl (to train on the answers), held_out.jsonl (to measure with),
+    tuning.jsonl (to choose settings with; held out too), rated.jsonl (texts under both instructions). Returns how many
+    lines each has; raises what read_texts raises."""
     texts = read_texts(folder)
     for_training = [text for text in texts if not is_held_out(text)]
     continued = [row for text in for_training if (row := opening(text))]
+    held_out = _instructions(row for text in texts if is_held_out(text) and (row := opening(text)))
     files: dict[str, list[dict[str, Any]]] = {
         "texts.jsonl": continued,
-        "openings.jsonl": _instructions(continued, MOST_OPENINGS),
-        "held_out.jsonl": _instructions(
-            (row for text in texts if is_held_out(text) and (row := opening(text))), MOST_HELD_OUT
-        ),
+        "openings.jsonl": _instructions(continued)[:MOST_OPENINGS],
+        "held_out.jsonl": held_out[:MOST_HELD_OUT],
+        "tuning.jsonl": held_out[MOST_HELD_OUT : MOST_HELD_OUT + MOST_TUNING],
         "rated.jsonl": [row for text in for_training for row in asked(text)],
     }
     output.mkdir(parents=True, exist_ok=True)
@@ -99,10 +100,10 @@ def write(folder: Path, output: Path) -> dict[str, int]:
     return {name: len(rows) for name, rows in files.items()}
 
 
-def _instructions(rows: Iterable[dict[str, str]], most: int) -> list[dict[str, str]]:
-    """The different instructions of some rows; of too many those with the lowest digests."""
+def _instructions(rows: Iterable[dict[str, str]]) -> list[dict[str, str]]:
+    """The different instructions of some rows, by their digests: the first of them are a sample of all."""
     found = sorted({row["prompt"] for row in rows}, key=lambda prompt: digest(["asked", prompt]))
-    return [{"instruction": prompt} for prompt in found[:most]]
+    return [{"instruction": prompt} for prompt in found]
 
 
 def main() -> None:

@@ -76,6 +76,9 @@ class StudyConfig(Section):
     cluster: ClusterConfig | None = None
     """Where stages without workers of their own run: Ray tasks, `workers` at the most at a time, each with
     cpus_per_worker and gpus_per_worker. `dir` must be shared by all hosts. None: processes of this host."""
+    reuse: list[str] = Field(default=[])
+    """Folders (`dir`) of other studies: a stage that was done there with the same settings and inputs, such as the SFT
+    model that several studies begin from, is taken over instead of being run again."""
     keep_models: bool = False
     """Keep the models of measured cells, about 2 GB each for 135M parameters; false: their answers alone are kept."""
     tracking: TrackingConfig = TrackingConfig()

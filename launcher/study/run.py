@@ -29,6 +29,7 @@ from launcher.study.collected import ASKED, Ran, choose, collect, write
 from launcher.study.engine import Failure, State, run_cells
 from launcher.study.measured import kept, measure
 from launcher.study.places import places
+from launcher.study.reuse import take_over
 from launcher.study.training import cost
 
 REPORT = "report"
@@ -147,6 +148,7 @@ def _run(
     def tags(stage: Stage) -> dict[str, Any]:
         return {"jpo.study": config.name, "jpo.stage": stage.name, "jpo.key": stage.key}
 
+    take_over(unique(left).values(), config.reuse)
     board = Board(out, what, config.question.primary)
     with ended_by_signals(), board, places(config.at_once, config.cluster if left else None, lock) as where:
         state = run_cells(left, where, tags, told)

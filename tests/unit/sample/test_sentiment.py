@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from jpo_dist.sample import sentiment
 from jpo_dist.sample.sentiment import read_texts, write
 
 ROWS = "\r\n".join(
@@ -43,6 +44,19 @@ def test_what_is_asked_in_the_end_is_in_no_training(made: Path) -> None:
     assert not asked & openings
     assert rated == openings
     assert 5 <= len(asked) <= 40
+
+
+def test_settings_are_chosen_on_what_is_neither_trained_on_nor_measured_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sentiment, "MOST_HELD_OUT", 5)
+    monkeypatch.setattr(sentiment, "MOST_TUNING", 4)
+    (tmp_path / "tweets_GroundTruth.txt").write_text(ROWS)
+    assert sentiment.write(tmp_path, tmp_path / "made")["tuning.jsonl"] == 4
+    names = ("openings.jsonl", "held_out.jsonl", "tuning.jsonl")
+    asked = [{row["instruction"] for row in rows(tmp_path / "made" / name)} for name in names]
+    assert [len(one) for one in asked[1:]] == [5, 4]
+    assert len(set.union(*asked)) == sum(map(len, asked))
 
 
 def test_texts_are_whole_again(made: Path) -> None:
