@@ -11,7 +11,7 @@ PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pyte
 WORKERS ?= 2
 TWO := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo cluster ui test nightly faults attacks quick bench bench-gpu lint types format lock licences image-check clean
+.PHONY: setup demo cluster ui test nightly faults attacks screenshots quick bench bench-gpu lint types format lock licences image-check clean
 
 setup: .venv/ready
 
@@ -60,6 +60,10 @@ attacks: setup
 		tests/integration/test_clash.py tests/integration/test_hostile_host.py \
 		tests/unit/judge/test_annotated_templates.py
 	$(BIN)/python -m tests.support.attacks
+
+# The pictures of docs/watching.md: a server, runs that are trained for it, a headless Chromium. Debian: chromium.
+screenshots: setup
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m tests.support.pages_of_mlflow
 
 quick: setup
 	$(PYTEST) $(TWO) -m "not slow and not gpu and not multihost and not nightly" tests/unit

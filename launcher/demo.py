@@ -7,12 +7,13 @@ from typing import Any
 
 from rich.console import Console
 
-from jpo_dist.evaluate.pass_rate import pass_rate, read_tasks
+from jpo_dist.evaluate.pass_rate import pass_rate, read_tasks, side_by_side
 from jpo_dist.model.files import model_folder
 from jpo_dist.run_dir import METRICS
 from launcher.chatter import Aside
 from launcher.config.kinds import RunConfig
-from launcher.show.evaluation import before_after_table, side_by_side
+from launcher.show.evaluation import answers_table, before_after_table
+from launcher.stages.evaluate import log_answers
 from launcher.stages.train import train
 
 
@@ -27,7 +28,9 @@ def demo(config: RunConfig, out: Console, chatter: Aside | None = None) -> None:
     after = _answers(config, str(folder), out)
     first, last = _first_and_last(Path(config.run.dir) / METRICS)
     out.print(before_after_table(first, last, (before, after)))
-    out.print(side_by_side(before, after))
+    answers = side_by_side(before, after)
+    out.print(answers_table(answers[:3]))
+    log_answers(config, answers)
     out.print(f"{time.monotonic() - started:.0f} s in all", highlight=False)
     out.print("[bold]metrics, parameters, checkpoints, the model[/]  make ui   (MLflow on http://127.0.0.1:5000)")
     out.print(f"[bold]the aligned model[/]  {folder}", soft_wrap=True, highlight=False)

@@ -12,12 +12,12 @@ from jpo_dist.batches.prepare import Prepared
 from jpo_dist.config.run import JpoConfig, reference_model
 from jpo_dist.distributed import ranks
 from jpo_dist.evaluate.extremes import extremes
-from jpo_dist.evaluate.pass_rate import pass_rate, policy_model, read_tasks
+from jpo_dist.evaluate.pass_rate import SHOWN, Task, pass_rate, policy_model, read_tasks, side_by_side
 from jpo_dist.evaluate.strata import strata_of
 from jpo_dist.files import write_json
 from jpo_dist.model.build import load_frozen
 from jpo_dist.model.engine import connect
-from jpo_dist.model.files import limits_of_run, weights_mark
+from jpo_dist.model.files import limits_of_run, model_folder, weights_mark
 from jpo_dist.model.load import load_tokenizer
 from jpo_dist.objective import metrics
 from jpo_dist.objective.held_out import evaluation_plan, score_comparisons
@@ -34,9 +34,9 @@ def evaluate_policy(
     """Score held-out comparisons with the policy and its reference; generate and check answers when asked to.
 
     All ranks call it. Writes `<run.dir>/evaluation.json`: {"policy", "comparisons": {protocol: {metric: [mean, low,
-    high]}}, "pass_rate": {...}}, intervals by bootstrap (95 %), what strata.strata_of says, `extremes`, and digests of
-    policy, reference and comparisons. Raises ValueError without held-out comparisons, and for instructions that cannot
-    be read, before anything is scored.
+    high]}}, "pass_rate": {...}, "answers": [...]}, intervals by bootstrap (95 %), what strata.strata_of says,
+    `extremes`, and digests of policy, reference and comparisons. Raises ValueError without held-out comparisons, and
+    for instructions that cannot be read, before anything is scored.
     """
     tasks = read_tasks(instructions) if instructions is not None else []
     connect(timeout_s)
@@ -67,13 +67,20 @@ def evaluate_policy(
         target.parent.mkdir(parents=True, exist_ok=True)
         write_json(target, result)  # now: the answers take long, and may fail
     if tasks:
-        work = partial(pass_rate, config, policy_folder, tasks, max_new_tokens) if ranks.rank() == 0 else dict
-        rates: dict[str, Any] = ranks.run_without_timeout("generating answers", work)
+        work = partial(_answers, config, policy_folder, tasks, max_new_tokens) if ranks.rank() == 0 else dict
+        result |= ranks.run_without_timeout("generating answers", work)
         if ranks.rank() == 0:
-            result["pass_rate"] = rates
             write_json(target, result)
     ranks.barrier()
     return result
+
+
+def _answers(config: JpoConfig, policy_folder: str, tasks: list[Task], max_new_tokens: int) -> dict[str, Any]:
+    """The pass-rate of the policy, and answers to the first instructions beside what the reference says, or with
+    reference.mode=none the model that training began from."""
+    after = pass_rate(config, policy_folder, tasks, max_new_tokens)
+    before = pass_rate(config, model_folder(reference_model(config)), tasks[:SHOWN], max_new_tokens)
+    return {"pass_rate": after, "answers": side_by_side(before, after)}
 
 
 def of_comparisons(config: JpoConfig) -> JpoConfig:

@@ -14,6 +14,8 @@ from jpo_dist.generate.local import generate
 from jpo_dist.paths import resolve
 from jpo_dist.statistics.intervals import share_interval
 
+SHOWN = 20
+"""Instructions whose answers are shown beside those of the reference."""
 UNREADABLE = "evaluate.instructions ({file}), line {number}: {rule}"
 
 
@@ -88,3 +90,20 @@ def pass_rate(config: JpoConfig, folder: str, tasks: list[Task], max_new_tokens:
         "by_kind": {kind: float(np.mean(v)) for kind, v in sorted(by_kind.items())},
         "checked": checked,
     }
+
+
+def side_by_side(before: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any]]:
+    """Up to SHOWN instructions with both answers, from two results of `pass_rate` of which the shorter one counts:
+    first those whose answer meets its constraints only now, then those whose answer has changed, then the others."""
+    pairs = list(zip(before["checked"], after["checked"], strict=False))
+    pairs.sort(key=lambda pair: (pair[0]["passed"] or not pair[1]["passed"], pair[0]["answer"] == pair[1]["answer"]))
+    return [
+        {
+            "instruction": new["instruction"],
+            "answer before": old["answer"],
+            "answer after": new["answer"],
+            "met before": "yes" if old["passed"] else "no",
+            "met after": "yes" if new["passed"] else "no",
+        }
+        for old, new in pairs[:SHOWN]
+    ]

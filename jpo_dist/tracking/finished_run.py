@@ -8,7 +8,7 @@ from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.distributed.waiting import working
 from jpo_dist.run_dir import METRICS
 from jpo_dist.tracking.metrics_file import MetricsFile
-from jpo_dist.tracking.writer import Writer, start_run
+from jpo_dist.tracking.writer import Writer, stage_title, start_run, tags_of_environment
 
 
 def log_report(
@@ -23,12 +23,14 @@ def log_report(
 ) -> int:
     """Log parameters, one step of metrics and files. Returns the number of steps the server still lacks.
 
+    The run is called `name`, or what `tags` say that it is of a pipeline or study.
+
     `folder` keeps the run's id and what could not be sent: the same work done again is the next step of the same run,
     and a server that is away loses nothing.
     """
     run = RunSection(dir=str(folder), name=name)
     folder.mkdir(parents=True, exist_ok=True)
-    start_run(tracking, run, params, tags)
+    start_run(tracking, run, params, tags, title=stage_title({**(tags or {}), **tags_of_environment()}))
     metrics_file = MetricsFile(folder / METRICS)
     metrics_file.append(0 if metrics_file.last_step is None else metrics_file.last_step + 1, metrics)
     metrics_file.close()

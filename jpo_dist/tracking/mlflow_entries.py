@@ -16,12 +16,21 @@ from jpo_dist.files import read_lines
 from jpo_dist.run_dir import OUTBOX
 from jpo_dist.tracking.chat_model import can_chat, write_chat_model
 from jpo_dist.tracking.outbox import ROWS_PER_BATCH
+from jpo_dist.tracking.shown_names import shown_name, shown_tag
 
 PARAMS_PER_CALL = 100
 PARAM_CHARS, TAG_CHARS, NAME_CHARS = 6000, 8000, 250
 DIGEST_CHARS, DATASET_CHARS = 36, 500
 FACTS = "facts.json"
 """The artifact with all that is known of how a run was made: command, versions, network, plan."""
+_MAKING = "jpo.making"
+"""The tag of a logged model that says which entry it is of; once it is whole, `jpo.id` says so too."""
+_MADE_BY = (
+    "model.path", "data.train", "objective.loss", "objective.beta", "objective.instruction_weight",
+    "sft.instruction_weight", "reference.mode", "optim.lr", "train.seed",
+)  # fmt: skip
+"""Parameters of the run that the page of its model shows too, and tags that say what the model was logged from."""
+_SOURCE = ("mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit", "mlflow.user")
 _TABLES = "mlflow.loggedArtifacts"
 
 
@@ -49,7 +58,9 @@ def _send_metrics(server: RunOnServer, entries: list[dict[str, Any]]) -> None:
 
     model = _newest_model(server) if any("dataset" in entry for entry in entries) else None
     rows = [
-        Metric(_clean_name(key), value, entry["ts_ms"], entry["step"], **_measured(entry, model, server.run_id))
+        Metric(
+            _clean_name(shown_name(key)), value, entry["ts_ms"], entry["step"], **_measured(entry, model, server.run_id)
+        )
         for entry in entries
         for key, value in entry["metrics"].items()
     ]
@@ -95,7 +106,7 @@ def _send_params(server: RunOnServer, entry: Mapping[str, Any]) -> None:
 
 def _send_tags(server: RunOnServer, entry: Mapping[str, Any]) -> None:
     for key, value in entry["tags"].items():
-        _set_tag(server, _clean_name(key), _shorten(str(value), TAG_CHARS))
+        _set_tag(server, shown_tag(_clean_name(key)), _shorten(str(value), TAG_CHARS))
 
 
 def _set_tag(server: RunOnServer, key: str, value: str) -> None:
@@ -155,7 +166,7 @@ def _send_checkpoint(server: RunOnServer, entry: Mapping[str, Any]) -> None:
     made = (e for e, _ in read_lines(server.run_dir / OUTBOX, start=b'{"op":"checkpoint"'))
     table = {e["step"]: {key: e[key] for key in ("step", "path", "bytes", "seconds", "ts_ms")} for e in made}
     server.client.log_text(server.run_id, json.dumps(list(table.values()), indent=1), "checkpoints.json")
-    _set_tag(server, "jpo.checkpoint.path", entry["path"])
+    _set_tag(server, shown_tag("jpo.checkpoint.path"), entry["path"])
 
 
 def _send_model(server: RunOnServer, entry: Mapping[str, Any]) -> None:
@@ -165,14 +176,21 @@ def _send_model(server: RunOnServer, entry: Mapping[str, Any]) -> None:
 
     client, run_id = server.client, server.run_id
     mine = f"source_run_id = '{run_id}'"
-    if any(m.tags.get("jpo.id") == entry["id"] for m in client.search_logged_models([server.experiment_id], mine)):
-        return
+    for known in client.search_logged_models([server.experiment_id], mine):
+        if known.tags.get("jpo.id") == entry["id"]:
+            return
+        if known.tags.get(_MAKING) == entry["id"]:  # the server went away before it was whole, and is asked again
+            client.delete_logged_model(known.model_id)
     export = Path(entry["path"])
     if entry["copy"] and not export.is_dir():
         raise FileNotFoundError(f"{export} is no folder")  # before a model without files is made
     tags = {"jpo.path": entry["path"], "mlflow.model.isExternal": str(not entry["copy"]).lower()}
+    of_run = client.get_run(run_id).data
+    source = {key: of_run.tags[key] for key in _SOURCE if key in of_run.tags}
+    made_by = {key: of_run.params[key] for key in _MADE_BY if key in of_run.params}
+    name = entry.get("name", "export")
     model = client.create_logged_model(
-        server.experiment_id, name=entry.get("name", "export"), source_run_id=run_id, tags=tags, model_type="causal-lm"
+        server.experiment_id, name, run_id, {**source, **tags, _MAKING: entry["id"]}, made_by, model_type="causal-lm"
     )
     about = Model(run_id=run_id, model_uuid=model.model_id, model_id=model.model_id, metadata=tags)
     try:

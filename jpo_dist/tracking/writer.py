@@ -19,7 +19,7 @@ import yaml
 from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.deadline import TooSlow, within
 from jpo_dist.distributed.waiting import working
-from jpo_dist.files import read_json
+from jpo_dist.files import read_json, read_lines
 from jpo_dist.redact import redact
 from jpo_dist.run_dir import ACK, CONFIG, FIGURES, METRICS, OUTBOX, RUN
 from jpo_dist.tracking.courier import Courier, CourierThread, brief
@@ -33,6 +33,10 @@ log = logging.getLogger(__name__)
 
 SERVER_S = 60.0
 """How long a server may hold up work that is not training, MLflow's own import included."""
+NOTE = "mlflow.note.content"
+"""The tag whose text MLflow shows as the description of a run, as Markdown."""
+STAGE = "jpo.stage"
+"""The tag that says which stage of a pipeline or study a run is."""
 TAGS = "JPO_TAGS"
 """Environment variable with more tags of the run, a JSON object: what a pipeline or a cluster knows of it."""
 
@@ -109,6 +113,24 @@ def tags_of_environment() -> dict[str, str]:
         raise ValueError(
             f'{TAGS} in the environment is no JSON object; write {{"key": "value"}}, or unset it'
         ) from None
+
+
+def stage_title(tags: Mapping[str, str]) -> str | None:
+    """What the run of a stage is called: the pipeline or study, and the stage; None for a run that is no stage.
+
+    >>> stage_title({"jpo.pipeline": "helpful", "jpo.stage": "before"})
+    'helpful before'
+    """
+    whole = tags.get("jpo.pipeline") or tags.get("jpo.study")
+    return f"{whole} {tags[STAGE]}" if whole and STAGE in tags else None
+
+
+def sent_tags(run_dir: Path) -> dict[str, str]:
+    """Tags that the run has been given so far."""
+    tags: dict[str, str] = {}
+    for entry, _ in read_lines(run_dir / OUTBOX, start=b'{"op":"tags"'):
+        tags |= entry["tags"]
+    return tags
 
 
 def never_was(run: RunSection) -> bool:

@@ -13,50 +13,74 @@ from jpo_dist.config.run import JpoConfig
 from jpo_dist.config.sft import AnyConfig
 from jpo_dist.files import read_json
 from jpo_dist.redact import redact, visible
-from jpo_dist.run_dir import PLAN
+from jpo_dist.run_dir import EVALUATION, EXPORT, EXPORT_MERGED, PLAN
 from jpo_dist.tracking.metrics_file import IN_WORDS, metrics_of
 from jpo_dist.tracking.run_file import name_of_set
+from jpo_dist.tracking.writer import stage_title
 
-NOTE = "mlflow.note.content"
-"""The tag whose text MLflow shows as the description of a run, as Markdown."""
 INPUT_RUN = "jpo.input_run."
 """How a tag begins that names the MLflow run of an earlier stage, as a pipeline sets it."""
+ANSWERS = "answers.json"
+"""The artifact with answers before and after the training."""
 LONGEST = 120
 
 
-def title(config: AnyConfig, now: float | None = None) -> str:
-    """A name that tells runs of one config apart: run.name, the folder, day and time.
+def title(config: AnyConfig, tags: Mapping[str, str], now: float | None = None) -> str:
+    """A name that tells runs of one config apart: run.name and the folder, or the stage that `tags` say it is of a
+    pipeline, then day and time.
 
     >>> from types import SimpleNamespace as Names
-    >>> title(Names(run=Names(name="demo", dir="/runs/demo-lr2")), 0).startswith("demo demo-lr2 1970-01-01 ")
+    >>> title(Names(run=Names(name="demo", dir="/runs/demo-lr2")), {}, 0).startswith("demo demo-lr2 1970-01-01 ")
     True
     """
     folder = Path(config.run.dir).name
     names = [config.run.name] if folder == config.run.name else [config.run.name, folder]
-    return " ".join([*names, time.strftime("%Y-%m-%d %H:%M", time.localtime(now))])
+    stage = stage_title(tags)
+    return " ".join([*([stage] if stage else names), time.strftime("%Y-%m-%d %H:%M", time.localtime(now))])
 
 
 def plain(text: str) -> str:
     r"""Text of others for Markdown, as it is: no markup, no link, no HTML, one line, not too long.
 
     >>> print(plain("a_b <img src=x>|"))
-    a\_b \<img src=x\>\|
+    a\_b \<img src=x&#62;\|
     """
     one_line = visible(" ".join(str(redact(text)).split()))
     short = one_line if len(one_line) <= LONGEST else f"{one_line[:LONGEST]}…"
-    return re.sub(r"([\\`*_{}\[\]<>()#+!|~&:])", r"\\\1", short)
+    escaped = re.sub(r"([\\`*_{}\[\]<()#+!|~])", r"\\\1", short)
+    return re.sub("[&>:]", lambda found: f"&#{ord(found[0])};", escaped)  # MLflow would show a backslash before these
+
+
+def short(place: str) -> str:
+    """A model's place as a person knows it: all of a name on a hub, the end of a path, which is a parameter as a whole.
+
+    >>> short("org/model"), short("/runs/helpful/sft-1f/export"), short("/models/small")
+    ('org/model', 'sft-1f/export', 'small')
+    """
+    path = Path(place)
+    if not path.is_absolute():
+        return place
+    return f"{path.parent.name}/{path.name}" if path.name in (EXPORT, EXPORT_MERGED) else path.name
 
 
 def description(config: AnyConfig, tags: Mapping[str, str]) -> str:
     """The run in words, for its page: what learns from what, what became of it so far, and the runs that it read from.
+    The page shows the first lines alone until somebody asks for more, so the outcome stands there.
 
     `tags`: those of the run, of which some name earlier stages of a pipeline.
     """
-    return "\n\n".join(part for part in (_purpose(config), _table(Path(config.run.dir)), _links(tags)) if part)
+    measured = [row for row in metrics_of(Path(config.run.dir)) if "eval/loss" in row]
+    rows = (measured[0], measured[-1]) if len(measured) > 1 else None
+    method, *facts = _purpose(config)
+    outcome = [_outcome(*rows)] if rows else []
+    outcome += _answered(Path(config.run.dir))
+    parts = (method, " ".join(outcome), "\n".join(facts), _table(*rows) if rows else "", _links(tags))
+    return "\n\n".join(part for part in parts if part)
 
 
-def _purpose(config: AnyConfig) -> str:
-    model, plan = plain(config.model.path), read_json(Path(config.run.dir) / PLAN)
+def _purpose(config: AnyConfig) -> list[str]:
+    """A sentence, then a line of a list for each fact."""
+    model, plan = plain(short(config.model.path)), read_json(Path(config.run.dir) / PLAN)
     if isinstance(config, JpoConfig):
         against = "no reference" if config.reference.mode == "none" else f"a {config.reference.mode} reference"
         method = (
@@ -74,7 +98,7 @@ def _purpose(config: AnyConfig) -> str:
         )
     if "num_steps" in plan:
         lines.append(f"- {plan['num_steps']} steps on {_ranks(plan.get('num_ranks'))}, rate {config.optim.lr:g}")
-    return "\n".join([lines[0], "", *lines[1:]])
+    return lines
 
 
 def _ranks(count: int | None) -> str:
@@ -90,18 +114,35 @@ def _counts(plan: Mapping[str, Any]) -> str:
     return f": {plan[counted]} {counted} of {plan['items']} items, {plan['tokens']} tokens" if counted else ""
 
 
-def _table(run_dir: Path) -> str:
-    """Held-out figures before the first step and at the last evaluation."""
-    rows = [row for row in metrics_of(run_dir) if "eval/loss" in row]
-    if len(rows) < 2:
-        return ""
-    first, last = rows[0], rows[-1]
-    lines = [f"| held out | before | after step {last['step']:.0f} |", "| --- | ---: | ---: |"]
-    for label, metric, form in IN_WORDS:
-        name = f"eval/{metric}"
-        if name in first and name in last:
-            lines.append(f"| {label} | {_before(first, name, form)} | {form.format(last[name])} |")
-    return "\n".join(lines)
+def _outcome(first: Mapping[str, float], last: Mapping[str, float]) -> str:
+    """The first two held-out figures before the first step and at the last evaluation, in a sentence."""
+    changes = [f"{label} {before} → {after}" for label, before, after in _figures(first, last)]
+    return f"Held out, before and after step {last['step']:.0f}: {', '.join(changes[:2])}."
+
+
+def _answered(run_dir: Path) -> list[str]:
+    """A sentence on the answers that `jpo evaluate` has had of the run's own model; none where it had none."""
+    report = read_json(run_dir / EVALUATION)
+    if report.get("policy") != str(run_dir / EXPORT) or "pass_rate" not in report:
+        return []
+    rate = report["pass_rate"]
+    shown = f"; {ANSWERS} shows some beside those before" if report.get("answers") else ""
+    return [f"Of {rate['answers']} answers {rate['rate'][0]:.1%} meet their constraints{shown}."]
+
+
+def _table(first: Mapping[str, float], last: Mapping[str, float]) -> str:
+    """All held-out figures before the first step and at the last evaluation."""
+    rows = [f"| {label} | {before} | {after} |" for label, before, after in _figures(first, last)]
+    return "\n".join([f"| held out | before | after step {last['step']:.0f} |", "| --- | ---: | ---: |", *rows])
+
+
+def _figures(first: Mapping[str, float], last: Mapping[str, float]) -> list[tuple[str, str, str]]:
+    named = ((label, f"eval/{metric}", form) for label, metric, form in IN_WORDS)
+    return [
+        (label, _before(first, name, form), form.format(last[name]))
+        for label, name, form in named
+        if name in first and name in last
+    ]
 
 
 def _before(first: Mapping[str, float], name: str, form: str) -> str:

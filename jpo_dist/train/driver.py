@@ -13,8 +13,8 @@ from jpo_dist.distributed.stopping import Stopped, stoppable
 from jpo_dist.files import replace
 from jpo_dist.locks import alone_in
 from jpo_dist.run_dir import CONFIG, EXPORT
-from jpo_dist.tracking.writer import Status, never_was, replay, start_run, tags_of_environment
-from jpo_dist.train.about import NOTE, description, title
+from jpo_dist.tracking.writer import NOTE, Status, never_was, replay, start_run, tags_of_environment
+from jpo_dist.train.about import description, title
 from jpo_dist.train.identity import finished_at
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def _recorded(
     write(config, resolved)
     known = {**tags, **tags_of_environment()}
     params, named = flatten(config.model_dump(mode="json")), {**tags, NOTE: description(config, known)}
-    start_run(config.tracking, config.run, params, named, wait_s=0, facts=facts, title=title(config))
+    start_run(config.tracking, config.run, params, named, wait_s=0, facts=facts, title=title(config, known))
     status: Status = "FAILED"
     refused = False
     try:

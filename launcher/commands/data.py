@@ -73,6 +73,7 @@ def _track(settings: "BuildConfig", report: dict[str, Any], folder: Path) -> Non
     from jpo_dist.records.comparisons import digest
     from jpo_dist.tracking.finished_run import log_report
     from launcher.pipeline.contents import Contents, inputs
+    from launcher.provenance import run_tags
 
     contents, digests = Contents(folder / "mlflow" / "digests.json"), {}
     for number, source in enumerate(settings.sources):
@@ -83,7 +84,8 @@ def _track(settings: "BuildConfig", report: dict[str, Any], folder: Path) -> Non
     params = flatten(settings.model_dump(mode="json")) | digests | {"digest.set": made["fingerprint"]}
     counts = {name: made[name] for name in ("comparisons", "items")} | report["splits"]
     metrics = {f"build/{name}": float(count) for name, count in counts.items()}
-    log_report(settings.tracking, folder / "mlflow", settings.name, params, metrics, [folder / "report.json"])
+    files = [folder / "report.json"]
+    log_report(settings.tracking, folder / "mlflow", settings.name, params, metrics, files, tags=run_tags())
 
 
 @app.command()

@@ -11,7 +11,8 @@ from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.files import read_json
 from jpo_dist.run_dir import RUN
 from jpo_dist.tracking.run_file import sqlite_uri
-from jpo_dist.tracking.writer import Status, replay, start_run
+from jpo_dist.tracking.writer import NOTE, Status, replay, start_run
+from launcher.provenance import run_tags
 
 
 def own_tracking(said: Mapping[str, Any], folder: Path) -> TrackingConfig:
@@ -21,10 +22,14 @@ def own_tracking(said: Mapping[str, Any], folder: Path) -> TrackingConfig:
 
 
 @contextmanager
-def tracked(tracking: TrackingConfig, own: RunSection, params: Mapping[str, str]) -> Iterator[str | None]:
-    """Around the stages: the run that is their parent. Yields its id; None: nothing is known."""
+def tracked(tracking: TrackingConfig, own: RunSection, params: Mapping[str, str], note: str) -> Iterator[str | None]:
+    """Around the stages: the run that is their parent. Yields its id; None: nothing is known.
+
+    `note`: what its page says that it is, in Markdown.
+    """
     Path(own.dir).mkdir(exist_ok=True)
-    start_run(tracking, own, params)
+    # Its page is all that there is to see for hours: a server gets longer for it than a training would give.
+    start_run(tracking, own, params, {**run_tags(), NOTE: note}, wait_s=30)
     status: Status = "FAILED"
     try:
         yield read_json(Path(own.dir) / RUN).get("mlflow", {}).get("run_id")

@@ -22,6 +22,7 @@ from jpo_dist.tracking.run_file import sqlite_uri
 from launcher.config.pipeline import COMMANDS, POLICY, Entry, Kind, PipelineConfig, entry_of
 from launcher.pipeline.contents import Contents, inputs, without_split
 
+LONGEST_NAME = 64
 NO_RESULT = ("tracking", "cluster", "budget", "checkpoint", "run", "name", "output")
 """Sections and settings that decide where and how a stage runs, not what it makes."""
 LATER: dict[str, tuple[str, ...]] = {"build": ("keep", "flips"), "judge": ("groups",)}
@@ -116,6 +117,8 @@ def _stage(
         settings["seed"] = int(settings.get("seed", 0)) + round_ - 1
     used: dict[str, Stage] = {}
     settings = _replaced(settings, newest, used, where)
+    if "run" in kind.config.model_fields:  # what its model is called in MLflow; in no key
+        settings["run"] = {"name": f"{config.name}-{name}"[:LONGEST_NAME], **settings.get("run", {})}
     _put(settings, kind.folder, str(pipeline / name))  # for the check; the true one has the key in its name
     checked = parse_as(kind.config, settings, where).model_dump(mode="json")
     # What stages make is known by their keys: it may not be there yet, and need not be read.

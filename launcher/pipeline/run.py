@@ -14,7 +14,7 @@ from cluster.signals import ended_by_signals
 from jpo_dist.config.sections import RunSection
 from jpo_dist.files import read_json
 from jpo_dist.run_dir import RUN
-from launcher.config.pipeline import PipelineConfig
+from launcher.config.pipeline import PipelineConfig, entry_of
 from launcher.console import say
 from launcher.pipeline.contents import Contents
 from launcher.pipeline.parent import own_tracking, tracked
@@ -88,9 +88,12 @@ def _run_stage(stage: Stage, tags: Mapping[str, str], lock: IO[str]) -> None:
 
 def _tracked(config: PipelineConfig, folder: Path) -> AbstractContextManager[str | None]:
     """Around the stages: the pipeline's own MLflow run."""
-    params = {"stages": ", ".join(str(next(iter(stage))) for stage in config.stages), "rounds": str(config.rounds)}
+    stages = [entry_of(stage, at).name for at, stage in enumerate(config.stages)]
     own = RunSection(dir=str(folder / OWN_RUN), name=config.name)
-    return tracked(own_tracking(config.shared.get("tracking", {}), folder), own, params)
+    params = {"stages": ", ".join(stages), "rounds": str(config.rounds)}
+    times = f", those from the first `generate` to the last `train` {config.rounds} times" if config.rounds > 1 else ""
+    note = f"A pipeline: {' → '.join(stages)}{times}. Its child runs are what each stage measured."
+    return tracked(own_tracking(config.shared.get("tracking", {}), folder), own, params, note)
 
 
 def _tags(config: PipelineConfig, stage: Stage, stages: list[Stage], parent: str | None) -> dict[str, str]:

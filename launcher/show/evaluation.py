@@ -1,6 +1,7 @@
 """Results for people: tables of an evaluation, and of a model before and after."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,21 +157,18 @@ def before_after_table(before: dict[str, float], after: dict[str, float], rates:
     return table
 
 
-def side_by_side(before: dict[str, Any], after: dict[str, Any], count: int = 3) -> Table:
-    """A table of `count` answers before and after: first those that meet their constraint only now, then those
-    that changed, then the others."""
-    pairs = list(zip(before["checked"], after["checked"], strict=True))
-    changed = sorted(
-        pairs, key=lambda p: (not (p[1]["passed"] and not p[0]["passed"]), p[0]["answer"] == p[1]["answer"])
-    )
+def answers_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Answers before and after, of jpo_dist.evaluate.pass_rate.side_by_side."""
     table = Table(title="answers to held-out instructions", show_lines=True)
     for name in ("instruction", "before", "after"):
         table.add_column(name, ratio=1, overflow="fold")
-    for old, new in changed[:count]:
-        table.add_row(old["instruction"], _verdict(old), _verdict(new))
+    for row in rows:
+        table.add_row(
+            row["instruction"], *(_verdict(row[f"answer {when}"], row[f"met {when}"]) for when in ("before", "after"))
+        )
     return table
 
 
-def _verdict(row: dict[str, Any]) -> str:
-    mark = "[green]meets the constraint[/]" if row["passed"] else "[red]does not meet it[/]"
-    return f"{row['answer'].replace('[', chr(92) + '[')}\n{mark}"
+def _verdict(answer: str, met: str) -> str:
+    mark = "[green]meets the constraint[/]" if met == "yes" else "[red]does not meet it[/]"
+    return f"{answer.replace('[', chr(92) + '[')}\n{mark}"

@@ -18,7 +18,7 @@ from jpo_dist.records.folder import REPORT
 from jpo_dist.run_dir import CONFIG, EVALUATION, EXPORT, FIGURES, OUTBOX, SCORES
 from jpo_dist.tracking.run_file import sqlite_path, tracking_uri
 from launcher.config.kinds import RunConfig
-from launcher.config.load import parse
+from launcher.config.load import parse, parse_any
 from launcher.stages.ranked import heard, is_driver, run_ranked
 
 
@@ -49,8 +49,8 @@ def figures_of(report: dict[str, Any]) -> dict[str, float]:
 def _on_the_run(config: RunConfig, path: Path, report: dict[str, Any], figures: dict[str, float]) -> bool:
     """Whether the evaluation went to the MLflow run of the training: that of its own export, tracked where it was.
 
-    Its figures stand at the last step, on the run's model and the held-out set; the file, pictures and the table of
-    comparisons are artifacts. A training that goes on there meanwhile is left alone.
+    Its figures stand at the last step, on the run's model and the held-out set; the file, pictures and the tables of
+    comparisons and answers are artifacts. A training that goes on there meanwhile is left alone.
     """
     run_dir = Path(config.run.dir)
     trained = yaml.safe_load((run_dir / CONFIG).read_text("utf-8")) if (run_dir / CONFIG).is_file() else {}
@@ -59,7 +59,8 @@ def _on_the_run(config: RunConfig, path: Path, report: dict[str, Any], figures: 
         return False
     from jpo_dist.tracking.metrics_file import metrics_of
     from jpo_dist.tracking.run_file import name_of_set
-    from jpo_dist.tracking.writer import Writer
+    from jpo_dist.tracking.writer import NOTE, Writer, sent_tags
+    from jpo_dist.train.about import ANSWERS, description
     from launcher.show.run_figures import evaluation_figures
 
     load_secrets(config.cluster.secrets)
@@ -71,9 +72,9 @@ def _on_the_run(config: RunConfig, path: Path, report: dict[str, Any], figures: 
             writer = Writer(config.tracking, config.run)
             stream = f"evaluate/{zlib.crc32(json.dumps(figures, sort_keys=True).encode()):08x}"
             writer.log_measured(stream, step, figures, measured)  # the same figures again are no second row
-            rows = report["extremes"]
-            if rows:
-                writer.log_table("comparisons.json", list(rows[0]), [list(row.values()) for row in rows])
+            for file, rows in (("comparisons.json", report["extremes"]), (ANSWERS, report.get("answers"))):
+                _log_table(writer, file, rows)
+            writer.set_tag(NOTE, description(parse_any(trained), sent_tags(run_dir)))
             writer.add_facts({"evaluate": _inputs(report)})
             writer.log_artifact(path)
             for file in drawn:
@@ -82,6 +83,24 @@ def _on_the_run(config: RunConfig, path: Path, report: dict[str, Any], figures: 
     except InUse:
         return False
     return True
+
+
+def log_answers(config: RunConfig, rows: list[dict[str, Any]]) -> None:
+    """Put a table of answers before and after on the MLflow run of `run.dir`, where it is tracked."""
+    if config.tracking.uri == "none" or not (Path(config.run.dir) / OUTBOX).is_file():
+        return
+    from jpo_dist.tracking.writer import Writer
+    from jpo_dist.train.about import ANSWERS
+
+    with alone_in(Path(config.run.dir), "run.dir"):
+        writer = Writer(config.tracking, config.run)
+        _log_table(writer, ANSWERS, rows)
+        writer.close(60)
+
+
+def _log_table(writer: Any, file: str, rows: list[dict[str, Any]] | None) -> None:
+    if rows:
+        writer.log_table(file, list(rows[0]), [list(row.values()) for row in rows])
 
 
 def _alone(folder: Path, key: str, lock: str) -> AbstractContextManager[None]:
@@ -177,12 +196,13 @@ def _track(
     if uri is None or not figures or (config.tracking.uri is None and not (beside and beside.exists())):
         return
     from jpo_dist.tracking.finished_run import log_report
+    from launcher.provenance import run_tags
 
     load_secrets(config.cluster.secrets)
     params = flatten(config.model_dump(mode="json"))
     params |= {f"input.{key}": value for key, value in flatten(_inputs(report)).items()}
     tracking = config.tracking.model_copy(update={"uri": uri})
-    log_report(tracking, folder / "mlflow", f"{config.run.name}-{what}", params, figures, [file])
+    log_report(tracking, folder / "mlflow", f"{config.run.name}-{what}", params, figures, [file], tags=run_tags())
 
 
 def _inputs(report: dict[str, Any]) -> dict[str, Any]:

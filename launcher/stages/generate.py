@@ -62,6 +62,7 @@ def _track(config: GenerateRunConfig, report: dict[str, Any], folder: Path) -> N
     if config.tracking.uri in (None, "none"):
         return
     from jpo_dist.tracking.finished_run import log_report
+    from launcher.provenance import run_tags
 
     inputs = {"input.model": report["model"], "input.instructions": report["instructions"]}
     params = flatten(config.model_dump(mode="json")) | inputs
@@ -70,7 +71,7 @@ def _track(config: GenerateRunConfig, report: dict[str, Any], folder: Path) -> N
         for temperature, found in report["temperatures"].items()
         for name, value in found.items()
     }
-    log_report(config.tracking, folder / "mlflow", config.name, params, metrics, [folder / REPORT])
+    log_report(config.tracking, folder / "mlflow", config.name, params, metrics, [folder / REPORT], tags=run_tags())
 
 
 def _say_what_is_left(config: GenerateRunConfig, result: Result) -> None:

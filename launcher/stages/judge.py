@@ -51,9 +51,12 @@ def _track(config: JudgeRunConfig, candidates: list[Candidate], report: dict[str
     if config.tracking.uri in (None, "none"):
         return
     from jpo_dist.tracking.finished_run import log_report
+    from launcher.provenance import run_tags
 
     known = digest([[one.first.id, one.second.id, one.source, one.groups] for one in candidates])
     params = flatten(config.model_dump(mode="json")) | {"digest.candidates": known}
     figures = judge_page.write_figures(report, folder / "mlflow" / FIGURES)
     files = [folder / "report.html", folder / "report.json", *figures]
-    log_report(config.tracking, folder / "mlflow", config.name, params, judge_report.metrics(report), files)
+    log_report(
+        config.tracking, folder / "mlflow", config.name, params, judge_report.metrics(report), files, tags=run_tags()
+    )

@@ -1,10 +1,8 @@
 """Training as the driver sees it: config.yaml, the MLflow run, the ranks, the progress bar."""
 
-import getpass
 import importlib.metadata
 import logging
 import platform
-import subprocess
 import sys
 from contextlib import suppress
 from functools import partial
@@ -22,7 +20,7 @@ from jpo_dist.train.identity import finished_at
 from launcher.chatter import Aside
 from launcher.config.kinds import AnyRunConfig
 from launcher.config.load import parse_any
-from launcher.config.run_paths import ray_job
+from launcher.provenance import run_tags
 from launcher.show.progress import progress_of
 from launcher.show.run_figures import training_figures
 from launcher.stages.ranked import heard, is_driver, run_ranked
@@ -78,20 +76,6 @@ def train_worker(payload: dict[str, Any]) -> None:
         hooks = {"on_commit": commit_reporter(cluster), "leaving": host_leaves}
     with heard(payload):
         run(config, timeout_s=cluster.collective_timeout_s, elastic=cluster.is_elastic, **hooks)
-
-
-def run_tags() -> dict[str, str]:
-    """Whose run it is, started by which command, and of which code: what MLflow shows beside the name of a run."""
-    job = ray_job()
-    command = " ".join(["jpo", *sys.argv[1:]])
-    tags = {"mlflow.source.name": command, "mlflow.source.type": "JOB" if job else "LOCAL", "jpo.ray_job": job or ""}
-    with suppress(KeyError, OSError):  # a container may run a user that it has no name for
-        tags["mlflow.user"] = getpass.getuser()
-    root = Path(__file__).parents[2]
-    if (root / ".git").exists():
-        git = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-        tags["mlflow.source.git.commit"] = git.stdout.strip()
-    return {key: value for key, value in tags.items() if value}
 
 
 def run_facts() -> dict[str, str]:

@@ -96,9 +96,11 @@ def _track(config: WinRateRunConfig, report: dict[str, Any], folder: Path) -> No
     if config.tracking.uri in (None, "none"):
         return
     from jpo_dist.tracking.finished_run import log_report
+    from launcher.provenance import run_tags
 
     sides = {f"answers.{run}": side for run, side in enumerate(report["answers"])} | {"against": report["against"]}
     sides |= {f"compare.{number}": side for number, side in enumerate(report["compare"])}
     params = flatten(config.model_dump(mode="json")) | {f"digest.{key}": side["digest"] for key, side in sides.items()}
     files = [folder / name for name in ("winrate.html", REPORT, "winrate.md")]
-    log_report(config.tracking, folder / "mlflow", config.name, params, winrate_report.metrics(report), files)
+    figures = winrate_report.metrics(report)
+    log_report(config.tracking, folder / "mlflow", config.name, params, figures, files, tags=run_tags())

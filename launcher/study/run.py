@@ -22,6 +22,7 @@ from launcher.console import out, say
 from launcher.pipeline.parent import own_tracking, tracked
 from launcher.pipeline.process import alone_in
 from launcher.pipeline.resolve import Stage
+from launcher.provenance import run_tags
 from launcher.show.study.live import Board, Progress
 from launcher.study.cells import Cell, cells, trials, unique
 from launcher.study.collected import ASKED, Ran, choose, collect, write
@@ -193,7 +194,11 @@ def _tracked(config: StudyConfig, folder: Path) -> AbstractContextManager[str | 
     """Around the cells: the study's own MLflow run."""
     own = RunSection(dir=str(folder / "study"), name=config.name)
     params = {"arms": ", ".join(config.arms), "primary": config.question.primary}
-    return tracked(_own_tracking(config, folder), own, params)
+    note = (
+        f"A study of {', '.join(config.arms)} by {config.question.primary}. Its child runs are the measured cells, and "
+        "`report.html` among its artifacts is what they say together."
+    )
+    return tracked(_own_tracking(config, folder), own, params, note)
 
 
 def _own_tracking(config: StudyConfig, folder: Path) -> TrackingConfig:
@@ -210,7 +215,7 @@ def _track_cell(config: StudyConfig, cell: Cell, result: Result, folder: Path, p
         count = sum(one[2] for one in of.values())
         metrics |= {metric: sum(one[0] for one in of.values()) / count, f"{metric}/answers": count} if count else {}
     params = {"arm": cell.arm, **cell.values, **cell.settings, **{f"key.{s.name}": s.key for s in cell.stages}}
-    tags = {"jpo.study": config.name, **({"mlflow.parentRunId": parent} if parent else {})}
+    tags = {**run_tags(), "jpo.study": config.name, **({"mlflow.parentRunId": parent} if parent else {})}
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", cell.name)[:64]  # what a run may be called
     log_report(_own_tracking(config, folder), place, name, params, metrics, [], tags=tags)
 

@@ -14,8 +14,10 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from jpo_dist.config.sections import RunSection, TrackingConfig
+from jpo_dist.tracking.shown_names import shown_name
 from jpo_dist.tracking.writer import replay
 from tests.support.commands import Done, Files, Warm, jpo, lines_of, numbers
+from tests.support.metric_names import undocumented
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -247,6 +249,7 @@ def test_score_of_the_export_is_tracked_and_says_what_the_run_said(
     assert (run.info.status, run.info.run_name) == ("FINISHED", f"{report_name(alone)}-scores")
     assert run.data.params["input.fingerprint"] == report["fingerprint"]
     assert run.data.params["input.policy_digest"] == report["policy_digest"] != report["reference"]["digest"]
+    assert undocumented(run.data.metrics) == []
     assert run.data.metrics["score/joint/beta_z"] == report["margins"]["joint"]["beta_z"][0]
 
 
@@ -308,7 +311,7 @@ def test_a_run_without_its_mlflow_server_finishes_and_is_sent_later(
     with sqlite3.connect(tmp_path / "later.db") as database:
         rows = Counter(database.execute("select key, step from metrics").fetchall())
         assert database.execute("select status from runs").fetchall() == [("FINISHED",)]
-    assert {(name, line["step"]) for line in lines_of(run_dir) for name in line["metrics"]} <= set(rows)
+    assert {(shown_name(name), line["step"]) for line in lines_of(run_dir) for name in line["metrics"]} <= set(rows)
     assert set(rows.values()) == {1}
 
 

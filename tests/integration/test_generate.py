@@ -19,6 +19,7 @@ from jpo_dist.locks import InUse
 from launcher.config.kinds import GenerateRunConfig
 from launcher.stages.generate import run
 from tests.support.commands import Warm, environment
+from tests.support.metric_names import undocumented
 from tests.support.tiny import save_tiny
 
 ROOT = Path(__file__).parents[2]
@@ -235,6 +236,7 @@ def test_counts_and_digests_are_in_mlflow(model: str, tmp_path: Path) -> None:
     (found,) = client.search_runs([client.get_experiment_by_name("jpo").experiment_id])
     assert (found.info.status, found.info.run_name) == ("FINISHED", "answers")
     assert found.data.metrics["generate/answers_0.0"] == 30
+    assert undocumented(found.data.metrics) == []
     assert found.data.params["input.model"] == report["model"]
     assert found.data.params["input.instructions"] == report["instructions"]
     assert {item.path for item in client.list_artifacts(found.info.run_id)} == {"report.json"}

@@ -7,6 +7,7 @@ import pytest
 
 from launcher.config.kinds import JudgeRunConfig
 from launcher.stages.judge import run
+from tests.support.metric_names import undocumented
 
 
 @pytest.mark.slow
@@ -33,6 +34,7 @@ def test_rates_page_and_figures_are_in_mlflow(tmp_path: Path):
     (found,) = client.search_runs([client.get_experiment_by_name("jpo").experiment_id])
     assert (found.info.status, found.info.run_name) == ("FINISHED", "judged")
     assert found.data.metrics["judge/decided"] == 6
+    assert undocumented(found.data.metrics) == []
     assert found.data.metrics["judge/tie_rate"] == pytest.approx(1 / 3)
     assert [m.step for m in client.get_metric_history(found.info.run_id, "judge/decided")] == [0, 1]
     artifacts = {item.path for item in client.list_artifacts(found.info.run_id)}

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from tests.support.commands import ROOT, Files, Warm, environment, jpo, lines_of
 from tests.support.hosts import wait_until
+from tests.support.metric_names import undocumented
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -87,17 +88,21 @@ def test_every_stage_begins_from_the_files_before_it_and_is_tracked_under_the_pi
         tags: dict[str, dict[str, str]] = {}
         for run_id, key, value in database.execute("select run_uuid, key, value from tags"):
             tags.setdefault(run_id, {})[key] = value
+        assert undocumented(key for (key,) in database.execute("select distinct key from metrics")) == []
         statuses = [status for (status,) in database.execute("select status from runs")]
     named = {found["jpo.stage"]: found for found in tags.values() if "jpo.stage" in found}
     assert set(statuses) == {"FINISHED"}
     assert set(named) == {"build", "judge", "merged", "train"}
     [parent] = {found["mlflow.parentRunId"] for found in named.values()}
     assert parent in tags
-    assert named["train"]["jpo.key"].startswith(stages["train"].name.rpartition("-")[2])
-    assert named["train"]["jpo.input.merged"].startswith(stages["merged"].name.rpartition("-")[2])
+    assert named["train"]["mlflow.jpo.key"].startswith(stages["train"].name.rpartition("-")[2])
+    assert named["train"]["mlflow.jpo.input.merged"].startswith(stages["merged"].name.rpartition("-")[2])
     ids = {found["jpo.stage"]: run_id for run_id, found in tags.items() if "jpo.stage" in found}
-    assert named["train"]["jpo.input_run.merged"] == ids["merged"]
-    assert {named["merged"][f"jpo.input_run.{name}"] for name in ("build", "judge")} == {ids["build"], ids["judge"]}
+    assert named["train"]["mlflow.jpo.input_run.merged"] == ids["merged"]
+    assert {named["merged"][f"mlflow.jpo.input_run.{name}"] for name in ("build", "judge")} == {
+        ids["build"],
+        ids["judge"],
+    }
     assert {"digest.sources.0", "digest.set", "digest.candidates"} == set(known)
 
 

@@ -19,6 +19,7 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.support.commands import Files, jpo
+from tests.support.metric_names import undocumented
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
 
@@ -57,6 +58,7 @@ def test_an_evaluation_lands_on_the_run_once(trained: Path, client: Any, run: An
     [row] = client.get_metric_history(run.info.run_id, "evaluate/all/loss")
     last = max(json.loads(line)["step"] for line in (trained / "metrics.jsonl").read_text().splitlines())
     assert (row.value, row.step) == (report["comparisons"]["all"]["loss"][0], last)
+    assert undocumented(run.data.metrics) == [], "docs/metrics.md has a line for each"
     [model] = client.search_logged_models([run.info.experiment_id])
     [measured] = [one for one in model.metrics if one.key == "evaluate/all/loss"]
     held_out = {one.tags[0].value: one.dataset for one in run.inputs.dataset_inputs}["validation"]

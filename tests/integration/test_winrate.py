@@ -21,6 +21,7 @@ from launcher.stages.winrate import refuse_incomplete, run
 from tests.integration.test_judge import save_reward_model
 from tests.support.answer_folders import answer, write_answers, write_gold
 from tests.support.commands import Warm
+from tests.support.metric_names import undocumented
 from tests.support.openai_server import Fault, OpenAIServer, by_hash, openai_server
 from tests.support.shared import shared
 from tests.support.tiny import byte_tokenizer
@@ -247,6 +248,7 @@ def test_figures_and_digests_are_in_mlflow(tmp_path: Path) -> None:
     assert (found.info.status, found.info.run_name) == ("FINISHED", "rate")
     assert found.data.metrics["winrate/win_rate"] == pytest.approx(7 / 12)
     assert found.data.metrics["winrate/judged"] == 12
+    assert undocumented(found.data.metrics) == []
     assert found.data.params["digest.answers.0"] == report["answers"][0]["digest"]
     assert found.data.params["digest.against"] == report["against"]["digest"]
     assert {item.path for item in client.list_artifacts(found.info.run_id)} >= set(WRITTEN[:3])

@@ -110,5 +110,5 @@ def _client(config: AnyRunConfig) -> Any:
     uri = tracking_uri(config.tracking, config.run.dir)
     if uri is None:
         raise ConfigError("tracking.uri (none) names no MLflow; set it to the one that the run is in")
-    bound_requests(timeout_s=30)
+    bound_requests(timeout_s=30, retries=3)  # no courier stands behind these: a person waits for them
     return open_client(uri)

@@ -96,5 +96,32 @@ def test_a_model_whose_files_are_refused_leaves_none_half_made_and_holds_nothing
     assert config.uri is not None
     client = open_client(config.uri)
     found = client.get_run(run_id)
-    assert (found.info.status, found.data.metrics["loss"], len(tried)) == ("FINISHED", 0.5, 3)
+    assert (found.info.status, found.data.metrics["batch/loss"], len(tried)) == ("FINISHED", 0.5, 3)
     assert client.search_logged_models([found.info.experiment_id], f"source_run_id = '{run_id}'") == []
+
+
+def test_a_model_that_was_whole_when_the_server_went_away_is_there_once(
+    config: TrackingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    sent, tried = MlflowClient.log_outputs, []
+
+    def once_away(client: Any, *more: Any) -> Any:
+        tried.append(more)
+        if len(tried) == 1:
+            raise ConnectionError("503")
+        return sent(client, *more)
+
+    monkeypatch.setattr(MlflowClient, "log_outputs", once_away)
+    run = RunSection(dir=str(tmp_path), name="away")
+    run_id = start_run(config, run, {"objective.beta": 0.1, "seed": 1})
+    writer = Writer(config, run, interval_s=0.01)
+    (tmp_path / "export").mkdir()
+    writer.log_model(tmp_path / "export", copy=True)
+    assert writer.close(60) == 0
+    assert config.uri is not None
+    client = open_client(config.uri)
+    [model] = client.search_logged_models([client.get_run(run_id).info.experiment_id], f"source_run_id = '{run_id}'")
+    assert len(tried) == 2
+    assert (str(model.status), model.params) == ("READY", {"objective.beta": "0.1"})

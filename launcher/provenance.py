@@ -1,0 +1,23 @@
+"""Who started a run, with which command and which code: the same for every command that MLflow hears of."""
+
+import getpass
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from launcher.config.run_paths import ray_job
+
+
+def run_tags() -> dict[str, str]:
+    """Whose run it is, started by which command, and of which code: what MLflow shows beside the name of a run."""
+    job = ray_job()
+    command = " ".join(["jpo", *sys.argv[1:]])
+    tags = {"mlflow.source.name": command, "mlflow.source.type": "JOB" if job else "LOCAL", "jpo.ray_job": job or ""}
+    with suppress(KeyError, OSError):  # a container may run a user that it has no name for
+        tags["mlflow.user"] = getpass.getuser()
+    root = Path(__file__).parents[1]
+    if (root / ".git").exists():
+        git = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+        tags["mlflow.source.git.commit"] = git.stdout.strip()
+    return {key: value for key, value in tags.items() if value}

@@ -1,0 +1,84 @@
+"""MLflow's pages in a real browser: each says what a person looks for, no chart of it is empty, none shows an id to
+decode, and the pictures are those that docs/watching.md has."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.browser import Page, browser, find_chromium
+from tests.support.commands import ROOT
+from tests.support.pages_of_mlflow import IMAGES, WIDTH, WORKFLOW, Made, Server, make_runs, mlflow_server, shots, take
+
+pytestmark = [
+    pytest.mark.nightly,
+    pytest.mark.timeout(3600),
+    pytest.mark.skipif(find_chromium() is None, reason="no Chromium: apt-get install chromium"),
+]
+ID = re.compile(r"jpo\.(?:uid|key|input|dataset|checkpoint)")
+FULLEST, ALL = 150_000, 1_200_000
+"""Bytes of a picture, and of all."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def made(server: Server) -> Made:
+    return make_runs(server)
+
+
+@pytest.fixture(scope="module")
+def page(server: Server) -> Iterator[Page]:
+    with browser(server.folder) as opened:
+        yield opened
+
+
+def test_each_page_says_what_it_is_for_and_its_picture_is_made(made: Made, server: Server, page: Page) -> None:
+    taken = {shot.name: take(page, server, shot) for shot in shots(made)}
+    assert set(taken) == {file.stem for file in IMAGES.glob("*.png")}, "make screenshots"
+    for name, (png, said) in taken.items():
+        assert png.startswith(b"\x89PNG"), name
+        assert len(png) < FULLEST, name
+        assert not ID.search(said), name
+
+
+def test_the_pictures_of_the_docs_are_small_and_shown() -> None:
+    sizes = {file: file.stat().st_size for file in IMAGES.iterdir()}
+    assert max(sizes.values()) < FULLEST
+    assert sum(sizes.values()) < ALL
+    text = (ROOT / "docs" / "watching.md").read_text(encoding="utf-8")
+    assert {file.name for file in sizes} == set(re.findall(r"\]\(images/([\w.-]+)\)", text))
+
+
+def test_no_chart_of_a_run_is_empty_or_over_anything_but_its_steps(made: Made, server: Server, page: Page) -> None:
+    """All sections, opened by scrolling: MLflow draws what is in sight."""
+    for stage in ("sft", "jpo", "winrate"):
+        page.size(WIDTH, 6000)
+        page.open(
+            f"{server.address}/#/experiments/{made.experiment}/runs/{made.stages[stage]}/model-metrics?{WORKFLOW}"
+        )
+        page.wait_for("Model metrics", "Add chart")
+        page.settle()
+        charts = page.run(
+            "[...document.querySelectorAll('.js-plotly-plot')].map(plot => ({"
+            " points: Math.max(0, ...plot.data.map(line => (line.x || []).length)),"
+            " steps: plot.data.every(line => line.type === 'bar' || (line.x || []).every(Number.isInteger)),"
+            " axis: ((plot.layout.xaxis || {}).title || {}).text || '' }))"
+        )
+        assert len(charts) > 5, stage
+        assert min(chart["points"] for chart in charts) > 0, stage
+        assert all(chart["steps"] for chart in charts), stage
+        assert {chart["axis"] for chart in charts} <= {"Step", ""}, stage
+
+
+def test_no_page_of_a_run_is_left_running(made: Made, server: Server) -> None:
+    from mlflow import MlflowClient
+
+    runs = MlflowClient(server.address).search_runs([made.experiment])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert len(runs) == 1 + len(made.stages)
+    assert all(run.data.tags.get("mlflow.user") and run.data.tags.get("mlflow.source.name") for run in runs)
