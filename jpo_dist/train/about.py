@@ -22,6 +22,8 @@ INPUT_RUN = "jpo.input_run."
 """How a tag begins that names the MLflow run of an earlier stage, as a pipeline sets it."""
 ANSWERS = "answers.json"
 """The artifact with answers before and after the training."""
+PERPLEXITY = ("perplexity of responses", "perplexity", "{:.1f}")
+"""What SFT has beside the loss, as in IN_WORDS."""
 LONGEST = 120
 
 
@@ -137,7 +139,7 @@ def _table(first: Mapping[str, float], last: Mapping[str, float]) -> str:
 
 
 def _figures(first: Mapping[str, float], last: Mapping[str, float]) -> list[tuple[str, str, str]]:
-    named = ((label, f"eval/{metric}", form) for label, metric, form in IN_WORDS)
+    named = ((label, f"eval/{metric}", form) for label, metric, form in (*IN_WORDS, PERPLEXITY))
     return [
         (label, _before(first, name, form), form.format(last[name]))
         for label, name, form in named
