@@ -186,6 +186,7 @@ def test_one_signal_ends_it_and_its_last_line_says_how_to_go_on(
     assert last.startswith(f"error (exit {expected}): "), "\n".join(lines[-20:])
     assert last.endswith(case.goes_on)
     assert not any("Traceback" in line for line in lines)
-    assert "RUNNING" not in statuses(tmp_path)
+    found = statuses(tmp_path)
+    assert not {"RUNNING", "FAILED"} & set(found), found
     if maker in (train, sft, run, study):
-        assert set(statuses(tmp_path)) == {"KILLED"}
+        assert "KILLED" in found

@@ -79,3 +79,10 @@ def test_the_list_of_commands_is_in_the_order_of_the_work_with_an_example_each()
 def test_version_and_short_help() -> None:
     assert re.fullmatch(r"jpo-dist \d+\.\d+\.\d+\n", CliRunner().invoke(app, ["--version"]).stdout)
     assert "Example: jpo sft configs/sft.yaml" in CliRunner().invoke(app, ["sft", "-h"]).stdout
+
+
+@pytest.mark.parametrize(("typed", "word", "completed"), [("jpo tra", "1", "train"), ("jpo data bu", "2", "build")])
+def test_the_shell_completes_commands(typed: str, word: str, completed: str) -> None:
+    """As the installed script is asked: by variables whose names begin with its own."""
+    asked = {"_JPO_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": word}
+    assert CliRunner().invoke(app, [], env=asked, prog_name="jpo").stdout.split() == [completed]
