@@ -75,6 +75,7 @@ def read_once(where: str | list[str], reads: Reads, settings: list[Any]) -> tupl
         return _open(folder) or _compiled(folder, *reads(where))
     finally:
         lock.release()
+        give_back()  # only here is nothing left of the reading itself
 
 
 def _key(where: str | list[str], settings: list[Any]) -> str | None:
@@ -142,7 +143,6 @@ def _compiled(folder: Path, built: ComparisonSet, report: Report) -> tuple[Compa
         shutil.rmtree(aside, ignore_errors=True)
         return built, report
     _forget(folder.parent)
-    give_back()
     return _open(folder) or (built, report)
 
 

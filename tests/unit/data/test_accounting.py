@@ -31,6 +31,8 @@ LAYOUTS: list[dict[str, str]] = [
     {"instruction": "text", "responses": "texts"},
     {"instruction": "text", "response": "text"},
     {"messages": "whole"},
+    {"instruction": "text", "output": "text"},
+    {"question": "text", "answer": "text"},
 ]
 MORE = [
     *("system", "system_prompt", "tools", "functions", "history", "input", "context", "question", "query"),
