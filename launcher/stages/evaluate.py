@@ -72,8 +72,8 @@ def _on_the_run(config: RunConfig, path: Path, report: dict[str, Any], figures: 
             writer = Writer(config.tracking, config.run)
             stream = f"evaluate/{zlib.crc32(json.dumps(figures, sort_keys=True).encode()):08x}"
             writer.log_measured(stream, step, figures, measured)  # the same figures again are no second row
-            for file, rows in (("comparisons.json", report["extremes"]), (ANSWERS, report.get("answers"))):
-                _log_table(writer, file, rows)
+            _log_table(writer, "comparisons.json", report["extremes"])
+            _log_table(writer, ANSWERS, report.get("answers"))
             writer.set_tag(NOTE, description(parse_any(trained), sent_tags(run_dir)))
             writer.add_facts({"evaluate": _inputs(report)})
             writer.log_artifact(path)

@@ -97,10 +97,12 @@ class Page:
         self.run(f"{found}.click()")
 
     def settle(self) -> None:
-        """Wait until the page looks the same in two pictures, one after the other."""
-        end, before = time.monotonic() + PATIENCE_S, b""
-        while (now := self.picture()) != before:
-            assert time.monotonic() < end, f"the page never came to rest:\n{self.text[:4000]}"
+        """Wait until every image is loaded and the page says the same for a second. Pictures would never be the same:
+        an icon moves."""
+        self.wait("[...document.images].every(image => image.complete)", "its images")
+        end, before = time.monotonic() + PATIENCE_S, ""
+        while (now := self.text) != before:
+            assert time.monotonic() < end, f"the page never came to rest:\n{now[:4000]}"
             before = now
             self.run("new Promise(done => setTimeout(done, 1000))")
 
