@@ -16,7 +16,6 @@ from jpo_dist.files import read_lines
 from jpo_dist.run_dir import OUTBOX
 from jpo_dist.tracking.chat_model import can_chat, write_chat_model
 from jpo_dist.tracking.outbox import ROWS_PER_BATCH
-from jpo_dist.tracking.shown_names import shown_name, shown_tag
 
 PARAMS_PER_CALL = 100
 PARAM_CHARS, TAG_CHARS, NAME_CHARS = 6000, 8000, 250
@@ -58,9 +57,7 @@ def _send_metrics(server: RunOnServer, entries: list[dict[str, Any]]) -> None:
 
     model = _newest_model(server) if any("dataset" in entry for entry in entries) else None
     rows = [
-        Metric(
-            _clean_name(shown_name(key)), value, entry["ts_ms"], entry["step"], **_measured(entry, model, server.run_id)
-        )
+        Metric(_clean_name(key), value, entry["ts_ms"], entry["step"], **_measured(entry, model, server.run_id))
         for entry in entries
         for key, value in entry["metrics"].items()
     ]
@@ -106,7 +103,7 @@ def _send_params(server: RunOnServer, entry: Mapping[str, Any]) -> None:
 
 def _send_tags(server: RunOnServer, entry: Mapping[str, Any]) -> None:
     for key, value in entry["tags"].items():
-        _set_tag(server, shown_tag(_clean_name(key)), _shorten(str(value), TAG_CHARS))
+        _set_tag(server, _clean_name(key), _shorten(str(value), TAG_CHARS))
 
 
 def _set_tag(server: RunOnServer, key: str, value: str) -> None:
@@ -166,7 +163,7 @@ def _send_checkpoint(server: RunOnServer, entry: Mapping[str, Any]) -> None:
     made = (e for e, _ in read_lines(server.run_dir / OUTBOX, start=b'{"op":"checkpoint"'))
     table = {e["step"]: {key: e[key] for key in ("step", "path", "bytes", "seconds", "ts_ms")} for e in made}
     server.client.log_text(server.run_id, json.dumps(list(table.values()), indent=1), "checkpoints.json")
-    _set_tag(server, shown_tag("jpo.checkpoint.path"), entry["path"])
+    _set_tag(server, "jpo.checkpoint.path", entry["path"])
 
 
 def _send_model(server: RunOnServer, entry: Mapping[str, Any]) -> None:

@@ -17,10 +17,9 @@ from jpo_dist.tracking.courier import Superseded
 from jpo_dist.tracking.mlflow_entries import RunOnServer
 from jpo_dist.tracking.reach import bound_replies, probe
 from jpo_dist.tracking.run_file import sqlite_path, tracking_uri, update_run_file
-from jpo_dist.tracking.shown_names import shown_tag
 
 _UID_TAG = "jpo.uid"
-"""What a run is found again by. A run made before tags of programs were hidden has it under this very key."""
+"""What a run is found again by."""
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 """What a page of MLflow opens an experiment as: training of models, and not traces of agents."""
 _ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
@@ -82,9 +81,7 @@ def connect(config: TrackingConfig, run: RunSection, superseded: Callable[[], bo
         raise Superseded
     if found is None:
         experiment_id = _experiment(client, config.experiment, uri)
-        found = client.create_run(
-            experiment_id, tags={shown_tag(_UID_TAG): known["uid"]}, run_name=known.get("title", run.name)
-        )
+        found = client.create_run(experiment_id, tags={_UID_TAG: known["uid"]}, run_name=known.get("title", run.name))
     update_run_file(run_dir, run_id=found.info.run_id, experiment_id=found.info.experiment_id)
     return RunOnServer(client, found.info.run_id, found.info.experiment_id, run_dir)
 
@@ -167,11 +164,8 @@ def _find_run(client: Any, experiment: str, known: Mapping[str, Any]) -> Any:
     home = client.get_experiment_by_name(experiment)
     if home is None:
         return None
-    for tag in (shown_tag(_UID_TAG), _UID_TAG):
-        runs = client.search_runs([home.experiment_id], f"tags.`{tag}` = '{known['uid']}'", max_results=1)
-        if runs:
-            return runs[0]
-    return None
+    runs = client.search_runs([home.experiment_id], f"tags.`{_UID_TAG}` = '{known['uid']}'", max_results=1)
+    return runs[0] if runs else None
 
 
 def _experiment(client: Any, name: str, uri: str) -> str:

@@ -14,7 +14,6 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from jpo_dist.config.sections import RunSection, TrackingConfig
-from jpo_dist.tracking.shown_names import shown_name
 from jpo_dist.tracking.writer import replay
 from tests.support.commands import Done, Files, Warm, jpo, lines_of, numbers
 from tests.support.metric_names import undocumented
@@ -311,7 +310,7 @@ def test_a_run_without_its_mlflow_server_finishes_and_is_sent_later(
     with sqlite3.connect(tmp_path / "later.db") as database:
         rows = Counter(database.execute("select key, step from metrics").fetchall())
         assert database.execute("select status from runs").fetchall() == [("FINISHED",)]
-    assert {(shown_name(name), line["step"]) for line in lines_of(run_dir) for name in line["metrics"]} <= set(rows)
+    assert {(name, line["step"]) for line in lines_of(run_dir) for name in line["metrics"]} <= set(rows)
     assert set(rows.values()) == {1}
 
 

@@ -41,7 +41,7 @@ def trained(tiny: Files, warm: Warm, tmp_path: Path, *words: str) -> Path:
     with sqlite3.connect(run_dir.parent / "mlflow.db") as database:
         assert database.execute("select status from runs").fetchall() == [("FINISHED",)]
         assert ("théirs",) in database.execute("select name from experiments").fetchall()
-        rows = database.execute("select step from metrics where key = 'batch/loss'").fetchall()
+        rows = database.execute("select step from metrics where key = 'loss'").fetchall()
     assert sorted(step for (step,) in rows) == [1, 2, 3, 4, 5, 6]
     assert sorted(os.listdir(run_dir.parent)) == [".mlflow.db.lock", "mlartifacts", "mlflow.db", "run"]
     assert "q%3Fx=1" not in os.listdir(tmp_path)

@@ -56,7 +56,7 @@ def test_metrics_inputs_tags_and_description_arrive_once(client: Any, run: Any, 
     run_dir = Path(words[0].removeprefix("run.dir="))
     assert run.info.status == "FINISHED"
     assert undocumented(run.data.metrics) == []
-    history = client.get_metric_history(run.info.run_id, "batch/loss")
+    history = client.get_metric_history(run.info.run_id, "loss")
     found = {line["step"]: line["metrics"]["loss"] for line in lines_of(run_dir) if line["step"]}
     assert {one.step: one.value for one in history} == pytest.approx(found)
     assert len(history) == len(found) == 12

@@ -240,7 +240,7 @@ def test_killed_at_any_moment_and_resumed_a_run_has_one_row_per_key_and_step(up:
     assert set(local["train/loss"]) == set(range(end))
     assert on_server["train/loss"] == local["train/loss"], "values that are equal again, and their times"
     assert set(on_server["perf/step_time"]) == set(range(end))
-    assert set(on_server["perf/ckpt/bytes"]) >= {step for step in range(end) if step % 10 == 9}
+    assert set(on_server["ckpt/bytes"]) >= {step for step in range(end) if step % 10 == 9}
     assert on_server["perf/step_time"] != local["perf/step_time"], "the attempts were meant to differ"
     assert the_run(config, run).info.status == "FINISHED"
 
@@ -304,8 +304,8 @@ def test_the_default_is_a_database_beside_the_run_folder_that_shows_all_of_the_r
     c = client(f"sqlite:///{tmp_path}/runs/mlflow.db")
     found = c.get_run(run_id)
     assert found.info.status == "FINISHED"
-    assert found.data.metrics["perf/ckpt/bytes"] == 123
-    assert found.data.tags["mlflow.jpo.checkpoint.path"] == f"{tmp_path}/runs/demo/checkpoints/step-20"
+    assert found.data.metrics["ckpt/bytes"] == 123
+    assert found.data.tags["jpo.checkpoint.path"] == f"{tmp_path}/runs/demo/checkpoints/step-20"
     stored = {a.path: Path(found.info.artifact_uri.removeprefix("file://")) / a.path for a in c.list_artifacts(run_id)}
     assert set(stored) == {"config.yaml", "checkpoints.json", "report.txt"}
     assert (tmp_path / "runs/mlartifacts") in stored["config.yaml"].parents

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import psutil
 
 from cluster.environment import ALLOCATOR
-from jpo_dist.tracking.shown_names import shown_name
 from tests.support.procs import rank_environments
 from tests.support.tiny import PLAIN, comparisons, save_tiny, write_jsonl
 
@@ -262,7 +261,7 @@ def tracked(run_dir: Path, database: Path | None = None) -> tuple[str, str]:
         ((run_id, status),) = connection.execute("select run_uuid, status from runs").fetchall()
         rows = Counter(connection.execute("select key, step from metrics").fetchall())
     assert set(rows.values()) <= {1}, [row for row, count in rows.items() if count > 1]
-    of_lines = {(shown_name(name), line["step"]) for line in lines_of(run_dir) for name in line["metrics"]}
+    of_lines = {(name, line["step"]) for line in lines_of(run_dir) for name in line["metrics"]}
     other = {key for key, _ in of_lines ^ set(rows)}
     assert all(key.startswith(MEASURED) for key in other), f"MLflow and metrics.jsonl differ in {sorted(other)}"
     return run_id, status

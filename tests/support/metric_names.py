@@ -30,11 +30,12 @@ def undocumented(names: Iterable[str]) -> list[str]:
 @cache
 def _patterns() -> list[re.Pattern[str]]:
     plain = [name for name in documented() if not re.search("BATCH|FIGURE|HOST_METRIC", name)]
+    of_a_step = documented()[: documented().index("eval/BATCH")]
 
-    def one_of(prefix: str) -> str:
-        return "(?:" + "|".join(_filled(name.removeprefix(prefix)) for name in plain if name.startswith(prefix)) + ")"
+    def one_of(names: list[str], prefix: str = "") -> str:
+        return "(?:" + "|".join(_filled(name.removeprefix(prefix)) for name in names if name.startswith(prefix)) + ")"
 
-    others = {"BATCH": one_of("batch/"), "FIGURE": one_of("winrate/"), "HOST_METRIC": one_of("system/")}
+    others = {"BATCH": one_of(of_a_step), "FIGURE": one_of(plain, "winrate/"), "HOST_METRIC": one_of(plain, "system/")}
     return [re.compile(_filled(name, others)) for name in documented()]
 
 

@@ -186,12 +186,12 @@ def shots(made: Made) -> list[Shot]:
     compared = f"/compare-runs?runs={both}&experiments={json.dumps([made.experiment])}&{WORKFLOW}"
     return [
         Shot("run", f"{jpo_run}?{WORKFLOW}", 860, ("Held out, before and after step 24", "helpful-chat", USER)),
-        Shot("charts", f"{jpo_run}/model-metrics?{WORKFLOW}", 1040, ("batch (5)", "batch/margin (2)", "loss"), 5),
+        Shot("charts", f"{jpo_run}/model-metrics?{WORKFLOW}", 1040, ("eval", "margin (2)", "rewards"), 5),
         Shot("figure", f"{jpo_run}/artifacts/figures/margin_parts.png?{WORKFLOW}", 700, ("margin_parts.png",)),
         Shot("comparisons", f"{jpo_run}/artifacts/comparisons.json?{WORKFLOW}", 620, ("winner's response", "worst")),
         Shot("answers", f"{jpo_run}/artifacts/answers.json?{WORKFLOW}", 620, ("answer before", "answer after")),
         Shot("pipeline", f"{runs}/{made.parent}?{WORKFLOW}", 620, ("A pipeline: sft", "helpful winrate")),
-        Shot("compared", compared, 1000, ("Comparing 2 Runs", "batch/loss"), clicks=("Visualizations", "Parameters")),
+        Shot("compared", compared, 1000, ("Comparing 2 Runs", "eval/loss"), clicks=("Visualizations", "Parameters")),
         Shot(
             "model", f"/experiments/{made.experiment}/models/{made.model}?{WORKFLOW}", 640, ("evaluate/all/loss", USER)
         ),

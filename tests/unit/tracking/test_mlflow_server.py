@@ -53,7 +53,7 @@ def test_a_run_below_an_odd_folder_is_tracked_beside_it_and_nowhere_else(
     assert writer.close(60) == 0
     with sqlite3.connect(folder / "mlflow.db") as database:
         assert database.execute("select run_uuid, status from runs").fetchall() == [(run_id, "FINISHED")]
-        assert database.execute("select key, value from metrics").fetchall() == [("batch/loss", 0.5)]
+        assert database.execute("select key, value from metrics").fetchall() == [("loss", 0.5)]
     assert [path.read_text() for path in (folder / "mlartifacts").rglob("note.txt")] == ["kept"]
     assert os.listdir(tmp_path) == [ODD.partition("/")[0]], "no folder made of an address"
     assert sorted(os.listdir(folder)) == [".mlflow.db.lock", "mlartifacts", "mlflow.db", "note.txt", "run"]

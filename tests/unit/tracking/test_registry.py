@@ -96,7 +96,7 @@ def test_a_model_whose_files_are_refused_leaves_none_half_made_and_holds_nothing
     assert config.uri is not None
     client = open_client(config.uri)
     found = client.get_run(run_id)
-    assert (found.info.status, found.data.metrics["batch/loss"], len(tried)) == ("FINISHED", 0.5, 3)
+    assert (found.info.status, found.data.metrics["loss"], len(tried)) == ("FINISHED", 0.5, 3)
     assert client.search_logged_models([found.info.experiment_id], f"source_run_id = '{run_id}'") == []
 
 
