@@ -147,4 +147,4 @@ def test_two_trainings_on_one_cache_are_both_right(tiny: Files, warm: Warm, alon
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
     assert exported(tmp_path / "one") == exported(tmp_path / "other") == exported(alone)
-    record("clash-others", "train beside train, one cache", 1, {"both right": 1})
+    record("clash-others", "train beside train on one cache", 1, {"both right": 1})

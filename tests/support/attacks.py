@@ -44,8 +44,8 @@ ATTACKS = {
     ),
     "full-disk": Attack("a full disk below the output, then room again", f"{_HOST}::test_a_full_disk"),
     "host": Attack(
-        "64 file descriptors, no HOME or one that is read-only, 64 MB of shared memory, a limit of the size of files, "
-        "locale C, a user without a name, no TMPDIR, a dead proxy, and all of it at once",
+        "a host against it; all of it: 64 file descriptors, 64 MB of shared memory, a read-only HOME, no TMPDIR, "
+        "locale C, no name of the user in the environment and a dead proxy at once",
         f"{_HOST}::test_a_host_that_lacks_something",
     ),
     "names": Attack(
@@ -86,7 +86,8 @@ def _line(words: str, parts: dict[str, dict[str, object]]) -> str:
             total[outcome] = total.get(outcome, 0) + count
     tries = sum(int(str(part["tries"])) for part in parts.values())
     told = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(total.items(), key=lambda kv: -kv[1]))
-    of = ", ".join(sorted({part.partition(", ")[0] for part in parts}))
+    first, second = ({part.partition(", ")[place] for part in parts} - {""} for place in (0, 2))
+    of = "; ".join(", ".join(sorted(names)) for names in (first, second) if names)
     of = f" ({of})" if len(parts) > 1 else ""
     return f"| {words}{of} | {tries:,} | {told} |"
 
