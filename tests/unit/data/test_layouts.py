@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jpo_dist.data.layouts import LAYOUTS, Names, layout_of, read_row
+from jpo_dist.data.layouts import Names, layout_of, read_row
 from jpo_dist.data.read import read
 from jpo_dist.data.row_values import BadField
 from jpo_dist.records.comparisons import Comparison, Item, Message, Rating
@@ -210,15 +210,6 @@ def test_more_columns_mean_the_more_explicit_layout():
 
 def rated(row: dict[str, Any]) -> list[tuple[str, str, float]]:
     return [(r.item.instruction[-1].content, r.item.response, r.score) for r in reading(row).ratings]
-
-
-def test_no_two_layouts_ask_for_the_same_columns():
-    assert len({frozenset(layout.columns) for layout in LAYOUTS}) == len(LAYOUTS)
-
-
-def test_a_layout_with_more_columns_is_found_before_one_with_fewer():
-    for at, layout in enumerate(LAYOUTS):
-        assert layout_of(layout.columns) is layout, f"{LAYOUTS[at]} is overlooked"
 
 
 @pytest.mark.parametrize(

@@ -76,9 +76,9 @@ def test_a_row_without_its_prompt_does_not_pass_for_an_implicit_one(tmp_path):
 
 
 def test_unknown_columns_are_named_with_the_known_layouts(tmp_path):
-    file = write_jsonl(tmp_path / "a.jsonl", [{"question": "a", "answer": "b"}, {"winner": "c"}])
+    file = write_jsonl(tmp_path / "a.jsonl", [{"said": "a", "reply": "b"}, {"winner": "c"}])
     with pytest.raises(
-        ValueError, match=r"a\.jsonl: its columns \(answer, question, winner\) .* prompt chosen rejected"
+        ValueError, match=r"a\.jsonl: its columns \(reply, said, winner\) .* prompt chosen rejected"
     ):
         read(str(file), on_bad_row="skip")
 

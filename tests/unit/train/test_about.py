@@ -42,7 +42,7 @@ def test_the_description_has_the_figures_before_and_at_the_last_evaluation(tmp_p
     assert "margin" not in said.partition("held out |")[2], "it was not measured"
     assert said.endswith("[build](#/runs/abc1)"), "an id that is none makes no link"
     first_lines = said.split("\n\n")[:2]
-    assert first_lines[1] == "Held out, before and after step 2: loss 0.6931 → 0.2500, accuracy all ties → 0.750."
+    assert first_lines[1] == "Held out, before and after step 2: accuracy all ties → 0.750, loss 0.6931 → 0.2500."
     assert title(config, {}, 0.0).startswith(f"demo {tmp_path.name} 19")
     stage = {"jpo.pipeline": "helpful", "jpo.stage": "train-2"}
     assert title(config, stage, 0.0).startswith("helpful train-2 19"), "a folder's digest says nothing to a person"
