@@ -84,6 +84,11 @@ def _fail_by(error: Exception) -> None:
     fail(f"{type(error).__name__}: {_sentence(error)}", code or FAILURE)
 
 
+def draws(console: Console) -> bool:
+    """Whether a bar can be drawn there: on a terminal that can move its cursor, which one of TERM=dumb cannot."""
+    return console.is_terminal and not console.is_dumb_terminal
+
+
 def say(text: str) -> None:
     """Print a line as it is: `[x]` in a path is no markup, and a path is not broken where the terminal ends."""
     out.print(text, markup=False, highlight=False, soft_wrap=True)

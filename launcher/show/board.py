@@ -29,7 +29,7 @@ from rich.text import Text
 
 from jpo_dist.distributed.waiting import News, heard_by, in_words, nobody, read_posted
 from launcher.chatter import Aside, aside
-from launcher.console import err
+from launcher.console import draws, err
 
 POLL_S = 0.5
 BAR_S, LINE_S = 1.0, 10.0
@@ -123,7 +123,7 @@ class Board:
             self.look()
 
     def _show(self, one: _Shown) -> None:
-        (self._draw if self.console.is_terminal else self._tell)(one)
+        (self._draw if draws(self.console) else self._tell)(one)
 
     def _draw(self, one: _Shown) -> None:
         news, age = one.news, self._clock() - one.since

@@ -10,6 +10,7 @@ from typing import Any
 
 from jpo_dist.distributed.waiting import News
 from jpo_dist.run_dir import METRICS, NOTICES, PLAN, RAY_LOG
+from launcher.console import draws
 from launcher.show.board import Board, Pace, watching
 
 SHOWN = {
@@ -98,19 +99,19 @@ class Steps:
         for line in self._steps.lines():
             self._plan = _told(board, self._run_dir, self._plan)
             self._last = line
-            if not board.console.is_terminal:
+            if not draws(board.console):
                 important = any(name.startswith("eval/") for name in line["metrics"]) or "loss" not in line["metrics"]
                 self._held_back = not (self._pace.allows() or important)
                 if not self._held_back:
                     board.say(self._in_a_line(line))
-        if board.console.is_terminal:
+        if draws(board.console):
             board.hear(self._news(), self._status(), always=True)
         elif self._last is not None and self._pace.is_silent() and self._pace.allows():
             board.say(f"{self._in_a_line(self._last)}  (the next one goes on)")
 
     def end(self, board: Board) -> None:
         """Print the last step, or leave the bar as it is."""
-        if board.console.is_terminal:
+        if draws(board.console):
             board.hear(self._news()._replace(over=True), self._status(), always=True)
         elif self._held_back and self._last is not None:
             board.say(self._in_a_line(self._last))

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from launcher.console import draws
 from launcher.show.study.words import hours, name, plain
 
 
@@ -29,7 +30,7 @@ class Board:
 
     def __init__(self, console: Console, what: str, metric: str) -> None:
         self.console, self.what, self.metric = console, what, metric
-        self.live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self.live = Live(console=console, auto_refresh=False) if draws(console) else None
 
     def __enter__(self) -> Self:
         if self.live:

@@ -77,9 +77,7 @@ def test_a_row_without_its_prompt_does_not_pass_for_an_implicit_one(tmp_path):
 
 def test_unknown_columns_are_named_with_the_known_layouts(tmp_path):
     file = write_jsonl(tmp_path / "a.jsonl", [{"said": "a", "reply": "b"}, {"winner": "c"}])
-    with pytest.raises(
-        ValueError, match=r"a\.jsonl: its columns \(reply, said, winner\) .* prompt chosen rejected"
-    ):
+    with pytest.raises(ValueError, match=r"a\.jsonl: its columns \(reply, said, winner\) .* prompt chosen rejected"):
         read(str(file), on_bad_row="skip")
 
 

@@ -23,9 +23,12 @@ class Clock:
         return self.now
 
 
-def board(*, terminal: bool = False) -> tuple[Board, io.StringIO, Clock]:
+def board(*, terminal: str = "") -> tuple[Board, io.StringIO, Clock]:
+    """On a terminal of a kind, as TERM says it, or on none."""
     screen, clock = io.StringIO(), Clock()
-    console = Console(file=screen, width=100, force_terminal=terminal, color_system=None)
+    console = Console(
+        file=screen, width=100, force_terminal=bool(terminal), color_system=None, _environ={"TERM": terminal}
+    )
     return Board(console, clock), screen, clock
 
 
@@ -33,8 +36,9 @@ def rows(done: int, total: int | None = None, *, over: bool = False) -> News:
     return News("1", "reading a.jsonl", done, total, "rows", over)
 
 
-def test_a_short_work_says_nothing_and_a_long_one_ends_with_its_total() -> None:
-    on, screen, clock = board()
+@pytest.mark.parametrize("terminal", ["", "dumb"])
+def test_a_short_work_says_nothing_and_a_long_one_ends_with_its_total(terminal: str) -> None:
+    on, screen, clock = board(terminal=terminal)
     on.hear(rows(0))
     on.look()
     on.hear(rows(10, 10, over=True))
@@ -72,7 +76,7 @@ def test_lines_of_a_run_of_any_length_are_bounded() -> None:
 
 
 def test_a_terminal_has_a_bar_while_a_work_goes_on_and_a_line_behind_it() -> None:
-    on, screen, clock = board(terminal=True)
+    on, screen, clock = board(terminal="xterm")
     on.hear(rows(0, 400))
     on.look()
     assert screen.getvalue() == ""
