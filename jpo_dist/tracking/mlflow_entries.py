@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from jpo_dist.files import read_lines
 from jpo_dist.run_dir import OUTBOX
 from jpo_dist.tracking.chat_model import can_chat, write_chat_model
+from jpo_dist.tracking.hidden_tags import tag_in_mlflow
 from jpo_dist.tracking.outbox import ROWS_PER_BATCH
 
 PARAMS_PER_CALL = 100
@@ -103,7 +104,7 @@ def _send_params(server: RunOnServer, entry: Mapping[str, Any]) -> None:
 
 def _send_tags(server: RunOnServer, entry: Mapping[str, Any]) -> None:
     for key, value in entry["tags"].items():
-        _set_tag(server, _clean_name(key), _shorten(str(value), TAG_CHARS))
+        _set_tag(server, tag_in_mlflow(_clean_name(key)), _shorten(str(value), TAG_CHARS))
 
 
 def _set_tag(server: RunOnServer, key: str, value: str) -> None:
@@ -163,7 +164,7 @@ def _send_checkpoint(server: RunOnServer, entry: Mapping[str, Any]) -> None:
     made = (e for e, _ in read_lines(server.run_dir / OUTBOX, start=b'{"op":"checkpoint"'))
     table = {e["step"]: {key: e[key] for key in ("step", "path", "bytes", "seconds", "ts_ms")} for e in made}
     server.client.log_text(server.run_id, json.dumps(list(table.values()), indent=1), "checkpoints.json")
-    _set_tag(server, "jpo.checkpoint.path", entry["path"])
+    _set_tag(server, tag_in_mlflow("jpo.checkpoint.path"), entry["path"])
 
 
 def _send_model(server: RunOnServer, entry: Mapping[str, Any]) -> None:

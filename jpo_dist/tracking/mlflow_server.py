@@ -14,12 +14,13 @@ from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.files import sync_file
 from jpo_dist.proxies import go_direct
 from jpo_dist.tracking.courier import Superseded
+from jpo_dist.tracking.hidden_tags import tag_in_mlflow
 from jpo_dist.tracking.mlflow_entries import RunOnServer
 from jpo_dist.tracking.reach import bound_replies, probe
 from jpo_dist.tracking.run_file import sqlite_path, tracking_uri, update_run_file
 
 _UID_TAG = "jpo.uid"
-"""What a run is found again by."""
+"""What a run is found again by. One made before such tags were hidden has it under this very key."""
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 """What a page of MLflow opens an experiment as: training of models, and not traces of agents."""
 _ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
@@ -81,7 +82,8 @@ def connect(config: TrackingConfig, run: RunSection, superseded: Callable[[], bo
         raise Superseded
     if found is None:
         experiment_id = _experiment(client, config.experiment, uri)
-        found = client.create_run(experiment_id, tags={_UID_TAG: known["uid"]}, run_name=known.get("title", run.name))
+        tags = {tag_in_mlflow(_UID_TAG): known["uid"]}
+        found = client.create_run(experiment_id, tags=tags, run_name=known.get("title", run.name))
     update_run_file(run_dir, run_id=found.info.run_id, experiment_id=found.info.experiment_id)
     return RunOnServer(client, found.info.run_id, found.info.experiment_id, run_dir)
 
@@ -164,8 +166,11 @@ def _find_run(client: Any, experiment: str, known: Mapping[str, Any]) -> Any:
     home = client.get_experiment_by_name(experiment)
     if home is None:
         return None
-    runs = client.search_runs([home.experiment_id], f"tags.`{_UID_TAG}` = '{known['uid']}'", max_results=1)
-    return runs[0] if runs else None
+    for tag in (tag_in_mlflow(_UID_TAG), _UID_TAG):
+        runs = client.search_runs([home.experiment_id], f"tags.`{tag}` = '{known['uid']}'", max_results=1)
+        if runs:
+            return runs[0]
+    return None
 
 
 def _experiment(client: Any, name: str, uri: str) -> str:

@@ -95,11 +95,11 @@ def test_every_stage_begins_from_the_files_before_it_and_is_tracked_under_the_pi
     assert set(named) == {"build", "judge", "merged", "train"}
     [parent] = {found["mlflow.parentRunId"] for found in named.values()}
     assert parent in tags
-    assert named["train"]["jpo.key"].startswith(stages["train"].name.rpartition("-")[2])
-    assert named["train"]["jpo.input.merged"].startswith(stages["merged"].name.rpartition("-")[2])
+    assert named["train"]["mlflow.jpo.key"].startswith(stages["train"].name.rpartition("-")[2])
+    assert named["train"]["mlflow.jpo.input.merged"].startswith(stages["merged"].name.rpartition("-")[2])
     ids = {found["jpo.stage"]: run_id for run_id, found in tags.items() if "jpo.stage" in found}
-    assert named["train"]["jpo.input_run.merged"] == ids["merged"]
-    assert {named["merged"][f"jpo.input_run.{name}"] for name in ("build", "judge")} == {
+    assert named["train"]["mlflow.jpo.input_run.merged"] == ids["merged"]
+    assert {named["merged"][f"mlflow.jpo.input_run.{name}"] for name in ("build", "judge")} == {
         ids["build"],
         ids["judge"],
     }

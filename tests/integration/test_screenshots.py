@@ -1,5 +1,5 @@
-"""MLflow's pages in a real browser: each says what a person looks for, no chart of it is empty, and the pictures are
-those that docs/watching.md has."""
+"""MLflow's pages in a real browser: each says what a person looks for, no chart of it is empty, none shows an id to
+decode, and the pictures are those that docs/watching.md has."""
 
 import re
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ pytestmark = [
     pytest.mark.timeout(3600),
     pytest.mark.skipif(find_chromium() is None, reason="no Chromium: apt-get install chromium"),
 ]
+ID = re.compile(r"jpo\.(?:uid|key|input|dataset|checkpoint)")
 FULLEST, ALL = 150_000, 1_200_000
 """Bytes of a picture, and of all."""
 
@@ -39,9 +40,10 @@ def page(server: Server) -> Iterator[Page]:
 def test_each_page_says_what_it_is_for_and_its_picture_is_made(made: Made, server: Server, page: Page) -> None:
     taken = {shot.name: take(page, server, shot) for shot in shots(made)}
     assert set(taken) == {file.stem for file in IMAGES.glob("*.png")}, "make screenshots"
-    for name, (png, _) in taken.items():
+    for name, (png, said) in taken.items():
         assert png.startswith(b"\x89PNG"), name
         assert len(png) < FULLEST, name
+        assert not ID.search(said), name
 
 
 def test_the_pictures_of_the_docs_are_small_and_shown() -> None:

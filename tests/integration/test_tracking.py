@@ -305,7 +305,7 @@ def test_the_default_is_a_database_beside_the_run_folder_that_shows_all_of_the_r
     found = c.get_run(run_id)
     assert found.info.status == "FINISHED"
     assert found.data.metrics["ckpt/bytes"] == 123
-    assert found.data.tags["jpo.checkpoint.path"] == f"{tmp_path}/runs/demo/checkpoints/step-20"
+    assert found.data.tags["mlflow.jpo.checkpoint.path"] == f"{tmp_path}/runs/demo/checkpoints/step-20"
     stored = {a.path: Path(found.info.artifact_uri.removeprefix("file://")) / a.path for a in c.list_artifacts(run_id)}
     assert set(stored) == {"config.yaml", "checkpoints.json", "report.txt"}
     assert (tmp_path / "runs/mlartifacts") in stored["config.yaml"].parents

@@ -182,8 +182,8 @@ def test_mlflow_has_the_job_and_the_inputs_of_each_stage(whole: Whole) -> None:
     stages = {found["jpo.stage"]: (run_id, found) for run_id, found in tags.items() if "jpo.stage" in found}
     assert stages["train-1"][1]["jpo.ray_job"] == whole.name
     about = stages["train-2"][1]
-    assert about["jpo.input_run.judge-2"] == stages["judge-2"][0]
-    assert about["jpo.input_run.train-1"] == stages["train-1"][0]
+    assert about["mlflow.jpo.input_run.judge-2"] == stages["judge-2"][0]
+    assert about["mlflow.jpo.input_run.train-1"] == stages["train-1"][0]
 
 
 def test_what_the_job_has_done_is_done(whole: Whole) -> None:
