@@ -106,8 +106,8 @@ class Steps:
                     board.say(self._in_a_line(line))
         if draws(board.console):
             board.hear(self._news(), self._status(), always=True)
-        elif self._last is not None and self._pace.is_silent() and self._pace.allows():
-            board.say(f"{self._in_a_line(self._last)}  (the next one goes on)")
+        elif self._last is not None and self._pace.is_silent():
+            self._break_silence(board, self._last)
 
     def end(self, board: Board) -> None:
         """Print the last step, or leave the bar as it is."""
@@ -115,6 +115,14 @@ class Steps:
             board.hear(self._news()._replace(over=True), self._status(), always=True)
         elif self._held_back and self._last is not None:
             board.say(self._in_a_line(self._last))
+
+    def _break_silence(self, board: Board, last: dict[str, Any]) -> None:
+        """Print a step that was held back, or which one goes on; after the last step other works speak."""
+        if self._held_back and self._pace.allows():
+            self._held_back = False
+            board.say(self._in_a_line(last))
+        elif not self._held_back and last["step"] < self._plan["num_steps"] and self._pace.allows():
+            board.say(f"step {last['step'] + 1}/{self._plan['num_steps']} goes on")
 
     def _news(self) -> News:
         if self._last is None:

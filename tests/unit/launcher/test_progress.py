@@ -62,6 +62,26 @@ def test_a_loss_and_what_the_next_attempt_says_are_shown(tmp_path: Path) -> None
     ]  # fmt: skip
 
 
+def test_a_step_that_takes_long_is_said_to_go_on_and_after_the_last_one_nothing_is(tmp_path: Path) -> None:
+    now, said = [0.0], io.StringIO()
+    on, steps = Board(Console(file=said, width=200)), Steps(tmp_path, lambda: now[0])
+    write_plan(tmp_path)
+    (tmp_path / "metrics.jsonl").write_text(lines((1, 0.1)))
+    for now[0] in (0.0, EVERY_S + 1, EVERY_S + 2, 2 * EVERY_S + 2):
+        steps.look(on)
+    (tmp_path / "metrics.jsonl").write_text(lines(*((step, 0.1) for step in range(1, 10))))
+    for now[0] in (3 * EVERY_S, 5 * EVERY_S, 9 * EVERY_S):
+        steps.look(on)
+    told = [line.partition("  ")[0] for line in said.getvalue().splitlines()]
+    assert told == [
+        "40 rows",
+        "step 1/9",
+        "step 2/9 goes on",
+        "step 2/9 goes on",
+        *(f"step {n}/9" for n in range(2, 10)),
+    ]
+
+
 def test_a_long_run_has_few_lines_and_the_last_step_is_one(tmp_path: Path) -> None:
     said, now = io.StringIO(), [0.0]
     on, steps = Board(Console(file=said, width=200)), Steps(tmp_path, lambda: now[0])
