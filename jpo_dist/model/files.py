@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from filelock import FileLock
+from huggingface_hub.errors import HFValidationError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from jpo_dist.batches.limits import A_PICKLE, ModelLimits, limits_of, refuse_quantised
@@ -262,6 +263,9 @@ def reading(config: ModelConfig, key: str = "model.path") -> Iterator[None]:
         where = "" if seen else "no folder seen from here, and not to be read from the hub: "
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise ValueError(f"{key} ({config.path}): {where}{reason}; correct the path") from None
+    except HFValidationError:  # neither a folder that is here nor a name that the hub would take
+        said = f"{key} ({config.path}): no such folder, seen from {Path.cwd()}; correct the path"
+        raise FileNotFoundError(said) from None
     except (ValueError, ImportError):  # of a tokenizer that is not there transformers says: install sentencepiece
         _require_a_model(config, key)
         raise

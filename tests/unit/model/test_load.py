@@ -12,7 +12,7 @@ import transformers as hf
 
 from jpo_dist.batches.tokenize import tokenize
 from jpo_dist.config.sections import DataConfig, ModelConfig
-from jpo_dist.model.files import model_limits, pretrained
+from jpo_dist.model.files import model_limits, pretrained, weights_folder
 from jpo_dist.model.load import load_model, load_tokenizer
 from jpo_dist.model.scorer import Scorer, pack
 from jpo_dist.objective.scores import item_scores
@@ -91,3 +91,12 @@ def test_a_policy_that_trains_draws_nothing_and_scores_as_its_reference(
     layer.register_forward_hook(lambda *_: forwards.append(1))
     trained[0].sum().backward()
     assert len(forwards) == checkpointed, "evaluation mode must not switch checkpointing off"
+
+
+def test_a_path_that_is_no_name_of_the_hub_is_a_folder_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where weights are looked for the hub's library is asked, and speaks of its repositories."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"^model\.path \(runs/my/model\): no such folder, seen from .*"):
+        weights_folder(ModelConfig(path="runs/my/model"))
