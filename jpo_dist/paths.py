@@ -45,6 +45,11 @@ def is_path(text: str) -> bool:
     )
 
 
+def no_such_folder(key: str, given: str) -> FileNotFoundError:
+    """The error for a setting that can only mean a folder, and leads to none."""
+    return FileNotFoundError(f"{key} ({given}): no such folder, seen from {Path.cwd()}; correct the path")
+
+
 _FILES = frozenset({".jsonl", ".json", ".csv", ".parquet", ".arrow"})
 
 

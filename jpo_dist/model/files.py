@@ -26,7 +26,7 @@ from jpo_dist.distributed.waiting import locked, working
 from jpo_dist.folders import replacing
 from jpo_dist.model.device import torch_dtype
 from jpo_dist.model.older import readable_by_transformers_4
-from jpo_dist.paths import cache_folder, resolve
+from jpo_dist.paths import cache_folder, no_such_folder, resolve
 from jpo_dist.proxies import no_answer_of_hub
 from jpo_dist.run_dir import EXPORT, EXPORT_MERGED
 
@@ -264,8 +264,7 @@ def reading(config: ModelConfig, key: str = "model.path") -> Iterator[None]:
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise ValueError(f"{key} ({config.path}): {where}{reason}; correct the path") from None
     except HFValidationError:  # neither a folder that is here nor a name that the hub would take
-        said = f"{key} ({config.path}): no such folder, seen from {Path.cwd()}; correct the path"
-        raise FileNotFoundError(said) from None
+        raise no_such_folder(key, config.path) from None
     except (ValueError, ImportError):  # of a tokenizer that is not there transformers says: install sentencepiece
         _require_a_model(config, key)
         raise

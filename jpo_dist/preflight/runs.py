@@ -15,7 +15,7 @@ from jpo_dist.config.sft import AnyConfig
 from jpo_dist.data.locate import NotOnHub
 from jpo_dist.evaluate.to_score import read_to_score
 from jpo_dist.model.files import limits_of_run, pretrained, unseen
-from jpo_dist.paths import is_path, resolve
+from jpo_dist.paths import is_path, no_such_folder, resolve
 from jpo_dist.records.comparisons import ComparisonSet
 from jpo_dist.records.shapes import samples
 
@@ -61,7 +61,7 @@ def look(config: AnyConfig, scored: Scored | None = None, *, whole: bool = False
 def require_folder(key: str, given: str) -> None:
     """Raises FileNotFoundError for a setting that can only mean a file or folder, and is none."""
     if is_path(given) and not Path(resolve(given)).exists():
-        raise FileNotFoundError(f"{key} ({given}): no such folder, seen from {Path.cwd()}; correct the path")
+        raise no_such_folder(key, given)
 
 
 def _look_at_all(config: AnyConfig, tokenizer: Any, limits: list[ModelLimits], here: bool) -> list[str]:

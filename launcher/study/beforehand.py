@@ -9,11 +9,12 @@ from jpo_dist.statistics.power import power, runs_needed
 from jpo_dist.study.findings import pilot
 from jpo_dist.study.tables import tables
 from launcher.config.study import StudyConfig
-from launcher.pipeline.process import was_done
+from launcher.pipeline.process import is_done, was_done
 from launcher.pipeline.resolve import Stage
 from launcher.show.sections import Section
 from launcher.study.cells import cells, to_do, trials, unique
 from launcher.study.collected import Ran, choose, found_so_far, kept_of
+from launcher.study.reuse import found_in, places_of
 
 RUNS = (3, 5, 8, 12)
 
@@ -21,8 +22,9 @@ RUNS = (3, 5, 8, 12)
 def dry(config: StudyConfig, source: str) -> Section:
     """Stages to do by name, with the time and disk that those done before took each. Raises ConfigError.
 
-    Cells that are measured need no stage. Settings that `tune` has not chosen yet stand at their first values: the
-    numbers of stages are right, their folders are not known yet.
+    Cells that are measured need no stage, and what another study has made (`reuse`) is not made again. Settings that
+    `tune` has not chosen yet stand at their first values: the numbers of stages are right, their folders are not known
+    yet.
     """
     first = {name: values[0] for name, values in config.tune.over.items()} if config.tune else {}
     tries = trials(config, source) if config.tune else []
@@ -31,7 +33,9 @@ def dry(config: StudyConfig, source: str) -> Section:
     found = cells(config, source, {**dict.fromkeys(config.arms, first), **chosen})
     wanted = [*tries, *found]
     measured = kept_of(wanted, config)
-    left = to_do([cell for cell in wanted if cell.name not in measured])
+    places = places_of(config.reuse)
+    unmeasured = [cell for cell in wanted if cell.name not in measured]
+    left = to_do(unmeasured, lambda stage: is_done(stage) or found_in(stage, places) is not None)
     by_name: dict[str, list[Stage]] = {}
     for stage in unique(wanted).values():
         by_name.setdefault(stage.name, []).append(stage)

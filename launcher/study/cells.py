@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -132,9 +132,9 @@ def unique(found: Sequence[Cell]) -> dict[Path, Stage]:
     return {stage.folder: stage for cell in found for stage in cell.stages}
 
 
-def to_do(found: Sequence[Cell]) -> dict[Path, Stage]:
+def to_do(found: Sequence[Cell], there: Callable[[Stage], bool] = is_done) -> dict[Path, Stage]:
     """The stages that have to run so that every one of the cells can be measured, once, by folder: those that are
-    measured, and what these begin from, as far as it is not done.
+    measured, and what these begin from, as far as it is not `there`.
 
     A model that was removed behind its answers is not trained again unless something that has to run begins from it.
     """
@@ -142,7 +142,7 @@ def to_do(found: Sequence[Cell]) -> dict[Path, Stage]:
     for cell in found:
         needed = {cell.answers.name, *([cell.kl.name] if cell.kl else [])}
         for stage in reversed(cell.stages):
-            if stage.name in needed and not is_done(stage):
+            if stage.name in needed and not there(stage):
                 left[stage.folder] = stage
                 needed.update(stage.after)
     return left

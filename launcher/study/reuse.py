@@ -13,24 +13,34 @@ from launcher.pipeline.resolve import Stage
 from launcher.study.places import log_of
 
 
+def places_of(folders: Sequence[str]) -> list[Path]:
+    """The folders of other studies, as `reuse` names them."""
+    return [Path(one).expanduser().absolute() for one in folders]
+
+
 def take_over(stages: Iterable[Stage], folders: Sequence[str]) -> list[str]:
     """Put what was made for these stages in other studies into this one, and note them as done. Returns their names.
 
     Files are linked, which takes no room on the same disk, and outlive the other study. What is taken, and a folder
     that is not there, is said.
     """
-    places = [Path(one).expanduser().absolute() for one in folders]
+    places = places_of(folders)
     for place in places:
         if not place.is_dir():
             say(f"reuse: {place} is not there; what it would have is made here")
     taken = []
     for stage in stages:
-        source = None if is_done(stage) else next((at for at in places if _has(at, stage)), None)
+        source = None if is_done(stage) else found_in(stage, places)
         if source is not None:
             _link(source, stage)
             taken.append(stage.name)
             say(f"{stage.name} taken from {source / stage.folder.name}")
     return taken
+
+
+def found_in(stage: Stage, places: Iterable[Path]) -> Path | None:
+    """The first of the folders of other studies in which the stage is done, and what it made is still there."""
+    return next((place for place in places if _has(place, stage)), None)
 
 
 def _has(place: Path, stage: Stage) -> bool:

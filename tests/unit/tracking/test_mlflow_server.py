@@ -1,5 +1,6 @@
 """What the environment brings, on the way to a real MLflow: odd folders, and MLflow's own variables."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from jpo_dist.config.sections import RunSection, TrackingConfig
-from jpo_dist.run_dir import METRICS
+from jpo_dist.run_dir import METRICS, RUN
 from jpo_dist.tracking.metrics_file import MetricsFile
 from jpo_dist.tracking.run_file import sqlite_path, sqlite_uri, tracking_uri
 from jpo_dist.tracking.writer import Writer, start_run
@@ -84,3 +85,18 @@ def test_a_kill_while_the_database_is_made_leaves_none_that_is_half_made(tmp_pat
     with sqlite3.connect(tmp_path / "mlflow.db") as database:
         assert database.execute("select run_uuid from runs").fetchall() == [(run_id,)]
     assert [file.name for file in tmp_path.iterdir() if ".new" in file.name] == []
+
+
+def test_a_run_that_was_made_before_its_tag_was_hidden_is_found_again(tmp_path: Path) -> None:
+    """Also where a kill came between the run on the server and its id in the folder."""
+    run, config = RunSection(dir=str(tmp_path / "run"), name="older"), TrackingConfig()
+    run_id = start_run(config, run, {})
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        changed = database.execute("update tags set key = 'jpo.uid' where key = 'mlflow.jpo.uid'").rowcount
+    assert changed == 1
+    known = json.loads((tmp_path / "run" / RUN).read_text())
+    del known["mlflow"]["run_id"]
+    (tmp_path / "run" / RUN).write_text(json.dumps(known))
+    assert start_run(config, run, {}) == run_id
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        assert database.execute("select run_uuid from runs").fetchall() == [(run_id,)]

@@ -9,6 +9,7 @@ import pytest
 from launcher.pipeline.process import is_done, note_done
 from launcher.pipeline.resolve import Stage
 from launcher.study import reuse
+from launcher.study.beforehand import dry
 from launcher.study.cells import cells, unique
 from launcher.study.reuse import take_over
 from tests.unit.launcher.study.test_cells import parsed
@@ -41,6 +42,19 @@ def test_a_stage_of_another_study_is_taken_over(tmp_path: Path, monkeypatch: pyt
     assert kept.read_text() == mine.key
     assert ["nowhere is not there" in said[0], said[1].startswith("sft taken from")] == [True, True]
     assert take_over(here, [str(tmp_path / "there")]) == []  # it is done
+
+
+def test_the_dry_run_counts_no_stage_that_will_be_taken_over(tmp_path: Path) -> None:
+    there = stages(tmp_path, "there")
+    make(next(stage for stage in there if stage.name == "sft"))
+
+    def to_do(reuse: list[str]) -> dict[str, str]:
+        said = dry(parsed(tmp_path, dir=str(tmp_path / "here"), reuse=reuse), "study.yaml")
+        return {row[0]: row[2] for row in said.rows}
+
+    alone, with_reuse = to_do([]), to_do([str(tmp_path / "there")])
+    assert (alone["sft"], with_reuse["sft"]) == ("1", "0")
+    assert {**alone, "sft": "0"} == with_reuse
 
 
 def test_what_was_made_by_other_settings_or_is_gone_is_not_taken(tmp_path: Path) -> None:
