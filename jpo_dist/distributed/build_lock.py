@@ -80,6 +80,7 @@ class OwnedBaton(torch.utils.file_baton.FileBaton):
         self._path = Path(lock_file_path)
         self._name = f"operator {self._path.parent.name}"
         self._stack = ExitStack()
+        self._seen: dict[tuple[int, int], float] = {}
 
     def try_acquire(self) -> bool:
         """Return True when this process owns the lock."""
@@ -134,7 +135,10 @@ class OwnedBaton(torch.utils.file_baton.FileBaton):
         if os.pread(file, 1, 0):
             return True
         stranger = found.st_uid != os.getuid() and os.getuid() != 0  # whose processes cannot be looked into
-        return not (stranger or is_shared(self._path)) or time.time() - found.st_mtime > FOREIGN_S
+        # Its age by the clock, or how long it was looked at: a lock of tomorrow, of a clock put back, has no age.
+        since = self._seen.setdefault((found.st_ino, found.st_mtime_ns), time.monotonic())
+        age_s = max(time.time() - found.st_mtime, time.monotonic() - since)
+        return not (stranger or is_shared(self._path)) or age_s > FOREIGN_S
 
     def _whom(self) -> str:
         owner: dict[str, Any] = {}

@@ -10,8 +10,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from jpo_dist.endpoint.bounded import TIMEOUTS, BadReply, Redirected, settings_o
 from jpo_dist.endpoint.completion import CONTENT_FILTER, Completion, completion_of, estimated
 from jpo_dist.endpoint.config import EndpointConfig
 from jpo_dist.endpoint.refused_fields import RENAMED, refused_field, without
+from jpo_dist.endpoint.retry_after import retry_after
 from jpo_dist.proxies import VARIABLES, go_direct
 from jpo_dist.redact import redact, visible
 
@@ -171,7 +170,7 @@ class Endpoint:
                 f"{self._where()} says the account's quota is used up: {said}; raise it, then run again"
             )
         if status in (408, 409, 429) or status >= 500:
-            return self._again(f"HTTP {status}", _retry_after(error.response.headers), said)
+            return self._again(f"HTTP {status}", retry_after(error.response.headers), said)
         self._count(f"HTTP {status}")
         if status in (401, 403):
             source = self.config.key_file or self.config.key_env
@@ -277,20 +276,3 @@ def read_key(config: EndpointConfig) -> str | None:
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise EndpointRefused(f"{source} holds something that is no key (a space, a line break or not ASCII); {fix}")
     return key
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds, from `retry-after-ms` or `Retry-After` (seconds or a date)."""
-    try:
-        if "retry-after-ms" in headers:
-            seconds = float(headers["retry-after-ms"]) / 1000
-        elif headers.get("retry-after", "").strip().replace(".", "", 1).isdigit():
-            seconds = float(headers["retry-after"])
-        elif "retry-after" in headers:
-            when = parsedate_to_datetime(headers["retry-after"])
-            seconds = ((when if when.tzinfo else when.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds()
-        else:
-            return None
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return min(max(0.0, seconds), 1e9) if seconds == seconds else None

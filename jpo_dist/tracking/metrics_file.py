@@ -26,6 +26,28 @@ IN_WORDS = (
 """What every table of an evaluation shows: label, metric, and how its value is written."""
 
 
+class Stamps:
+    """Times of things that come one after the other, in milliseconds since 1970: none is before the last one.
+
+    MLflow makes durations of them, and the clock of a host may be put back between two. Then it goes on from the last
+    one, as fast as time does, until the clock has caught up.
+    """
+
+    def __init__(self) -> None:
+        self._last, self._at = 0, 0.0
+
+    def note(self, ts_ms: int) -> None:
+        """Take the time of something that is past, of an earlier process too."""
+        if ts_ms > self._last:
+            self._last, self._at = ts_ms, time.monotonic()
+
+    def now(self) -> int:
+        clock = time.time_ns() // 1_000_000
+        passed = int((time.monotonic() - self._at) * 1000)
+        self.note(clock if clock >= self._last else self._last + passed)
+        return self._last
+
+
 class MetricsFile:
     """Writes `metrics.jsonl`, for rank 0: exactly one line a step, steps ascending, whatever was killed before."""
 
@@ -35,6 +57,7 @@ class MetricsFile:
         self._lines = JsonLines(self.path)
         self._last_step: int | None = None
         self._sent_times: dict[int, int] = {}
+        self._stamps = Stamps()
         self._look_back()
 
     @property
@@ -63,7 +86,8 @@ class MetricsFile:
         if len(finite) < len(values):
             finite[NONFINITE] = float(len(values) - len(finite))
         # A step done again keeps the time of its first version where the server has that one: one time per step.
-        ts_ms = self._sent_times.pop(step, None) or time.time_ns() // 1_000_000
+        ts_ms = self._sent_times.pop(step, None) or self._stamps.now()
+        self._stamps.note(ts_ms)
         self._lines.append({"step": step, "ts_ms": ts_ms, "metrics": finite})
         self._last_step = step
 
@@ -92,7 +116,10 @@ class MetricsFile:
         self._look_back()
 
     def _look_back(self) -> None:
-        self._last_step = max((line["step"] for line, _ in read_lines(self.path)), default=None)
+        self._last_step = None
+        for line, _ in read_lines(self.path):
+            self._last_step = max(line["step"], -1 if self._last_step is None else self._last_step)
+            self._stamps.note(line["ts_ms"])
         sent = (line for line, _ in read_lines(self.path.with_name(OUTBOX)) if line.get("stream") == METRICS)
         last = -1 if self._last_step is None else self._last_step
         self._sent_times = {line["step"]: line["ts_ms"] for line in sent if line["step"] > last}

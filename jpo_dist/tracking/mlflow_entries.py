@@ -219,7 +219,9 @@ def _send_status(server: RunOnServer, entry: Mapping[str, Any]) -> None:
     if entry["status"] == "RUNNING":
         server.client.update_run(server.run_id, status="RUNNING")
     else:
-        server.client.set_terminated(server.run_id, entry["status"], end_time=entry["ts_ms"])
+        started = server.client.get_run(server.run_id).info.start_time  # by the clock of who made the run
+        end = max(entry["ts_ms"], started or 0)
+        server.client.set_terminated(server.run_id, entry["status"], end_time=end)
 
 
 def _shorten(text: str, limit: int) -> str:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from jpo_dist.config.sections import RunSection, TrackingConfig
-from jpo_dist.files import sync_file
+from jpo_dist.files import read_lines, sync_file
 from jpo_dist.proxies import go_direct
+from jpo_dist.run_dir import OUTBOX
 from jpo_dist.tracking.courier import Superseded
 from jpo_dist.tracking.hidden_tags import tag_in_mlflow
 from jpo_dist.tracking.mlflow_entries import RunOnServer
@@ -83,7 +84,10 @@ def connect(config: TrackingConfig, run: RunSection, superseded: Callable[[], bo
     if found is None:
         experiment_id = _experiment(client, config.experiment, uri)
         tags = {tag_in_mlflow(_UID_TAG): known["uid"]}
-        found = client.create_run(experiment_id, tags=tags, run_name=known.get("title", run.name))
+        # Of what is sent, the first is the run's start. It may lie a day before this connection.
+        started = (entry.get("ts_ms") for entry, _ in read_lines(run_dir / OUTBOX, start=b'{"op":"status"'))
+        title = known.get("title", run.name)
+        found = client.create_run(experiment_id, start_time=next(started, None), tags=tags, run_name=title)
     update_run_file(run_dir, run_id=found.info.run_id, experiment_id=found.info.experiment_id)
     return RunOnServer(client, found.info.run_id, found.info.experiment_id, run_dir)
 

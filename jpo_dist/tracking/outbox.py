@@ -21,6 +21,7 @@ from typing import Any
 
 from jpo_dist.files import JsonLines, read_json, read_lines, write_json
 from jpo_dist.run_dir import ACK, METRICS, OUTBOX
+from jpo_dist.tracking.metrics_file import Stamps
 
 ROWS_PER_BATCH = 1000
 
@@ -38,6 +39,7 @@ class Outbox:
         self._lines = JsonLines(folder / OUTBOX)
         self._newest: dict[str, int] = {}
         self._metrics_offset = 0
+        self._stamps = Stamps()
         self._lock = threading.RLock()  # training queues entries while the sending thread takes the metrics file
         for entry, _ in self.entries():
             self._note(entry)
@@ -55,6 +57,11 @@ class Outbox:
     def entries(self, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
         """Entries from byte `offset`, each with the offset behind it."""
         return read_lines(self._lines.path, offset)
+
+    def now_ms(self) -> int:
+        """The time, which is not before that of any entry."""
+        with self._lock:
+            return self._stamps.now()
 
     def put(self, op: str, **fields: Any) -> None:
         """Queue anything but metrics. It must do no harm when it is sent twice."""
@@ -88,6 +95,7 @@ class Outbox:
         self._lines.close()
 
     def _note(self, entry: Mapping[str, Any]) -> None:
+        self._stamps.note(entry.get("ts_ms", 0))
         if entry["op"] == "metrics":
             stream = entry["stream"]
             self._newest[stream] = max(entry["step"], self._newest.get(stream, -1))

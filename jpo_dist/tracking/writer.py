@@ -81,7 +81,7 @@ def start_run(
     bound_requests(timeout_s=5)
     courier = _courier(config, run, title)
     outbox = courier.outbox
-    outbox.put("status", status="RUNNING", ts_ms=_now_ms())
+    outbox.put("status", status="RUNNING", ts_ms=outbox.now_ms())
     outbox.put("params", params={key: str(redact(value, key)) for key, value in params.items()})
     outbox.put("tags", tags=redact({**(tags or {}), **tags_of_environment()}))
     if facts:
@@ -216,7 +216,7 @@ class Writer:
         """Metrics of the run's model on a data set, (name, digest). A stream takes one line a step."""
         if self._outbox is not None:
             finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
-            self._outbox.put_metrics(stream, step, _now_ms(), finite, dataset=list(dataset))
+            self._outbox.put_metrics(stream, step, self._outbox.now_ms(), finite, dataset=list(dataset))
 
     def log_artifact(self, path: str | Path, folder: str | None = None) -> None:
         """Upload a file, or a folder's files, into `folder` of the run's artifacts."""
@@ -226,7 +226,7 @@ class Writer:
     def log_checkpoint(self, step: int, path: str | Path, num_bytes: int, seconds: float) -> None:
         """Record where a checkpoint is; its files are not uploaded."""
         if self._outbox is not None:
-            ts_ms, place = _now_ms(), str(Path(path).resolve())
+            ts_ms, place = self._outbox.now_ms(), str(Path(path).resolve())
             sizes = {"ckpt/save_seconds": float(seconds), "ckpt/bytes": float(num_bytes)}
             self._outbox.put_metrics("checkpoint", step, ts_ms, sizes)
             self._outbox.put("checkpoint", step=step, ts_ms=ts_ms, path=place, bytes=num_bytes, seconds=seconds)
@@ -235,7 +235,7 @@ class Writer:
         """Record that a checkpoint has been copied to checkpoint.storage."""
         if self._outbox is not None:
             sizes = {"ckpt/upload_seconds": float(seconds), "ckpt/upload_bytes": float(num_bytes)}
-            self._outbox.put_metrics("upload", step, _now_ms(), sizes)
+            self._outbox.put_metrics("upload", step, self._outbox.now_ms(), sizes)
 
     def log_model(self, folder: str | Path, copy: bool = False, name: str = "export") -> None:
         """Record an exported Hugging Face folder as a logged model of the run; `copy` uploads its files too, as a model
@@ -250,7 +250,7 @@ class Writer:
         """Set the run's status behind everything queued so far, the steps in the metrics file included."""
         if self._outbox is not None:
             self._outbox.take_metrics()
-            self._outbox.put("status", status=status, ts_ms=_now_ms())
+            self._outbox.put("status", status=status, ts_ms=self._outbox.now_ms())
 
     def close(self, timeout_s: float) -> int:
         """Send the rest, for at most `timeout_s`. Returns the number of steps left unsent; `replay` sends them."""
@@ -262,7 +262,3 @@ class Writer:
                 "MLflow lacks %d steps of %s; the same command, started again, sends them", unsent, self._outbox.folder
             )
         return unsent
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -147,6 +147,9 @@ def test_without_a_server_training_does_not_wait_and_later_it_gets_everything_on
     assert rows(config, run) == written_down(run)
     found = the_run(config, run)
     assert found.info.status == "FINISHED"
+    stamps = [ts_ms for _, ts_ms in rows(config, run)["train/loss"].values()]
+    assert found.info.start_time <= min(stamps), "it began before anybody told the server"
+    assert max(stamps) <= found.info.end_time
     assert found.data.tags["dataset.fingerprint"] == "abc"
     assert len(found.data.params["data.template"]) == 6000
     assert found.data.params["judge.api_key"] == "***"

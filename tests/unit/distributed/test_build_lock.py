@@ -157,6 +157,17 @@ def test_on_a_disk_of_several_hosts_a_lock_without_owner_has_to_be_old(
     baton.release()
 
 
+def test_a_lock_of_tomorrow_is_waited_for_no_longer_than_any(
+    lock: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a clock that was put back leaves it: by that clock it never gets old."""
+    monkeypatch.setattr(build_lock, "is_shared", lambda path: True)
+    monkeypatch.setattr(build_lock, "FOREIGN_S", 0.3)
+    lock.touch()
+    os.utime(lock, (time.time() + 86400,) * 2)
+    acquired(lock).release()
+
+
 def test_every_operator_that_torch_compiles_has_an_owner(tmp_path: Path, said: list[str]) -> None:
     with building(said.append, lambda: True):
         assert torch.utils.cpp_extension.FileBaton is OwnedBaton

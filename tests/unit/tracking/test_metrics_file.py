@@ -38,6 +38,27 @@ def test_a_step_is_one_line_with_its_time_and_values(tmp_path: Path) -> None:
     assert metrics_file.offset == (tmp_path / METRICS).stat().st_size
 
 
+def test_a_clock_that_is_put_back_puts_no_step_before_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow makes durations of the times: of steps, of a run that goes on in another process, of its end."""
+    clock = [1_800_000_000_000, 1_800_000_005_000]
+
+    def put_back() -> int:
+        return (clock.pop(0) if clock else 1_799_996_400_000) * 1_000_000
+
+    monkeypatch.setattr(time, "time_ns", put_back)
+    filled(tmp_path, range(4)).close()
+    filled(tmp_path, range(4, 6)).close()
+    times = [line["ts_ms"] for line in lines(tmp_path / METRICS)]
+    assert times[:2] == [1_800_000_000_000, 1_800_000_005_000]
+    assert times == sorted(times)
+    assert times[-1] < 1_800_000_065_000, "it goes on as time does"
+    outbox = Outbox(tmp_path)
+    outbox.take_metrics()
+    assert outbox.now_ms() >= times[-1]
+    outbox.close()
+    assert Outbox(tmp_path).now_ms() >= times[-1], "another process too"
+
+
 def test_values_that_are_not_finite_are_left_out_and_counted(tmp_path: Path) -> None:
     metrics_file = MetricsFile(tmp_path / METRICS)
     metrics_file.append(1, {"loss": math.nan, "grad_norm": math.inf, "lr": 1.0})
