@@ -57,7 +57,7 @@ faults: setup
 # them; two hours on two cores.
 attacks: setup
 	JPO_RECORD_ATTACKS=1 $(PYTEST) -m nightly tests/fuzz tests/integration/test_killed.py \
-		tests/integration/test_clash.py tests/integration/test_hostile_host.py \
+		tests/integration/test_clash.py tests/integration/test_hostile_host.py tests/integration/test_clock.py \
 		tests/unit/judge/test_annotated_templates.py
 	$(BIN)/python -m tests.support.attacks
 
