@@ -5,12 +5,14 @@ JPO_KILLS: how often each is killed, twenty times without it.
 
 import os
 import random
+import signal
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from tests.support.attacks import record
+from tests.support.changes import changes
 from tests.support.commands import Files, Warm
 from tests.support.writing import COMMANDS, prepare
 
@@ -22,29 +24,39 @@ OF_PROCESSES = ("run", "study")
 def kill_often(name: str, kills: int, tiny: Files, warm: Warm, tmp_path: Path) -> Counter[str]:
     """Kill the command `kills` times while it works, and look at what is there each time. One that was through before
     its moment came is no kill; what a killed one left is gone on with by the next.
+
+    Every second moment is drawn from the time between the first change of its files and its end, every other from their
+    changes: where all is written at the end, hardly one of the former would meet the writing.
     """
     undisturbed = prepare(name, tmp_path / "undisturbed", tiny, warm)
-    seconds = warm(*undisturbed.words).check().seconds
+    with changes(tmp_path / "undisturbed") as seen:
+        warm(*undisturbed.words).check()
+        seconds, number_of_changes = seen.worked_s(), seen.count
     after = undisturbed.state(undisturbed.output)
     assert after is not None
     came, drawn = Counter[str](), random.Random(name)
-    made = prepare(name, tmp_path / "0", tiny, warm)
+    made, folder = prepare(name, tmp_path / "0", tiny, warm), tmp_path / "0"
     before = made.state(made.output)
     for number in range(1, 6 * kills):
-        whole = name not in OF_PROCESSES or number % 2 == 0  # else the stages end when they see that their parent did
-        code, _, _, took = warm.killed(drawn.random() * seconds, *made.words, group=whole)
+        whole = name not in OF_PROCESSES or number % 4 < 2  # else the stages end when they see that their parent did
+        nth, later_s = (1, drawn.random() * seconds) if number % 2 else (drawn.randint(1, number_of_changes), 0.0)
+        with changes(folder) as seen:
+            code = warm.killed(seen.reached(nth), later_s, *made.words, group=whole).code
+            worked = seen.worked_s()
         found = made.state(made.output)
-        assert found in (before, after), f"{name}, kill {number}: neither what was there nor what is made"
+        assert code in (0, -signal.SIGKILL), f"{name}, try {number}: what a killed one left is not gone on with"
+        assert found in (before, after), f"{name}, try {number}: neither what was there nor what is made"
         if code < 0:
             came["whole, all new" if found == after else "whole, all old"] += 1
         if came.total() == kills:
             break
-        if code >= 0:
-            seconds = min(seconds, took)  # the first one may have met a busier machine
-        if code >= 0 or found == after:  # it is through: from the start again
-            assert warm(*made.words).check()
+        if code == 0:  # what went on from a killed one has less to do, and the first may have met a busier machine
+            seconds, number_of_changes = min(seconds, worked), min(number_of_changes, max(1, seen.count))
+        if code == 0 or found == after:  # it is through: from the start again
+            warm(*made.words).check()
             assert made.state(made.output) == after
-            made = prepare(name, tmp_path / str(number), tiny, warm)
+            folder = tmp_path / str(number)
+            made = prepare(name, folder, tiny, warm)
     assert came.total() == kills, f"{name} was through before its kill in {number} of {number} tries"
     warm(*made.words).check()
     assert made.state(made.output) == after, f"{name}: the same command does not go on to the same end"

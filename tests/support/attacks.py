@@ -45,7 +45,8 @@ ATTACKS = {
     "full-disk": Attack("a full disk below the output, then room again", f"{_HOST}::test_a_full_disk"),
     "host": Attack(
         "a host against it; all of it: 64 file descriptors, 64 MB of shared memory, a read-only HOME, no TMPDIR, "
-        "locale C, no name of the user in the environment and a dead proxy at once",
+        "locale C, no name of the user in the environment and a dead proxy at once; clock put back: by an hour every "
+        "two seconds",
         f"{_HOST}::test_a_host_that_lacks_something",
     ),
     "names": Attack(
@@ -87,9 +88,11 @@ def _line(words: str, parts: dict[str, dict[str, object]]) -> str:
     tries = sum(int(str(part["tries"])) for part in parts.values())
     told = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(total.items(), key=lambda kv: -kv[1]))
     first, second = ({part.partition(", ")[place] for part in parts} - {""} for place in (0, 2))
+    if not second and len({part["tries"] for part in parts.values()}) > 1:
+        first = {f"{name} {part['tries']}" for name, part in parts.items()}
     of = "; ".join(", ".join(sorted(names)) for names in (first, second) if names)
-    of = f" ({of})" if len(parts) > 1 else ""
-    return f"| {words}{of} | {tries:,} | {told} |"
+    of += "; not each with each" if len(parts) < len(first) * max(1, len(second)) else ""
+    return f"| {words}{f' ({of})' if len(parts) > 1 else ''} | {tries:,} | {told} |"
 
 
 def render(page: str) -> str:

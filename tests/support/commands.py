@@ -4,6 +4,7 @@ left behind.
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -88,7 +89,8 @@ def operator() -> dict[str, str]:
     """The variable with which a command finds DeepSpeed's compiled operator where HOME is another: it takes half a
     minute to compile."""
     for built in Path.home().glob(".cache/torch_extensions/**/deepspeed_shm_comm/*.so"):
-        if f"{sys.prefix}/" in built.with_name("build.ninja").read_text():  # and not of another environment
+        made_of = re.findall(r"(/\S+?)/(?:torch/include|deepspeed/ops)", built.with_name("build.ninja").read_text())
+        if all(place.startswith(f"{sys.prefix}/") for place in made_of):  # none of another environment
             return {"TORCH_EXTENSIONS_DIR": str(built.parents[1])}
     return {}
 
@@ -140,9 +142,20 @@ class Warm:
     def __call__(self, *arguments: str, env: Mapping[str, str] | None = None) -> Done:
         return self._forked([dict(env or {})], arguments)
 
-    def killed(self, after_s: float, *arguments: str, group: bool = True) -> Done:
-        """The same, killed (SIGKILL, with its children or without) after so many seconds, if it has not ended."""
-        return self._forked([{}], arguments, after_s, os.killpg if group else os.kill)
+    def killed(self, begun: Callable[[], bool], later_s: float, *arguments: str, group: bool = True) -> Done:
+        """The same, killed (SIGKILL, with its children or without) so many seconds after it has `begun`, if it has not
+        ended."""
+
+        def kill(pid: int) -> None:
+            with suppress(psutil.TimeoutExpired, psutil.NoSuchProcess):
+                process = psutil.Process(pid)
+                while not begun() and process.is_running():
+                    time.sleep(0.001)
+                process.wait(later_s)
+            with suppress(ProcessLookupError):
+                (os.killpg if group else os.kill)(pid, signal.SIGKILL)
+
+        return self._forked([{}], arguments, kill)
 
     def ranks(self, num_ranks: int, *arguments: str) -> Done:
         """As torchrun would, without its agent: nobody ends the others when one fails."""
@@ -153,10 +166,9 @@ class Warm:
         self,
         environments: Sequence[Mapping[str, str]],
         arguments: Sequence[str],
-        kill_after_s: float | None = None,
-        kill: Callable[[int, int], None] = os.killpg,
+        meanwhile: Callable[[int], None] = lambda pid: None,
     ) -> Done:
-        """One process for each of `environments`, all with the same output."""
+        """One process for each of `environments`, all with the same output; `meanwhile` gets the first one's number."""
         self._count += 1
         out_file, err_file = (self._folder / f"{self._count}.{name}" for name in ("stdout", "stderr"))
         for file in (out_file, err_file):
@@ -168,11 +180,7 @@ class Warm:
         self._server.stdin.write(json.dumps(order) + "\n")
         self._server.stdin.flush()
         pids = [int(pid) for pid in self._server.stdout.readline().split()]
-        if kill_after_s is not None:
-            with suppress(psutil.TimeoutExpired, psutil.NoSuchProcess):
-                psutil.Process(pids[0]).wait(kill_after_s)
-            with suppress(ProcessLookupError):
-                kill(pids[0], signal.SIGKILL)
+        meanwhile(pids[0])
         try:
             code = int(self._server.stdout.readline())
         except BaseException:  # the test's time is over

@@ -111,7 +111,7 @@ def sft(folder: Path, tiny: Files) -> Writing:
 
 
 def export(folder: Path, tiny: Files) -> Writing:
-    """Over what the training has exported."""
+    """Over an export of an earlier commit."""
     words = ("export", tiny.config, f"run.dir={folder / 'out'}", *ALONE)
     return Writing(words, folder / "out", exported, ("", ".export.lock"))
 
@@ -219,12 +219,24 @@ def trained(folder: Path, tiny: Files, warm: Warm) -> None:
     shutil.copytree(once / "out", folder / "out")
 
 
+def export_early(made: Writing, tiny: Files, warm: Warm) -> None:
+    """Have another export in the run folder: made once, and copied."""
+    once, place = tiny.folder / "early", made.output / "export"
+    if not once.exists():
+        warm(*made.words, "--commit", "4").check()
+        shutil.copytree(place, once)
+    shutil.rmtree(place)
+    shutil.copytree(once, place)
+
+
 def prepare(name: str, folder: Path, tiny: Files, warm: Warm) -> Writing:
     """The command with what it starts from."""
     folder.mkdir()
     if name in ("export", "evaluate", "score"):
         trained(folder, tiny, warm)
     made = COMMANDS[name](folder, tiny)
+    if name == "export":
+        export_early(made, tiny, warm)
     if name == "register":
         warm("train", tiny.config, f"run.dir={made.output}", "cluster.workers=0").check()
     if name == "build":
