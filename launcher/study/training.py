@@ -94,8 +94,9 @@ def sets(cells: Sequence[Cell]) -> list[dict[str, Any]]:
                 seen.add(stage.folder)
                 report = read_json(stage.folder / REPORT)
                 point = point_of(cell.values) if _varies(stage, cells) else ""
-                of_set = {"set": stage.name, "key": stage.key, "point": point, "for_training": report["splits"]["train"],
-                          "flipped": report.get("flips", {}).get("flipped", 0)}  # fmt: skip
+                flips = report.get("flips", {}).get("flipped", 0)
+                of_set = {"set": stage.name, "key": stage.key, "point": point, "flipped": flips,
+                          "for_training": report["splits"]["train"]}  # fmt: skip
                 made += [{**of_set, **_pairs(pairs)} for pairs in report["pairs"]]
     return made
 
