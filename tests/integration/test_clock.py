@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.attacks import record
-from tests.support.commands import MEASURED, Files, Warm, lines_of, losses, numbers, operator, tracked
+from tests.support.commands import MEASURED, Files, Warm, lines_of, numbers, operator, tracked
 from tests.support.openai_server import Fault, by_hash, openai_server
 from tests.support.put_back import put_back
 from tests.support.rows import write_rows
@@ -66,13 +66,6 @@ def test_a_tracked_training(tiny: Files, warm: Warm, alone: Path, tmp_path: Path
     assert numbers(run_dir) == numbers(alone)
     assert exported(run_dir) == exported(alone)
     assert tracked(run_dir)[1] == "FINISHED"
-    in_order(run_dir)
-
-
-def test_two_ranks_of_ray(tiny: Files, warm: Warm, by_ray: Path, tmp_path: Path) -> None:
-    run_dir = tmp_path / "here" / "run"
-    under_it(("train", tiny.config, f"run.dir={run_dir}", "cluster.workers=2"), tmp_path, "train by two workers")
-    assert losses(run_dir) == losses(by_ray)
     in_order(run_dir)
 
 
