@@ -14,8 +14,8 @@ from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.files import sync_file
 from jpo_dist.proxies import go_direct
 from jpo_dist.tracking.courier import Superseded
-from jpo_dist.tracking.hidden_tags import tag_in_mlflow
 from jpo_dist.tracking.mlflow_entries import RunOnServer
+from jpo_dist.tracking.page_text import tag_in_mlflow
 from jpo_dist.tracking.reach import bound_replies, probe
 from jpo_dist.tracking.run_file import sqlite_path, tracking_uri, update_run_file
 

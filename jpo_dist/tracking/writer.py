@@ -237,14 +237,16 @@ class Writer:
             sizes = {"ckpt/upload_seconds": float(seconds), "ckpt/upload_bytes": float(num_bytes)}
             self._outbox.put_metrics("upload", step, _now_ms(), sizes)
 
-    def log_model(self, folder: str | Path, copy: bool = False, name: str = "export") -> None:
+    def log_model(self, folder: str | Path, copy: bool = False, name: str = "export", into: str | None = None) -> None:
         """Record an exported Hugging Face folder as a logged model of the run; `copy` uploads its files too, as a model
-        that MLflow serves."""
+        that MLflow serves. `into`: the id of a model that was recorded only; it gets the files, and keeps its figures.
+        """
         if self._outbox is not None:
             self._outbox.take_metrics()
             step = max(0, self._outbox.last_step)
             place = str(Path(folder).resolve())
-            self._outbox.put("model", path=place, copy=copy, name=name, step=step, id=uuid.uuid4().hex)
+            of = {"into": into} if into else {}
+            self._outbox.put("model", path=place, copy=copy, name=name, step=step, id=uuid.uuid4().hex, **of)
 
     def finish(self, status: Status) -> None:
         """Set the run's status behind everything queued so far, the steps in the metrics file included."""

@@ -1,6 +1,5 @@
 """What a run says of itself to a person who meets it in MLflow: its title, its page in words, what it learned from."""
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,19 +11,16 @@ from jpo_dist.batches.prepare import Prepared
 from jpo_dist.config.run import JpoConfig
 from jpo_dist.config.sft import AnyConfig
 from jpo_dist.files import read_json
-from jpo_dist.redact import redact, visible
-from jpo_dist.run_dir import EVALUATION, EXPORT, EXPORT_MERGED, PLAN
+from jpo_dist.run_dir import EVALUATION, EXPORT, PLAN
 from jpo_dist.tracking.metrics_file import IN_WORDS, metrics_of
+from jpo_dist.tracking.page_text import links, plain, short, table
 from jpo_dist.tracking.run_file import name_of_set
 from jpo_dist.tracking.writer import stage_title
 
-INPUT_RUN = "jpo.input_run."
-"""How a tag begins that names the MLflow run of an earlier stage, as a pipeline sets it."""
 ANSWERS = "answers.json"
 """The artifact with answers before and after the training."""
 PERPLEXITY = ("perplexity of responses", "perplexity", "{:.1f}")
 """What SFT has beside the loss, as in IN_WORDS."""
-LONGEST = 120
 
 
 def title(config: AnyConfig, tags: Mapping[str, str], now: float | None = None) -> str:
@@ -41,30 +37,6 @@ def title(config: AnyConfig, tags: Mapping[str, str], now: float | None = None) 
     return " ".join([*([stage] if stage else names), time.strftime("%Y-%m-%d %H:%M", time.localtime(now))])
 
 
-def plain(text: str) -> str:
-    r"""Text of others for Markdown, as it is: no markup, no link, no HTML, one line, not too long.
-
-    >>> print(plain("a_b <img src=x>|"))
-    a\_b \<img src=x&#62;\|
-    """
-    one_line = visible(" ".join(str(redact(text)).split()))
-    short = one_line if len(one_line) <= LONGEST else f"{one_line[:LONGEST]}…"
-    escaped = re.sub(r"([\\`*_{}\[\]<()#+!|~])", r"\\\1", short)
-    return re.sub("[&>:]", lambda found: f"&#{ord(found[0])};", escaped)  # MLflow would show a backslash before these
-
-
-def short(place: str) -> str:
-    """A model's place as a person knows it: all of a name on a hub, the end of a path, which is a parameter as a whole.
-
-    >>> short("org/model"), short("/runs/helpful/sft-1f/export"), short("/models/small")
-    ('org/model', 'sft-1f/export', 'small')
-    """
-    path = Path(place)
-    if not path.is_absolute():
-        return place
-    return f"{path.parent.name}/{path.name}" if path.name in (EXPORT, EXPORT_MERGED) else path.name
-
-
 def description(config: AnyConfig, tags: Mapping[str, str]) -> str:
     """The run in words, for its page: what learns from what, what became of it so far, and the runs that it read from.
     The page shows the first lines alone until somebody asks for more, so the outcome stands there.
@@ -76,7 +48,7 @@ def description(config: AnyConfig, tags: Mapping[str, str]) -> str:
     method, *facts = _purpose(config)
     outcome = [_outcome(*rows)] if rows else []
     outcome += _answered(Path(config.run.dir))
-    parts = (method, " ".join(outcome), "\n".join(facts), _table(*rows) if rows else "", _links(tags))
+    parts = (method, " ".join(outcome), "\n".join(facts), _table(*rows) if rows else "", links(tags))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -134,8 +106,7 @@ def _answered(run_dir: Path) -> list[str]:
 
 def _table(first: Mapping[str, float], last: Mapping[str, float]) -> str:
     """All held-out figures before the first step and at the last evaluation."""
-    rows = [f"| {label} | {before} | {after} |" for label, before, after in _figures(first, last)]
-    return "\n".join([f"| held out | before | after step {last['step']:.0f} |", "| --- | ---: | ---: |", *rows])
+    return table(["held out", "before", f"after step {last['step']:.0f}"], _figures(first, last))
 
 
 def _figures(first: Mapping[str, float], last: Mapping[str, float]) -> list[tuple[str, str, str]]:
@@ -151,12 +122,6 @@ def _before(first: Mapping[str, float], name: str, form: str) -> str:
     """Policy and reference are the same model at the start: each margin is 0, which is no wrong answer."""
     untrained = name == "eval/rewards/accuracies" and not first.get("eval/rewards/margins")
     return "all ties" if untrained else form.format(first[name])
-
-
-def _links(tags: Mapping[str, str]) -> str:
-    found = {key.removeprefix(INPUT_RUN): value for key, value in tags.items() if key.startswith(INPUT_RUN)}
-    links = [f"[{plain(name)}](#/runs/{run_id})" for name, run_id in found.items() if re.fullmatch(r"\w+", run_id)]
-    return f"Reads what these runs made: {', '.join(links)}" if links else ""
 
 
 def inputs(config: AnyConfig, train: Prepared, held_out: Prepared | None) -> list[dict[str, Any]]:
