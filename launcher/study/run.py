@@ -14,7 +14,8 @@ from jpo_dist.files import read_json, write_json
 from jpo_dist.run_dir import CHECKPOINTS, EXPORT, EXPORT_MERGED, RUN
 from jpo_dist.study.question import QuestionConfig
 from jpo_dist.study.tables import Result, point_of
-from jpo_dist.tracking.finished_run import log_report
+from jpo_dist.tracking.finished_run import Finished, log_report
+from jpo_dist.tracking.page_text import input_tags
 from jpo_dist.tracking.writer import Writer
 from launcher.config.pipeline import entry_of
 from launcher.config.study import StudyConfig
@@ -22,7 +23,9 @@ from launcher.console import out, say
 from launcher.pipeline.parent import own_tracking, tracked
 from launcher.pipeline.process import alone_in
 from launcher.pipeline.resolve import Stage
+from launcher.pipeline.run import run_of
 from launcher.provenance import run_tags
+from launcher.show.run_page.descriptions import of_cell
 from launcher.show.study.live import Board, Progress
 from launcher.study.cells import Cell, cells, trials, unique
 from launcher.study.collected import ASKED, Ran, choose, collect, write
@@ -210,14 +213,18 @@ def _track_cell(config: StudyConfig, cell: Cell, result: Result, folder: Path, p
     place = folder / "cells" / f"{cell.answers.folder.name}.mlflow"
     if (place / RUN).is_file():  # of an earlier start
         return
-    metrics: dict[str, float] = {}
-    for metric, of in result.sums.items():
-        count = sum(one[2] for one in of.values())
-        metrics |= {metric: sum(one[0] for one in of.values()) / count, f"{metric}/answers": count} if count else {}
+    figures = [(metric, list(of.values())) for metric, of in result.sums.items()]
+    sums = [(metric, sum(one[0] for one in of), sum(one[2] for one in of)) for metric, of in figures]
+    means = [(metric, total / count, int(count)) for metric, total, count in sums if count]
+    metrics = {name: value for metric, mean, n in means for name, value in ((metric, mean), (f"{metric}/answers", n))}
     params = {"arm": cell.arm, **cell.values, **cell.settings, **{f"key.{s.name}": s.key for s in cell.stages}}
     tags = {**run_tags(), "jpo.study": config.name, **({"mlflow.parentRunId": parent} if parent else {})}
+    for stage in cell.stages:
+        tags |= input_tags(stage.name, run_of(stage.folder))
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", cell.name)[:64]  # what a run may be called
-    log_report(_own_tracking(config, folder), place, name, params, metrics, [], tags=tags)
+    means.sort(key=lambda one: one[0] != config.question.primary)
+    note = of_cell(cell.arm, {**cell.values, **cell.settings}, means, tags)
+    log_report(_own_tracking(config, folder), place, name, Finished(params, metrics, note=note), tags)
 
 
 def _track(config: StudyConfig, folder: Path) -> None:
