@@ -18,6 +18,7 @@ TRAININGS = "workflowType=machine_learning"
 """What an address needs so that a page of MLflow 3 is one of trainings, and not of agents. The experiment's kind does
 that for the list of its runs alone, and `#/runs/ID` drops it."""
 LONGEST = 120
+"""Characters of a name or path; a sentence of ours that holds some has a few times as many."""
 
 
 def tag_in_mlflow(key: str) -> str:
@@ -35,14 +36,14 @@ def page_path(experiment_id: str, run_id: str) -> str:
     return f"#/experiments/{experiment_id}/runs/{run_id}?{TRAININGS}"
 
 
-def plain(text: str) -> str:
+def plain(text: str, longest: int = LONGEST) -> str:
     r"""Text of others for Markdown, as it is: no markup, no link, no HTML, one line, not too long.
 
     >>> print(plain("a_b <img src=x>|"))
     a\_b \<img src=x&#62;\|
     """
     one_line = visible(" ".join(str(redact(text)).split()))
-    short = one_line if len(one_line) <= LONGEST else f"{one_line[:LONGEST]}…"
+    short = one_line if len(one_line) <= longest else f"{one_line[:longest]}…"
     escaped = re.sub(r"([\\`*_{}\[\]<()#+!|~])", r"\\\1", short)
     return re.sub("[&>:]", lambda found: f"&#{ord(found[0])};", escaped)  # MLflow would show a backslash before these
 

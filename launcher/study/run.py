@@ -16,7 +16,7 @@ from jpo_dist.study.question import QuestionConfig
 from jpo_dist.study.tables import Result, point_of
 from jpo_dist.tracking.finished_run import Finished, log_report
 from jpo_dist.tracking.page_text import input_tags
-from jpo_dist.tracking.writer import Writer
+from jpo_dist.tracking.writer import NOTE, Writer
 from launcher.config.pipeline import entry_of
 from launcher.config.study import StudyConfig
 from launcher.console import out, say
@@ -25,7 +25,7 @@ from launcher.pipeline.process import alone_in
 from launcher.pipeline.resolve import Stage
 from launcher.pipeline.run import run_of
 from launcher.provenance import run_tags
-from launcher.show.run_page.descriptions import of_cell
+from launcher.show.run_page.descriptions import of_cell, of_study
 from launcher.show.study.live import Board, Progress
 from launcher.study.cells import Cell, cells, trials, unique
 from launcher.study.collected import ASKED, Ran, choose, collect, write
@@ -81,7 +81,7 @@ def run(config: StudyConfig, source: str) -> Study:
             failed |= found.failed
             report = written(found.results, {})
             write_json(folder / f"{REPORT}.json", report)
-            _track(config, folder)
+            _track(config, folder, report)
     if failed:
         name, first = next(iter(failed.items()))
         raise CellsFailed(
@@ -227,10 +227,11 @@ def _track_cell(config: StudyConfig, cell: Cell, result: Result, folder: Path, p
     log_report(_own_tracking(config, folder), place, name, Finished(params, metrics, note=note), tags)
 
 
-def _track(config: StudyConfig, folder: Path) -> None:
-    """The report's pages and figures as files of the study's run, before its status is set."""
+def _track(config: StudyConfig, folder: Path, report: dict[str, Any]) -> None:
+    """The report's pages and figures as files of the study's run and its answer on the page, before its status is set."""
     tracking, own = _own_tracking(config, folder), RunSection(dir=str(folder / "study"), name=config.name)
     writer = Writer(tracking, own)
+    writer.set_tag(NOTE, of_study(report))
     for name in ("report.md", "report.html", "report.json", ASKED):
         writer.log_artifact(folder / name)
     for figure in sorted(folder.glob("*.png")):

@@ -12,6 +12,10 @@ from jpo_dist.tracking.metrics_file import IN_WORDS
 from jpo_dist.tracking.page_text import links, plain, short, table
 from launcher.show import winrate as winrates
 from launcher.show.sections import interval, percent
+from launcher.show.study import tables as studies
+
+SENTENCE = 1000
+"""Characters of a sentence of ours at most, with what it quotes."""
 
 
 def of_answers(report: dict[str, Any], instructions: str | Sequence[str], tags: Mapping[str, str]) -> str:
@@ -40,7 +44,7 @@ def of_winrate(report: dict[str, Any], tags: Mapping[str, str]) -> str:
     sections = winrates.sections(report)
     shown = [section for section in sections if section.title in winrates.ON_A_RUN_PAGE]
     tables = [table([section.title, *section.head[1:]], section.rows) for section in shown]
-    return _page(outcome, [f"- {plain(note)}" for note in shown[0].notes], tables, tags)
+    return _page(outcome, _lines(shown[0].notes), tables, tags)
 
 
 def _judge(judge: Mapping[str, Any]) -> str:
@@ -119,7 +123,7 @@ def of_set(
         f"{', '.join(_places(source) for source in sources)}."
     )
     rows = [[name.replace("_", " "), str(count)] for name, count in report["splits"].items()]
-    return _page(outcome, [f"- {plain(line)}" for line in lines], [table(["split", "comparisons"], rows)], tags)
+    return _page(outcome, _lines(lines), [table(["split", "comparisons"], rows)], tags)
 
 
 def of_cell(
@@ -131,6 +135,20 @@ def of_cell(
     rows = [[name, f"{mean:.4g}", str(count)] for name, mean, count in figures]
     tables = [table(["", "mean", "answers"], rows)] if rows else []
     return _page(f"Arm **{plain(arm)}**{f', {at}' if at else ''}: {''.join(first) or 'no answers'}.", [], tables, tags)
+
+
+def of_study(report: dict[str, Any]) -> str:
+    """Of a study that is measured, from its report.json: the answer, then arms and differences."""
+    answer, *rest = studies.sections(report)
+    shown = [section for section in rest if section.title in studies.ON_A_RUN_PAGE]
+    tables = [table([section.title, *section.head[1:]], section.rows) for section in shown if section.rows]
+    notes = [note for section in shown for note in section.notes]
+    outcome = " ".join(plain(sentence, SENTENCE) for sentence in answer.notes)
+    return _page(outcome, [*_lines(notes), "- `report.html` among the artifacts has the rest"], tables, {})
+
+
+def _lines(sentences: Sequence[str]) -> list[str]:
+    return [f"- {plain(sentence, SENTENCE)}" for sentence in sentences]
 
 
 def _page(outcome: str, facts: Sequence[str], tables: Sequence[str], tags: Mapping[str, str]) -> str:
