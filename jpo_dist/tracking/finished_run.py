@@ -24,6 +24,8 @@ class Finished(NamedTuple):
     """What the page of its run says, in Markdown."""
     inputs: Sequence[Mapping[str, Any]] = ()
     """The sets that it read, as Writer.log_inputs takes them."""
+    began_ms: int | None = None
+    """When it began, in milliseconds since the epoch; now, if it is not said."""
 
 
 def log_report(
@@ -63,7 +65,8 @@ def log_report(
 
 def _start(tracking: TrackingConfig, run: RunSection, work: Finished, tags: Mapping[str, str]) -> None:
     named = {**tags, **({NOTE: work.note} if work.note else {})}
-    start_run(tracking, run, work.params, named, title=stage_title({**tags, **tags_of_environment()}))
+    title = stage_title({**tags, **tags_of_environment()})
+    start_run(tracking, run, work.params, named, title=title, began_ms=work.began_ms)
     metrics_file = MetricsFile(Path(run.dir) / METRICS)
     metrics_file.append(0 if metrics_file.last_step is None else metrics_file.last_step + 1, work.metrics)
     metrics_file.close()

@@ -83,7 +83,8 @@ def connect(config: TrackingConfig, run: RunSection, superseded: Callable[[], bo
     if found is None:
         experiment_id = _experiment(client, config.experiment, uri)
         tags = {tag_in_mlflow(_UID_TAG): known["uid"]}
-        found = client.create_run(experiment_id, tags=tags, run_name=known.get("title", run.name))
+        began_ms = known.get("began_ms")  # a folder of an earlier version has none
+        found = client.create_run(experiment_id, began_ms, tags, run_name=known.get("title", run.name))
     update_run_file(run_dir, run_id=found.info.run_id, experiment_id=found.info.experiment_id)
     return RunOnServer(client, found.info.run_id, found.info.experiment_id, run_dir)
 

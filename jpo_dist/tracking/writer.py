@@ -41,16 +41,18 @@ TAGS = "JPO_TAGS"
 """Environment variable with more tags of the run, a JSON object: what a pipeline or a cluster knows of it."""
 
 
-def _courier(config: TrackingConfig, run: RunSection, title: str | None = None) -> Courier:
+def _courier(config: TrackingConfig, run: RunSection, title: str | None = None, began_ms: int | None = None) -> Courier:
     """A courier of this run folder.
 
     The mark by which the run is found again is written before the run is made: a kill in between makes no second run.
-    So is what it is called (`title`; without one, what the config says), which stays.
+    So is what it is called (`title`; without one, what the config says), which stays, and when it began: the server may
+    hear of it hours later.
     """
     folder = Path(run.dir)
     outbox = Outbox(folder)
     if "uid" not in update_run_file(folder):
-        update_run_file(folder, uid=uuid.uuid4().hex, **({"title": title} if title else {}))
+        known = {"uid": uuid.uuid4().hex, "began_ms": began_ms or _now_ms(), **({"title": title} if title else {})}
+        update_run_file(folder, **known)
     uri = tracking_uri(config, folder)
     if config.uri is not None and uri != config.uri:
         update_run_file(folder, sqlite={config.uri: uri})
@@ -66,10 +68,12 @@ def start_run(
     *,
     facts: Mapping[str, Any] | None = None,
     title: str | None = None,
+    began_ms: int | None = None,
 ) -> str | None:
     """Make the MLflow run of `run.dir`, or open it again, and give it parameters, tags and `<run.dir>/config.yaml`.
 
-    `facts` go into one artifact with those of rank 0, and `title` is what a new run is called, not `run.name`.
+    `facts` go into one artifact with those of rank 0, and `title` is what a new run is called, not `run.name`;
+    `began_ms` is when it began, in milliseconds since the epoch, if not now.
 
     Called once by the driver, before any worker starts; `params` are dotted keys. No new request begins after `wait_s`
     seconds, and a server gets SERVER_S in all, whatever it does; with 0 it is not spoken to at all. What it has not
@@ -79,7 +83,7 @@ def start_run(
     if tracking_uri(config, run.dir) is None:
         return None
     bound_requests(timeout_s=5)
-    courier = _courier(config, run, title)
+    courier = _courier(config, run, title, began_ms)
     outbox = courier.outbox
     outbox.put("status", status="RUNNING", ts_ms=_now_ms())
     outbox.put("params", params={key: str(redact(value, key)) for key, value in params.items()})

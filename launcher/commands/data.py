@@ -75,7 +75,7 @@ def _track(settings: "BuildConfig", report: dict[str, Any], folder: Path) -> Non
     from jpo_dist.tracking.finished_run import Finished, log_report
     from jpo_dist.tracking.writer import tags_of_environment
     from launcher.pipeline.contents import Contents, inputs
-    from launcher.provenance import run_tags
+    from launcher.provenance import began_ms, run_tags
     from launcher.show.run_page.descriptions import of_set
     from launcher.show.run_page.inputs import of_build
 
@@ -92,7 +92,7 @@ def _track(settings: "BuildConfig", report: dict[str, Any], folder: Path) -> Non
     files = [folder / "report.json"]
     sources = [source.path for source in settings.sources]
     note = of_set(made, lines(report), sources, tags_of_environment())
-    work = Finished(params, metrics, files, note, of_build(made, sources, digests, str(folder)))
+    work = Finished(params, metrics, files, note, of_build(made, sources, digests, str(folder)), began_ms())
     log_report(settings.tracking, folder / "mlflow", settings.name, work, run_tags())
 
 

@@ -18,7 +18,7 @@ from jpo_dist.tracking.page_text import input_tags
 from launcher.config.pipeline import PipelineConfig, entry_of
 from launcher.console import say
 from launcher.pipeline.contents import Contents
-from launcher.pipeline.parent import own_tracking, tracked
+from launcher.pipeline.parent import Parent, own_tracking, tracked
 from launcher.pipeline.process import alone_in, is_done, note_done, start_stage, wait_for
 from launcher.pipeline.resolve import Stage, by_name, resolve_stages
 
@@ -60,7 +60,7 @@ def run(config: PipelineConfig, source: str, until: str | None = None) -> list[S
                     say(f"{title}: done before, {stage.folder}")
                 else:
                     say(f"{title}: jpo {' '.join(stage.kind.command)} {stage.config_file}")
-                    _run_stage(stage, _tags(config, stage, stages, parent), lock)
+                    _run_stage(stage, _tags(config, stage, stages, parent()), lock)
     return stages
 
 
@@ -80,7 +80,7 @@ def _run_stage(stage: Stage, tags: Mapping[str, str], lock: IO[str]) -> None:
 # ---- MLflow
 
 
-def _tracked(config: PipelineConfig, folder: Path) -> AbstractContextManager[str | None]:
+def _tracked(config: PipelineConfig, folder: Path) -> AbstractContextManager[Parent]:
     """Around the stages: the pipeline's own MLflow run."""
     stages = [entry_of(stage, at).name for at, stage in enumerate(config.stages)]
     own = RunSection(dir=str(folder / OWN_RUN), name=config.name)

@@ -197,7 +197,7 @@ def _track(
         return
     from jpo_dist.tracking.finished_run import Finished, log_report
     from jpo_dist.tracking.writer import tags_of_environment
-    from launcher.provenance import run_tags
+    from launcher.provenance import began_ms, run_tags
     from launcher.show.run_page.descriptions import of_evaluation, of_scores
     from launcher.show.run_page.inputs import data_set
 
@@ -210,7 +210,7 @@ def _track(
     if what == "scores":
         context, places = "scored", report["data"]
     read = data_set(context, places, report["fingerprint"], {})
-    work = Finished(params, figures, [file], described(report, known), [read])
+    work = Finished(params, figures, [file], described(report, known), [read], began_ms())
     log_report(tracking, folder / "mlflow", f"{config.run.name}-{what}", work, run_tags())
 
 

@@ -63,7 +63,7 @@ def _track(config: GenerateRunConfig, report: dict[str, Any], folder: Path) -> N
         return
     from jpo_dist.tracking.finished_run import Finished, log_report
     from jpo_dist.tracking.writer import tags_of_environment
-    from launcher.provenance import run_tags
+    from launcher.provenance import began_ms, run_tags
     from launcher.show.run_page.descriptions import of_answers
     from launcher.show.run_page.inputs import data_set
 
@@ -76,8 +76,9 @@ def _track(config: GenerateRunConfig, report: dict[str, Any], folder: Path) -> N
     }
     count, _, digest = report["instructions"].partition(" ")
     asked = data_set("instructions", config.instructions, digest.strip("()"), {"instructions": int(count)})
-    note = of_answers(report, config.instructions, tags_of_environment())
-    work = Finished(params, metrics, [folder / REPORT], note, [asked])
+    model = config.model.path if config.model is not None else report["model"]
+    note = of_answers(report, model, config.instructions, tags_of_environment())
+    work = Finished(params, metrics, [folder / REPORT], note, [asked], began_ms())
     log_report(config.tracking, folder / "mlflow", config.name, work, run_tags())
 
 

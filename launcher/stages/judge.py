@@ -52,7 +52,7 @@ def _track(config: JudgeRunConfig, candidates: list[Candidate], report: dict[str
         return
     from jpo_dist.tracking.finished_run import Finished, log_report
     from jpo_dist.tracking.writer import tags_of_environment
-    from launcher.provenance import run_tags
+    from launcher.provenance import began_ms, run_tags
     from launcher.show.run_page.descriptions import of_verdicts
     from launcher.show.run_page.inputs import data_set
 
@@ -62,5 +62,5 @@ def _track(config: JudgeRunConfig, candidates: list[Candidate], report: dict[str
     files = [folder / "report.html", folder / "report.json", *figures]
     read = data_set("candidates", config.candidates, known, {"candidates": len(candidates)})
     note = of_verdicts(report, config.candidates, tags_of_environment())
-    work = Finished(params, judge_report.metrics(report), files, note, [read])
+    work = Finished(params, judge_report.metrics(report), files, note, [read], began_ms())
     log_report(config.tracking, folder / "mlflow", config.name, work, run_tags())

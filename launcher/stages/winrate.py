@@ -97,7 +97,7 @@ def _track(config: WinRateRunConfig, report: dict[str, Any], folder: Path) -> No
         return
     from jpo_dist.tracking.finished_run import Finished, log_report
     from jpo_dist.tracking.writer import tags_of_environment
-    from launcher.provenance import run_tags
+    from launcher.provenance import began_ms, run_tags
     from launcher.show.run_page.descriptions import of_winrate
     from launcher.show.run_page.inputs import of_sides
 
@@ -106,5 +106,5 @@ def _track(config: WinRateRunConfig, report: dict[str, Any], folder: Path) -> No
     params = flatten(config.model_dump(mode="json")) | {f"digest.{key}": side["digest"] for key, side in sides.items()}
     files = [folder / name for name in ("winrate.html", REPORT, "winrate.md")]
     note = of_winrate(report, tags_of_environment())
-    work = Finished(params, winrate_report.metrics(report), files, note, of_sides(report))
+    work = Finished(params, winrate_report.metrics(report), files, note, of_sides(report), began_ms())
     log_report(config.tracking, folder / "mlflow", config.name, work, run_tags())

@@ -20,7 +20,7 @@ from jpo_dist.tracking.writer import NOTE, Writer
 from launcher.config.pipeline import entry_of
 from launcher.config.study import StudyConfig
 from launcher.console import out, say
-from launcher.pipeline.parent import own_tracking, tracked
+from launcher.pipeline.parent import Parent, own_tracking, tracked
 from launcher.pipeline.process import alone_in
 from launcher.pipeline.resolve import Stage
 from launcher.pipeline.run import run_of
@@ -123,7 +123,7 @@ def _run(
     config: StudyConfig,
     folder: Path,
     lock: Any,
-    parent: str | None,
+    parent: Parent,
     what: str,
     written: Written | None = None,
 ) -> _Found:
@@ -193,7 +193,7 @@ def _progress(
 # ---- MLflow
 
 
-def _tracked(config: StudyConfig, folder: Path) -> AbstractContextManager[str | None]:
+def _tracked(config: StudyConfig, folder: Path) -> AbstractContextManager[Parent]:
     """Around the cells: the study's own MLflow run."""
     own = RunSection(dir=str(folder / "study"), name=config.name)
     params = {"arms": ", ".join(config.arms), "primary": config.question.primary}
@@ -208,7 +208,7 @@ def _own_tracking(config: StudyConfig, folder: Path) -> TrackingConfig:
     return own_tracking(config.tracking.model_dump(mode="json", exclude_unset=True), folder)
 
 
-def _track_cell(config: StudyConfig, cell: Cell, result: Result, folder: Path, parent: str | None) -> None:
+def _track_cell(config: StudyConfig, cell: Cell, result: Result, folder: Path, parent: Parent) -> None:
     """The cell's own MLflow run, a child of the study's: every parameter of its place on it, and its figures."""
     place = folder / "cells" / f"{cell.answers.folder.name}.mlflow"
     if (place / RUN).is_file():  # of an earlier start
@@ -218,7 +218,8 @@ def _track_cell(config: StudyConfig, cell: Cell, result: Result, folder: Path, p
     means = [(metric, total / count, int(count)) for metric, total, count in sums if count]
     metrics = {name: value for metric, mean, n in means for name, value in ((metric, mean), (f"{metric}/answers", n))}
     params = {"arm": cell.arm, **cell.values, **cell.settings, **{f"key.{s.name}": s.key for s in cell.stages}}
-    tags = {**run_tags(), "jpo.study": config.name, **({"mlflow.parentRunId": parent} if parent else {})}
+    of = parent()
+    tags = {**run_tags(), "jpo.study": config.name, **({"mlflow.parentRunId": of} if of else {})}
     for stage in cell.stages:
         tags |= input_tags(stage.name, run_of(stage.folder))
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", cell.name)[:64]  # what a run may be called
@@ -228,7 +229,7 @@ def _track_cell(config: StudyConfig, cell: Cell, result: Result, folder: Path, p
 
 
 def _track(config: StudyConfig, folder: Path, report: dict[str, Any]) -> None:
-    """The report's pages and figures as files of the study's run and its answer on the page, before its status is set."""
+    """The report's answer on the page of the study's run, its files and figures, before the status is set."""
     tracking, own = _own_tracking(config, folder), RunSection(dir=str(folder / "study"), name=config.name)
     writer = Writer(tracking, own)
     writer.set_tag(NOTE, of_study(report))

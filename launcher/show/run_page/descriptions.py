@@ -18,13 +18,14 @@ SENTENCE = 1000
 """Characters of a sentence of ours at most, with what it quotes."""
 
 
-def of_answers(report: dict[str, Any], instructions: str | Sequence[str], tags: Mapping[str, str]) -> str:
-    """Of `jpo generate`, from its report.json; `instructions`: where they were read from."""
+def of_answers(report: dict[str, Any], model: str, instructions: str | Sequence[str], tags: Mapping[str, str]) -> str:
+    """Of `jpo generate`, from its report.json. `model`: what it is called, which the report knows by a digest;
+    `instructions`: where they were read from."""
     names = ("asked", "answers", "finished", "cut", "empty", "skipped", "failed", "not_asked", "tokens")
     by_temperature = report["temperatures"]
     sums = {name: sum(found[name] for found in by_temperature.values()) for name in names}
     outcome = (
-        f"**{plain(short(report['model']))}** gave {sums['answers']} of {sums['asked']} answers that were asked for: "
+        f"**{plain(short(model))}** gave {sums['answers']} of {sums['asked']} answers that were asked for: "
         f"{sums['finished']} finished, {sums['cut']} were cut off, {sums['empty']} are empty."
     )
     rows = [[at, *(str(found[name]) for name in names)] for at, found in by_temperature.items()]

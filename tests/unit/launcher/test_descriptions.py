@@ -17,7 +17,7 @@ COUNTS = dict.fromkeys(("asked", "answers", "finished", "cut", "empty", "skipped
 
 def answers() -> str:
     at = {"0.0": {**COUNTS, "asked": 5, "answers": 4}, "0.7": {**COUNTS, "asked": 5, "cut": 2}}
-    return of_answers({"model": EVIL, "prompts": 5, "temperatures": at}, [EVIL, "b", "c"], SOURCE)
+    return of_answers({"prompts": 5, "temperatures": at}, EVIL, [EVIL, "b", "c"], SOURCE)
 
 
 def verdicts() -> str:
