@@ -7,7 +7,7 @@ import json
 import posixpath
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -135,6 +135,7 @@ def _send_inputs(server: RunOnServer, entry: Mapping[str, Any]) -> None:
                 digest=one["digest"][:DIGEST_CHARS],
                 source_type="local",
                 source=json.dumps({"uri": _shorten(one["source"], PARAM_CHARS)}),
+                schema=_schema(one.get("fields", ())),
                 profile=json.dumps(one["profile"]),
             ),
             [InputTag("mlflow.data.context", one["context"])],
@@ -142,6 +143,13 @@ def _send_inputs(server: RunOnServer, entry: Mapping[str, Any]) -> None:
         for one in entry["datasets"]
     ]
     server.client.log_inputs(server.run_id, made)
+
+
+def _schema(fields: Sequence[str]) -> str | None:
+    """The columns of a set, all of them texts, as MLflow shows them; None where they are not known."""
+    if not fields:
+        return None
+    return json.dumps({"mlflow_colspec": [{"type": "string", "name": name, "required": True} for name in fields]})
 
 
 def _send_table(server: RunOnServer, entry: Mapping[str, Any]) -> None:

@@ -15,8 +15,11 @@ _OF_PROGRAMS = (
     "jpo.making", "jpo.id", "jpo.copied",
 )  # fmt: skip
 TRAININGS = "workflowType=machine_learning"
-"""What an address needs so that a page of MLflow 3 is one of trainings, and not of agents. The experiment's kind does
-that for the list of its runs alone, and `#/runs/ID` drops it."""
+"""What an address needs so that a page of MLflow 3 is one of trainings, and not of agents. Without it the page is what
+the browser was last switched to, whatever the experiment's kind; `#/runs/ID` drops it."""
+COMPARISON_FIELDS = ("winner's instruction", "winner's response", "loser's instruction", "loser's response")
+EXAMPLE_FIELDS = ("instruction", "response")
+"""What a set has of each comparison, and of each example: all of it text."""
 LONGEST = 120
 """Characters of a name or path; a sentence of ours that holds some has a few times as many."""
 

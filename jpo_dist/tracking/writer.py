@@ -207,7 +207,8 @@ class Writer:
             self._outbox.put("facts", facts=redact(dict(facts)))
 
     def log_inputs(self, datasets: Sequence[Mapping[str, Any]]) -> None:
-        """Make data sets inputs of the run: mappings of `name`, `digest`, `source`, `profile` and `context`."""
+        """Make data sets inputs of the run: mappings of `name`, `digest`, `source`, `profile`, `context` and `fields`,
+        the names of its columns."""
         if self._outbox is not None:
             self._outbox.put("inputs", datasets=redact([dict(one) for one in datasets]))
 

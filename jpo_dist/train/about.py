@@ -13,7 +13,7 @@ from jpo_dist.config.sft import AnyConfig
 from jpo_dist.files import read_json
 from jpo_dist.run_dir import EVALUATION, EXPORT, PLAN
 from jpo_dist.tracking.metrics_file import IN_WORDS, metrics_of
-from jpo_dist.tracking.page_text import links, plain, short, table
+from jpo_dist.tracking.page_text import COMPARISON_FIELDS, EXAMPLE_FIELDS, links, plain, short, table
 from jpo_dist.tracking.run_file import name_of_set
 from jpo_dist.tracking.writer import stage_title
 
@@ -136,22 +136,22 @@ def inputs(config: AnyConfig, train: Prepared, held_out: Prepared | None) -> lis
 def _input(context: str, places: str | Sequence[str], prepared: Prepared) -> dict[str, Any]:
     source = places if isinstance(places, str) else ", ".join(places)
     name, digest = name_of_set(places), prepared.comparisons.fingerprint
-    return {"name": name, "digest": digest, "source": source, "context": context, "profile": profile(prepared)}
+    fields = COMPARISON_FIELDS if prepared.comparisons.COUNTED == "comparisons" else EXAMPLE_FIELDS
+    found = {"name": name, "digest": digest, "source": source, "context": context, "profile": profile(prepared)}
+    return found | {"fields": fields}
 
 
 def profile(prepared: Prepared) -> dict[str, Any]:
-    """Counts and lengths of a set. `left_out`: comparisons that no step sees, by reason; they are in no other count."""
+    """Counts and lengths of a set, flat: MLflow shows a mapping in it as JSON. `left_out`: comparisons that no step
+    sees, by reason; they are in no other count."""
     comparisons, lengths_N = prepared.comparisons, prepared.tokens.lengths_N
     counted = comparisons.COUNTED
     found: dict[str, Any] = {"items": comparisons.num_items, counted: len(comparisons)}
     if counted == "comparisons":
         joint, ties = int(comparisons.is_joint_C.sum()), int(comparisons.is_tie_C.sum())
         found |= {"conditional": len(comparisons) - joint, "joint": joint, "ties": ties}
-    found["left_out"] = {reason: count for reason, count in prepared.skipped.items() if count}
+    found |= {f"left_out: {reason}": count for reason, count in prepared.skipped.items() if count}
     if len(lengths_N):
-        found["tokens_of_an_item"] = {
-            "mean": round(float(lengths_N.mean()), 1),
-            "median": float(np.median(lengths_N)),
-            "longest": int(lengths_N.max()),
-        }
+        found |= {"mean tokens of an item": round(float(lengths_N.mean()), 1)}
+        found |= {"median": float(np.median(lengths_N)), "longest": int(lengths_N.max())}
     return found

@@ -11,7 +11,7 @@ from jpo_dist.judge.report import OUTCOMES
 from jpo_dist.tracking.metrics_file import IN_WORDS
 from jpo_dist.tracking.page_text import links, plain, short, table
 from launcher.show import winrate as winrates
-from launcher.show.sections import interval, percent
+from launcher.show.sections import Section, interval, percent
 from launcher.show.study import tables as studies
 
 SENTENCE = 1000
@@ -44,8 +44,7 @@ def of_winrate(report: dict[str, Any], tags: Mapping[str, str]) -> str:
     )
     sections = winrates.sections(report)
     shown = [section for section in sections if section.title in winrates.ON_A_RUN_PAGE]
-    tables = [table([section.title, *section.head[1:]], section.rows) for section in shown]
-    return _page(outcome, _lines(shown[0].notes), tables, tags)
+    return _page(outcome, _lines(shown[0].notes), _titled(shown), tags)
 
 
 def _judge(judge: Mapping[str, Any]) -> str:
@@ -142,10 +141,14 @@ def of_study(report: dict[str, Any]) -> str:
     """Of a study that is measured, from its report.json: the answer, then arms and differences."""
     answer, *rest = studies.sections(report)
     shown = [section for section in rest if section.title in studies.ON_A_RUN_PAGE]
-    tables = [table([section.title, *section.head[1:]], section.rows) for section in shown if section.rows]
     notes = [note for section in shown for note in section.notes]
     outcome = " ".join(plain(sentence, SENTENCE) for sentence in answer.notes)
-    return _page(outcome, [*_lines(notes), "- `report.html` among the artifacts has the rest"], tables, {})
+    return _page(outcome, [*_lines(notes), "- `report.html` among the artifacts has the rest"], _titled(shown), {})
+
+
+def _titled(sections: Sequence[Section]) -> list[str]:
+    """Tables with their titles between them: MLflow leaves no room between two."""
+    return [f"**{plain(one.title)}**\n\n{table(one.head, one.rows)}" for one in sections if one.rows]
 
 
 def _lines(sentences: Sequence[str]) -> list[str]:

@@ -3,14 +3,23 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jpo_dist.tracking.page_text import COMPARISON_FIELDS, EXAMPLE_FIELDS
 from jpo_dist.tracking.run_file import name_of_set
+
+PAIR = ("first instruction", "first response", "second instruction", "second response")
+FIELDS = {
+    "instructions": ("instruction",), "candidates": PAIR, "source": (), "answers": EXAMPLE_FIELDS,
+    "against": EXAMPLE_FIELDS, "compare": EXAMPLE_FIELDS,
+}  # fmt: skip
+"""What a set has of each row, by what the set was for; the others are comparisons."""
 
 
 def data_set(context: str, places: str | Sequence[str], digest: str | None, profile: Mapping[str, Any]) -> Any:
     """One data set: what it was for, where it was read from, its digest, and what is known of it."""
     source = places if isinstance(places, str) else ", ".join(places)
     name = name_of_set(places)
-    return {"name": name, "digest": digest, "source": source, "context": context, "profile": dict(profile)}
+    found = {"name": name, "digest": digest, "source": source, "context": context, "profile": dict(profile)}
+    return found | {"fields": FIELDS.get(context, COMPARISON_FIELDS)}
 
 
 def of_sides(report: Mapping[str, Any]) -> list[Any]:
