@@ -23,6 +23,8 @@ from launcher.console import say
 from launcher.pipeline.resolve import Stage
 
 LOCK = ".lock"
+LOOK_S = 1.0
+"""How long a signal may go unnoticed while a stage is waited for."""
 WAIT_S = 60.0
 """How long the process of a stage whose pipeline was killed may take to end."""
 
@@ -82,8 +84,10 @@ def wait_for(child: subprocess.Popen[bytes]) -> int:
     with suspended_with(lambda: [child]):
         while True:
             try:
-                code = child.wait()
+                code = child.wait(LOOK_S)
                 break
+            except subprocess.TimeoutExpired:  # a signal that another thread was given is taken between two waits
+                continue
             except (KeyboardInterrupt, SystemExit) as end:
                 told = told or end
                 child.send_signal(signal.SIGINT if isinstance(end, KeyboardInterrupt) else signal.SIGTERM)

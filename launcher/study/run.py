@@ -217,11 +217,11 @@ def _track_cell(config: StudyConfig, cell: Cell, result: Result, folder: Path, p
     sums = [(metric, sum(one[0] for one in of), sum(one[2] for one in of)) for metric, of in figures]
     means = [(metric, total / count, int(count)) for metric, total, count in sums if count]
     metrics = {name: value for metric, mean, n in means for name, value in ((metric, mean), (f"{metric}/answers", n))}
-    params = {"arm": cell.arm, **cell.values, **cell.settings, **{f"key.{s.name}": s.key for s in cell.stages}}
+    params = {"arm": cell.arm, **cell.values, **cell.settings}
     of = parent()
     tags = {**run_tags(), "jpo.study": config.name, **({"mlflow.parentRunId": of} if of else {})}
     for stage in cell.stages:
-        tags |= input_tags(stage.name, run_of(stage.folder))
+        tags |= {f"jpo.key.{stage.name}": stage.key, **input_tags(stage.name, run_of(stage.folder))}
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", cell.name)[:64]  # what a run may be called
     means.sort(key=lambda one: one[0] != config.question.primary)
     note = of_cell(cell.arm, {**cell.values, **cell.settings}, means, tags)
