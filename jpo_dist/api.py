@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "ComparisonSet", "Item", "ReadReport", "read_set", "write_set"]
 
-CURVES = ("loss", "rewards/margins", "margin/instruction", "margin/response")
-"""What a picture of a run shows unless told."""
 PLACE = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """Environment variables that tell a process its place among ranks."""
 
@@ -136,24 +134,15 @@ def margins_table(
 
     `policy_logps`, `reference_logps`: (N, 2), of `comparisons.all_items()`. Raises ValueError for other shapes.
     """
-    import pandas as pd
+    from jpo_dist.evaluate.frames import of_margins
 
-    from jpo_dist.records.text import as_text
-
-    ends = {"winner": comparisons.winners_C, "loser": comparisons.losers_C}
     if len(policy_logps) != comparisons.num_items:
         raise ValueError(
             f"policy_logps (of {len(policy_logps)} items) are not of the {comparisons.num_items} items of the set; "
             "pass log_probs(model, tokenizer, comparisons.all_items())"
         )
-    parts_C2 = margins(policy_logps, reference_logps, *ends.values())
-    items, columns = comparisons.all_items(), dict[str, Any]()
-    for end, rows_C in ends.items():
-        columns[f"{end}_instruction"] = [as_text(items[row].instruction) for row in rows_C]
-        columns[f"{end}_response"] = [items[row].response for row in rows_C]
-    columns |= {"joint": comparisons.is_joint_C, "tie": comparisons.is_tie_C, "weight": comparisons.weights_C}
-    columns |= {"instruction": parts_C2[:, 0].detach().numpy(), "response": parts_C2[:, 1].detach().numpy()}
-    return pd.DataFrame(columns | {"z": total_margin(parts_C2, instruction_weight).detach().numpy()})
+    parts_C2 = margins(policy_logps, reference_logps, comparisons.winners_C, comparisons.losers_C).detach()
+    return of_margins(comparisons, parts_C2.numpy(), total_margin(parts_C2, instruction_weight).numpy())
 
 
 def total_margin(margins: "Array", instruction_weight: float = 1.0) -> "torch.Tensor":
@@ -240,22 +229,16 @@ class AlignResult(NamedTuple):
     @property
     def table(self) -> "pd.DataFrame":
         """The metrics, a row a step and a column a name; what was not measured at a step is NaN."""
-        import pandas as pd
+        from jpo_dist.evaluate.frames import of_metrics
 
-        return pd.DataFrame(self.metrics).set_index("step")
+        return of_metrics(self.metrics)
 
     def plot(self, *names: str) -> Any:
-        """A panel over the steps for each of these metrics (without names: CURVES), with its held-out values in it.
-        Returns matplotlib's axes. Raises ValueError for a metric that the run has not measured."""
-        table = self.table
-        chosen = names or tuple(name for name in CURVES if name in table)
-        for name in chosen:
-            if name not in table:
-                raise ValueError(f"plot({name!r}) was not measured; measured were {', '.join(map(str, table))}")
-        panels = [tuple(one for one in (name, f"eval/{name}") if one in table) for name in chosen]
-        # Between two evaluations a straight line: points with gaps around them would not be drawn.
-        shown = table[[one for panel in panels for one in panel]].interpolate(method="index", limit_area="inside")
-        return shown.plot(subplots=panels, figsize=(7, 2 * len(panels)))
+        """A panel over the steps for each of these metrics, with its held-out values in it; without names for loss,
+        margin and both parts. Returns matplotlib's axes. Raises ValueError for a metric that was not measured."""
+        from jpo_dist.evaluate.frames import plot
+
+        return plot(self.table, names)
 
 
 def align(config: RunConfig, *, on_step: Callable[[int, dict[str, float]], None] | None = None) -> AlignResult:

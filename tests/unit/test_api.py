@@ -14,10 +14,11 @@ import yaml
 from transformers import AutoModelForCausalLM
 
 import jpo_dist as jpo
-from jpo_dist.api import CURVES, PLACE
+from jpo_dist.api import PLACE
 from jpo_dist.batches.tokenize import tokenize
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.sections import TokensConfig
+from jpo_dist.evaluate.frames import CURVES
 from jpo_dist.model.scorer import Scorer
 from launcher.config.detect import kind_of
 from launcher.config.kinds import RunConfig
