@@ -13,6 +13,8 @@ from jpo_dist.records.columns.pages import chunks
 
 _FULL = 0.5
 """Share of the table's places that may be taken; with more, a key is looked for in many places."""
+PLACED_AT_ONCE = 1 << 18
+"""Keys that are placed at once: what bounds the memory of doing it for all, when the table grows."""
 
 
 class Growing:
@@ -50,7 +52,7 @@ class Numbering:
 
     def __init__(self) -> None:
         self._keys_N2 = Growing("<u8", 2)
-        self._places_L = np.full(2048, -1, dtype=np.int64)
+        self._places_L = _no_places(2048)
 
     def __len__(self) -> int:
         return len(self._keys_N2)
@@ -103,14 +105,24 @@ class Numbering:
         while len(self) > _FULL * size:
             size *= 2
         if size > len(self._places_L):
-            self._places_L, first = np.full(size, -1, dtype=np.int64), 0
-        numbers = np.arange(first, len(self))
-        at = (self.keys_N2[first:, 0] & np.uint64(size - 1)).astype(np.int64)
+            self._places_L, first = _no_places(size), 0
+        for start in range(first, len(self), PLACED_AT_ONCE):
+            self._place(start, min(start + PLACED_AT_ONCE, len(self)))
+
+    def _place(self, start: int, end: int) -> None:
+        """Write the numbers from `start` on, before `end`, where their keys are looked for."""
+        size = len(self._places_L)
+        numbers = np.arange(start, end)
+        at = (self.keys_N2[start:end, 0] & np.uint64(size - 1)).astype(np.int64)
         while len(numbers):
             free = self._places_L[at] < 0
             self._places_L[at[free]] = numbers[free]  # of several that want one place, one gets it
             left = self._places_L[at] != numbers
             numbers, at = numbers[left], (at[left] + 1) & (size - 1)
+
+
+def _no_places(size: int) -> np.ndarray:
+    return np.full(size, -1, dtype=np.int32 if size <= 1 << 31 else np.int64)
 
 
 def as_keys(digests: Sequence[bytes]) -> np.ndarray:
@@ -122,6 +134,12 @@ def as_keys(digests: Sequence[bytes]) -> np.ndarray:
 
 def first_places(codes_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The different codes in the order in which they first come, and where each of them first is."""
+    if len(codes_K) and codes_K.min() >= 0 and codes_K.max() < 4 * len(codes_K):  # rows: no sort, half of its memory
+        places_K = np.arange(len(codes_K))
+        first = np.empty(int(codes_K.max()) + 1, dtype=np.int64)
+        first[codes_K[::-1]] = places_K[::-1]  # of several the last one stays: the first place of a code
+        places = np.flatnonzero(first[codes_K] == places_K)
+        return codes_K[places], places
     found, first = np.unique(codes_K, return_index=True)
     order = np.argsort(first)
     return found[order], first[order]

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jpo_dist.records.columns import numbering as numbering_room
 from jpo_dist.records.columns.numbering import Numbering, TextNumbering, as_keys, first_places, numbered, renumbered
 
 calls = st.lists(st.lists(st.integers(0, 40), max_size=30), max_size=6)
@@ -20,7 +22,9 @@ def test_keys_get_the_numbers_that_a_dictionary_would_give(parts):
     assert found == [known.setdefault(n, len(known)) for part in parts for n in part]
 
 
-def test_many_keys_keep_their_numbers_while_the_table_grows():
+@pytest.mark.parametrize("at_once", [100, 1 << 18])
+def test_many_keys_keep_their_numbers_while_the_table_grows(monkeypatch: pytest.MonkeyPatch, at_once: int):
+    monkeypatch.setattr(numbering_room, "PLACED_AT_ONCE", at_once)
     random, numbering, known = np.random.default_rng(0), Numbering(), {}
     for _ in range(20):
         keys = random.integers(0, 3000, 1500)
@@ -41,7 +45,7 @@ def test_texts_of_several_chunks_are_numbered_as_one_column(chunks):
     assert len(numbering) == len(known)
 
 
-@given(st.lists(st.integers(-5, 5)))
+@given(st.lists(st.integers(-5, 5)) | st.lists(st.integers(0, 9)) | st.lists(st.integers(0, 100)))
 def test_codes_in_order_of_first_appearance(codes):
     known: dict[int, int] = {}
     places = {code: codes.index(code) for code in codes}
