@@ -28,6 +28,7 @@ from jpo_dist.records.folder import read_set, write_set
 from jpo_dist.run_dir import EXPORT
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
 
     from jpo_dist.config.objective import Loss
@@ -125,6 +126,25 @@ def margins(policy_logps: "Array", reference_logps: "Array", winners: "Array", l
     )
 
 
+def margins_table(
+    comparisons: ComparisonSet, policy_logps: "Array", reference_logps: "Array", instruction_weight: float = 1.0
+) -> "pd.DataFrame":
+    """A row for each of C comparisons: texts of winner and loser, `joint`, `tie`, `weight`, the parts of the margin in
+    nats (`instruction`, `response`) and `z`, their sum as in total_margin.
+
+    `policy_logps`, `reference_logps`: (N, 2), of `comparisons.all_items()`. Raises ValueError for other shapes.
+    """
+    from jpo_dist.evaluate.frames import of_margins
+
+    if len(policy_logps) != comparisons.num_items:
+        raise ValueError(
+            f"policy_logps (of {len(policy_logps)} items) are not of the {comparisons.num_items} items of the set; "
+            "pass log_probs(model, tokenizer, comparisons.all_items())"
+        )
+    parts_C2 = margins(policy_logps, reference_logps, comparisons.winners_C, comparisons.losers_C).detach()
+    return of_margins(comparisons, parts_C2.numpy(), total_margin(parts_C2, instruction_weight).numpy())
+
+
 def total_margin(margins: "Array", instruction_weight: float = 1.0) -> "torch.Tensor":
     """z of C comparisons, (C,), from margins by part, (C, 2): response + instruction_weight * instruction.
 
@@ -195,7 +215,7 @@ class AlignResult(NamedTuple):
     """What a run left behind."""
 
     metrics: list[dict[str, float]]
-    """One entry a step, from step 0, the model before: `pandas.DataFrame(result.metrics)`. Names: docs/training.md."""
+    """One entry a step, from step 0, the model before. Names: docs/metrics.md."""
     folder: Path
     """The exported model, which transformers and `load` read; it is not there while the run goes on."""
 
@@ -205,6 +225,20 @@ class AlignResult(NamedTuple):
         from jpo_dist.tracking.metrics_file import metrics_of
 
         return cls(metrics_of(Path(run_dir)), Path(run_dir) / EXPORT)
+
+    @property
+    def table(self) -> "pd.DataFrame":
+        """The metrics, a row a step and a column a name; what was not measured at a step is NaN."""
+        from jpo_dist.evaluate.frames import of_metrics
+
+        return of_metrics(self.metrics)
+
+    def plot(self, *names: str) -> Any:
+        """A panel over the steps for each of these metrics, with its held-out values in it; without names for loss,
+        margin and both parts. Returns matplotlib's axes. Raises ValueError for a metric that was not measured."""
+        from jpo_dist.evaluate.frames import plot
+
+        return plot(self.table, names)
 
 
 def align(config: RunConfig, *, on_step: Callable[[int, dict[str, float]], None] | None = None) -> AlignResult:

@@ -95,8 +95,10 @@ def say(text: str) -> None:
 
 
 def say_json(value: Any) -> None:
-    """Print one JSON value, for programs: with `--json` nothing else goes to standard output."""
-    out.file.write(json.dumps(value, ensure_ascii=False, default=float) + "\n")
+    """Print one JSON value, for programs: with `--json` nothing else goes to standard output. A number that is not
+    finite is null: JSON has no word for it, and Python's own, NaN, is refused by other readers."""
+    finite = json.loads(json.dumps(value, default=float), parse_constant=lambda _: None)
+    out.file.write(json.dumps(finite, ensure_ascii=False, allow_nan=False) + "\n")
     out.file.flush()
 
 

@@ -6,7 +6,14 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
+
 from launcher.config.run_paths import ray_job
+
+
+def began_ms() -> int:
+    """When this command was started, in milliseconds since the epoch."""
+    return int(psutil.Process().create_time() * 1000)
 
 
 def run_tags() -> dict[str, str]:

@@ -92,21 +92,24 @@ def nobody(news: News) -> None:
 
 
 class Work:
-    """A work while it goes on. `working` makes it."""
+    """A work while it goes on. `working` makes it. Several threads may add to it."""
 
     def __init__(self, name: str, total: int | None, unit: str) -> None:
         self.news = News(f"{os.getpid()}-{next(_numbers)}", name, 0, total, unit)
         self._began = self._told = time.monotonic()
+        self._counting = threading.Lock()
         self._listener = _listeners[-1] if _listeners else self._log
         self._listener(self.news)
 
     def add(self, count: int = 1) -> None:
         """So many more are done."""
-        self.news = self.news._replace(done=self.news.done + count)
-        now = time.monotonic()
-        if now - self._told > TELL_S:
+        with self._counting:
+            news = self.news = self.news._replace(done=self.news.done + count)
+            now = time.monotonic()
+            if now - self._told <= TELL_S:
+                return
             self._told = now
-            self._listener(self.news)
+        self._listener(news)
 
     def each(self, things: Iterable[T]) -> Iterator[T]:
         """The things, each of which is done when the next one is asked for."""

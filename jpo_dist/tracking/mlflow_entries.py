@@ -7,7 +7,7 @@ import json
 import posixpath
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,16 +15,17 @@ from typing import Any, NamedTuple
 from jpo_dist.files import read_lines
 from jpo_dist.run_dir import OUTBOX
 from jpo_dist.tracking.chat_model import can_chat, write_chat_model
-from jpo_dist.tracking.hidden_tags import tag_in_mlflow
 from jpo_dist.tracking.outbox import ROWS_PER_BATCH
+from jpo_dist.tracking.page_text import tag_in_mlflow
 
 PARAMS_PER_CALL = 100
 PARAM_CHARS, TAG_CHARS, NAME_CHARS = 6000, 8000, 250
 DIGEST_CHARS, DATASET_CHARS = 36, 500
 FACTS = "facts.json"
 """The artifact with all that is known of how a run was made: command, versions, network, plan."""
-_MAKING = "jpo.making"
-"""The tag of a logged model that says which entry it is of; once it is whole, `jpo.id` says so too."""
+_MAKING, _MADE, _COPIED = "jpo.making", "jpo.id", "jpo.copied"
+"""Tags of a logged model that say which entry it is of; once it is whole; and which entry put its files there later."""
+_EXTERNAL = "mlflow.model.isExternal"
 _MADE_BY = (
     "model.path", "data.train", "objective.loss", "objective.beta", "objective.instruction_weight",
     "sft.instruction_weight", "reference.mode", "optim.lr", "train.seed",
@@ -134,6 +135,7 @@ def _send_inputs(server: RunOnServer, entry: Mapping[str, Any]) -> None:
                 digest=one["digest"][:DIGEST_CHARS],
                 source_type="local",
                 source=json.dumps({"uri": _shorten(one["source"], PARAM_CHARS)}),
+                schema=_schema(one.get("fields", ())),
                 profile=json.dumps(one["profile"]),
             ),
             [InputTag("mlflow.data.context", one["context"])],
@@ -141,6 +143,13 @@ def _send_inputs(server: RunOnServer, entry: Mapping[str, Any]) -> None:
         for one in entry["datasets"]
     ]
     server.client.log_inputs(server.run_id, made)
+
+
+def _schema(fields: Sequence[str]) -> str | None:
+    """The columns of a set, all of them texts, as MLflow shows them; None where they are not known."""
+    if not fields:
+        return None
+    return json.dumps({"mlflow_colspec": [{"type": "string", "name": name, "required": True} for name in fields]})
 
 
 def _send_table(server: RunOnServer, entry: Mapping[str, Any]) -> None:
@@ -168,41 +177,59 @@ def _send_checkpoint(server: RunOnServer, entry: Mapping[str, Any]) -> None:
 
 
 def _send_model(server: RunOnServer, entry: Mapping[str, Any]) -> None:
-    """Make a logged model of the run. By default only its place is recorded: uploading an 8B model takes an hour."""
-    from mlflow.entities import LoggedModelOutput
-    from mlflow.models import Model
-
-    client, run_id = server.client, server.run_id
-    mine = f"source_run_id = '{run_id}'"
-    for known in client.search_logged_models([server.experiment_id], mine):
-        if known.tags.get("jpo.id") == entry["id"]:
-            return
-        if known.tags.get(_MAKING) == entry["id"]:  # the server went away before it was whole, and is asked again
+    """Make a logged model of the run. By default only its place is recorded: uploading an 8B model takes an hour.
+    `into` in the entry: the id of such a pointer, which gets the files instead."""
+    client = server.client
+    models = client.search_logged_models([server.experiment_id], f"source_run_id = '{server.run_id}'")
+    if any(entry["id"] in (_hidden(known, _MADE), _hidden(known, _COPIED)) for known in models):
+        return
+    for known in models:
+        if _hidden(known, _MAKING) == entry["id"]:  # the server went away before it was whole, and is asked again
             client.delete_logged_model(known.model_id)
     export = Path(entry["path"])
     if entry["copy"] and not export.is_dir():
         raise FileNotFoundError(f"{export} is no folder")  # before a model without files is made
-    tags = {"jpo.path": entry["path"], "mlflow.model.isExternal": str(not entry["copy"]).lower()}
+    tags = {"jpo.path": entry["path"], _EXTERNAL: str(not entry["copy"]).lower()}
+    if any(known.model_id == entry.get("into") for known in models):
+        _send_model_files(server, entry["into"], export, entry["copy"], tags)
+        client.set_logged_model_tags(entry["into"], {**tags, tag_in_mlflow(_COPIED): entry["id"]})
+    else:
+        _make_model(server, entry, export, tags)
+
+
+def _make_model(server: RunOnServer, entry: Mapping[str, Any], export: Path, tags: Mapping[str, str]) -> None:
+    from mlflow.entities import LoggedModelOutput
+
+    client, run_id = server.client, server.run_id
     of_run = client.get_run(run_id).data
     source = {key: of_run.tags[key] for key in _SOURCE if key in of_run.tags}
     made_by = {key: of_run.params[key] for key in _MADE_BY if key in of_run.params}
-    name = entry.get("name", "export")
+    name, making = entry.get("name", "export"), {tag_in_mlflow(_MAKING): entry["id"]}
     model = client.create_logged_model(
-        server.experiment_id, name, run_id, {**source, **tags, _MAKING: entry["id"]}, made_by, model_type="causal-lm"
+        server.experiment_id, name, run_id, {**source, **tags, **making}, made_by, model_type="causal-lm"
     )
-    about = Model(run_id=run_id, model_uuid=model.model_id, model_id=model.model_id, metadata=tags)
     try:
-        _send_model_files(client, about, export, entry["copy"])
+        _send_model_files(server, model.model_id, export, entry["copy"], tags)
     except BaseException:
         with suppress(Exception):  # a model without files would stand there as one that is on its way
             client.delete_logged_model(model.model_id)
         raise
     client.finalize_logged_model(model.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, entry["step"])])
-    client.set_logged_model_tags(model.model_id, {"jpo.id": entry["id"]})  # last: an unfinished one is made anew
+    # last: an unfinished one is made anew
+    client.set_logged_model_tags(model.model_id, {tag_in_mlflow(_MADE): entry["id"]})
 
 
-def _send_model_files(client: Any, about: Any, export: Path, copy: bool) -> None:
+def _hidden(model: Any, key: str) -> str | None:
+    """A tag of a logged model that its page does not show; models of earlier versions have it under its bare name."""
+    found: str | None = model.tags.get(tag_in_mlflow(key), model.tags.get(key))
+    return found
+
+
+def _send_model_files(server: RunOnServer, model_id: str, export: Path, copy: bool, tags: Mapping[str, str]) -> None:
+    from mlflow.models import Model
+
+    about = Model(run_id=server.run_id, model_uuid=model_id, model_id=model_id, metadata=dict(tags))
     serves = copy and can_chat(export)
     # Beside the export, so that its weights are linked there and not copied.
     with tempfile.TemporaryDirectory(dir=export.parent if copy else None, prefix=".logged-") as aside:
@@ -210,9 +237,9 @@ def _send_model_files(client: Any, about: Any, export: Path, copy: bool) -> None
             write_chat_model(export, Path(aside), about)
         else:
             about.save(Path(aside) / "MLmodel")
-        client.log_model_artifacts(about.model_id, aside)
+        server.client.log_model_artifacts(model_id, aside)
     if copy and not serves:
-        client.log_model_artifacts(about.model_id, str(export), "model")
+        server.client.log_model_artifacts(model_id, str(export), "model")
 
 
 def _send_status(server: RunOnServer, entry: Mapping[str, Any]) -> None:

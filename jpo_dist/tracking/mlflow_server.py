@@ -15,8 +15,8 @@ from jpo_dist.files import read_lines, sync_file
 from jpo_dist.proxies import go_direct
 from jpo_dist.run_dir import OUTBOX
 from jpo_dist.tracking.courier import Superseded
-from jpo_dist.tracking.hidden_tags import tag_in_mlflow
 from jpo_dist.tracking.mlflow_entries import RunOnServer
+from jpo_dist.tracking.page_text import tag_in_mlflow
 from jpo_dist.tracking.reach import bound_replies, probe
 from jpo_dist.tracking.run_file import sqlite_path, tracking_uri, update_run_file
 
@@ -84,10 +84,11 @@ def connect(config: TrackingConfig, run: RunSection, superseded: Callable[[], bo
     if found is None:
         experiment_id = _experiment(client, config.experiment, uri)
         tags = {tag_in_mlflow(_UID_TAG): known["uid"]}
-        # Of what is sent, the first is the run's start. It may lie a day before this connection.
-        started = (entry.get("ts_ms") for entry, _ in read_lines(run_dir / OUTBOX, start=b'{"op":"status"'))
+        # The run's start: that of its command, or of the first word that is sent if a clock was put back in between.
+        said = (entry.get("ts_ms") for entry, _ in read_lines(run_dir / OUTBOX, start=b'{"op":"status"'))
+        started = [ms for ms in (known.get("began_ms"), next(said, None)) if ms is not None]
         title = known.get("title", run.name)
-        found = client.create_run(experiment_id, start_time=next(started, None), tags=tags, run_name=title)
+        found = client.create_run(experiment_id, min(started, default=None), tags, run_name=title)
     update_run_file(run_dir, run_id=found.info.run_id, experiment_id=found.info.experiment_id)
     return RunOnServer(client, found.info.run_id, found.info.experiment_id, run_dir)
 

@@ -13,6 +13,7 @@ CANDIDATE, CHAMPION = "candidate", "champion"
 FIGURE, BEFORE = "figure.", "champion.before"
 """How tags of a version begin that hold figures, and the tag that holds the version which was champion before it."""
 TAG_CHARS = 5000
+_EXTERNAL = "mlflow.model.isExternal"
 
 
 class Version(NamedTuple):
@@ -24,9 +25,19 @@ class Version(NamedTuple):
 
 def copied_model(client: Any, experiment_id: str, run_id: str) -> Any:
     """The newest logged model of a run that has its files in MLflow; None where it has only pointers."""
+    return _newest(client, experiment_id, run_id, is_external="false")
+
+
+def pointer_to(client: Any, experiment_id: str, run_id: str, folder: str) -> str | None:
+    """Id of the newest logged model of a run that only says that it is in `folder`; None where there is none."""
+    found = _newest(client, experiment_id, run_id, is_external="true")
+    return found.model_id if found is not None and found.tags.get("jpo.path") == folder else None
+
+
+def _newest(client: Any, experiment_id: str, run_id: str, is_external: str) -> Any:
     found = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'")
-    copies = [one for one in found if one.tags.get("mlflow.model.isExternal") == "false" and str(one.status) == "READY"]
-    return max(copies, key=lambda model: model.creation_timestamp, default=None)
+    of = [one for one in found if one.tags.get(_EXTERNAL) == is_external and str(one.status) == "READY"]
+    return max(of, key=lambda model: model.creation_timestamp, default=None)
 
 
 def register(client: Any, name: str, model: Any, tags: Mapping[str, str], figures: Mapping[str, float]) -> Version:

@@ -10,6 +10,7 @@ from jpo_dist.config.sections import TrackingConfig
 from jpo_dist.files import read_json, write_json
 from jpo_dist.redact import redact
 from jpo_dist.run_dir import RUN
+from jpo_dist.tracking.page_text import page_path
 
 
 def tracking_uri(config: TrackingConfig, run_dir: str | Path) -> str | None:
@@ -52,13 +53,12 @@ def _query(uri: str) -> str:
 def page_of(config: TrackingConfig, run_dir: str | Path) -> str | None:
     """Where a person sees the run: its address; for a SQLite file, the command that opens it and the address then.
 
-    None where nothing is tracked, or nothing has been sent. Without `workflowType` the page of MLflow 3 shows an
-    experiment as one of traces.
+    None where nothing is tracked, or nothing has been sent.
     """
     known, uri = read_json(Path(run_dir) / RUN).get("mlflow", {}), tracking_uri(config, run_dir)
     if uri is None or "run_id" not in known:
         return None
-    page = f"/#/experiments/{known['experiment_id']}/runs/{known['run_id']}?workflowType=machine_learning"
+    page = f"/{page_path(known['experiment_id'], known['run_id'])}"
     if uri.startswith(("http://", "https://")):
         return f"{str(redact(uri)).rstrip('/')}{page}"
     return f"mlflow ui --backend-store-uri {shlex.quote(str(redact(uri)))}, then http://127.0.0.1:5000{page}"

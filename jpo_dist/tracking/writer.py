@@ -41,16 +41,18 @@ TAGS = "JPO_TAGS"
 """Environment variable with more tags of the run, a JSON object: what a pipeline or a cluster knows of it."""
 
 
-def _courier(config: TrackingConfig, run: RunSection, title: str | None = None) -> Courier:
+def _courier(config: TrackingConfig, run: RunSection, title: str | None = None, began_ms: int | None = None) -> Courier:
     """A courier of this run folder.
 
     The mark by which the run is found again is written before the run is made: a kill in between makes no second run.
-    So is what it is called (`title`; without one, what the config says), which stays.
+    So is what it is called (`title`; without one, what the config says), which stays, and when it began: the server may
+    hear of it hours later.
     """
     folder = Path(run.dir)
     outbox = Outbox(folder)
     if "uid" not in update_run_file(folder):
-        update_run_file(folder, uid=uuid.uuid4().hex, **({"title": title} if title else {}))
+        known = {"uid": uuid.uuid4().hex, "began_ms": began_ms or _now_ms(), **({"title": title} if title else {})}
+        update_run_file(folder, **known)
     uri = tracking_uri(config, folder)
     if config.uri is not None and uri != config.uri:
         update_run_file(folder, sqlite={config.uri: uri})
@@ -66,10 +68,12 @@ def start_run(
     *,
     facts: Mapping[str, Any] | None = None,
     title: str | None = None,
+    began_ms: int | None = None,
 ) -> str | None:
     """Make the MLflow run of `run.dir`, or open it again, and give it parameters, tags and `<run.dir>/config.yaml`.
 
-    `facts` go into one artifact with those of rank 0, and `title` is what a new run is called, not `run.name`.
+    `facts` go into one artifact with those of rank 0, and `title` is what a new run is called, not `run.name`;
+    `began_ms` is when it began, in milliseconds since the epoch, if not now.
 
     Called once by the driver, before any worker starts; `params` are dotted keys. No new request begins after `wait_s`
     seconds, and a server gets SERVER_S in all, whatever it does; with 0 it is not spoken to at all. What it has not
@@ -79,7 +83,7 @@ def start_run(
     if tracking_uri(config, run.dir) is None:
         return None
     bound_requests(timeout_s=5)
-    courier = _courier(config, run, title)
+    courier = _courier(config, run, title, began_ms)
     outbox = courier.outbox
     outbox.put("status", status="RUNNING", ts_ms=outbox.now_ms())
     outbox.put("params", params={key: str(redact(value, key)) for key, value in params.items()})
@@ -203,7 +207,8 @@ class Writer:
             self._outbox.put("facts", facts=redact(dict(facts)))
 
     def log_inputs(self, datasets: Sequence[Mapping[str, Any]]) -> None:
-        """Make data sets inputs of the run: mappings of `name`, `digest`, `source`, `profile` and `context`."""
+        """Make data sets inputs of the run: mappings of `name`, `digest`, `source`, `profile`, `context` and `fields`,
+        the names of its columns."""
         if self._outbox is not None:
             self._outbox.put("inputs", datasets=redact([dict(one) for one in datasets]))
 
@@ -237,14 +242,16 @@ class Writer:
             sizes = {"ckpt/upload_seconds": float(seconds), "ckpt/upload_bytes": float(num_bytes)}
             self._outbox.put_metrics("upload", step, self._outbox.now_ms(), sizes)
 
-    def log_model(self, folder: str | Path, copy: bool = False, name: str = "export") -> None:
+    def log_model(self, folder: str | Path, copy: bool = False, name: str = "export", into: str | None = None) -> None:
         """Record an exported Hugging Face folder as a logged model of the run; `copy` uploads its files too, as a model
-        that MLflow serves."""
+        that MLflow serves. `into`: the id of a model that was recorded only; it gets the files, and keeps its figures.
+        """
         if self._outbox is not None:
             self._outbox.take_metrics()
             step = max(0, self._outbox.last_step)
             place = str(Path(folder).resolve())
-            self._outbox.put("model", path=place, copy=copy, name=name, step=step, id=uuid.uuid4().hex)
+            of = {"into": into} if into else {}
+            self._outbox.put("model", path=place, copy=copy, name=name, step=step, id=uuid.uuid4().hex, **of)
 
     def finish(self, status: Status) -> None:
         """Set the run's status behind everything queued so far, the steps in the metrics file included."""

@@ -1,6 +1,5 @@
 """What a run says of itself to a person who meets it in MLflow: its title, its page in words, what it learned from."""
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,19 +11,16 @@ from jpo_dist.batches.prepare import Prepared
 from jpo_dist.config.run import JpoConfig
 from jpo_dist.config.sft import AnyConfig
 from jpo_dist.files import read_json
-from jpo_dist.redact import redact, visible
-from jpo_dist.run_dir import EVALUATION, EXPORT, EXPORT_MERGED, PLAN
+from jpo_dist.run_dir import EVALUATION, EXPORT, PLAN
 from jpo_dist.tracking.metrics_file import IN_WORDS, metrics_of
+from jpo_dist.tracking.page_text import COMPARISON_FIELDS, EXAMPLE_FIELDS, links, plain, short, table
 from jpo_dist.tracking.run_file import name_of_set
 from jpo_dist.tracking.writer import stage_title
 
-INPUT_RUN = "jpo.input_run."
-"""How a tag begins that names the MLflow run of an earlier stage, as a pipeline sets it."""
 ANSWERS = "answers.json"
 """The artifact with answers before and after the training."""
 PERPLEXITY = ("perplexity of responses", "perplexity", "{:.1f}")
 """What SFT has beside the loss, as in IN_WORDS."""
-LONGEST = 120
 
 
 def title(config: AnyConfig, tags: Mapping[str, str], now: float | None = None) -> str:
@@ -41,30 +37,6 @@ def title(config: AnyConfig, tags: Mapping[str, str], now: float | None = None) 
     return " ".join([*([stage] if stage else names), time.strftime("%Y-%m-%d %H:%M", time.localtime(now))])
 
 
-def plain(text: str) -> str:
-    r"""Text of others for Markdown, as it is: no markup, no link, no HTML, one line, not too long.
-
-    >>> print(plain("a_b <img src=x>|"))
-    a\_b \<img src=x&#62;\|
-    """
-    one_line = visible(" ".join(str(redact(text)).split()))
-    short = one_line if len(one_line) <= LONGEST else f"{one_line[:LONGEST]}…"
-    escaped = re.sub(r"([\\`*_{}\[\]<()#+!|~])", r"\\\1", short)
-    return re.sub("[&>:]", lambda found: f"&#{ord(found[0])};", escaped)  # MLflow would show a backslash before these
-
-
-def short(place: str) -> str:
-    """A model's place as a person knows it: all of a name on a hub, the end of a path, which is a parameter as a whole.
-
-    >>> short("org/model"), short("/runs/helpful/sft-1f/export"), short("/models/small")
-    ('org/model', 'sft-1f/export', 'small')
-    """
-    path = Path(place)
-    if not path.is_absolute():
-        return place
-    return f"{path.parent.name}/{path.name}" if path.name in (EXPORT, EXPORT_MERGED) else path.name
-
-
 def description(config: AnyConfig, tags: Mapping[str, str]) -> str:
     """The run in words, for its page: what learns from what, what became of it so far, and the runs that it read from.
     The page shows the first lines alone until somebody asks for more, so the outcome stands there.
@@ -76,7 +48,7 @@ def description(config: AnyConfig, tags: Mapping[str, str]) -> str:
     method, *facts = _purpose(config)
     outcome = [_outcome(*rows)] if rows else []
     outcome += _answered(Path(config.run.dir))
-    parts = (method, " ".join(outcome), "\n".join(facts), _table(*rows) if rows else "", _links(tags))
+    parts = (method, " ".join(outcome), "\n".join(facts), _table(*rows) if rows else "", links(tags))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -134,8 +106,7 @@ def _answered(run_dir: Path) -> list[str]:
 
 def _table(first: Mapping[str, float], last: Mapping[str, float]) -> str:
     """All held-out figures before the first step and at the last evaluation."""
-    rows = [f"| {label} | {before} | {after} |" for label, before, after in _figures(first, last)]
-    return "\n".join([f"| held out | before | after step {last['step']:.0f} |", "| --- | ---: | ---: |", *rows])
+    return table(["held out", "before", f"after step {last['step']:.0f}"], _figures(first, last))
 
 
 def _figures(first: Mapping[str, float], last: Mapping[str, float]) -> list[tuple[str, str, str]]:
@@ -153,12 +124,6 @@ def _before(first: Mapping[str, float], name: str, form: str) -> str:
     return "all ties" if untrained else form.format(first[name])
 
 
-def _links(tags: Mapping[str, str]) -> str:
-    found = {key.removeprefix(INPUT_RUN): value for key, value in tags.items() if key.startswith(INPUT_RUN)}
-    links = [f"[{plain(name)}](#/runs/{run_id})" for name, run_id in found.items() if re.fullmatch(r"\w+", run_id)]
-    return f"Reads what these runs made: {', '.join(links)}" if links else ""
-
-
 def inputs(config: AnyConfig, train: Prepared, held_out: Prepared | None) -> list[dict[str, Any]]:
     """The sets of a run as MLflow's data sets, by what they were for: digest, where they are from, and a profile."""
     places = config.data.train
@@ -171,22 +136,22 @@ def inputs(config: AnyConfig, train: Prepared, held_out: Prepared | None) -> lis
 def _input(context: str, places: str | Sequence[str], prepared: Prepared) -> dict[str, Any]:
     source = places if isinstance(places, str) else ", ".join(places)
     name, digest = name_of_set(places), prepared.comparisons.fingerprint
-    return {"name": name, "digest": digest, "source": source, "context": context, "profile": profile(prepared)}
+    fields = COMPARISON_FIELDS if prepared.comparisons.COUNTED == "comparisons" else EXAMPLE_FIELDS
+    found = {"name": name, "digest": digest, "source": source, "context": context, "profile": profile(prepared)}
+    return found | {"fields": fields}
 
 
 def profile(prepared: Prepared) -> dict[str, Any]:
-    """Counts and lengths of a set. `left_out`: comparisons that no step sees, by reason; they are in no other count."""
+    """Counts and lengths of a set, flat: MLflow shows a mapping in it as JSON. `left_out`: comparisons that no step
+    sees, by reason; they are in no other count."""
     comparisons, lengths_N = prepared.comparisons, prepared.tokens.lengths_N
     counted = comparisons.COUNTED
     found: dict[str, Any] = {"items": comparisons.num_items, counted: len(comparisons)}
     if counted == "comparisons":
         joint, ties = int(comparisons.is_joint_C.sum()), int(comparisons.is_tie_C.sum())
         found |= {"conditional": len(comparisons) - joint, "joint": joint, "ties": ties}
-    found["left_out"] = {reason: count for reason, count in prepared.skipped.items() if count}
+    found |= {f"left_out: {reason}": count for reason, count in prepared.skipped.items() if count}
     if len(lengths_N):
-        found["tokens_of_an_item"] = {
-            "mean": round(float(lengths_N.mean()), 1),
-            "median": float(np.median(lengths_N)),
-            "longest": int(lengths_N.max()),
-        }
+        found |= {"mean tokens of an item": round(float(lengths_N.mean()), 1)}
+        found |= {"median": float(np.median(lengths_N)), "longest": int(lengths_N.max())}
     return found

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from jpo_dist.distributed import ranks
 from jpo_dist.distributed.rng import restore_rng, rng_state, seed_rng
 from jpo_dist.model.build import build_policy
 from jpo_dist.model.engine import Engine, connect, convert
-from jpo_dist.model.export import export
+from jpo_dist.model.export import export, wait_for_others
 from jpo_dist.model.load import load_tokenizer
 from jpo_dist.records.comparisons import digest
 from jpo_dist.tracking.metrics_file import metrics_at
@@ -141,6 +142,8 @@ def export_end(setup: Setup, state: TrainState, last: dict[str, float]) -> Path:
         last = metrics_at(run_dir, chosen.step)
     if state.best and ranks.rank() == 0:
         logger.info("exporting step %d: the best is %s", (chosen or state).step, best.in_words(state))
+    wait = partial(wait_for_others, run_dir) if ranks.rank() == 0 else lambda: None
+    ranks.run_without_timeout("waiting for another export", wait)
     return export(setup.policy, setup.tokenizer, config, last)
 
 

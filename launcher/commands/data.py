@@ -69,23 +69,31 @@ def _track(settings: "BuildConfig", report: dict[str, Any], folder: Path) -> Non
     if settings.tracking.uri in (None, "none"):
         return
     from jpo_dist.config.load import flatten
+    from jpo_dist.data.build import lines
     from jpo_dist.files import read_json
     from jpo_dist.records.comparisons import digest
-    from jpo_dist.tracking.finished_run import log_report
+    from jpo_dist.tracking.finished_run import Finished, log_report
+    from jpo_dist.tracking.writer import tags_of_environment
     from launcher.pipeline.contents import Contents, inputs
-    from launcher.provenance import run_tags
+    from launcher.provenance import began_ms, run_tags
+    from launcher.show.run_page.descriptions import of_set
+    from launcher.show.run_page.inputs import of_build
 
     contents, digests = Contents(folder / "mlflow" / "digests.json"), {}
     for number, source in enumerate(settings.sources):
         places = [path for paths in inputs({"path": source.path}, folder).values() for path in paths]
         if places:  # a hub id stands for itself
-            digests[f"digest.sources.{number}"] = digest([contents.of(path) for path in places])
+            digests[number] = digest([contents.of(path) for path in places])
     made = read_json(folder / "report.json")
-    params = flatten(settings.model_dump(mode="json")) | digests | {"digest.set": made["fingerprint"]}
+    params = flatten(settings.model_dump(mode="json")) | {"digest.set": made["fingerprint"]}
+    params |= {f"digest.sources.{number}": found for number, found in digests.items()}
     counts = {name: made[name] for name in ("comparisons", "items")} | report["splits"]
     metrics = {f"build/{name}": float(count) for name, count in counts.items()}
     files = [folder / "report.json"]
-    log_report(settings.tracking, folder / "mlflow", settings.name, params, metrics, files, tags=run_tags())
+    sources = [source.path for source in settings.sources]
+    note = of_set(made, lines(report), sources, tags_of_environment())
+    work = Finished(params, metrics, files, note, of_build(made, sources, digests, str(folder)), began_ms())
+    log_report(settings.tracking, folder / "mlflow", settings.name, work, run_tags())
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """The MLflow run of a whole: a pipeline's or a study's, the parent of what runs in it."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,14 @@ from jpo_dist.config.environment import tracking_of
 from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.files import read_json
 from jpo_dist.run_dir import RUN
-from jpo_dist.tracking.run_file import sqlite_uri
+from jpo_dist.tracking.run_file import sqlite_uri, tracking_uri
 from jpo_dist.tracking.writer import NOTE, Status, replay, start_run
 from launcher.provenance import run_tags
+
+Parent = Callable[[], str | None]
+AGAIN_S = 30.0
+"""How long a server that was away at the start may take for the run, before a stage; one that is not there takes five
+seconds."""
 
 
 def own_tracking(said: Mapping[str, Any], folder: Path) -> TrackingConfig:
@@ -22,17 +27,27 @@ def own_tracking(said: Mapping[str, Any], folder: Path) -> TrackingConfig:
 
 
 @contextmanager
-def tracked(tracking: TrackingConfig, own: RunSection, params: Mapping[str, str], note: str) -> Iterator[str | None]:
-    """Around the stages: the run that is their parent. Yields its id; None: nothing is known.
+def tracked(tracking: TrackingConfig, own: RunSection, params: Mapping[str, str], note: str) -> Iterator[Parent]:
+    """Around the stages: the run that is their parent. Yields what gives its id, or None where nothing is tracked, or
+    the server is away: it is asked again then, each time, for a few seconds.
 
     `note`: what its page says that it is, in Markdown.
     """
+
+    def run_id() -> str | None:
+        return read_json(Path(own.dir) / RUN).get("mlflow", {}).get("run_id")
+
+    def parent() -> str | None:
+        if run_id() is None and tracking_uri(tracking, own.dir) is not None:
+            replay(tracking, own, timeout_s=AGAIN_S)
+        return run_id()
+
     Path(own.dir).mkdir(exist_ok=True)
     # Its page is all that there is to see for hours: a server gets longer for it than a training would give.
     start_run(tracking, own, params, {**run_tags(), NOTE: note}, wait_s=30)
     status: Status = "FAILED"
     try:
-        yield read_json(Path(own.dir) / RUN).get("mlflow", {}).get("run_id")
+        yield parent
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"

@@ -7,10 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any
 
 from jpo_dist.files import read_json, replace, write_json
@@ -21,6 +23,8 @@ from launcher.console import say
 from launcher.pipeline.resolve import Stage
 
 LOCK = ".lock"
+LOOK_S = 1.0
+"""How long a signal may go unnoticed while a stage is waited for."""
 WAIT_S = 60.0
 """How long the process of a stage whose pipeline was killed may take to end."""
 
@@ -54,15 +58,70 @@ def arguments_of(stage: Stage) -> list[str]:
 def start_command(
     arguments: Sequence[str], tags: Mapping[str, Any], keep: Sequence[int] = (), log: IO[bytes] | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start `jpo ARGUMENTS` as a process that ends when this one does; it keeps the files `keep` open."""
+    """Start `jpo ARGUMENTS` as a process that ends when this one does; it keeps the files `keep` open.
+
+    It has a process group of its own: a key on the terminal is a signal to this process alone, which passes it on. From
+    both it would come twice, and a second Ctrl-C means that the step at hand is not waited for.
+    """
     screen: dict[str, Any] = {"stdout": log, "stderr": subprocess.STDOUT} if log else {**for_children()}
     return subprocess.Popen(
         [sys.executable, "-m", "jpo_dist", *arguments],
         env={**os.environ, TAGS: json.dumps(dict(tags))},
         pass_fds=list(keep),
         preexec_fn=_end_with_parent,
+        process_group=0,
         **screen,
     )
+
+
+def wait_for(child: subprocess.Popen[bytes]) -> int:
+    """The exit code of a command, as shells say it, when it has ended.
+
+    What ends this process meanwhile (Ctrl-C, SIGTERM) is passed on, each time that it comes, and raised when the
+    command has tidied up and ended.
+    """
+    told: BaseException | None = None
+    with suspended_with(lambda: [child]):
+        while True:
+            try:
+                code = child.wait(LOOK_S)
+                break
+            except subprocess.TimeoutExpired:  # a signal that another thread was given is taken between two waits
+                continue
+            except (KeyboardInterrupt, SystemExit) as end:
+                told = told or end
+                child.send_signal(signal.SIGINT if isinstance(end, KeyboardInterrupt) else signal.SIGTERM)
+    if told is not None:
+        raise told
+    return shell_code(code)
+
+
+@contextmanager
+def suspended_with(children: Callable[[], Iterable[subprocess.Popen[bytes]]]) -> Iterator[None]:
+    """Inside, Ctrl-Z suspends the commands too, and `fg` has them go on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def tell(number: int) -> None:
+        for child in children():
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, number)
+
+    def suspend(number: int, frame: FrameType | None) -> None:
+        tell(number)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)  # it goes on here after `fg`
+        signal.signal(number, suspend)
+        tell(signal.SIGCONT)
+
+    before = signal.getsignal(signal.SIGTSTP)
+    if before == signal.SIG_DFL:
+        signal.signal(signal.SIGTSTP, suspend)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTSTP, before)
 
 
 def note_done(stage: Stage, seconds: float) -> None:

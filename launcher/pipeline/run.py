@@ -14,11 +14,12 @@ from cluster.signals import ended_by_signals
 from jpo_dist.config.sections import RunSection
 from jpo_dist.files import read_json
 from jpo_dist.run_dir import RUN
+from jpo_dist.tracking.page_text import input_tags
 from launcher.config.pipeline import PipelineConfig, entry_of
 from launcher.console import say
 from launcher.pipeline.contents import Contents
-from launcher.pipeline.parent import own_tracking, tracked
-from launcher.pipeline.process import alone_in, is_done, note_done, shell_code, start_stage
+from launcher.pipeline.parent import Parent, own_tracking, tracked
+from launcher.pipeline.process import alone_in, is_done, note_done, start_stage, wait_for
 from launcher.pipeline.resolve import Stage, by_name, resolve_stages
 
 MEMORY, OWN_RUN = ".digests.json", "pipeline"
@@ -59,22 +60,15 @@ def run(config: PipelineConfig, source: str, until: str | None = None) -> list[S
                     say(f"{title}: done before, {stage.folder}")
                 else:
                     say(f"{title}: jpo {' '.join(stage.kind.command)} {stage.config_file}")
-                    _run_stage(stage, _tags(config, stage, stages, parent), lock)
+                    _run_stage(stage, _tags(config, stage, stages, parent()), lock)
     return stages
 
 
 def _run_stage(stage: Stage, tags: Mapping[str, str], lock: IO[str]) -> None:
-    """Run the command and wait. A signal that ends this process is passed on, and waited for: what the command tidies
-    up is not cut short."""
+    """Run the command and wait."""
     started = time.monotonic()
     with ended_by_signals():
-        child = start_stage(stage, tags, lock)
-        try:
-            code = shell_code(child.wait())
-        except BaseException:
-            child.terminate()
-            child.wait()
-            raise
+        code = wait_for(start_stage(stage, tags, lock))
     if code:
         raise StageFailed(
             f"stage {stage.name} ended with exit code {code}; the reason stands above. The same command goes on there",
@@ -86,7 +80,7 @@ def _run_stage(stage: Stage, tags: Mapping[str, str], lock: IO[str]) -> None:
 # ---- MLflow
 
 
-def _tracked(config: PipelineConfig, folder: Path) -> AbstractContextManager[str | None]:
+def _tracked(config: PipelineConfig, folder: Path) -> AbstractContextManager[Parent]:
     """Around the stages: the pipeline's own MLflow run."""
     stages = [entry_of(stage, at).name for at, stage in enumerate(config.stages)]
     own = RunSection(dir=str(folder / OWN_RUN), name=config.name)
@@ -104,13 +98,12 @@ def _tags(config: PipelineConfig, stage: Stage, stages: list[Stage], parent: str
     for before in stages:
         if before.name in stage.after:
             tags[f"jpo.input.{before.name}"] = before.key
-            run_id = _run_id(before.folder)
-            if run_id:
-                tags[f"jpo.input_run.{before.name}"] = run_id
+            tags |= input_tags(before.name, run_of(before.folder))
     return tags
 
 
-def _run_id(folder: Path) -> str | None:
-    """The MLflow run of a stage: a training's is in its folder, any other's in `mlflow` in it."""
-    places = (folder / RUN, folder / "mlflow" / RUN)
-    return next((found for place in places if (found := read_json(place).get("mlflow", {}).get("run_id"))), None)
+def run_of(folder: Path) -> dict[str, Any]:
+    """What run.json says of the MLflow run of a stage: a training's is in its folder, any other's in `mlflow` in it;
+    {} for one that is not tracked."""
+    found = (read_json(place).get("mlflow", {}) for place in (folder / RUN, folder / "mlflow" / RUN))
+    return next((known for known in found if known.get("run_id")), {})

@@ -12,6 +12,9 @@ from launcher.show import sections as forms
 from launcher.show.sections import Section, interval, percent
 from launcher.show.sections import p_value as _p
 
+ON_A_RUN_PAGE = ("Win rate", "Controls", "Other models")
+"""Titles of the sections that MLflow's page of a run has too; the first is always there."""
+
 
 def sections(report: dict[str, Any]) -> list[Section]:
     """All of the report, in the order in which it is read. Every rate has the number that it is a rate of."""

@@ -195,14 +195,23 @@ def _track(
     beside = sqlite_path(uri or "")
     if uri is None or not figures or (config.tracking.uri is None and not (beside and beside.exists())):
         return
-    from jpo_dist.tracking.finished_run import log_report
-    from launcher.provenance import run_tags
+    from jpo_dist.tracking.finished_run import Finished, log_report
+    from jpo_dist.tracking.writer import tags_of_environment
+    from launcher.provenance import began_ms, run_tags
+    from launcher.show.run_page.descriptions import of_evaluation, of_scores
+    from launcher.show.run_page.inputs import data_set
 
     load_secrets(config.cluster.secrets)
     params = flatten(config.model_dump(mode="json"))
     params |= {f"input.{key}": value for key, value in flatten(_inputs(report)).items()}
     tracking = config.tracking.model_copy(update={"uri": uri})
-    log_report(tracking, folder / "mlflow", f"{config.run.name}-{what}", params, figures, [file], tags=run_tags())
+    described, known = of_scores if what == "scores" else of_evaluation, tags_of_environment()
+    context, places = "validation", config.data.validation or config.data.train
+    if what == "scores":
+        context, places = "scored", report["data"]
+    read = data_set(context, places, report["fingerprint"], {})
+    work = Finished(params, figures, [file], described(report, known), [read], began_ms())
+    log_report(tracking, folder / "mlflow", f"{config.run.name}-{what}", work, run_tags())
 
 
 def _inputs(report: dict[str, Any]) -> dict[str, Any]:

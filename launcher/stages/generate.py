@@ -61,8 +61,11 @@ def _spread(config: GenerateRunConfig) -> tuple[Spread, int]:
 def _track(config: GenerateRunConfig, report: dict[str, Any], folder: Path) -> None:
     if config.tracking.uri in (None, "none"):
         return
-    from jpo_dist.tracking.finished_run import log_report
-    from launcher.provenance import run_tags
+    from jpo_dist.tracking.finished_run import Finished, log_report
+    from jpo_dist.tracking.writer import tags_of_environment
+    from launcher.provenance import began_ms, run_tags
+    from launcher.show.run_page.descriptions import of_answers
+    from launcher.show.run_page.inputs import data_set
 
     inputs = {"input.model": report["model"], "input.instructions": report["instructions"]}
     params = flatten(config.model_dump(mode="json")) | inputs
@@ -71,7 +74,12 @@ def _track(config: GenerateRunConfig, report: dict[str, Any], folder: Path) -> N
         for temperature, found in report["temperatures"].items()
         for name, value in found.items()
     }
-    log_report(config.tracking, folder / "mlflow", config.name, params, metrics, [folder / REPORT], tags=run_tags())
+    count, _, digest = report["instructions"].partition(" ")
+    asked = data_set("instructions", config.instructions, digest.strip("()"), {"instructions": int(count)})
+    model = config.model.path if config.model is not None else report["model"]
+    note = of_answers(report, model, config.instructions, tags_of_environment())
+    work = Finished(params, metrics, [folder / REPORT], note, [asked], began_ms())
+    log_report(config.tracking, folder / "mlflow", config.name, work, run_tags())
 
 
 def _say_what_is_left(config: GenerateRunConfig, result: Result) -> None:

@@ -50,13 +50,17 @@ def run(config: JudgeRunConfig, chatter: Aside | None = None) -> dict[str, Any]:
 def _track(config: JudgeRunConfig, candidates: list[Candidate], report: dict[str, Any], folder: Path) -> None:
     if config.tracking.uri in (None, "none"):
         return
-    from jpo_dist.tracking.finished_run import log_report
-    from launcher.provenance import run_tags
+    from jpo_dist.tracking.finished_run import Finished, log_report
+    from jpo_dist.tracking.writer import tags_of_environment
+    from launcher.provenance import began_ms, run_tags
+    from launcher.show.run_page.descriptions import of_verdicts
+    from launcher.show.run_page.inputs import data_set
 
     known = digest([[one.first.id, one.second.id, one.source, one.groups] for one in candidates])
     params = flatten(config.model_dump(mode="json")) | {"digest.candidates": known}
     figures = judge_page.write_figures(report, folder / "mlflow" / FIGURES)
     files = [folder / "report.html", folder / "report.json", *figures]
-    log_report(
-        config.tracking, folder / "mlflow", config.name, params, judge_report.metrics(report), files, tags=run_tags()
-    )
+    read = data_set("candidates", config.candidates, known, {"candidates": len(candidates)})
+    note = of_verdicts(report, config.candidates, tags_of_environment())
+    work = Finished(params, judge_report.metrics(report), files, note, [read], began_ms())
+    log_report(config.tracking, folder / "mlflow", config.name, work, run_tags())

@@ -95,12 +95,16 @@ def _track(config: WinRateRunConfig, report: dict[str, Any], folder: Path) -> No
     """Figures as metrics, pages as files; the digests of what was compared as parameters."""
     if config.tracking.uri in (None, "none"):
         return
-    from jpo_dist.tracking.finished_run import log_report
-    from launcher.provenance import run_tags
+    from jpo_dist.tracking.finished_run import Finished, log_report
+    from jpo_dist.tracking.writer import tags_of_environment
+    from launcher.provenance import began_ms, run_tags
+    from launcher.show.run_page.descriptions import of_winrate
+    from launcher.show.run_page.inputs import of_sides
 
     sides = {f"answers.{run}": side for run, side in enumerate(report["answers"])} | {"against": report["against"]}
     sides |= {f"compare.{number}": side for number, side in enumerate(report["compare"])}
     params = flatten(config.model_dump(mode="json")) | {f"digest.{key}": side["digest"] for key, side in sides.items()}
     files = [folder / name for name in ("winrate.html", REPORT, "winrate.md")]
-    figures = winrate_report.metrics(report)
-    log_report(config.tracking, folder / "mlflow", config.name, params, figures, files, tags=run_tags())
+    note = of_winrate(report, tags_of_environment())
+    work = Finished(params, winrate_report.metrics(report), files, note, of_sides(report), began_ms())
+    log_report(config.tracking, folder / "mlflow", config.name, work, run_tags())

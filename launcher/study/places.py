@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
 
 from cluster.config import ClusterConfig
-from launcher.pipeline.process import arguments_of, shell_code, start_command, start_stage
+from launcher.pipeline.process import arguments_of, shell_code, start_command, start_stage, suspended_with
 from launcher.pipeline.resolve import Stage
 
 LOOK_S = 0.5
@@ -113,7 +113,8 @@ def places(at_once: int, cluster: ClusterConfig | None, lock: IO[str]) -> Iterat
     here = OnThisHost(at_once, lock)
     try:
         if cluster is None:
-            yield here
+            with suspended_with(here.children.values):
+                yield here
             return
         from cluster.tasks import started_one_by_one
 

@@ -14,15 +14,18 @@ from jpo_dist.files import read_json, write_json
 from jpo_dist.run_dir import CHECKPOINTS, EXPORT, EXPORT_MERGED, RUN
 from jpo_dist.study.question import QuestionConfig
 from jpo_dist.study.tables import Result, point_of
-from jpo_dist.tracking.finished_run import log_report
-from jpo_dist.tracking.writer import Writer
+from jpo_dist.tracking.finished_run import Finished, log_report
+from jpo_dist.tracking.page_text import input_tags
+from jpo_dist.tracking.writer import NOTE, Writer
 from launcher.config.pipeline import entry_of
 from launcher.config.study import StudyConfig
 from launcher.console import out, say
-from launcher.pipeline.parent import own_tracking, tracked
+from launcher.pipeline.parent import Parent, own_tracking, tracked
 from launcher.pipeline.process import alone_in
 from launcher.pipeline.resolve import Stage
+from launcher.pipeline.run import run_of
 from launcher.provenance import run_tags
+from launcher.show.run_page.descriptions import of_cell, of_study
 from launcher.show.study.live import Board, Progress
 from launcher.study.cells import Cell, cells, trials, unique
 from launcher.study.collected import ASKED, Ran, choose, collect, write
@@ -78,7 +81,7 @@ def run(config: StudyConfig, source: str) -> Study:
             failed |= found.failed
             report = written(found.results, {})
             write_json(folder / f"{REPORT}.json", report)
-            _track(config, folder)
+            _track(config, folder, report)
     if failed:
         name, first = next(iter(failed.items()))
         raise CellsFailed(
@@ -120,7 +123,7 @@ def _run(
     config: StudyConfig,
     folder: Path,
     lock: Any,
-    parent: str | None,
+    parent: Parent,
     what: str,
     written: Written | None = None,
 ) -> _Found:
@@ -190,7 +193,7 @@ def _progress(
 # ---- MLflow
 
 
-def _tracked(config: StudyConfig, folder: Path) -> AbstractContextManager[str | None]:
+def _tracked(config: StudyConfig, folder: Path) -> AbstractContextManager[Parent]:
     """Around the cells: the study's own MLflow run."""
     own = RunSection(dir=str(folder / "study"), name=config.name)
     params = {"arms": ", ".join(config.arms), "primary": config.question.primary}
@@ -205,25 +208,31 @@ def _own_tracking(config: StudyConfig, folder: Path) -> TrackingConfig:
     return own_tracking(config.tracking.model_dump(mode="json", exclude_unset=True), folder)
 
 
-def _track_cell(config: StudyConfig, cell: Cell, result: Result, folder: Path, parent: str | None) -> None:
+def _track_cell(config: StudyConfig, cell: Cell, result: Result, folder: Path, parent: Parent) -> None:
     """The cell's own MLflow run, a child of the study's: every parameter of its place on it, and its figures."""
     place = folder / "cells" / f"{cell.answers.folder.name}.mlflow"
     if (place / RUN).is_file():  # of an earlier start
         return
-    metrics: dict[str, float] = {}
-    for metric, of in result.sums.items():
-        count = sum(one[2] for one in of.values())
-        metrics |= {metric: sum(one[0] for one in of.values()) / count, f"{metric}/answers": count} if count else {}
-    params = {"arm": cell.arm, **cell.values, **cell.settings, **{f"key.{s.name}": s.key for s in cell.stages}}
-    tags = {**run_tags(), "jpo.study": config.name, **({"mlflow.parentRunId": parent} if parent else {})}
+    figures = [(metric, list(of.values())) for metric, of in result.sums.items()]
+    sums = [(metric, sum(one[0] for one in of), sum(one[2] for one in of)) for metric, of in figures]
+    means = [(metric, total / count, int(count)) for metric, total, count in sums if count]
+    metrics = {name: value for metric, mean, n in means for name, value in ((metric, mean), (f"{metric}/answers", n))}
+    params = {"arm": cell.arm, **cell.values, **cell.settings}
+    of = parent()
+    tags = {**run_tags(), "jpo.study": config.name, **({"mlflow.parentRunId": of} if of else {})}
+    for stage in cell.stages:
+        tags |= {f"jpo.key.{stage.name}": stage.key, **input_tags(stage.name, run_of(stage.folder))}
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", cell.name)[:64]  # what a run may be called
-    log_report(_own_tracking(config, folder), place, name, params, metrics, [], tags=tags)
+    means.sort(key=lambda one: one[0] != config.question.primary)
+    note = of_cell(cell.arm, {**cell.values, **cell.settings}, means, tags)
+    log_report(_own_tracking(config, folder), place, name, Finished(params, metrics, note=note), tags)
 
 
-def _track(config: StudyConfig, folder: Path) -> None:
-    """The report's pages and figures as files of the study's run, before its status is set."""
+def _track(config: StudyConfig, folder: Path, report: dict[str, Any]) -> None:
+    """The report's answer on the page of the study's run, its files and figures, before the status is set."""
     tracking, own = _own_tracking(config, folder), RunSection(dir=str(folder / "study"), name=config.name)
     writer = Writer(tracking, own)
+    writer.set_tag(NOTE, of_study(report))
     for name in ("report.md", "report.html", "report.json", ASKED):
         writer.log_artifact(folder / name)
     for figure in sorted(folder.glob("*.png")):

@@ -9,12 +9,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from jpo_dist.locks import LOCK, alone_in, owner_of
+from jpo_dist.run_dir import EXPORT
 from tests.support.attacks import record
 from tests.support.commands import ROOT, Files, Warm, environment, operator
 from tests.support.hosts import wait_until
@@ -105,6 +106,25 @@ def test_an_export_beside_a_training_writes_its_commit_and_both_are_right(
         assert early not in (None, exported(alone))
     assert exported(made.output) == exported(alone)
     record("clash-others", "export beside train", 1, {"both right": 1})
+
+
+def test_a_training_at_its_end_waits_for_another_export(tiny: Files, alone: Path, tmp_path: Path) -> None:
+    made, log = train(tmp_path, tiny), tmp_path / "log"
+    with ExitStack() as held, log.open("wb") as said:
+        held.enter_context(alone_in(made.output, lock=f".{EXPORT}.lock"))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "launcher", *made.words], cwd=ROOT, env=environment(operator()),
+            stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+        )  # fmt: skip
+        try:
+            waits = f"waiting for another export, process {os.getpid()} on host"
+            wait_until(lambda: waits in log.read_text() or process.poll() is not None, 240)
+            assert process.poll() is None, log.read_text()
+            held.close()
+            assert process.wait(300) == 0, log.read_text()
+        finally:
+            process.kill()
+    assert exported(made.output) == exported(alone)
 
 
 def test_an_evaluation_beside_a_training_and_both_are_right(

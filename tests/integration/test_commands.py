@@ -250,6 +250,9 @@ def test_score_of_the_export_is_tracked_and_says_what_the_run_said(
     assert run.data.params["input.policy_digest"] == report["policy_digest"] != report["reference"]["digest"]
     assert undocumented(run.data.metrics) == []
     assert run.data.metrics["score/joint/beta_z"] == report["margins"]["joint"]["beta_z"][0]
+    assert "12 of 12 comparisons are decided and have a margin" in run.data.tags["mlflow.note.content"]
+    [scored] = run.inputs.dataset_inputs
+    assert (scored.tags[0].value, scored.dataset.digest) == ("scored", report["fingerprint"][:36])
 
 
 def report_name(run_dir: Path) -> str:

@@ -34,6 +34,10 @@ def test_rates_page_and_figures_are_in_mlflow(tmp_path: Path):
     (found,) = client.search_runs([client.get_experiment_by_name("jpo").experiment_id])
     assert (found.info.status, found.info.run_name) == ("FINISHED", "judged")
     assert found.data.metrics["judge/decided"] == 6
+    assert "of 9 candidates 6 are decided, 3 are ties, 0" in found.data.tags["mlflow.note.content"]
+    [read] = found.inputs.dataset_inputs
+    assert (read.dataset.name, read.dataset.digest) == ("pairs.jsonl", found.data.params["digest.candidates"][:36])
+    assert read.tags[0].value == "candidates"
     assert undocumented(found.data.metrics) == []
     assert found.data.metrics["judge/tie_rate"] == pytest.approx(1 / 3)
     assert [m.step for m in client.get_metric_history(found.info.run_id, "judge/decided")] == [0, 1]

@@ -30,7 +30,7 @@ open("printed.json", "w").write(json.dumps(["\\n".join(lines) for lines in print
 @pytest.mark.nightly
 def test_every_block_runs_and_prints_what_the_page_shows(tmp_path: Path) -> None:
     blocks = BLOCK.findall((ROOT / "docs" / "python.md").read_text(encoding="utf-8"))
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     given, env = json.dumps([code for code, _ in blocks]), {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", NOTEBOOK]

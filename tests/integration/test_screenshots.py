@@ -77,6 +77,27 @@ def test_no_chart_of_a_run_is_empty_or_over_anything_but_its_steps(made: Made, s
         assert {chart["axis"] for chart in charts} <= {"Step", ""}, stage
 
 
+def test_a_link_in_a_description_opens_its_run_as_a_training(made: Made, server: Server, page: Page) -> None:
+    runs = f"{server.address}/#/experiments/{made.experiment}/runs"
+    page.size(WIDTH, 900)
+    page.open(f"{runs}/{made.stages['winrate']}?{WORKFLOW}")
+    page.wait_for("Reads what these runs made", "win rate")
+    link = page.run("[...document.querySelectorAll('a')].find(a => a.innerText.trim() === 'before').href")
+    assert link == f"{runs}/{made.stages['before']}?{WORKFLOW}"
+    page.open(link)
+    page.wait_for("helpful before", "gave", "Logged models")  # which a page of agents does not have
+    assert not ID.search(page.text)
+
+
+def test_a_click_on_a_data_set_says_what_it_is_without_a_word_to_decode(made: Made, server: Server, page: Page) -> None:
+    page.size(WIDTH, 900)
+    page.open(f"{server.address}/#/experiments/{made.experiment}/runs/{made.stages['jpo']}?{WORKFLOW}")
+    page.wait_for("Datasets", "train.jsonl")
+    page.run("[...document.querySelectorAll('[role=button]')].find(e => /train.jsonl/.test(e.innerText)).click()")
+    page.wait_for("Data details for", "mean tokens of an item", "winner's instruction")
+    assert "{" not in page.text.partition("Data details for")[2].partition("Search fields")[0]
+
+
 def test_no_page_of_a_run_is_left_running(made: Made, server: Server) -> None:
     from mlflow import MlflowClient
 

@@ -4,6 +4,7 @@ process, and no run of MLflow that seems to go on."""
 import json
 import signal
 import sqlite3
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from jpo_dist.distributed.stopping import SAME_S
 from tests.integration.test_judge import write_pairs
 from tests.integration.test_winrate import values
 from tests.support.commands import Files
@@ -190,3 +192,26 @@ def test_one_signal_ends_it_and_its_last_line_says_how_to_go_on(
     assert not {"RUNNING", "FAILED"} & set(found), found
     if maker in (train, sft, run, study):
         assert "KILLED" in found
+
+
+def test_the_step_at_hand_of_a_stage_is_committed_however_late_its_pipeline_passes_ctrl_c_on(
+    tiny: Files, tmp_path: Path
+) -> None:
+    """On a busy machine the pipeline may take longer than two signals count as one: here it is stopped for so long."""
+    words, fired = run(tiny, tmp_path, ExitStack()).words, tmp_path / "fired"
+    fault = {"JPO_FAULT": "train:step@0@4@wait", "JPO_FAULT_ONCE": str(fired)}
+    with on_terminal(words, fault) as terminal:
+        wait_until(lambda: fired.exists() or terminal.process.poll() is not None, 300)
+        terminal.process.send_signal(signal.SIGSTOP)
+        terminal.type(CTRL_C)
+        with pytest.raises(subprocess.TimeoutExpired):
+            terminal.process.wait(1.5 * SAME_S)
+        terminal.process.send_signal(signal.SIGCONT)
+        terminal.wait_for("once more ends it at once")
+        (tmp_path / "fired.go").touch()
+        code, lines = terminal.end(), terminal.lines
+    assert code == 130, "\n".join(lines[-20:])
+    assert any("step 4 is committed, and the same command goes on from there" in line for line in lines)
+    [commit] = tmp_path.rglob("step-*")
+    assert commit.name == "step-00000004"
+    assert set(statuses(tmp_path)) == {"KILLED"}

@@ -77,6 +77,7 @@ def test_the_report_begins_with_the_answer_and_can_be_made_again(finished: Path,
 def test_every_cell_is_a_child_of_the_studys_run_with_all_its_parameters(finished: Path) -> None:
     with sqlite3.connect(finished / "mlflow.db") as database:
         parents = dict(database.execute("select run_uuid, value from tags where key = 'mlflow.parentRunId'"))
+        keys = dict(database.execute("select run_uuid, value from tags where key = 'mlflow.jpo.key.train'"))
         params: dict[str, dict[str, str]] = {}
         for run_id, key, value in database.execute("select run_uuid, key, value from params"):
             params.setdefault(run_id, {})[key] = value
@@ -84,7 +85,8 @@ def test_every_cell_is_a_child_of_the_studys_run_with_all_its_parameters(finishe
     [parent] = set(parents.values())
     cells = {(params[child]["arm"], params[child]["seed"]) for child in parents}
     assert cells == {(arm, seed) for arm in ("trained", "longer") for seed in ("1", "2")}
-    assert "key.train" in params[next(iter(parents))]
+    assert {*params[next(iter(parents))]} == {"arm", "seed"}, "what a person compares"
+    assert keys.keys() == parents.keys()
     assert set(statuses.values()) == {"FINISHED"}
     assert parent in statuses
 

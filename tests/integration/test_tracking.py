@@ -19,6 +19,7 @@ from jpo_dist.run_dir import METRICS
 from jpo_dist.tracking.metrics_file import MetricsFile
 from jpo_dist.tracking.run_file import tracking_uri
 from jpo_dist.tracking.writer import Writer, replay, start_run
+from launcher.pipeline.parent import tracked
 from tests.support.disk import fill_up, small_disk
 
 pytestmark = pytest.mark.slow
@@ -124,6 +125,19 @@ def metrics(step: int) -> dict[str, float]:
     return {"train/loss": 1 / (step + 3), "perf/tokens_per_second": 1000 * time.perf_counter()}
 
 
+@pytest.mark.nightly
+def test_stages_find_their_parent_although_the_server_was_away_when_it_began(server: Server, tmp_path: Path) -> None:
+    server.kill()
+    own, config = RunSection(dir=str(tmp_path / "whole"), name="whole"), TrackingConfig(uri=server.uri)
+    with tracked(config, own, {"stages": "sft"}, "A pipeline.") as parent:
+        assert parent() is None
+        server.start()
+        run_id = parent()
+    found = the_run(config, own)
+    assert (found.info.run_id, found.info.status) == (run_id, "FINISHED")
+    assert found.data.tags["mlflow.note.content"] == "A pipeline."
+
+
 def test_without_a_server_training_does_not_wait_and_later_it_gets_everything_once(
     server: Server, tmp_path: Path
 ) -> None:
@@ -132,6 +146,7 @@ def test_without_a_server_training_does_not_wait_and_later_it_gets_everything_on
     start = time.monotonic()
     assert start_run(config, run, PARAMS, {"dataset.fingerprint": "abc"}) is None
     assert time.monotonic() - start < 5
+    began_ms = time.time() * 1000
     metrics_file, writer = MetricsFile(tmp_path / "run" / METRICS), Writer(config, run, interval_s=0.05)
     times = []
     for step in range(150):
@@ -150,6 +165,7 @@ def test_without_a_server_training_does_not_wait_and_later_it_gets_everything_on
     stamps = [ts_ms for _, ts_ms in rows(config, run)["train/loss"].values()]
     assert found.info.start_time <= min(stamps), "it began before anybody told the server"
     assert max(stamps) <= found.info.end_time
+    assert found.info.start_time <= began_ms, "it began before the server was there"
     assert found.data.tags["dataset.fingerprint"] == "abc"
     assert len(found.data.params["data.template"]) == 6000
     assert found.data.params["judge.api_key"] == "***"

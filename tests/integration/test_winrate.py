@@ -2,6 +2,7 @@
 tasks, with its pages, AlpacaEval's files and MLflow."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -251,6 +252,10 @@ def test_figures_and_digests_are_in_mlflow(tmp_path: Path) -> None:
     assert undocumented(found.data.metrics) == []
     assert found.data.params["digest.answers.0"] == report["answers"][0]["digest"]
     assert found.data.params["digest.against"] == report["against"]["digest"]
+    note = found.data.tags["mlflow.note.content"]
+    assert re.search(r"win rate 58\.3 % .* of 12 answers with a verdict \(\d+ won, \d+ tied, \d+ lost\)", note)
+    assert {"**Win rate**", "**Controls**"} <= {*note.split("\n")}
+    assert {one.tags[0].value for one in found.inputs.dataset_inputs} == {"answers", "against"}
     assert {item.path for item in client.list_artifacts(found.info.run_id)} >= set(WRITTEN[:3])
 
 

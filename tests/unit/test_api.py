@@ -18,6 +18,7 @@ from jpo_dist.api import PLACE
 from jpo_dist.batches.tokenize import tokenize
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.sections import TokensConfig
+from jpo_dist.evaluate.frames import CURVES
 from jpo_dist.model.scorer import Scorer
 from launcher.config.detect import kind_of
 from launcher.config.kinds import RunConfig
@@ -42,6 +43,7 @@ STABLE = {
     "load": "(path, *, dtype='auto', revision=None, gguf_file=None, trust_remote_code=False)",
     "log_probs": "(model, tokenizer, items, *, template='chat', max_length=1024, tokens_per_pass=None)",
     "margins": "(policy_logps, reference_logps, winners, losers)",
+    "margins_table": "(comparisons, policy_logps, reference_logps, instruction_weight=1.0)",
     "read": "(where, *, on_bad_row='error', groups=())",
     "read_set": "(folder)",
     "total_margin": "(margins, instruction_weight=1.0)",
@@ -176,6 +178,25 @@ def test_training_in_a_notebook_is_what_it_reads_off_the_model(tmp_path: Path) -
     run_ranks(notebook, 1, tmp_path, timeout=200, group=False)
 
 
+def looked_at(result: jpo.AlignResult) -> None:
+    assert result.table["loss"].loc[2] == result.metrics[2]["loss"]
+    panels = result.plot()
+    assert [panel.get_legend().get_texts()[0].get_text() for panel in panels] == list(CURVES)
+    assert panels[0].lines[0].get_ydata()[-1] == result.metrics[-1]["loss"]
+    assert [text.get_text() for text in panels[0].get_legend().get_texts()] == ["loss", "eval/loss"]
+    with pytest.raises(ValueError, match=r"plot\('losss'\) was not measured"):
+        result.plot("losss")
+
+
+def in_a_table(read: jpo.ComparisonSet, policy_N2: torch.Tensor, reference_N2: torch.Tensor, z_C: list[float]) -> None:
+    items, table = read.all_items(), jpo.margins_table(read, policy_N2, reference_N2)
+    assert table["z"].tolist() == z_C
+    assert table["loser_response"].tolist() == [items[row].response for row in read.losers_C]
+    assert table["joint"].tolist() == read.is_joint_C.tolist()
+    with pytest.raises(ValueError, match="are not of the"):
+        jpo.margins_table(read, policy_N2[:1], reference_N2[:1])
+
+
 def notebook(folder: Path) -> None:
     for name in [*PLACE, "TORCHELASTIC_USE_AGENT_STORE"]:  # a notebook is no rank of anything
         os.environ.pop(name, None)
@@ -197,6 +218,7 @@ def notebook(folder: Path) -> None:
     one = jpo.align(jpo.RunConfig.of(file), on_step=lambda step, line: told.append((step, line.get("loss", 0.0))))
     assert told == [(line["step"], line.get("loss", 0.0)) for line in one.metrics]
     assert "RANK" not in os.environ
+    looked_at(one)
     assert [line["step"] for line in one.metrics] == [0, 1, 2]
     assert yaml.safe_load((folder / "one" / "config.yaml").read_text())["cluster"]["workers"] == 0
 
@@ -216,6 +238,7 @@ def notebook(folder: Path) -> None:
         "rewards/margins": 0.1 * z_C,
         "loss": jpo.comparison_losses(z_C),
     }
+    in_a_table(read, policy_N2, reference_N2, z_C.tolist())
     for name, values_C in wanted.items():
         assert one.metrics[0][f"eval/{name}"] == pytest.approx(float(values_C.mean()), abs=2e-4), name
 

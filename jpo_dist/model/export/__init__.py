@@ -6,6 +6,6 @@ them) -> card (what the model is, for people) -> write (a whole export, aside fi
 May import what its room may. Knows no margin and no loss.
 """
 
-from jpo_dist.model.export.write import export
+from jpo_dist.model.export.write import export, wait_for_others
 
-__all__ = ["export"]
+__all__ = ["export", "wait_for_others"]

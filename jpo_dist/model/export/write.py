@@ -2,8 +2,9 @@
 renamed into place."""
 
 import logging
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from jpo_dist.config.sft import AnyConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.distributed.waiting import working
 from jpo_dist.folders import replacing
-from jpo_dist.locks import alone_in
+from jpo_dist.locks import InUse, alone_in, owner_of
 from jpo_dist.model.adapter import merged
 from jpo_dist.model.device import torch_dtype
 from jpo_dist.model.engine import Engine, whole_parameters
@@ -100,8 +101,35 @@ def _write_merged(adapter: Path, origin: Origin) -> None:
 @contextmanager
 def _aside(target: Path, card: str) -> Iterator[Path]:
     """A new folder beside `target`, which takes its place when the block ends well and is deleted when it does not."""
-    with alone_in(target.parent, "run.dir", "export", f".{target.name}.lock"), replacing(target) as aside:
+    with _alone(target), replacing(target) as aside:
         yield aside
         (aside / "README.md").write_text(card, encoding="utf-8")
         for file in aside.iterdir():  # safetensors writes weights for their owner alone
             file.chmod(aside.stat().st_mode & 0o666)
+
+
+def wait_for_others(run_dir: Path) -> None:
+    """Return when no other process writes the export of the run. A training at its end has done too much to be told
+    that the place is in use."""
+    target = run_dir / EXPORT
+    if _is_free(target):
+        return
+    with working(f"waiting for another export, {owner_of(_lock(target)) or 'on this host'}"):
+        while not _is_free(target):
+            time.sleep(0.2)
+
+
+def _is_free(target: Path) -> bool:
+    try:
+        with _alone(target):
+            return True
+    except InUse:
+        return False
+
+
+def _alone(target: Path) -> AbstractContextManager[None]:
+    return alone_in(target.parent, "run.dir", "export", _lock(target).name)
+
+
+def _lock(target: Path) -> Path:
+    return target.with_name(f".{target.name}.lock")

@@ -8,6 +8,8 @@ from launcher.show.study.answer import answers
 from launcher.show.study.words import ends, hours, name, once, plain, signed, unbroken
 
 ORDER = ("pass", "win", "score", "finished", "pass_of_finished", "tokens", "kl")
+ON_A_RUN_PAGE = ("Arms", "Differences")
+"""Titles of the sections that MLflow's page of the study has too, behind the answer, which is the first."""
 
 
 def sections(report: dict[str, Any]) -> list[Section]:

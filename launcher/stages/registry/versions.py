@@ -11,7 +11,7 @@ from jpo_dist.records.folder import REPORT
 from jpo_dist.run_dir import EVALUATION, EXPORT, RUN
 from jpo_dist.tracking.gate import read_gate
 from jpo_dist.tracking.mlflow_server import bound_requests, by_default, open_client
-from jpo_dist.tracking.registry import Version, copied_model
+from jpo_dist.tracking.registry import Version, copied_model, pointer_to
 from jpo_dist.tracking.registry import promote as promote_version
 from jpo_dist.tracking.registry import register as register_version
 from jpo_dist.tracking.registry import rollback as roll_back_version
@@ -46,8 +46,10 @@ def _registered(config: AnyRunConfig, client: Any, name: str | None, winrates: l
     if model is None:
         if not (run_dir / EXPORT).is_dir():
             raise ConfigError(f"run.dir ({run_dir}) has no export to register; `jpo export` writes one")
+        place = str((run_dir / EXPORT).resolve())
+        pointer = pointer_to(client, known["experiment_id"], known["run_id"], place)
         writer = Writer(config.tracking, config.run)
-        writer.log_model(run_dir / EXPORT, copy=True, name=config.run.name)
+        writer.log_model(place, copy=True, name=config.run.name, into=pointer)
         writer.close(COPY_S)
         model = copied_model(client, known["experiment_id"], known["run_id"])
     if model is None:

@@ -3,8 +3,10 @@
 import io
 import json
 import re
+import sys
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from rich.console import Console
@@ -103,6 +105,22 @@ def test_works_tell_who_listens_and_end_where_their_total_is(monkeypatch: pytest
     assert told[0] == ("tokenizing: 0/3 items", False)
     assert ("tokenizing: 3/3 items", True) in told
     assert told[-1] == ("reading: 7 rows", True)  # no total that was never reached
+
+
+def test_what_several_threads_have_done_adds_up() -> None:
+    """An add that another thread comes between would lose its count: here each is come between."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with heard_by(lambda _: None), working("counting", unit="things") as work:
+            threads = [Thread(target=lambda: [work.add() for _ in range(3000)]) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert work.news.done == 12_000
 
 
 def test_the_driver_hears_of_a_worker_by_a_file(tmp_path: Path) -> None:

@@ -1,15 +1,18 @@
 """What a person reads when a command ends."""
 
+import json
+import math
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 
-from launcher.console import FAILURE, USAGE, explained, out
+from launcher.console import FAILURE, USAGE, explained, out, say_json
 from tests.support.commands import ROOT
 
 
@@ -22,6 +25,18 @@ def test_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]):
     assert ended.value.exit_code == USAGE
     assert "sets/[a]:train: no split" in told.err
     assert told.out == "written: sets/a:train:\n"
+
+
+def test_what_programs_read_is_json_whatever_the_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    values = [math.nan, math.inf, -math.inf, np.float32("nan"), np.float64(0.5), 1e-300, "NaN, ü"]
+    say_json({"rows": [{"value": value} for value in values], "none": None})
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    found = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert [row["value"] for row in found["rows"]] == [None, None, None, None, 0.5, 1e-300, "NaN, ü"]
+    assert found["none"] is None
 
 
 @pytest.mark.parametrize(

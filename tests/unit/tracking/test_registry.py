@@ -11,7 +11,7 @@ from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.run_dir import METRICS
 from jpo_dist.tracking.metrics_file import MetricsFile
 from jpo_dist.tracking.mlflow_server import by_default, open_client
-from jpo_dist.tracking.registry import copied_model, figures_of, promote, register, rollback
+from jpo_dist.tracking.registry import copied_model, figures_of, pointer_to, promote, register, rollback
 from jpo_dist.tracking.run_file import sqlite_uri
 from jpo_dist.tracking.writer import Writer, start_run
 
@@ -70,6 +70,36 @@ def test_candidate_champion_and_back(config: TrackingConfig, tmp_path: Path) -> 
     assert promote(client, "chat", GATE) == "2"
     assert rollback(client, "chat") == ("2", "1")
     assert str(client.get_model_version_by_alias("chat", "champion").version) == "1"
+
+
+def test_a_pointer_gets_its_files_later_and_keeps_its_figures(config: TrackingConfig, tmp_path: Path) -> None:
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "config.json").write_text("{}")
+    run = RunSection(dir=str(tmp_path), name="later")
+    run_id = start_run(config, run, {})
+    writer = Writer(config, run, interval_s=0.01)
+    writer.log_model(tmp_path / "export", name="later")
+    writer.log_measured("evaluate/1", 3, {"evaluate/all/loss": 0.25}, ("held-out", "d1"))
+    assert writer.close(60) == 0
+    assert config.uri is not None
+    client = open_client(config.uri)
+    of = client.get_run(run_id).info.experiment_id, str(run_id)
+    place = str((tmp_path / "export").resolve())
+    pointer = pointer_to(client, *of, place)
+    assert pointer is not None
+    assert (copied_model(client, *of), pointer_to(client, *of, f"{place}-merged")) == (None, None)
+    for _ in range(2):  # the second finds the files there
+        writer = Writer(config, run, interval_s=0.01)
+        writer.log_model(place, copy=True, name="later", into=pointer)
+        assert writer.close(60) == 0
+    [model] = client.search_logged_models([of[0]], f"source_run_id = '{run_id}'")
+    assert (model.model_id, copied_model(client, *of).model_id) == (pointer, pointer)
+    assert [(metric.key, metric.value) for metric in model.metrics] == [("evaluate/all/loss", 0.25)]
+    names = {file.path for file in client.list_logged_model_artifacts(pointer)}
+    assert names >= {"MLmodel", "model"}
+    assert {key for key in model.tags if key.startswith("jpo.")} == {"jpo.path"}, (
+        "ids are under tags that no page shows"
+    )
 
 
 def test_a_model_whose_files_are_refused_leaves_none_half_made_and_holds_nothing_up(

@@ -9,6 +9,7 @@ import pytest
 from jpo_dist.study.question import QuestionConfig
 from jpo_dist.study.results import read_results, write_results
 from jpo_dist.study.tables import Result
+from launcher.show.run_page.descriptions import of_study
 from launcher.show.study.answer import answers
 from launcher.show.study.page import text, write
 from launcher.show.study.tables import sections
@@ -71,6 +72,14 @@ def test_it_begins_with_the_answer(rates: dict[str, float], seeds: int, begins: 
     first, second, *_ = answers(report(results(rates, seeds)))
     assert first.endswith(f"of each of {len(rates)} arms: all that was planned.")
     assert second.startswith(begins)
+
+
+def test_its_run_in_mlflow_says_the_answer_first_and_has_both_tables() -> None:
+    first, *tables = of_study(report(results({"jpo": 0.5, "dpo": 0.3}, 5))).split("\n\n")
+    assert "of each of 2 arms" in first
+    assert tables[0::2][:2] == ["**Arms**", "**Differences**"]
+    assert "| dpo | 5 |" in tables[1]
+    assert tables[4].startswith("- pass is the primary metric")
 
 
 def test_it_says_what_is_wrong_with_the_figures() -> None:
