@@ -6,32 +6,40 @@ from functools import lru_cache
 from typing import Any
 
 from jpo_dist.data import row_values
-from jpo_dist.data.layouts import argilla, own, public_pairs, public_responses, trees
+from jpo_dist.data.layouts import own
 from jpo_dist.data.layouts.layout import Layout, Names, Reading
+from jpo_dist.data.layouts.public import argilla, judged_pairs, named_pairs, other_forms, rated, trees
 from jpo_dist.data.row_values import BadField, Row
 
 LAYOUTS: tuple[Layout, ...] = (
     *own.OF_PAIRS,
+    other_forms.LISTS,
     own.EXPLICIT,
-    *public_pairs.ALPACA_AND_SHAREGPT,
+    judged_pairs.ORCA,
+    *named_pairs.ALPACA_AND_SHAREGPT,
     own.IMPLICIT,
     *own.RESPONSES,
-    *public_pairs.OF_PAIRS,
-    *public_responses.OF_RESPONSES,
+    *judged_pairs.OF_PAIRS,
+    *named_pairs.OF_PAIRS,
+    *named_pairs.SWIFT,
+    *named_pairs.BESIDE,
+    *other_forms.OF_MESSAGES,
+    *rated.OF_RESPONSES,
     *argilla.ARGILLA,
     *trees.TREES,
     *own.LABELED,
     *own.UNSCORED,
     *own.CANDIDATES,
-    *public_responses.OF_CONVERSATIONS,
+    *rated.OF_CONVERSATIONS,
     *own.ALONE,
-    *public_responses.DEMONSTRATIONS,
+    *rated.DEMONSTRATIONS,
 )
 """In this order: where two fit a row, the one with more columns comes first, so that none is overlooked."""
 PLAIN: tuple[Layout, ...] = (*own.OF_PAIRS, own.EXPLICIT, own.IMPLICIT, *own.RESPONSES, *own.UNSCORED, *own.CANDIDATES)
 """Those whose columns people give to data of their own."""
 COLUMNS = row_values.NUMBERS.union(*(layout.reads for layout in LAYOUTS if layout not in argilla.ARGILLA))
 """Names that a source may say its own columns under."""
+_BY_NAMES = frozenset(frozenset(layout.columns) for layout in LAYOUTS if layout.fits is None)
 ROWS_TO_DETECT = 1000
 """The layout of a table is that of most of its first rows."""
 NAMES = tuple(dict.fromkeys(layout.name for layout in LAYOUTS))
@@ -39,11 +47,13 @@ NAMES = tuple(dict.fromkeys(layout.name for layout in LAYOUTS))
 
 def layout_of(row: Mapping[str, Any] | Collection[str], name: str | None = None) -> Layout | None:
     """The first layout (of that name) whose columns are all there. Column names alone fit a layout that looks at values
-    too."""
+    too, unless one that does not has the same columns."""
     there = set(row)
     values: Row = row if isinstance(row, Mapping) and name is None else {}
     for layout in LAYOUTS:
         fits = layout.fits if values else None
+        if not values and layout.fits and name is None and frozenset(layout.columns) in _BY_NAMES:
+            continue
         if name in (None, layout.name) and there.issuperset(layout.columns) and (fits is None or fits(values)):
             return layout
     return None
