@@ -1,5 +1,6 @@
 """All layouts, which of them a row is of, and what is said of a file whose columns are of none."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
@@ -117,6 +118,10 @@ OPPOSED = (
 )  # fmt: skip
 """Names that people give to the two responses of a comparison, the winner's first."""
 NUMBERED = (("1", "2"), ("0", "1"), ("a", "b"))
+_NO_RESPONSE = re.compile(
+    r"(?!response|answer|output|completion)(.*[_-])?(models?|scores?|ratings?|ranks?|ids?|lengths?|tokens|categor.*|annotators?)[_-]?\w"
+)
+"""Columns that come in pairs too, and say something about the responses or the row."""
 
 
 def two_responses(columns: Collection[str]) -> tuple[str, str] | None:
@@ -130,8 +135,9 @@ def two_responses(columns: Collection[str]) -> tuple[str, str] | None:
                 return by_lower[name], by_lower[other]
     for first, second in NUMBERED:
         for name in by_lower:
-            if name.endswith(first) and len(name) > 1 and name[: -len(first)] + second in by_lower:
-                return by_lower[name], by_lower[name[: -len(first)] + second]
+            other = name[: -len(first)] + second
+            if name.endswith(first) and len(name) > 1 and other in by_lower and not _NO_RESPONSE.fullmatch(name):
+                return by_lower[name], by_lower[other]
     return None
 
 

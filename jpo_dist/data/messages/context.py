@@ -32,6 +32,7 @@ from jpo_dist.data.messages.instruction import (
 )
 from jpo_dist.data.messages.tools import TOOL_LISTS
 from jpo_dist.data.messages.turns import listed, messages, prompt
+from jpo_dist.data.messages.written import parsed
 from jpo_dist.data.row_values import BadField, Row
 from jpo_dist.records.comparisons import Message
 
@@ -112,6 +113,7 @@ _OF_TOOLS = ("tools", "python_tools", "xml_tools", "documents")
 def _with_system(row: Row) -> Row:
     """The row with the system prompt that the arguments of a chat template hold. Raises Lost for tools in them."""
     given = row.get(ARGUMENTS)
+    given = parsed(given) if isinstance(given, str) else given
     if not isinstance(given, dict):
         return row
     for key in _OF_TOOLS:

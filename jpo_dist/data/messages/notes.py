@@ -6,6 +6,7 @@ from typing import Any
 
 from jpo_dist.data.messages import transcripts
 from jpo_dist.data.messages.instruction import ARGUMENTS, SIDES, is_blank
+from jpo_dist.data.messages.written import parsed
 from jpo_dist.data.row_values import Row
 
 _MARKS = re.compile(
@@ -50,6 +51,7 @@ def template_notes(rows: Sequence[Row]) -> list[str]:
     values: dict[str, list[str]] = {}
     for row in rows:
         given = row.get(ARGUMENTS)
+        given = parsed(given) if isinstance(given, str) else given
         for key, value in given.items() if isinstance(given, dict) else ():
             said = str(value).lower() if isinstance(value, bool) else str(value)[:20]
             if not is_blank(value) and key != "custom_instructions" and said not in values.setdefault(key, []):

@@ -1,5 +1,6 @@
 """Columns and keys that public data put around pairs: read, or told of, or refused; each was once lost in silence."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,15 @@ def test_arguments_of_a_template_hold_a_system_prompt(tmp_path: Path) -> None:
         {**PAIR, "chat_template_kwargs": arguments},
         {**PAIR, "chat_template_kwargs": {**arguments, "custom_instructions": "Rhyme.", "enable_thinking": False}},
         {**PAIR, "chat_template_kwargs": {**arguments, "custom_instructions": ""}},
+        {**PAIR, "chat_template_kwargs": json.dumps({**arguments, "custom_instructions": "Sing."})},
     ]
     found = said(tmp_path, rows)
-    assert found.instructions == [[("system", "Be brief."), ASKED], [("system", "Rhyme."), ASKED], [ASKED]]
+    assert found.instructions == [
+        [("system", "Be brief."), ASKED],
+        [("system", "Rhyme."), ASKED],
+        [ASKED],
+        [("system", "Sing."), ASKED],
+    ]
     told = "\n".join(found.report.lines())
     assert "chat_template_kwargs (a system turn)" in told
     assert "enable_thinking (true or false) is not followed row by row: set data.template_args for all" in told
@@ -187,3 +194,13 @@ def test_marks_of_each_template_are_told_of_wherever_they_stand(
 def test_a_prompter_is_a_speaker(tmp_path: Path) -> None:
     row = {**PAIR, "prompt": "prompter: Name a bird.\nassistant: Hm.\nprompter: Well?"}
     assert any("prompt: beginning with the name of a speaker" in line for line in lines(tmp_path, row))
+
+
+def test_names_of_models_are_not_proposed_as_responses(tmp_path: Path) -> None:
+    row = {"model_a": "m1", "model_b": "m2", "speech_a": "A.", "speech_b": "B.", "who": "a"}
+    assert "a: speech_a, b: speech_b" in refused(tmp_path, row)
+
+
+def test_steps_of_one_response_are_no_ranking(tmp_path: Path) -> None:
+    row = {"prompt": "2 + 2?", "completions": ["Step 1.", "Step 2."], "labels": [True, False]}
+    assert "not where they judge the steps of one response" in refused(tmp_path, row)

@@ -33,7 +33,10 @@ def _reading(found: list[Rating | BadField]) -> Reading:
 def _lists(row: Row, names: Names) -> Reading:
     """A prompt, responses that are right, and responses that are wrong."""
     turns = chats.prompt(row["prompt"], "prompt")
-    listed = {side: row_values.sequence(row[side], side) for side in SIDES}
+    listed = {side: row_values.sequence(_as_list(row[side]), side) for side in SIDES}
+    for n, one in enumerate(listed["rejected"]):
+        if one in listed["chosen"]:
+            raise BadField(f"rejected[{n}]", "in chosen too")
     return _reading(
         [
             _place(turns, one, f"{side}[{n}]", side == SIDES[0], names)
@@ -43,9 +46,17 @@ def _lists(row: Row, names: Names) -> Reading:
     )
 
 
+def _as_list(side: Any) -> Any:
+    return [side] if isinstance(side, str) else side
+
+
 def _are_texts(row: Row) -> bool:
+    """Whether both sides are texts, and one of them several."""
     sides = [row.get(side) for side in SIDES]
-    return all(isinstance(side, list) and side and all(isinstance(one, str) for one in side) for side in sides)
+    listed = [side for side in sides if isinstance(side, list) and side]
+    alone = [side for side in sides if isinstance(side, str)]
+    texts = [one for side in listed for one in side]
+    return bool(listed) and len(listed) + len(alone) == len(SIDES) and all(isinstance(one, str) for one in texts)
 
 
 def _system(row: Row, names: tuple[str, ...]) -> tuple[Message, ...]:

@@ -92,3 +92,12 @@ def test_conversations_of_other_programs_are_conversations(tmp_path: Path, row: 
     found = said(tmp_path, [row])
     assert (found.scores, found.instructions) == ({"A wren.": None}, [USER])
     assert (found.report.layouts, found.report.tables[0].unread) == ({"conversation": 1}, {})
+
+
+def test_one_winner_may_stand_beside_several_losers(tmp_path: Path) -> None:
+    found = said(tmp_path, [{"prompt": BIRD, "chosen": "A wren.", "rejected": ["A spoon.", "A fork."]}])
+    assert {one for one in found.comparisons if ">" in one} == {"A wren. > A spoon.", "A wren. > A fork."}
+
+
+def test_a_text_that_won_and_lost_in_one_row_is_bad(tmp_path: Path) -> None:
+    assert bad({**LISTS, "rejected": ["A spoon.", "An owl."]}) == ("rejected[1]", "in chosen too")
