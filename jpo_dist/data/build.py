@@ -39,7 +39,7 @@ from jpo_dist.pairing.config import PairConfig
 from jpo_dist.records.columns.item_rows import ItemRows
 from jpo_dist.records.columns.lists import ComparisonList, RatingList, rating_table
 from jpo_dist.records.columns.numbering import first_places
-from jpo_dist.records.columns.pages import Picked
+from jpo_dist.records.columns.pages import Picked, kept_rows
 from jpo_dist.records.comparisons import CONDITIONAL, SPLITS, TRAIN, ComparisonSet, Item, with_ends
 from jpo_dist.records.folder import put_set
 from jpo_dist.records.group_column import named
@@ -90,7 +90,7 @@ def build(config: BuildConfig, reference_logps: ReferenceLogps | None = None) ->
     stated_by = np.repeat(np.arange(len(parts)), [len(part.comparisons) for part in parts])
     keep_C, report["mixture"] = mixture(np.concatenate([stated_by, made_by(parts, made)]), config)
     mixed = pa.concat_tables([everything.comparisons, made.table()])
-    whole, rows_N = ComparisonSet.of_rows(items, mixed if keep_C.all() else mixed.filter(pa.array(keep_C)), ratings)
+    whole, rows_N = ComparisonSet.of_rows(items, mixed if keep_C.all() else kept_rows(mixed, keep_C), ratings)
     built, crossing = with_splits(whole, splits_N[rows_N])
     if config.flips != FlipConfig():
         built, report["flips"] = flipped(built, config.flips)

@@ -17,7 +17,7 @@ from jpo_dist.records.columns.fingerprint import fingerprint_of
 from jpo_dist.records.columns.item_rows import ItemRows, items_in
 from jpo_dist.records.columns.lists import ComparisonList, RatingList
 from jpo_dist.records.columns.numbering import first_places
-from jpo_dist.records.columns.pages import Picked, chunks
+from jpo_dist.records.columns.pages import Picked, chunks, kept_rows
 from jpo_dist.records.group_column import needed_groups
 from jpo_dist.records.item import (
     COMPARISON_SCHEMA,
@@ -132,7 +132,7 @@ class ComparisonSet:
 
     def subset(self, keep_C: np.ndarray) -> Self:
         """The comparisons where `keep_C` is true, in order, with only the items they use, in order."""
-        comparisons = self.comparisons.filter(pa.array(keep_C))
+        comparisons = kept_rows(self.comparisons, keep_C)
         winners, losers = comparisons["winner"].to_numpy(), comparisons["loser"].to_numpy()
         used = np.unique(np.concatenate([winners, losers]))
         comparisons = with_ends(comparisons, np.searchsorted(used, winners), np.searchsorted(used, losers))

@@ -80,5 +80,7 @@ class Restated(NamedTuple):
 def restated(built: ComparisonSet) -> Restated:
     """Counts over the decided comparisons of a set; ties restate nothing."""
     winners, losers = built.winners_C[~built.is_tie_C], built.losers_C[~built.is_tie_C]
-    forward, backward = winners * built.num_items + losers, losers * built.num_items + winners
-    return Restated(len(forward) - len(np.unique(forward)), int(np.isin(forward, backward).sum()))
+    stated, backward = np.unique(winners * built.num_items + losers), losers * built.num_items + winners
+    at = np.searchsorted(stated, backward)  # np.isin would sort both once more, in 100 MiB for a million
+    denied = int((stated[np.minimum(at, len(stated) - 1)] == backward).sum()) if len(stated) else 0
+    return Restated(len(winners) - len(stated), denied)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jpo_dist.records.columns.item_rows import instructions_in
-from jpo_dist.records.columns.pages import chunks
+from jpo_dist.records.columns.pages import chunks, kept_rows
 from jpo_dist.records.comparisons import SPLITS, TEST, TRAIN, VALIDATION, ComparisonSet, digest
 from jpo_dist.records.item import canonical, digest_of_text
 
@@ -57,7 +57,7 @@ def with_splits(built: ComparisonSet, splits_N: np.ndarray) -> tuple[ComparisonS
     """The set with its `split` column, without the comparisons that cross two splits; and how many those were."""
     inside_C = splits_N[built.winners_C] == splits_N[built.losers_C]
     column = pa.array(splits_N[built.winners_C][inside_C].tolist(), pa.string())
-    comparisons = built.comparisons if inside_C.all() else built.comparisons.filter(pa.array(inside_C))
+    comparisons = built.comparisons if inside_C.all() else kept_rows(built.comparisons, inside_C)
     at = comparisons.schema.get_field_index("split")
     return ComparisonSet(built.items, comparisons.set_column(at, "split", column)), int((~inside_C).sum())
 

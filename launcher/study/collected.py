@@ -17,7 +17,7 @@ from launcher.config.study import StudyConfig
 from launcher.show.study import page
 from launcher.study.cells import Cell, cells, trials
 from launcher.study.measured import kept
-from launcher.study.training import cost, curves, last_of, sets
+from launcher.study.training import cost, curves, last_of, one_draw, sets
 
 ASKED, RESULTS, ABOUT, PAGE = "question.json", "results.json", "study.json", "README.md"
 
@@ -113,6 +113,7 @@ def collect(
         "tuned": choose(tried, config)[1],
         "failed": dict(failed),
         "sets": sets(done),
+        "one_draw": one_draw(done),
         "curves": curves(done),
         "cost": cost([*tried.done, *done]),
     }

@@ -72,6 +72,19 @@ def _curve(point: str, arm: str, runs: Sequence[Sequence[dict[str, float]]]) -> 
     return made
 
 
+def one_draw(cells: Sequence[Cell]) -> list[str]:
+    """Arms with two training runs or more at a point, all of which learn from the same data: what they say holds for
+    these data. An arm that trains nothing has one run."""
+    data, runs = defaultdict(set), defaultdict(set)
+    for cell in cells:
+        trained = [stage for stage in cell.stages if stage.kind.trains]
+        if trained:
+            place = cell.arm, point_of(cell.values)
+            data[place].add(str(trained[-1].settings["data"]["train"]))
+            runs[place].add(trained[-1].folder)
+    return list(dict.fromkeys(place[0] for place in data if len(data[place]) == 1 < len(runs[place])))
+
+
 def sets(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """What each set that the cells train on holds, and how well the instruction alone tells its winners."""
     made, seen = [], set()
@@ -81,9 +94,10 @@ def sets(cells: Sequence[Cell]) -> list[dict[str, Any]]:
                 seen.add(stage.folder)
                 report = read_json(stage.folder / REPORT)
                 point = point_of(cell.values) if _varies(stage, cells) else ""
-                made += [{"set": stage.name, "point": point, "for_training": report["splits"]["train"],
-                          "flipped": report.get("flips", {}).get("flipped", 0), **_pairs(pairs)}
-                         for pairs in report["pairs"]]  # fmt: skip
+                flips = report.get("flips", {}).get("flipped", 0)
+                of_set = {"set": stage.name, "key": stage.key, "point": point, "flipped": flips,
+                          "for_training": report["splits"]["train"]}  # fmt: skip
+                made += [{**of_set, **_pairs(pairs)} for pairs in report["pairs"]]
     return made
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from jpo_dist.data.altered.config import KeepConfig
 from jpo_dist.data.collected import Said, joined
+from jpo_dist.records.columns.pages import kept_rows
 from jpo_dist.records.item import digest
 
 
@@ -34,7 +35,7 @@ def thinned(parts: Sequence[Said], train_N: np.ndarray, config: KeepConfig) -> t
 
 def _part(said: Said, keep_N: np.ndarray) -> Said:
     def some(table: pa.Table, *columns: str) -> pa.Table:
-        return table.filter(pa.array(np.all([keep_N[table[name].to_numpy()] for name in columns], axis=0)))
+        return kept_rows(table, np.all([keep_N[table[name].to_numpy()] for name in columns], axis=0))
 
     return said._replace(
         comparisons=some(said.comparisons, "winner", "loser"),

@@ -166,6 +166,15 @@ class Spool:
         return pa.concat_tables([*self._done, pa.Table.from_batches(self._batches, self.schema)])
 
 
+def kept_rows(table: pa.Table, keep_N: np.ndarray) -> pa.Table:
+    """The rows for which `keep_N` is true, copied to disk where they are large: Arrow's `filter` copies to memory."""
+    spool, start = Spool(table.schema), 0
+    for batch in chunks(table):
+        spool.add(batch.filter(pa.array(keep_N[start : start + len(batch)])))
+        start += len(batch)
+    return spool.table()
+
+
 class Gather:
     """Rows of a table by number. Arrow's own `take` may first put all chunks of a table into one, in memory."""
 

@@ -28,6 +28,11 @@ def answers(report: dict[str, Any]) -> list[str]:
         lines.append(
             f"This rests on {runs} training {'run' if runs == 1 else 'runs'} an arm; {FEW} are the least to go by."
         )
+    if report.get("one_draw"):  # pages of before it was looked at have none
+        lines.append(
+            f"All runs of an arm learn from the same data ({', '.join(report['one_draw'])}): the intervals are for "
+            "other training runs on these data. Other data may say something else."
+        )
     if report["failed"]:
         lines.append(f"{len(report['failed'])} cells failed and are in no figure: {', '.join(report['failed'])}.")
     for change in report["asked"]["changes"]:

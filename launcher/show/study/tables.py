@@ -1,5 +1,6 @@
 """The tables of a study's report."""
 
+from collections import Counter
 from typing import Any
 
 from launcher.show.sections import Section, p_value
@@ -124,20 +125,46 @@ def _accuracy(value: float | None, error: float | None) -> str:
 
 def _sets(report: dict[str, Any]) -> Section:
     """The sets that arms train on, and what the instruction alone tells of each."""
+    drawn = _draws(report["sets"])
+    counts = ("comparisons", "ties", "for_training", "flipped")
     rows = [
-        [
-            one["set"], one["point"] or "-", one["policy"], str(one["comparisons"]), str(one["ties"]),
-            str(one["for_training"]), str(one["flipped"]),
-            _accuracy(one["instruction_alone"], one["standard_error"]),
-        ]
-        for one in report["sets"]
-    ]  # fmt: skip
+        [name_, at or "-", policy, *(_mean_count([one[count] for one in of]) for count in counts), _mean_accuracy(of)]
+        for (name_, at, policy, _), of in drawn.items()
+    ]
     head = ["set", "at", "pairing", "comparisons", "ties", "for training, all pairings", "flipped", "instruction alone"]
     notes = [
         "Instruction alone: how often a classifier that sees the two instructions and no response picks the winner, on "
         "instructions it has not seen; .50 is chance. Within one instruction there is nothing to tell."
     ]
+    if most := max((len(of) for of in drawn.values() if len(of) > 1), default=0):
+        notes.append(f"Runs draw sets of their own: means of up to {most} draws.")
     return Section("Sets", head, rows, notes if rows else [])
+
+
+def _draws(sets: list[dict[str, Any]]) -> dict[tuple[str, str, str, int], list[dict[str, Any]]]:
+    """The same pairs of the same set, by set, point, policy and number: each run may have drawn its own."""
+    found: dict[tuple[str, str, str, int], list[dict[str, Any]]] = {}
+    seen: Counter[tuple[str, ...]] = Counter()
+    for one in sets:
+        place = (one["set"], one["point"], one["policy"])
+        stage = (*place, one.get("key", ""))  # rows of before draws were told apart have none, and stay as they are
+        found.setdefault((*place, seen[stage]), []).append(one)
+        seen[stage] += 1
+    return found
+
+
+def _mean_count(counts: list[int]) -> str:
+    mean = sum(counts) / len(counts)
+    return f"{mean:.0f}" if len(set(counts)) == 1 else f"{mean:.1f}"
+
+
+def _mean_accuracy(draws: list[dict[str, Any]]) -> str:
+    """The mean over the draws of which there is a figure, with the standard error of a mean."""
+    known = [one for one in draws if one["instruction_alone"] is not None]
+    if not known:
+        return _accuracy(None, None)
+    error = sum(one["standard_error"] ** 2 for one in known) ** 0.5 / len(known)
+    return _accuracy(sum(one["instruction_alone"] for one in known) / len(known), error)
 
 
 def _margins(report: dict[str, Any]) -> Section:

@@ -14,6 +14,7 @@ from launcher.pipeline.process import note_done
 from launcher.study.beforehand import dry
 from launcher.study.cells import cells, described, to_do, trials, unique
 from launcher.study.collected import Ran, choose
+from launcher.study.training import one_draw
 
 CHECKER = "jpo_dist.evaluate.constraints:constraints_held"
 
@@ -58,6 +59,17 @@ def test_every_arm_and_seed_is_a_cell_and_equal_stages_are_one(tmp_path: Path) -
     names = [stage.name for stage in unique(found).values()]
     assert (names.count("sft"), names.count("train"), names.count("answers")) == (1, 4, 5)
     assert found[2].answers.folder == found[5].answers.folder  # no seed reaches what `stages` has made
+
+
+def test_arms_whose_runs_learn_from_the_same_data_are_told(tmp_path: Path) -> None:
+    written = study(tmp_path, tune=None)
+    del written["arms"]["new"]
+    build = {"sources": [{"path": str(tmp_path / "data.jsonl")}], "pairs": [], "flips": {"share": 0.1, "seed": "$seed"}}
+    drawn = {**written["arms"]["old"][0]["train"], "data": {"train": "@build:train"}}
+    written["arms"]["new"] = [{"build": build}, {"train": drawn}]
+    found = cells(parse_as(StudyConfig, written, "study.yaml"), "study.yaml", {})
+    assert one_draw(found) == ["old"]  # `none` trains nothing, `new` draws wrong labels for each run
+    assert one_draw([cell for cell in found if cell.values["seed"] == 1]) == []
 
 
 def test_an_arm_of_which_every_trial_failed_has_no_cells(tmp_path: Path) -> None:

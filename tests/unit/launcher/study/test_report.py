@@ -76,9 +76,10 @@ def test_it_begins_with_the_answer(rates: dict[str, float], seeds: int, begins: 
 def test_it_says_what_is_wrong_with_the_figures() -> None:
     changes = [{"at": "2026-02-02", "settings": ["margin"], "was": {"margin": 0.1}, "after": 4}]
     made = report(results({"jpo": 0.5, "dpo": 0.3}, 2), failed={"jpo seed=7": "no room"})
-    made["asked"]["changes"] = changes
+    made["asked"]["changes"], made["one_draw"] = changes, ["jpo", "dpo"]
     said = " ".join(answers(made))
     assert "This rests on 2 training runs an arm; 5 are the least to go by." in said
+    assert "All runs of an arm learn from the same data (jpo, dpo): the intervals are for other training runs" in said
     assert "1 cells failed and are in no figure: jpo seed=7." in said
     assert "The question was changed on 2026-02-02 (margin), when 4 cells had been measured" in said
 
@@ -95,6 +96,17 @@ def test_the_pages_and_figures_are_written_and_nothing_is_html(tmp_path: Path) -
     assert "<b>" not in page
     assert "| jpo - dpo | size=1 | 2 |" in (tmp_path / "report.md").read_text()
     assert [section.title for section in sections(made)][:3] == ["Answer", "Arms", "Differences"]
+
+
+def test_draws_of_a_set_are_one_line_and_two_pairings_of_one_set_are_two() -> None:
+    made = about(["jpo"], 2)
+    one = {**made["sets"][0], "key": "a"}
+    draw = {**one, "key": "b", "comparisons": 101, "instruction_alone": 0.56, "standard_error": 0.04}
+    made["sets"] = [one, {**one, "comparisons": 7}, draw, {**draw, "comparisons": 9}]
+    (found,) = (part for part in sections(report_of(results({"jpo": 0.5}, 2), {}, made)) if part.title == "Sets")
+    assert [row[3] for row in found.rows] == ["100.5", "8.0"]
+    assert found.rows[0][-1] == "0.54 ± 0.03"  # (.03^2 + .04^2)^.5 / 2 = .025
+    assert found.notes[-1] == "Runs draw sets of their own: means of up to 2 draws."
 
 
 @pytest.mark.parametrize(

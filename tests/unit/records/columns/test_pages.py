@@ -14,6 +14,7 @@ from jpo_dist.records.columns.pages import (
     Spool,
     chunks,
     end_to_end,
+    kept_rows,
     let_go,
     map_table,
     save_array,
@@ -56,6 +57,14 @@ def test_rows_are_gathered_across_chunks_in_any_order(limit: int):
     assert picked.take(pa.array([5, 0]))["n"].to_pylist() == [1, 9]
     assert [len(part) for part in picked.to_batches(4)] == [4, 2]
     assert picked.select(["n"]).to_pylist() == [{"n": n} for n in rows.tolist()], "what it lacks, a table does"
+
+
+def test_rows_that_are_kept_are_those_of_a_filter(limit: int):
+    table = pa.Table.from_batches([batch(0, 3), batch(3, 1), batch(4, 6)])
+    for keep in (np.arange(10) % 3 > 0, np.zeros(10, dtype=bool), np.ones(10, dtype=bool)):
+        found = kept_rows(table, keep)
+        assert found.equals(table.filter(pa.array(keep)))
+        assert found.schema == SCHEMA
 
 
 def test_a_table_on_disk_is_the_table(tmp_path, limit: int):
