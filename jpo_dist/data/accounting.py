@@ -10,15 +10,12 @@ from typing import Any
 
 from jpo_dist.data.config import SourceConfig
 from jpo_dist.data.layouts import CARRY_NOTHING, RANKINGS, TRANSCRIPTS, UNRATED, WEIGHTS, Layout, layout_of
-from jpo_dist.data.messages import beside, context, instruction, tools, transcripts, turns
+from jpo_dist.data.messages import beside, context, instruction, transcripts, turns
 from jpo_dist.data.messages.columns import SHOWN, carries_nothing, example_of, may_instruct
-from jpo_dist.data.messages.notes import notes_on
+from jpo_dist.data.messages.notes import notes_on, template_notes
 from jpo_dist.data.read_report import TableColumns
 from jpo_dist.data.row_values import BadField, Row
 
-MESSAGE_KEYS = frozenset(
-    (*turns.ROLE_KEYS, *turns.CONTENT_KEYS, *tools.TOOL_LISTS, *tools.CALL_KEYS, *tools.REASONING_KEYS)
-) | {*tools.RESULT_KEYS, *tools.MEDIA_KEYS}
 _ROLE_KEYS = frozenset(turns.ROLE_KEYS)
 
 
@@ -44,14 +41,14 @@ class Account:
         """Columns that may judge responses and that the layout does not read, with what to say of them."""
         self.watched: list[str] = []
         self.opposed: list[tuple[str, str]] = []
-        """Columns with scores of `chosen` and of `rejected` that the layout does not read."""
+        """Columns with scores or places of `chosen` and of `rejected` that the layout does not read."""
         self.against: Counter[str] = Counter()
-        """How many rows have a score of `chosen` below that of `rejected`."""
+        """In how many rows `rejected` has the better one."""
         self.places: context.Places | None = None
         if layout is not None:
             self.places = context.Places(layout.columns, layout.reads, layout.asks, layout.wholes)
             self._look(layout, rows, renamed)
-            self.watched = [source.columns.get(ours, ours) for ours in (layout.reads - WEIGHTS) | self.instructs]
+            self.watched = sorted(source.columns.get(ours, ours) for ours in (layout.reads - WEIGHTS) | self.instructs)
 
     def _look(self, layout: Layout, rows: list[dict[str, Any]], renamed: Sequence[Row]) -> None:
         for row in rows:
@@ -69,9 +66,11 @@ class Account:
         if 2 * len(lost) > len(renamed):
             raise ValueError(f"{self.file}: {lost[0]}; {_fix(lost[0].field)}")
         self._look_for_scores(layout, renamed)
+        self.notes += template_notes(renamed)
         if layout.name not in TRANSCRIPTS:
             whole = [row for row in renamed if "response" in layout.columns or "response" not in row]
-            self.notes += notes_on(layout.asks, (*layout.asks, *layout.columns), whole)
+            around = [name for name in instruction.TEXTS if self.taken.get(name, "empty") != "empty"]
+            self.notes += notes_on(layout.asks, (*layout.asks, *around, *layout.columns), whole)
         if "prompt" not in layout.columns and (
             layout.asks == ("prompt",) or set(layout.wholes) == set(instruction.SIDES)
         ):
@@ -85,8 +84,7 @@ class Account:
                 self._look_for_verdict(layout, name, value)
 
     def _look_for_verdict(self, layout: Layout, name: str, value: Any) -> None:
-        rates = beside.is_verdict(name) or isinstance(value, bool)
-        if layout.name in UNRATED and rates and isinstance(value, bool | int | float):
+        if layout.name in UNRATED and beside.rates_alone(name, value):
             self.judging[name] = "may rate the response: say so by score or layout in a source of jpo data build"
         elif layout.kind == "pairs" and self.source.layout == "auto" and (said := beside.settles(name, value)):
             self.judging[name] = f"{said}: say so by layout in a source of jpo data build"
@@ -115,6 +113,11 @@ class Account:
             said = f"{{instruction: {asked}, responses: {column}, scores: {name}, better: higher}}"
             says = f"has a number for each ({value})"
             fix = f"say what they mean in a source of jpo data build, layout: {said} or better: lower"
+            if all(isinstance(one, bool) for one in value):
+                fix += (
+                    f" (not where they judge the steps of one response, as in data for process rewards, and {column} "
+                )
+                fix += "are no responses)"
         return (
             f"{self.file}: {column} would be a ranking, best first, and its column {name} {says}: {fix}, or write "
             f"layout: {layout.name} where the order is the ranking; or take {name} out"
@@ -159,10 +162,10 @@ class Account:
                     del self.seen[name]
                     raise BadField(name, "may hold the instruction")
         for names in self.opposed:
-            self.against[names[0]] += beside.below(row, names)
+            self.against[names[0]] += beside.contradicts(row, names)
         for name in self.watched:
             value = row.get(name)
-            if isinstance(value, list) and all(isinstance(one, dict) and one.keys() <= MESSAGE_KEYS for one in value):
+            if isinstance(value, list) and turns.are_plain(value):
                 continue  # nearly all lists are so
             if isinstance(value, list | dict) or (isinstance(value, str) and value[:1] in ("[", "{")):
                 self._see_keys(name, value)
@@ -175,12 +178,15 @@ class Account:
         for one in found:
             if not isinstance(one, dict):
                 continue
-            known = MESSAGE_KEYS
-            if _ROLE_KEYS.isdisjoint(one):  # one of several responses
-                if self.layout is None or not self.layout.keys:
-                    continue
+            if self.layout is None:
+                continue
+            if not _ROLE_KEYS.isdisjoint(one):
+                known = turns.keys_read(one).union(self.layout.keys if self.layout.columns == (column,) else ())
+            elif self.layout.keys:  # one of several responses
                 known = self.layout.keys.union(self.source.scores)
-            for key in one.keys() - known:
+            else:
+                continue
+            for key in (key for key in one if key not in known):
                 name = f"{column}[].{key}"
                 if key in instruction.SYSTEMS and not instruction.is_blank(one[key]) and not self.decided:
                     reason = (
@@ -210,7 +216,7 @@ class Account:
         if self.layout is None:
             return []
         read, nothing, unread = dict[str, str](), list[str](), dict[str, str]()
-        wanted = {self.source.columns.get(ours, ours) for ours in self.layout.reads}
+        wanted = {self.source.columns.get(ours, ours) for ours in self.layout.reads - self.layout.glances}
         wanted.update(self.source.groups)
         for name, example in self.seen.items():
             what = self.taken.get(self.ours.get(name, name))

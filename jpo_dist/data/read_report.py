@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jpo_dist.data.file_formats import LINE_FORMATS, format_of
+from jpo_dist.data.messages.beside import places_a_side
 
 BAD_ROWS_TO_KEEP = 20
 
@@ -53,7 +54,7 @@ class TableColumns(NamedTuple):
     """With an example of its text."""
     note: str = ""
     against: dict[str, int] = {}  # noqa: RUF012 - never changed
-    """Scores of `chosen` that are not read, and in how many rows they are below those of `rejected`."""
+    """Scores and places of `chosen` that are not read, and in how many rows `rejected` has the better one."""
 
     def lines(self, others: int) -> list[str]:
         """For people; `others`: how many other files have the same columns."""
@@ -61,14 +62,18 @@ class TableColumns(NamedTuple):
         read = ", ".join(f"{name} ({what})" if what else name for name, what in self.read.items())
         lines = [f"  {self.file}{also}: layout {self.layout}; read: {read}"]
         lines += [f"    {self.note}"] if self.note else []
-        lines += [
-            f"    {name} is below {name.replace('chosen', 'rejected')} in {count} rows, and neither is read: chosen is "
-            "taken for the better one"
-            for name, count in self.against.items()
-        ]
+        lines += [_against(name, count) for name, count in self.against.items()]
         lines += [f"    carries nothing: {', '.join(self.nothing)}"] if self.nothing else []
         unread = ", ".join(f"{name} ({example})" for name, example in self.unread.items())
         return lines + ([f"    not read: {unread}"] if unread else [])
+
+
+def _against(name: str, count: int) -> str:
+    worse = "above" if places_a_side(name) else "below"
+    return (
+        f"    {name} is {worse} {name.replace('chosen', 'rejected')} in {count} rows, and neither is read: chosen is "
+        "taken for the better one"
+    )
 
 
 def column_lines(tables: Sequence[TableColumns]) -> list[str]:

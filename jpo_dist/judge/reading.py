@@ -41,19 +41,19 @@ def read_reply(reply: Reply, allowed: int) -> Read:
 
 _NOUN = (
     r"(?:answer|output|option|response|pair|item|label|verdict|choice|winner|decision|judge?ment|preference|selection|"
-    r"pick|vote|conclusion|result)"
+    r"pick|vote|conclusion|result|答案|回答|结论|réponse|antwort|respuesta|risposta|resposta|ответ)"
 )
 _VERDICT = re.compile(
     r"(?:(?:therefore|thus|hence|so|overall|in conclusion)\s*,?\s+)?"
     rf"(?:(?:(?:my|the|your)\s+)?(?:final\s+|better\s+|best\s+|preferred\s+)?{_NOUN}\s*(?:is\b)?\s*[:=]?\s*"
     r"|(?:preferred|better|best|chosen|selected|final)\s*[:=]\s*|i\s+(?:choose|prefer|pick|select)\s+)?"
     rf"(?:the\s+)?(?:{_NOUN}\s*[:=]?\s*)?"
-    r"(?:\((?P<round>[ab])\)|\[+(?P<square>[ab])\]+|(?P<open>[ab])\)?)"
+    r"[\"'“‘]?(?:\((?P<round>[ab])\)|\[+(?P<square>[ab])\]+|(?P<open>[ab])\)?)"
     rf"(?:\s+(?:is\s+(?:the\s+)?better(?:\s+(?:{_NOUN}|one))?|wins))?",
     re.IGNORECASE,
 )
 _BOXED = re.compile(r"\\boxed\{\s*(?:\\\w+\{\s*)?([^{}]*)\}+")
-_EDGES = " \t*_`\"'.,:;!#>"
+_EDGES = " \t*_`\"'.,:;!#>“”‘’"
 
 
 def letter_in(reply: str) -> str | None:
@@ -133,7 +133,10 @@ def without_reasoning(text: str) -> str | None:
 _KEYS = frozenset({
     "verdict", "finalverdict", "winner", "answer", "finalanswer", "betteranswer", "betterresponse", "betterpair",
     "better", "best", "choice", "finalchoice", "label", "preferred", "preference", "decision", "judgment", "judgement",
-    "selection", "selected", "output", "result", "response", "pick", "vote",
+    "selection", "selected", "output", "result", "response", "pick", "vote", "chosen", "preferredresponse",
+    "preferredanswer", "preferredoutput", "preferredoption", "chosenresponse", "chosenanswer", "chosenoption",
+    "selectedresponse", "selectedanswer", "selectedoption", "bestresponse", "bestanswer", "winningresponse",
+    "finaldecision", "finalpreference",
 })  # fmt: skip
 _SHOWN = re.compile(r"\s*(?:assistant|model|candidate|text|completion|system)\s+", re.IGNORECASE)
 _MOST_OBJECTS = 100

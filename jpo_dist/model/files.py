@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from filelock import FileLock
 from huggingface_hub.errors import HFValidationError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from jpo_dist.batches.limits import A_PICKLE, ModelLimits, limits_of, refuse_quantised
 from jpo_dist.config.run import JpoConfig, reference_model
@@ -23,9 +23,8 @@ from jpo_dist.config.sections import ModelConfig
 from jpo_dist.config.sft import AnyConfig
 from jpo_dist.digests import DIGESTS, Damaged, problem_in_cache, read_digests, write_digests
 from jpo_dist.distributed.waiting import locked, working
-from jpo_dist.folders import replacing
 from jpo_dist.model.device import torch_dtype
-from jpo_dist.model.older import readable_by_transformers_4
+from jpo_dist.model.older import convert_gguf
 from jpo_dist.paths import cache_folder, no_such_folder, resolve
 from jpo_dist.proxies import no_answer_of_hub
 from jpo_dist.run_dir import EXPORT, EXPORT_MERGED
@@ -177,6 +176,8 @@ def _is_damaged(folder: Path) -> bool:
     try:
         known = read_digests(folder / DIGESTS, "it is converted again")
         problem = problem_in_cache(folder, known) if known else None
+        if known and "tokenizer_config.json" in known and "config.json" not in known:  # once so on a second host
+            problem = f"{folder}: it has no config.json"
         if not known:
             with suppress(OSError):
                 write_digests(folder, [file.name for file in folder.iterdir() if not file.name.startswith(".")])
@@ -282,18 +283,3 @@ def _contents(source: Path, size: int, changed: int) -> str:
     fine-tune of the same model find this one's weights."""
     with source.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def convert_gguf(source: Path, folder: Path, dtype: torch.dtype) -> None:
-    """Write a GGUF file as an ordinary model folder in `dtype`, aside first: a killed conversion leaves no half."""
-    logger.info("converting %s to %s, once", source.name, folder)
-    with working(f"converting {source.name}"), replacing(folder) as aside:
-        plain = GgufConfig(dequantize=True)  # otherwise the weights stay packed, and a packed model cannot be saved
-        model = AutoModelForCausalLM.from_pretrained(
-            source.parent, gguf_file=source.name, dtype=dtype, quantization_config=plain, trust_remote_code=False
-        )
-        model.save_pretrained(aside)
-        tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name, trust_remote_code=False)
-        tokenizer.save_pretrained(aside)
-        readable_by_transformers_4(aside)
-        write_digests(aside, [file.name for file in aside.iterdir()])

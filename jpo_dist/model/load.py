@@ -11,7 +11,7 @@ from jpo_dist.config.sections import ModelConfig
 from jpo_dist.model.adapter import add_adapter
 from jpo_dist.model.attention import NO_ATTENTION_FUNCTION, SEGMENTS
 from jpo_dist.model.device import torch_dtype
-from jpo_dist.model.files import pretrained, without_weights
+from jpo_dist.model.files import model_folder, pretrained, without_weights
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,8 @@ def load_model(config: ModelConfig, *, partitioned: Any = None, trainable: bool 
     model then never exists in one process. A reference is always loaded from its path, since a partitioned model
     cannot be copied.
     """
+    if partitioned is not None and config.gguf_file:
+        model_folder(config)  # converted before weights are split as they arrive
     try:
         with partitioned or nullcontext():
             dtype = torch_dtype(config.dtype)

@@ -1,15 +1,65 @@
-"""A folder that transformers 5 wrote, readable by transformers 4 as well.
+"""Models that no one saved before us, those from a GGUF file: a folder that transformers 5 writes and 4 reads as well.
 
-For models that no one saved before us, such as those from a GGUF file. transformers 4 does not look for the settings of
-version 5: it would take 10,000 for the base of the rotary embedding, whatever the model's, and load without an error.
+transformers 4 does not look for the settings of version 5: it would take 10,000 for the base of the rotary embedding,
+whatever the model's, and load without an error.
 """
 
 import json
+import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+from jpo_dist.digests import write_digests
+from jpo_dist.distributed.waiting import working
+from jpo_dist.folders import replacing
+
+logger = logging.getLogger(__name__)
+
 FULL, SLIDING = "full_attention", "sliding_attention"
+
+
+def convert_gguf(source: Path, folder: Path, dtype: torch.dtype) -> None:
+    """Write a GGUF file as an ordinary model folder in `dtype`, aside first: a killed conversion leaves no half.
+
+    Among the ranks of a run, transformers would split the weights as they arrive (ZeRO-3), and `save_pretrained` writes
+    nothing on any rank but the first: there a process of its own converts. Raises RuntimeError where that fails.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return _convert_apart(source, folder, dtype)
+    logger.info("converting %s to %s, once", source.name, folder)
+    with working(f"converting {source.name}"), replacing(folder) as aside:
+        plain = GgufConfig(dequantize=True)  # otherwise the weights stay packed, and a packed model cannot be saved
+        model = AutoModelForCausalLM.from_pretrained(
+            source.parent, gguf_file=source.name, dtype=dtype, quantization_config=plain, trust_remote_code=False
+        )
+        model.save_pretrained(aside)
+        tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name, trust_remote_code=False)
+        tokenizer.save_pretrained(aside)
+        readable_by_transformers_4(aside)
+        write_digests(aside, [file.name for file in aside.iterdir()])
+    return None
+
+
+_APART = (
+    "import sys; from pathlib import Path; import torch; from jpo_dist.model.older import convert_gguf; "
+    "convert_gguf(Path(sys.argv[1]), Path(sys.argv[2]), getattr(torch, sys.argv[3]))"
+)
+
+
+def _convert_apart(source: Path, folder: Path, dtype: torch.dtype) -> None:
+    words = [sys.executable, "-P", "-c", _APART, str(source), str(folder), str(dtype).removeprefix("torch.")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    with working(f"converting {source.name}"):
+        done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{source}: it cannot be converted: {done.stderr.strip()[-2000:]}")
 
 
 def readable_by_transformers_4(folder: Path) -> None:

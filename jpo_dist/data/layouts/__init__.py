@@ -1,8 +1,8 @@
 """Layouts as data: in which columns of a row an instruction, responses and a verdict stand, and what a label means.
 
 Stations: layout (what one is) -> values, verdicts (at a place in a row) -> pairs, responses (forms of rows) -> own
-(plain layouts), public_pairs, public_responses, argilla, trees (public data sets) -> detect (which of them a row is
-of, and refusals of files that are of none); config is a layout in YAML, page tells people of all.
+(plain layouts), public/ (public data sets) -> detect (which of them a row is of, and refusals of files that are of
+none); config is a layout in YAML, page tells people of all.
 May import row_values, messages and file_formats of data, and records.
 """
 

@@ -1,37 +1,46 @@
 """All layouts, which of them a row is of, and what is said of a file whose columns are of none."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
 from jpo_dist.data import row_values
-from jpo_dist.data.layouts import argilla, own, public_pairs, public_responses, trees
+from jpo_dist.data.layouts import own
 from jpo_dist.data.layouts.layout import Layout, Names, Reading
+from jpo_dist.data.layouts.public import argilla, judged_pairs, named_pairs, other_forms, rated, trees
 from jpo_dist.data.row_values import BadField, Row
 
 LAYOUTS: tuple[Layout, ...] = (
     *own.OF_PAIRS,
+    other_forms.LISTS,
     own.EXPLICIT,
-    *public_pairs.ALPACA_AND_SHAREGPT,
+    judged_pairs.ORCA,
+    *named_pairs.ALPACA_AND_SHAREGPT,
     own.IMPLICIT,
     *own.RESPONSES,
-    *public_pairs.OF_PAIRS,
-    *public_responses.OF_RESPONSES,
+    *judged_pairs.OF_PAIRS,
+    *named_pairs.OF_PAIRS,
+    *named_pairs.SWIFT,
+    *named_pairs.BESIDE,
+    *other_forms.OF_MESSAGES,
+    *rated.OF_RESPONSES,
     *argilla.ARGILLA,
     *trees.TREES,
     *own.LABELED,
     *own.UNSCORED,
     *own.CANDIDATES,
-    *public_responses.OF_CONVERSATIONS,
+    *rated.OF_CONVERSATIONS,
     *own.ALONE,
-    *public_responses.DEMONSTRATIONS,
+    *rated.DEMONSTRATIONS,
 )
 """In this order: where two fit a row, the one with more columns comes first, so that none is overlooked."""
 PLAIN: tuple[Layout, ...] = (*own.OF_PAIRS, own.EXPLICIT, own.IMPLICIT, *own.RESPONSES, *own.UNSCORED, *own.CANDIDATES)
 """Those whose columns people give to data of their own."""
 COLUMNS = row_values.NUMBERS.union(*(layout.reads for layout in LAYOUTS if layout not in argilla.ARGILLA))
 """Names that a source may say its own columns under."""
+_BY_NAMES = frozenset(frozenset(layout.columns) for layout in LAYOUTS if layout.fits is None)
 ROWS_TO_DETECT = 1000
 """The layout of a table is that of most of its first rows."""
 NAMES = tuple(dict.fromkeys(layout.name for layout in LAYOUTS))
@@ -39,11 +48,13 @@ NAMES = tuple(dict.fromkeys(layout.name for layout in LAYOUTS))
 
 def layout_of(row: Mapping[str, Any] | Collection[str], name: str | None = None) -> Layout | None:
     """The first layout (of that name) whose columns are all there. Column names alone fit a layout that looks at values
-    too."""
+    too, unless one that does not has the same columns."""
     there = set(row)
     values: Row = row if isinstance(row, Mapping) and name is None else {}
     for layout in LAYOUTS:
         fits = layout.fits if values else None
+        if not values and layout.fits and name is None and frozenset(layout.columns) in _BY_NAMES:
+            continue
         if name in (None, layout.name) and there.issuperset(layout.columns) and (fits is None or fits(values)):
             return layout
     return None
@@ -107,6 +118,10 @@ OPPOSED = (
 )  # fmt: skip
 """Names that people give to the two responses of a comparison, the winner's first."""
 NUMBERED = (("1", "2"), ("0", "1"), ("a", "b"))
+_NO_RESPONSE = re.compile(
+    r"(?!response|answer|output|completion)(.*[_-])?(models?|scores?|ratings?|ranks?|ids?|lengths?|tokens|categor.*|annotators?)[_-]?\w"
+)
+"""Columns that come in pairs too, and say something about the responses or the row."""
 
 
 def two_responses(columns: Collection[str]) -> tuple[str, str] | None:
@@ -120,8 +135,9 @@ def two_responses(columns: Collection[str]) -> tuple[str, str] | None:
                 return by_lower[name], by_lower[other]
     for first, second in NUMBERED:
         for name in by_lower:
-            if name.endswith(first) and len(name) > 1 and name[: -len(first)] + second in by_lower:
-                return by_lower[name], by_lower[name[: -len(first)] + second]
+            other = name[: -len(first)] + second
+            if name.endswith(first) and len(name) > 1 and other in by_lower and not _NO_RESPONSE.fullmatch(name):
+                return by_lower[name], by_lower[other]
     return None
 
 

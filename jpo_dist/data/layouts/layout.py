@@ -53,6 +53,8 @@ class Layout:
     """What is read of each of several responses that are objects; none: its own reading knows."""
     also: tuple[str, ...] = ()
     """Columns that are read where they are there, beside `weight` and `confidence`."""
+    glances: frozenset[str] = frozenset()
+    """Those of `also` of which it matters that they are there, and not what they say."""
     carries_nothing: frozenset[str] = frozenset()
     """Columns that data of this layout are known to have, and that say nothing of an item or a comparison: ids, names
     of models, scores of another kind, copies of what is read."""

@@ -21,6 +21,7 @@ CUT, EMPTY = "cut off", "empty answer"
 """Why an answer that a model gave is left out."""
 CONVERSATIONS = ("messages", "conversations")
 """Columns of whole conversations; in other layouts copies of what they say elsewhere."""
+_OTHERS = ("conversation", "contents")  # in LMSYS-Chat-1M, WildChat and Capybara; in files for Gemini
 
 
 def two_items(row: Row, a: str, b: str, prompt: str | None) -> tuple[Item, Item]:
@@ -34,8 +35,7 @@ def two_items(row: Row, a: str, b: str, prompt: str | None) -> tuple[Item, Item]
 
 def _implicit(row: Row, names: Names) -> Reading:
     """Two whole conversations, transcripts, or texts that begin with the same instruction."""
-    items = two_items(row, "chosen", "rejected", None)
-    return rated_too(_compared(row, names, items, "rejected"), row, names)
+    return rated_too(_compared(row, names, two_items(row, "chosen", "rejected", None), "rejected"), row, names)
 
 
 def _explicit(row: Row, names: Names) -> Reading:
@@ -166,6 +166,7 @@ EXPLICIT = pairs(
     _EXPLICIT,
     read=_explicit,
     also=("response", *RATING_NAMES),
+    glances=frozenset({"response"}),
     numbers=frozenset(RATING_NAMES),
     carries_nothing=frozenset({"messages", "prompt_id"}),
     public="TRL, Tulu 3 preference mixtures, UltraFeedback cleaned (argilla), HH with its prompt apart (Dahoas)",
@@ -188,7 +189,6 @@ IMPLICIT = Layout(
 
 
 def _thumbs() -> list[Layout]:
-    """One response, liked or not: with its prompt, or as the end of a conversation."""
     liked = {"prompt": "Name a fruit.", "completion": "A pear.", "label": True}
     return [one("thumbs", One("completion", of("prompt"), thumb=Thumb("label")), public="TRL (KTO)", example=(liked,))]
 
@@ -296,5 +296,5 @@ ALONE = tuple(
         means=_UNRATED,
         example=({"messages": _CHAT},) if field == "messages" else (),
     )
-    for field in CONVERSATIONS
+    for field in (*CONVERSATIONS, *_OTHERS)
 )

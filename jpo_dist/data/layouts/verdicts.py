@@ -1,4 +1,4 @@
-"""Which of two responses is better, as data say it: by a label, by the sign of a number, by two scores, by flags.
+"""Which of two responses is better, as data say it: by a label, by a number, by two scores, by flags.
 
 Each kind knows the columns that it reads, and says for people which side it means.
 """
@@ -87,6 +87,36 @@ class Sign(NamedTuple):
         return f"{self.path}: below 0: {below} is better; above: {above}; {zero}: a tie"
 
 
+class Nearer(NamedTuple):
+    """A number between two, which names the side that it is nearer to; the middle is a tie, and so are those of
+    `tie`."""
+
+    path: str
+    a: float
+    b: float
+    tie: tuple[float, ...] = ()
+
+    def of(self, row: Row) -> int:
+        value = row_values.number(value_at(row, self.path), self.path)
+        if value in self.tie or value == (self.a + self.b) / 2:
+            return TIE
+        if not min(self.a, self.b) <= value <= max(self.a, self.b):
+            raise BadField(self.path, f"not from {self.a:g} to {self.b:g}")
+        return FIRST if abs(value - self.a) < abs(value - self.b) else SECOND
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (self.path,)
+
+    @property
+    def is_number(self) -> bool:
+        return True
+
+    def means(self, a: str, b: str) -> str:
+        ties = one_of((*(f"{one:g}" for one in self.tie), f"{(self.a + self.b) / 2:g}"))
+        return f"{self.path}: nearer to {self.a:g}: {a} is better; to {self.b:g}: {b} is better; {ties}: a tie"
+
+
 class Better(NamedTuple):
     """A score of each side. Equal ones, and those no farther apart than `tie_within`, are a tie."""
 
@@ -165,7 +195,7 @@ class Flags(NamedTuple):
         return f"{self.a}: {a} is better; {self.b}: {b} is better; {self.tie}: a tie"
 
 
-Verdict = Always | Labels | Sign | Better | Confirmed | Flags
+Verdict = Always | Labels | Sign | Nearer | Better | Confirmed | Flags
 
 
 def columns(verdict: Verdict) -> tuple[str, ...]:

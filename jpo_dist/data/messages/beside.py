@@ -21,6 +21,8 @@ _SETTLES = re.compile(
     r"([_-]?(id|idx|index|label|response|side))?"
 )
 """Columns that may name the better of two responses, or the best of several, by one value."""
+_PLACES_A_SIDE = re.compile(r"(.*[_-])?(ranks?|rankings?|places?)([_-].*)?")
+_RATES_ALONE = re.compile(r"(label|verdict|rating|score|grade|quality|feedback|rank|points|reward|thumbs?|votes?)")
 _TIES = re.compile(
     r"(is[_-]?)?(ties?|tied|draw|equal|both[_-]?(bad|equal|good)|(flip|swap)(ped)?|(revers|invert)(ed)?)"
 )
@@ -46,14 +48,34 @@ def judges_itself(name: str) -> bool:
 
 def opposed(names: Sequence[str]) -> list[tuple[str, str]]:
     """Columns that rate `chosen`, each with the one that rates `rejected`."""
-    found = ((name, name.replace("chosen", "rejected")) for name in names if _RATES_A_SIDE.fullmatch(name.lower()))
+    rates = (name for name in names if _RATES_A_SIDE.fullmatch(name.lower()) or places_a_side(name))
+    found = ((name, name.replace("chosen", "rejected")) for name in rates)
     return [pair for pair in found if pair[0] != pair[1] and pair[1] in names]
 
 
-def below(row: Row, names: tuple[str, str]) -> bool:
-    """Whether the first of two columns has a lower number than the second; text is a number where it spells one."""
+def places_a_side(name: str) -> bool:
+    """Whether a column says the place of a response, so that the lower one is the better."""
+    return _PLACES_A_SIDE.fullmatch(name.lower()) is not None
+
+
+def contradicts(row: Row, names: tuple[str, str]) -> bool:
+    """Whether the first of two columns has a lower score than the second, or a higher place; text is a number where it
+    spells one."""
     chosen, rejected = (_number(row.get(name)) for name in names)
-    return chosen < rejected  # NaN is not
+    return chosen > rejected if places_a_side(names[0]) else chosen < rejected  # NaN is not
+
+
+def rates_alone(name: str, value: Any) -> bool:
+    """Whether a column beside a response may rate it, or say which of several it is: a number, a flag, a word."""
+    if isinstance(value, bool):
+        return True
+    if isinstance(value, int | float):
+        return is_verdict(name)
+    if not isinstance(value, str) or not 0 < len(value.split()) <= _FEW_WORDS:
+        return False
+    name, is_figure = name.lower(), not math.isnan(_number(value))
+    is_named = _SETTLES.fullmatch(name) or _RATES_ALONE.fullmatch(name)
+    return bool(is_named) or (is_figure and is_verdict(name) and _COUNTS.fullmatch(name) is None)
 
 
 def settles(name: str, value: Any) -> str:

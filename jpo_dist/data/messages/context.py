@@ -14,6 +14,7 @@ from jpo_dist.data.messages.instruction import (
     ADDED,
     ALIKE,
     APART,
+    ARGUMENTS,
     HISTORY,
     INSTRUCTS,
     MEDIA,
@@ -31,6 +32,7 @@ from jpo_dist.data.messages.instruction import (
 )
 from jpo_dist.data.messages.tools import TOOL_LISTS
 from jpo_dist.data.messages.turns import listed, messages, prompt
+from jpo_dist.data.messages.written import parsed
 from jpo_dist.data.row_values import BadField, Row
 from jpo_dist.records.comparisons import Message
 
@@ -77,6 +79,12 @@ def filled(row: Row, places: Places, decided: bool = False) -> Filled:
     `decided`: the source says which column is the instruction, so that another one is none. Raises BadField, and Lost
     where something of the instruction would be dropped.
     """
+    whole = _with_system(row)
+    found = _filled(whole, places, decided)
+    return found if whole is row else Filled(found.row, {**found.taken, ARGUMENTS: "a system turn"})
+
+
+def _filled(row: Row, places: Places, decided: bool) -> Filled:
     no_prompt = "prompt" in places.asks and row.get("prompt", 1) in (None, "")
     if places.talk is None and places.others.isdisjoint(row) and not no_prompt:
         return Filled(row)
@@ -86,7 +94,7 @@ def filled(row: Row, places: Places, decided: bool = False) -> Filled:
         return Filled(row)
     said = _said(row, places.reads)
     _refuse_lost(row, more, said, decided)
-    more = [name for name in more if name not in MEDIA and name not in APART and name not in ALIKE]
+    more = [name for name in more if name not in (ARGUMENTS, *MEDIA) and name not in APART and name not in ALIKE]
     if set(SIDES) <= set(places.columns) and (places.asks == ("prompt",) or set(places.wholes) == set(SIDES)):
         return _pair(row, more, said, can_ask=bool(places.asks), decided=decided)
     new, taken = dict[str, Any](), dict[str, str]()
@@ -97,6 +105,27 @@ def filled(row: Row, places: Places, decided: bool = False) -> Filled:
     if not places.asks and not places.wholes:
         taken = _nowhere(row, more, said)
     return Filled({**row, **new} if new else row, taken)
+
+
+_OF_TOOLS = ("tools", "python_tools", "xml_tools", "documents")
+
+
+def _with_system(row: Row) -> Row:
+    """The row with the system prompt that the arguments of a chat template hold. Raises Lost for tools in them."""
+    given = row.get(ARGUMENTS)
+    given = parsed(given) if isinstance(given, str) else given
+    if not isinstance(given, dict):
+        return row
+    for key in _OF_TOOLS:
+        if not is_blank(given.get(key)):
+            raise Lost(ARGUMENTS, f"holds {key}, which no turn has")
+    said = given.get("custom_instructions")
+    if is_blank(said):
+        return row
+    beside = [row[name] for name in SYSTEMS if not is_blank(row.get(name))]
+    if any(one != said for one in beside):
+        raise Lost(ARGUMENTS, "holds another system prompt than the one beside it")
+    return {**row, SYSTEMS[0]: said}
 
 
 def _refuse_lost(row: Row, more: list[str], said: str, decided: bool) -> None:

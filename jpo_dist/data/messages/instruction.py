@@ -9,8 +9,9 @@ from typing import Any
 
 from jpo_dist.data.messages import transcripts
 from jpo_dist.data.messages.names import spellings
+from jpo_dist.data.messages.parts import content_of
 from jpo_dist.data.messages.tools import TOOL_LISTS, tools_of
-from jpo_dist.data.messages.turns import listed, messages
+from jpo_dist.data.messages.turns import ROLE_KEYS, listed, messages
 from jpo_dist.data.messages.written import parsed
 from jpo_dist.data.row_values import BadField, Row, text
 from jpo_dist.records.chat import KEYS, TOOLS
@@ -21,6 +22,8 @@ SYSTEMS = ("system", "system_prompt", "system_message")
 QUESTIONS = ("prompt", "instruction", "question", "query")
 ADDED = ("input", "context")
 """Stand below a question, or are the question where there is no other."""
+TEXTS = (*SYSTEMS, *QUESTIONS, *ADDED)
+"""Columns that are mostly text."""
 HISTORY = "history"
 COPIES = ("messages", "conversations")
 """Whole conversations; beside a prompt they are mostly copies of what other columns say."""
@@ -29,13 +32,15 @@ MEDIA = ("images", "image", "audio", "audios", "video", "videos")
 """What the text of an instruction may be about, and no text can say."""
 _OF_RESPONSES = ("reasoning_content", "thinking", "tool_calls", "function_call", "function_calls")
 _OF_SIDES = (*_OF_RESPONSES, "reasoning", "thoughts")
-APART = frozenset((*_OF_RESPONSES, *(f"{side}_{name}" for side in SIDES for name in _OF_SIDES)))
+APART = frozenset(
+    (*_OF_RESPONSES, *(named for side in SIDES for name in _OF_SIDES for named in (f"{side}_{name}", f"{name}_{side}")))
+)
 """What belongs into a response, or into a turn."""
 _READ = frozenset((*SYSTEMS, *QUESTIONS, *ADDED, HISTORY, *TALKS, *TOOL_LISTS))
 _MEANT = {
     "a system prompt: rename it to system":
-        (*SYSTEMS, "developer", "developer_prompt", "developer_message", "sys_prompt", "system_instruction",
-         "system_instructions"),
+        (*SYSTEMS, "developer", "developer_prompt", "developer_message", "sys", "sys_prompt", "system_instruction",
+         "system_instructions", "system_text", "system_content", "custom_instructions", "preprompt", "pre_prompt"),
     "earlier turns: rename it to history":
         (HISTORY, "chat_history", "conversation_history", "dialogue_history", "dialog_history", "message_history",
          "previous_messages", "previous_turns"),
@@ -43,11 +48,16 @@ _MEANT = {
         (*TOOL_LISTS, "available_tools", "tool_list", "tool_definitions", "tool_schemas"),
     "what it asks about: rename it to context where it is one text":
         ("document", "documents", "passage", "passages"),
+    "how both responses begin: write it into them":
+        ("assistant_prefix", "assistant_prefill", "response_prefix", "response_prefill", "prefill",
+         "initial_reason_steps"),
 }  # fmt: skip
 ALIKE = {name: meaning for meaning, names in _MEANT.items() for name in spellings(names) if name not in _READ}
 """Other names that an instruction's parts have, and what to do about them. None of them is read: they may mean
 something else, and whoever knows says so."""
-NAMES = frozenset((*_READ, *MEDIA, *APART, *ALIKE))
+ARGUMENTS = "chat_template_kwargs"
+"""Arguments of a chat template, of this row alone (TRL, SmolTalk 2)."""
+NAMES = frozenset((*_READ, *MEDIA, *APART, *ALIKE, ARGUMENTS))
 INSTRUCTS = "the instruction"
 _LONG = 16
 """A system prompt of so many characters that stands in the instruction stands there on purpose."""
@@ -81,7 +91,7 @@ class Instruction:
             elif name in TOOL_LISTS:
                 taken[name] = self._tools(value, name)
             elif name in SYSTEMS:
-                taken[name] = self._system(text(value, name), name, own)
+                taken[name] = self._system(_system_text(value, name), name, own)
             elif name == HISTORY or (name in ADDED and listed(value, name) is not None):
                 taken[name] = self._history(value, name, own)
             elif name in ADDED:
@@ -148,9 +158,19 @@ class Instruction:
             return ""
         if name in QUESTIONS:
             raise Lost(name, f"says what is not in {base}, and may be the instruction")
-        if name in COPIES and any(stand_within([turn.content], " ".join(texts)) for turn in self.body):
+        if name in TALKS and any(stand_within([turn.content], " ".join(texts)) for turn in self.body):
             raise Lost(name, f"has {base} in it, and other turns that would be lost")
         return ""  # another conversation
+
+
+def _system_text(value: Any, name: str) -> str:
+    """A system prompt: text, a message, or parts of text (Bedrock)."""
+    if isinstance(value, dict) and not set(ROLE_KEYS).isdisjoint(value):
+        turns = messages([value], name)
+        if [turn.role for turn in turns] not in (["system"], ["developer"]):
+            raise BadField(name, "not a system turn")
+        return turns[0].content
+    return text(content_of(value, name) if isinstance(value, list) else value, name)
 
 
 def earlier_turns(value: Any, name: str) -> tuple[Message, ...]:

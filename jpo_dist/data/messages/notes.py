@@ -5,16 +5,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from jpo_dist.data.messages import transcripts
-from jpo_dist.data.messages.instruction import SIDES, is_blank
+from jpo_dist.data.messages.instruction import ARGUMENTS, SIDES, is_blank
+from jpo_dist.data.messages.written import parsed
 from jpo_dist.data.row_values import Row
 
 _MARKS = re.compile(
-    r"<\|(?:im_start|im_end|start_header_id|eot_id|user|assistant|system|end|endoftext|begin_of_text)\|>|\[/?INST\]|"
-    r"<(?:start|end)_of_turn>|</?s>(?=\s|\[|$)|^\s*### ?(?:Instruction|Input|Human|User|Response|Assistant):?\s*$",
+    r"<\|[A-Za-z_]{2,40}\|>|<｜[A-Za-z_▁]{2,40}｜>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|</?s>(?=\s|\[|$)|"
+    r"^\s*### ?(?:Instruction|Input|Human|User|Response|Assistant):?\s*$|\bUSER: (?=[\s\S]*?\sASSISTANT:)",
     re.MULTILINE,
 )
 """What chat templates write around turns."""
-_SPEAKER = re.compile(r"\s*(human|user|assistant|chatbot|bot|gpt|ai|system)\s*:", re.IGNORECASE)
+_SPEAKER = re.compile(r"\s*(human|user|prompter|assistant|chatbot|bot|gpt|ai|system)\s*:", re.IGNORECASE)
 
 
 def notes_on(asks: Iterable[str], columns: Iterable[str], rows: Sequence[Row]) -> list[str]:
@@ -43,6 +44,22 @@ def notes_on(asks: Iterable[str], columns: Iterable[str], rows: Sequence[Row]) -
     if {"prompt", *SIDES} <= set(names) and rows and all(map(_repeats, rows)):
         found.append("chosen and rejected begin with prompt, so that it is said twice: take it out of them")
     return found
+
+
+def template_notes(rows: Sequence[Row]) -> list[str]:
+    """What rows say of their chat template, which is one for a whole run."""
+    values: dict[str, list[str]] = {}
+    for row in rows:
+        given = row.get(ARGUMENTS)
+        given = parsed(given) if isinstance(given, str) else given
+        for key, value in given.items() if isinstance(given, dict) else ():
+            said = str(value).lower() if isinstance(value, bool) else str(value)[:20]
+            if not is_blank(value) and key != "custom_instructions" and said not in values.setdefault(key, []):
+                values[key].append(said)
+    return [
+        f"{ARGUMENTS}: {key} ({' or '.join(said[:2])}) is not followed row by row: set data.template_args for all"
+        for key, said in values.items()
+    ]
 
 
 def _and(names: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ _SPELLINGS = {
     "system": "system sys system_prompt system_message",
     "developer": "developer",
     "tool": "tool function observation observations tool_response tool_responses tool_result tool_results tool_output "
-    "function_response function_result function_output",
+    "function_response function_result function_output environment",
     "ipython": "ipython",
     CALL: "function_call tool_call function_calls tool_calls",
 }

@@ -17,9 +17,12 @@ CALL_KEYS = ("tool_calls", "function_call", "function_calls")
 REASONING_KEYS = ("reasoning_content", "reasoning", "thinking", "thought")
 RESULT_KEYS = ("name", "tool_call_id")
 """Of a tool's result: which tool, and which call."""
-MEDIA_KEYS = ("images", "image", "audio", "audios", "video", "videos", "files", "file", "attachments")
+MEDIA_KEYS = ("images", "image", "audio", "audios", "video", "videos", "files", "file", "attachments",
+              "experimental_attachments")  # fmt: skip
 """Keys of a message that carry what no text can say."""
-_MORE_KEYS = frozenset((*CALL_KEYS, *REASONING_KEYS, *RESULT_KEYS, *MEDIA_KEYS))
+OTHER_REASONING = ("reasoning_details", "thinking_blocks")
+"""Reasoning as lists of parts; beside a text of the same it is said twice."""
+_MORE_KEYS = frozenset((*CALL_KEYS, *REASONING_KEYS, *OTHER_REASONING, *RESULT_KEYS, *MEDIA_KEYS))
 
 
 def tools_of(value: Any, field: str) -> tuple[Message, ...]:
@@ -49,17 +52,25 @@ def keys_of(turn: dict[str, Any], role: str, field: str) -> tuple[Message, ...]:
     calls = [call for key in CALL_KEYS if _there(turn.get(key)) for call in calls_of(turn[key], f"{field}.{key}")]
     if calls:
         keys[CALLS] = calls
+    keys |= _reasoning(turn, field)
+    if role == "tool":
+        keys |= {key: turn[key] for key in RESULT_KEYS if isinstance(turn.get(key), str) and turn[key]}
+    return (_turn(keys_turn, keys, field),) if keys else ()
+
+
+def _reasoning(turn: dict[str, Any], field: str) -> dict[str, str]:
+    """The reasoning of a message under its one name. Raises BadField."""
     thought = {turn[key]: key for key in REASONING_KEYS if isinstance(turn.get(key), str) and turn[key].strip()}
     for key in REASONING_KEYS:
         if _there(turn.get(key)) and not isinstance(turn[key], str):
             raise BadField(f"{field}.{key}", "not a string")
+    for key in OTHER_REASONING if not thought else ():
+        if _there(turn.get(key)):
+            raise BadField(f"{field}.{key}", f"reasoning in parts: write it as one text, under {REASONING}")
     if len(thought) > 1:
         raise BadField(f"{field}.{' and '.join(thought.values())}", "differ; leave one of them out")
-    if thought:
-        keys[REASONING] = text(next(iter(thought)), f"{field}.{next(iter(thought.values()))}")
-    if role == "tool":
-        keys |= {key: turn[key] for key in RESULT_KEYS if isinstance(turn.get(key), str) and turn[key]}
-    return (_turn(keys_turn, keys, field),) if keys else ()
+    said, key = next(iter(thought.items()), (None, ""))
+    return {} if said is None else {REASONING: text(said, f"{field}.{key}")}
 
 
 def calls_of(value: Any, field: str) -> list[dict[str, Any]]:

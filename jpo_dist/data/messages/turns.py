@@ -5,11 +5,22 @@ tuple of messages, is taken as it is.
 """
 
 import json
+from contextlib import suppress
 from typing import Any
 
 from jpo_dist.data.messages.parts import content_of
 from jpo_dist.data.messages.roles import CALL, role_of
-from jpo_dist.data.messages.tools import CALL_KEYS, TOOL_LISTS, calls_of, keys_of, stored, tools_of
+from jpo_dist.data.messages.tools import (
+    CALL_KEYS,
+    MEDIA_KEYS,
+    REASONING_KEYS,
+    RESULT_KEYS,
+    TOOL_LISTS,
+    calls_of,
+    keys_of,
+    stored,
+    tools_of,
+)
 from jpo_dist.data.messages.written import messages_in
 from jpo_dist.data.row_values import BadField, Row, text
 from jpo_dist.records.chat import CALLS, KEYS, TOOLS, keys_turn
@@ -19,7 +30,12 @@ ROLE_KEYS, CONTENT_KEYS = ("role", "from", "speaker"), ("content", "value", "tex
 WRAPPED = ("messages", "conversations")
 """Keys of an object that messages may stand in, beside their tools (OpenAI's preference format)."""
 _ROLES, _CONTENTS = frozenset(ROLE_KEYS), frozenset(CONTENT_KEYS)
+_TURN = frozenset(("input", "output"))
+_PARTS = "parts"
+"""Where Gemini's messages have what others call content."""
 _PLAIN_KEYS, _PLAIN_ROLES = {"role", "content"}, ("user", "assistant")
+READ_KEYS = frozenset((*ROLE_KEYS, *CONTENT_KEYS, *TOOL_LISTS, *CALL_KEYS, *REASONING_KEYS, *MEDIA_KEYS))
+"""Keys that are read, or refused, in every message."""
 IN_RESPONSE = "in a response, which is text: write it into the content, as the model writes it"
 
 
@@ -39,7 +55,37 @@ def listed(value: Any, field: str) -> list[Any] | tuple[Message, ...] | None:
             {key: one[n] for key, one in value.items() if isinstance(one, list) and n < len(one)}
             for n in range(max(map(len, columns)))
         ]
+    if isinstance(value, list) and value and isinstance(value[0], dict) and value[0].keys() >= _TURN:
+        return _halves(value, field)
     return value if isinstance(value, list | tuple) else None
+
+
+def _halves(value: list[Any], field: str) -> list[Any]:
+    """Turns that are objects with what came in and what went out (Capybara, XTuner), as messages."""
+    found = []
+    for n, turn in enumerate(value):
+        if not isinstance(turn, dict) or not turn.keys() >= _TURN:
+            raise BadField(f"{field}[{n}]", "not a message")
+        if not _ROLES.isdisjoint(turn):
+            return value
+        more = {key: one for key, one in turn.items() if key not in (*_TURN, "system")}
+        found += [{"role": "system", "content": turn["system"]}] if turn.get("system") else []
+        found += [{"role": "user", "content": turn["input"], **more}, {"role": "assistant", "content": turn["output"]}]
+    return found
+
+
+def keys_read(turn: dict[str, Any]) -> frozenset[str]:
+    """The keys of a message that are read in it: a name is that of a tool, and says nothing where it is empty."""
+    known = READ_KEYS | {key for key in RESULT_KEYS if not turn.get(key)}
+    with suppress(BadField):  # of another role, which makes the row bad
+        if role_of(next((turn[key] for key in ROLE_KEYS if turn.get(key) is not None), None), "") == "tool":
+            known |= set(RESULT_KEYS)
+    return known | {_PARTS} if _CONTENTS.isdisjoint(turn) else known
+
+
+def are_plain(value: list[Any]) -> bool:
+    """Whether a list has messages, or other objects, without any key that is not read in each of them."""
+    return all(isinstance(one, dict) and one.keys() <= READ_KEYS for one in value)
 
 
 def _is_messages(value: list[Any]) -> bool:
@@ -87,6 +133,8 @@ def _message(turn: Any, field: str, is_first: bool) -> tuple[Message, ...]:
         return (Message(turn["role"], text(turn["content"], f"{field}.content")),)  # nearly all of them are so
     if _CONTENTS.isdisjoint(turn) and any(turn.get(key) for key in CALL_KEYS):
         turn = {**turn, CONTENT_KEYS[0]: None}  # OpenAI's own messages leave it out beside a call
+    if _CONTENTS.isdisjoint(turn) and _PARTS in turn:
+        turn = {**turn, CONTENT_KEYS[0]: turn[_PARTS]}
     role_key, content_key = _key(turn, ROLE_KEYS, field), _key(turn, CONTENT_KEYS, field)
     tools: tuple[Message, ...] = ()
     for key in TOOL_LISTS:

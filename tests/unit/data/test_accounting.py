@@ -33,14 +33,33 @@ LAYOUTS: list[dict[str, str]] = [
     {"messages": "whole"},
     {"instruction": "text", "output": "text"},
     {"question": "text", "answer": "text"},
+    {"prompt": "text", "chosen": "texts", "rejected": "others"},
+    {"prompt": "text", "response": "text", "rejected_response": "text"},
+    {"messages": "turns", "chosen_response": "text", "rejected_response": "text"},
+    {"trajectory": "turns", "chosen": "text", "rejected": "text"},
+    {"conversation": "halves"},
 ]
 MORE = [
     *("system", "system_prompt", "tools", "functions", "history", "input", "context", "question", "query"),
     *("instruction", "prompt", "messages", "conversations", "conversation", "topic", "ask", "note", "model_name"),
     *("source", "id", "chosen_score", "rationale", "meta", "Frage", "task", "systemPrompt", "documents", "developer"),
-    *("chat_history", "chosen_reasoning", "labels"),
+    *("chat_history", "chosen_reasoning", "labels", "reasoning_chosen", "sys", "assistant_prefix", "response"),
+    *("chat_template_kwargs", "chosen_rank", "winner", "rejected_answer"),
 ]
-SHAPES = ("text", "word", "turns", "whole", "pairs", "tools", "object", "null", "number")
+SHAPES = (
+    "text",
+    "word",
+    "turns",
+    "whole",
+    "pairs",
+    "tools",
+    "object",
+    "null",
+    "number",
+    "halves",
+    "parts",
+    "arguments",
+)
 
 
 def value_of(shape: str, name: str) -> tuple[Any, list[str]]:
@@ -52,6 +71,10 @@ def value_of(shape: str, name: str) -> tuple[Any, list[str]]:
         "text": (said, [f"{word}a"]),
         "word": (f"{word}a", [f"{word}a"]),
         "texts": ([said, more], [f"{word}a", f"{word}b"]),
+        "others": ([f"{said} Twice?", f"{more} Twice."], [f"{word}a", f"{word}b"]),
+        "halves": ([{"input": said, "output": more}], [f"{word}a", f"{word}b"]),
+        "parts": ([{"text": said}], [f"{word}a"]),
+        "arguments": ({"custom_instructions": said, "enable_thinking": True}, [f"{word}a"]),
         "turns": ([user], [f"{word}a"]),
         "answer": ([answer], [f"{word}b"]),
         "whole": ([user, answer], [f"{word}a", f"{word}b"]),
@@ -77,7 +100,7 @@ def test_no_column_with_text_vanishes_unnamed(
     words: dict[str, list[str]] = {}
     for name, shape in {**more, **layout}.items():
         row[name], words[name] = value_of(shape, name)
-        if as_text and isinstance(row[name], list) and shape != "texts":
+        if as_text and isinstance(row[name], list) and shape not in ("texts", "others", "halves"):
             row[name] = json.dumps(row[name])
     try:
         built, report = scan(write_rows(tmp_path / "a.jsonl", [row]), on_bad_row="error")

@@ -17,6 +17,11 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
     [
         ("(a)", "a"),
         ("(B)", "b"),
+        ("答案：A", "a"),
+        ("Réponse : (b)", "b"),
+        ("Antwort: B", "b"),
+        ("“(a)”", "a"),
+        ('verdict: "B"', "b"),
         ("  b.\n", "b"),
         ("**(a)**", "a"),
         ("[[A]]", "a"),
@@ -108,6 +113,10 @@ def test_reasoning_without_an_answer_is_no_verdict(reply: str) -> None:
     ("reply", "letter"),
     [
         ('{"verdict": "(b)"}', "b"),
+        ('{"chosen": "B", "rejected": "A"}', "b"),
+        ('{"preferred_response": "B"}', "b"),
+        ('{"selected_option": "(b)"}', "b"),
+        ('{"worse": "A", "loser": "A", "rejected": "A"}', None),
         ('{"VERDICT": "B"}', "b"),
         ('{"Final Verdict": "answer b"}', "b"),
         ('{"winner": "response_b"}', "b"),

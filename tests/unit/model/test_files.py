@@ -1,11 +1,12 @@
 """The files of a model: which folder a path means, what is no model, and what is converted once."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from jpo_dist.config.sections import LoraConfig, ModelConfig
-from jpo_dist.digests import DIGESTS
+from jpo_dist.digests import DIGESTS, write_digests
 from jpo_dist.model.files import model_folder
 from jpo_dist.model.load import load_model
 from tests.support.tiny import tiny_model
@@ -35,6 +36,26 @@ def test_a_converted_gguf_file_is_known_by_its_contents(tmp_path: Path, monkeypa
     assert converted == ["first", "second", "first"]
     (tmp_path / "first" / "model.gguf").write_bytes(b"cccc")
     assert (Path(model_folder(configs[0])) / "weights").read_bytes() == b"cccc", "a file may be replaced by another"
+
+
+def test_a_conversion_that_lacks_the_model_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a rank of a second host once left it: tokenizer and digests, and a folder that looked whole."""
+    monkeypatch.setenv("JPO_CACHE", str(tmp_path / "cache"))
+
+    def convert(source: Path, folder: Path, _: object, names: tuple[str, ...] = ("tokenizer_config.json",)) -> None:
+        folder.mkdir(exist_ok=True)
+        for name in names:
+            (folder / name).write_text("{}")
+        write_digests(folder, names)
+
+    (tmp_path / "model.gguf").write_bytes(b"aaaa")
+    config = ModelConfig(path=str(tmp_path), gguf_file="model.gguf", dtype="float32")
+    monkeypatch.setattr("jpo_dist.model.files.convert_gguf", convert)
+    folder = Path(model_folder(config))
+    whole = partial(convert, names=("tokenizer_config.json", "config.json"))
+    monkeypatch.setattr("jpo_dist.model.files.convert_gguf", whole)
+    assert (Path(model_folder(config)) / "config.json").is_file()
+    assert Path(model_folder(config)) == folder
 
 
 def test_an_adapter_is_no_model_and_the_way_to_one_is_named(tmp_path: Path) -> None:

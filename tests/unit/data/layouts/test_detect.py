@@ -45,12 +45,12 @@ def test_every_name_has_an_example_and_is_a_setting():
 
 def test_no_two_layouts_ask_for_the_same_columns():
     for one, other in combinations(LAYOUTS, 2):
-        assert set(one.columns) != set(other.columns) or are_told_by_values(one, other), (one.name, other.name)
+        assert set(one.columns) != set(other.columns) or one.fits, (one.name, other.name)
 
 
 def are_told_by_values(one: Layout, other: Layout) -> bool:
-    """Whether two layouts with the same columns look at what stands in them."""
-    return set(one.columns) == set(other.columns) and bool(one.fits and other.fits)
+    """Whether of two layouts with the same columns one looks at what stands in them."""
+    return set(one.columns) == set(other.columns) and bool(one.fits or other.fits)
 
 
 def test_layouts_are_listed_for_people():

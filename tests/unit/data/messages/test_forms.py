@@ -21,9 +21,19 @@ SPELLINGS = {
     "system": ["system", "System", "SYSTEM", "sys", "system_prompt"],
     "user": ["user", "User", "human", "HUMAN", "prompter", " user "],
     "assistant": ["assistant", "Assistant", "gpt", "GPT", "bot", "model", "chatgpt", "ChatGPT", "AI", "gpt-4"],
-    "tool": ["tool", "Tool", "function", "observation", "tool_response", "function-response", "Tool Result"],
+    "tool": [
+        "tool",
+        "Tool",
+        "function",
+        "observation",
+        "tool_response",
+        "function-response",
+        "Tool Result",
+        "environment",
+    ],
 }
 KEY_PAIRS = [("role", "content"), ("from", "value"), ("role", "value"), ("from", "content"), ("speaker", "text")]
+KEY_PAIRS += [("role", "parts")]
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20).filter(
     str.strip
 )
@@ -38,9 +48,9 @@ def dressed(draw: st.DrawFn) -> tuple[tuple[Message, ...], Any]:
     role_key, content_key = draw(st.sampled_from(KEY_PAIRS))
     for turn in plain:
         content: Any = turn.content
-        if draw(st.booleans()):
-            cut = draw(st.integers(0, len(content)))
-            content = [{"type": "text", "text": part} for part in (content[:cut], content[cut:])]
+        if content_key == "parts" or draw(st.booleans()):
+            cut, kind = draw(st.integers(0, len(content))), draw(st.sampled_from([{"type": "text"}, {}]))
+            content = [{**kind, "text": part} for part in (content[:cut], content[cut:])]
         more = draw(st.dictionaries(st.sampled_from(["id", "model", "tool_calls", "name"]), st.none()))
         form.append({role_key: draw(st.sampled_from(SPELLINGS[turn.role])), content_key: content, **more})
     shape = draw(st.sampled_from(["list", "json", "json in json", "python", "columns", "one"]))
@@ -61,6 +71,15 @@ def test_every_form_is_read_as_the_plain_one(made: tuple[tuple[Message, ...], An
         found = two_conversations({"a": form, "b": form}, "a", "b")
         assert found == (Item(plain[:-1], plain[-1].content),) * 2
         assert response(plain[:-1], form, "chosen") == found[0]
+
+
+@given(st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=3), st.booleans())
+def test_turns_of_what_came_in_and_went_out_are_messages(turns: list[tuple[str, str]], has_system: bool) -> None:
+    form: list[dict[str, Any]] = [{"input": asked, "output": said} for asked, said in turns]
+    form[0] |= {"system": "Be brief."} if has_system else {}
+    first = [Message("system", "Be brief.")] if has_system else []
+    plain = [Message(role, text) for turn in turns for role, text in zip(("user", "assistant"), turn, strict=True)]
+    assert messages(form, "conversation") == (*first, *plain)
 
 
 @given(st.text(max_size=60), st.sampled_from(["", "[", "[{", "{", '[{"role": ', "[{'from': 'x'"]))

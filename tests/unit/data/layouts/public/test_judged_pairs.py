@@ -386,3 +386,54 @@ def test_swift_has_the_better_answer_at_the_end_of_its_messages(tmp_path: Path):
         assert (found.comparisons, found.report.layouts) == (["A wren. > A spoon."], {"swift": 1})
         assert found.instructions == [[("system", "Be brief."), *USER]]
     assert bad({"messages": whole, "rejected_response": "A wren."}) == ("rejected_response", "winner equals loser")
+
+
+def test_search_arena_votes_and_battles_without_one(tmp_path: Path) -> None:
+    row = {
+        "model_a": "m1", "model_b": "m2", "winner": "model_a", "judge": "u", "turn": 1, "timestamp": "t",
+        "messages_a": chat(BIRD, "A"), "messages_b": chat(BIRD, "B"), "system_a_metadata": {}, "system_b_metadata": {},
+        "primary_intent": "Other", "languages": ["English"],
+    }  # fmt: skip
+    found = said(tmp_path, [row, {**row, "winner": None}, {**row, "winner": "tie (bothbad)"}])
+    assert found.comparisons == ["A > B", "A = B"]
+    assert (found.report.skipped, found.report.bad_rows) == ({"no verdict": 1}, ())
+
+
+OUTPUTS = {"instruction": BIRD, "output_1": "A", "output_2": "B"}
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({**OUTPUTS, "preference": 1}, "A > B"),
+        ({**OUTPUTS, "preference": 2}, "B > A"),
+        ({**OUTPUTS, "preference": 1.3}, "A > B"),
+        ({**OUTPUTS, "preference": 1.999}, "B > A"),
+        ({**OUTPUTS, "preference": 1.5}, "A = B"),
+        ({**OUTPUTS, "preference": 0}, "A = B"),
+        ({**OUTPUTS, "label": 1, "bias_type": "length"}, "A > B"),
+        ({"input": BIRD, "output_1": "A", "output_2": "B", "label": 2}, "B > A"),
+        ({"question": BIRD, "response_A": "A", "response_B": "B", "label": "A>B", "pair_id": "p"}, "A > B"),
+        ({"question": BIRD, "response_A": "A", "response_B": "B", "label": "B>A"}, "B > A"),
+        ({"question": BIRD, "response_A": "A", "response_B": "B", "label": "A=B"}, "A = B"),
+        ({"prompt": BIRD, "response_1": "A", "response_2": "B", "winner": "model_b", "model_a": "m1"}, "B > A"),
+        ({"prompt": BIRD, "response_1": "A", "response_2": "B", "winner": "tie"}, "A = B"),
+        (
+            {"conv_A": chat(BIRD, "A"), "conv_B": chat(BIRD, "B"), "conv_A_rating": 0.0, "conv_B_rating": 1.0},
+            "B > A",
+        ),
+        (
+            {"conv_A": chat(BIRD, "A"), "conv_B": chat(BIRD, "B"), "conv_A_rating": 1.0, "conv_B_rating": 1.0},
+            "A = B",
+        ),
+    ],
+)
+def test_which_of_two_a_label_means(tmp_path: Path, row: dict[str, Any], says: str) -> None:
+    found = said(tmp_path, [row])
+    assert (found.comparisons, found.instructions) == ([says], [USER])
+    assert not found.report.tables[0].unread
+
+
+def test_a_preference_beyond_both_outputs_is_bad() -> None:
+    assert bad({**OUTPUTS, "preference": 3}) == ("preference", "not from 1 to 2")
+    assert bad({**OUTPUTS, "label": 0}) == ("label", "not 1 or 2")

@@ -3,14 +3,10 @@
 Where a direction could not be read on a card, the line says so.
 """
 
-from functools import partial
-
 from jpo_dist.data.layouts.layout import Layout, Names, Reading
-from jpo_dist.data.layouts.own import RATING_NAMES, rated_too
 from jpo_dist.data.layouts.pairs import Pair, pairs, read_pair
 from jpo_dist.data.layouts.values import of, texts
-from jpo_dist.data.layouts.verdicts import Always, Better, Flags, Labels, Sign
-from jpo_dist.data.messages.turns import conversation, messages
+from jpo_dist.data.layouts.verdicts import Better, Flags, Labels, Nearer, Sign
 from jpo_dist.data.row_values import BadField, Row
 
 _BIRD = "Name a bird."
@@ -51,13 +47,6 @@ HELPSTEER3 = pairs(
     public="HelpSteer3, its preferences (nvidia)",
     carries_nothing=frozenset({"domain", "language", "individual_preference"}),
     example=({"context": _chat("")[:1], "response1": "A wren.", "response2": "A spoon.", "overall_preference": -3},),
-)
-HELPSTEER3_EDIT = pairs(
-    "helpsteer3-edit",
-    Pair("good_edited_response", "bad_edited_response", Always(), of("context", form="turns")),
-    public="HelpSteer3, quality of edits (nvidia)",
-    carries_nothing=frozenset({"domain", "language", "original_response", "feedback"}),
-    example=({"context": _chat("")[:1], "good_edited_response": "A wren.", "bad_edited_response": "A spoon."},),
 )
 WEBGPT = pairs(
     "webgpt",
@@ -156,37 +145,8 @@ TLDR_PAIRS = pairs(
     example=({"info": {"post": "I saw a wren.", "title": "A bird", "subreddit": "birds"},
              "summaries": [{"text": "Saw a wren."}, {"text": "A spoon."}], "choice": 0},),
 )  # fmt: skip
-# Code that trains on it takes response_j for the preferred one, which had more votes; its card was not read.
-STACK = pairs(
-    "stack-exchange-paired",
-    Pair("response_j", "response_k", Always(), of("question")),
-    public="stack-exchange-paired (lvwerra)",
-    carries_nothing=frozenset({"qid", "date", "metadata"}),
-    example=({"question": _BIRD, "response_j": "A wren.", "response_k": "A spoon."},),
-)
 
 
-IN_WORDS = Pair("chosen_response", "rejected_response", Always(), of("instruction"))
-
-
-def _in_words(row: Row, names: Names) -> Reading:
-    return rated_too(read_pair(row, names, IN_WORDS), row, names)
-
-
-ARGILLA = pairs(
-    "rated-pair",
-    IN_WORDS,
-    read=_in_words,
-    also=RATING_NAMES,
-    numbers=frozenset(RATING_NAMES),
-    carries_nothing=frozenset({"source", "chosen_model", "rejected_model", "metadata"}),
-    public="UltraFeedback binarized (argilla), distilabel-math-preference-dpo",
-    means="chosen_response is better; equal ratings beside them: a tie",
-    example=(
-        {"instruction": _BIRD, "chosen_response": "A wren.", "rejected_response": "A spoon.",
-         "chosen_avg_rating": 4.5, "rejected_avg_rating": 2.0},
-    ),
-)  # fmt: skip
 # As programs that train on it take `status`; its card was not read.
 _STATUS = Labels("status", a=("swapped", "unchanged"), b=(), tie=("tie",))
 # Judged anew: what lost there has changed places (swapped), and both sides of a tie are kept as they were.
@@ -202,68 +162,81 @@ ORCA = pairs(
     means="chosen is better; status: tie: a tie",
     example=({"system": "", "input": _BIRD, "chosen": "A wren.", "rejected": "A spoon.", "status": "swapped"},),
 )  # fmt: skip
-ALPACA = pairs(
-    "alpaca-pair",
-    Pair("chosen", "rejected", Always(), of("instruction", "input", system=("system",), history="history")),
-    public="LLaMA-Factory: alpaca with ranking",
-    example=({"instruction": "Name one.", "input": "Birds", "chosen": "A wren.", "rejected": "A spoon."},),
-)
+NO_VERDICT = "no verdict"
+"""Why a battle is left out that nobody has voted on."""
+_SEARCHED = Pair("messages_a", "messages_b", _WINNER, turn="turn")
 
 
-def _sharegpt(conversation: str) -> Layout:
-    where = of(conversation, form="turns", system=("system",))
-    turns = [{"from": "human", "value": _BIRD}]
-    example = {"conversations": turns, "chosen": {"from": "gpt", "value": "A wren."},
-               "rejected": {"from": "gpt", "value": "A spoon."}}  # fmt: skip
-    return pairs(
-        "sharegpt-pair",
-        Pair("chosen", "rejected", Always(), where),
-        fits=partial(_is_one_message, column="chosen"),
-        public="LLaMA-Factory: sharegpt with ranking",
-        example=(example,) if conversation == "conversations" else (),
-    )
+def _searched(row: Row, names: Names) -> Reading:
+    """A battle; about half of them have no vote."""
+    if row["winner"] is None:
+        return Reading(left_out=(BadField("winner", NO_VERDICT),))
+    return read_pair(row, names, _SEARCHED)
 
 
-OPENAI = pairs(
-    "openai-preference",
-    Pair("preferred_output", "non_preferred_output", Always(), of("input", form="turns")),
-    public="OpenAI: files for preference fine-tuning",
-    example=({"input": {"messages": _chat("")[:1]}, "preferred_output": _chat("A wren.")[1:],
-              "non_preferred_output": _chat("A spoon.")[1:]},),
-)  # fmt: skip
-
-
-def _swift(row: Row, names: Names) -> Reading:
-    """A conversation, and another response to its last turn."""
-    own = messages(row["messages"], "messages")
-    before = conversation(own, "messages").instruction
-    return read_pair({**row, "chosen": own, "before": before}, names, _SWIFT)
-
-
-_SWIFT = Pair("chosen", "rejected_response", Always(), of("before", form="turns"))
-SWIFT = (
-    Layout(
-        "swift",
-        "pairs",
-        ("messages", "rejected_response"),
-        _swift,
-        wholes=("messages",),
-        public="ms-swift (DPO)",
-        means="the answer at the end of messages is better",
-        example=({"messages": _chat("A wren."), "rejected_response": "A spoon."},),
+SEARCH_ARENA = pairs(
+    "search-arena",
+    _SEARCHED,
+    read=_searched,
+    public="search-arena-24k (lmarena-ai)",
+    carries_nothing=frozenset(
+        {"model_a", "model_b", "judge", "timestamp", "system_a_metadata", "system_b_metadata", "conv_metadata",
+         "primary_intent", "secondary_intent", "languages"}
     ),
-    pairs("swift", Pair("messages", "rejected_messages", Always())),
+    example=({"winner": "model_a", "messages_a": _chat("A wren."), "messages_b": _chat("A spoon.")},),
+)  # fmt: skip
+ARENA_PROXY = pairs(
+    "arena-proxy",
+    Pair("response_1", "response_2", _WINNER, of("prompt")),
+    public="PPE-Human-Preference-V1 (lmarena-ai)",
+    carries_nothing=frozenset(
+        {"question_id", "model_a", "model_b", "language", "conv_metadata", "is_code", "is_refusal", "category_tag",
+         "length_a", "length_b", "token_diff", "longer_won", "hard_prompt", "easy_prompt", "if_prompt", "math_prompt",
+         "sim"}
+    ),
+    example=({"prompt": _BIRD, "response_1": "A spoon.", "response_2": "A wren.", "winner": "model_b"},),
+)  # fmt: skip
+_OUTPUT = {"instruction": _BIRD, "output_1": "A wren.", "output_2": "A spoon."}
+# Ties are 1.5, or 0 in its older files; a judge's probabilities lie between 1 and 2.
+OUTPUTS = (
+    pairs(
+        "alpaca-farm",
+        Pair("output_1", "output_2", Nearer("preference", 1, 2, tie=(0,)), of("instruction")),
+        public="AlpacaFarm: preferences (tatsu-lab); AlpacaEval: annotations",
+        carries_nothing=frozenset(
+            {"raw_preference", "generator_1", "generator_2", "generator", "annotator", "annotator_index", "datasplit",
+             "dataset", "time_per_example", "price_per_example", "raw_completion", "date", "version"}
+        ),
+        example=({**_OUTPUT, "preference": 1},),
+    ),
+    *(
+        pairs(
+            "output-label",
+            Pair("output_1", "output_2", Labels("label", a=(1,), b=(2,)), of(asked)),
+            public="OffsetBias (NCSOFT), LLMBar" if asked == "instruction" else "",
+            carries_nothing=frozenset({"bias_type"}),
+            example=({**_OUTPUT, "label": 1},) if asked == "instruction" else (),
+        )
+        for asked in ("instruction", "input")
+    ),
+)  # fmt: skip
+JUDGEBENCH = pairs(
+    "judgebench",
+    Pair("response_A", "response_B", Labels("label", a=("A>B",), b=("B>A",), tie=("A=B",)), of("question")),
+    public="JudgeBench (ScalerLab)",
+    carries_nothing=frozenset({"pair_id", "original_id", "source", "response_model"}),
+    example=({"question": _BIRD, "response_A": "A spoon.", "response_B": "A wren.", "label": "B>A"},),
+)
+UNIFIED = pairs(
+    "unified-feedback",
+    Pair("conv_A", "conv_B", Better("conv_A_rating", "conv_B_rating")),
+    public="Unified-Feedback (llm-blender)",
+    carries_nothing=frozenset({"id", "num_turns", "source"}),
+    example=({"conv_A": _chat("A wren."), "conv_B": _chat("A spoon."), "conv_A_rating": 1.0, "conv_B_rating": 0.0},),
 )
 
 
-def _is_one_message(row: Row, column: str) -> bool:
-    """An object, not a list: elsewhere the conversation is a copy of what both sides begin with."""
-    return isinstance(row.get(column), dict)
-
-
-ALPACA_AND_SHAREGPT = (ORCA, ALPACA, _sharegpt("conversations"), _sharegpt("messages"))
-"""Their columns are those of `implicit` and more: they come before it."""
 OF_PAIRS = (
-    SHP, HELPSTEER2, HELPSTEER3, HELPSTEER3_EDIT, WEBGPT, ARENA, KAGGLE, ARENA_TEXT, PKU, PKU_SAFER, TLDR_PAIRS, STACK,
-    ARGILLA, OPENAI, *SWIFT,
+    SHP, HELPSTEER2, HELPSTEER3, WEBGPT, ARENA, KAGGLE, ARENA_TEXT, PKU, PKU_SAFER, TLDR_PAIRS, SEARCH_ARENA,
+    ARENA_PROXY, *OUTPUTS, JUDGEBENCH, UNIFIED,
 )  # fmt: skip

@@ -1,0 +1,206 @@
+"""Columns and keys that public data put around pairs: read, or told of, or refused; each was once lost in silence."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jpo_dist.data.read import scan
+from jpo_dist.data.read_report import BadRowError
+from tests.support.rows import write_rows
+from tests.support.said import said
+
+PAIR: dict[str, Any] = {"prompt": "Name a bird.", "chosen": "A wren.", "rejected": "A spoon."}
+ASKED = ("user", "Name a bird.")
+
+
+def lines(folder: Path, *rows: dict[str, Any]) -> list[str]:
+    return [line.strip() for line in said(folder, list(rows)).report.lines()]
+
+
+def refused(folder: Path, row: dict[str, Any]) -> str:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is what is looked at
+        scan(write_rows(folder / "a.jsonl", [row]), on_bad_row="error")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "ranks", "said"),
+    [
+        (("chosen_rank", "rejected_rank"), (2, 1), "chosen_rank is above rejected_rank in 1 rows"),
+        (("rank_chosen", "rank_rejected"), ("3", "1"), "rank_chosen is above rank_rejected in 1 rows"),
+        (("chosen_rank", "rejected_rank"), (1, 2), ""),
+        (("chosen_rank", "rejected_rank"), (1, 1), ""),
+        (("chosen_score", "rejected_score"), (1, 2), "chosen_score is below rejected_score in 1 rows"),
+    ],
+)
+def test_places_against_the_label_are_counted_as_scores_are(
+    tmp_path: Path, names: tuple[str, str], ranks: tuple[Any, Any], said: str
+) -> None:
+    told = [
+        line for line in lines(tmp_path, {**PAIR, **dict(zip(names, ranks, strict=True))}) if "neither is read" in line
+    ]
+    assert [line.partition(",")[0] for line in told] == ([said] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("winner", "model_a"),
+        ("label", "good"),
+        ("verdict", "reject"),
+        ("quality", "high"),
+        ("rating", "4"),
+        ("best", "b"),
+    ],
+)
+@pytest.mark.parametrize("row", [{"question": "Q?", "answer": "A."}, {"conversations": None}])
+def test_a_verdict_beside_one_response_is_told_of(tmp_path: Path, row: dict[str, Any], column: str, value: str) -> None:
+    turns = [{"from": "human", "value": "Q?"}, {"from": "gpt", "value": "A."}]
+    row = {**({"conversations": turns} if "conversations" in row else row), column: value}
+    (table,) = said(tmp_path, [row]).report.tables
+    assert table.unread == {column: "may rate the response: say so by score or layout in a source of jpo data build"}
+
+
+def test_what_is_about_the_row_is_no_verdict(tmp_path: Path) -> None:
+    row = {"question": "Q?", "answer": "A.", "answer_tokens": "4", "category": "good", "best_model": "m1"}
+    assert said(tmp_path, [row]).report.tables[0].unread == {}
+
+
+def test_a_response_beside_a_pair_is_not_called_read(tmp_path: Path) -> None:
+    assert lines(tmp_path, {**PAIR, "response": "A third one."})[-1] == 'not read: response ("A third one.")'
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"reasoning_chosen": "Wrens fly."}, "reasoning_chosen: stands apart from the response"),
+        ({"thinking_rejected": "Spoons do not."}, "thinking_rejected: stands apart from the response"),
+        ({"tool_calls_chosen": [{"name": "f"}]}, "tool_calls_chosen: stands apart from the response"),
+        ({"sys": "Be brief."}, "sys: may be of the instruction"),
+        ({"customInstructions": "Be brief."}, "it may be a system prompt: rename it to system"),
+        ({"initial_reason_steps": "Step 1: think."}, "it may be how both responses begin: write it into them"),
+        (
+            {"conversation": [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Yes?"},
+                              {"role": "user", "content": "Name a bird."}]},
+            "conversation: has prompt in it, and other turns that would be lost",
+        ),
+    ],
+)  # fmt: skip
+def test_a_part_of_the_instruction_or_response_is_refused(tmp_path: Path, more: dict[str, Any], told: str) -> None:
+    assert told in refused(tmp_path, {**PAIR, **more})
+
+
+@pytest.mark.parametrize("shape", ["text", "message", "parts"])
+def test_a_system_prompt_in_each_form(tmp_path: Path, shape: str) -> None:
+    value = {"text": "Be brief.", "message": {"role": "system", "content": "Be brief."},
+             "parts": [{"text": "Be "}, {"text": "brief."}]}[shape]  # fmt: skip
+    assert said(tmp_path, [{**PAIR, "system": value}]).instructions == [[("system", "Be brief."), ASKED]]
+    assert "not a system turn" in refused(tmp_path, {**PAIR, "system": {"role": "user", "content": "Be brief."}})
+
+
+def test_arguments_of_a_template_hold_a_system_prompt(tmp_path: Path) -> None:
+    """SmolTalk 2: two instructions of one text, told apart by what their template was told."""
+    arguments = {"custom_instructions": "Be brief.", "enable_thinking": True, "python_tools": None, "xml_tools": []}
+    rows = [
+        {**PAIR, "chat_template_kwargs": arguments},
+        {**PAIR, "chat_template_kwargs": {**arguments, "custom_instructions": "Rhyme.", "enable_thinking": False}},
+        {**PAIR, "chat_template_kwargs": {**arguments, "custom_instructions": ""}},
+        {**PAIR, "chat_template_kwargs": json.dumps({**arguments, "custom_instructions": "Sing."})},
+    ]
+    found = said(tmp_path, rows)
+    assert found.instructions == [
+        [("system", "Be brief."), ASKED],
+        [("system", "Rhyme."), ASKED],
+        [ASKED],
+        [("system", "Sing."), ASKED],
+    ]
+    told = "\n".join(found.report.lines())
+    assert "chat_template_kwargs (a system turn)" in told
+    assert "enable_thinking (true or false) is not followed row by row: set data.template_args for all" in told
+    with_tools = {**PAIR, "chat_template_kwargs": {"xml_tools": ['{"name": "f"}']}}
+    assert "chat_template_kwargs: holds xml_tools, which no turn has" in refused(tmp_path, with_tools)
+    two = {**PAIR, "system": "Rhyme.", "chat_template_kwargs": arguments}
+    assert "another system prompt than the one beside it" in refused(tmp_path, two)
+
+
+def chats(asked: dict[str, Any], said: dict[str, Any] | None = None) -> dict[str, Any]:
+    user, answer = {"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Yes?"}
+    turns = [{**user, **asked}, {**answer, **(said or {})}, {"role": "user", "content": "Name a bird."}]
+    return {side: [*turns, {"role": "assistant", "content": PAIR[side]}] for side in ("chosen", "rejected")}
+
+
+def test_the_name_of_a_speaker_is_told_of(tmp_path: Path) -> None:
+    (table,) = said(tmp_path, [chats({"name": "Bob"})]).report.tables
+    assert table.unread == {"chosen[].name": '"Bob"', "rejected[].name": '"Bob"'}
+    (table,) = said(tmp_path, [chats({"name": None})], name="b.jsonl").report.tables
+    assert (table.unread, table.nothing) == ({}, ())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("reasoning_details", [{"type": "reasoning.text", "text": "Hm."}], "reasoning in parts: write it as one text"),
+        ("thinking_blocks", [{"type": "thinking", "thinking": "Hm."}], "reasoning in parts: write it as one text"),
+        ("experimental_attachments", [{"url": "x"}], "not text: there is no way to read it"),
+    ],
+)
+def test_a_key_that_says_more_than_the_text_is_refused(tmp_path: Path, key: str, value: Any, told: str) -> None:
+    with pytest.raises(BadRowError, match=told):
+        scan(write_rows(tmp_path / "a.jsonl", [chats({}, {key: value})]), on_bad_row="error")
+    assert said(tmp_path, [chats({}, {key: []})]).comparisons
+
+
+def test_reasoning_that_is_there_as_text_too_is_read_once(tmp_path: Path) -> None:
+    more = {"reasoning": "Hm.", "reasoning_details": [{"type": "reasoning.text", "text": "Hm."}]}
+    (turns,) = said(tmp_path, [chats({}, more)]).instructions
+    assert ("keys", '{"reasoning_content": "Hm."}') in turns
+
+
+def test_results_of_an_environment_are_those_of_a_tool(tmp_path: Path) -> None:
+    """OLMo 3: calls and lists of tools as text, results in the role `environment`."""
+    turns = [
+        {"role": "system", "content": "Look.", "functions": '[{"name": "look"}]'},
+        {"role": "user", "content": "Name a bird."},
+        {"role": "assistant", "content": None, "function_calls": '[{"name": "look", "arguments": {}}]'},
+        {"role": "environment", "content": "A wren."},
+    ]
+    row = {side: [*turns, {"role": "assistant", "content": PAIR[side]}] for side in ("chosen", "rejected")}
+    (found,) = said(tmp_path, [row]).instructions
+    assert [role for role, _ in found] == ["tools", "system", "user", "assistant", "keys", "tool"]
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "mark"),
+    [
+        ("prompt", "<｜User｜>Name a bird.<｜Assistant｜>", "<｜User｜>"),
+        ("prompt", "<|START_OF_TURN_TOKEN|><|USER_TOKEN|>Name a bird.", "<|START_OF_TURN_TOKEN|>"),
+        ("question", "<|im_start|>user\nName a bird.<|im_end|>", "<|im_start|>"),
+        ("system", "<|im_start|>system\nBe brief.<|im_end|>", "<|im_start|>"),
+        ("prompt", "A chat. USER: Name a bird. ASSISTANT:", "USER:"),
+        ("prompt", "<<SYS>>\nBe brief.\n<</SYS>>\n\nName a bird.", "<<SYS>>"),
+    ],
+)
+def test_marks_of_each_template_are_told_of_wherever_they_stand(
+    tmp_path: Path, column: str, text: str, mark: str
+) -> None:
+    row = {**PAIR, column: text}
+    if column == "question":
+        del row["prompt"]
+    assert any(line.startswith(f"{column}: with marks of a chat template ({mark})") for line in lines(tmp_path, row))
+
+
+def test_a_prompter_is_a_speaker(tmp_path: Path) -> None:
+    row = {**PAIR, "prompt": "prompter: Name a bird.\nassistant: Hm.\nprompter: Well?"}
+    assert any("prompt: beginning with the name of a speaker" in line for line in lines(tmp_path, row))
+
+
+def test_names_of_models_are_not_proposed_as_responses(tmp_path: Path) -> None:
+    row = {"model_a": "m1", "model_b": "m2", "speech_a": "A.", "speech_b": "B.", "who": "a"}
+    assert "a: speech_a, b: speech_b" in refused(tmp_path, row)
+
+
+def test_steps_of_one_response_are_no_ranking(tmp_path: Path) -> None:
+    row = {"prompt": "2 + 2?", "completions": ["Step 1.", "Step 2."], "labels": [True, False]}
+    assert "not where they judge the steps of one response" in refused(tmp_path, row)
