@@ -51,7 +51,11 @@ def _courier(config: TrackingConfig, run: RunSection, title: str | None = None, 
     folder = Path(run.dir)
     outbox = Outbox(folder)
     if "uid" not in update_run_file(folder):
-        known = {"uid": uuid.uuid4().hex, "began_ms": began_ms or outbox.now_ms(), **({"title": title} if title else {})}
+        known = {
+            "uid": uuid.uuid4().hex,
+            "began_ms": began_ms or outbox.now_ms(),
+            **({"title": title} if title else {}),
+        }
         update_run_file(folder, **known)
     uri = tracking_uri(config, folder)
     if config.uri is not None and uri != config.uri:
