@@ -1,6 +1,6 @@
 """What a ComparisonSet holds: its digests, which do not know where it was read, and what it says more than once.
 
-Legend: N items, C comparisons, K columns of a comparison.
+Legend: N items, C comparisons, R comparisons of a chunk, K columns of a comparison.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jpo_dist.records.columns.pages import chunks
 from jpo_dist.records.comparisons import ComparisonSet
 
 NAMES = ("source",)
@@ -27,20 +28,30 @@ class Contents(NamedTuple):
 
 def contents_of(built: ComparisonSet) -> Contents:
     """The digests of the items that comparisons use and of all that is said of the comparisons, but not of names."""
-    text = "".join(id for chunk in built.items["id"].chunks for id in chunk.to_pylist())
-    halves_N2 = np.frombuffer(bytes.fromhex(text), dtype="<u8").reshape(-1, 2)
-    columns = [halves_N2[built.comparisons[end].to_numpy()] for end in ("winner", "loser")]
-    others = [name for name in built.comparisons.column_names if name not in ("winner", "loser", *NAMES)]
-    columns += [_as_numbers(built.comparisons[name]).reshape(-1, 1) for name in sorted(others)]
-    rows_CK = np.ascontiguousarray(np.concatenate(columns, axis=1), dtype="<u8")
-    whole = hashlib.sha256(repr(sorted(others)).encode())
-    whole.update(rows_CK.data)
-    mixed_C = np.zeros(len(rows_CK), dtype=np.uint64)
-    with np.errstate(over="ignore"):
-        for column_C in rows_CK.T:
-            mixed_C = _mixed(mixed_C ^ column_C)
-        total = int(mixed_C.sum(dtype=np.uint64)) if len(mixed_C) else 0
-    return Contents(whole.hexdigest()[:32], f"{total:016x}")
+    halves_N2 = _halves(built)
+    others = sorted(name for name in built.comparisons.column_names if name not in ("winner", "loser", *NAMES))
+    whole, total = hashlib.sha256(repr(others).encode()), 0
+    for batch in chunks(built.comparisons):  # as one array, rows of a million comparisons would be 400 MiB
+        columns = [halves_N2[batch[end].to_numpy()] for end in ("winner", "loser")]
+        columns += [_as_numbers(pa.chunked_array([batch[name]])).reshape(-1, 1) for name in others]
+        rows_RK = np.ascontiguousarray(np.concatenate(columns, axis=1), dtype="<u8")
+        whole.update(rows_RK.data)
+        mixed_R = np.zeros(len(rows_RK), dtype=np.uint64)
+        with np.errstate(over="ignore"):
+            for column_R in rows_RK.T:
+                mixed_R = _mixed(mixed_R ^ column_R)
+            total += int(mixed_R.sum(dtype=np.uint64))
+    return Contents(whole.hexdigest()[:32], f"{total % 2**64:016x}")
+
+
+def _halves(built: ComparisonSet) -> np.ndarray:
+    """The id of each item as two numbers, (N, 2)."""
+    found, start = np.empty((built.num_items, 2), dtype="<u8"), 0
+    for batch in chunks(built.items.select(["id"])):
+        part = np.frombuffer(bytes.fromhex("".join(batch.column(0).to_pylist())), dtype="<u8").reshape(-1, 2)
+        found[start : start + len(part)] = part
+        start += len(part)
+    return found
 
 
 def _as_numbers(column: pa.ChunkedArray) -> np.ndarray:

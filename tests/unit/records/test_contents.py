@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pyarrow as pa
+
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
 from jpo_dist.records.contents import contents_of
 
@@ -24,3 +26,10 @@ def test_another_order_is_told_apart_and_known_as_one() -> None:
     told, turned = contents_of(ComparisonSet.build(WINS)), contents_of(ComparisonSet.build(WINS[::-1]))
     assert told.in_order != turned.in_order
     assert told.any_order == turned.any_order
+
+
+def test_a_set_in_pieces_holds_the_same() -> None:
+    whole = ComparisonSet.build(WINS)
+    cut = [pa.concat_tables([table.slice(0, 2), table.slice(2)]) for table in (whole.items, whole.comparisons)]
+    assert cut[1].column("winner").num_chunks == 2
+    assert contents_of(ComparisonSet(*cut)) == contents_of(whole)
