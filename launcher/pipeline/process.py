@@ -80,20 +80,36 @@ def wait_for(child: subprocess.Popen[bytes]) -> int:
     What ends this process meanwhile (Ctrl-C, SIGTERM) is passed on, each time that it comes, and raised when the
     command has tidied up and ended.
     """
-    told: BaseException | None = None
-    with suspended_with(lambda: [child]):
+    with suspended_with(lambda: [child]), _passed_on_to(child):
         while True:
-            try:
-                code = child.wait(LOOK_S)
-                break
-            except subprocess.TimeoutExpired:  # a signal that another thread was given is taken between two waits
-                continue
-            except (KeyboardInterrupt, SystemExit) as end:
-                told = told or end
-                child.send_signal(signal.SIGINT if isinstance(end, KeyboardInterrupt) else signal.SIGTERM)
-    if told is not None:
-        raise told
-    return shell_code(code)
+            with suppress(subprocess.TimeoutExpired):  # a signal that another thread was given is taken between two
+                return shell_code(child.wait(LOOK_S))
+
+
+@contextmanager
+def _passed_on_to(child: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Inside, no signal is an exception, which a second one could meet half way: each goes to the command. At the end
+    the first one is what it would have been."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        child.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    taken = {number: handler for number, handler in before.items() if callable(handler)}
+    for number in taken:
+        signal.signal(number, pass_on)
+    try:
+        yield
+    finally:
+        for number, handler in taken.items():
+            signal.signal(number, handler)
+    if came:
+        taken[signal.Signals(came[0])](came[0], None)
 
 
 @contextmanager
