@@ -114,10 +114,8 @@ class Account:
             says = f"has a number for each ({value})"
             fix = f"say what they mean in a source of jpo data build, layout: {said} or better: lower"
             if all(isinstance(one, bool) for one in value):
-                fix += (
-                    f" (not where they judge the steps of one response, as in data for process rewards, and {column} "
-                )
-                fix += "are no responses)"
+                of_steps = "they judge the steps of one response, as in data for process rewards"
+                fix += f" (not where {of_steps}, and {column} are no responses)"
         return (
             f"{self.file}: {column} would be a ranking, best first, and its column {name} {says}: {fix}, or write "
             f"layout: {layout.name} where the order is the ranking; or take {name} out"

@@ -24,7 +24,7 @@ from jpo_dist.config.sft import AnyConfig
 from jpo_dist.digests import DIGESTS, Damaged, problem_in_cache, read_digests, write_digests
 from jpo_dist.distributed.waiting import locked, working
 from jpo_dist.model.device import torch_dtype
-from jpo_dist.model.older import convert_gguf
+from jpo_dist.model.gguf import convert_gguf
 from jpo_dist.paths import cache_folder, no_such_folder, resolve
 from jpo_dist.proxies import no_answer_of_hub
 from jpo_dist.run_dir import EXPORT, EXPORT_MERGED

@@ -34,6 +34,13 @@ class Result(NamedTuple):
         return point_of(self.values)
 
 
+def mean_of(results: Iterable[Result], metric: str) -> tuple[float | None, float]:
+    """The mean of a metric over all answers of some cells, None where there are none, and how many there are."""
+    sums = [one for result in results for one in result.sums.get(metric, {}).values()]
+    count = sum(one[2] for one in sums)
+    return (sum(one[0] for one in sums) / count if count else None), count
+
+
 class Table(NamedTuple):
     """One metric of one method: sums, sums of squares and counts of its answers by instruction and run."""
 

@@ -16,7 +16,7 @@ from jpo_dist.files import read_lines
 from jpo_dist.run_dir import OUTBOX
 from jpo_dist.tracking.chat_model import can_chat, write_chat_model
 from jpo_dist.tracking.outbox import ROWS_PER_BATCH
-from jpo_dist.tracking.page_text import tag_in_mlflow
+from jpo_dist.tracking.page_text import IS_EXTERNAL, tag_in_mlflow
 
 PARAMS_PER_CALL = 100
 PARAM_CHARS, TAG_CHARS, NAME_CHARS = 6000, 8000, 250
@@ -25,7 +25,6 @@ FACTS = "facts.json"
 """The artifact with all that is known of how a run was made: command, versions, network, plan."""
 _MAKING, _MADE, _COPIED = "jpo.making", "jpo.id", "jpo.copied"
 """Tags of a logged model that say which entry it is of; once it is whole; and which entry put its files there later."""
-_EXTERNAL = "mlflow.model.isExternal"
 _MADE_BY = (
     "model.path", "data.train", "objective.loss", "objective.beta", "objective.instruction_weight",
     "sft.instruction_weight", "reference.mode", "optim.lr", "train.seed",
@@ -189,7 +188,7 @@ def _send_model(server: RunOnServer, entry: Mapping[str, Any]) -> None:
     export = Path(entry["path"])
     if entry["copy"] and not export.is_dir():
         raise FileNotFoundError(f"{export} is no folder")  # before a model without files is made
-    tags = {"jpo.path": entry["path"], _EXTERNAL: str(not entry["copy"]).lower()}
+    tags = {"jpo.path": entry["path"], IS_EXTERNAL: str(not entry["copy"]).lower()}
     if any(known.model_id == entry.get("into") for known in models):
         _send_model_files(server, entry["into"], export, entry["copy"], tags)
         client.set_logged_model_tags(entry["into"], {**tags, tag_in_mlflow(_COPIED): entry["id"]})

@@ -14,6 +14,8 @@ _OF_PROGRAMS = (
     "jpo.uid", "jpo.key", "jpo.input.", INPUT_RUN, INPUT_EXPERIMENT, "jpo.dataset", "jpo.checkpoint.path",
     "jpo.making", "jpo.id", "jpo.copied",
 )  # fmt: skip
+IS_EXTERNAL = "mlflow.model.isExternal"
+"""The tag of a logged model that says whether it is a place alone ("true"), or has its files in MLflow ("false")."""
 TRAININGS = "workflowType=machine_learning"
 """What an address needs so that a page of MLflow 3 is one of trainings, and not of agents. Without it the page is what
 the browser was last switched to, whatever the experiment's kind; `#/runs/ID` drops it."""
@@ -77,6 +79,25 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _cells(texts: Sequence[str]) -> list[str]:
     return [plain(text) for text in texts]
+
+
+def name_of_set(places: str | Sequence[str]) -> str:
+    """What MLflow calls a data set: the last part of the first place that it is read from.
+
+    >>> name_of_set(["/data/pairs.jsonl", "/data/more"])
+    'pairs.jsonl'
+    """
+    first = places if isinstance(places, str) else places[0]
+    return Path(first.rstrip("/")).name or "data"
+
+
+def data_set(
+    context: str, places: str | Sequence[str], digest: str | None, profile: Mapping[str, Any], fields: Sequence[str]
+) -> dict[str, Any]:
+    """A data set as `Writer.log_inputs` takes it: what it was for, where it was read from, and what is known of it."""
+    source = places if isinstance(places, str) else ", ".join(places)
+    found = {"name": name_of_set(places), "digest": digest, "source": source, "context": context}
+    return found | {"profile": dict(profile), "fields": fields}
 
 
 def input_tags(name: str, run: Mapping[str, Any]) -> dict[str, str]:

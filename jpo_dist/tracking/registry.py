@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.tracking.gate import Gate, failures
+from jpo_dist.tracking.page_text import IS_EXTERNAL
 
 CANDIDATE, CHAMPION = "candidate", "champion"
 FIGURE, BEFORE = "figure.", "champion.before"
 """How tags of a version begin that hold figures, and the tag that holds the version which was champion before it."""
 TAG_CHARS = 5000
-_EXTERNAL = "mlflow.model.isExternal"
 
 
 class Version(NamedTuple):
@@ -36,7 +36,7 @@ def pointer_to(client: Any, experiment_id: str, run_id: str, folder: str) -> str
 
 def _newest(client: Any, experiment_id: str, run_id: str, is_external: str) -> Any:
     found = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'")
-    of = [one for one in found if one.tags.get(_EXTERNAL) == is_external and str(one.status) == "READY"]
+    of = [one for one in found if one.tags.get(IS_EXTERNAL) == is_external and str(one.status) == "READY"]
     return max(of, key=lambda model: model.creation_timestamp, default=None)
 
 

@@ -1,7 +1,6 @@
 """`run.json`: which MLflow run a run folder belongs to, and where its SQLite file is."""
 
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -62,16 +61,6 @@ def page_of(config: TrackingConfig, run_dir: str | Path) -> str | None:
     if uri.startswith(("http://", "https://")):
         return f"{str(redact(uri)).rstrip('/')}{page}"
     return f"mlflow ui --backend-store-uri {shlex.quote(str(redact(uri)))}, then http://127.0.0.1:5000{page}"
-
-
-def name_of_set(places: str | Sequence[str]) -> str:
-    """What MLflow calls a data set: the last part of the first place that it is read from.
-
-    >>> name_of_set(["/data/pairs.jsonl", "/data/more"])
-    'pairs.jsonl'
-    """
-    first = places if isinstance(places, str) else places[0]
-    return Path(first.rstrip("/")).name or "data"
 
 
 def update_run_file(run_dir: Path, **fields: Any) -> dict[str, Any]:

@@ -13,8 +13,7 @@ from jpo_dist.config.sft import AnyConfig
 from jpo_dist.files import read_json
 from jpo_dist.run_dir import EVALUATION, EXPORT, PLAN
 from jpo_dist.tracking.metrics_file import IN_WORDS, metrics_of
-from jpo_dist.tracking.page_text import COMPARISON_FIELDS, EXAMPLE_FIELDS, links, plain, short, table
-from jpo_dist.tracking.run_file import name_of_set
+from jpo_dist.tracking.page_text import COMPARISON_FIELDS, EXAMPLE_FIELDS, data_set, links, plain, short, table
 from jpo_dist.tracking.writer import stage_title
 
 ANSWERS = "answers.json"
@@ -134,11 +133,8 @@ def inputs(config: AnyConfig, train: Prepared, held_out: Prepared | None) -> lis
 
 
 def _input(context: str, places: str | Sequence[str], prepared: Prepared) -> dict[str, Any]:
-    source = places if isinstance(places, str) else ", ".join(places)
-    name, digest = name_of_set(places), prepared.comparisons.fingerprint
     fields = COMPARISON_FIELDS if prepared.comparisons.COUNTED == "comparisons" else EXAMPLE_FIELDS
-    found = {"name": name, "digest": digest, "source": source, "context": context, "profile": profile(prepared)}
-    return found | {"fields": fields}
+    return data_set(context, places, prepared.comparisons.fingerprint, profile(prepared), fields)
 
 
 def profile(prepared: Prepared) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def _on_the_run(config: RunConfig, path: Path, report: dict[str, Any], figures: 
     if config.evaluate.policy or not same or config.tracking.uri == "none" or not (run_dir / OUTBOX).is_file():
         return False
     from jpo_dist.tracking.metrics_file import metrics_of
-    from jpo_dist.tracking.run_file import name_of_set
+    from jpo_dist.tracking.page_text import name_of_set
     from jpo_dist.tracking.writer import NOTE, Writer, sent_tags
     from jpo_dist.train.about import ANSWERS, description
     from launcher.show.run_figures import evaluation_figures
@@ -199,7 +199,7 @@ def _track(
     from jpo_dist.tracking.writer import tags_of_environment
     from launcher.provenance import began_ms, run_tags
     from launcher.show.run_page.descriptions import of_evaluation, of_scores
-    from launcher.show.run_page.inputs import data_set
+    from launcher.show.run_page.inputs import input_of
 
     load_secrets(config.cluster.secrets)
     params = flatten(config.model_dump(mode="json"))
@@ -209,7 +209,7 @@ def _track(
     context, places = "validation", config.data.validation or config.data.train
     if what == "scores":
         context, places = "scored", report["data"]
-    read = data_set(context, places, report["fingerprint"], {})
+    read = input_of(context, places, report["fingerprint"], {})
     work = Finished(params, figures, [file], described(report, known), [read], began_ms())
     log_report(tracking, folder / "mlflow", f"{config.run.name}-{what}", work, run_tags())
 

@@ -65,7 +65,7 @@ def _track(config: GenerateRunConfig, report: dict[str, Any], folder: Path) -> N
     from jpo_dist.tracking.writer import tags_of_environment
     from launcher.provenance import began_ms, run_tags
     from launcher.show.run_page.descriptions import of_answers
-    from launcher.show.run_page.inputs import data_set
+    from launcher.show.run_page.inputs import input_of
 
     inputs = {"input.model": report["model"], "input.instructions": report["instructions"]}
     params = flatten(config.model_dump(mode="json")) | inputs
@@ -75,7 +75,7 @@ def _track(config: GenerateRunConfig, report: dict[str, Any], folder: Path) -> N
         for name, value in found.items()
     }
     count, _, digest = report["instructions"].partition(" ")
-    asked = data_set("instructions", config.instructions, digest.strip("()"), {"instructions": int(count)})
+    asked = input_of("instructions", config.instructions, digest.strip("()"), {"instructions": int(count)})
     model = config.model.path if config.model is not None else report["model"]
     note = of_answers(report, model, config.instructions, tags_of_environment())
     work = Finished(params, metrics, [folder / REPORT], note, [asked], began_ms())

@@ -54,13 +54,13 @@ def _track(config: JudgeRunConfig, candidates: list[Candidate], report: dict[str
     from jpo_dist.tracking.writer import tags_of_environment
     from launcher.provenance import began_ms, run_tags
     from launcher.show.run_page.descriptions import of_verdicts
-    from launcher.show.run_page.inputs import data_set
+    from launcher.show.run_page.inputs import input_of
 
     known = digest([[one.first.id, one.second.id, one.source, one.groups] for one in candidates])
     params = flatten(config.model_dump(mode="json")) | {"digest.candidates": known}
     figures = judge_page.write_figures(report, folder / "mlflow" / FIGURES)
     files = [folder / "report.html", folder / "report.json", *figures]
-    read = data_set("candidates", config.candidates, known, {"candidates": len(candidates)})
+    read = input_of("candidates", config.candidates, known, {"candidates": len(candidates)})
     note = of_verdicts(report, config.candidates, tags_of_environment())
     work = Finished(params, judge_report.metrics(report), files, note, [read], began_ms())
     log_report(config.tracking, folder / "mlflow", config.name, work, run_tags())

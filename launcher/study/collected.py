@@ -12,7 +12,7 @@ from jpo_dist.records.comparisons import Item
 from jpo_dist.study.findings import findings
 from jpo_dist.study.question import QuestionConfig
 from jpo_dist.study.results import read_results, write_results
-from jpo_dist.study.tables import Result
+from jpo_dist.study.tables import Result, mean_of
 from launcher.config.study import StudyConfig
 from launcher.show.study import page
 from launcher.study.cells import Cell, cells, trials
@@ -142,9 +142,8 @@ def choose(tried: Ran, config: StudyConfig) -> tuple[dict[str, dict[str, Any]], 
     best: dict[str, tuple[float, dict[str, Any]]] = {}
     told = []
     for cell in tried.done:
-        cells_of = tried.results[cell.name].sums.get(config.question.primary, {}).values()
-        count = sum(one[2] for one in cells_of)
-        value = sum(one[0] for one in cells_of) / count if count else float("-inf")
+        mean, count = mean_of([tried.results[cell.name]], config.question.primary)
+        value = float("-inf") if mean is None else mean
         row: dict[str, Any] = {"arm": cell.arm, "settings": cell.settings, "value": value, "answers": count}
         if match is not None:
             reached = last_of(cell, match.metric)

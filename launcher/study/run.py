@@ -13,7 +13,7 @@ from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.files import read_json, write_json
 from jpo_dist.run_dir import CHECKPOINTS, EXPORT, EXPORT_MERGED, RUN
 from jpo_dist.study.question import QuestionConfig
-from jpo_dist.study.tables import Result, point_of
+from jpo_dist.study.tables import Result, mean_of, point_of
 from jpo_dist.tracking.finished_run import Finished, log_report
 from jpo_dist.tracking.page_text import input_tags
 from jpo_dist.tracking.writer import NOTE, Writer
@@ -182,9 +182,7 @@ def _progress(
     made = []
     for (point, arm), of in found.items():
         done = [cell for cell in of if cell.name in results]
-        sums = [one for cell in done for one in results[cell.name].sums.get(config.question.primary, {}).values()]
-        count = sum(one[2] for one in sums)
-        value = sum(one[0] for one in sums) / count if count else None
+        value, _ = mean_of((results[cell.name] for cell in done), config.question.primary)
         failed = sum(state.failure_of(cell) is not None for cell in of)
         made.append(Progress(arm, point, len(done), failed, len(of), cost(done)["seconds"], value))
     return made
@@ -213,13 +211,12 @@ def _track_cell(config: StudyConfig, cell: Cell, result: Result, folder: Path, p
     place = folder / "cells" / f"{cell.answers.folder.name}.mlflow"
     if (place / RUN).is_file():  # of an earlier start
         return
-    figures = [(metric, list(of.values())) for metric, of in result.sums.items()]
-    sums = [(metric, sum(one[0] for one in of), sum(one[2] for one in of)) for metric, of in figures]
-    means = [(metric, total / count, int(count)) for metric, total, count in sums if count]
+    figures = [(metric, *mean_of([result], metric)) for metric in result.sums]
+    means = [(metric, mean, int(count)) for metric, mean, count in figures if mean is not None]
     metrics = {name: value for metric, mean, n in means for name, value in ((metric, mean), (f"{metric}/answers", n))}
     params = {"arm": cell.arm, **cell.values, **cell.settings}
-    of = parent()
-    tags = {**run_tags(), "jpo.study": config.name, **({"mlflow.parentRunId": of} if of else {})}
+    study = parent()
+    tags = {**run_tags(), "jpo.study": config.name, **({"mlflow.parentRunId": study} if study else {})}
     for stage in cell.stages:
         tags |= {f"jpo.key.{stage.name}": stage.key, **input_tags(stage.name, run_of(stage.folder))}
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", cell.name)[:64]  # what a run may be called

@@ -25,7 +25,7 @@ from jpo_dist.model.export.side_files import BESIDE, CODE, OF_MODEL, copy_side_f
 from jpo_dist.model.export.source import Source
 from jpo_dist.model.export.twin import write_twin
 from jpo_dist.model.files import source_folder
-from jpo_dist.model.older import readable_by_transformers_4
+from jpo_dist.model.gguf import readable_by_transformers_4
 from jpo_dist.run_dir import EXPORT, EXPORT_MERGED
 
 logger = logging.getLogger(__name__)

@@ -19,8 +19,8 @@ SENTENCE = 1000
 
 
 def of_answers(report: dict[str, Any], model: str, instructions: str | Sequence[str], tags: Mapping[str, str]) -> str:
-    """Of `jpo generate`, from its report.json. `model`: what it is called, which the report knows by a digest;
-    `instructions`: where they were read from."""
+    """The description of a `jpo generate`, from its report.json. `model`: what it is called, which the report knows by
+    a digest; `instructions`: where they were read from."""
     names = ("asked", "answers", "finished", "cut", "empty", "skipped", "failed", "not_asked", "tokens")
     by_temperature = report["temperatures"]
     sums = {name: sum(found[name] for found in by_temperature.values()) for name in names}
@@ -34,7 +34,7 @@ def of_answers(report: dict[str, Any], model: str, instructions: str | Sequence[
 
 
 def of_winrate(report: dict[str, Any], tags: Mapping[str, str]) -> str:
-    """Of `jpo winrate`, from winrate.json."""
+    """The description of a `jpo winrate`, from winrate.json."""
     found, judge, against = report["all"], report["judge"], report["against"]
     ours = ", ".join(f"**{plain(short(side['path']))}**" for side in report["answers"])
     outcome = (
@@ -53,7 +53,7 @@ def _judge(judge: Mapping[str, Any]) -> str:
 
 
 def of_verdicts(report: dict[str, Any], candidates: str | Sequence[str], tags: Mapping[str, str]) -> str:
-    """Of `jpo judge`, from its report.json; `candidates`: where they were read from."""
+    """The description of a `jpo judge`, from its report.json; `candidates`: where they were read from."""
     counts, place = report["outcomes"], report["position"]
     outcome = (
         f"**{plain(report['annotator'])}** judged {_places(candidates)}: of {report['candidates']} candidates "
@@ -73,7 +73,7 @@ def of_verdicts(report: dict[str, Any], candidates: str | Sequence[str], tags: M
 
 
 def of_evaluation(report: dict[str, Any], tags: Mapping[str, str]) -> str:
-    """Of `jpo evaluate`, from evaluation.json."""
+    """The description of a `jpo evaluate`, from evaluation.json."""
     parts = report["comparisons"]
     names = [f"{name} ({values['comparisons']})" for name, values in parts.items()]
     rows = [
@@ -92,7 +92,7 @@ def of_evaluation(report: dict[str, Any], tags: Mapping[str, str]) -> str:
 
 
 def of_scores(report: dict[str, Any], tags: Mapping[str, str]) -> str:
-    """Of `jpo score`, from its report.json."""
+    """The description of a `jpo score`, from its report.json."""
     items, comparisons = report["items"], report["comparisons"]
     outcome = (
         f"**{plain(short(report['policy']))}** scored {items['scored']} of {items['items']} items; "
@@ -117,7 +117,7 @@ def _reference(report: dict[str, Any]) -> str:
 def of_set(
     report: dict[str, Any], lines: Sequence[str], sources: Sequence[str | Sequence[str]], tags: Mapping[str, str]
 ) -> str:
-    """Of `jpo data build`, from the report.json of the set; `lines`: what the command says of it."""
+    """The description of a `jpo data build`, from the report.json of the set; `lines`: what the command says of it."""
     outcome = (
         f"{report['comparisons']} comparisons of {report['items']} items, from "
         f"{', '.join(_places(source) for source in sources)}."
@@ -129,7 +129,7 @@ def of_set(
 def of_cell(
     arm: str, values: Mapping[str, Any], figures: Sequence[tuple[str, float, int]], tags: Mapping[str, str]
 ) -> str:
-    """Of a cell of a study: its place in the grid, and name, mean and number of answers of each figure."""
+    """The description of a cell of a study: its place in the grid, and `figures` with mean and number of answers."""
     at = ", ".join(f"{plain(name)} {plain(str(value))}" for name, value in values.items())
     first = [f"{plain(name)} {mean:.4g} of {count} answers" for name, mean, count in figures[:1]]
     rows = [[name, f"{mean:.4g}", str(count)] for name, mean, count in figures]
@@ -138,7 +138,7 @@ def of_cell(
 
 
 def of_study(report: dict[str, Any]) -> str:
-    """Of a study that is measured, from its report.json: the answer, then arms and differences."""
+    """The description of a study that is measured, from its report.json: the answer, then arms and differences."""
     answer, *rest = studies.sections(report)
     shown = [section for section in rest if section.title in studies.ON_A_RUN_PAGE]
     notes = [note for section in shown for note in section.notes]

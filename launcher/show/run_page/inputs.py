@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jpo_dist.tracking.page_text import COMPARISON_FIELDS, EXAMPLE_FIELDS
-from jpo_dist.tracking.run_file import name_of_set
+from jpo_dist.tracking.page_text import COMPARISON_FIELDS, EXAMPLE_FIELDS, data_set
 
 PAIR = ("first instruction", "first response", "second instruction", "second response")
 FIELDS = {
@@ -14,12 +13,9 @@ FIELDS = {
 """What a set has of each row, by what the set was for; the others are comparisons."""
 
 
-def data_set(context: str, places: str | Sequence[str], digest: str | None, profile: Mapping[str, Any]) -> Any:
-    """One data set: what it was for, where it was read from, its digest, and what is known of it."""
-    source = places if isinstance(places, str) else ", ".join(places)
-    name = name_of_set(places)
-    found = {"name": name, "digest": digest, "source": source, "context": context, "profile": dict(profile)}
-    return found | {"fields": FIELDS.get(context, COMPARISON_FIELDS)}
+def input_of(context: str, places: str | Sequence[str], digest: str | None, profile: Mapping[str, Any]) -> Any:
+    """One data set of such work; its columns follow from `context`, what it was for."""
+    return data_set(context, places, digest, profile, FIELDS.get(context, COMPARISON_FIELDS))
 
 
 def of_sides(report: Mapping[str, Any]) -> list[Any]:
@@ -27,7 +23,7 @@ def of_sides(report: Mapping[str, Any]) -> list[Any]:
     sides = [("answers", side) for side in report["answers"]] + [("against", report["against"])]
     sides += [("compare", side) for side in report["compare"]]
     return [
-        data_set(context, side["path"], side["digest"], {"texts": side["texts"]})
+        input_of(context, side["path"], side["digest"], {"texts": side["texts"]})
         for context, side in sides
         if side["digest"]
     ]
@@ -38,5 +34,5 @@ def of_build(
 ) -> list[Any]:
     """The sources of a set that have digests, by number, and the set, from its report.json. `made`: its folder."""
     counts = {name: report[name] for name in ("comparisons", "items")} | report["splits"]
-    read = [data_set("source", sources[number], digest, {}) for number, digest in digests.items()]
-    return [*read, data_set("built", made, report["fingerprint"], counts)]
+    read = [input_of("source", sources[number], digest, {}) for number, digest in digests.items()]
+    return [*read, input_of("built", made, report["fingerprint"], counts)]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item
-from jpo_dist.records.contents import contents_of
+from jpo_dist.records.contents import Contents, contents_of
 
 WINS = [
     Comparison(Item.of(f"say {n}", "yes"), Item.of(f"say {n}", "no"), source=f"a:{n}", groups=(("country", "DE"),))
@@ -33,3 +33,9 @@ def test_a_set_in_pieces_holds_the_same() -> None:
     cut = [pa.concat_tables([table.slice(0, 2), table.slice(2)]) for table in (whole.items, whole.comparisons)]
     assert cut[1].column("winner").num_chunks == 2
     assert contents_of(ComparisonSet(*cut)) == contents_of(whole)
+
+
+def test_the_digests_are_those_by_which_earlier_commits_are_found() -> None:
+    """Computed by the version before these were taken in chunks."""
+    known = Contents("da1f8ea5a0023d94f7345124752ea1ec", "4ad15bbed4059111")
+    assert contents_of(ComparisonSet.build(WINS)) == known

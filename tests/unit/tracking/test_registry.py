@@ -26,15 +26,21 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrackingConfig]
         yield TrackingConfig(uri=uri)
 
 
+def exported(folder: Path) -> Path:
+    """An export without weights."""
+    export = folder / "export"
+    export.mkdir()
+    (export / "config.json").write_text("{}")
+    return export
+
+
 def logged(config: TrackingConfig, folder: Path) -> tuple[Any, str, str]:
     """A client and the ids of experiment and run, with a pointer and a copied model of files without weights."""
-    (folder / "export").mkdir()
-    (folder / "export" / "config.json").write_text("{}")
-    run = RunSection(dir=str(folder), name="demo")
+    export, run = exported(folder), RunSection(dir=str(folder), name="demo")
     run_id = start_run(config, run, {})
     writer = Writer(config, run, interval_s=0.01)
-    writer.log_model(folder / "export", name="demo")
-    writer.log_model(folder / "export", copy=True, name="demo")
+    writer.log_model(export, name="demo")
+    writer.log_model(export, copy=True, name="demo")
     assert writer.close(60) == 0
     assert config.uri is not None
     client = open_client(config.uri)
@@ -73,12 +79,10 @@ def test_candidate_champion_and_back(config: TrackingConfig, tmp_path: Path) -> 
 
 
 def test_a_pointer_gets_its_files_later_and_keeps_its_figures(config: TrackingConfig, tmp_path: Path) -> None:
-    (tmp_path / "export").mkdir()
-    (tmp_path / "export" / "config.json").write_text("{}")
-    run = RunSection(dir=str(tmp_path), name="later")
+    export, run = exported(tmp_path), RunSection(dir=str(tmp_path), name="later")
     run_id = start_run(config, run, {})
     writer = Writer(config, run, interval_s=0.01)
-    writer.log_model(tmp_path / "export", name="later")
+    writer.log_model(export, name="later")
     writer.log_measured("evaluate/1", 3, {"evaluate/all/loss": 0.25}, ("held-out", "d1"))
     assert writer.close(60) == 0
     assert config.uri is not None
@@ -118,8 +122,7 @@ def test_a_model_whose_files_are_refused_leaves_none_half_made_and_holds_nothing
     run = RunSection(dir=str(tmp_path), name="refused")
     run_id = start_run(config, run, {})
     writer = Writer(config, run, interval_s=0.01)
-    (tmp_path / "export").mkdir()
-    writer.log_model(tmp_path / "export", copy=True)
+    writer.log_model(exported(tmp_path), copy=True)
     MetricsFile(tmp_path / METRICS).append(0, {"loss": 0.5})
     writer.finish("FINISHED")
     assert writer.close(60) == 0

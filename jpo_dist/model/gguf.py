@@ -1,7 +1,7 @@
-"""Models that no one saved before us, those from a GGUF file: a folder that transformers 5 writes and 4 reads as well.
+"""A GGUF file as an ordinary model folder, which transformers 5 writes and transformers 4 reads as well.
 
-transformers 4 does not look for the settings of version 5: it would take 10,000 for the base of the rotary embedding,
-whatever the model's, and load without an error.
+Nobody saved such a model before us. transformers 4 does not look for the settings of version 5: it would take 10,000
+for the base of the rotary embedding, whatever the model's, and load without an error.
 """
 
 import json
@@ -32,7 +32,8 @@ def convert_gguf(source: Path, folder: Path, dtype: torch.dtype) -> None:
     nothing on any rank but the first: there a process of its own converts. Raises RuntimeError where that fails.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return _convert_apart(source, folder, dtype)
+        _convert_apart(source, folder, dtype)
+        return
     logger.info("converting %s to %s, once", source.name, folder)
     with working(f"converting {source.name}"), replacing(folder) as aside:
         plain = GgufConfig(dequantize=True)  # otherwise the weights stay packed, and a packed model cannot be saved
@@ -44,11 +45,10 @@ def convert_gguf(source: Path, folder: Path, dtype: torch.dtype) -> None:
         tokenizer.save_pretrained(aside)
         readable_by_transformers_4(aside)
         write_digests(aside, [file.name for file in aside.iterdir()])
-    return None
 
 
 _APART = (
-    "import sys; from pathlib import Path; import torch; from jpo_dist.model.older import convert_gguf; "
+    "import sys; from pathlib import Path; import torch; from jpo_dist.model.gguf import convert_gguf; "
     "convert_gguf(Path(sys.argv[1]), Path(sys.argv[2]), getattr(torch, sys.argv[3]))"
 )
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jpo_dist.model.older import readable_by_transformers_4
+from jpo_dist.model.gguf import readable_by_transformers_4
 
 
 def changed(folder: Path, name: str, settings: dict[str, Any]) -> dict[str, Any]:
