@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -74,42 +75,61 @@ def start_command(
     )
 
 
-def wait_for(child: subprocess.Popen[bytes]) -> int:
-    """The exit code of a command, as shells say it, when it has ended.
+def run_to_end(start: Callable[[], subprocess.Popen[bytes]]) -> int:
+    """Start a command and wait; its exit code, as shells say it.
 
     What ends this process meanwhile (Ctrl-C, SIGTERM) is passed on, each time that it comes, and raised when the
     command has tidied up and ended.
     """
-    with suspended_with(lambda: [child]), _passed_on_to(child):
+    children: list[subprocess.Popen[bytes]] = []
+    with suspended_with(lambda: children), _passed_on_to(children) as passing:
+        children.append(start())
+        passing.tell()
         while True:
             with suppress(subprocess.TimeoutExpired):  # a signal that another thread was given is taken between two
-                return shell_code(child.wait(LOOK_S))
+                return shell_code(children[0].wait(LOOK_S))
+
+
+class _Passing:
+    """Signals on their way to a command: those that come while it starts wait for it."""
+
+    def __init__(self, children: Sequence[subprocess.Popen[bytes]]) -> None:
+        self.children = children
+        self.came: list[int] = []
+        self.untold: deque[int] = deque()
+
+    def take(self, number: int, frame: FrameType | None) -> None:
+        self.came.append(number)
+        self.untold.append(number)
+        self.tell()
+
+    def tell(self) -> None:
+        """Each signal once, though `take` may interrupt this very function."""
+        with suppress(IndexError):
+            while self.children:
+                number = self.untold.popleft()
+                self.children[0].send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
 
 
 @contextmanager
-def _passed_on_to(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Inside, no signal is an exception, which a second one could meet half way: each goes to the command. At the end
-    the first one is what it would have been."""
+def _passed_on_to(children: Sequence[subprocess.Popen[bytes]]) -> Iterator[_Passing]:
+    """Inside, no signal is an exception, which a second one could meet half way: each goes to the command, from its
+    first moment on. At the end the first one is what it would have been."""
+    passing = _Passing(children)
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield passing
         return
-    came: list[int] = []
-
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        child.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
-
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     taken = {number: handler for number, handler in before.items() if callable(handler)}
     for number in taken:
-        signal.signal(number, pass_on)
+        signal.signal(number, passing.take)
     try:
-        yield
+        yield passing
     finally:
         for number, handler in taken.items():
             signal.signal(number, handler)
-    if came:
-        taken[signal.Signals(came[0])](came[0], None)
+    if passing.came:
+        taken[signal.Signals(passing.came[0])](passing.came[0], None)
 
 
 @contextmanager

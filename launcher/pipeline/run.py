@@ -19,7 +19,7 @@ from launcher.config.pipeline import PipelineConfig, entry_of
 from launcher.console import say
 from launcher.pipeline.contents import Contents
 from launcher.pipeline.parent import Parent, own_tracking, tracked
-from launcher.pipeline.process import alone_in, is_done, note_done, start_stage, wait_for
+from launcher.pipeline.process import alone_in, is_done, note_done, run_to_end, start_stage
 from launcher.pipeline.resolve import Stage, by_name, resolve_stages
 
 MEMORY, OWN_RUN = ".digests.json", "pipeline"
@@ -68,7 +68,7 @@ def _run_stage(stage: Stage, tags: Mapping[str, str], lock: IO[str]) -> None:
     """Run the command and wait."""
     started = time.monotonic()
     with ended_by_signals():
-        code = wait_for(start_stage(stage, tags, lock))
+        code = run_to_end(lambda: start_stage(stage, tags, lock))
     if code:
         raise StageFailed(
             f"stage {stage.name} ended with exit code {code}; the reason stands above. The same command goes on there",

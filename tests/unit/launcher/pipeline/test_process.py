@@ -4,14 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import pytest
 
-from launcher.pipeline.process import wait_for
+from launcher.pipeline.process import run_to_end
 from tests.support.hosts import wait_until
 from tests.support.signals import usual_signals
 
@@ -42,20 +42,28 @@ class Waiting(NamedTuple):
 
 
 @contextmanager
-def waiting(code: str) -> Iterator[Waiting]:
-    """A fork of this process, in front of a terminal as it were, that waits for a stage."""
+def waiting(code: str, before_known: Callable[[], None] = lambda: None) -> Iterator[Waiting]:
+    """A fork of this process, in front of a terminal as it were, that waits for a stage; `before_known` is called there
+    when the stage runs and is not known yet to the one who waits."""
     (stdin, into), (out, stdout) = os.pipe(), os.pipe()
     pid = os.fork()
     if not pid:
         os.setpgid(0, 0)
-        stage = subprocess.Popen([sys.executable, "-c", code], stdin=stdin, stdout=stdout, process_group=0)
-        os.write(stdout, f"{stage.pid}\n".encode())
+
+        def start() -> subprocess.Popen[bytes]:
+            stage = subprocess.Popen([sys.executable, "-c", code], stdin=stdin, stdout=stdout, process_group=0)
+            os.write(stdout, f"{stage.pid}\n".encode())
+            before_known()
+            return stage
+
+        said = "failed\n"
         try:
-            said = f"code {wait_for(stage)}\n"
+            said = f"code {run_to_end(start)}\n"
         except KeyboardInterrupt:
             said = "interrupted\n"
-        os.write(stdout, said.encode())
-        os._exit(0)
+        finally:
+            os.write(stdout, said.encode())
+            os._exit(0)
     os.close(stdin)
     os.close(stdout)
     with os.fdopen(into, "w") as given, os.fdopen(out) as told:
@@ -83,6 +91,23 @@ def test_a_stage_is_told_once_of_each_ctrl_c_and_has_its_time() -> None:
             made.into.write(f"{answer}\n")
             made.into.flush()
         assert made.out.readline() == "interrupted\n"
+
+
+def test_a_ctrl_c_while_a_stage_starts_reaches_it_once() -> None:
+    wait, go = os.pipe()
+
+    def interrupt() -> None:
+        os.read(wait, 1)
+        signal.raise_signal(signal.SIGINT)
+
+    with waiting(COUNTS, interrupt) as made, os.fdopen(go, "wb", buffering=0) as begin:
+        assert made.out.readline() == "ready\n"
+        begin.write(b".")
+        assert made.out.readline() == "told\n"
+        made.into.write("end\n")
+        made.into.flush()
+        assert made.out.readline() == "interrupted\n"
+    os.close(wait)
 
 
 def test_ctrl_z_suspends_the_stage_too_and_fg_has_both_go_on() -> None:
