@@ -2,8 +2,9 @@
 
     python -m jpo_dist.sample.sentiment FOLDER OUTPUT
 
-FOLDER has the files NAME_GroundTruth.txt of the source distribution of vaderSentiment, lines of id, mean rating of
-human raters from -4 to 4, and text. OUTPUT gets JSONL files, and in `model` a small model that is to learn the texts.
+FOLDER has the files NAME_GroundTruth.txt, lines of id, mean rating of human raters from -4 to 4, and text: the source
+distribution of vaderSentiment has them in additional_resources/hutto_ICWSM_2014.tar.gz. OUTPUT gets JSONL files, and
+in `model` a small model that is to learn the texts.
 """
 
 import argparse
@@ -53,7 +54,10 @@ def read_texts(folder: Path) -> list[Text]:
                 _, rating, words = line.split("\t", 2)
                 found.setdefault(" ".join(words.split()), (float(rating), domain))
     if not found:
-        raise FileNotFoundError(f"{folder} has no *_GroundTruth.txt; unpack the source distribution of vaderSentiment")
+        raise FileNotFoundError(
+            f"{folder} has no *_GroundTruth.txt; unpack additional_resources/hutto_ICWSM_2014.tar.gz of the source "
+            "distribution of vaderSentiment"
+        )
     return [Text(words, *about) for words, about in found.items()]
 
 
