@@ -1,5 +1,10 @@
 """What DeepSpeed is told, built in one place from typed fields: it accepts unknown top-level keys in silence."""
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -7,6 +12,30 @@ from torch import nn
 
 from jpo_dist.config.engine import EngineConfig, OffloadConfig
 from jpo_dist.config.sections import OptimConfig
+from jpo_dist.model.device import accelerator
+
+UNUSED = ("mlflow", "boto3")
+"""What DeepSpeed's autotuning and accelerate's questions about SageMaker would import into every rank: two seconds and
+45 MiB."""
+
+
+@contextmanager
+def ready_to_import() -> Iterator[None]:
+    """Around the import of DeepSpeed: what it computes on and compiles with, and without what is UNUSED.
+
+    DeepSpeed compiles with the first ninja on the PATH, and two versions of ninja do not believe each other's logs:
+    with the system's in one process and this environment's in the next, each start would compile for half a minute
+    again.
+    """
+    os.environ.setdefault("DS_ACCELERATOR", accelerator())
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    hidden = [name for name in UNUSED if name not in sys.modules]
+    sys.modules |= dict.fromkeys(hidden)  # type: ignore[arg-type]  # None: an import fails as if it was not installed
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def deepspeed_config(engine: EngineConfig, dtype: torch.dtype, optim: OptimConfig | None = None) -> dict[str, Any]:

@@ -13,25 +13,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+from torch import nn
+
+from jpo_dist.config.engine import EngineConfig
+from jpo_dist.config.sections import OptimConfig
 from jpo_dist.distributed.allocator import keep_freed_memory
 from jpo_dist.distributed.build_lock import build_root, building, compile_below
 from jpo_dist.distributed.joining import join
 from jpo_dist.distributed.notices import notify
-from jpo_dist.model.device import accelerator
+from jpo_dist.model.deepspeed_settings import deepspeed_config, parameter_groups, ready_to_import
 
-os.environ.setdefault("DS_ACCELERATOR", accelerator())
-# DeepSpeed compiles with the first ninja on the PATH, and two versions of ninja do not believe each other's logs: with
-# the system's in one process and this environment's in the next, each start would compile for half a minute again.
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-
-import deepspeed
-import torch
-from torch import nn
-from transformers.integrations.deepspeed import HfDeepSpeedConfig
-
-from jpo_dist.config.engine import EngineConfig
-from jpo_dist.config.sections import OptimConfig
-from jpo_dist.model.deepspeed_settings import deepspeed_config, parameter_groups
+with ready_to_import():
+    import deepspeed
+    from transformers.integrations.deepspeed import HfDeepSpeedConfig
 
 logger = logging.getLogger(__name__)
 

@@ -42,3 +42,9 @@ def test_no_module_of_the_room_loads_the_deep_learning_stack(room: str) -> None:
 
 def test_what_is_heavy_would_be_seen() -> None:
     assert "transformers" in loaded_by(["transformers"])
+
+
+def test_a_rank_loads_no_library_that_only_the_sender_to_mlflow_needs() -> None:
+    loaded = loaded_by(["launcher.stages.train", "jpo_dist.train.loop"])
+    assert {"torch", "transformers", "deepspeed"} <= loaded
+    assert sorted(loaded.intersection({"mlflow", "boto3", "fastapi"})) == []
