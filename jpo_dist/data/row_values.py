@@ -18,6 +18,9 @@ NUMBERS = frozenset(
 _NOTHING = (None, "")
 """What a column that may be left out holds where it is: null, or an empty cell of a CSV file."""
 
+NUL, SURROGATE = "nul character", "lone surrogate"
+"""What no text may hold; a model can say both."""
+
 
 class BadField(ValueError):
     """Why a row cannot be read. `field` is empty when the row as a whole is at fault."""
@@ -37,9 +40,9 @@ def text(value: Any, field: str) -> str:
     if not value.strip():
         raise BadField(field, "empty")
     if "\0" in value:
-        raise BadField(field, "nul character")
+        raise BadField(field, NUL)
     if not is_encodable(value):
-        raise BadField(field, "lone surrogate")
+        raise BadField(field, SURROGATE)
     return value
 
 

@@ -103,7 +103,12 @@ def _answer(row: Row, names: Names) -> Reading:
     if isinstance(row["answer"], str) and not row["answer"].strip():
         return Reading(left_out=(BadField("answer", EMPTY),))
     turns = chats.prompt(row["instruction"], "instruction")
-    item = chats.response(turns, row["answer"], "answer")
+    try:
+        item = chats.response(turns, row["answer"], "answer")
+    except BadField as bad:
+        if bad.reason not in (row_values.NUL, row_values.SURROGATE):
+            raise
+        return Reading(left_out=(bad,))  # said by a model, not written by somebody who could correct it
     return Reading(ratings=(Rating(item, math.nan, "", names.source),))
 
 

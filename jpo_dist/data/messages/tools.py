@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jpo_dist.data.messages.written import parsed
-from jpo_dist.data.row_values import BadField, text
+from jpo_dist.data.row_values import NUL, BadField, text
 from jpo_dist.records.chat import CALLS, KEYS, REASONING, TOOLS, keys_turn, tools_turn
 from jpo_dist.records.comparisons import Message
 
@@ -133,6 +133,6 @@ def _turn(make: Callable[[Any], Message], value: Any, field: str) -> Message:
     except (TypeError, ValueError, RecursionError):
         raise BadField(field, "not json") from None
     if "\\u0000" in made.content:  # JSON spells it, so that `text` would not see it
-        raise BadField(field, "nul character")
+        raise BadField(field, NUL)
     text(made.content, field)
     return made

@@ -166,11 +166,17 @@ def test_a_conversation_beside_a_pair_is_a_copy(tmp_path: Path) -> None:
 
 
 def test_answers_of_jpo_generate_that_end(tmp_path: Path) -> None:
-    """As its contract writes them; what was cut off or is empty is counted and named, and stops nothing."""
+    """As its contract writes them; what was cut off, is empty or cannot be text is counted and named, and stops nothing."""
     made = [
         Answer(n, f"id{n}", text, answer, finished, 3, 0.7, 0, 0, "m", "local")
         for n, (text, answer, finished) in enumerate(
-            [("q0", "whole", True), ([{"role": "user", "content": "q1"}], "cut", False), ("q2", " ", True)]
+            [
+                ("q0", "whole", True),
+                ([{"role": "user", "content": "q1"}], "cut", False),
+                ("q2", " ", True),
+                ("q3", "a\0b", True),  # a tokenizer of bytes has a token for it, and a model may draw it
+                ("q4", "half of \ud83d", True),
+            ]
         )
     ]
     (tmp_path / "answers").mkdir()
@@ -179,10 +185,10 @@ def test_answers_of_jpo_generate_that_end(tmp_path: Path) -> None:
     )
     found, report = imitated(str(tmp_path / "answers"))
     assert responses(found) == ["whole"]
-    assert report.skipped == {"cut off": 1, "empty answer": 1}
+    assert report.skipped == {"cut off": 1, "empty answer": 1, "nul character": 1, "lone surrogate": 1}
     assert "  1 x cut off" in report.lines()
     built, report = scan(str(tmp_path / "answers"), on_bad_row="error")
-    assert (built.num_items, report.responses, sum(report.skipped.values())) == (1, 3, 2)
+    assert (built.num_items, report.responses, sum(report.skipped.values())) == (1, 5, 4)
 
 
 def test_bad_rows_stop_it_or_are_counted(tmp_path: Path) -> None:
