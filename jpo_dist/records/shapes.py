@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jpo_dist.records.columns.pages import chunks
+from jpo_dist.records.columns.pages import chunks, let_go
 from jpo_dist.records.comparisons import ComparisonSet, Item
 
 MOST = 64
@@ -37,6 +37,7 @@ def samples(comparisons: ComparisonSet) -> list[Sample]:
     rows = sorted((int(firsts[at]), int(counts[at])) for at in chosen)
     taken = ComparisonSet(comparisons.items.take(pa.array([row for row, _ in rows], pa.int64())), pa.table({}))
     items = taken.all_items()
+    let_go()
     return [Sample(item, source_of(comparisons, row), alike) for item, (row, alike) in zip(items, rows, strict=True)]
 
 

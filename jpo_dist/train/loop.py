@@ -19,6 +19,7 @@ from jpo_dist.objective import metrics
 from jpo_dist.objective.criterion import criterion_of
 from jpo_dist.objective.held_out import evaluation_plan, score_comparisons
 from jpo_dist.objective.step import train_step
+from jpo_dist.records.columns.pages import let_go
 from jpo_dist.tracking.metrics_file import metrics_at
 from jpo_dist.train import best, refresh
 from jpo_dist.train.identity import TrainState, check_method, finished_at, method_of
@@ -127,6 +128,7 @@ def do_step(setup: Setup, step: Step, state: TrainState, watch: Watch) -> tuple[
         line |= evaluate(setup)
         state = best.after_evaluation(state, setup.config, line)
     refresh.refresh(setup, state.step)
+    let_go()  # rows drawn from all over a mapped file: for each of them the system maps up to 2 MiB around it
     return state, line
 
 

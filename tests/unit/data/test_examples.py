@@ -166,7 +166,7 @@ def test_a_conversation_beside_a_pair_is_a_copy(tmp_path: Path) -> None:
 
 
 def test_answers_of_jpo_generate_that_end(tmp_path: Path) -> None:
-    """As its contract writes them; what was cut off, is empty or cannot be text is counted and named, and stops nothing."""
+    """As its contract writes them; what was cut off, is empty or cannot be text is counted, and stops nothing."""
     made = [
         Answer(n, f"id{n}", text, answer, finished, 3, 0.7, 0, 0, "m", "local")
         for n, (text, answer, finished) in enumerate(
