@@ -21,7 +21,7 @@ def load_secrets(secrets: Mapping[str, str]) -> None:
         else:
             fix = "write the file there, readable by the user of Ray"
             try:
-                value = Path(where).expanduser().read_text(encoding="utf-8").strip()
+                value = Path(where).expanduser().read_text(encoding="utf-8-sig").strip()
             except OSError as error:
                 value, fix = "", f"{error.strerror}; {fix}"
         if not value:
@@ -35,6 +35,6 @@ def ray_token() -> str | None:
         return os.environ["RAY_AUTH_TOKEN"].strip()
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
     try:
-        return path.read_text(encoding="utf-8").strip() or None
+        return path.read_text(encoding="utf-8-sig").strip() or None
     except OSError:
         return None

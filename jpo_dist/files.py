@@ -1,13 +1,43 @@
 """Files that survive a kill: written aside and renamed, synced, appended to by one writer, read back torn or not."""
 
+import codecs
 import hashlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",  # before the others, which they begin like
+    codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", codecs.BOM_UTF8: "utf-8-sig",
+}  # fmt: skip
+LONGEST_MARK = max(map(len, _MARKS))
+
+
+def coding_of(start: bytes) -> str:
+    """The encoding that the first bytes of a text name by their mark, as programs of Windows write it; without one
+    UTF-8."""
+    return next((coding for mark, coding in _MARKS.items() if start.startswith(mark)), "utf-8")
+
+
+def text_of(path: Path) -> str:
+    """The text of a file that a person or another program wrote, without its byte order mark. Raises OSError, and
+    UnicodeDecodeError where it is not in the encoding that it names."""
+    with path.open("rb") as file:
+        coding = coding_of(file.read(LONGEST_MARK))
+    return path.read_text(encoding=coding)
+
+
+_NUMBER = re.compile(r"\[Errno -?\d+\] ")
+
+
+def in_words(error: BaseException | str) -> str:
+    """What an error says, without the system's number for it: that is of no use in a sentence for people."""
+    return _NUMBER.sub("", str(error))
 
 
 def read_lines(path: Path, offset: int = 0, start: bytes = b"{") -> Iterator[tuple[dict[str, Any], int]]:

@@ -65,7 +65,8 @@ def cache_folder(kind: str) -> Path:
         folder = root.expanduser() / kind
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:  # RuntimeError: nobody knows where `~` is
-        raise NoCache(f"{root} cannot hold caches ({error}); set JPO_CACHE to a folder that you may write to") from None
+        why = (error.strerror if isinstance(error, OSError) else None) or error
+        raise NoCache(f"{root} cannot hold caches ({why}); set JPO_CACHE to a folder that you may write to") from None
     return folder
 
 

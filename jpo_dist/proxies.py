@@ -86,5 +86,5 @@ def no_answer_of_hub(patience_s: float = 5.0) -> str | None:
     try:
         socket.create_connection((address.hostname or "", port), timeout=patience_s).close()
     except OSError as error:
-        return f"{address.hostname} does not answer ({error})"
+        return f"{address.hostname} does not answer ({error.strerror or error})"
     return None

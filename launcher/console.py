@@ -1,5 +1,6 @@
 """What every command shares: where it prints, and how it ends."""
 
+import errno
 import json
 import os
 import traceback
@@ -14,6 +15,7 @@ from rich.text import Text
 
 from cluster.errors import is_input
 from jpo_dist.distributed.stopping import Stopped
+from jpo_dist.files import in_words
 from jpo_dist.redact import redact, visible
 from launcher.disk import no_room
 
@@ -41,7 +43,14 @@ _PATHS: dict[type[OSError], str] = {
     IsADirectoryError: "is a folder, where a file is needed; correct the path",
     NotADirectoryError: "leads through a file, or to one, where a folder is needed; correct the path",
     PermissionError: "may not be used by this user; change its permissions, or name another path",
+    FileNotFoundError: "is not there; correct the path",
 }
+_NUMBERS = {
+    errno.ENAMETOOLONG: "has a longer name than this system allows; correct the path, or name a shorter one",
+    errno.ELOOP: "is a link that leads back to itself; correct the path",
+    errno.EROFS: "is where nothing can be written; name another path",
+}
+"""The same for those of which Python has no class."""
 
 
 @contextmanager
@@ -118,15 +127,17 @@ def _rule_of_path(error: Exception) -> str | None:
 
     Here and not in `is_input`, by which a failed rank is tried again: there another host may see the path.
     """
-    named = isinstance(error, OSError) and error.filename is not None
-    return next((rule for kind, rule in _PATHS.items() if isinstance(error, kind)), None) if named else None
+    if not isinstance(error, OSError) or error.filename is None:
+        return None
+    rule = next((rule for kind, rule in _PATHS.items() if isinstance(error, kind)), None)
+    return rule or (None if error.errno is None else _NUMBERS.get(error.errno))
 
 
 def _sentence(error: Exception) -> str:
     rule = _rule_of_path(error)
     if isinstance(error, OSError) and rule:
         return f"{error.filename} {rule}"
-    return str(redact(str(error).strip().partition("\n")[0]))
+    return str(redact(in_words(error).strip().partition("\n")[0]))
 
 
 def fail(cause: str, code: int) -> None:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jpo_dist.files import replace, sha256, sync_folder
+from jpo_dist.files import in_words, replace, sha256, sync_folder
 
 MANIFEST = "manifest.json"
 
@@ -77,7 +77,7 @@ def read(folder: Path) -> Manifest:
             raise
         raise ManifestError(f"{MANIFEST} is missing") from None
     except OSError as error:
-        raise ManifestError(f"{MANIFEST} cannot be read: {error}") from error
+        raise ManifestError(f"{MANIFEST} cannot be read: {in_words(error)}") from error
 
 
 def parse(data: bytes) -> Manifest:

@@ -13,6 +13,7 @@ from jpo_dist.checkpoint import run_folder
 from jpo_dist.checkpoint.commit import CheckpointError, Commit, as_commit
 from jpo_dist.checkpoint.manifest import ManifestError
 from jpo_dist.distributed import ranks
+from jpo_dist.files import in_words
 from jpo_dist.run_dir import CHECKPOINTS
 
 logger = logging.getLogger(__name__)
@@ -118,8 +119,10 @@ def verified(path: Path) -> tuple[Commit | None, str]:
         manifest = manifests.read(path)
         if path != run_folder.commit_folder(path.parent.parent, manifest.step):
             problem = f"its manifest is that of step {manifest.step}"
+    except FileNotFoundError:
+        problem = "its folder is not there"
     except (ManifestError, OSError) as error:
-        problem = str(error)
+        problem = in_words(error)
     seen = ranks.gather((problem, manifest and manifest.digest))
     problem = next((problem for problem, _ in seen if problem), None)
     if problem is None and len({digest for _, digest in seen}) > 1:
@@ -130,6 +133,6 @@ def verified(path: Path) -> tuple[Commit | None, str]:
         mine = manifests.files_by_rank(manifest.sizes, len(seen))[ranks.rank() if len(seen) > 1 else 0]
         problem = manifests.problem_with(path, manifest, mine)
     except OSError as error:
-        problem = f"cannot be read: {error}"
+        problem = f"cannot be read: {in_words(error)}"
     problem = next((problem for problem in ranks.gather(problem) if problem), None)
     return (None, problem) if problem else (as_commit(path, manifest, manifest.seconds), "")

@@ -19,6 +19,7 @@ from jpo_dist.checkpoint.search import Found, find_valid, list_names, resume_poi
 from jpo_dist.checkpoint.store import Store, Stored
 from jpo_dist.config.sft import AnyConfig
 from jpo_dist.distributed import ranks
+from jpo_dist.files import in_words
 
 logger = logging.getLogger(__name__)
 
@@ -185,7 +186,7 @@ def _fetch_newer(store: Store, found: Found) -> Found:
         try:
             _fetch(store, stored, found.run_dir)
         except (OSError, ManifestError, ranks.PeerError) as error:  # no room on the disk is for a person to mend
-            set_aside.append(f"{stored.name} in {store.url} cannot be fetched: {error}")
+            set_aside.append(f"{stored.name} in {store.url} cannot be fetched: {in_words(error)}")
             if ranks.rank() == 0:
                 logger.warning(set_aside[-1])
             continue

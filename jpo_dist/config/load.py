@@ -1,5 +1,6 @@
 """A YAML file and dotted overrides become one closed, frozen, checked object, of any kind of config."""
 
+import io
 import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from jpo_dist.config.environment import with_tracking
 from jpo_dist.config.explain import ConfigError, explain, where_and_why
 from jpo_dist.config.overrides import change, refuse_beyond
-from jpo_dist.files import replace
+from jpo_dist.files import replace, text_of
 from jpo_dist.redact import is_secret, secret_in
 from jpo_dist.run_dir import CONFIG
 
@@ -27,7 +28,7 @@ def load_as(kind: type[Config], path: str | Path, overrides: list[str] | None = 
     _refuse_missing(path)
     changes = [change(item, kind) for item in overrides or []]
     try:
-        merged = OmegaConf.load(path)
+        merged = OmegaConf.load(io.StringIO(text_of(path)))
         for key, value in changes:
             refuse_beyond(merged, key)
             # One key at a time: merged as a mapping, `sources.0.path` would not find its place in a list.
@@ -36,6 +37,8 @@ def load_as(kind: type[Config], path: str | Path, overrides: list[str] | None = 
         values = OmegaConf.to_container(merged, resolve=True)
     except ConfigError:
         raise
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not UTF-8 text; save it as UTF-8") from None
     except (OmegaConfBaseException, yaml.YAMLError, RecursionError, OSError, TypeError, ValueError) as error:
         raise ConfigError(f"{path}{where_and_why(error)}") from None
     if not isinstance(values, dict):

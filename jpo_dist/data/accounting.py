@@ -10,6 +10,7 @@ from typing import Any
 
 from jpo_dist.data.config import SourceConfig
 from jpo_dist.data.layouts import CARRY_NOTHING, RANKINGS, TRANSCRIPTS, UNRATED, WEIGHTS, Layout, layout_of
+from jpo_dist.data.layouts.coding import doubt
 from jpo_dist.data.messages import beside, context, instruction, transcripts, turns
 from jpo_dist.data.messages.columns import SHOWN, carries_nothing, example_of, may_instruct
 from jpo_dist.data.messages.notes import notes_on, template_notes
@@ -65,6 +66,7 @@ class Account:
                 pass  # the row is bad, and named as such when it is read
         if 2 * len(lost) > len(renamed):
             raise ValueError(f"{self.file}: {lost[0]}; {_fix(lost[0].field)}")
+        self._look_for_other_coding(layout, renamed)
         self._look_for_scores(layout, renamed)
         self.notes += template_notes(renamed)
         if layout.name not in TRANSCRIPTS:
@@ -88,6 +90,16 @@ class Account:
             self.judging[name] = "may rate the response: say so by score or layout in a source of jpo data build"
         elif layout.kind == "pairs" and self.source.layout == "auto" and (said := beside.settles(name, value)):
             self.judging[name] = f"{said}: say so by layout in a source of jpo data build"
+
+    def _look_for_other_coding(self, layout: Layout, rows: Sequence[Row]) -> None:
+        """Raises ValueError where the labels of a table are of another coding than its layout's, and notes where they
+        may be. Whoever names the layout has decided."""
+        if self.source.layout != "auto":
+            return
+        refusal, note = doubt(layout, rows)
+        if refusal:
+            raise ValueError(f"{self.file}: {refusal}")
+        self.notes += [note] if note else []
 
     def _look_for_scores(self, layout: Layout, rows: Sequence[Row]) -> None:
         """Raises ValueError where texts would be taken for a ranking, best first, though a column has a number for each
@@ -179,7 +191,7 @@ class Account:
             if self.layout is None:
                 continue
             if not _ROLE_KEYS.isdisjoint(one):
-                known = turns.keys_read(one).union(self.layout.keys if self.layout.columns == (column,) else ())
+                known = turns.keys_read(one).union(self.layout.keys if self.layout.columns[-1:] == (column,) else ())
             elif self.layout.keys:  # one of several responses
                 known = self.layout.keys.union(self.source.scores)
             else:

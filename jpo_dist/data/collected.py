@@ -105,7 +105,9 @@ def grouped(reading: Reading, row: Row, columns: Sequence[str]) -> Reading:
         return reading
     groups = row_values.groups(row, columns)
     ratings = tuple(rating._replace(groups=groups) for rating in reading.ratings)
-    return reading._replace(comparison=reading.comparison and labelled(reading.comparison, groups), ratings=ratings)
+    several = tuple(labelled(one, groups) for one in reading.comparisons)
+    one = reading.comparison and labelled(reading.comparison, groups)
+    return reading._replace(comparison=one, comparisons=several, ratings=ratings)
 
 
 def groups_of_items(said: Said) -> dict[int, Groups]:

@@ -165,6 +165,8 @@ def _sides(said: Said, layout: str | None) -> Iterable[Named]:
     for item, score, scale, source in chain(
         _rows(_without_groups(said.ratings)), (first[n] for n in first if n not in compared)
     ):
+        if math.isnan(score) and item in compared:  # the best of several, or one of the others
+            continue
         yield Named(item, _said(score, scale, source, layout), source, 1.0, score, scale)
 
 

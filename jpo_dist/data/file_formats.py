@@ -22,9 +22,11 @@ import pyarrow as pa
 
 from jpo_dist.config.base import ROW_MIB
 from jpo_dist.data.foreign import watched
+from jpo_dist.data.foreign.as_utf8 import as_utf8
 from jpo_dist.data.foreign.double_keys import double_keys
 from jpo_dist.data.foreign.tables import arrow_rows, parquet_rows
 from jpo_dist.data.row_values import BadField, is_encodable
+from jpo_dist.files import LONGEST_MARK, coding_of
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +52,7 @@ LONG_CELL = 5
 """Lines of a CSV cell from which on it is looked whether they are rows."""
 WINDOW = 1 << 20
 """Characters of a JSON list that are looked at together."""
-_BOM = b"\xef\xbb\xbf"
+_BOM = codecs.BOM_UTF8
 _GAP = re.compile(r"[\s,]*")
 _NOT_JSON, _NOT_UTF8 = BadField("", "not json"), BadField("", "not utf-8")
 _REST_NOT_JSON = BadField("", "not json; the rest of the file is not read: where the next row would start is unknown")
@@ -64,7 +66,7 @@ def _json_lines(file: Path, columns: Columns) -> Rows:
             if raw is None:
                 yield line, BadField("", f"more than {columns.row_mib} MiB in one row (max_row_mib)")
                 continue
-            raw = raw.removeprefix(_BOM) if line == 1 else raw
+            raw = raw.removeprefix(_BOM)  # of the file, or of one that was put behind another
             if raw.strip():
                 row = _json_row(raw)
                 _tell_double_keys(file, line, raw, row)
@@ -79,8 +81,13 @@ def _tell_double_keys(file: Path, line: int, text: str | bytes, value: Any) -> N
 
 
 def _open(file: Path) -> BinaryIO:
-    """Its bytes, unpacked when the name ends in .gz."""
-    return cast(BinaryIO, gzip.open(file)) if file.suffix.lower() == _GZIP else file.open("rb")
+    """Its bytes, unpacked when the name ends in .gz, and as UTF-8 where a mark at their beginning names UTF-16 or
+    UTF-32."""
+    unpack = gzip.open if file.suffix.lower() == _GZIP else open
+    stream = cast(BinaryIO, unpack(file, "rb"))
+    coding = coding_of(stream.read(LONGEST_MARK))
+    stream.seek(0)
+    return stream if coding.startswith("utf-8") else as_utf8(stream, coding, WINDOW)
 
 
 def _json_row(raw: bytes) -> dict[str, Any] | BadField:

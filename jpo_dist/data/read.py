@@ -165,6 +165,7 @@ def _add(reading: Reading, layout: Layout | None, into: Preferences) -> None:
     into.tally.skipped.update(left.reason for left in reading.left_out)
     if reading.comparison:
         into.comparisons.append(reading.comparison)
+    into.comparisons.extend(reading.comparisons)
     if layout and layout.kind == "responses":
         into.tally.responses += len(reading.ratings) + len(reading.bad) + len(reading.left_out)
         into.ratings.extend(reading.ratings)

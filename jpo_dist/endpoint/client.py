@@ -26,6 +26,7 @@ from jpo_dist.endpoint.completion import CONTENT_FILTER, Completion, completion_
 from jpo_dist.endpoint.config import EndpointConfig
 from jpo_dist.endpoint.refused_fields import RENAMED, refused_field, without
 from jpo_dist.endpoint.retry_after import retry_after
+from jpo_dist.files import text_of
 from jpo_dist.proxies import VARIABLES, go_direct
 from jpo_dist.redact import redact, visible
 
@@ -260,7 +261,7 @@ def read_key(config: EndpointConfig) -> str | None:
     """The key from the file or variable that the config names; None: this server wants none. Raises EndpointRefused."""
     if config.key_file is not None:
         try:
-            key = Path(config.key_file).expanduser().read_text(encoding="utf-8").strip()
+            key = text_of(Path(config.key_file).expanduser()).strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not text"
             raise EndpointRefused(f"endpoint.key_file ({config.key_file}): {reason}; correct the path") from None

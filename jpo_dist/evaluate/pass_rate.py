@@ -10,6 +10,7 @@ import numpy as np
 from jpo_dist.config.run import JpoConfig, model_at
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.evaluate.constraints import Constraint, passes
+from jpo_dist.files import text_of
 from jpo_dist.generate.local import generate
 from jpo_dist.paths import resolve
 from jpo_dist.statistics.intervals import share_interval
@@ -34,7 +35,7 @@ def read_tasks(file: str) -> list[Task]:
     if not Path(resolve(file)).is_file():
         raise ValueError(f"evaluate.instructions ({file}) is no file; correct the path")
     tasks = []
-    for number, line in enumerate(Path(resolve(file)).read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(text_of(Path(resolve(file))).splitlines(), 1):
         if not line.strip():
             continue
         try:

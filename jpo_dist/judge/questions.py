@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from jpo_dist.endpoint.config import EndpointConfig
 from jpo_dist.endpoint.many import Request
+from jpo_dist.files import text_of
 from jpo_dist.judge.config import PromptsConfig
 from jpo_dist.paths import resolve
 from jpo_dist.records.comparisons import Item
@@ -43,7 +44,7 @@ def _read_template(name: str, where: str) -> str:
     path = Path(resolve(where))
     if not path.is_file():
         raise FileNotFoundError(f"prompts.{name} ({where}): no such file, seen from {Path.cwd()}; correct the path")
-    text = path.read_text(encoding="utf-8").rstrip("\n")
+    text = text_of(path).rstrip("\n")
     found, known = set(_FIELD.findall(text)), set(FIELDS[name])
     if unknown := sorted(found - known):
         near = difflib.get_close_matches(unknown[0], known, n=1)

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from jpo_dist.config.explain import ConfigError
+from jpo_dist.files import in_words, text_of
 
 BOUNDS = ("at_least", "at_most")
 
@@ -18,9 +19,15 @@ Gate = dict[str, dict[str, float]]
 def read_gate(path: Path) -> Gate:
     """The gate in a YAML file. Raises ConfigError with key, value, rule and fix."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as a gate: {' '.join(str(error).split())}") from None
+        found = yaml.safe_load(text_of(path))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such gate, seen from {Path.cwd()}; correct the path") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path} is a folder, and a gate is a YAML file; name the file") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} cannot be read as a gate: it is not UTF-8; save it as UTF-8") from None
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read as a gate: {' '.join(in_words(error).split())}") from None
     if not isinstance(found, dict) or not found:
         raise ConfigError(f"{path} holds no figures; write one a line, such as `winrate/low: {{at_least: 0.5}}`")
     return {str(name): _bounds(path, str(name), bounds) for name, bounds in found.items()}

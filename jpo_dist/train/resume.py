@@ -185,6 +185,6 @@ def _named(newest: Commit, config: AnyConfig, which: str) -> Commit:
         return newest
     found, problem = verified(commit_folder(run_dir, step))
     if found is None:
-        there = ", ".join(str(manifest.step) for _, manifest in commits(run_dir) if manifest)
+        there = ", ".join(str(manifest.step) for _, manifest in commits(run_dir) if manifest) or "none here"
         raise ResumeError(f"--commit {which}: no commit of step {step} ({problem}); there are: {there}")
     return found

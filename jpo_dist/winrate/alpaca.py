@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jpo_dist.files import replace
+from jpo_dist.files import replace, text_of
 
 TIE = 1.5
 ORIGINAL = 805
@@ -40,7 +40,7 @@ def read_annotations(path: str | Path) -> list[float | None]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"alpaca.annotations ({path}): no such file; name the annotations.json of alpaca_eval")
     try:
-        rows = json.loads(Path(path).read_text(encoding="utf-8"))
+        rows = json.loads(text_of(Path(path)))
     except ValueError:
         rows = None
     if not isinstance(rows, list) or not rows:

@@ -6,6 +6,7 @@ import yaml
 from pydantic import BaseModel
 
 from jpo_dist.data.config import BuildConfig
+from jpo_dist.files import text_of
 from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig, SftRunConfig, WinRateRunConfig
 from launcher.config.pipeline import PipelineConfig
 from launcher.config.study import StudyConfig
@@ -37,7 +38,7 @@ COMMANDS: dict[type[BaseModel], str] = {
 def kind_of(path: Path) -> type[BaseModel]:
     """The class of the config in a file. What cannot be read at all is left for the loader to explain."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = yaml.safe_load(text_of(path))
     except (OSError, ValueError, yaml.YAMLError):
         return RunConfig
     keys = set(found) if isinstance(found, dict) else set()

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import load_as, parse_as
+from jpo_dist.files import text_of
 from launcher.config.detect import COMMANDS, kind_of
 from launcher.config.kinds import AnyRunConfig, RunConfig, SftRunConfig
 
@@ -35,7 +36,7 @@ def load_kind(kind: type[Config], path: str | Path, overrides: list[str] | None 
 def _is_of_a_run(path: Path) -> bool:
     """Whether a file has what every config of `jpo train` has: `kind_of` takes it for one where it knows no better."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = yaml.safe_load(text_of(path))
     except (OSError, ValueError, yaml.YAMLError):
         return False
     return isinstance(found, dict) and {"data", "model", "run"} <= found.keys()

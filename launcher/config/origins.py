@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from jpo_dist.config.environment import USED
 from jpo_dist.config.load import flatten
+from jpo_dist.files import text_of
 
 DEFAULT, COMMAND_LINE = "default", "command line"
 UNSET = object()
@@ -85,7 +86,7 @@ def _above(key: str) -> Iterator[str]:
 def _lines(path: Path) -> dict[str, str]:
     """The line of every scalar, list and empty mapping in a file, by dotted key; " null" behind it for no value."""
     found: dict[str, str] = {}
-    node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    node = yaml.compose(text_of(path), Loader=yaml.SafeLoader)
     if node is not None:
         _walk(node, "", found)
     return found

@@ -7,6 +7,7 @@ from typing import Any
 
 from jpo_dist.config.groups import not_the_annotator
 from jpo_dist.data import read
+from jpo_dist.files import in_words, text_of
 from jpo_dist.folders import together
 from jpo_dist.judge import label_studio
 from jpo_dist.judge.verdict import Candidate
@@ -54,9 +55,10 @@ def import_annotations(export_file: Path, folder: Path, tool: str, groups: Seque
     if not export_file.is_file():
         raise FileNotFoundError(f"{export_file}: no such file, seen from {Path.cwd()}; correct the path")
     try:
-        exported = json.loads(export_file.read_text(encoding="utf-8"))
+        exported = json.loads(text_of(export_file))
     except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{export_file}: cannot be read as JSON: {error}; export the project as JSON") from error
+        why = in_words(error)
+        raise ValueError(f"{export_file}: cannot be read as JSON: {why}; export the project as JSON") from error
     comparisons, report = label_studio.read(exported, groups)
     if not comparisons:
         why = ", ".join(f"{count} {reason}" for reason, count in report["skipped"].items()) or "there is none"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jpo_dist.files import JsonLines, read_json, replace, write_json
+from jpo_dist.files import JsonLines, in_words, read_json, replace, text_of, write_json
 
 WRITES_UNTIL_KILLED = """
 import sys
@@ -149,3 +149,18 @@ def test_an_object_comes_back(tmp_path: Path) -> None:
     assert read_json(tmp_path / "a.json") == {"step": 3, "name": "grün"}
     (tmp_path / "a.json").write_text('{"step": ')
     assert read_json(tmp_path / "a.json") == read_json(tmp_path / "missing.json") == {}
+
+
+@pytest.mark.parametrize("coding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_text_is_read_in_the_encoding_that_its_mark_names(tmp_path: Path, coding: str) -> None:
+    (tmp_path / "a.txt").write_text("grün 🍐\n", encoding=coding)
+    assert text_of(tmp_path / "a.txt") == "grün 🍐\n"
+    (tmp_path / "a.txt").write_bytes(b"")
+    assert text_of(tmp_path / "a.txt") == ""
+
+
+def test_an_error_in_words_has_no_number_of_the_system(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as missing:
+        (tmp_path / "a").read_bytes()
+    assert in_words(missing.value) == f"No such file or directory: '{tmp_path / 'a'}'"
+    assert in_words(ValueError("twice: [Errno 2] no; [Errno -2] nobody")) == "twice: no; nobody"

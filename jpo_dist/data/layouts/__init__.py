@@ -2,7 +2,7 @@
 
 Stations: layout (what one is) -> values, verdicts (at a place in a row) -> pairs, responses (forms of rows) -> own
 (plain layouts), public/ (public data sets) -> detect (which of them a row is of, and refusals of files that are of
-none); config is a layout in YAML, page tells people of all.
+none); config is a layout in YAML, coding doubts what a label is taken to mean, page tells people of all.
 May import row_values, messages and file_formats of data, and records.
 """
 

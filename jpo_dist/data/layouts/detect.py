@@ -9,7 +9,16 @@ from typing import Any
 from jpo_dist.data import row_values
 from jpo_dist.data.layouts import own
 from jpo_dist.data.layouts.layout import Layout, Names, Reading
-from jpo_dist.data.layouts.public import argilla, judged_pairs, named_pairs, other_forms, rated, trees
+from jpo_dist.data.layouts.public import (
+    argilla,
+    judged_pairs,
+    judges,
+    named_pairs,
+    other_forms,
+    rated,
+    trees,
+    turn_by_turn,
+)
 from jpo_dist.data.row_values import BadField, Row
 
 LAYOUTS: tuple[Layout, ...] = (
@@ -21,12 +30,14 @@ LAYOUTS: tuple[Layout, ...] = (
     own.IMPLICIT,
     *own.RESPONSES,
     *judged_pairs.OF_PAIRS,
+    *judges.OF_PAIRS,
     *named_pairs.OF_PAIRS,
     *named_pairs.SWIFT,
     *named_pairs.BESIDE,
     *other_forms.OF_MESSAGES,
     *rated.OF_RESPONSES,
     *argilla.ARGILLA,
+    *turn_by_turn.OF_RESPONSES,
     *trees.TREES,
     *own.LABELED,
     *own.UNSCORED,
@@ -119,7 +130,7 @@ OPPOSED = (
 """Names that people give to the two responses of a comparison, the winner's first."""
 NUMBERED = (("1", "2"), ("0", "1"), ("a", "b"))
 _NO_RESPONSE = re.compile(
-    r"(?!response|answer|output|completion)(.*[_-])?(models?|scores?|ratings?|ranks?|ids?|lengths?|tokens|categor.*|annotators?)[_-]?\w"
+    r"(?!response|answer|output|completion)(.*[_-])?(models?|scores?|ratings?|ranks?|ids?|lengths?|tokens|categor.*|annotators?|feedback)[_-]?\w"
 )
 """Columns that come in pairs too, and say something about the responses or the row."""
 

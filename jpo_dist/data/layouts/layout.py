@@ -6,7 +6,7 @@ is one of the forms (pairs, one, several) with that data, or a function of its o
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from jpo_dist.data.file_formats import Rows
 from jpo_dist.data.row_values import BadField, Row
@@ -35,6 +35,9 @@ class Reading(NamedTuple):
     bad: tuple[BadField, ...] = ()
     left_out: tuple[BadField, ...] = ()
     """What is read and cannot be used, though nothing is wrong with the row: counted and named, never an error."""
+    comparisons: tuple[Comparison, ...] = ()
+    """What a row of responses says of two of them by itself, where it gives them no scores: the best one against each
+    of the others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +71,12 @@ class Layout:
     """Public data sets and tools that write it."""
     means: str = ""
     """Which side its label means, for people."""
+    verdict: Any = None
+    """How it says that (a Verdict or a Thumb), where its values can be coded otherwise in other data."""
+    in_own_words: str = ""
+    """How a source of `jpo data build` says the same of its columns, the values of the label left open."""
+    is_shared: bool = False
+    """Whether other data have these very columns, too: what their label means may then differ."""
     example: tuple[Row, ...] = ()
     """One row of it; of rows that refer to each other, a few."""
 

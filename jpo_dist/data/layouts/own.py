@@ -147,8 +147,8 @@ OF_PAIRS = (
             {"i_chosen": "Name a fruit.", "r_chosen": "A pear.", "i_reject": "Name a color.", "r_reject": "Rope."},
         ),
     ),
-    pairs("judged-joint", _JOINT, public="the paper's data", example=({**_TWO_ITEMS, "feedback": 1},)),
-    pairs("judged", _SAME, public="the paper's data", example=({**_TWO_FRUITS, "feedback": 0},)),
+    pairs("judged-joint", _JOINT, is_shared=True, public="the paper's data", example=({**_TWO_ITEMS, "feedback": 1},)),
+    pairs("judged", _SAME, is_shared=True, public="the paper's data", example=({**_TWO_FRUITS, "feedback": 0},)),
     Layout(
         "scored-pair",
         "pairs",

@@ -54,8 +54,21 @@ def pairs(name: str, form: Pair, **about: Any) -> Layout:
         "also": tuple(dict.fromkeys(also)),
         "numbers": frozenset(numbers),
         "means": form.verdict.means(form.a, form.b) if form.verdict else "nobody has compared them yet",
+        "verdict": form.verdict,
+        "in_own_words": _in_own_words(form),
     }
     return Layout(name=name, kind=kind, **{"read": partial(read_pair, form=form), **found, **about})
+
+
+def _in_own_words(form: Pair) -> str:
+    """The layout that says the same in a source, for people."""
+    asked = [(where.paths[0] if where else "…") for where in (form.instruction, form.instruction_b)]
+    names = [f"instruction: {asked[0]}"] if form.instruction else []
+    if form.instruction_b is not None:
+        names = [f"instruction_a: {asked[0]}", f"instruction_b: {asked[1]}"]
+    path = form.verdict.paths[0] if form.verdict and form.verdict.paths else "…"
+    label = "{column: " + path + ", a: […], b: […], tie: […]}"
+    return "layout: {" + ", ".join((*names, f"a: {form.a}", f"b: {form.b}", f"prefer: {label}")) + "}"
 
 
 def read_pair(row: Row, names: Names, form: Pair) -> Reading:

@@ -87,7 +87,12 @@ def one(name: str, form: One, **about: Any) -> Layout:
         "also": also,
         "numbers": frozenset(map(column_of, said)) if not (form.thumb and form.thumb.yes) else frozenset(),
         "means": means,
+        "verdict": form.thumb,
     }
+    if form.thumb:
+        asked = f"instruction: {form.instruction.paths[0]}, response" if form.instruction else "conversation"
+        liked = "{column: " + form.thumb.path + ", up: […], down: […]}"
+        found["in_own_words"] = "layout: {" + f"{asked}: {form.response}, liked: {liked}" + "}"
     return Layout(name=name, kind="responses", read=partial(read_one, form=form), **{**found, **about})
 
 

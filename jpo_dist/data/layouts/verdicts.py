@@ -1,4 +1,4 @@
-"""Which of two responses is better, as data say it: by a label, by a number, by two scores, by flags.
+"""Which of two responses is better, as data say it: by a label, by a number, by two scores, by flags, by votes.
 
 Each kind knows the columns that it reads, and says for people which side it means.
 """
@@ -41,11 +41,7 @@ class Labels(NamedTuple):
     tie: tuple[Any, ...] = ()
 
     def of(self, row: Row) -> int:
-        value = value_at(row, self.path)
-        for side, values in ((FIRST, self.a), (SECOND, self.b), (TIE, self.tie)):
-            if any(_same(value, named) for named in values):
-                return side
-        raise BadField(self.path, f"not {one_of((*self.a, *self.b, *self.tie))}")
+        return _side(value_at(row, self.path), self.path, (self.a, self.b, self.tie))
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -66,6 +62,8 @@ class Sign(NamedTuple):
     path: str
     negative: int = FIRST
     tie_within: float = 0.0
+    most: float | None = None
+    """How far from 0 the numbers of a public data set go; None: as far as they like."""
 
     def of(self, row: Row) -> int:
         value = row_values.number(value_at(row, self.path), self.path)
@@ -195,7 +193,50 @@ class Flags(NamedTuple):
         return f"{self.a}: {a} is better; {self.b}: {b} is better; {self.tie}: a tie"
 
 
-Verdict = Always | Labels | Sign | Nearer | Better | Confirmed | Flags
+class Votes(NamedTuple):
+    """What several people said, each by a value that names a side: most votes decide, and where none has the most it is
+    a tie. Null is no vote."""
+
+    paths: tuple[str, ...]
+    """Where votes stand: one, or a list of objects with one in each."""
+    a: tuple[Any, ...]
+    b: tuple[Any, ...]
+    tie: tuple[Any, ...]
+    key: str | None = None
+    """Where in each object of a list the vote stands."""
+
+    def of(self, row: Row) -> int:
+        counts = [0, 0, 0]
+        for path in self.paths:
+            for n, value in enumerate(self._at(row, path)):
+                at = path if self.key is None else f"{path}[{n}].{self.key}"
+                if value is not None:
+                    counts[_side(value, at, (self.a, self.b, self.tie))] += 1
+        if not any(counts):
+            raise BadField(self.paths[0], "no vote")
+        return counts.index(max(counts)) if counts.count(max(counts)) == 1 else TIE
+
+    def _at(self, row: Row, path: str) -> list[Any]:
+        """The votes at one path."""
+        found = value_at(row, path)
+        if self.key is None:
+            return [found]
+        if found is not None and not isinstance(found, list):
+            raise BadField(path, "not a list")
+        return [value_at(one, self.key) if isinstance(one, dict) else one for one in found or ()]
+
+    @property
+    def is_number(self) -> bool:
+        return any(isinstance(value, int | float) for value in (*self.a, *self.b))
+
+    def means(self, a: str, b: str) -> str:
+        sides = ((self.a, f"{a} is better"), (self.b, f"{b} is better"), (self.tie, "a tie"))
+        said = "; ".join(f"{one_of(values)}: {meaning}" for values, meaning in sides)
+        votes = ", ".join(self.paths) + (f" ({self.key})" if self.key else "")
+        return f"{votes}: {said}; most votes decide, and none with the most: a tie"
+
+
+Verdict = Always | Labels | Sign | Nearer | Better | Confirmed | Flags | Votes
 
 
 def columns(verdict: Verdict) -> tuple[str, ...]:
@@ -206,6 +247,14 @@ def columns(verdict: Verdict) -> tuple[str, ...]:
 def numbers(verdict: Verdict) -> frozenset[str]:
     """Those of them that hold numbers."""
     return frozenset(columns(verdict) if verdict.is_number else ())
+
+
+def _side(value: Any, field: str, sides: tuple[tuple[Any, ...], ...]) -> int:
+    """FIRST, SECOND or TIE, by the values that mean them. Raises BadField."""
+    for side, values in enumerate(sides):
+        if any(_same(value, named) for named in values):
+            return side
+    raise BadField(field, f"not {one_of(value for values in sides for value in values)}")
 
 
 def _same(value: Any, named: Any) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from jpo_dist.checkpoint.commit import Commit, commit, open_attempt
-from jpo_dist.checkpoint.search import Found, ResumeRefused, find_valid, list_names, resume_point
+from jpo_dist.checkpoint.search import Found, ResumeRefused, find_valid, list_names, resume_point, verified
 
 RUN = Path("/runs/a")
 FORTY = Commit(40, RUN / "checkpoints/step-00000040", 1, 2, {}, 5048, 1.5)
@@ -59,3 +59,7 @@ def test_names_are_listed_without_judging_them_and_a_search_judges_them(tmp_path
     assert found.commit.step == 20
     assert found.set_aside == ["step-00000040: model.pt is missing; now bad-step-00000040-1"]
     assert list_names(tmp_path).names == ["step-00000020"]
+
+
+def test_a_commit_that_is_not_there_is_said_to_be_so(tmp_path: Path) -> None:
+    assert verified(tmp_path / "checkpoints/step-00000099") == (None, "its folder is not there")

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from cluster import environment, ray_train
 from cluster.config import ClusterConfig
+from cluster.secrets import load_secrets, ray_token
 
 
 def test_workers_get_a_closed_list_of_the_drivers_variables_and_no_secrets():
@@ -76,3 +77,13 @@ def test_rays_name_for_the_wait_for_a_lost_worker_is_the_one_that_is_set():
     from ray.train import constants
 
     assert list(ray_train.LEAVING_A_GROUP) == [constants.TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S]
+
+
+def test_the_mark_of_an_encoding_is_no_part_of_a_secret(monkeypatch, tmp_path):
+    (tmp_path / "secret").write_text("word\n", encoding="utf-8-sig")
+    monkeypatch.setenv("MY_WORD", "")
+    load_secrets({"MY_WORD": str(tmp_path / "secret")})
+    assert os.environ["MY_WORD"] == "word"
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "secret"))
+    assert ray_token() == "word"

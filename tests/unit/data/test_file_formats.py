@@ -239,3 +239,31 @@ def test_a_key_that_stands_twice_is_told_and_1_0_is_no_number(tmp_path, caplog):
     (tmp_path / "a.csv").write_text("prompt,chosen,rejected,weight\np,a,b,1_0\n")
     with pytest.raises(ValueError, match="weight: bad weight"):
         read(str(tmp_path / "a.csv"), on_bad_row="error")
+
+
+@pytest.mark.parametrize("coding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize(("name", "write"), [("a.jsonl", write_jsonl), ("a.json", write_json), ("a.csv", write_csv)])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_text_with_a_mark_of_its_encoding_is_the_same_text(tmp_path, monkeypatch, coding, name, write, pack):
+    """As Excel and PowerShell write it; however little of it is looked at together."""
+    text = write(tmp_path / "plain").read_text(encoding="utf-8").replace("ear", "êar 🍐")
+    mark = "\ufeff" if coding == "utf-16-be" else ""  # the others write it themselves
+    file = tmp_path / (name + ".gz" * (pack is gzip.compress))
+    file.write_bytes(pack((mark + text).encode(coding)))
+    plain = tmp_path / f"b.{name[2:]}"
+    plain.write_text(text, encoding="utf-8", newline="")
+    wanted = content(read(str(plain), on_bad_row="error")[0])
+    for window in (1 << 20, 3):
+        monkeypatch.setattr(file_formats, "WINDOW", window)
+        assert content(read(str(file), on_bad_row="error")[0]) == wanted
+
+
+def test_a_mark_between_two_files_that_were_put_together_is_no_part_of_a_row(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(2 * (b"\xef\xbb\xbf" + GOOD + b"\n"))
+    assert read(str(tmp_path / "a.jsonl"), on_bad_row="error")[1].rows == 2
+
+
+def test_half_a_character_of_utf_16_is_an_error_in_words(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(GOOD.decode().encode("utf-16") + b"\x00")
+    with pytest.raises(ValueError, match=r"a\.jsonl: cannot be read as jsonl: 'utf-16"):
+        read(str(tmp_path / "a.jsonl"), on_bad_row="skip")

@@ -1,10 +1,11 @@
 """A server nearby is asked past every proxy, and one outside through it, or refused in one sentence."""
 
 import threading
+from pathlib import Path
 
 import pytest
 
-from jpo_dist.endpoint.client import Endpoint, EndpointRefused
+from jpo_dist.endpoint.client import Endpoint, EndpointRefused, read_key
 from jpo_dist.endpoint.config import EndpointConfig
 from jpo_dist.proxies import NEVER, VARIABLES
 from tests.support.openai_server import openai_server
@@ -43,3 +44,9 @@ def test_what_the_environment_says_of_the_outside_is_used_or_refused(
     monkeypatch.setenv(name, value)
     with pytest.raises(EndpointRefused, match=rf"cannot be asked \({name}\): .*or name the host in NO_PROXY"):
         Endpoint(settings("https://judge.example.com/v1"), threading.Event())
+
+
+def test_the_mark_of_an_encoding_is_no_part_of_a_key(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("word\n", encoding="utf-8-sig")
+    config = EndpointConfig.model_validate({"model": "m", "key_env": None, "key_file": str(tmp_path / "key")})
+    assert read_key(config) == "word"

@@ -82,6 +82,11 @@ def test_joint_prompt_shows_whole_items_and_turns_with_roles():
     assert prompt.index("Hello") < prompt.index("Name a thing.") < prompt.index("Rope")
 
 
+def test_the_mark_of_an_encoding_is_no_part_of_a_template(tmp_path):
+    (tmp_path / "mine.txt").write_text("{instruction} {response_a} {response_b}", encoding="utf-8-sig")
+    assert read_prompts(PromptsConfig(conditional=str(tmp_path / "mine.txt"))).conditional[0] == "{"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -46,6 +46,9 @@ def test_what_programs_read_is_json_whatever_the_numbers(capsys: pytest.CaptureF
         (lambda file: (file / "a").write_text("x"), "NotADirectoryError: {}/a leads through a file"),
         (lambda file: file.parent.read_text(), "IsADirectoryError: {.parent} is a folder"),
         (lambda file: _refused(file), "PermissionError: {} may not be used by this user"),
+        (lambda file: (file.parent / "none").read_text(), "FileNotFoundError: {.parent}/none is not there; correct"),
+        (lambda file: (file.parent / ("n" * 300)).read_text(), "n has a longer name than this system allows"),
+        (lambda file: _looped(file.parent / "loop"), "{.parent}/loop is a link that leads back to itself"),
     ],
 )
 def test_a_path_that_is_something_else_is_wrong_input_and_named(
@@ -59,6 +62,17 @@ def test_a_path_that_is_something_else_is_wrong_input_and_named(
     assert ended.value.exit_code == USAGE
     assert rule.format(file) in told
     assert "Traceback" not in told
+
+
+def test_no_sentence_has_the_number_of_an_error_of_the_system(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), explained():
+        raise ValueError("no commit of step 9 ([Errno 2] No such file or directory: 'step-9')")
+    assert "no commit of step 9 (No such file or directory: 'step-9')" in capsys.readouterr().err
+
+
+def _looped(link: Path) -> None:
+    link.symlink_to(link)
+    link.read_text()
 
 
 def _refused(file: Path) -> None:

@@ -187,3 +187,25 @@ def test_an_export_that_brings_nothing_is_a_sentence(tmp_path: Path, text: str, 
     export.write_text(text)
     assert words in said("import", export, tmp_path / "set", code=2).replace("\n", " ")
     assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize("coding", ["utf-8-sig", "utf-16"])
+def test_configs_and_exports_with_the_mark_of_an_encoding_are_read(tmp_path: Path, pairs: Path, coding: str) -> None:
+    """As editors and servers of Windows write them."""
+    config, export = tmp_path / "b.yaml", tmp_path / "export.json"
+    config.write_text(BUILD % (pairs, tmp_path / "set"), encoding=coding)
+    said("build", config)
+    assert len(read_set(tmp_path / "set")) == 2
+    said("export", pairs, tmp_path / "tasks", "--to", "label-studio")
+    (task,) = json.loads((tmp_path / "tasks/conditional.tasks.json").read_text())[:1]
+    result = {"from_name": "preference", "to_name": ["first_response", "second_response"], "type": "pairwise"}
+    task["annotations"] = [{"id": 1, "completed_by": 1, "result": [{**result, "value": {"selected": "left"}}]}]
+    export.write_text(json.dumps([task]), encoding=coding)
+    said("import", export, tmp_path / "back")
+    assert len(read_set(tmp_path / "back")) == 1
+
+
+def test_a_config_in_another_encoding_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_bytes("output: é\n".encode("latin-1"))
+    told = " ".join(said("build", tmp_path / "b.yaml", code=2).split())
+    assert "b.yaml is not UTF-8 text; save it as UTF-8" in told

@@ -49,5 +49,10 @@ def test_a_gate_that_says_nothing_is_refused(tmp_path: Path, text: str, said: st
 
 
 def test_a_gate_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match=r"none\.yaml: no such gate, seen from .*; correct the path"):
         read_gate(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="is a folder, and a gate is a YAML file"):
+        read_gate(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes("é: {at_least: 1}".encode("latin-1"))
+    with pytest.raises(ConfigError, match="not UTF-8; save it as UTF-8"):
+        read_gate(tmp_path / "latin.yaml")

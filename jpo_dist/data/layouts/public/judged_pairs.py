@@ -33,7 +33,8 @@ SHP = pairs(
 )  # fmt: skip
 HELPSTEER2 = pairs(
     "helpsteer2-preference",
-    Pair("response_1", "response_2", Sign("preference_strength"), of("prompt", form="marked")),
+    Pair("response_1", "response_2", Sign("preference_strength", most=3), of("prompt", form="marked")),
+    is_shared=True,
     public="HelpSteer2, its preferences (nvidia)",
     carries_nothing=frozenset(
         {"split", "preference_statement", "preference_elaboration", "three_most_similar_preferences",
@@ -43,7 +44,8 @@ HELPSTEER2 = pairs(
 )  # fmt: skip
 HELPSTEER3 = pairs(
     "helpsteer3",
-    Pair("response1", "response2", Sign("overall_preference"), of("context", form="turns")),
+    Pair("response1", "response2", Sign("overall_preference", most=3), of("context", form="turns")),
+    is_shared=True,
     public="HelpSteer3, its preferences (nvidia)",
     carries_nothing=frozenset({"domain", "language", "individual_preference"}),
     example=({"context": _chat("")[:1], "response1": "A wren.", "response2": "A spoon.", "overall_preference": -3},),
@@ -56,14 +58,33 @@ WEBGPT = pairs(
     example=({"question": {"full_text": _BIRD}, "answer_0": "A wren.", "answer_1": "A spoon.", "score_0": 1.0,
              "score_1": -1.0},),
 )  # fmt: skip
+_BATTLE = Pair("conversation_a", "conversation_b", _WINNER, turn="turn")
+_CONTEXT = "full_conversation"
+EARLIER = "later in a session, without the turns before it"
+"""Why a battle is left out whose conversations begin after the first turn of their session: what each of the two models
+was shown of the turns before is not said."""
+
+
+def _battle(row: Row, names: Names) -> Reading:
+    """Two conversations. Of arena-human-preference-140k, those of a later vote hold their own turns alone."""
+    whole, own = row.get(_CONTEXT), row["conversation_a"]
+    if isinstance(whole, list) and isinstance(own, list):
+        asked = sum(isinstance(turn, dict) and turn.get("role") == "user" for turn in own)
+        if sum(isinstance(turn, dict) and turn.get("user") is not None for turn in whole) > asked:
+            return Reading(left_out=(BadField(_CONTEXT, EARLIER),))
+    return read_pair(row, names, _BATTLE)
+
+
 ARENA = pairs(
     "arena",
-    Pair("conversation_a", "conversation_b", _WINNER, turn="turn"),
+    _BATTLE,
+    read=_battle,
+    also=("turn", "weight", "confidence", _CONTEXT),
     public="Chatbot Arena conversations, arena-human-preference-100k and -140k, MT-Bench judgments (lmsys, lmarena-ai)",
     carries_nothing=frozenset(
         {"question_id", "id", "model_a", "model_b", "judge", "anony", "language", "tstamp", "timestamp",
          "openai_moderation", "toxic_chat_tag", "conv_metadata", "is_code", "is_refusal", "dedup_tag", "category_tag",
-         "judge_hash", "evaluation_session_id", "evaluation_order", "full_conversation", "occupational_tags"}
+         "judge_hash", "evaluation_session_id", "evaluation_order", "occupational_tags"}
     ),
     example=({"model_a": "m1", "model_b": "m2", "winner": "model_a", "conversation_a": _chat("A wren."),
              "conversation_b": _chat("A spoon.")},),
@@ -202,6 +223,7 @@ OUTPUTS = (
     pairs(
         "alpaca-farm",
         Pair("output_1", "output_2", Nearer("preference", 1, 2, tie=(0,)), of("instruction")),
+        is_shared=True,
         public="AlpacaFarm: preferences (tatsu-lab); AlpacaEval: annotations",
         carries_nothing=frozenset(
             {"raw_preference", "generator_1", "generator_2", "generator", "annotator", "annotator_index", "datasplit",
@@ -213,6 +235,7 @@ OUTPUTS = (
         pairs(
             "output-label",
             Pair("output_1", "output_2", Labels("label", a=(1,), b=(2,)), of(asked)),
+            is_shared=True,
             public="OffsetBias (NCSOFT), LLMBar" if asked == "instruction" else "",
             carries_nothing=frozenset({"bias_type"}),
             example=({**_OUTPUT, "label": 1},) if asked == "instruction" else (),

@@ -437,3 +437,36 @@ def test_which_of_two_a_label_means(tmp_path: Path, row: dict[str, Any], says: s
 def test_a_preference_beyond_both_outputs_is_bad() -> None:
     assert bad({**OUTPUTS, "preference": 3}) == ("preference", "not from 1 to 2")
     assert bad({**OUTPUTS, "label": 0}) == ("label", "not 1 or 2")
+
+
+def parts(*texts: str) -> list[dict[str, Any]]:
+    """Turns as arena-human-preference-140k has them."""
+    of = {"type": "text", "image": None, "mimeType": None}
+    return [{**turn, "content": [{**of, "text": turn["content"]}], "num_tokens": 3} for turn in chat(*texts)]
+
+
+def whole(*turns: tuple[str, str, str]) -> list[dict[str, Any]]:
+    """All turns of a session, each with what both sides answered."""
+    found = []
+    for asked, first, second in turns:
+        user, side_a = parts(asked, first)
+        found.append({"user": user, "model_side_a": side_a, "model_side_b": parts(asked, second)[1]})
+    return found
+
+
+def test_a_battle_that_lacks_the_turns_before_it_is_left_out(tmp_path: Path) -> None:
+    """Of a later vote in a session `full_conversation` has all turns, and the conversations only their own."""
+    row = {"id": "x", "model_a": "m", "model_b": "n", "winner": "model_b", "evaluation_session_id": "s",
+           "evaluation_order": 1, "conversation_a": parts(BIRD, "A"), "conversation_b": parts(BIRD, "B"),
+           "full_conversation": whole((BIRD, "A", "B")), "conv_metadata": {}, "category_tag": {}, "language": "en",
+           "is_code": False, "timestamp": "t"}  # fmt: skip
+    asked = "And a fish?"
+    later = {**row, "evaluation_order": 2, "conversation_a": parts(asked, "C"), "conversation_b": parts(asked, "D"),
+             "full_conversation": whole((BIRD, "A", "B"), (asked, "C", "D"))}  # fmt: skip
+    found = said(tmp_path, [row, later])
+    assert (found.comparisons, found.instructions) == (["B > A"], [USER])
+    left_out = {"later in a session, without the turns before it": 1}
+    assert (found.report.skipped, found.report.bad_rows) == (left_out, ())
+    both = {side: parts(BIRD, side, asked, side.upper()) for side in ("a", "b")}
+    kept = {**later, "conversation_a": both["a"], "conversation_b": both["b"]}
+    assert said(tmp_path, [kept]).comparisons == ["B > A"]
