@@ -38,7 +38,7 @@ def ratings(path: Path) -> str:
 def pipeline(tiny: Files, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     data = ratings(tmp_path_factory.mktemp("pipeline") / "answers.jsonl")
     own = json.loads(Path(tiny.config).read_text())
-    train = {**own, "data": {**own["data"], "train": "@build:train", "validation": None, "validation_fraction": 0.2}}
+    train = {**own, "data": {**own["data"], "train": "@build:train"}}
     train["train"] = {**train["train"], "eval_every": 1000}  # at both ends
     del train["run"]
     return {
