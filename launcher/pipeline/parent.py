@@ -61,13 +61,13 @@ def tell(
     tracking: TrackingConfig, own: RunSection, note: str, figures: Mapping[str, float], step: int | None = None
 ) -> None:
     """Say on the page of the whole what it has come to so far, and log `figures`: at `step`, or at the next one where
-    there is none or it is over. Those that were logged last are no second point of a chart."""
+    there is none or it is over. The same figures again, and no new step, are no second point of a chart."""
     if tracking_uri(tracking, own.dir) is None:
         return
     file = MetricsFile(Path(own.dir) / METRICS)
-    before = {} if file.last_step is None else metrics_at(Path(own.dir), file.last_step)
-    if figures and dict(figures) != before:
-        following = 0 if file.last_step is None else file.last_step + 1
-        file.append(max(following, step or 0), figures)
+    last = -1 if file.last_step is None else file.last_step
+    at = last + 1 if step is None else step
+    if figures and ((step is not None and at > last) or dict(figures) != metrics_at(Path(own.dir), last)):
+        file.append(max(last + 1, at), figures)
     file.close()
     replay(tracking, own, timeout_s=AGAIN_S, tags={NOTE: note})
