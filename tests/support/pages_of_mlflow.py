@@ -225,7 +225,9 @@ def take(page: Page, server: Server, shot: Shot) -> tuple[bytes, str]:
     page.wait(f"document.querySelectorAll('.js-plotly-plot .trace').length >= {shot.charts}", f"{shot.charts} charts")
     page.wait("!document.querySelector('[aria-busy=true], .du-bois-light-skeleton')", "the last of its parts")
     page.settle()
-    return few_colors(page.picture()), page.text
+    png, said = few_colors(page.picture()), page.text
+    page.run("localStorage.clear()")  # where MLflow keeps what was looked for: the next page would show no other charts
+    return png, said
 
 
 def few_colors(png: bytes) -> bytes:
