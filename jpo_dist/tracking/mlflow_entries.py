@@ -29,8 +29,9 @@ _MADE_BY = (
     "model.path", "data.train", "objective.loss", "objective.beta", "objective.instruction_weight",
     "sft.instruction_weight", "reference.mode", "optim.lr", "train.seed",
 )  # fmt: skip
-"""Parameters of the run that the page of its model shows too, and tags that say what the model was logged from."""
-_SOURCE = ("mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit", "mlflow.user")
+"""Parameters of the run that the page of its model shows too; tags that say what it was logged from, in words too."""
+_NOTE = "mlflow.note.content"
+_SOURCE = ("mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit", "mlflow.user", _NOTE)
 _TABLES = "mlflow.loggedArtifacts"
 
 
@@ -105,6 +106,9 @@ def _send_params(server: RunOnServer, entry: Mapping[str, Any]) -> None:
 def _send_tags(server: RunOnServer, entry: Mapping[str, Any]) -> None:
     for key, value in entry["tags"].items():
         _set_tag(server, tag_in_mlflow(_clean_name(key)), _shorten(str(value), TAG_CHARS))
+    note = entry["tags"].get(_NOTE)
+    if note and (model := _newest_model(server)):
+        server.client.set_logged_model_tags(model, {_NOTE: _shorten(str(note), TAG_CHARS)})
 
 
 def _set_tag(server: RunOnServer, key: str, value: str) -> None:

@@ -54,31 +54,37 @@ def plain(text: str, longest: int = LONGEST) -> str:
 
 
 def short(place: str) -> str:
-    """A model's place as a person knows it: all of a name on a hub, the end of a path, which is a parameter as a whole.
+    """A model's place, or that of other files, as a person knows it: all of a name on a hub, the end of a path, which
+    is a parameter as a whole. Folders of stages are without the key in their name.
 
-    >>> short("org/model"), short("/runs/helpful/sft-1f/export"), short("/models/small")
-    ('org/model', 'sft-1f/export', 'small')
+    >>> short("org/model"), short("/runs/helpful/sft-0f1e2d3c/export"), short("/models/small")
+    ('org/model', 'sft/export', 'small')
     """
     path = Path(place)
     if not path.is_absolute():
         return place
-    return f"{path.parent.name}/{path.name}" if path.name in (EXPORT, EXPORT_MERGED) else path.name
+    *_, above, last = ("", *(re.sub(r"(?<=.)-[0-9a-f]{8}$", "", part) for part in path.parts))
+    return f"{above}/{last}" if last in (EXPORT, EXPORT_MERGED) else last
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    r"""A table in Markdown of texts as they are, the numbers behind the first column to the right.
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], links: Sequence[str] = ()) -> str:
+    r"""A table in Markdown of texts as they are. MLflow leaves no room between columns, and has all of them begin at
+    the left, where numbers would run into each other: room is made here.
+
+    `links`: for each row a link in the place of its first text; "": none.
 
     >>> print(table(["", "of"], [["a|b", "3"]]))
-    |  | of |
+    |  | &emsp;of |
     | --- | ---: |
-    | a\|b | 3 |
+    | a\|b | &emsp;3 |
     """
-    ruler = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (_cells(head), ruler, *map(_cells, rows)))
 
+    def line(row: Sequence[str], link: str = "") -> str:
+        first, *others = map(plain, row)
+        return f"| {' | '.join([link or first, *(f'&emsp;{cell}' for cell in others)])} |"
 
-def _cells(texts: Sequence[str]) -> list[str]:
-    return [plain(text) for text in texts]
+    ruler = " | ".join(["---", *["---:"] * (len(head) - 1)])
+    return "\n".join([line(head), f"| {ruler} |", *map(line, rows, links or [""] * len(rows))])
 
 
 def name_of_set(places: str | Sequence[str]) -> str:
@@ -109,13 +115,13 @@ def input_tags(name: str, run: Mapping[str, Any]) -> dict[str, str]:
 def links(tags: Mapping[str, str]) -> str:
     """A sentence with links to the runs of the earlier stages that `tags` name; "" where they name none."""
     found = {key.removeprefix(INPUT_RUN): value for key, value in tags.items() if key.startswith(INPUT_RUN)}
-    made = [_link(name, run_id, tags.get(f"{INPUT_EXPERIMENT}{name}")) for name, run_id in found.items()]
+    made = [link_to(name, run_id, tags.get(f"{INPUT_EXPERIMENT}{name}")) for name, run_id in found.items()]
     known = [link for link in made if link]
     return f"Reads what these runs made: {', '.join(known)}" if known else ""
 
 
-def _link(name: str, run_id: str, experiment_id: str | None) -> str:
-    """A link to a run; "" for an id that is none. Tags of earlier versions name no experiment."""
+def link_to(name: str, run_id: str, experiment_id: str | None) -> str:
+    """A link to a run; "" for an id that is none. Tags and files of earlier versions name no experiment."""
     if not re.fullmatch(r"\w+", run_id):
         return ""
     is_known = experiment_id is not None and re.fullmatch(r"\w+", experiment_id)

@@ -42,12 +42,12 @@ def description(config: AnyConfig, tags: Mapping[str, str]) -> str:
 
     `tags`: those of the run, of which some name earlier stages of a pipeline.
     """
-    measured = [row for row in metrics_of(Path(config.run.dir)) if "eval/loss" in row]
+    measured = held_out(Path(config.run.dir))
     rows = (measured[0], measured[-1]) if len(measured) > 1 else None
     method, *facts = _purpose(config)
-    outcome = [_outcome(*rows)] if rows else []
+    outcome = [f"Held out, before and after step {rows[1]['step']:.0f}: {changes(*rows)}."] if rows else []
     outcome += _answered(Path(config.run.dir))
-    parts = (method, " ".join(outcome), "\n".join(facts), _table(*rows) if rows else "", links(tags))
+    parts = (method, " ".join(outcome), links(tags), "\n".join(facts), _table(*rows) if rows else "")
     return "\n\n".join(part for part in parts if part)
 
 
@@ -87,10 +87,14 @@ def _counts(plan: Mapping[str, Any]) -> str:
     return f": {plan[counted]} {counted} of {plan['items']} items, {plan['tokens']} tokens" if counted else ""
 
 
-def _outcome(first: Mapping[str, float], last: Mapping[str, float]) -> str:
-    """The first two held-out figures before the first step and at the last evaluation, in a sentence."""
-    changes = [f"{label} {before} → {after}" for label, before, after in _figures(first, last)]
-    return f"Held out, before and after step {last['step']:.0f}: {', '.join(changes[:2])}."
+def held_out(run_dir: Path) -> list[dict[str, float]]:
+    """What a run measured at each of its evaluations, as in metrics.jsonl."""
+    return [row for row in metrics_of(run_dir) if "eval/loss" in row]
+
+
+def changes(first: Mapping[str, float], last: Mapping[str, float]) -> str:
+    """The first two held-out figures at two evaluations, in words."""
+    return ", ".join(f"{label} {before} → {after}" for label, before, after in _figures(first, last)[:2])
 
 
 def _answered(run_dir: Path) -> list[str]:

@@ -9,7 +9,8 @@ from typing import Any
 from jpo_dist.config.environment import tracking_of
 from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.files import read_json
-from jpo_dist.run_dir import RUN
+from jpo_dist.run_dir import METRICS, RUN
+from jpo_dist.tracking.metrics_file import MetricsFile, metrics_at
 from jpo_dist.tracking.run_file import sqlite_uri, tracking_uri
 from jpo_dist.tracking.writer import NOTE, Status, replay, start_run
 from launcher.provenance import run_tags
@@ -54,3 +55,19 @@ def tracked(tracking: TrackingConfig, own: RunSection, params: Mapping[str, str]
         raise
     finally:
         replay(tracking, own, status)
+
+
+def tell(
+    tracking: TrackingConfig, own: RunSection, note: str, figures: Mapping[str, float], step: int | None = None
+) -> None:
+    """Say on the page of the whole what it has come to so far, and log `figures`: at `step`, or at the next one where
+    there is none or it is over. The same figures again, and no new step, are no second point of a chart."""
+    if tracking_uri(tracking, own.dir) is None:
+        return
+    file = MetricsFile(Path(own.dir) / METRICS)
+    last = -1 if file.last_step is None else file.last_step
+    at = last + 1 if step is None else step
+    if figures and ((step is not None and at > last) or dict(figures) != metrics_at(Path(own.dir), last)):
+        file.append(max(last + 1, at), figures)
+    file.close()
+    replay(tracking, own, timeout_s=AGAIN_S, tags={NOTE: note})

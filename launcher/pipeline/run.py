@@ -5,22 +5,25 @@ when its command has ended well, which FOLDER.done.json says; it is written then
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from cluster.signals import ended_by_signals
-from jpo_dist.config.sections import RunSection
+from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.files import read_json
-from jpo_dist.run_dir import RUN
+from jpo_dist.run_dir import RUN, SCORES
 from jpo_dist.tracking.page_text import input_tags
 from launcher.config.pipeline import PipelineConfig, entry_of
 from launcher.console import say
 from launcher.pipeline.contents import Contents
-from launcher.pipeline.parent import Parent, own_tracking, tracked
+from launcher.pipeline.outcomes import outcome_of
+from launcher.pipeline.parent import Parent, own_tracking, tell, tracked
 from launcher.pipeline.process import alone_in, is_done, note_done, run_to_end, start_stage
 from launcher.pipeline.resolve import Stage, by_name, resolve_stages
+from launcher.show.run_page.descriptions import DONE, TO_DO, StageLine, of_pipeline
 
 MEMORY, OWN_RUN = ".digests.json", "pipeline"
 
@@ -53,23 +56,28 @@ def run(config: PipelineConfig, source: str, until: str | None = None) -> list[S
     with alone_in(folder) as lock:
         stages = plan(config, source)
         last = len(stages) if until is None else stages.index(by_name(stages, until)) + 1
-        with _tracked(config, folder) as parent:
+        with _tracked(config, folder, stages) as parent:
             for number, stage in enumerate(stages[:last], 1):
                 title = f"{number}/{len(stages)} {stage.name}"
                 if is_done(stage):
                     say(f"{title}: done before, {stage.folder}")
                 else:
                     say(f"{title}: jpo {' '.join(stage.kind.command)} {stage.config_file}")
-                    _run_stage(stage, _tags(config, stage, stages, parent()), lock)
+                    _tell(config, folder, stages, {stage.name: "has begun"})
+                    _run_stage(
+                        stage, _tags(config, stage, stages, parent()), lock, partial(_tell, config, folder, stages)
+                    )
+            _tell(config, folder, stages, {})
     return stages
 
 
-def _run_stage(stage: Stage, tags: Mapping[str, str], lock: IO[str]) -> None:
-    """Run the command and wait."""
+def _run_stage(stage: Stage, tags: Mapping[str, str], lock: IO[str], tell: Callable[[dict[str, str]], None]) -> None:
+    """Run the command and wait; `tell` is told how it ended, if not well."""
     started = time.monotonic()
     with ended_by_signals():
         code = run_to_end(lambda: start_stage(stage, tags, lock))
     if code:
+        tell({stage.name: f"failed with exit code {code}"})
         raise StageFailed(
             f"stage {stage.name} ended with exit code {code}; the reason stands above. The same command goes on there",
             code,
@@ -80,14 +88,48 @@ def _run_stage(stage: Stage, tags: Mapping[str, str], lock: IO[str]) -> None:
 # ---- MLflow
 
 
-def _tracked(config: PipelineConfig, folder: Path) -> AbstractContextManager[Parent]:
+def _tracked(config: PipelineConfig, folder: Path, stages: Sequence[Stage]) -> AbstractContextManager[Parent]:
     """Around the stages: the pipeline's own MLflow run."""
-    stages = [entry_of(stage, at).name for at, stage in enumerate(config.stages)]
-    own = RunSection(dir=str(folder / OWN_RUN), name=config.name)
-    params = {"stages": ", ".join(stages), "rounds": str(config.rounds)}
+    names = [entry_of(stage, at).name for at, stage in enumerate(config.stages)]
+    params = {"stages": ", ".join(names), "rounds": str(config.rounds)}
+    note, _ = _found(config, stages, {})
+    return tracked(_own_tracking(config, folder), _own_run(config, folder), params, note)
+
+
+def _own_tracking(config: PipelineConfig, folder: Path) -> TrackingConfig:
+    return own_tracking(config.shared.get("tracking", {}), folder)
+
+
+def _own_run(config: PipelineConfig, folder: Path) -> RunSection:
+    return RunSection(dir=str(folder / OWN_RUN), name=config.name)
+
+
+def _tell(config: PipelineConfig, folder: Path, stages: Sequence[Stage], states: Mapping[str, str]) -> None:
+    """What the stages have come to so far, on the page of the pipeline. `states`: of those that are not done, in words;
+    where there are none, nothing more runs, and its figures are logged."""
+    note, figures = _found(config, stages, states)
+    tell(_own_tracking(config, folder), _own_run(config, folder), note, {} if states else figures)
+
+
+def _found(
+    config: PipelineConfig, stages: Sequence[Stage], states: Mapping[str, str]
+) -> tuple[str, Mapping[str, float]]:
+    """The description, and the figures of the last stage that has measured any."""
+    lines: list[StageLine] = []
+    measured: str | None = None
+    figures: Mapping[str, float] = {}
+    for stage in stages:
+        if is_done(stage):
+            outcome = outcome_of(stage)
+            seconds = read_json(stage.done_file).get("seconds")
+            lines.append(StageLine(stage.name, DONE, seconds, outcome.words, run_of(stage.folder)))
+            measured, figures = (stage.name, outcome.figures) if outcome.figures else (measured, figures)
+        else:
+            state = states.get(stage.name, TO_DO)
+            lines.append(StageLine(stage.name, state, None, "", run_of(stage.folder)))
+    names = " → ".join(entry_of(stage, at).name for at, stage in enumerate(config.stages))
     times = f", those from the first `generate` to the last `train` {config.rounds} times" if config.rounds > 1 else ""
-    note = f"A pipeline: {' → '.join(stages)}{times}. Its child runs are what each stage measured."
-    return tracked(own_tracking(config.shared.get("tracking", {}), folder), own, params, note)
+    return of_pipeline(f"A pipeline: {names}{times}.", lines, measured), figures
 
 
 def _tags(config: PipelineConfig, stage: Stage, stages: list[Stage], parent: str | None) -> dict[str, str]:
@@ -103,7 +145,8 @@ def _tags(config: PipelineConfig, stage: Stage, stages: list[Stage], parent: str
 
 
 def run_of(folder: Path) -> dict[str, Any]:
-    """What run.json says of the MLflow run of a stage: a training's is in its folder, any other's in `mlflow` in it;
-    {} for one that is not tracked."""
-    found = (read_json(place).get("mlflow", {}) for place in (folder / RUN, folder / "mlflow" / RUN))
+    """What run.json says of the MLflow run of a stage, which is in its folder or beside what it wrote there; {} for one
+    that is not tracked."""
+    places = (folder, *(folder / name / "mlflow" for name in ("", SCORES, "evaluation")))
+    found = (read_json(place / RUN).get("mlflow", {}) for place in places)
     return next((known for known in found if known.get("run_id")), {})

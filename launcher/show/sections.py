@@ -66,6 +66,17 @@ def interval(ends: Sequence[float] | None, sign: str = "") -> str:
     return "-" if ends is None else f"[{100 * ends[0]:{sign}.1f}, {100 * ends[1]:{sign}.1f}]"
 
 
+def duration(seconds: float) -> str:
+    """Hours, or minutes where it is less than one, or seconds.
+
+    >>> duration(11520), duration(95), duration(29.6)
+    ('3.2 hours', '2 minutes', '30 s')
+    """
+    if seconds >= 3600:
+        return f"{seconds / 3600:.1f} hours"
+    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} s"
+
+
 def p_value(value: float | None) -> str:
     """Two digits, or `-`."""
     return "-" if value is None else f"{value:.2g}"

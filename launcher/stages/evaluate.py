@@ -131,9 +131,13 @@ def score(config: RunConfig) -> Path:
         run_ranked(score_worker, config, partial(_look, config, "score.policy", config.score.policy, config.score.data))
     if is_driver():
         report = read_json(folder / REPORT)
-        figures = _figures("score", report["margins"]) | group_figures("score", report["groups"])
-        _track(config, folder / REPORT, folder, "scores", report, figures)
+        _track(config, folder / REPORT, folder, "scores", report, score_figures(report))
     return folder
+
+
+def score_figures(report: dict[str, Any]) -> dict[str, float]:
+    """The figures of a report of `jpo score` by the names that MLflow has them under."""
+    return _figures("score", report["margins"]) | group_figures("score", report["groups"])
 
 
 def score_worker(payload: dict[str, Any]) -> None:

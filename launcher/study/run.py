@@ -20,12 +20,13 @@ from jpo_dist.tracking.writer import NOTE, Writer
 from launcher.config.pipeline import entry_of
 from launcher.config.study import StudyConfig
 from launcher.console import out, say
-from launcher.pipeline.parent import Parent, own_tracking, tracked
+from launcher.pipeline.parent import Parent, own_tracking, tell, tracked
 from launcher.pipeline.process import alone_in
 from launcher.pipeline.resolve import Stage
 from launcher.pipeline.run import run_of
 from launcher.provenance import run_tags
 from launcher.show.run_page.descriptions import of_cell, of_study
+from launcher.show.run_page.figures import of_study as figures_of_study
 from launcher.show.study.live import Board, Progress
 from launcher.study.cells import Cell, cells, trials, unique
 from launcher.study.collected import ASKED, Ran, choose, collect, write
@@ -75,7 +76,9 @@ def run(config: StudyConfig, source: str) -> Study:
                 said = {name: failure.last_line for name, failure in {**failed, **new}.items()}
                 collected = collect(config, source, asked, tried, Ran(all_cells, results), said)
                 write(collected, folder)
-                return collected.report
+                report = collected.report
+                tell(*_own(config, folder), of_study(report, running=True), figures_of_study(report), len(results))
+                return report
 
             found = _run(all_cells, config, folder, lock, parent, "cells", written)
             failed |= found.failed
@@ -193,13 +196,17 @@ def _progress(
 
 def _tracked(config: StudyConfig, folder: Path) -> AbstractContextManager[Parent]:
     """Around the cells: the study's own MLflow run."""
-    own = RunSection(dir=str(folder / "study"), name=config.name)
     params = {"arms": ", ".join(config.arms), "primary": config.question.primary}
     note = (
         f"A study of {', '.join(config.arms)} by {config.question.primary}. Its child runs are the measured cells, and "
         "`report.html` among its artifacts is what they say together."
     )
-    return tracked(_own_tracking(config, folder), own, params, note)
+    return tracked(*_own(config, folder), params, note)
+
+
+def _own(config: StudyConfig, folder: Path) -> tuple[TrackingConfig, RunSection]:
+    """Where the study's own MLflow run is, and its folder and name."""
+    return _own_tracking(config, folder), RunSection(dir=str(folder / "study"), name=config.name)
 
 
 def _own_tracking(config: StudyConfig, folder: Path) -> TrackingConfig:
@@ -227,8 +234,7 @@ def _track_cell(config: StudyConfig, cell: Cell, result: Result, folder: Path, p
 
 def _track(config: StudyConfig, folder: Path, report: dict[str, Any]) -> None:
     """The report's answer on the page of the study's run, its files and figures, before the status is set."""
-    tracking, own = _own_tracking(config, folder), RunSection(dir=str(folder / "study"), name=config.name)
-    writer = Writer(tracking, own)
+    writer = Writer(*_own(config, folder))
     writer.set_tag(NOTE, of_study(report))
     for name in ("report.md", "report.html", "report.json", ASKED):
         writer.log_artifact(folder / name)

@@ -38,7 +38,8 @@ def ratings(path: Path) -> str:
 def pipeline(tiny: Files, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     data = ratings(tmp_path_factory.mktemp("pipeline") / "answers.jsonl")
     own = json.loads(Path(tiny.config).read_text())
-    train = {**own, "data": {**own["data"], "train": "@build:train", "validation": None, "validation_fraction": 0.2}}
+    train = {**own, "data": {**own["data"], "train": "@build:train"}}
+    train["train"] = {**train["train"], "eval_every": 1000}  # at both ends
     del train["run"]
     return {
         "stages": [
@@ -104,14 +105,34 @@ def test_every_stage_begins_from_the_files_before_it_and_is_tracked_under_the_pi
         ids["judge"],
     }
     assert {"digest.sources.0", "digest.set", "digest.candidates"} == set(known)
+    note = tags[parent]["mlflow.note.content"]
+    assert "A pipeline: build → judge → merged → train. All stages are done." in note
+    assert [f"/runs/{ids[name]}?" in note for name in stages] == [True] * 4
+
+
+def measured_on_the_pipeline(finished: Path) -> list[tuple[int, str, float]]:
+    own = json.loads((finished / "pipeline" / "run.json").read_text())["mlflow"]["run_id"]
+    with sqlite3.connect(finished / "mlflow.db") as database:
+        rows = database.execute("select step, key, value from metrics where run_uuid = ? order by step, key", (own,))
+        return list(rows)
+
+
+def test_figures_of_the_last_stage_that_measures_are_those_of_the_pipeline(finished: Path) -> None:
+    last = [row["metrics"] for row in lines_of(stage_folders(finished)["train"]) if "eval/loss" in row["metrics"]][-1]
+    found = measured_on_the_pipeline(finished)
+    assert {step for step, _, _ in found} == {0}
+    assert {"eval/loss", "eval/rewards/accuracies"} <= {name for _, name, _ in found}
+    assert all(last[name] == value for _, name, value in found)
 
 
 def test_what_is_done_is_not_done_again(pipeline: dict[str, Any], finished: Path, warm: Warm) -> None:
     before = {
         path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file() and "mlflow" not in path.name
     }
+    measured = measured_on_the_pipeline(finished)
     done = warm("run", written(pipeline, finished)).check()
     assert done.said.count("done before") == 4
+    assert measured_on_the_pipeline(finished) == measured, "no second point of a chart"
     after = {path: path.stat().st_mtime_ns for path in before}
     own = finished / "pipeline"  # the pipeline's own run says that it was there again
     assert {path for path in before if before[path] != after[path] and not path.is_relative_to(own)} <= {
@@ -137,6 +158,11 @@ def test_a_stage_that_fails_ends_the_pipeline_with_its_own_exit_code(
     bad = warm("run", config, "stages.3.train.train.tokens_per_micro_step=2").check(2)
     assert "stage train ended with exit code 2" in bad.said
     assert "train.tokens_per_micro_step (2) is less than the longest comparison" in bad.said
+    own = json.loads((folder / "pipeline" / "run.json").read_text())["mlflow"]["run_id"]
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        key = "mlflow.note.content"
+        [[note]] = database.execute("select value from tags where run_uuid = ? and key = ?", (own, key))
+    assert "3 of 4 stages are done. **train** failed with exit code 2." in note
 
 
 @pytest.mark.nightly

@@ -63,6 +63,7 @@ def test_an_evaluation_lands_on_the_run_once(trained: Path, client: Any, run: An
     [measured] = [one for one in model.metrics if one.key == "evaluate/all/loss"]
     held_out = {one.tags[0].value: one.dataset for one in run.inputs.dataset_inputs}["validation"]
     assert (measured.dataset_name, measured.dataset_digest) == (held_out.name, held_out.digest)
+    assert model.tags["mlflow.note.content"] == run.data.tags["mlflow.note.content"], "its page says what came of it"
 
 
 def test_the_page_has_pictures_and_the_comparisons_at_both_ends(trained: Path, client: Any, run: Any) -> None:

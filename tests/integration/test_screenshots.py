@@ -8,7 +8,18 @@ import pytest
 
 from tests.support.browser import Page, browser, find_chromium
 from tests.support.commands import ROOT
-from tests.support.pages_of_mlflow import IMAGES, WIDTH, WORKFLOW, Made, Server, make_runs, mlflow_server, shots, take
+from tests.support.pages_of_mlflow import (
+    CHARTS,
+    IMAGES,
+    WIDTH,
+    WORKFLOW,
+    Made,
+    Server,
+    make_runs,
+    mlflow_server,
+    shots,
+    take,
+)
 
 pytestmark = [
     pytest.mark.nightly,
@@ -52,6 +63,7 @@ def test_the_pictures_of_the_docs_are_small_and_shown() -> None:
     assert sum(sizes.values()) < ALL
     text = (ROOT / "docs" / "watching.md").read_text(encoding="utf-8")
     assert {file.name for file in sizes} == set(re.findall(r"\]\(images/([\w.-]+)\)", text))
+    assert f"`{CHARTS}`" in text, "what is looked for in the picture of charts"
 
 
 def test_no_chart_of_a_run_is_empty_or_over_anything_but_its_steps(made: Made, server: Server, page: Page) -> None:

@@ -17,6 +17,7 @@ from jpo_dist.study.question import QuestionConfig
 from jpo_dist.study.results import read_results
 from tests.support.commands import ROOT, Files, environment, jpo
 from tests.support.hosts import wait_until
+from tests.support.metric_names import undocumented
 
 pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(1200)]
 
@@ -89,6 +90,24 @@ def test_every_cell_is_a_child_of_the_studys_run_with_all_its_parameters(finishe
     assert keys.keys() == parents.keys()
     assert set(statuses.values()) == {"FINISHED"}
     assert parent in statuses
+
+
+def test_the_studys_run_has_the_figures_of_the_report_at_each_number_of_cells(finished: Path) -> None:
+    report = json.loads((finished / "report.json").read_text())
+    own = json.loads((finished / "study" / "run.json").read_text())["mlflow"]["run_id"]
+    with sqlite3.connect(finished / "mlflow.db") as database:
+        rows = list(database.execute("select step, key, value from metrics where run_uuid = ?", (own,)))
+        tags = dict(database.execute("select key, value from tags where run_uuid = ?", (own,)))
+    assert undocumented(key for _, key, _ in rows) == []
+    steps = {step for step, _, _ in rows}
+    assert max(steps) == 4
+    assert steps <= {1, 2, 3, 4}, "cells that were measured"
+    last = {key: value for step, key, value in rows if step == 4}
+    assert {name: value for name, value in last.items() if ":" not in name} == {
+        **{f"pass rate/{one['arm']}": one["metrics"]["pass"]["value"] for one in report["arms"]},
+        "difference/trained - longer": report["comparisons"][0]["difference"],
+    }
+    assert "all that was planned" in tags["mlflow.note.content"]
 
 
 def test_what_is_done_is_not_done_again_and_a_change_of_the_question_is_told(

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
+_MOUSE = "primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4"
+"""A mouse, which a headless browser has none of: without it charts show the buttons that a person sees on hovering."""
 PATIENCE_S = 120.0
 """How long a page may take on a machine that has other work."""
 
@@ -96,6 +98,13 @@ class Page:
         self.wait(f"!!{found}", repr(text))
         self.run(f"{found}.click()")
 
+    def write(self, into: str, text: str) -> None:
+        """Type into the first field that says `into` while it is empty."""
+        field = f"document.querySelector('input[placeholder={json.dumps(into)}]')"
+        self.wait(f"!!{field}", f"the field {into!r}")
+        self.run(f"{field}.focus()")
+        self._ask("Input.insertText", text=text)
+
     def settle(self) -> None:
         """Wait until every image is loaded and the page says the same for a second. Pictures would never be the same:
         an icon moves."""
@@ -121,6 +130,7 @@ def browser(folder: Path) -> Iterator[Page]:
     command = [
         program, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-dev-shm-usage",
         "--no-first-run", "--disable-background-networking", "--disable-component-update", "--lang=en-US",
+        f"--blink-settings={_MOUSE}",
         "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", f"--user-data-dir={folder / 'profile'}",
         "--remote-debugging-pipe", "about:blank",
     ]  # fmt: skip

@@ -6,11 +6,12 @@ from functools import cache
 from pathlib import Path
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
-_NAME = re.compile(r"`([\w./]+)`")
+_NAME = re.compile(r"`([\w./: ]+)`")
 _WORDS = {
     "PROTOCOL": "(?:conditional|joint)", "PART": "(?:all|conditional|joint)", "SPLIT": "(?:train|validation|test)",
     "RANK": r"\d+", "NUMBER": r"\d+", "TEMPERATURE": r"\d+(?:\.\d+)?", "ADDRESS": r"[\w.:-]+", "NAME": r"[^/]+",
-    "VALUE": ".+", "ENDING": r"\w+",
+    "VALUE": ".+", "ENDING": r"\w+", "ARM": "[^/:]+", "PAIR": "[^/:]+ - [^/:]+",
+    "PRIMARY": "(?:pass rate|finished rate|pass rate of finished|mean score|mean tokens|win rate)",
 }  # fmt: skip
 """What stands for a word in capitals; BATCH, FIGURE and HOST_METRIC stand for other names of the page."""
 

@@ -30,6 +30,10 @@ SAMPLE = "package:jpo_dist/sample/"
 WORKFLOW = "workflowType=machine_learning"
 USER = "ada"
 """In the place of whoever takes the pictures."""
+CHARTS = "^(eval/)?(loss|rewards/acc|margin)"
+"""What docs/watching.md has people look for: the charts that a person opens a training for."""
+COMPARED = ("Visualizations", "Parameters", "Artifacts")
+"""Parts of the page of two runs that are closed: what is left is their figures."""
 WIDTH, COLORS = 1280, 64
 _OF_TESTS = "PYTEST_CURRENT_TEST"
 """With this variable MLflow's stores check themselves in ways that no server of a person does."""
@@ -117,7 +121,7 @@ def _pipeline(address: str) -> dict[str, Any]:
     data = {"train": f"{SAMPLE}train.jsonl", "validation": f"{SAMPLE}validation.jsonl", "max_length": 256}
     steps = {"tokens_per_micro_step": 8192, "max_steps": 24, "eval_every": 6}
     aligned = {
-        "model": {"path": "@sft"}, "data": data, "optim": {"lr": 1e-4, "schedule": "linear", "warmup_steps": 2},
+        "model": {"path": "@sft"}, "data": data, "optim": {"lr": 3e-5, "schedule": "linear", "warmup_steps": 2},
         "train": {"comparisons_per_step": 24, **steps}, "checkpoint": {"every": 24},
     }  # fmt: skip
     answers = {"instructions": f"{SAMPLE}evaluation.jsonl", "temperatures": [0.5], "max_new_tokens": 32}
@@ -168,7 +172,8 @@ def _found(server: Server) -> Made:
 
 
 class Shot(NamedTuple):
-    """A picture: its file, the address behind `#`, how high, what the page must say, and how many charts it draws."""
+    """A picture: its file, the address behind `#`, how high, what the page must say, how many charts it draws, and what
+    is done before it is taken: what is clicked, and looked for among the charts."""
 
     name: str
     path: str
@@ -176,6 +181,7 @@ class Shot(NamedTuple):
     says: tuple[str, ...]
     charts: int = 0
     clicks: tuple[str, ...] = ()
+    search: str = ""
 
 
 def shots(made: Made) -> list[Shot]:
@@ -184,16 +190,22 @@ def shots(made: Made) -> list[Shot]:
     jpo_run = f"{runs}/{made.stages['jpo']}"
     both = json.dumps([made.stages["dpo"], made.stages["jpo"]])
     compared = f"/compare-runs?runs={both}&experiments={json.dumps([made.experiment])}&{WORKFLOW}"
+    said_of_all = ("A pipeline: sft", "helpful winrate", "what came of it", "All stages are done", "winrate/win_rate")
     return [
         Shot("run", f"{jpo_run}?{WORKFLOW}", 860, ("Held out, before and after step 24", "helpful-chat", USER)),
-        Shot("charts", f"{jpo_run}/model-metrics?{WORKFLOW}", 1040, ("eval", "margin (2)", "rewards"), 5),
+        Shot(
+            "charts", f"{jpo_run}/model-metrics?{WORKFLOW}", 1040, ("eval", "margin (2)", "rewards"), 3, search=CHARTS
+        ),
         Shot("figure", f"{jpo_run}/artifacts/figures/margin_parts.png?{WORKFLOW}", 700, ("margin_parts.png",)),
         Shot("comparisons", f"{jpo_run}/artifacts/comparisons.json?{WORKFLOW}", 620, ("winner's response", "worst")),
         Shot("answers", f"{jpo_run}/artifacts/answers.json?{WORKFLOW}", 620, ("answer before", "answer after")),
-        Shot("pipeline", f"{runs}/{made.parent}?{WORKFLOW}", 620, ("A pipeline: sft", "helpful winrate")),
-        Shot("compared", compared, 1000, ("Comparing 2 Runs", "eval/loss"), clicks=("Visualizations", "Parameters")),
+        Shot("pipeline", f"{runs}/{made.parent}?{WORKFLOW}", 860, said_of_all, clicks=("Show more",)),
+        Shot("compared", compared, 900, ("Comparing 2 Runs", "eval/loss"), clicks=COMPARED),
         Shot(
-            "model", f"/experiments/{made.experiment}/models/{made.model}?{WORKFLOW}", 640, ("evaluate/all/loss", USER)
+            "model",
+            f"/experiments/{made.experiment}/models/{made.model}?{WORKFLOW}",
+            900,
+            ("evaluate/all/loss", "Held out, before and after step 24", USER),
         ),
         Shot("registry", f"/models/helpful-chat/versions/1?{WORKFLOW}", 700, ("champion", "data.train.digest")),
     ]
@@ -208,10 +220,14 @@ def take(page: Page, server: Server, shot: Shot) -> tuple[bytes, str]:
     page.wait_for(*shot.says)
     for text in shot.clicks:
         page.click(text)
+    if shot.search:
+        page.write("Search metric charts", shot.search)
     page.wait(f"document.querySelectorAll('.js-plotly-plot .trace').length >= {shot.charts}", f"{shot.charts} charts")
     page.wait("!document.querySelector('[aria-busy=true], .du-bois-light-skeleton')", "the last of its parts")
     page.settle()
-    return few_colors(page.picture()), page.text
+    png, said = few_colors(page.picture()), page.text
+    page.run("localStorage.clear()")  # where MLflow keeps what was looked for: the next page would show no other charts
+    return png, said
 
 
 def few_colors(png: bytes) -> bytes:

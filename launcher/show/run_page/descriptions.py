@@ -5,15 +5,18 @@ of groups are text of others; `plain` and `table` keep them text.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from jpo_dist.judge.report import OUTCOMES
 from jpo_dist.tracking.metrics_file import IN_WORDS
-from jpo_dist.tracking.page_text import links, plain, short, table
+from jpo_dist.tracking.page_text import link_to, links, plain, short, table
 from launcher.show import winrate as winrates
-from launcher.show.sections import Section, interval, percent
+from launcher.show.sections import Section, duration, interval, percent
 from launcher.show.study import tables as studies
+from launcher.show.study.answer import done
 
+DONE, TO_DO = "done", "to do"
+"""States of a stage; the others are words on what it does, or how it ended."""
 SENTENCE = 1000
 """Characters of a sentence of ours at most, with what it quotes."""
 
@@ -137,13 +140,54 @@ def of_cell(
     return _page(f"Arm **{plain(arm)}**{f', {at}' if at else ''}: {''.join(first) or 'no answers'}.", [], tables, tags)
 
 
-def of_study(report: dict[str, Any]) -> str:
-    """The description of a study that is measured, from its report.json: the answer, then arms and differences."""
+def of_study(report: dict[str, Any], *, running: bool = False) -> str:
+    """The description of a study, from its report.json: the answer, then arms and differences. `running`: there is more
+    to come, and no file of the report among the artifacts yet."""
     answer, *rest = studies.sections(report)
     shown = [section for section in rest if section.title in studies.ON_A_RUN_PAGE]
     notes = [note for section in shown for note in section.notes]
-    outcome = " ".join(plain(sentence, SENTENCE) for sentence in answer.notes)
-    return _page(outcome, [*_lines(notes), "- `report.html` among the artifacts has the rest"], _titled(shown), {})
+    sentences = [done(report, "So far"), *answer.notes[1:]] if running else answer.notes
+    outcome = " ".join(plain(sentence, SENTENCE) for sentence in sentences)
+    has = (
+        "at the end `report.html` among the artifacts will have" if running else "`report.html` among the artifacts has"
+    )
+    facts = [*_lines(notes), f"- {has} the rest", "- child runs are the measured cells"]
+    return _page(outcome, facts, _titled(shown), {})
+
+
+class StageLine(NamedTuple):
+    """What the page of a pipeline says of one stage."""
+
+    name: str
+    state: str
+    """`done`, or what stands in the place of its outcome."""
+    seconds: float | None
+    """How long its command took."""
+    words: str
+    run: Mapping[str, Any]
+    """The entry of its run.json; {} where it is not tracked."""
+
+
+def of_pipeline(whole: str, stages: Sequence[StageLine], measured: str | None) -> str:
+    """The description of a pipeline: what came of it, then a line for each stage with a link to its run.
+
+    `whole`: its stages in a sentence; `measured`: the stage whose figures are metrics of this run.
+    """
+    of = {one.name: one for one in stages}
+    ready = [one for one in stages if one.state == DONE]
+    count = "All" if len(ready) == len(stages) else f"{len(ready)} of {len(stages)}"
+    outcome = [f"**{plain(measured)}**: {plain(of[measured].words, SENTENCE)}."] if measured else []
+    outcome += [whole, f"{count} stages are done."]
+    outcome += [f"**{plain(one.name)}** {plain(one.state)}." for one in stages if one.state not in (DONE, TO_DO)]
+    rows = [
+        [one.name, "-" if one.seconds is None else duration(one.seconds), one.words if one.state == DONE else one.state]
+        for one in stages
+    ]
+    to_runs = [link_to(one.name, str(one.run.get("run_id", "")), one.run.get("experiment_id")) for one in stages]
+    facts = ["- time: of the command that finished the stage"]
+    if measured:
+        facts.append(f"- metrics of this run are those of {plain(measured)}, by which pipelines are compared")
+    return _page(" ".join(outcome), facts, [table(["stage", "time", "what came of it"], rows, to_runs)], {})
 
 
 def _titled(sections: Sequence[Section]) -> list[str]:

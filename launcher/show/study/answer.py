@@ -43,8 +43,8 @@ def answers(report: dict[str, Any]) -> list[str]:
     return lines
 
 
-def done(report: dict[str, Any]) -> str:
-    """The first line: how many training runs there are, and what was cut short."""
+def done(report: dict[str, Any], short: str = "Cut short") -> str:
+    """The first line: how many training runs there are, and, after `short`, what of them where some are missing."""
     planned = report["planned"]
     seeds, points, arms = len(planned["seeds"]), planned["points"], planned["arms"]
     at = f" at each of {points} points" if points > 1 else ""
@@ -57,9 +57,9 @@ def done(report: dict[str, Any]) -> str:
         )
     counts = {of_arm[arm] for arm in arms}
     if len(counts) == 1 and points == 1:
-        return f"Cut short: {counts.pop()} of {seeds} training runs of each arm ({', '.join(arms)}) are done."
+        return f"{short}: {counts.pop()} of {seeds} training runs of each arm ({', '.join(arms)}) are done."
     told = ", ".join(f"{arm} {of_arm[arm]}" for arm in arms)
-    return f"Cut short: of {seeds * points} training runs of each arm{at} these are done: {told}."
+    return f"{short}: of {seeds * points} training runs of each arm{at} these are done: {told}."
 
 
 def _growth(one: dict[str, Any], metric: str) -> str:

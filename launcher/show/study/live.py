@@ -8,7 +8,8 @@ from rich.live import Live
 from rich.table import Table
 
 from launcher.console import draws
-from launcher.show.study.words import hours, name, plain
+from launcher.show.sections import duration
+from launcher.show.study.words import name, plain
 
 
 class Progress(NamedTuple):
@@ -60,7 +61,7 @@ def table(what: str, metric: str, progress: list[Progress], stages: str) -> Tabl
     for one in progress:
         made.add_row(
             one.arm, *([one.point] if points else []), f"{one.done} of {one.cells}", str(one.failed or "-"),
-            hours(one.seconds), plain(metric, one.value),
+            duration(one.seconds), plain(metric, one.value),
         )  # fmt: skip
     return made
 

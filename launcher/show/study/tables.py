@@ -3,9 +3,9 @@
 from collections import Counter
 from typing import Any
 
-from launcher.show.sections import Section, p_value
+from launcher.show.sections import Section, duration, p_value
 from launcher.show.study.answer import answers
-from launcher.show.study.words import ends, hours, name, once, plain, signed, unbroken
+from launcher.show.study.words import ends, name, once, plain, signed, unbroken
 
 ORDER = ("pass", "win", "score", "finished", "pass_of_finished", "tokens", "kl")
 ON_A_RUN_PAGE = ("Arms", "Differences")
@@ -213,6 +213,6 @@ def _asked(report: dict[str, Any]) -> Section:
         ["checker", question["checker"] or "-"],
         ["changes since", str(len(asked["changes"])) if asked["changes"] else "none"],
         ["command", f"jpo study {report['config']}"],
-        ["took", f"{hours(cost['seconds'])} in {cost['stages']} stages, on {cost['machine']}"],
+        ["took", f"{duration(cost['seconds'])} in {cost['stages']} stages, on {cost['machine']}"],
     ]
     return Section("What was asked beforehand, and what it took", ["", ""], rows, [])

@@ -52,8 +52,3 @@ def once(arms: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     same = {name for name, of in found.items() if len(of) > 1 and all(one["metrics"] == of[0]["metrics"] for one in of)}
     alone = [{**found[name][0], "point": ""} for name in found if name in same]
     return [*alone, *(arm for arm in arms if arm["arm"] not in same)]
-
-
-def hours(seconds: float) -> str:
-    """`3.2 hours`, or minutes where it is less than one."""
-    return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.0f} minutes"

@@ -6,7 +6,18 @@ from typing import Any
 import pytest
 
 from jpo_dist.judge.report import OUTCOMES
-from launcher.show.run_page.descriptions import of_answers, of_cell, of_evaluation, of_scores, of_set, of_verdicts
+from launcher.show.run_page.descriptions import (
+    DONE,
+    TO_DO,
+    StageLine,
+    of_answers,
+    of_cell,
+    of_evaluation,
+    of_pipeline,
+    of_scores,
+    of_set,
+    of_verdicts,
+)
 
 EVIL = "<img src=x onerror=alert(1)>|[x](javascript:1)"
 SOURCE = {"jpo.input_run.sft": "a1", "jpo.input_experiment.sft": "7"}
@@ -80,3 +91,26 @@ def test_what_was_not_decided_or_not_answered_is_said() -> None:
     assert "accuracy all ties." in said
     assert said.endswith("- no reference")
     assert of_cell("jpo", {}, [], {}) == "Arm **jpo**: no answers."
+
+
+def test_a_pipeline_says_what_came_of_it_and_has_a_line_for_each_stage() -> None:
+    run = {"run_id": "a1", "experiment_id": "7"}
+    sft = StageLine("sft", DONE, 95.0, EVIL, run)
+    rate = StageLine("rate", DONE, 30.0, "win rate 51.0 % [49.0, 53.0]", {})
+    first, table = of_pipeline("A pipeline: sft → rate, twice.", [sft, rate], "rate").split("\n\n")[:2]
+    assert first.startswith(r"**rate**: win rate 51.0 % \[49.0, 53.0\]. A pipeline: ")
+    assert first.endswith("A pipeline: sft → rate, twice. All stages are done.")
+    one, two = table.splitlines()[2:]
+    assert one.startswith(f"| {LINK} | &emsp;2 minutes | &emsp;")
+    assert "<img" not in one.replace("\\<", "")
+    assert two == r"| rate | &emsp;30 s | &emsp;win rate 51.0 % \[49.0, 53.0\] |", "it is not tracked"
+
+
+def test_a_pipeline_that_is_not_done_says_where_it_stands() -> None:
+    stages = [StageLine("sft", DONE, 95.0, "words", {}), StageLine("jpo", "failed with exit code 2", None, "", {}),
+              StageLine("rate", TO_DO, None, "", {})]  # fmt: skip
+    first, table = of_pipeline("A pipeline: sft → jpo → rate.", stages, None).split("\n\n")[:2]
+    assert first == "A pipeline: sft → jpo → rate. 1 of 3 stages are done. **jpo** failed with exit code 2."
+    assert table.splitlines()[-2:] == [
+        "| jpo | &emsp;- | &emsp;failed with exit code 2 |", "| rate | &emsp;- | &emsp;to do |",
+    ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 import re
 
-from jpo_dist.tracking.page_text import input_tags, links, plain, table, tag_in_mlflow
+from jpo_dist.tracking.page_text import input_tags, links, plain, short, table, tag_in_mlflow
 
 
 def test_what_only_programs_ask_for_is_hidden() -> None:
@@ -27,6 +27,21 @@ def test_a_table_keeps_its_cells_whatever_is_in_them() -> None:
     assert len(made) == 4
     assert all(len(re.findall(r"(?<!\\)\|", line)) == 3 for line in made)
     assert "<" not in made[2].replace("\\<", "")
+
+
+def test_columns_of_a_table_stand_apart_and_a_row_may_begin_with_a_link() -> None:
+    head, _, one, two = table(["", "a", "b"], [["x", "1", "2"], ["y", "3", "4"]], ["", "[y](#/runs/1)"]).splitlines()
+    assert head == "|  | &emsp;a | &emsp;b |"
+    assert one == "| x | &emsp;1 | &emsp;2 |"
+    assert two == "| [y](#/runs/1) | &emsp;3 | &emsp;4 |"
+
+
+def test_the_key_of_a_stage_is_nothing_that_a_person_reads() -> None:
+    assert short("/runs/helpful/after-aa457520") == "after"
+    assert short("/runs/helpful/sft-f79f126e/export-merged") == "sft/export-merged"
+    assert short("/runs/lr-2e-5") == "lr-2e-5"
+    assert short("/runs/-f79f126e") == "-f79f126e"
+    assert short("org/model-f79f126e") == "org/model-f79f126e", "a name on a hub is a name"
 
 
 def test_a_link_to_an_input_opens_it_as_a_training_and_an_id_that_is_none_makes_none() -> None:

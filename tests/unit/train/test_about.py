@@ -25,12 +25,12 @@ def test_the_description_has_the_figures_before_and_at_the_last_evaluation(tmp_p
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     said = description(config, {"jpo.input_run.build": "abc1"})
     assert said.startswith("**a\\_b** aligned on comparisons"), "the whole path is a parameter"
-    assert "| held out | before | after step 2 |" in said
-    assert "| loss | 0.6931 | 0.2500 |" in said
-    assert "| accuracy | all ties | 0.750 |" in said, "the model is the reference then"
+    assert "| held out | &emsp;before | &emsp;after step 2 |" in said
+    assert "| loss | &emsp;0.6931 | &emsp;0.2500 |" in said
+    assert "| accuracy | &emsp;all ties | &emsp;0.750 |" in said, "the model is the reference then"
     assert "margin" not in said.partition("held out |")[2], "it was not measured"
-    assert said.endswith("[build](#/runs/abc1)")
-    first_lines = said.split("\n\n")[:2]
+    first_lines = said.split("\n\n")[:3]
+    assert first_lines[2].endswith("[build](#/runs/abc1)"), "behind a table there is no room"
     assert first_lines[1] == "Held out, before and after step 2: accuracy all ties → 0.750, loss 0.6931 → 0.2500."
     assert title(config, {}, 0.0).startswith(f"demo {tmp_path.name} 19")
     stage = {"jpo.pipeline": "helpful", "jpo.stage": "train-2"}

@@ -1,20 +1,24 @@
 """The report of a study: it begins with what may be said, and says what stands in the way of more."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
-from jpo_dist.study.question import QuestionConfig
+from jpo_dist.study.question import Metric, QuestionConfig
 from jpo_dist.study.results import read_results, write_results
 from jpo_dist.study.tables import Result
+from jpo_dist.tracking.mlflow_entries import _clean_name
 from launcher.show.run_page.descriptions import of_study
+from launcher.show.run_page.figures import WORDS
+from launcher.show.run_page.figures import of_study as figures_of_study
 from launcher.show.study.answer import answers
 from launcher.show.study.page import text, write
 from launcher.show.study.tables import sections
 from launcher.study.collected import Collected, report_in, report_of
 from launcher.study.collected import write as write_all
+from tests.support.metric_names import undocumented
 
 
 def results(rates: dict[str, float], seeds: int, sizes: tuple[int, ...] = ()) -> list[Result]:
@@ -78,8 +82,47 @@ def test_its_run_in_mlflow_says_the_answer_first_and_has_both_tables() -> None:
     first, *tables = of_study(report(results({"jpo": 0.5, "dpo": 0.3}, 5))).split("\n\n")
     assert "of each of 2 arms" in first
     assert tables[0::2][:2] == ["**Arms**", "**Differences**"]
-    assert "| dpo | 5 |" in tables[1]
+    assert "| dpo | &emsp;5 |" in tables[1]
     assert tables[4].startswith("- pass is the primary metric")
+
+
+def test_its_run_in_mlflow_says_how_far_it_is_while_it_runs() -> None:
+    found = [one for one in results({"jpo": 0.5, "dpo": 0.3}, 5) if one.values["seed"] < 2]
+    said = of_study(report_of(found, {}, about(["jpo", "dpo"], 5)), running=True)
+    assert said.startswith("So far&#58; 2 of 5 training runs of each arm \\(jpo, dpo\\) are done.")
+    assert "Cut short" not in said
+    assert "- at the end `report.html` among the artifacts will have the rest" in said
+
+
+def test_its_figures_are_metrics_by_names_that_a_person_reads() -> None:
+    made = report(results({"jpo": 0.5, "dpo": 0.3}, 5))
+    found = figures_of_study(made)
+    arms = {one["arm"]: one["metrics"]["pass"] for one in made["arms"]}
+    [pair] = made["comparisons"]
+    assert found == {
+        "pass rate/jpo": arms["jpo"]["value"],
+        "pass rate/jpo: low": arms["jpo"]["interval"][0],
+        "pass rate/jpo: high": arms["jpo"]["interval"][1],
+        "pass rate/dpo": arms["dpo"]["value"],
+        "pass rate/dpo: low": arms["dpo"]["interval"][0],
+        "pass rate/dpo: high": arms["dpo"]["interval"][1],
+        "difference/jpo - dpo": pair["difference"],
+        "difference/jpo - dpo: low": pair["interval"][0],
+        "difference/jpo - dpo: high": pair["interval"][1],
+    }
+    assert undocumented(found) == []
+    assert set(WORDS) == set(get_args(Metric)), "each primary figure has a name"
+
+
+def test_metrics_name_the_point_of_a_grid_and_leave_out_what_has_no_figure() -> None:
+    found = figures_of_study(report(results({"jpo": 0.5, "dpo": 0.3}, 5, sizes=(1, 2))))
+    assert {"pass rate/jpo at size 1", "difference/jpo - dpo at size 2: low"} <= set(found)
+    assert undocumented(found) == []
+    assert [_clean_name(name) for name in found] == list(found), "as MLflow takes them"
+    alone = figures_of_study(report(results({"jpo": 0.5}, 5)))
+    assert [name for name in alone if name.startswith("difference")] == []
+    one = Result("jpo", {"seed": 1}, {"tokens": {"a": [3.0, 9.0, 1]}}, {"answers": 1})
+    assert figures_of_study(report([one])) == {}, "the primary figure was not measured"
 
 
 def test_it_says_what_is_wrong_with_the_figures() -> None:
