@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import mlflow  # noqa: F401 - else a thread of ours imports it, and makes loggers while pytest goes through all of them
 import pytest
 
 LONGEST = [

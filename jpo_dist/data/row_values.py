@@ -18,8 +18,8 @@ NUMBERS = frozenset(
 _NOTHING = (None, "")
 """What a column that may be left out holds where it is: null, or an empty cell of a CSV file."""
 
-NUL, SURROGATE = "nul character", "lone surrogate"
-"""What no text may hold; a model can say both."""
+EMPTY, NUL, SURROGATE = "empty", "nul character", "lone surrogate"
+"""What is wrong with a text."""
 
 
 class BadField(ValueError):
@@ -37,13 +37,18 @@ def text(value: Any, field: str) -> str:
     """Text with something in it, as it is."""
     if not isinstance(value, str):
         raise BadField(field, "not a string")
-    if not value.strip():
-        raise BadField(field, "empty")
-    if "\0" in value:
-        raise BadField(field, NUL)
-    if not is_encodable(value):
-        raise BadField(field, SURROGATE)
+    if why := flaw(value):
+        raise BadField(field, why)
     return value
+
+
+def flaw(value: str) -> str:
+    """What is wrong with a text; "" where nothing is."""
+    if not value.strip():
+        return EMPTY
+    if "\0" in value:
+        return NUL
+    return "" if is_encodable(value) else SURROGATE
 
 
 def is_encodable(value: str) -> bool:

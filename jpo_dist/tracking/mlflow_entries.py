@@ -59,7 +59,7 @@ def _send_metrics(server: RunOnServer, entries: list[dict[str, Any]]) -> None:
 
     model = _newest_model(server) if any("dataset" in entry for entry in entries) else None
     rows = [
-        Metric(_clean_name(key), value, entry["ts_ms"], entry["step"], **_measured(entry, model, server.run_id))
+        Metric(clean_name(key), value, entry["ts_ms"], entry["step"], **_measured(entry, model, server.run_id))
         for entry in entries
         for key, value in entry["metrics"].items()
     ]
@@ -83,7 +83,7 @@ def _newest_model(server: RunOnServer) -> str | None:
     return max(found, key=lambda model: model.creation_timestamp).model_id if found else None
 
 
-def _clean_name(name: str) -> str:
+def clean_name(name: str) -> str:
     """A name the server takes: one refused name would hold up all metrics behind it."""
     allowed = re.sub(r"[^\w/. :-]", "_", name, flags=re.ASCII)
     return posixpath.normpath(allowed).lstrip("/.")[:NAME_CHARS] or "_"
@@ -94,7 +94,7 @@ def _send_params(server: RunOnServer, entry: Mapping[str, Any]) -> None:
     from mlflow.entities import Param
 
     there = server.client.get_run(server.run_id).data.params
-    params = {_clean_name(key): _shorten(str(value), PARAM_CHARS) for key, value in entry["params"].items()}
+    params = {clean_name(key): _shorten(str(value), PARAM_CHARS) for key, value in entry["params"].items()}
     new = [Param(key, value) for key, value in params.items() if key not in there]
     for start in range(0, len(new), PARAMS_PER_CALL):
         server.client.log_batch(server.run_id, params=new[start : start + PARAMS_PER_CALL], synchronous=True)
@@ -105,7 +105,7 @@ def _send_params(server: RunOnServer, entry: Mapping[str, Any]) -> None:
 
 def _send_tags(server: RunOnServer, entry: Mapping[str, Any]) -> None:
     for key, value in entry["tags"].items():
-        _set_tag(server, tag_in_mlflow(_clean_name(key)), _shorten(str(value), TAG_CHARS))
+        _set_tag(server, tag_in_mlflow(clean_name(key)), _shorten(str(value), TAG_CHARS))
     note = entry["tags"].get(_NOTE)
     if note and (model := _newest_model(server)):
         server.client.set_logged_model_tags(model, {_NOTE: _shorten(str(note), TAG_CHARS)})

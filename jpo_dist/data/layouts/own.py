@@ -100,15 +100,10 @@ def _answer(row: Row, names: Names) -> Reading:
         raise BadField("finished", "not true or false")
     if not row["finished"]:
         return Reading(left_out=(BadField("finished", CUT),))
-    if isinstance(row["answer"], str) and not row["answer"].strip():
-        return Reading(left_out=(BadField("answer", EMPTY),))
+    if isinstance(row["answer"], str) and (flaw := row_values.flaw(row["answer"])):  # a model said it: none corrects it
+        return Reading(left_out=(BadField("answer", EMPTY if flaw == row_values.EMPTY else flaw),))
     turns = chats.prompt(row["instruction"], "instruction")
-    try:
-        item = chats.response(turns, row["answer"], "answer")
-    except BadField as bad:
-        if bad.reason not in (row_values.NUL, row_values.SURROGATE):
-            raise
-        return Reading(left_out=(bad,))  # said by a model, not written by somebody who could correct it
+    item = chats.response(turns, row["answer"], "answer")
     return Reading(ratings=(Rating(item, math.nan, "", names.source),))
 
 

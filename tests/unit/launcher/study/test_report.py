@@ -9,7 +9,7 @@ import pytest
 from jpo_dist.study.question import Metric, QuestionConfig
 from jpo_dist.study.results import read_results, write_results
 from jpo_dist.study.tables import Result
-from jpo_dist.tracking.mlflow_entries import _clean_name
+from jpo_dist.tracking.mlflow_entries import clean_name
 from launcher.show.run_page.descriptions import of_study
 from launcher.show.run_page.figures import WORDS
 from launcher.show.run_page.figures import of_study as figures_of_study
@@ -118,7 +118,7 @@ def test_metrics_name_the_point_of_a_grid_and_leave_out_what_has_no_figure() -> 
     found = figures_of_study(report(results({"jpo": 0.5, "dpo": 0.3}, 5, sizes=(1, 2))))
     assert {"pass rate/jpo at size 1", "difference/jpo - dpo at size 2: low"} <= set(found)
     assert undocumented(found) == []
-    assert [_clean_name(name) for name in found] == list(found), "as MLflow takes them"
+    assert [clean_name(name) for name in found] == list(found), "as MLflow takes them"
     alone = figures_of_study(report(results({"jpo": 0.5}, 5)))
     assert [name for name in alone if name.startswith("difference")] == []
     one = Result("jpo", {"seed": 1}, {"tokens": {"a": [3.0, 9.0, 1]}}, {"answers": 1})
