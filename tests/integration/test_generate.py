@@ -242,6 +242,6 @@ def test_counts_and_digests_are_in_mlflow(model: str, tmp_path: Path) -> None:
     assert {item.path for item in client.list_artifacts(found.info.run_id)} == {"report.json"}
     note = found.data.tags["mlflow.note.content"]
     assert " gave 30 of 30 answers that were asked for: " in note
-    assert "| 0.0 | 30 | 30 | " in note
+    assert "| 0.0 | &emsp;30 | &emsp;30 | " in note
     [asked] = found.inputs.dataset_inputs
     assert report["instructions"] == f"30 ({asked.dataset.digest})"

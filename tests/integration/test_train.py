@@ -75,7 +75,7 @@ def test_the_page_of_a_run_says_what_was_trained_on_what_and_what_came_of_it(by_
     assert client.get_experiment(run.info.experiment_id).tags["mlflow.experimentKind"] == "custom_model_development"
     note = run.data.tags["mlflow.note.content"]
     first, last = lines_of(by_ray)[0]["metrics"], lines_of(by_ray)[6]["metrics"]
-    assert f"| loss | {first['eval/loss']:.4f} | {last['eval/loss']:.4f} |" in note
+    assert f"| loss | &emsp;{first['eval/loss']:.4f} | &emsp;{last['eval/loss']:.4f} |" in note
     plan = json.loads((by_ray / "plan.json").read_text())
     assert f": {plan['comparisons']} comparisons of {plan['items']} items" in note
     by_context = {one.tags[0].value: one.dataset for one in run.inputs.dataset_inputs}
