@@ -27,8 +27,8 @@ class Outcome(NamedTuple):
 
 
 def outcome_of(stage: Stage) -> Outcome:
-    """Of a stage that is done. Where a file is gone meanwhile, there are no words; a report of an earlier version may
-    have another form, which ends no pipeline."""
+    """What a stage that is done has come to. Where a file is gone meanwhile, there are no words; a report of an earlier
+    version may have another form, which ends no pipeline."""
     try:
         return _OF[stage.kind.command[-1]](stage.folder)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):

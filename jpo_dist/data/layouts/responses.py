@@ -189,13 +189,18 @@ def _beside(row: Row, form: Several, length: int) -> list[Any] | None:
 
 
 def _each(found: list[Any], field: str, rate: Callable[[int, Any, str], Rating | BadField]) -> Reading:
-    """Every response of a list: rated, bad (raised), or left out (returned)."""
+    """Every response of a list."""
+    return reading_of(partial(rate, n, value, f"{field}[{n}]") for n, value in enumerate(found))
+
+
+def reading_of(makes: Iterable[Callable[[], Rating | BadField]]) -> Reading:
+    """What becomes of each of several responses: rated, bad (raised), or left out (returned)."""
     rated: list[Rating] = []
     bad: list[BadField] = []
     left_out: list[BadField] = []
-    for n, value in enumerate(found):
+    for make in makes:
         try:
-            one = rate(n, value, f"{field}[{n}]")
+            one = make()
         except BadField as error:
             bad.append(error)
             continue

@@ -14,7 +14,7 @@ from jpo_dist.data import row_values
 from jpo_dist.data.file_formats import Rows
 from jpo_dist.data.layouts.layout import Layout, Names, Reading
 from jpo_dist.data.layouts.public.judged_pairs import NO_VERDICT
-from jpo_dist.data.layouts.responses import NO_RESPONSE
+from jpo_dist.data.layouts.responses import NO_RESPONSE, reading_of
 from jpo_dist.data.layouts.values import instruction as instruction_of
 from jpo_dist.data.layouts.values import of, one_of, response
 from jpo_dist.data.messages.instruction import is_blank
@@ -146,24 +146,6 @@ def _rated(turns: Turns, said: Row, at: str, text: str, names: Names) -> Rating 
     return Rating(item, row_values.number(score, f"{at}.score" if at else "score"), names.scale, names.source)
 
 
-def _reading(found: list[Callable[[], Rating | BadField]]) -> Reading:
-    """What these make of answers: rated, bad (raised), or left out (returned)."""
-    rated: list[Rating] = []
-    bad: list[BadField] = []
-    left_out: list[BadField] = []
-    for make in found:
-        try:
-            one = make()
-        except BadField as error:
-            bad.append(error)
-            continue
-        if isinstance(one, Rating):
-            rated.append(one)
-        else:
-            left_out.append(one)
-    return Reading(ratings=tuple(rated), bad=tuple(bad), left_out=tuple(left_out))
-
-
 _HISTORY = "conversation_history"
 _NOT_ONE = "not one answer that the conversation went on from"
 
@@ -190,7 +172,7 @@ def _prism(row: Row, names: Names) -> Reading:
             if len(asked) != 1:
                 lost, turns = BadField(f"{_HISTORY}, turn {number}", "not one message of the user"), None
             found += [partial(_raise, lost)] * max(len(answers), 1)
-    return _reading(found)
+    return reading_of(found)
 
 
 def _turn(said: Row, at: str = "") -> int:
@@ -272,7 +254,7 @@ def _utterance(row: Row, names: Names) -> Reading:
             raise BadField("turn", f"one before it has {_NOT_ONE}")
         turns = gone_on
     turns = (*turns, Message("user", row_values.text(row["user_prompt"], "user_prompt")))
-    return _reading([partial(_rated, turns, row, "", "model_response", names)])
+    return reading_of([partial(_rated, turns, row, "", "model_response", names)])
 
 
 UTTERANCES = Layout(
