@@ -14,6 +14,18 @@ def resident(name: str) -> int:
     return 1024 * int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
 
 
+def resident_of(name: str) -> int:
+    """Bytes that are resident of mapped files with `name` in their path; unnamed ones are `#NUMBER` in their folder."""
+    total, counts = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        first, *rest = line.split()
+        if not first.endswith(":"):
+            counts = name in line
+        elif counts and first == "Rss:":
+            total += 1024 * int(rest[0])
+    return total
+
+
 def forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 

@@ -4,6 +4,7 @@ import inspect
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.sections import TokensConfig
 from jpo_dist.evaluate.frames import CURVES
 from jpo_dist.model.scorer import Scorer
+from jpo_dist.records.columns import pages
 from launcher.config.detect import kind_of
 from launcher.config.kinds import RunConfig
 from tests.support import oracle
+from tests.support.footprint import resident_of
 from tests.support.procs import run_ranks
 from tests.support.tiny import PLAIN, comparisons, save_tiny, write_jsonl
 
@@ -242,7 +245,13 @@ def notebook(folder: Path) -> None:
     for name, values_C in wanted.items():
         assert one.metrics[0][f"eval/{name}"] == pytest.approx(float(values_C.mean()), abs=2e-4), name
 
-    two = jpo.align(jpo.RunConfig.of(file, f"run.dir={folder / 'two'}"))
+    pages.IN_MEMORY, mapped = 0, list[int]()  # tokens are in an unnamed file, which says the same
+    two = jpo.align(
+        jpo.RunConfig.of(file, f"run.dir={folder / 'two'}"),
+        on_step=lambda step, line: mapped.append(resident_of(f"{tempfile.gettempdir()}/#")),
+    )
+    assert mapped[0] > 0, "what is held out was looked at"
+    assert mapped[1:] == [0, 0], "a step gives back what it looked at"
     assert [line["loss"] for line in two.metrics[1:]] == [line["loss"] for line in one.metrics[1:]]
     after, _ = jpo.load(two.folder)
     assert not torch.equal(jpo.log_probs(after, tokenizer, items, template=PLAIN), policy_N2)

@@ -1,7 +1,11 @@
 """A few items that stand for all."""
 
+from pathlib import Path
+
+from jpo_dist.records.columns.pages import map_table, write_table
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item, Message, Rating
 from jpo_dist.records.shapes import samples, source_of
+from tests.support.footprint import resident_of
 from tests.support.templates import LONG, ONE, SYSTEM, compared
 
 
@@ -13,6 +17,16 @@ def test_one_item_of_each_shape_with_its_source_and_how_many_are_alike() -> None
     ]  # fmt: skip
     assert [one.alike for one in found] == [6, 2, 2, 1, 1]
     assert sum(one.alike for one in found) == 12
+
+
+def test_what_was_looked_at_for_it_is_not_kept_in_memory(tmp_path: Path) -> None:
+    built = compared(ONE, SYSTEM, LONG)
+    write_table(built.items, tmp_path / "items.arrow")
+    table = map_table(tmp_path / "items.arrow")
+    assert samples(ComparisonSet(table, built.comparisons)) == samples(built)
+    assert resident_of("items.arrow") == 0
+    assert table["response"].to_pylist()
+    assert resident_of("items.arrow") > 0, "it is mapped"
 
 
 def test_there_are_never_many_and_the_shortest_come_first() -> None:
