@@ -1,47 +1,52 @@
-"""What a pipeline or study has come to, as points of charts: one for each that says something new."""
+"""What a pipeline or study has come to, on its page in MLflow: a point of a chart for each that says something new."""
 
+import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from jpo_dist.config.sections import RunSection, TrackingConfig
-from jpo_dist.tracking.metrics_file import metrics_of
-from launcher.pipeline import parent
+from launcher.pipeline.parent import tell, tracked
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of an MLflow server, which is made once."""
+    return tmp_path_factory.mktemp("server") / "mlflow.db"
 
 
 @pytest.fixture
-def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The descriptions that would be sent; nothing is."""
-    sent: list[str] = []
-    monkeypatch.setattr(parent, "replay", lambda *_, tags, **__: sent.extend(tags.values()))
-    return sent
+def own(server: Path, tmp_path: Path) -> Iterator[tuple[TrackingConfig, RunSection]]:
+    """A run for the whole, open while its parts are told of."""
+    tracking, run = TrackingConfig(uri=f"sqlite:///{server}"), RunSection(dir=str(tmp_path), name=tmp_path.name)
+    with tracked(tracking, run, {}, "begun"):
+        yield tracking, run
 
 
-def steps(folder: Path) -> list[tuple[float, float]]:
-    return [(row["step"], row["rate"]) for row in metrics_of(folder)]
+def on_the_server(server: Path, run: RunSection) -> tuple[list[tuple[int, float]], str]:
+    """Points of the chart of `rate`, by step, and the description."""
+    with sqlite3.connect(server) as database:
+        [[run_id]] = database.execute("select run_uuid from runs where name = ?", (run.name,))
+        points = database.execute("select step, value from metrics where run_uuid = ? order by step", (run_id,))
+        notes = database.execute("select value from tags where run_uuid = ? and key = 'mlflow.note.content'", (run_id,))
+        return list(points), next(notes)[0]
 
 
-def tell(folder: Path, rate: float | None, step: int | None = None, uri: str = "http://127.0.0.1:1") -> None:
-    figures = {} if rate is None else {"rate": rate}
-    parent.tell(TrackingConfig(uri=uri), RunSection(dir=str(folder)), f"note {rate}", figures, step)
-
-
-def test_a_pipeline_has_a_point_for_each_other_result(tmp_path: Path, told: list[str]) -> None:
-    for rate in (None, 0.5, 0.5, None, 0.6, 0.5):
-        tell(tmp_path, rate)
-    assert steps(tmp_path) == [(0, 0.5), (1, 0.6), (2, 0.5)]
-    assert told == [f"note {rate}" for rate in (None, 0.5, 0.5, None, 0.6, 0.5)]
+def test_a_pipeline_has_a_point_for_each_other_result(server: Path, own: tuple[TrackingConfig, RunSection]) -> None:
+    for n, rate in enumerate((None, 0.5, 0.5, None, 0.6, 0.5)):
+        tell(*own, f"note {n}", {} if rate is None else {"rate": rate})
+    assert on_the_server(server, own[1]) == ([(0, 0.5), (1, 0.6), (2, 0.5)], "note 5")
 
 
 def test_a_study_has_a_point_for_each_number_of_cells_and_for_each_other_result(
-    tmp_path: Path, told: list[str]
+    server: Path, own: tuple[TrackingConfig, RunSection]
 ) -> None:
     for step, rate in ((1, 0.5), (3, 0.5), (3, 0.5), (3, 0.6), (2, 0.6), (5, 0.6)):
-        tell(tmp_path, rate, step)
-    assert steps(tmp_path) == [(1, 0.5), (3, 0.5), (4, 0.6), (5, 0.6)]
+        tell(*own, f"{step} cells", {"rate": rate}, step)
+    assert on_the_server(server, own[1]) == ([(1, 0.5), (3, 0.5), (4, 0.6), (5, 0.6)], "5 cells")
 
 
-def test_nothing_is_written_where_nothing_is_tracked(tmp_path: Path, told: list[str]) -> None:
-    tell(tmp_path, 0.5, uri="none")
+def test_nothing_is_written_where_nothing_is_tracked(tmp_path: Path) -> None:
+    tell(TrackingConfig(uri="none"), RunSection(dir=str(tmp_path)), "note", {"rate": 0.5})
     assert not list(tmp_path.iterdir())
-    assert told == []
