@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 HOSTS ?= 2
-# One ninja for every process (see jpo_dist/model/deepspeed_settings.py), one thread a rank: tests run two ranks on two cores.
+# One ninja for every process (jpo_dist/model/deepspeed_settings.py), one thread a rank: tests run two ranks on two cores.
 PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 # Two workers, a file on one of them, in the order of tests/conftest.py, with folders of their own. WORKERS=0: one
 # process, slower, for a busy machine.
