@@ -3,11 +3,12 @@
     python tests/benchmarks/reading.py                                   # 200,000 pairs, everything; prints a table
     python tests/benchmarks/reading.py --rows 1000000 --what build       # a million pairs
     python tests/benchmarks/reading.py --rows 100000 --kind ratings      # four rated responses to each instruction
+    python tests/benchmarks/reading.py --rows 10000000 --what build --words 10 14     # ten million short ones, 5 GB
 
 Each measurement is a process of its own, which starts with the file on disk; `load again` finds what `load` has left.
 `cpu_s` counts all its threads; on a machine that others use too, go by it. `peak_mib` is the most that was resident,
-Python and its packages (`base_mib`) among it. The rows are made-up words from a Zipf law, 40 in an instruction and 60
-in a response.
+Python and its packages (`base_mib`) among it. The rows are made-up words from a Zipf law, without `--words` 40 in an
+instruction and 60 in a response.
 """
 
 import argparse
@@ -26,10 +27,15 @@ import numpy as np
 
 WHAT = ("inspect", "build", "load", "load again")
 WORDS, AT_ONCE = 20_000, 10_000
+WORDS_OF = 40, 60
+"""How many words an instruction and a response have."""
 
 
-def rows(kind: str, count: int) -> Iterator[dict[str, Any]]:
-    """Rows of pairs (`prompt`, `chosen`, `rejected`) or of rated responses, four to an instruction."""
+def rows(kind: str, count: int, instruction: int, response: int) -> Iterator[dict[str, Any]]:
+    """Rows of pairs (`prompt`, `chosen`, `rejected`) or of rated responses, four to an instruction.
+
+    instruction, response: how many words each has.
+    """
     random = np.random.default_rng(0)
     letters = random.integers(97, 123, (WORDS, 9)).astype(np.uint8)
     words = [bytes(row[: 2 + n % 8]).decode() for n, row in enumerate(letters)]
@@ -41,19 +47,19 @@ def rows(kind: str, count: int) -> Iterator[dict[str, Any]]:
     for start in range(0, count, AT_ONCE):
         here = min(AT_ONCE, count - start)
         if kind == "pairs":
-            sides = texts(here, 60), texts(here, 60)
-            for n, (prompt, chosen, rejected) in enumerate(zip(texts(here, 40), *sides, strict=True), start):
+            sides = texts(here, response), texts(here, response)
+            for n, (prompt, chosen, rejected) in enumerate(zip(texts(here, instruction), *sides, strict=True), start):
                 yield {"prompt": f"{n} {prompt}", "chosen": chosen, "rejected": rejected}
         else:
-            prompts, scores = texts(-(-here // 4), 40), random.integers(1, 6, here).tolist()
-            for n, (text, score) in enumerate(zip(texts(here, 60), scores, strict=True)):
+            prompts, scores = texts(-(-here // 4), instruction), random.integers(1, 6, here).tolist()
+            for n, (text, score) in enumerate(zip(texts(here, response), scores, strict=True)):
                 yield {"prompt": f"{start + n // 4} {prompts[n // 4]}", "completion": text, "score": score}
 
 
-def write_rows(file: Path, kind: str, count: int) -> None:
+def write_rows(file: Path, kind: str, count: int, words: tuple[int, int] = WORDS_OF) -> None:
     """The rows as JSON lines."""
     with file.open("w", encoding="utf-8") as stream:
-        stream.writelines(json.dumps(row) + "\n" for row in rows(kind, count))
+        stream.writelines(json.dumps(row) + "\n" for row in rows(kind, count, *words))
 
 
 def do(what: str, file: str, folder: str) -> None:
@@ -99,6 +105,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--kind", choices=("pairs", "ratings"), default="pairs")
     parser.add_argument("--what", choices=WHAT)
+    parser.add_argument("--words", type=int, nargs=2, default=WORDS_OF, help="of an instruction, of a response")
     parser.add_argument("--folder", type=Path, help="where rows, sets and cache are kept; else a temporary folder")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -110,7 +117,7 @@ def main() -> None:
         folder = args.folder or Path(temporary)
         folder.mkdir(exist_ok=True)
         if not (folder / "rows.jsonl").exists():
-            write_rows(folder / "rows.jsonl", args.kind, args.rows)
+            write_rows(folder / "rows.jsonl", args.kind, args.rows, tuple(args.words))
         for what in [args.what] if args.what else WHAT:
             command = [sys.executable, __file__, "--here", "--what", what, "--rows", str(args.rows)]
             env = {**os.environ, "JPO_CACHE": str(folder / "cache")}
