@@ -18,7 +18,7 @@ _RATES_A_SIDE = re.compile(r"(.*[_-])?(scores?|ratings?|rewards?|grades?|points)
 _SETTLES = re.compile(
     r"((human|annotator|user|crowd|gpt4?|judge|model|overall|final|majority|gold|true|raw|pairwise)[_-])?"
     r"(labels?|preferences?|preferred|winners?|verdicts?|choices?|votes?|better|best)"
-    r"([_-]?(id|idx|index|label|response|side))?"
+    r"([_-]?(id|idx|index|label|response|side))?|.*[_-](preference|preferred|winner|verdict)"
 )
 """Columns that may name the better of two responses, or the best of several, by one value."""
 _PLACES_A_SIDE = re.compile(r"(.*[_-])?(ranks?|rankings?|places?)([_-].*)?")

@@ -53,6 +53,7 @@ def test_places_against_the_label_are_counted_as_scores_are(
         ("quality", "high"),
         ("rating", "4"),
         ("best", "b"),
+        ("orig_preference", "A"),
     ],
 )
 @pytest.mark.parametrize("row", [{"question": "Q?", "answer": "A."}, {"conversations": None}])
