@@ -40,7 +40,8 @@ class Account:
         self.notes, self.is_cut = list[str](), False
         self.judging: dict[str, str] = {}
         """Columns that may judge responses and that the layout does not read, with what to say of them."""
-        self.watched: list[str] = []
+        self.watched = frozenset[str]()
+        """Columns whose keys are looked at in each row."""
         self.opposed: list[tuple[str, str]] = []
         """Columns with scores or places of `chosen` and of `rejected` that the layout does not read."""
         self.against: Counter[str] = Counter()
@@ -49,7 +50,8 @@ class Account:
         if layout is not None:
             self.places = context.Places(layout.columns, layout.reads, layout.asks, layout.wholes)
             self._look(layout, rows, renamed)
-            self.watched = sorted(source.columns.get(ours, ours) for ours in (layout.reads - WEIGHTS) | self.instructs)
+            read = (layout.reads - WEIGHTS) | self.instructs
+            self.watched = frozenset(source.columns.get(ours, ours) for ours in read)
 
     def _look(self, layout: Layout, rows: list[dict[str, Any]], renamed: Sequence[Row]) -> None:
         for row in rows:
@@ -173,11 +175,12 @@ class Account:
                     raise BadField(name, "may hold the instruction")
         for names in self.opposed:
             self.against[names[0]] += beside.contradicts(row, names)
-        for name in self.watched:
-            value = row.get(name)
-            if isinstance(value, list) and turns.are_plain(value):
-                continue  # nearly all lists are so
-            if isinstance(value, list | dict) or (isinstance(value, str) and value[:1] in ("[", "{")):
+        for name, value in row.items():
+            if isinstance(value, str):
+                may_have_keys = value.startswith(("[", "{"))
+            else:
+                may_have_keys = isinstance(value, dict) or (isinstance(value, list) and not turns.are_plain(value))
+            if may_have_keys and name in self.watched:
                 self._see_keys(name, value)
 
     def _see_keys(self, column: str, value: Any) -> None:

@@ -162,7 +162,8 @@ def collect(
 
 
 def _add(reading: Reading, layout: Layout | None, into: Preferences) -> None:
-    into.tally.skipped.update(left.reason for left in reading.left_out)
+    if reading.left_out:
+        into.tally.skipped.update(left.reason for left in reading.left_out)
     if reading.comparison:
         into.comparisons.append(reading.comparison)
     into.comparisons.extend(reading.comparisons)

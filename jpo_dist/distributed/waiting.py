@@ -95,20 +95,20 @@ class Work:
     """A work while it goes on. `working` makes it. Several threads may add to it."""
 
     def __init__(self, name: str, total: int | None, unit: str) -> None:
-        self.news = News(f"{os.getpid()}-{next(_numbers)}", name, 0, total, unit)
+        self._news, self._done = News(f"{os.getpid()}-{next(_numbers)}", name, 0, total, unit), 0
         self._began = self._told = time.monotonic()
         self._counting = threading.Lock()
         self._listener = _listeners[-1] if _listeners else self._log
-        self._listener(self.news)
+        self._listener(self._news)
 
     def add(self, count: int = 1) -> None:
         """So many more are done."""
         with self._counting:
-            news = self.news = self.news._replace(done=self.news.done + count)
+            self._done += count
             now = time.monotonic()
             if now - self._told <= TELL_S:
                 return
-            self._told = now
+            self._told, news = now, self._news._replace(done=self._done)
         self._listener(news)
 
     def each(self, things: Iterable[T]) -> Iterator[T]:
@@ -119,12 +119,10 @@ class Work:
 
     def end(self, *, well: bool) -> None:
         """No more is done. `well`: all that there was to do is done."""
-        total = self.news.total
-        if well and self.news.unit:
-            done = self.news.done if total is None else total
-            self.news = self.news._replace(done=done, total=done)
-        self.news = self.news._replace(over=True)
-        self._listener(self.news)
+        done, total = self._done, self._news.total
+        if well and self._news.unit:
+            done = total = done if total is None else total
+        self._listener(self._news._replace(done=done, total=total, over=True))
 
     def _log(self, news: News) -> None:
         """Where nobody listens: a line every EVERY_S seconds, and one at the end of a work that had any."""

@@ -4,6 +4,10 @@ import json
 from contextlib import suppress
 from typing import Any
 
+_TEXT = ('":', '" :'), ('\\":', '\\" :')
+"""Ends of keys, without and with a space; how they stand within a text."""
+_BYTES = (b'":', b'" :'), (b'\\":', b'\\" :')
+
 
 def double_keys(text: str | bytes, value: Any) -> list[str]:
     """The keys that stand twice in an object of `text`, or in one within it; `value` is what a parser made of it.
@@ -11,9 +15,11 @@ def double_keys(text: str | bytes, value: Any) -> list[str]:
     Only where colons behind quotes are not as many as keys it is parsed again: that takes longer than the first time.
     """
     said: Any = text
-    ends = ('":', '" :') if isinstance(text, str) else (b'":', b'" :')
-    escapes = ('\\":', '\\" :') if isinstance(text, str) else (b'\\":', b'\\" :')
-    if sum(map(said.count, ends)) - sum(map(said.count, escapes)) == _keys_in(value):
+    (end, spaced), escapes = _BYTES if isinstance(text, bytes) else _TEXT
+    keys, ends = _keys_in(value), said.count(end)
+    if ends == keys and spaced not in said:  # what is within a text can only make them more
+        return []
+    if ends + said.count(spaced) - sum(map(said.count, escapes)) == keys:
         return []
     double: set[str] = set()
 
@@ -28,6 +34,10 @@ def double_keys(text: str | bytes, value: Any) -> list[str]:
 
 def _keys_in(value: Any) -> int:
     """Keys of an object and of all that is in it."""
-    if isinstance(value, dict):
-        return len(value) + sum(_keys_in(one) for one in value.values() if isinstance(one, dict | list))
-    return sum(_keys_in(one) for one in value if isinstance(one, dict | list)) if isinstance(value, list) else 0
+    if not isinstance(value, dict | list):
+        return 0
+    keys, within = (len(value), value.values()) if isinstance(value, dict) else (0, value)
+    for one in within:
+        if isinstance(one, dict | list):
+            keys += _keys_in(one)
+    return keys

@@ -29,8 +29,7 @@ def two_items(row: Row, a: str, b: str, prompt: str | None) -> tuple[Item, Item]
     if prompt is not None:
         turns = chats.prompt(row[prompt], prompt)
         return chats.response(turns, row[a], a), chats.response(turns, row[b], b)
-    whole = chats.two_conversations(row, a, b)
-    return whole or two_texts(row_values.text(row[a], a), row_values.text(row[b], b))
+    return chats.two_conversations(row, a, b) or two_texts(row_values.text(row[a], a), row_values.text(row[b], b))
 
 
 def _implicit(row: Row, names: Names) -> Reading:
@@ -64,8 +63,9 @@ RATING_NAMES = tuple(name for names in RATINGS for name in names)
 def rated_too(pair: Reading, row: Row, names: Names) -> Reading:
     """The same pair with the ratings that stand beside it: equal ones make a tie of it. Ratings that are null, or no
     numbers, are none."""
-    beside = ((a, b) for a, b in RATINGS if is_number(row.get(a)) and is_number(row.get(b)))
-    scores = next(beside, None)
+    if row.keys().isdisjoint(RATING_NAMES):
+        return pair
+    scores = next(((a, b) for a, b in RATINGS if is_number(row.get(a)) and is_number(row.get(b))), None)
     return pair if scores is None else _scored(pair, row, names, scores)
 
 

@@ -231,6 +231,15 @@ def test_a_key_that_stands_twice_is_told_wherever_it_is(tmp_path, caplog, name):
     assert caplog.text.count("stands there twice") == 1
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_a_colon_in_a_text_hides_no_key_that_stands_twice(tmp_path, caplog, name):
+    """The text has one colon behind a quote more than keys, and the key with a space before its colon one less."""
+    row = '{"prompt": "say \\":", "chosen": "a", "rejected" :"b", "rejected" :"c"}'
+    (tmp_path / name).write_text(row if name == "a.jsonl" else f"[{row}]")
+    assert read(str(tmp_path / name), on_bad_row="error")[1].rows == 1
+    assert f"{name}, line 1: rejected stands there twice" in caplog.text
+
+
 def test_a_key_that_stands_twice_is_told_and_1_0_is_no_number(tmp_path, caplog):
     (tmp_path / "a.jsonl").write_text('{"prompt": "p", "chosen": "a", "chosen": "c", "rejected": "b"}\n')
     found, _ = read(str(tmp_path / "a.jsonl"), on_bad_row="error")
