@@ -3,16 +3,18 @@
 `make attacks` runs the tests and renders; `python -m tests.support.attacks` only renders.
 """
 
-import fcntl
-import json
 import os
-from pathlib import Path
-from typing import NamedTuple
+from collections import Counter
+from typing import Any, NamedTuple
 
-ROOT = Path(__file__).parents[2]
-MEASURED = Path(__file__).with_name("attacks.json")
-PAGE = ROOT / "docs" / "security.md"
-BEGIN, END = "<!-- attacks:begin -->", "<!-- attacks:end -->"
+from tests.support.measured import ROOT, Measured
+
+KEPT = Measured(
+    ROOT / "tests" / "support" / "attacks.json",
+    ROOT / "docs" / "security.md",
+    begin="<!-- attacks:begin -->",
+    end="<!-- attacks:end -->",
+)
 HEAD = "| what was tried | how often | what came of it |\n| --- | --: | --- |"
 
 
@@ -61,31 +63,21 @@ def record(attack: str, part: str, tries: int, came: dict[str, int]) -> None:
     print(f"{attack}, {part}: {tries} tries: {came}")  # noqa: T201
     assert attack in ATTACKS, f"a row for {attack} is missing in tests/support/attacks.py"
     if os.environ.get("JPO_RECORD_ATTACKS"):
-        with Path(__file__).open("rb") as held:  # several files of tests may run at once
-            fcntl.flock(held, fcntl.LOCK_EX)
-            known = recorded()
-            known.setdefault(attack, {})[part] = {"tries": tries, "came": dict(sorted(came.items()))}
-            MEASURED.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def recorded() -> dict[str, dict[str, dict[str, object]]]:
-    return dict(json.loads(MEASURED.read_text(encoding="utf-8"))) if MEASURED.exists() else {}
+        counted = {"tries": tries, "came": dict(sorted(came.items()))}
+        KEPT.keep(lambda rows: rows.setdefault(attack, {}).update({part: counted}))
 
 
 def table() -> str:
     """In the order of ATTACKS; the parts of each are added up. One that nobody has counted is left out."""
-    known = recorded()
+    known = KEPT.rows()
     return "\n".join([HEAD, *(_line(attack.words, known[name]) for name, attack in ATTACKS.items() if name in known)])
 
 
-def _line(words: str, parts: dict[str, dict[str, object]]) -> str:
-    total: dict[str, int] = {}
+def _line(words: str, parts: dict[str, dict[str, Any]]) -> str:
+    total = Counter[str]()
     for part in parts.values():
-        came = part["came"]
-        assert isinstance(came, dict)
-        for outcome, count in came.items():
-            total[outcome] = total.get(outcome, 0) + count
-    tries = sum(int(str(part["tries"])) for part in parts.values())
+        total.update(part["came"])
+    tries = sum(part["tries"] for part in parts.values())
     told = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(total.items(), key=lambda kv: -kv[1]))
     first, second = ({part.partition(", ")[place] for part in parts} - {""} for place in (0, 2))
     if not second and len({part["tries"] for part in parts.values()}) > 1:
@@ -95,13 +87,5 @@ def _line(words: str, parts: dict[str, dict[str, object]]) -> str:
     return f"| {words}{f' ({of})' if len(parts) > 1 else ''} | {tries:,} | {told} |"
 
 
-def render(page: str) -> str:
-    """`page` with the table of now between its markers."""
-    before, _, rest = page.partition(BEGIN)
-    _, found, after = rest.partition(END)
-    assert found, f"{PAGE} has lost its markers"
-    return f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}"
-
-
 if __name__ == "__main__":
-    PAGE.write_text(render(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    KEPT.render(table())

@@ -3,15 +3,17 @@
 `make faults` runs the tests and renders; `python -m tests.support.matrix` only renders.
 """
 
-import json
 import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).parents[2]
-MEASURED = Path(__file__).with_name("faults.json")
-PAGE = ROOT / "docs" / "reliability.md"
-BEGIN, END = "<!-- faults: written by `make faults` -->", "<!-- end of faults -->"
+from tests.support.measured import ROOT, Measured
+
+KEPT = Measured(
+    ROOT / "tests" / "support" / "faults.json",
+    ROOT / "docs" / "reliability.md",
+    begin="<!-- faults: written by `make faults` -->",
+    end="<!-- end of faults -->",
+)
 HEAD = "| fault | detected after | recovered after | work lost | result |\n| --- | --: | --: | --: | --- |"
 
 
@@ -47,16 +49,12 @@ def record(fault: str, detected_s: float | None, recovered_s: float | None, work
     print(f"{fault}: {row}")  # noqa: T201
     assert fault in FAULTS, f"a row for {fault} is missing in tests/support/matrix.py"
     if os.environ.get("JPO_RECORD_FAULTS"):
-        MEASURED.write_text(json.dumps(recorded() | {fault: row}, indent=1) + "\n", encoding="utf-8")
-
-
-def recorded() -> dict[str, dict[str, Any]]:
-    return dict(json.loads(MEASURED.read_text(encoding="utf-8"))) if MEASURED.exists() else {}
+        KEPT.keep(lambda rows: rows.update({fault: row}))
 
 
 def table() -> str:
     """In the order of FAULTS; a row that nobody has measured is left out."""
-    rows = recorded()
+    rows = KEPT.rows()
     return "\n".join([HEAD, *(_line(fault.words, rows[name]) for name, fault in FAULTS.items() if name in rows)])
 
 
@@ -69,13 +67,5 @@ def _seconds(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f} s"
 
 
-def render(page: str) -> str:
-    """`page` with the table of now between its markers."""
-    before, _, rest = page.partition(BEGIN)
-    _, found, after = rest.partition(END)
-    assert found, f"{PAGE} has lost its markers"
-    return f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}"
-
-
 if __name__ == "__main__":
-    PAGE.write_text(render(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    KEPT.render(table())
