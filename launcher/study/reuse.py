@@ -18,17 +18,19 @@ def places_of(folders: Sequence[str]) -> list[Path]:
     return [Path(one).expanduser().absolute() for one in folders]
 
 
+def tell_missing(folders: Sequence[str]) -> None:
+    """Say which folders of other studies are not there."""
+    for place in places_of(folders):
+        if not place.is_dir():
+            say(f"reuse: {place} is not there; what it would have is made here")
+
+
 def take_over(stages: Iterable[Stage], folders: Sequence[str]) -> list[str]:
     """Put what was made for these stages in other studies into this one, and note them as done. Returns their names.
 
-    Files are linked, which takes no room on the same disk, and outlive the other study. What is taken, and a folder
-    that is not there, is said.
+    Files are linked, which takes no room on the same disk, and outlive the other study. What is taken is said.
     """
-    places = places_of(folders)
-    for place in places:
-        if not place.is_dir():
-            say(f"reuse: {place} is not there; what it would have is made here")
-    taken = []
+    places, taken = places_of(folders), []
     for stage in stages:
         source = None if is_done(stage) else found_in(stage, places)
         if source is not None:

@@ -27,13 +27,13 @@ from launcher.pipeline.run import run_of
 from launcher.provenance import run_tags
 from launcher.show.run_page.descriptions import of_cell, of_study
 from launcher.show.run_page.figures import of_study as figures_of_study
-from launcher.show.study.live import Board, Progress
+from launcher.show.study.live import LiveTable, Progress
 from launcher.study.cells import Cell, cells, trials, unique
 from launcher.study.collected import ASKED, Ran, choose, collect, write
 from launcher.study.engine import Failure, State, run_cells
 from launcher.study.measured import kept, measure
 from launcher.study.places import places
-from launcher.study.reuse import take_over
+from launcher.study.reuse import take_over, tell_missing
 from launcher.study.training import cost
 
 REPORT = "report"
@@ -62,6 +62,7 @@ def run(config: StudyConfig, source: str) -> Study:
     folder.mkdir(parents=True, exist_ok=True)
     with alone_in(folder) as lock:
         asked = _write_down(config, folder)
+        tell_missing(config.reuse)
         with _tracked(config, folder) as parent:
             failed: dict[str, Failure] = {}
             tried = Ran([], {})
@@ -149,14 +150,14 @@ def _run(
         if ended is not None:
             event = f"{ended.name} {'failed' if ended.folder in state.failed else 'done'} ({ended.folder.name})"
         stages = f"stages: {len(state.done)} of {len(state.stages)}, {time.monotonic() - started:.0f} s"
-        board.tell(event, _progress(wanted, results, state, config), stages)
+        live.tell(event, _progress(wanted, results, state, config), stages)
 
     def tags(stage: Stage) -> dict[str, Any]:
         return {"jpo.study": config.name, "jpo.stage": stage.name, "jpo.key": stage.key}
 
     take_over(unique(left).values(), config.reuse)
-    board = Board(out, what, config.question.primary)
-    with ended_by_signals(), board, places(config.at_once, config.cluster if left else None, lock) as where:
+    live = LiveTable(out, what, config.question.primary)
+    with ended_by_signals(), live, places(config.at_once, config.cluster if left else None, lock) as where:
         state = run_cells(left, where, tags, told)
     failed = {cell.name: failure for cell in wanted if (failure := state.failure_of(cell))}
     return _Found(results, failed, round(time.monotonic() - started, 1))

@@ -26,7 +26,7 @@ class Progress(NamedTuple):
     """The primary metric over the runs so far."""
 
 
-class Board:
+class LiveTable:
     """Shows progress on a console, from `with` to its end."""
 
     def __init__(self, console: Console, what: str, metric: str) -> None:

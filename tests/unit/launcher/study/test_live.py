@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from launcher.show.study.live import Board, Progress
+from launcher.show.study.live import LiveTable, Progress
 
 PROGRESS = [
     Progress("jpo", "share=0.5", 2, 1, 4, 5400.0, 0.3125),
@@ -14,7 +14,7 @@ PROGRESS = [
 
 def shown(terminal: bool) -> str:
     console = Console(file=io.StringIO(), force_terminal=terminal, width=100, _environ={"TERM": "xterm"})
-    with Board(console, "cells", "pass") as board:
+    with LiveTable(console, "cells", "pass") as board:
         board.tell("", PROGRESS, "stages: 0 of 9, 0 s")
         board.tell("train failed (train-0a)", PROGRESS, "stages: 3 of 9, 70 s")
     assert isinstance(console.file, io.StringIO)

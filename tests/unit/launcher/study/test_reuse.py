@@ -11,7 +11,7 @@ from launcher.pipeline.resolve import Stage
 from launcher.study import reuse
 from launcher.study.beforehand import dry
 from launcher.study.cells import cells, unique
-from launcher.study.reuse import take_over
+from launcher.study.reuse import take_over, tell_missing
 from tests.unit.launcher.study.test_cells import parsed
 
 
@@ -40,8 +40,15 @@ def test_a_stage_of_another_study_is_taken_over(tmp_path: Path, monkeypatch: pyt
     assert os.path.samefile(kept, sft.made / "weights")  # no room on the same disk
     shutil.rmtree(tmp_path / "there")
     assert kept.read_text() == mine.key
-    assert ["nowhere is not there" in said[0], said[1].startswith("sft taken from")] == [True, True]
+    assert [line.startswith("sft taken from") for line in said] == [True]
     assert take_over(here, [str(tmp_path / "there")]) == []  # it is done
+
+
+def test_a_study_that_is_not_there_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(reuse, "say", said.append)
+    tell_missing([str(tmp_path / "nowhere"), str(tmp_path)])
+    assert said == [f"reuse: {tmp_path / 'nowhere'} is not there; what it would have is made here"]
 
 
 def test_the_dry_run_counts_no_stage_that_will_be_taken_over(tmp_path: Path) -> None:
