@@ -4,7 +4,7 @@ Every vector lies on a grid of whole numbers: then float32 adds the products wit
 not depend on the order of the additions, so neither on threads nor on the library that multiplies.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,16 +32,26 @@ def embed(texts_Q: Sequence[str], embedding: str = TFIDF) -> np.ndarray:
     """
     if not len(texts_Q):
         return np.zeros((0, 1), np.float32)
-    heads = [text[:CHARACTERS] for text in texts_Q]
-    vectors_QD = _tfidf(heads) if embedding == TFIDF else _sentence_model(heads, embedding)
-    return on_grid(vectors_QD)
+    return on_grid(_tfidf(texts_Q) if embedding == TFIDF else _sentence_model(list(heads(texts_Q)), embedding))
+
+
+def heads(texts_Q: Sequence[str]) -> Iterator[str]:
+    """The beginnings that are read, one at a time."""
+    return (text[:CHARACTERS] for text in texts_Q)
 
 
 def on_grid(vectors_QD: np.ndarray) -> np.ndarray:
     """Rows scaled to length GRID and rounded to whole numbers; zero rows stay zero."""
-    length_Q1 = np.linalg.norm(vectors_QD.astype(np.float64), axis=1, keepdims=True)
-    scaled_QD = vectors_QD * (GRID / np.where(length_Q1 > 1e-9, length_Q1, np.inf))
-    return np.rint(scaled_QD).astype(np.float32)
+    found_QD = np.empty(vectors_QD.shape, np.float32)
+    for rows in _at_a_time(len(vectors_QD)):
+        length_Q1 = np.linalg.norm(vectors_QD[rows].astype(np.float64), axis=1, keepdims=True)
+        found_QD[rows] = np.rint(vectors_QD[rows] * (GRID / np.where(length_Q1 > 1e-9, length_Q1, np.inf)))
+    return found_QD
+
+
+def _at_a_time(count: int) -> Iterator[slice]:
+    """Slices of at most _ROWS_AT_A_TIME rows: what is made in between stays small."""
+    return (slice(start, start + _ROWS_AT_A_TIME) for start in range(0, count, _ROWS_AT_A_TIME))
 
 
 def similarity(vectors_QD: np.ndarray, first_C: np.ndarray, second_C: np.ndarray) -> np.ndarray:
@@ -53,7 +63,7 @@ def similarity(vectors_QD: np.ndarray, first_C: np.ndarray, second_C: np.ndarray
     return found_C / np.float32(GRID**2)
 
 
-def word_weights(texts_Q: Sequence[str], **weighting: Any) -> Any:
+def word_weights(texts_Q: Iterable[str], **weighting: Any) -> Any:
     """(Q, V) sparse: TF-IDF weights of the words of each text, rows of length 1; None where no text has any word.
 
     `weighting` is what scikit-learn's TfidfVectorizer takes beside its defaults. Raises ModuleNotFoundError.
@@ -78,29 +88,33 @@ def word_cosines(texts_Q: Sequence[str], first_C: np.ndarray, second_C: np.ndarr
     found_C = np.zeros(len(first_C))
     if weights_QV is None:
         return found_C
-    for at in range(0, len(first_C), _ROWS_AT_A_TIME):
-        rows = slice(at, at + _ROWS_AT_A_TIME)
+    for rows in _at_a_time(len(first_C)):
         products = weights_QV[first_C[rows]].multiply(weights_QV[second_C[rows]])
         found_C[rows] = np.asarray(products.sum(axis=1)).ravel()
     return np.clip(found_C, 0.0, 1.0)
 
 
-def _tfidf(texts_Q: list[str]) -> np.ndarray:
+def _tfidf(texts_Q: Sequence[str]) -> np.ndarray:
     """Word weights, reduced to their main directions (latent semantic analysis) unless there are few words anyway."""
     with needs_data_extra():
         from sklearn.decomposition import TruncatedSVD
         from threadpoolctl import threadpool_limits
 
-    words_QV = word_weights(texts_Q, sublinear_tf=True, max_features=50_000, dtype=np.float32)
+    words_QV = word_weights(heads(texts_Q), sublinear_tf=True, max_features=50_000, dtype=np.float32)
     if words_QV is None:
         return np.zeros((len(texts_Q), 1), np.float32)
     if words_QV.shape[1] <= TFIDF_DIMENSIONS:
         return words_QV.toarray()
-    spread = np.unique(np.linspace(0, len(texts_Q) - 1, _FIT_ON).astype(int))
+    spread = evenly_spread(len(texts_Q), _FIT_ON)
     dimensions = min(TFIDF_DIMENSIONS, words_QV.shape[1] - 1)
     with threadpool_limits(1):  # more threads add in another order, and the last bits differ
         reducer = TruncatedSVD(dimensions, random_state=0).fit(words_QV[spread])
         return reducer.transform(words_QV)
+
+
+def evenly_spread(count: int, most: int) -> np.ndarray:
+    """At most `most` of `count` row numbers, as far apart as can be."""
+    return np.arange(count) if count <= most else np.unique(np.linspace(0, count - 1, most).astype(int))
 
 
 def _sentence_model(texts_Q: list[str], name: str) -> np.ndarray:

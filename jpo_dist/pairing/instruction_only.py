@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from jpo_dist.pairing.embedding import CHARACTERS, WORD, needs_data_extra
+from jpo_dist.pairing.embedding import WORD, evenly_spread, heads, needs_data_extra
 from jpo_dist.pairing.texts import at
 
 FOLDS = 3
 MOST_COMPARISONS = 20_000
 """More are sampled down to this: the standard error is then below half a point."""
 _FEWEST_TESTED = 20
-_WORDS = 30_000
+_WORDS, _CHOSEN_FROM = 30_000, 100_000
+"""Words and pairs of words that count: the most frequent ones of at most so many instructions, evenly spread. To count
+those of a million would take 10 GB."""
 _MOST_ITERATIONS = 1000
 
 
@@ -89,7 +91,8 @@ def winners_found(fit_CV: Any, test_CV: Any, tolerance: float = 1e-3) -> np.ndar
 
 
 def propensity(texts_Q: Sequence[str], target_Q: np.ndarray, weight_Q: np.ndarray, seed: int) -> np.ndarray:
-    """(Q,) what words lead one to expect of `target_Q`: a ridge regression, each fifth predicted from the others."""
+    """(Q,) what words lead one to expect of `target_Q`: a ridge regression, each fifth predicted from the others, of
+    which at most _CHOSEN_FROM are fitted to."""
     with needs_data_extra():
         from sklearn.linear_model import Ridge
         from threadpoolctl import threadpool_limits
@@ -101,22 +104,28 @@ def propensity(texts_Q: Sequence[str], target_Q: np.ndarray, weight_Q: np.ndarra
     fold_Q = np.random.default_rng([seed, 0x9A]).permutation(len(texts_Q)) % 5
     with threadpool_limits(1):
         for fold in range(5):
-            fit_Q = fold_Q != fold
+            others, told = np.flatnonzero(fold_Q != fold), fold_Q == fold
+            fit = others[evenly_spread(len(others), _CHOSEN_FROM)]
             model = Ridge(alpha=1.0, solver="sparse_cg", tol=1e-4)
-            model.fit(features_QV[fit_Q], target_Q[fit_Q], sample_weight=weight_Q[fit_Q])
-            expected_Q[~fit_Q] = model.predict(features_QV[~fit_Q])
+            model.fit(features_QV[fit], target_Q[fit], sample_weight=weight_Q[fit])
+            expected_Q[told] = model.predict(features_QV[told])
     return np.round(expected_Q, 6)
 
 
 def word_features(texts_Q: Sequence[str]) -> Any:
     """(Q, V) sparse: 1 where an instruction has a word or a pair of neighboring words; None without any word."""
     with needs_data_extra():
+        from scipy.sparse import vstack
         from sklearn.feature_extraction.text import CountVectorizer
 
     vectorizer = CountVectorizer(
         token_pattern=WORD, ngram_range=(1, 2), binary=True, max_features=_WORDS, dtype=np.float64
     )
     try:
-        return vectorizer.fit_transform([text[:CHARACTERS] for text in texts_Q])
+        if len(texts_Q) <= _CHOSEN_FROM:
+            return vectorizer.fit_transform(heads(texts_Q))
+        vectorizer.fit(heads(at(texts_Q, evenly_spread(len(texts_Q), _CHOSEN_FROM))))
     except ValueError:  # no text has any word
         return None
+    parts = (texts_Q[start : start + _CHOSEN_FROM] for start in range(0, len(texts_Q), _CHOSEN_FROM))
+    return vstack([vectorizer.transform(heads(part)) for part in parts], format="csr")

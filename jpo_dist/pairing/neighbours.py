@@ -54,10 +54,20 @@ def clusters(vectors_QD: np.ndarray, count: int, seed: int) -> np.ndarray:
         from sklearn.cluster import MiniBatchKMeans
         from threadpoolctl import threadpool_limits
 
-    most = min(count, len(np.unique(vectors_QD, axis=0)))
+    most = _different(vectors_QD, count)
     kmeans = MiniBatchKMeans(most, random_state=seed % 2**32, batch_size=4096, n_init=3)
     with threadpool_limits(1):  # means are sums in an order that depends on the threads
         return kmeans.fit_predict(vectors_QD / np.float32(max(np.abs(vectors_QD).max(), 1.0))).astype(np.int64)
+
+
+def _different(vectors_QD: np.ndarray, most: int) -> int:
+    """How many different rows there are, counted up to `most`: to sort all of them would take as much memory again."""
+    seen = set[bytes]()
+    for row_D in vectors_QD:
+        seen.add((row_D + 0.0).tobytes())  # -0 is 0
+        if len(seen) == most:
+            break
+    return len(seen)
 
 
 def bands(values_Q: np.ndarray, count: int) -> np.ndarray:

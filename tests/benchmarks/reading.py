@@ -4,6 +4,7 @@
     python tests/benchmarks/reading.py --rows 1000000 --what build       # a million pairs
     python tests/benchmarks/reading.py --rows 100000 --kind ratings      # four rated responses to each instruction
     python tests/benchmarks/reading.py --rows 10000000 --what build --words 10 14     # ten million short ones, 5 GB
+    python tests/benchmarks/reading.py --rows 1000000 --kind ratings --what build --policy balanced
 
 Each measurement is a process of its own, which starts with the file on disk; `load again` finds what `load` has left.
 `cpu_s` counts all its threads; on a machine that others use too, go by it. `peak_mib` is the most that was resident,
@@ -62,8 +63,8 @@ def write_rows(file: Path, kind: str, count: int, words: tuple[int, int] = WORDS
         stream.writelines(json.dumps(row) + "\n" for row in rows(kind, count, *words))
 
 
-def do(what: str, file: str, folder: str) -> None:
-    """One of the things that are measured."""
+def do(what: str, file: str, folder: str, policy: str | None) -> None:
+    """One of the things that are measured. policy: how `build` pairs items across instructions."""
     if what == "inspect":
         from launcher.stages.inspect import look
 
@@ -72,7 +73,8 @@ def do(what: str, file: str, folder: str) -> None:
         from jpo_dist.data.build import build, write
         from jpo_dist.data.config import BuildConfig
 
-        write(build(BuildConfig.model_validate({"sources": [{"path": file}], "output": folder})), Path(folder))
+        pairs = {} if policy is None else {"pairs": [{"policy": policy}]}
+        write(build(BuildConfig.model_validate({"sources": [{"path": file}], "output": folder, **pairs})), Path(folder))
     else:
         from jpo_dist.batches.load import reader_of
         from jpo_dist.config.run import JpoConfig
@@ -82,13 +84,13 @@ def do(what: str, file: str, folder: str) -> None:
         assert built.fingerprint
 
 
-def measured(what: str, file: str, folder: str, count: int) -> dict[str, Any]:
+def measured(what: str, file: str, folder: str, count: int, policy: str | None) -> dict[str, Any]:
     """What this process used for it."""
     import jpo_dist.data.build  # noqa: F401
 
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start, cpu = time.perf_counter(), time.process_time()
-    do(what, file, folder)
+    do(what, file, folder, policy)
     seconds, cpu_s = time.perf_counter() - start, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
@@ -106,12 +108,13 @@ def main() -> None:
     parser.add_argument("--kind", choices=("pairs", "ratings"), default="pairs")
     parser.add_argument("--what", choices=WHAT)
     parser.add_argument("--words", type=int, nargs=2, default=WORDS_OF, help="of an instruction, of a response")
+    parser.add_argument("--policy", help="how build pairs items; without it, as it does by default")
     parser.add_argument("--folder", type=Path, help="where rows, sets and cache are kept; else a temporary folder")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.here:
         file, folder = str(args.folder / "rows.jsonl"), str(args.folder / "set")
-        print(json.dumps(measured(args.what, file, folder, args.rows)))  # noqa: T201
+        print(json.dumps(measured(args.what, file, folder, args.rows, args.policy)))  # noqa: T201
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
@@ -120,6 +123,7 @@ def main() -> None:
             write_rows(folder / "rows.jsonl", args.kind, args.rows, tuple(args.words))
         for what in [args.what] if args.what else WHAT:
             command = [sys.executable, __file__, "--here", "--what", what, "--rows", str(args.rows)]
+            command += ["--policy", args.policy] if args.policy else []
             env = {**os.environ, "JPO_CACHE": str(folder / "cache")}
             done = subprocess.run([*command, "--folder", str(folder)], env=env, stdout=subprocess.PIPE, check=True)
             print(f"{what:12}{done.stdout.decode().strip()}", flush=True)  # noqa: T201

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
+from jpo_dist.pairing import embedding
 from jpo_dist.pairing.config import PairConfig
 from jpo_dist.pairing.embedding import GRID, embed, on_grid, similarity, word_cosines
 from jpo_dist.pairing.neighbours import clusters, nearest
@@ -58,6 +59,15 @@ def test_products_on_the_grid_are_exact_in_float32_and_near_the_cosine(dimension
     cosine = similarity(vectors_QD, np.append(first, 0), np.append(second, 1))
     assert cosine[-1] == pytest.approx(1, abs=0.01)
     np.testing.assert_allclose(cosine[:-1], (unit_QD @ unit_QD.T)[first, second], atol=5e-3)
+
+
+def test_rows_are_put_on_the_grid_a_few_at_a_time(monkeypatch):
+    raw_QD = np.random.default_rng(0).normal(size=(100, 24)).astype(np.float32)
+    raw_QD[3] = 0
+    length_Q1 = np.linalg.norm(raw_QD.astype(np.float64), axis=1, keepdims=True)
+    whole_QD = np.rint(raw_QD * (GRID / np.where(length_Q1 > 0, length_Q1, np.inf)))
+    monkeypatch.setattr(embedding, "_ROWS_AT_A_TIME", 7)
+    assert (on_grid(raw_QD) == whole_QD).all()
 
 
 def test_like_instructions_are_near_and_unlike_ones_are_not():

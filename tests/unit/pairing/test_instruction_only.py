@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.linear_model import Ridge
 
+from jpo_dist.pairing import instruction_only
 from jpo_dist.pairing.instruction_only import instruction_only_accuracy, propensity, winners_found, word_features
+from jpo_dist.pairing.texts import Texts
 
 
 def test_accuracy_is_one_when_a_word_decides_and_chance_when_a_coin_does():
@@ -51,6 +54,21 @@ def test_propensity_is_learned_from_other_instructions():
     assert propensity(texts, rates, np.ones(200), 0)[7] > 0.7
 
 
+def test_propensity_is_fitted_to_some_of_many_and_told_of_all(monkeypatch):
+    rates = np.array([0.9 if q % 2 else 0.1 for q in range(1000)])
+    texts = [f"{'easy' if q % 2 else 'hard'} thing{q}" for q in range(1000)]
+    fitted, fit = list[int](), Ridge.fit
+
+    def counted(model, X_QV, *about, **weights):
+        fitted.append(X_QV.shape[0])
+        return fit(model, X_QV, *about, **weights)
+
+    monkeypatch.setattr(Ridge, "fit", counted)
+    monkeypatch.setattr(instruction_only, "_CHOSEN_FROM", 150)
+    assert np.abs(propensity(texts, rates, np.ones(1000), 0) - rates).max() < 0.1
+    assert fitted == [150] * 5
+
+
 def newton(fit_CV: np.ndarray, rounds: int = 50) -> np.ndarray:
     """The weights that least sum log(1 + exp(-margin)) + |weights|^2 / 2, by Newton's method."""
     weight_V = np.zeros(fit_CV.shape[1])
@@ -78,3 +96,16 @@ def test_features_are_words_and_pairs_of_words_once_each():
     features = word_features(["A pear, a pear", "pear"])
     assert features.sum(axis=1).tolist() == [[4.0], [1.0]]  # a, pear, "a pear", "pear a"
     assert word_features(["!", ""]) is None
+
+
+def test_words_of_many_instructions_are_chosen_from_some_that_are_evenly_spread(monkeypatch):
+    texts = [f"w{n} w{n % 2} end" for n in range(101)]
+    whole = word_features(texts)
+    monkeypatch.setattr(instruction_only, "_CHOSEN_FROM", 26)
+    found = word_features(Texts(lambda rows: [texts[row] for row in rows], np.arange(101)))
+    features = [{*text.split(), *zip(text.split(), text.split()[1:], strict=False)} for text in texts]
+    known = set().union(*features[::4])
+    assert whole.shape == (101, len(set().union(*features)))
+    assert found.shape == (101, len(known))
+    assert found.sum(axis=1).ravel().tolist() == [[len(of & known) for of in features]]
+    assert word_features(["!"] * 60) is None

@@ -44,6 +44,7 @@ def test_clusters_find_what_is_apart_and_bands_are_equally_full():
     found = clusters(vectors_QD, 5, seed=0)
     assert len({*zip(labels.tolist(), found.tolist(), strict=True)}) == 5
     assert clusters(np.ones((9, 2), np.float32), 4, 0).tolist() == [0] * 9
+    assert clusters(np.float32([[0.0], [-0.0], [0.0]]), 3, 0).tolist() == [0] * 3  # they are the same row
     values = np.random.default_rng(1).permutation(100)
     assert np.bincount(bands(values, 4)).tolist() == [25] * 4
     assert (np.diff(bands(np.sort(values), 4)) >= 0).all()
