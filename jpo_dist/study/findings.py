@@ -107,7 +107,9 @@ def _figure(table: Table) -> dict[str, Any]:
     made["by_seed"] = [float(v / c) if c else None for v, c in zip(*_by_run(table), strict=True)]
     if len(table.seeds) > 1:
         try:
-            return {**made, "interval": list(crossed(table.values_QS, table.counts_QS).interval()), "method": CROSSED}
+            low, high = crossed(table.values_QS, table.counts_QS).interval()
+            is_rate = (table.squares_QS == table.values_QS).all()  # of zeros and ones
+            return {**made, "interval": [max(low, 0.0), min(high, 1.0)] if is_rate else [low, high], "method": CROSSED}
         except TooLittle as reason:
             return {**made, "interval": None, "method": str(reason)}
     has = table.counts_QS[:, 0] > 0

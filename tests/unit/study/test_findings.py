@@ -61,6 +61,19 @@ def test_arms_are_reported_by_run_and_pooled() -> None:
     assert figure["answers"] == 3 * PROMPTS * ANSWERS
 
 
+def test_the_interval_of_a_rate_ends_at_0_and_1_and_that_of_a_score_where_it_ends() -> None:
+    """Two runs that differ: t has one degree of freedom, and reaches far beyond."""
+    draw = np.random.default_rng(1)
+    results = [simulated("old", rate, 1, draw)[0]._replace(values={"seed": n}) for n, rate in enumerate((0.3, 0.6))]
+    for one in results:
+        one.sums["score"] = {key: [total, total / 2, count] for key, (total, _, count) in one.sums["pass"].items()}
+    figures = findings(results, question(compare=[]))["arms"][0]["metrics"]
+    assert figures["pass"]["interval"] == [0.0, 1.0]
+    low, high = figures["score"]["interval"]
+    assert low < 0.0
+    assert high > 1.0
+
+
 def test_only_seeds_that_both_have_are_paired() -> None:
     draw = np.random.default_rng(2)
     new, old = simulated("new", 0.4, 5, draw), simulated("old", 0.4, 5, draw)
