@@ -25,10 +25,11 @@ from jpo_dist.data.config import ReferenceScoresConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.distributed.waiting import Work, working
 from jpo_dist.files import replace, sync_folder
+from jpo_dist.model.before import model_limits
 from jpo_dist.model.build import load_frozen
 from jpo_dist.model.device import device, torch_dtype
 from jpo_dist.model.engine import connect, release
-from jpo_dist.model.files import model_limits, weights_digest, weights_folder
+from jpo_dist.model.files import weights_digest, weights_folder
 from jpo_dist.model.load import load_tokenizer
 from jpo_dist.model.scorer import pack
 from jpo_dist.objective.item_scores import passes
