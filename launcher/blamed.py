@@ -1,28 +1,26 @@
-"""Which variable of the environment a library means, when it refuses a value and names no variable."""
+"""Which variable of the environment a library means, where it refuses a value and names no variable."""
 
 import re
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
-OF_LIBRARIES = re.compile(
-    "(HF|HUGGINGFACE|TRANSFORMERS|TORCH|PYTORCH|DS|DEEPSPEED|MLFLOW|RAY|NCCL|GLOO|CUDA|ACCELERATE|AWS|GOOGLE)_[A-Z0-9_]+"
-)
-"""Variables that libraries read, and not this program."""
+OF_LIBRARIES = re.compile(r"(HF|TRANSFORMERS|TORCH|PYTORCH|DS|DEEPSPEED|MLFLOW|RAY|NCCL|GLOO|ACCELERATE)_[A-Z0-9_]+")
+"""Variables that libraries read, and mostly not this program."""
 COMMON = frozenset({"0", "1", "true", "false", "yes", "no", "on", "off"})
 """Values that may stand in any sentence."""
 
 
 def blamed(error: BaseException, environ: Mapping[str, str]) -> str | None:
-    """The sentence of `error` with the variable whose value it refuses; None where a library did not raise it, or none
-    of its variables has a value that the sentence repeats."""
+    """The variable whose value the sentence of `error` repeats, with what to do; None where no library has raised it as
+    a ValueError, or the sentence names a variable, or none of theirs has such a value."""
     said, frames = str(error), traceback.extract_tb(error.__traceback__)
-    if not frames or not {"site-packages", "dist-packages"} & set(Path(frames[-1].filename).parts):
+    if not isinstance(error, ValueError) or not frames:
+        return None
+    if not {"site-packages", "dist-packages"} & set(Path(frames[-1].filename).parts) or OF_LIBRARIES.search(said):
         return None
     for name, value in sorted(environ.items()):
-        if not OF_LIBRARIES.fullmatch(name) or value.lower() in COMMON or not value.strip():
-            continue
-        if name in said or re.search(rf"(?<!\w){re.escape(value)}(?!\w)", said):
-            first = said.strip().partition("\n")[0].rstrip(".")
-            return f"{first}; {name} ({value}) is set in the environment: correct it, or unset it"
+        telling = OF_LIBRARIES.fullmatch(name) and value.strip() and value.lower() not in COMMON
+        if telling and re.search(rf"(?<!\w){re.escape(value)}(?!\w)", said):
+            return f"{name} ({value}) in the environment says so; correct it, or unset it"
     return None

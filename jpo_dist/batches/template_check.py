@@ -154,8 +154,7 @@ def mend(tokenizer: Any, samples: list[Sample], data: TokensConfig, found: Look,
 
 def changes(tokenizer: Any, data: TokensConfig) -> Iterator[tuple[str, dict[str, Any]]]:
     """Settings that may mend a difference: as a person writes them, and as an update of `data`."""
-    names = [name for name in SWITCHES if name in "".join(own_templates(tokenizer))]
-    for name in names:
+    for name in [one for one in SWITCHES if one in "".join(own_templates(tokenizer))]:
         for value in (False, True):
             args = {**data.template_args, name: value}
             yield f"template_args.{name}={json.dumps(value)}", {"template_args": args}

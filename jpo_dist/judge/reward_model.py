@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError
 
+from jpo_dist.batches.foreign.model_files import A_PICKLE, reason_of, understood
 from jpo_dist.batches.limits import limits_of, refuse_quantised, require_fits
-from jpo_dist.batches.model_files import A_PICKLE, reason_of, understood
 from jpo_dist.batches.template import (
     CHAT,
     RefusedByTemplate,

@@ -16,7 +16,7 @@ from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer
 
-from jpo_dist.batches.model_files import A_PICKLE, has_tokenizer, reason_of, understood
+from jpo_dist.batches.foreign.model_files import A_PICKLE, has_tokenizer, reason_of, understood
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.digests import DIGESTS, Damaged, problem_in_cache, read_digests, write_digests
 from jpo_dist.distributed.waiting import locked, working

@@ -10,9 +10,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.model.adapter import add_adapter
 from jpo_dist.model.attention import NO_ATTENTION_FUNCTION, SEGMENTS
-from jpo_dist.model.before import without_weights
 from jpo_dist.model.device import torch_dtype
 from jpo_dist.model.files import model_folder, pretrained
+from jpo_dist.model.unloaded.limits import without_weights
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from jpo_dist.config.run import JpoConfig, model_at
 from jpo_dist.config.sft import AnyConfig
 from jpo_dist.data.locate import NotOnHub
 from jpo_dist.evaluate.to_score import read_to_score
-from jpo_dist.model.before import limits_of_run
 from jpo_dist.model.files import pretrained, refuse_file, unseen
+from jpo_dist.model.unloaded.limits import limits_of_run
 from jpo_dist.paths import is_path, no_such_folder, resolve
 from jpo_dist.records.comparisons import ComparisonSet
 from jpo_dist.records.shapes import samples

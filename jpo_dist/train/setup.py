@@ -12,12 +12,12 @@ from jpo_dist.batches.prepare import Prepared
 from jpo_dist.config.run import JpoConfig
 from jpo_dist.config.sft import AnyConfig
 from jpo_dist.distributed import ranks
-from jpo_dist.model.before import limits_of_run
 from jpo_dist.model.blend import require_alike
 from jpo_dist.model.build import build_policy
 from jpo_dist.model.device import device
 from jpo_dist.model.engine import Engine
 from jpo_dist.model.load import attention_share, load_tokenizer
+from jpo_dist.model.unloaded.limits import limits_of_run
 from jpo_dist.objective.criterion import criterion_of
 from jpo_dist.objective.reference import Live, Reference, absent, own_reference, switched_off
 

@@ -76,7 +76,7 @@ def _template(tokenizer: Any, built: ComparisonSet) -> dict[str, Any]:
 def _tokenizer(where: str) -> Any:
     from transformers import AutoTokenizer
 
-    from jpo_dist.batches.model_files import understood
+    from jpo_dist.batches.foreign.model_files import understood
 
     try:
         with understood("tokenizer", where):

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jpo_dist.batches.foreign.model_files import reason_of, understood
 from jpo_dist.batches.load import load_data, require_comparisons
-from jpo_dist.batches.model_files import reason_of, understood
 from jpo_dist.estimate.advice import advice, ranks_fed
 from jpo_dist.estimate.hardware import STATED, device_of, link_of
 from jpo_dist.estimate.situations import (

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from jpo_dist.batches.limits import doubts
 from jpo_dist.config.sections import ModelConfig
-from jpo_dist.model.before import model_limits
 from jpo_dist.model.load import load_tokenizer
+from jpo_dist.model.unloaded.limits import model_limits
 from tests.support.families import EXPERTS, FAMILIES, GROUPED, gemma3_with_vision, gemma4_with_scales
 from tests.support.templates import change_config
 from tests.support.tiny import byte_tokenizer, save_tiny

@@ -9,8 +9,8 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from jpo_dist.batches.foreign.model_files import damage_of, reason_of, understood
 from jpo_dist.batches.limits import ModelLimits, limits_of, refuse_quantised
-from jpo_dist.batches.model_files import damage_of, reason_of, understood
 from jpo_dist.config.run import JpoConfig, reference_model
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.config.sft import AnyConfig
