@@ -64,6 +64,17 @@ class ClusterConfig(BaseModel):
     """Secret variables by where every host has them itself: `env` (in the environment of its `ray start`) or the path
     of a file with the value. For example HF_TOKEN: env, MLFLOW_TRACKING_PASSWORD: /run/secrets/mlflow."""
 
+    @field_validator(
+        "workers", "cpus_per_worker", "gpus_per_worker", "max_failures", "start_timeout_s", "collective_timeout_s",
+        "health_timeout_s", mode="before",
+    )  # fmt: skip
+    @classmethod
+    def _is_no_switch(cls, value: object) -> object:
+        """`gpus_per_worker: true` would be one."""
+        if isinstance(value, bool):
+            raise ValueError(f" ({str(value).lower()}) is no number; write one")
+        return value
+
     @field_validator("secrets")
     @classmethod
     def _by_reference(cls, value: dict[str, str]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from cluster.errors import is_input
 from jpo_dist.distributed.stopping import Stopped
 from jpo_dist.files import in_words
 from jpo_dist.redact import redact, visible
+from launcher.blamed import blamed
 from launcher.disk import no_room
 
 
@@ -137,7 +138,8 @@ def _sentence(error: Exception) -> str:
     rule = _rule_of_path(error)
     if isinstance(error, OSError) and rule:
         return f"{error.filename} {rule}"
-    return str(redact(in_words(error).strip().partition("\n")[0]))
+    said, variable = in_words(error).strip().partition("\n")[0], blamed(error, os.environ)
+    return str(redact(f"{said.rstrip('.')}; {variable}" if variable else said))
 
 
 def fail(cause: str, code: int) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from jpo_dist.proxies import keep_near_direct, refuse_wrong
 from jpo_dist.redact import visible
+from launcher.blamed import OF_LIBRARIES
 from launcher.console import err
 from launcher.places import refuse_odd_place
 
@@ -113,6 +114,8 @@ def prepare(environ: Environ) -> None:
         os.getcwd()
     except FileNotFoundError:
         raise ValueError("the folder that this command runs in is gone; cd to one that is there") from None
+    for name in [one for one, value in environ.items() if OF_LIBRARIES.fullmatch(one) and not value.strip()]:
+        del environ[name]  # to most of them it is as if not set; some end in a traceback
     refuse_wrong(environ)
     keep_near_direct(environ)
     refuse_odd_place(environ)
@@ -121,6 +124,7 @@ def prepare(environ: Environ) -> None:
     _choose_temporary_folder(environ)
     _choose_home(environ)
     _choose_caches(environ)
+    _leave_read_only_caches(environ)
     environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -243,6 +247,17 @@ def _choose_caches(environ: Environ) -> None:
         folder = own_folder()
         environ.update({name: str(folder / below) for name, below in moved.items()})
         log.warning("HOME (%s) cannot be written to: caches are in %s (%s)", home, folder, ", ".join(moved))
+
+
+def _leave_read_only_caches(environ: Environ) -> None:
+    """A place of their own for what is made, where XDG_CACHE_HOME is set and can only be read, if at all."""
+    given, below = environ.get("XDG_CACHE_HOME"), {"JPO_CACHE": "jpo-dist", "TORCH_EXTENSIONS_DIR": "torch_extensions"}
+    if given is None or _can_be_made(Path(given)):
+        return
+    moved = {name: str(own_folder() / folder) for name, folder in below.items() if name not in environ}
+    if moved:
+        environ.update(moved)
+        log.warning("XDG_CACHE_HOME (%s) cannot be written to: %s is used", given, ", ".join(moved.values()))
 
 
 def _can_be_made(folder: Path) -> bool:

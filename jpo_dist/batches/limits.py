@@ -17,12 +17,8 @@ POSITIONS = re.compile(r"wpe|position|pos_emb")
 """Names of tables of positions in public models."""
 OTHERS = re.compile(r"relative|vision|visual|audio|image")
 """Names of tables that no token of text looks into, or that have no last position."""
-
-A_PICKLE = (
-    "has weights in a pickle with more in it than tensors, which would be a program to run; take the model's "
-    "safetensors, or have who made it write them"
-)
-"""What is wrong with such a .bin, to be read behind the setting that names it."""
+SHOWN = 3
+"""How many keys of weights a note names."""
 
 
 class ModelLimits(NamedTuple):
@@ -36,12 +32,14 @@ class ModelLimits(NamedTuple):
     """Most tokens of an item; None: any number."""
     named: dict[str, int]
     """Ids that its configuration names: bos_token_id, eos_token_id."""
+    unread: tuple[str, ...] = ()
+    """Keys of weights in its folder that the model has no place for."""
 
 
 def refuse_quantised(settings: Any, key: str, path: str) -> None:
     """Raises ValueError for a checkpoint whose weights are packed. `settings`: the configuration of transformers."""
     packed = getattr(settings, "quantization_config", None)
-    if packed:
+    if packed is not None:
         found = packed if isinstance(packed, Mapping) else packed.to_dict()
         method = found.get("quant_method") or "some way"
         raise ValueError(
@@ -132,12 +130,18 @@ def vocabulary_of(tokenizer: Any) -> int:
 
 
 def doubts(limits: ModelLimits, tokenizer: Any) -> list[str]:
-    """Notes on sizes that do not fit each other, though nothing may come of it."""
-    size = vocabulary_of(tokenizer)
+    """Notes on what does not fit, though nothing may come of it: sizes, and weights that the model does not read."""
+    size, found = vocabulary_of(tokenizer), list[str]()
     if size > limits.rows:
-        return [f"the tokenizer of {limits.key} has {size} tokens for {limits.rows} embedding rows"]
+        found.append(f"the tokenizer of {limits.key} has {size} tokens for {limits.rows} embedding rows")
     if limits.rows > 1.25 * size + 1000:
-        return [
+        found.append(
             f"{limits.key} has {limits.rows} embedding rows for a tokenizer of {size} tokens: are they of one model?"
-        ]
-    return []
+        )
+    if limits.unread:
+        some = ", ".join(limits.unread[:SHOWN]) + (" …" if len(limits.unread) > SHOWN else "")
+        found.append(
+            f"{limits.key} ({limits.path}) has {len(limits.unread)} weights that its model type does not read: {some}; "
+            "they count for nothing, and an export has them as they are"
+        )
+    return found

@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from jpo_dist.batches.shared_prefix import shared_instructions, shared_prefixes
 from jpo_dist.batches.similarity import similarity_factors
-from jpo_dist.batches.template import CHAT, chat_template
+from jpo_dist.batches.template import CHAT, chat_template, own_templates
 from jpo_dist.batches.tokenize import TokenizedItems, tokenize_set
 from jpo_dist.config.objective import PER_TOKEN, ObjectiveConfig
 from jpo_dist.config.sections import TokensConfig, TrainConfig
@@ -162,6 +162,8 @@ def tokens_of(tokenizer: Any, comparisons: ComparisonSet, data: TokensConfig) ->
     follow = data.on_template_difference == "follow"
     if data.template == CHAT and (data.template_args or follow):  # unset, caches are found that earlier versions wrote
         template = [template, data.template_args, follow]
+    if data.template == CHAT and own_templates(tokenizer)[1:]:
+        template = [template, *own_templates(tokenizer)[1:]]
     cut = data.over_long == "truncate" and (data.max_length, data.max_instruction_length)
     vocabulary = [tokenizer.backend_tokenizer.to_str(), tokenizer.bos_token_id, tokenizer.eos_token_id]
     folder = cache_folder("tokens") / digest_with(comparisons.items["id"], vocabulary, template, cut)

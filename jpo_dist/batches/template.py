@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 from jpo_dist.config.sections import TokensConfig
 from jpo_dist.deadline import TooSlow, within
-from jpo_dist.records.chat import NAMES, REASONING, as_chat, has_more, keys_turn, unwritten
+from jpo_dist.records.chat import NAMES, REASONING, TOOLS, as_chat, has_more, keys_turn, unwritten
 from jpo_dist.records.comparisons import Item, Message
 from jpo_dist.records.text import as_text
 
 CHAT = "chat"
-"""Texts that are encoded together."""
+TOOL_USE = "tool_use"
+"""The name that a tokenizer of several chat templates has for the one of turns with tools."""
 SENTINEL = "\u241fRESPONSE\u241f"  # stands for the response while we find what a chat template puts around it
 
 
@@ -73,7 +74,7 @@ def make_template(
         return Template(text, _eos(tokenizer))
     if not tokenizer.chat_template:
         raise ValueError("data.template (chat) needs a tokenizer with a chat template; give a plain template instead")
-    require_known(chat_template(tokenizer), args or {})
+    require_known("".join(own_templates(tokenizer)), args or {})
     template = Template(CHAT, (), args or {}, follow)
     try:
         tail = around(tokenizer, template, [Message("user", "x")]).tail
@@ -101,9 +102,27 @@ def require_known(written: str, args: Mapping[str, Any]) -> None:
             )
 
 
-def chat_template(tokenizer: Any) -> str:
-    """The tokenizer's own chat template, in which it is always TODAY."""
-    written = str(tokenizer.get_chat_template())
+def own_template(tokenizer: Any, *, tools: bool = False) -> str:
+    """The tokenizer's chat template as it stands: of several the one named default or, for turns with `tools`,
+    tool_use, as servers choose too. Raises ValueError where none of them is for these turns."""
+    several = tokenizer.chat_template
+    if isinstance(several, dict) and "default" not in several and not (tools and TOOL_USE in several):
+        raise ValueError(
+            f"data.template (chat): the tokenizer has chat templates named {', '.join(sorted(several))}, and none "
+            "named default; name one so in its tokenizer_config.json (or chat_template.jinja), or give a plain template"
+        )
+    return str(tokenizer.get_chat_template(tools=[] if tools else None))
+
+
+def own_templates(tokenizer: Any) -> list[str]:
+    """Those of the tokenizer's chat templates that are used, in an order that does not change."""
+    first, several = own_template(tokenizer), tokenizer.chat_template
+    return [first, several[TOOL_USE]] if isinstance(several, dict) and TOOL_USE in several else [first]
+
+
+def chat_template(tokenizer: Any, *, tools: bool = False) -> str:
+    """The tokenizer's own chat template, in which it is always TODAY. `tools`: as in own_template."""
+    written = own_template(tokenizer, tools=tools)
     if "strftime_now" not in written:
         return written
     known = "".join(f"|replace('%{code}', '{TODAY.strftime(f'%{code}')}')" for code in _CODES)
@@ -118,7 +137,7 @@ def chat_text(
     Raises RefusedByTemplate where it cannot. A template is a program that comes with the model: it may raise anything,
     and write anything. Raises ValueError where its first text does not come to an end.
     """
-    how = {"chat_template": chat_template(tokenizer), **(args or {}), **how}
+    how = {"chat_template": chat_template(tokenizer, tools="tools" in how), **(args or {}), **how}
     first = how["chat_template"] not in _ended
     try:
         text = within(
@@ -141,7 +160,7 @@ def chat_text(
 
 def rendered(tokenizer: Any, messages: Sequence[Message], args: Mapping[str, Any] | None = None, **how: Any) -> str:
     """Messages as the chat template writes them, with their tools, calls and reasoning; otherwise as `chat_text`."""
-    chat = as_chat(messages, str(tokenizer.get_chat_template()))
+    chat = as_chat(messages, own_template(tokenizer, tools=any(turn.role == TOOLS for turn in messages)))
     tools = {} if chat.tools is None else {"tools": chat.tools}
     return chat_text(tokenizer, chat.turns, args, **tools, **how)
 
@@ -162,7 +181,7 @@ def require_all_written(tokenizer: Any, template: Template, instruction: Sequenc
 
 def _knows_reasoning(tokenizer: Any, template: Template) -> bool:
     """Whether the template writes the reasoning of a last turn, or has a word for where reasoning ends."""
-    if "</think>" in chat_template(tokenizer):
+    if "</think>" in own_template(tokenizer):
         return True
     last = [Message("user", "x"), Message("assistant", "x"), keys_turn({REASONING: SENTINEL})]
     try:

@@ -24,8 +24,9 @@ from jpo_dist.batches.template import (
     RefusedByTemplate,
     Template,
     around,
-    chat_template,
     finished,
+    own_template,
+    own_templates,
     rendered,
     same_words,
     template_of,
@@ -153,8 +154,7 @@ def mend(tokenizer: Any, samples: list[Sample], data: TokensConfig, found: Look,
 
 def changes(tokenizer: Any, data: TokensConfig) -> Iterator[tuple[str, dict[str, Any]]]:
     """Settings that may mend a difference: as a person writes them, and as an update of `data`."""
-    names = [name for name in SWITCHES if name in chat_template(tokenizer)]
-    for name in names:
+    for name in [one for one in SWITCHES if one in "".join(own_templates(tokenizer))]:
         for value in (False, True):
             args = {**data.template_args, name: value}
             yield f"template_args.{name}={json.dumps(value)}", {"template_args": args}
@@ -264,7 +264,7 @@ def _writes_turn(tokenizer: Any, template: Template, item: Item, number: int) ->
 
 
 def _dated(tokenizer: Any, template: Template, instruction: Sequence[Message]) -> Iterator[Difference]:
-    own = str(tokenizer.get_chat_template())
+    own = own_template(tokenizer, tools=any(turn.role == TOOLS for turn in instruction))
     if "strftime_now" in own:
         answered = [*instruction, Message("assistant", SENTINEL)]
         today = rendered(tokenizer, answered, template.args, chat_template=own)

@@ -41,7 +41,20 @@ def explain(problem: Any, kind: type[BaseModel]) -> str:
         return f"{key} is not a setting; {nearest(location, known_keys(kind))}"
     if problem["type"] == "value_error":
         return f"{key}{'.' if key and not rule.startswith(' ') else ''}{rule}"  # of a key in it, or of it itself
-    return f"{key} ({problem['input']!r}): {rule[0].lower()}{rule[1:]}"
+    given = "null" if problem["input"] is None else repr(problem["input"])
+    or_null = "; or null" if problem["input"] is not None and _may_be_none(kind, location) else ""
+    return f"{key} ({given}): {rule[0].lower()}{rule[1:]}{or_null}"
+
+
+def _may_be_none(kind: type[BaseModel] | None, location: list[str]) -> bool:
+    """Whether the setting there may have no value."""
+    annotation: Any = None
+    for name in (part for part in location if not part.isdecimal()):
+        if kind is None or name not in kind.model_fields:
+            return False
+        annotation = kind.model_fields[name].annotation
+        kind = model_in(annotation)[0]
+    return type(None) in get_args(annotation)
 
 
 def model_in(annotation: Any) -> tuple[type[BaseModel] | None, bool]:

@@ -28,7 +28,10 @@ def load_as(kind: type[Config], path: str | Path, overrides: list[str] | None = 
     _refuse_missing(path)
     changes = [change(item, kind) for item in overrides or []]
     try:
-        merged = OmegaConf.load(io.StringIO(text_of(path)))
+        text = text_of(path)
+        merged = OmegaConf.load(io.StringIO(text))
+        for key in _written_none(yaml.compose(text, yaml.SafeLoader), set()):
+            raise ConfigError(f"{path}: {key} (None) is a text in YAML, and no value is null; write null, or quote it")
         for key, value in changes:
             refuse_beyond(merged, key)
             # One key at a time: merged as a mapping, `sources.0.path` would not find its place in a list.
@@ -45,6 +48,24 @@ def load_as(kind: type[Config], path: str | Path, overrides: list[str] | None = 
         raise ConfigError(f"{path}: a config is a mapping of sections, this is a {type(values).__name__}")
     values = with_tracking(kind, {str(key): value for key, value in values.items()})
     return parse_as(kind, values, str(path), {key for key, _ in changes})
+
+
+def _written_none(node: yaml.Node | None, seen: set[int], key: str = "") -> Iterator[str]:
+    """Dotted keys of the values that are written None, as Python has it: it would be a name of a file or a server.
+
+    `seen`: nodes that have been looked at, by id; aliases lead to one many times, and to itself.
+    """
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            yield from _written_none(value, seen, f"{key}{'.' if key else ''}{name.value}")
+    elif isinstance(node, yaml.SequenceNode):
+        for place, value in enumerate(node.value):
+            yield from _written_none(value, seen, f"{key}.{place}")
+    elif isinstance(node, yaml.ScalarNode) and node.value == "None" and node.style is None:
+        yield key
 
 
 _VARIABLE = re.compile(r"\$\{\s*oc\.env\s*:\s*([\w.]*)")

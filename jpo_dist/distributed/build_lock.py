@@ -156,13 +156,20 @@ class BuildError(RuntimeError):
 
 @contextmanager
 def building(tell: Tell, is_built: Callable[[], bool]) -> Iterator[None]:
-    """Inside, DeepSpeed may compile. Raises BuildError where it could not, and not `is_built()`."""
+    """Inside, DeepSpeed may compile. Raises BuildError where it could not, and not `is_built()`;
+    ValueError where TORCH_EXTENSIONS_DIR is no folder to compile in."""
     own_build_locks(tell)
     try:
         yield
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
         if os.environ.get("DS_ACCELERATOR") != "cpu" or is_built():  # something else is wrong
             raise
+        given = os.environ.get("TORCH_EXTENSIONS_DIR")
+        if given and isinstance(error, OSError) and str(error.filename or "").startswith(given):
+            raise ValueError(
+                f"TORCH_EXTENSIONS_DIR ({given}) cannot be written to: {error.strerror}; name a folder that can be, or "
+                "unset it"
+            ) from error
         compiler = f"CXX={os.environ['CXX']}" if os.environ.get("CXX") else "g++"
         raise BuildError(
             f"DeepSpeed's operator cannot be compiled by {compiler}: {str(error).strip().partition(chr(10))[0][:200]}; "

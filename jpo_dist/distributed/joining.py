@@ -4,6 +4,7 @@ import os
 import socket
 from datetime import timedelta
 
+import psutil  # type: ignore[import-untyped]
 import torch
 
 from jpo_dist.distributed.waiting import Tell, telling
@@ -19,7 +20,8 @@ class JoinError(RuntimeError):
 def join(timeout_s: float, tell: Tell) -> None:
     """Make the process group that the environment describes; alone, a group of one.
 
-    `tell` says what is waited for. Raises JoinError where the others do not come within `timeout_s`.
+    `tell` says what is waited for. Raises JoinError where the others do not come within `timeout_s`, and ValueError
+    where the environment names an interface that this host does not have.
     """
     if "RANK" not in os.environ:  # DeepSpeed looks for them each time that it makes an engine
         with socket.socket() as probe:
@@ -28,6 +30,7 @@ def join(timeout_s: float, tell: Tell) -> None:
         os.environ.update(dict(zip(PLACE, ("0", "0", "1", "127.0.0.1", port), strict=True)))
     if torch.distributed.is_initialized():
         return
+    refuse_unknown_interface()
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     if backend == "nccl":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -40,12 +43,21 @@ def join(timeout_s: float, tell: Tell) -> None:
         raise JoinError(f"{_reason(error, f'{me}, {at}'.format_map(os.environ))}; {_fix()}") from error
 
 
+def refuse_unknown_interface() -> None:
+    """Raises ValueError where GLOO_SOCKET_IFNAME names none of this host's interfaces."""
+    named, there = os.environ.get("GLOO_SOCKET_IFNAME"), psutil.net_if_addrs()
+    for name in named.split(",") if named else ():
+        if name.strip() not in there:
+            raise ValueError(
+                f"GLOO_SOCKET_IFNAME ({named}) must be an interface of this host, which has "
+                f"{', '.join(sorted(there))}; correct it, or unset it"
+            )
+
+
 def _reason(error: Exception, where: str) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return f"the ranks do not find each other ({where}): {lines[0][:300]}"
 
 
 def _fix() -> str:
-    interface = os.environ.get("GLOO_SOCKET_IFNAME")
-    named = f"GLOO_SOCKET_IFNAME ({interface}) must be an interface of this host; " if interface else ""
-    return f"{named}start all ranks with torchrun, or unset RANK and WORLD_SIZE where no launcher has set them"
+    return "start all ranks with torchrun, or unset RANK and WORLD_SIZE where no launcher has set them"

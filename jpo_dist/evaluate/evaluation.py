@@ -17,8 +17,9 @@ from jpo_dist.evaluate.strata import strata_of
 from jpo_dist.files import write_json
 from jpo_dist.model.build import load_frozen
 from jpo_dist.model.engine import connect
-from jpo_dist.model.files import limits_of_run, model_folder, weights_mark
+from jpo_dist.model.files import model_folder, weights_mark
 from jpo_dist.model.load import load_tokenizer
+from jpo_dist.model.unloaded.limits import limits_of_run
 from jpo_dist.objective import metrics
 from jpo_dist.objective.held_out import evaluation_plan, score_comparisons
 from jpo_dist.objective.reference import own_reference

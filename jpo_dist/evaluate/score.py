@@ -30,8 +30,9 @@ from jpo_dist.folders import together
 from jpo_dist.model.adapter import adapter_off, is_adapter
 from jpo_dist.model.build import load_frozen
 from jpo_dist.model.engine import connect, release
-from jpo_dist.model.files import folder_mark, limits_of_run, weights_folder
+from jpo_dist.model.files import folder_mark, weights_folder
 from jpo_dist.model.load import load_tokenizer
+from jpo_dist.model.unloaded.limits import limits_of_run
 from jpo_dist.objective.item_scores import score_on_ranks
 from jpo_dist.objective.reference import cached_items
 from jpo_dist.records.comparisons import INSTRUCTION, RESPONSE, ComparisonSet

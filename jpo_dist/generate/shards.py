@@ -19,7 +19,8 @@ from jpo_dist.generate.local import Asked, Limits, answer_all
 from jpo_dist.generate.progress import Made, Writer, made_so_far
 from jpo_dist.generate.sampling import key_of
 from jpo_dist.model.device import torch_dtype
-from jpo_dist.model.files import model_limits, pretrained, weights_mark
+from jpo_dist.model.files import pretrained, weights_mark
+from jpo_dist.model.unloaded.limits import model_limits
 from jpo_dist.records.text import LINES, as_text
 
 log = logging.getLogger(__name__)

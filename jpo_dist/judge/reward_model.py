@@ -12,13 +12,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 
-from jpo_dist.batches.limits import A_PICKLE, limits_of, refuse_quantised, require_fits
+from jpo_dist.batches.foreign.model_files import A_PICKLE, reason_of, understood
+from jpo_dist.batches.limits import limits_of, refuse_quantised, require_fits
 from jpo_dist.batches.template import (
     CHAT,
     RefusedByTemplate,
     Template,
-    chat_template,
+    own_templates,
     rendered,
     require_all_written,
     require_known,
@@ -88,7 +90,7 @@ def tokenized(items: Sequence[Item], config: RewardModelConfig, on_bad_row: str 
                 "reward_model.template (chat) needs a tokenizer with a chat template; give text with {instruction} "
                 "and {response} instead"
             )
-        require_known(chat_template(tokenizer), config.template_args)
+        require_known("".join(own_templates(tokenizer)), config.template_args)
         return [_rendered(tokenizer, item, config, on_bad_row) for item in items]
     for name in ("{instruction}", "{response}"):
         if name not in config.template:
@@ -158,20 +160,22 @@ def load(config: RewardModelConfig, what: str = "model") -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
+    key = "reward_model.path"
     try:
-        if what == "tokenizer":
-            return AutoTokenizer.from_pretrained(resolve(config.path), trust_remote_code=False)
-        if what == "settings":
-            return AutoConfig.from_pretrained(resolve(config.path), trust_remote_code=False)
+        with understood(key, config.path):
+            if what == "tokenizer":
+                return AutoTokenizer.from_pretrained(resolve(config.path), trust_remote_code=False)
+            if what == "settings":
+                return AutoConfig.from_pretrained(resolve(config.path), trust_remote_code=False)
         dtype = "auto" if config.dtype == "auto" else getattr(torch, config.dtype)
         model, found = AutoModelForSequenceClassification.from_pretrained(
             resolve(config.path), dtype=dtype, output_loading_info=True, trust_remote_code=False
         )
     except UnpicklingError:
         raise JudgeError(f"reward_model.path ({config.path}) {A_PICKLE}") from None
-    except (OSError, ValueError) as error:
-        said = " ".join(str(error).split())[:300]
-        raise JudgeError(f"reward_model.path ({config.path}): {said}; name a sequence-classification folder") from None
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # of RuntimeErrors: weights of other shapes
+        said = reason_of(error).removeprefix(f"{key} ({config.path}): ")
+        raise JudgeError(f"{key} ({config.path}): {said}; name a sequence-classification folder") from None
     if found["missing_keys"]:  # a language model loads too: with a head of random numbers
         missing = ", ".join(sorted(found["missing_keys"])[:3])
         raise JudgeError(

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
-from jpo_dist.batches.limits import A_PICKLE
+from jpo_dist.batches.foreign.model_files import A_PICKLE
 from jpo_dist.config.sections import LoraConfig, ModelConfig
 from jpo_dist.model.files import pretrained
 

@@ -22,6 +22,9 @@ NO_ATTENTION_FUNCTION = (
     "this model type does not take an attention function, so packed items would see each other; use a model type that "
     "supports transformers' AttentionInterface"
 )
+HAS_SINKS = "uses attention sinks, which packed scoring does not know; use a model type without them"
+SINKS = ".sinks"
+"""How the names of their parameters end."""
 
 # On the CPU, the backward pass of a fused attention call costs about four times its products for short segments, and a
 # packed row is many short segments: those of like length are one product of a block. Longer ones gain nothing from it.
@@ -72,7 +75,7 @@ def segment_attention(  # noqa: PLR0913 (the signature is transformers' attentio
     for attention sinks, which would be left out in silence.
     """
     if s_aux is not None:
-        raise ValueError(f"{type(module).__name__} uses attention sinks, which packed scoring does not know")
+        raise ValueError(f"{type(module).__name__} {HAS_SINKS}")
     if segment_lengths is None or segment_bounds is None or attention_mask is not None:
         raise ValueError(f"{SEGMENTS} attention scores packed items only; generate with another attn_implementation")
     how = (segment_lengths, segment_bounds, scaling, sliding_window, softcap)

@@ -27,6 +27,8 @@ def ready_to_import() -> Iterator[None]:
     with the system's in one process and this environment's in the next, each start would compile for half a minute
     again.
     """
+    if os.environ.get("DS_ACCELERATOR") == "cuda" and not torch.cuda.is_available():
+        raise ValueError("DS_ACCELERATOR (cuda) asks for a GPU, and torch sees none here; unset it")
     os.environ.setdefault("DS_ACCELERATOR", accelerator())
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     hidden = [name for name in UNUSED if name not in sys.modules]

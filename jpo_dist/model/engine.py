@@ -31,6 +31,8 @@ with ready_to_import():
 logger = logging.getLogger(__name__)
 
 TAG = "engine"  # the folder of DeepSpeed's shards inside one of our commits
+OWN = ("weight_decay", "betas", "eps")
+"""What a group of parameters has from the settings of optim, and keeps when a commit is loaded."""
 # 1, 9: PR_SET_PDEATHSIG, SIGKILL. A killed rank must not leave a process behind that writes into its run folder.
 CONVERTER = """
 import ctypes, runpy
@@ -147,8 +149,8 @@ class Engine:
         `universal`: the folder is what `convert` made of the shards of another number of ranks. The state is then that
         of the rank that was 0.
         """
-        settings, groups = self._engine._config, self._engine.optimizer.param_groups
-        decays = [group["weight_decay"] for group in groups]
+        settings = self._engine._config
+        own = [{name: group[name] for name in OWN} for group in self._engine.optimizer.param_groups]
         settings.load_universal_checkpoint = universal
         try:
             with _without_patterns(folder) as plain:
@@ -157,18 +159,17 @@ class Engine:
             settings.load_universal_checkpoint = False  # a save under this setting would leave the weights out
         if path is None:
             raise FileNotFoundError(f"{folder} holds no DeepSpeed shards under {TAG!r}")
+        for group, values in zip(self._engine.optimizer.param_groups, own, strict=True):
+            group |= values  # a commit brings those it was written with; after a universal load all have the first's
         if universal:
-            self._part_again(decays)
+            self._part_again()
         state: dict[str, Any] = client["jpo"]
         return state
 
-    def _part_again(self, decays: list[float]) -> None:
-        """Undo what DeepSpeed's ZeRO-3 shares after a universal load: the first group's settings in all groups, and one
-        step counter, which each of its parts of the parameters would then advance."""
-        optimizer = self._engine.optimizer.optimizer
-        for group, decay in zip(optimizer.param_groups, decays, strict=True):
-            group["weight_decay"] = decay
-        for state in optimizer.state.values():
+    def _part_again(self) -> None:
+        """Undo what DeepSpeed's ZeRO-3 shares after a universal load: one step counter, which each of its parts of the
+        parameters would then advance."""
+        for state in self._engine.optimizer.optimizer.state.values():
             state["step"] = state["step"].clone()
 
     def whole_parameters(self, *, trainable_only: bool = False) -> Iterable[tuple[str, torch.Tensor]]:

@@ -1,26 +1,23 @@
-"""The files of a model: which folder `model.path` means, what is no model, what a model can take, and digests that
-tell weights apart."""
+"""The files of a model: which folder `model.path` means, what is no model, and digests that tell weights apart."""
 
 import hashlib
 import json
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import torch
 from filelock import FileLock
 from huggingface_hub.errors import HFValidationError
-from transformers import AutoConfig, AutoModelForCausalLM
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoTokenizer
 
-from jpo_dist.batches.limits import A_PICKLE, ModelLimits, limits_of, refuse_quantised
-from jpo_dist.config.run import JpoConfig, reference_model
+from jpo_dist.batches.foreign.model_files import A_PICKLE, has_tokenizer, reason_of, understood
 from jpo_dist.config.sections import ModelConfig
-from jpo_dist.config.sft import AnyConfig
 from jpo_dist.digests import DIGESTS, Damaged, problem_in_cache, read_digests, write_digests
 from jpo_dist.distributed.waiting import locked, working
 from jpo_dist.model.device import torch_dtype
@@ -41,46 +38,25 @@ SAMPLES, SAMPLE_BYTES = 64, 16_384
 def pretrained(kind: Any, config: ModelConfig, key: str = "model.path", **settings: Any) -> Any:
     """`kind.from_pretrained` for the model in `config`; `kind` is an Auto class of transformers.
 
-    Raises ValueError or FileNotFoundError, naming the setting `key`, where there is no such model.
+    Raises ValueError or FileNotFoundError, naming the setting `key`, where there is no such model, or one that is not
+    all there.
     """
+    where = model_folder(config, key)
+    described = understood(key, config.path) if kind in (AutoConfig, AutoTokenizer) else nullcontext()
     with reading(config, key):
-        where = model_folder(config)
-        if not Path(where).is_dir() and not _is_cached(config):
-            silent = no_answer_of_hub()
-            if silent:
-                raise ValueError(
-                    f"{key} ({config.path}): no folder seen from here, and not to be read from the hub: {silent}; "
-                    "correct the path"
-                )
         here = Path(where).is_dir() or _is_cached(config)
-        with working(f"loading {config.path}" if here else f"fetching {config.path} from the hub"):
+        silent = None if here else no_answer_of_hub()
+        if silent:
+            raise ValueError(
+                f"{key} ({config.path}): no folder seen from here, and not to be read from the hub: {silent}; "
+                "correct the path"
+            )
+        if kind is AutoTokenizer and Path(where).is_dir():
+            _require_a_tokenizer(Path(where), config, key)
+        with described, working(f"loading {config.path}" if here else f"fetching {config.path} from the hub"):
             return kind.from_pretrained(
                 where, revision=config.revision, trust_remote_code=config.trust_remote_code, **settings
             )
-
-
-def without_weights(config: ModelConfig, key: str = "model.path") -> tuple[Any, Any]:
-    """The configuration of a model, and the model that it describes, on the `meta` device."""
-    settings = pretrained(AutoConfig, config, key)
-    with torch.device("meta"):
-        return settings, AutoModelForCausalLM.from_config(settings, trust_remote_code=config.trust_remote_code)
-
-
-def model_limits(config: ModelConfig, key: str = "model.path") -> ModelLimits:
-    """What the model can take. Raises ValueError for a quantised checkpoint, and what `pretrained` raises."""
-    refuse_quantised(pretrained(AutoConfig, config, key), key, config.path)
-    settings, model = without_weights(config, key)
-    return limits_of(model, settings, key, config.path)
-
-
-def limits_of_run(config: AnyConfig, policy: tuple[str, ModelConfig] | None = None) -> list[ModelLimits]:
-    """What the models of a run can take: the policy and its reference. `policy`: the setting that names it, where that
-    is not model.path, and its model section."""
-    models = [policy or ("model.path", config.model)]
-    if isinstance(config, JpoConfig) and config.reference.mode != "none":
-        reference = reference_model(config)
-        models += [("reference.path", reference)] if reference.path != models[0][1].path else []
-    return [model_limits(model, key) for key, model in models]
 
 
 def weights_folder(model: ModelConfig) -> Path:
@@ -150,17 +126,20 @@ def folder_mark(folder: Path) -> str:
     return total.hexdigest()[:32]
 
 
-def model_folder(config: ModelConfig) -> str:
+def model_folder(config: ModelConfig, key: str = "model.path") -> str:
     """A folder or hub id that transformers loads: `package:` resolved, a GGUF file converted once into the cache.
 
     Raises FileNotFoundError or ValueError, naming the setting, where there is no model.
     """
     where = resolve(config.path)
+    refuse_file(key, config.path)
     if where.startswith(("/", ".")) and not Path(where).is_dir():  # transformers would take it for a hub id
-        raise FileNotFoundError(f"{where}: no such model folder; correct the path, or train and export it first")
-    _refuse_adapter(Path(where))
+        raise FileNotFoundError(
+            f"{key} ({config.path}): no such model folder; correct the path, or train and export it first"
+        )
+    _refuse_adapter(Path(where), key, config.path)
     if config.gguf_file is None:
-        _refuse_run(config.path, Path(where))
+        _refuse_run(config.path, Path(where), key)
         return where
     source = Path(where) / config.gguf_file
     folder = converted_folder(config, source)
@@ -169,6 +148,18 @@ def model_folder(config: ModelConfig) -> str:
         if not folder.is_dir() or _is_damaged(folder):
             convert_gguf(source, folder, torch_dtype(config.dtype))
     return str(folder)
+
+
+def refuse_file(key: str, path: str) -> None:
+    """Raises ValueError for a file, in place of the folder that it is in."""
+    file = Path(resolve(path))
+    if file.is_file():
+        fix = (
+            f"name {Path(path).parent}, and model.gguf_file={file.name}"
+            if file.suffix == ".gguf"
+            else (f"name {Path(path).parent}")
+        )
+        raise ValueError(f"{key} ({path}) is a file, and a model is a folder; {fix}")
 
 
 def _is_damaged(folder: Path) -> bool:
@@ -230,22 +221,22 @@ def _is_cached(config: ModelConfig) -> bool:
     return all(isinstance(one, str) for one in found)
 
 
-def _refuse_adapter(folder: Path) -> None:
+def _refuse_adapter(folder: Path, key: str, given: str) -> None:
     """Raises ValueError for an adapter: transformers would only miss a `model_type` in it, or a file of weights."""
     if (folder / "adapter_config.json").is_file():
         raise ValueError(
-            f"{folder} holds an adapter, not a model; name a folder with the adapter merged in. For a run of "
+            f"{key} ({given}) holds an adapter, not a model; name a folder with the adapter merged in. For a run of "
             "jpo, `jpo export` with its config and model.lora.merge_on_export=true writes RUN.DIR/export-merged; any "
             "other is merged by peft's merge_and_unload() and save_pretrained()."
         )
 
 
-def _refuse_run(given: str, folder: Path) -> None:
+def _refuse_run(given: str, folder: Path, key: str) -> None:
     """Raises ValueError for a run folder: transformers would name every type that it knows before it says so."""
     if folder.is_dir() and not (folder / "config.json").exists():
         for inside in (EXPORT, EXPORT_MERGED):
             if (folder / inside / "config.json").is_file():
-                raise ValueError(f"model.path ({given}) holds no model; did you mean {Path(given, inside)}?")
+                raise ValueError(f"{key} ({given}) holds no model; did you mean {Path(given, inside)}?")
 
 
 @contextmanager
@@ -262,19 +253,42 @@ def reading(config: ModelConfig, key: str = "model.path") -> Iterator[None]:
         _require_a_model(config, key)
         seen = Path(resolve(config.path)).is_dir()
         where = "" if seen else "no folder seen from here, and not to be read from the hub: "
-        reason = str(error).strip().partition("\n")[0].rstrip(".")
-        raise ValueError(f"{key} ({config.path}): {where}{reason}; correct the path") from None
+        raise ValueError(f"{key} ({config.path}): {where}{reason_of(error)}; correct the path") from None
     except HFValidationError:  # neither a folder that is here nor a name that the hub would take
         raise no_such_folder(key, config.path) from None
-    except (ValueError, ImportError):  # of a tokenizer that is not there transformers says: install sentencepiece
+    except SafetensorError as error:
+        raise ValueError(
+            f"{key} ({config.path}): a file of its weights is damaged or not all there: {reason_of(error)}; fetch the "
+            "model again"
+        ) from None
+    except RuntimeError as error:
+        if "ignore_mismatched_sizes" not in str(error):
+            raise
+        raise ValueError(
+            f"{key} ({config.path}): its weights have other shapes than its config.json says; they are of different "
+            "models: fetch the model again"
+        ) from None
+    except (ValueError, ImportError):
         _require_a_model(config, key)
         raise
+
+
+def _require_a_tokenizer(folder: Path, config: ModelConfig, key: str) -> None:
+    """Raises ValueError for a folder without a tokenizer: transformers would advise to install sentencepiece."""
+    _require_a_model(config, key)
+    if not config.gguf_file and not has_tokenizer(folder):
+        raise ValueError(
+            f"{key} ({config.path}) holds no tokenizer: neither tokenizer.json nor tokenizer.model nor vocab.json; "
+            "copy the tokenizer of the model that it was trained from into the folder"
+        )
 
 
 def _require_a_model(config: ModelConfig, key: str) -> None:
     folder = Path(resolve(config.path))
     if folder.is_dir() and not config.gguf_file and not (folder / "config.json").is_file():
-        raise ValueError(f"{key} ({config.path}) holds no model: it has no config.json; correct the path") from None
+        packed = sorted(file.name for file in folder.glob("*.gguf"))
+        fix = f"set model.gguf_file={packed[0]}" if packed else "correct the path"
+        raise ValueError(f"{key} ({config.path}) holds no model: it has no config.json; {fix}") from None
 
 
 @lru_cache(maxsize=8)

@@ -11,7 +11,8 @@ from jpo_dist.config.sections import ModelConfig
 from jpo_dist.model.adapter import add_adapter
 from jpo_dist.model.attention import NO_ATTENTION_FUNCTION, SEGMENTS
 from jpo_dist.model.device import torch_dtype
-from jpo_dist.model.files import model_folder, pretrained, without_weights
+from jpo_dist.model.files import model_folder, pretrained
+from jpo_dist.model.unloaded.limits import without_weights
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from jpo_dist.batches.tokenize import TokenizedItems
-from jpo_dist.model.attention import NO_ATTENTION_FUNCTION, SEGMENTS, SharedInstructions
+from jpo_dist.model.attention import HAS_SINKS, NO_ATTENTION_FUNCTION, SEGMENTS, SINKS, SharedInstructions
 from jpo_dist.model.head import replace_head_forward
 from jpo_dist.model.head_shape import shape_of
 from jpo_dist.records.comparisons import INSTRUCTION, RESPONSE
@@ -112,6 +112,8 @@ class Scorer(nn.Module):
                 f"model type {core.config.model_type!r} has {', '.join(sorted(kinds))} layers, which mix packed items; "
                 f"only {' and '.join(sorted(ATTENTION_KINDS))} layers keep them apart"
             )
+        if any(name.endswith(SINKS) for name, _ in core.named_parameters()):
+            raise ValueError(f"model type {core.config.model_type!r} {HAS_SINKS}")
         self.model = model
         self._decoder = (core.base_model,)  # in tuples: nn.Module would register them, and save them, a second time
         self._head = (core.get_output_embeddings(),)

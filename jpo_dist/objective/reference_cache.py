@@ -28,11 +28,12 @@ from jpo_dist.files import replace, sync_folder
 from jpo_dist.model.build import load_frozen
 from jpo_dist.model.device import device, torch_dtype
 from jpo_dist.model.engine import connect, release
-from jpo_dist.model.files import model_limits, weights_digest, weights_folder
+from jpo_dist.model.files import weights_digest, weights_folder
 from jpo_dist.model.load import load_tokenizer
 from jpo_dist.model.scorer import pack
+from jpo_dist.model.unloaded.limits import model_limits
 from jpo_dist.objective.item_scores import passes
-from jpo_dist.paths import cache_folder
+from jpo_dist.paths import NoCache, cache_folder
 from jpo_dist.records.columns.pages import blank, let_go, stretches
 from jpo_dist.records.comparisons import Item
 
@@ -175,6 +176,13 @@ class Tables:
 def cache_path(model: ModelConfig, cache_dir: str | None) -> Path:
     """Folder of this reference's scores. All ranks call it; rank 0 reads the weight files."""
     root = Path(cache_dir) if cache_dir else cache_folder("reference")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NoCache(
+            f"reference.cache_dir ({cache_dir}) cannot hold caches ({error.strerror}); name a folder that all "
+            "hosts may write to, or null"
+        ) from None
     facts = [str(torch_dtype(model.dtype)), NUMERICS, device().type]
     folder = weights_folder(model)  # on every rank: each host will load from it, and nobody waits for a download
     key = weights_digest(folder, facts) if ranks.rank() == 0 else None

@@ -14,7 +14,8 @@ from jpo_dist.config.run import JpoConfig, model_at
 from jpo_dist.config.sft import AnyConfig
 from jpo_dist.data.locate import NotOnHub
 from jpo_dist.evaluate.to_score import read_to_score
-from jpo_dist.model.files import limits_of_run, pretrained, unseen
+from jpo_dist.model.files import pretrained, refuse_file, unseen
+from jpo_dist.model.unloaded.limits import limits_of_run
 from jpo_dist.paths import is_path, no_such_folder, resolve
 from jpo_dist.records.comparisons import ComparisonSet
 from jpo_dist.records.shapes import samples
@@ -59,7 +60,8 @@ def look(config: AnyConfig, scored: Scored | None = None, *, whole: bool = False
 
 
 def require_folder(key: str, given: str) -> None:
-    """Raises FileNotFoundError for a setting that can only mean a file or folder, and is none."""
+    """Raises FileNotFoundError for a setting that can only mean a folder, and is none; ValueError for a file."""
+    refuse_file(key, given)
     if is_path(given) and not Path(resolve(given)).exists():
         raise no_such_folder(key, given)
 

@@ -122,7 +122,8 @@ class CourierThread:
                 log.warning("another attempt of %s tracks it now; this one stops", self._courier.outbox.folder)
                 return
             except ImportError as error:
-                log.warning("nothing is tracked (%s): pip install mlflow, or set tracking.uri=none", error)
+                missing = (error.name or "mlflow").partition(".")[0]  # of a database's address, its driver
+                log.warning("nothing is tracked (%s): pip install %s, or set tracking.uri=none", error, missing)
                 return
             except Exception as error:
                 failures += 1

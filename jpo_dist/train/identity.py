@@ -24,6 +24,8 @@ from jpo_dist.train.setup import Setup
 
 READ, ORDER = "contents of data.train", "order of data.train"
 WEIGHTS_OF_MODEL, WEIGHTS_OF_REFERENCE = "model.path", "reference.path"
+DECAY = "optim.weight_decay"
+"""Whether it is 0 decides the groups of parameters that the optimizer's state is by; its value may change."""
 CONTENTS, WITH_NAMES = "contents:", "tokens:"
 """Begin the identities that cover what was read, whatever the files are named; and earlier ones, which cover the names
 of the files too. Still earlier ones covered the number of tokens only, and began with nothing."""
@@ -155,10 +157,12 @@ def start_of(config: AnyConfig) -> dict[str, Any]:
 
     DeepSpeed would load an adapter into any base that it fits.
     """
+    lora = config.model.lora
     return {
         WEIGHTS_OF_MODEL: weights_mark(config.model),
         "model.dtype": str(torch_dtype(config.model.dtype)).removeprefix("torch."),
-        **_flat("model.lora", config.model.lora, but="merge_on_export"),
+        **(_flat("model.lora", lora, but="merge_on_export") if lora.rank else {"model.lora.rank": 0}),
+        DECAY: "above 0" if config.optim.weight_decay else "0",
     }
 
 

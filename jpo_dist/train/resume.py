@@ -16,7 +16,7 @@ from jpo_dist.distributed import ranks
 from jpo_dist.distributed.rng import restore_rng, rng_state, seed_rng
 from jpo_dist.model.build import build_policy
 from jpo_dist.model.engine import Engine, connect, convert
-from jpo_dist.model.export import export, wait_for_others
+from jpo_dist.model.export.write import export, wait_for_others
 from jpo_dist.model.load import load_tokenizer
 from jpo_dist.records.comparisons import digest
 from jpo_dist.tracking.metrics_file import metrics_at

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from jpo_dist.batches.limits import require_fits
+from jpo_dist.batches.limits import doubts, require_fits
 from jpo_dist.batches.load import load_data, require_comparisons
 from jpo_dist.batches.plan import Plan, make_plan
 from jpo_dist.batches.prepare import Prepared
@@ -16,8 +16,8 @@ from jpo_dist.model.blend import require_alike
 from jpo_dist.model.build import build_policy
 from jpo_dist.model.device import device
 from jpo_dist.model.engine import Engine
-from jpo_dist.model.files import limits_of_run
 from jpo_dist.model.load import attention_share, load_tokenizer
+from jpo_dist.model.unloaded.limits import limits_of_run
 from jpo_dist.objective.criterion import criterion_of
 from jpo_dist.objective.reference import Live, Reference, absent, own_reference, switched_off
 
@@ -84,6 +84,7 @@ def set_up(config: AnyConfig) -> Setup:
     known = [dataset] if held_out is None else [dataset, held_out]
     require_fits(limits, tokenizer, [part.tokens for part in known], f"data.max_length ({config.data.max_length})")
     plan = make_plan(dataset, config.train, ranks.num_ranks(), attention_share(config.model))
+    notes += [note for one in limits for note in doubts(one, tokenizer)]
     notes += remarks(config, plan.num_steps, plan.num_steps / plan.steps_per_epoch)
     criterion_of(config.objective).require(plan, dataset, held_out)
     torch.manual_seed(config.train.seed)

@@ -13,7 +13,8 @@ from jpo_dist.config.sections import ModelConfig, TokensConfig
 from jpo_dist.data.layouts import THUMBS
 from jpo_dist.data.read import advice, scan
 from jpo_dist.data.read_report import ReadReport
-from jpo_dist.model.files import model_limits, pretrained
+from jpo_dist.model.files import pretrained
+from jpo_dist.model.unloaded.limits import model_limits
 from jpo_dist.paths import resolve
 from jpo_dist.records.comparisons import ComparisonSet
 from jpo_dist.records.shapes import samples

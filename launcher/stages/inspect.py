@@ -76,9 +76,12 @@ def _template(tokenizer: Any, built: ComparisonSet) -> dict[str, Any]:
 def _tokenizer(where: str) -> Any:
     from transformers import AutoTokenizer
 
+    from jpo_dist.batches.foreign.model_files import understood
+
     try:
-        return AutoTokenizer.from_pretrained(resolve(where), trust_remote_code=False)
-    except (OSError, ValueError) as error:
+        with understood("tokenizer", where):
+            return AutoTokenizer.from_pretrained(resolve(where), trust_remote_code=False)
+    except OSError as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"tokenizer ({where}): {reason} Name a folder with a tokenizer, or a hub id") from error
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jpo_dist.batches.foreign.model_files import reason_of, understood
 from jpo_dist.batches.load import load_data, require_comparisons
 from jpo_dist.estimate.advice import advice, ranks_fed
 from jpo_dist.estimate.hardware import STATED, device_of, link_of
@@ -117,10 +118,11 @@ def _settings(config: RunConfig, model_config: Path | None) -> Any:
     try:
         if model_config is None:
             return pretrained(AutoConfig, config.model)
-        return AutoConfig.from_pretrained(model_config, trust_remote_code=config.model.trust_remote_code)
+        with understood("--model-config", str(model_config)):
+            return AutoConfig.from_pretrained(model_config, trust_remote_code=config.model.trust_remote_code)
     except (OSError, ValueError) as error:
         where = f"--model-config ({model_config})" if model_config else f"model.path ({config.model.path})"
-        first = str(error).strip().splitlines()[0].rstrip(".")
+        first = reason_of(error).removeprefix(f"{where}: ")
         raise ValueError(
             f"{where}: no model configuration can be read there: {first}. Correct it, or name the model's config.json: "
             "--model-config FILE"

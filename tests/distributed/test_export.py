@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from jpo_dist.distributed import ranks
 from jpo_dist.model.build import build_policy
 from jpo_dist.model.engine import Engine, connect, set_parameters
-from jpo_dist.model.export import export
+from jpo_dist.model.export.write import export
 from tests.support.checkpoints import CASES, NOT_OF_A_MODEL, save_model, weights_of
 from tests.support.procs import run_ranks
 from tests.support.runs import config_for

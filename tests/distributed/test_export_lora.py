@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from jpo_dist.model.build import build_policy
 from jpo_dist.model.engine import connect, set_parameters
-from jpo_dist.model.export import export
+from jpo_dist.model.export.write import export
 from tests.support.checkpoints import NOT_OF_A_MODEL, save_model, weights_of
 from tests.support.families import FAMILIES, gemma3_with_vision
 from tests.support.procs import run_ranks

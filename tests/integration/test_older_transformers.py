@@ -15,7 +15,7 @@ import pytest
 
 from jpo_dist.model.build import build_policy
 from jpo_dist.model.engine import connect, set_parameters
-from jpo_dist.model.export import export
+from jpo_dist.model.export.write import export
 from jpo_dist.model.load import load_tokenizer
 from tests.support.older_transformers import logits
 from tests.support.procs import run_ranks

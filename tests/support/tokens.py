@@ -15,7 +15,7 @@ TURNS = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}<|end|>\n{% e
 PROMPT = "{% if add_generation_prompt %}<assistant>{% endif %}"
 
 
-def with_template(template: str | None, *specials: str, bos: bool = True, named: bool = True) -> Any:
+def with_template(template: str | dict[str, str] | None, *specials: str, bos: bool = True, named: bool = True) -> Any:
     """The byte tokenizer with a chat template and special tokens of its own, `named` in its configuration or not."""
     tokenizer = copy.deepcopy(byte_tokenizer(bos))
     tokenizer.chat_template = template

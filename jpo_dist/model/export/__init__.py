@@ -5,7 +5,3 @@ trained weights under the source's keys, checked), adapted (those of an adapter)
 them) -> card (what the model is, for people) -> write (a whole export, aside first).
 May import what its room may. Knows no margin and no loss.
 """
-
-from jpo_dist.model.export.write import export, wait_for_others
-
-__all__ = ["export", "wait_for_others"]

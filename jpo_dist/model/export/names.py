@@ -6,6 +6,7 @@ the source is asked again here, key by key. Its own way back guesses, and under 
 prefix that it might have taken away (transformers 5.23).
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -83,6 +84,13 @@ def unread(core: Any, found: Reading) -> list[str]:
     read = {*found.plain.values(), *(name for made in found.converted.values() for name in made)}
     parameters = {name.replace(BASE_LAYER, ".") for name, _ in core.named_parameters() if ".lora_" not in name}
     return sorted({names[name] for name in parameters} - {names[name] for name in read if name in names})
+
+
+def unused(core: Any, found: Reading, keys: Iterable[str]) -> list[str]:
+    """Keys of the source that no weight of the model is made of, less those that its class knows to be of no use."""
+    known = [*(core._keys_to_ignore_on_load_unexpected or ()), r"inv_freq$"]
+    others = set(keys) - found.plain.keys() - found.converted.keys()
+    return sorted(key for key in others if not any(re.search(pattern, key) for pattern in known))
 
 
 def by_key(core: Any, found: Reading, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -16,17 +16,18 @@ SHOWN = 4
 """How many keys an error names of each kind."""
 
 
-def require_source(model: Any, source: Source) -> Reading:
+def require_source(model: Any, source: Source, named: str = "model.path") -> Reading:
     """How `model` was made of `source`: asked before training, for what is wrong with an export is known by then.
 
-    Raises ValueError where the source lacks a weight of the model, which began from random numbers.
+    Raises ValueError where the source lacks a weight of the model, which began from random numbers. `named`: what names
+    the source.
     """
     core = core_of(model)
     found = reading(core, source.kinds)
     lost = unread(core, found)
     if lost:
         raise ValueError(
-            f"model.path: {source.folder} has no weights for {some(lost)} of {type(core).__name__}, which would begin "
+            f"{named}: {source.folder} has no weights for {some(lost)} of {type(core).__name__}, which would begin "
             "from random numbers and could not be exported; name a whole model (a model without its head is none)"
         )
     return found

@@ -104,6 +104,22 @@ def test_braces_in_an_instruction_are_text() -> None:
     assert text_of(byte_tokenizer(), ids[1:boundary]) == "<{instruction} {x} %s>"
 
 
+def test_of_several_chat_templates_each_item_has_the_one_that_servers_choose() -> None:
+    """That of the name tool_use where there are tools: the default one would leave them out."""
+    several = {"default": CHAT_TEMPLATE, "tool_use": WITH_TOOLS, "rag": "{{ documents }}"}
+    tokenizer = with_template(several)
+    plain, tools = Item.of("Name a fruit.", "A pear."), Item(ASKED, "It is noon.")
+    for item, template in ((plain, CHAT_TEMPLATE), (tools, WITH_TOOLS)):
+        alone = with_template(template)
+        assert text_of(tokenizer, one(tokenizer, item, data("chat"))[0]) == text_of(
+            alone, one(alone, item, data("chat"))[0]
+        )
+    with pytest.raises(
+        ValueError, match=r"^data\.template \(chat\): .* named rag, tool_use, and none named default; name"
+    ):
+        make_template(with_template({"tool_use": WITH_TOOLS, "rag": "{{ documents }}"}), "chat")
+
+
 def test_chat_without_a_chat_template_and_missing_eos_say_what_to_do() -> None:
     with pytest.raises(ValueError, match="needs a tokenizer with a chat template; give a plain template"):
         tokenize(with_template(None), [ITEM], data("chat"))

@@ -67,6 +67,44 @@ def test_none_is_refused_where_null_is_meant(file: Path, key: str) -> None:
     assert load(file, ["data.validation='None'"]).data.validation == "None"
 
 
+def test_none_is_refused_in_a_file_too_and_a_quoted_one_is_a_name(file: Path) -> None:
+    """`cache_dir: None` made a folder of that name."""
+    text = file.read_text()
+    file.write_text(f"{text}\nreference: {{cache_dir: None}}\n")
+    with pytest.raises(
+        ConfigError, match=r"reference\.cache_dir \(None\) is a text in YAML, and no value is null; write null"
+    ):
+        load(file)
+    file.write_text(f"{text}\nreference: {{cache_dir: 'None'}}\n")
+    assert load(file).reference.cache_dir == "None"
+    file.write_text(f"{text}\nreference: &a {{cache_dir: [*a, *a]}}\n")
+    with pytest.raises(ConfigError):  # an alias that leads to itself
+        load(file)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("train.max_steps=-1", "train.max_steps (-1): input should be greater than or equal to 1; or null"),
+        ("train.stop_when=none", "instance of StopConfig; or null"),
+        ("optim.grad_clip=-1", "greater than or equal to 0; or null"),
+        ("optim.lr=-1", "input should be greater than 0"),
+        ("train.seed=null", "train.seed (null): input should be a valid integer"),
+    ],
+)
+def test_a_setting_that_may_have_no_value_says_how(file: Path, override: str, said: str) -> None:
+    """-1 is no limit for other trainers."""
+    with pytest.raises(ConfigError) as caught:
+        load(file, [override])
+    assert str(caught.value).endswith(said)
+
+
+@pytest.mark.parametrize("key", ["workers", "gpus_per_worker", "collective_timeout_s"])
+def test_a_number_of_machines_is_no_switch(file: Path, key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"cluster\.{key} \(true\) is no number; write one"):
+        load(file, [f"cluster.{key}=true"])
+
+
 @pytest.mark.parametrize("word", ["data.train=[canary", "optim.betas={canary: ["])
 def test_an_override_that_cannot_be_read_is_named_and_its_value_not_repeated(file: Path, word: str) -> None:
     key = word.partition("=")[0]

@@ -35,3 +35,16 @@ def test_a_rank_whose_peers_never_come_says_so_while_it_waits_and_then_ends() ->
         "start all ranks with torchrun, or unset RANK and WORLD_SIZE where no launcher has set them"
     )
     assert "\n" not in told[-1]
+
+
+def test_an_interface_that_is_not_there_is_wrong_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ranks would not find each other, and be started again."""
+    for name in PLACE:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo,nosuch0")
+    with pytest.raises(
+        ValueError, match=r"^GLOO_SOCKET_IFNAME \(lo,nosuch0\) must be an interface of .*, which has .*lo"
+    ):
+        joining.refuse_unknown_interface()
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    joining.refuse_unknown_interface()

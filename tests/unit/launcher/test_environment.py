@@ -241,6 +241,29 @@ def test_a_user_without_name_and_home_has_both() -> None:
         assert cache == f"{home}/.cache/jpo-dist/models"
 
 
+def test_a_cache_folder_that_can_only_be_read_is_kept_for_reading_and_what_is_made_goes_elsewhere(
+    home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may hold the models; DeepSpeed's operator is compiled in it, too, and that ended in advice on compilers."""
+    monkeypatch.setattr(environment, "own_folder", lambda: tmp_path / "own")
+    environ = prepared(home, XDG_CACHE_HOME=NOWHERE)
+    assert environ["XDG_CACHE_HOME"] == NOWHERE
+    assert environ["TORCH_EXTENSIONS_DIR"] == str(tmp_path / "own" / "torch_extensions")
+    assert environ["JPO_CACHE"] == str(tmp_path / "own" / "jpo-dist")
+    assert f"XDG_CACHE_HOME ({NOWHERE}) cannot be written to: " in caplog.text
+    given = {"JPO_CACHE": str(tmp_path), "TORCH_EXTENSIONS_DIR": str(tmp_path)}
+    assert given.items() <= prepared(home, XDG_CACHE_HOME=NOWHERE, **given).items(), "what is set stays"
+    assert "TORCH_EXTENSIONS_DIR" not in prepared(home, XDG_CACHE_HOME=str(tmp_path / "new"))
+
+
+def test_an_empty_variable_of_a_library_counts_as_not_set(home: Path) -> None:
+    """torch ends in a traceback of an empty TORCH_LOGS. Hidden GPUs stay hidden."""
+    empty = {"TORCH_LOGS": "", "DS_ACCELERATOR": " ", "HF_HUB_DOWNLOAD_TIMEOUT": ""}
+    assert not empty.keys() & prepared(home, **empty).keys()
+    kept = {"CUDA_VISIBLE_DEVICES": "", "NO_PROXY": "", "TORCH_LOGS": "+dynamo"}
+    assert kept.items() <= prepared(home, **kept).items()
+
+
 def test_relative_caches_become_absolute_and_an_old_name_is_read(home: Path, caplog: pytest.LogCaptureFixture) -> None:
     environ = prepared(home, JPO_CACHE="mine", HF_HOME="", TRANSFORMERS_CACHE="~/old")
     assert environ["JPO_CACHE"] == str(Path("mine").absolute())

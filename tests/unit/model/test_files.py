@@ -65,7 +65,7 @@ def test_an_adapter_is_no_model_and_the_way_to_one_is_named(tmp_path: Path) -> N
     model = load_model(ModelConfig(path=str(base), dtype="float32", lora=LoraConfig(rank=2)))
     model.save_pretrained(tmp_path / "adapter")
     assert model_folder(ModelConfig(path=str(base))) == str(base)
-    with pytest.raises(ValueError, match=r"adapter holds an adapter, not a model; .*merge_on_export=true"):
+    with pytest.raises(ValueError, match=r"adapter\) holds an adapter, not a model; .*merge_on_export=true"):
         model_folder(ModelConfig(path=str(tmp_path / "adapter")))
 
 

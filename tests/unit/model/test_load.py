@@ -12,9 +12,10 @@ import transformers as hf
 
 from jpo_dist.batches.tokenize import tokenize
 from jpo_dist.config.sections import DataConfig, ModelConfig
-from jpo_dist.model.files import model_limits, pretrained, weights_folder
+from jpo_dist.model.files import pretrained, weights_folder
 from jpo_dist.model.load import load_model, load_tokenizer
 from jpo_dist.model.scorer import Scorer, pack
+from jpo_dist.model.unloaded.limits import model_limits
 from jpo_dist.objective.scores import item_scores
 from jpo_dist.proxies import VARIABLES
 from tests.support.tiny import PLAIN, byte_tokenizer, comparisons

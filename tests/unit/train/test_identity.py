@@ -199,6 +199,8 @@ CHANGES: list[tuple[dict[str, Any], str]] = [
     ({"model": {"lora": {"rank": 0}}, "reference": {"refresh_every": 3}}, r"model\.lora\.rank=2, now it is 0"),
     ({"model": {"lora": {"rank": 4}}}, r"model\.lora\.rank=2, now it is 4"),
     ({"model": {"lora": {"rank": 2, "merge_on_export": True}}}, ""),
+    ({"optim": {"weight_decay": 0.1}}, r"optim\.weight_decay=0, now it is above 0; set it back"),
+    ({"optim": {"betas": [0.5, 0.6], "eps": 1e-6}}, ""),
     ({"model": {"dtype": "bfloat16"}}, r"model\.dtype=float32, now it is bfloat16"),
     (
         {"objective": {"beta": 0.5, "sft_weight": 1}},
@@ -221,6 +223,18 @@ def test_a_commit_goes_on_from_the_same_weights_by_the_same_objective_only(
     state = {"step": 4, "method": json.loads(json.dumps(method_of(first)))}
     resumed: Any = SimpleNamespace(facts={"state": state}, step=4)
     with pytest.raises(ResumeError, match=said) if said else nullcontext():
+        check_method(resumed, method_of(now), now)
+
+
+def test_what_adapters_would_be_is_no_matter_without_one(tmp_path: Path) -> None:
+    model = {"path": save_tiny(tmp_path / "model"), "dtype": "float32"}
+    first, now = (
+        config_for("unused", "d", "some/run", model={**model, "lora": lora})
+        for lora in ({"rank": 0}, {"rank": 0, "alpha": 8.0, "target_modules": ["q_proj"]})
+    )
+    of_an_earlier_version = {**method_of(first), "model.lora.alpha": 16.0, "model.lora.target_modules": "all-linear"}
+    for method in (method_of(first), of_an_earlier_version):
+        resumed: Any = SimpleNamespace(facts={"state": {"step": 4, "method": method}}, step=4)
         check_method(resumed, method_of(now), now)
 
 
