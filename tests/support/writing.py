@@ -179,7 +179,7 @@ def study(folder: Path, tiny: Files) -> Writing:
         if not report.exists():
             return None
         results = [(one.arm, one.sums) for one in read_results(output / "results.json").results]
-        return [results, json.loads(report.read_text())["comparisons"]]
+        return [results, json.loads(report.read_text())["comparisons"]] if results else None  # all cells failed
 
     return Writing(("study", config(folder, values)), folder / "out", state)
 
