@@ -93,7 +93,7 @@ def test_over_long_items_are_counted_cut_or_an_error_as_told(tiny: Files, warm: 
     [
         (["data.train={empty}"], "no comparison"),
         (["data.train=/nowhere/x.jsonl"], "/nowhere/x.jsonl: no such file or folder"),
-        (["model.path=/nowhere/model"], "/nowhere/model: no such"),
+        (["model.path=/nowhere/model"], "model.path (/nowhere/model): no such model folder"),
         (["model.pth=x"], "model.pth is not a setting; did you mean model.path?"),
         (["objective.beta=-1"], "objective.beta"),
         (["objective.beta"], "override 'objective.beta' is not key=value"),
