@@ -123,7 +123,8 @@ class CourierThread:
                 return
             except ImportError as error:
                 missing = (error.name or "mlflow").partition(".")[0]  # of a database's address, its driver
-                log.warning("nothing is tracked (%s): pip install %s, or set tracking.uri=none", error, missing)
+                said = "nothing is tracked (%s): install the package that has %s, or set tracking.uri=none"
+                log.warning(said, error, missing)
                 return
             except Exception as error:
                 failures += 1

@@ -184,6 +184,18 @@ def test_a_compiler_that_fails_is_one_sentence(said: list[str], monkeypatch: pyt
         raise RuntimeError("something else")
 
 
+def test_a_place_to_compile_in_that_cannot_be_written_to_is_named(
+    said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "file"
+    place.touch()
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(place))
+    said_of = rf"^TORCH_EXTENSIONS_DIR \({place}\) cannot be written to: Not a directory; "
+    with pytest.raises(ValueError, match=said_of), building(said.append, lambda: False):
+        (place / "operator").mkdir()
+
+
 def test_the_disk_of_this_test_is_no_networks(tmp_path: Path) -> None:
     assert not is_shared(tmp_path)
 

@@ -1,12 +1,15 @@
 """Log-probs beside the tokens of several sets: found by the ids of an item, whichever set it is in."""
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jpo_dist.batches.tokenize import TokenizedItems
-from jpo_dist.objective.reference_cache import Tables
+from jpo_dist.config.sections import ModelConfig
+from jpo_dist.objective.reference_cache import Tables, cache_path
+from jpo_dist.paths import NoCache
 from jpo_dist.records.columns import pages
 
 
@@ -54,3 +57,10 @@ def test_keys_that_end_in_a_zero_are_told_apart() -> None:
 def test_no_sets_and_empty_ones_miss_nothing() -> None:
     assert Tables([]).missing().tolist() == []
     assert Tables([tokens()]).missing().tolist() == []
+
+
+def test_a_place_that_holds_no_caches_is_named_by_its_key(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.touch()
+    with pytest.raises(NoCache, match=rf"^reference\.cache_dir \({place}\) cannot hold caches \(File exists\); name"):
+        cache_path(ModelConfig(path="unused"), str(place))

@@ -14,7 +14,7 @@ from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.deadline import TooSlow
 from jpo_dist.tracking import reach
 from jpo_dist.tracking.run_file import sqlite_uri
-from jpo_dist.tracking.writer import start_run
+from jpo_dist.tracking.writer import Writer, start_run
 from jpo_dist.train import driver
 from tests.support.raw_server import drip_body, drip_head, flood, raw_server, silent, whole
 from tests.support.runs import config_for
@@ -59,6 +59,15 @@ def test_a_database_that_cannot_be_written_to_is_told_at_once(tmp_path: Path) ->
             reach.probe(sqlite_uri(tmp_path / f"{name}.db"))
     held.close()
     reach.probe(sqlite_uri(tmp_path / "new" / "mlflow.db"))
+
+
+def test_a_database_without_its_driver_is_told_with_the_package(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = Writer(TrackingConfig(uri="mysql+pymysql://me@127.0.0.1:9/runs"), RunSection(dir=str(tmp_path), name="x"))
+    writer.set_tag("a", "b")
+    writer.close(20)
+    assert "nothing is tracked (No module named 'pymysql'): install the package that has pymysql, or set" in caplog.text
 
 
 # ---- what a server says
