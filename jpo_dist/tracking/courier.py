@@ -123,8 +123,9 @@ class CourierThread:
                 return
             except ImportError as error:
                 missing = (error.name or "mlflow").partition(".")[0]  # of a database's address, its driver
-                said = "nothing is tracked (%s): install the package that has %s, or set tracking.uri=none"
-                log.warning(said, error, missing)
+                # mlflow is its own package's name; a driver's often differs (MySQLdb is mysqlclient)
+                fix = "pip install mlflow" if missing == "mlflow" else f"install the package that has {missing}"
+                log.warning("nothing is tracked (%s): %s, or set tracking.uri=none", error, fix)
                 return
             except Exception as error:
                 failures += 1
