@@ -6,7 +6,6 @@ from typing import Any
 
 import yaml
 
-from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import parse_as
 from jpo_dist.config.sections import OptimConfig
 from jpo_dist.config.sft import SftOptimConfig
@@ -24,12 +23,6 @@ EVERYDAY: dict[str, str] = {
     "train.epochs": "times through the training comparisons; or train.max_steps",
 }
 """Settings that people change first, written with their defaults; with words on them."""
-
-
-def refuse_overwriting(file: Path, force: bool) -> None:
-    """Raises ConfigError for a file that is there already, unless it may be overwritten."""
-    if file.exists() and not force:
-        raise ConfigError(f"{file} is there already, and would be overwritten; name another file, or add --force")
 
 
 def as_config(found: Found, place: Machine, run_dir: str, name: str) -> Found:

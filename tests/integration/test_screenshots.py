@@ -70,12 +70,13 @@ def test_no_chart_of_a_run_is_empty_or_over_anything_but_its_steps(made: Made, s
     """All of them, in a window as high as the page: MLflow draws what is in sight, and says how many a section has."""
     counted = "[...document.body.innerText.matchAll(/\\n\\((\\d+)\\)\\n/g)].reduce((sum, found) => sum + +found[1], 0)"
     for stage in ("sft", "jpo", "winrate"):
-        page.size(WIDTH, 12_000)
+        page.size(WIDTH, 1_000)
         page.open(
             f"{server.address}/#/experiments/{made.experiment}/runs/{made.stages[stage]}/model-metrics?{WORKFLOW}"
         )
         page.wait_for("Model metrics", "Add chart")
         page.settle()
+        page.size(WIDTH, page.run("Math.max(...[...document.querySelectorAll('*')].map(e => e.scrollHeight))") + 500)
         page.wait(f"document.querySelectorAll('.js-plotly-plot').length === {counted}", "all its charts")
         charts = page.run(
             "[...document.querySelectorAll('.js-plotly-plot')].map(plot => ({"

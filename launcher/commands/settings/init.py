@@ -1,6 +1,5 @@
 """`jpo init`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -26,13 +25,13 @@ def command(
     """Write a commented config for your data, model and machine, which `jpo check` accepts. Asks for what is missing,
     on a terminal. The cluster that RAY_ADDRESS names is looked at in place of this machine."""
     with explained("nothing was written"):
-        from launcher.init.written import refuse_overwriting
+        from launcher.init.questions import asked, refuse_overwriting
 
         refuse_overwriting(file, force)
         name = file.stem
-        data = data or _asked("--data", "Your data (a file, folder or hub id)")
-        model = model or _asked("--model", "The model to train (a folder or hub id)")
-        run_dir = run_dir or _asked("--run-dir", "Folder for the run", f"runs/{name}")
+        data = data or asked("--data", "Your data (a file, folder or hub id)")
+        model = model or asked("--model", "The model to train (a folder or hub id)")
+        run_dir = run_dir or asked("--run-dir", "Folder for the run", f"runs/{name}")
 
         from launcher.show.board import at_work
 
@@ -45,12 +44,3 @@ def command(
         write(file, found)
         command = "sft" if "sft" in found.settings else "train"
         say(f"written: {file}; next: jpo check {file}, then jpo {command} {file}")
-
-
-def _asked(option: str, question: str, usual: str | None = None) -> str:
-    """What a person answers; without a terminal `usual`. Raises ValueError where there is neither."""
-    if sys.stdin.isatty() and sys.stdout.isatty():
-        return str(typer.prompt(question, default=usual))
-    if usual is None:
-        raise ValueError(f"{option} is missing, and there is no terminal to ask on; add {option} …")
-    return usual

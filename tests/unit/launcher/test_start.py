@@ -42,6 +42,16 @@ def test_help_loads_nothing_heavy(words: list[str], heavy: set[str]) -> None:
     assert not heavy & set(done.stderr.split())
 
 
+def test_the_first_question_of_init_waits_for_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom launcher.__main__ import main\nsys.argv = ['jpo', 'init', '/nowhere/new.yaml']\n"
+        "try:\n    main()\nexcept SystemExit:\n    print('', *sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert "--data is missing" in done.stderr
+    assert not (HEAVY - {"yaml"}) & set(done.stderr.split())
+
+
 def test_help_costs_a_fraction_of_a_second() -> None:
     spent = []
     for _ in range(3):
