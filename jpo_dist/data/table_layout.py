@@ -20,6 +20,8 @@ from jpo_dist.data.layouts import (
     mean_score,
     nearest,
     refuse_absent,
+    refuse_by_column,
+    refuse_rows_inside,
 )
 from jpo_dist.data.layouts.config import LayoutConfig, layout_from
 from jpo_dist.data.layouts.values import column_of
@@ -71,6 +73,7 @@ def detect(table: Table, source: SourceConfig, candidates: bool) -> tuple[Layout
     everything = columns_of(source)._replace(wanted=None)
     rows = [row for _, row in islice(table.rows(everything), ROWS_TO_DETECT) if not isinstance(row, BadField)]
     there = keys_of(rows)
+    refuse_by_column(table.name, rows)
     if rows:
         for key, column in source.named:
             refuse_absent(table.name, key, column, there)
@@ -114,6 +117,7 @@ def _voted(place: str, source: SourceConfig, rows: list[dict[str, Any]], there: 
     columns = [_column_names(row, source, there) for row in rows]
     votes = Counter(layout for row in _named(rows, columns, source) if (layout := layout_of(row, name)))
     if columns and not votes:
+        refuse_rows_inside(place, rows)
         names, every = ", ".join(sorted(there)) or "none", set().union(*columns)
         raise ValueError(
             f"{place}: its columns ({names}) are of no known layout{lacking(every)}; rename them to one of: "

@@ -21,6 +21,8 @@ import pyarrow.parquet as pq
 from jpo_dist.data.row_values import BadField
 
 TableRows = Iterator[tuple[int, dict[str, Any] | BadField]]
+Plain = Callable[[Any], Any]
+"""Makes of a value what it would be in a JSON file."""
 _UNREADABLE = (ValueError, OverflowError, TypeError, KeyError, RecursionError, pa.ArrowException)
 
 
@@ -111,7 +113,7 @@ def _values(column: pa.Array, name: str) -> list[Any]:
         return [_value(column, row, name, plain) for row in range(len(column))]
 
 
-def _value(column: pa.Array, row: int, name: str, plain: Callable[[Any], Any] | None) -> Any:
+def _value(column: pa.Array, row: int, name: str, plain: Plain | None) -> Any:
     try:
         value = column[row].as_py(maps_as_pydicts="strict")
         return value if plain is None or value is None else plain(value)
@@ -126,7 +128,7 @@ def _value(column: pa.Array, row: int, name: str, plain: Callable[[Any], Any] | 
 
 
 @lru_cache(maxsize=256)
-def _plain(kind: pa.DataType) -> Callable[[Any], Any] | None:
+def _plain(kind: pa.DataType) -> Plain | None:
     """What makes of values of this type those of a JSON file; None where they are so."""
     if isinstance(kind, pa.JsonType):
         return json.loads
@@ -140,19 +142,25 @@ def _plain(kind: pa.DataType) -> Callable[[Any], Any] | None:
         named = [(field.name, plain) for field in kind if (plain := _plain(field.type)) is not None]
         return _each_of(tuple(named)) if named else None
     if pa.types.is_map(kind):
-        plain = _plain(kind.item_type)
-        return None if plain is None else lambda found: {key: _or_null(plain, one) for key, one in found.items()}
+        return _in_map(_plain(kind.item_type))
     if pa.types.is_nested(kind) and hasattr(kind, "value_type"):  # lists of every kind
-        plain = _plain(kind.value_type)
-        return None if plain is None else lambda found: [_or_null(plain, one) for one in found]
+        return _in_list(_plain(kind.value_type))
     return None
 
 
-def _each_of(named: tuple[tuple[str, Callable[[Any], Any]], ...]) -> Callable[[Any], Any]:
+def _in_map(plain: Plain | None) -> Plain | None:
+    return plain and (lambda found: {key: _or_null(plain, one) for key, one in found.items()})
+
+
+def _in_list(plain: Plain | None) -> Plain | None:
+    return plain and (lambda found: [_or_null(plain, one) for one in found])
+
+
+def _each_of(named: tuple[tuple[str, Plain], ...]) -> Plain:
     return lambda found: {**found, **{name: _or_null(plain, found[name]) for name, plain in named}}
 
 
-def _or_null(plain: Callable[[Any], Any], value: Any) -> Any:
+def _or_null(plain: Plain, value: Any) -> Any:
     return None if value is None else plain(value)
 
 

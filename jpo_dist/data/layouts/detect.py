@@ -123,6 +123,34 @@ def lacking(columns: set[str]) -> str:
     return f" ({first.name} needs {min(set(first.columns) - columns)} too)"
 
 
+def refuse_by_column(place: str, rows: list[dict[str, Any]]) -> None:
+    """Raises ValueError for a file that is one object, as pandas writes a table where nobody says how."""
+    row = rows[0] if len(rows) == 1 else {}
+    first = next(iter(row.values()), None)
+    numbers = first.keys() if isinstance(first, dict) and all(map(str.isdecimal, first)) else None
+    if numbers and all(isinstance(value, dict) and value.keys() == numbers for value in row.values()):
+        how = "column by column"
+    elif row.keys() == {"columns", "index", "data"}:
+        how = "the names of its columns apart"
+    else:
+        return
+    raise ValueError(
+        f"{place}: is one object with a whole table in it, {how}, as pandas writes it: write a row a line, "
+        'to_json(…, orient="records", lines=True)'
+    )
+
+
+def refuse_rows_inside(place: str, rows: list[dict[str, Any]]) -> None:
+    """Raises ValueError for a file of no layout that is one object with a list of objects in it."""
+    for name, value in rows[0].items() if len(rows) == 1 else ():
+        if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+            inside = ".row" if all(isinstance(one.get("row"), dict) for one in value) else ""
+            raise ValueError(
+                f"{place}: is one object, and its {name} may be the rows ({len(value)}): write a row a line, such as "
+                f"by jq -c '.{name}[]{inside}' FILE > rows.jsonl"
+            )
+
+
 OPPOSED = (
     ("chosen", "rejected"), ("good", "bad"), ("best", "worst"), ("better", "worse"), ("win", "lose"),
     ("winner", "loser"), ("positive", "negative"), ("preferred", "dispreferred"),

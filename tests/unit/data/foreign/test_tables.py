@@ -95,7 +95,9 @@ def test_contents_of_several_types_are_read_as_they_were_written(tmp_path: Path,
 
     def chat(*contents: str) -> pa.Array:
         roles = pa.array(["user", "assistant"][: len(contents)])
-        turns = pa.StructArray.from_arrays([roles, pa.array(map(json.dumps, contents), pa.json_())], ["role", "content"])
+        turns = pa.StructArray.from_arrays(
+            [roles, pa.array(map(json.dumps, contents), pa.json_())], ["role", "content"]
+        )
         return pa.ListArray.from_arrays(pa.array([0, len(contents)], pa.int32()), turns)
 
     asked = "Name a bird."
