@@ -13,10 +13,11 @@ from jpo_dist.data.layouts import CARRY_NOTHING, RANKINGS, TRANSCRIPTS, UNRATED,
 from jpo_dist.data.layouts.coding import doubt
 from jpo_dist.data.messages import beside, context, instruction, transcripts, turns
 from jpo_dist.data.messages.columns import SHOWN, carries_nothing, example_of, may_instruct
-from jpo_dist.data.messages.notes import notes_on, template_notes
+from jpo_dist.data.messages.notes import notes_on, template_notes, unfinished
 from jpo_dist.data.read_report import TableColumns
 from jpo_dist.data.row_values import BadField, Row
 
+UNNAMED = "a column without a name"
 _ROLE_KEYS = frozenset(turns.ROLE_KEYS)
 
 
@@ -46,6 +47,8 @@ class Account:
         """Columns with scores or places of `chosen` and of `rejected` that the layout does not read."""
         self.against: Counter[str] = Counter()
         """In how many rows `rejected` has the better one."""
+        self.signs: dict[str, Counter[int]] = {}
+        """Of columns that say by their sign which response is better, how many are below and above 0."""
         self.places: context.Places | None = None
         if layout is not None:
             self.places = context.Places(layout.columns, layout.reads, layout.asks, layout.wholes)
@@ -67,10 +70,11 @@ class Account:
             except BadField:
                 pass  # the row is bad, and named as such when it is read
         if 2 * len(lost) > len(renamed):
-            raise ValueError(f"{self.file}: {lost[0]}; {_fix(lost[0].field)}")
+            raise ValueError(f"{self.file}: {lost[0]}; {instruction.fix(lost[0].field)}")
         self._look_for_other_coding(layout, renamed)
         self._look_for_scores(layout, renamed)
         self.notes += template_notes(renamed)
+        self.notes += unfinished(layout.asks, renamed) + beside.notes_of_signs(self.signs)
         if layout.name not in TRANSCRIPTS:
             whole = [row for row in renamed if "response" in layout.columns or "response" not in row]
             around = [name for name in instruction.TEXTS if self.taken.get(name, "empty") != "empty"]
@@ -90,8 +94,11 @@ class Account:
     def _look_for_verdict(self, layout: Layout, name: str, value: Any) -> None:
         if layout.name in UNRATED and beside.rates_alone(name, value):
             self.judging[name] = "may rate the response: say so by score or layout in a source of jpo data build"
-        elif layout.kind == "pairs" and self.source.layout == "auto" and (said := beside.settles(name, value)):
-            self.judging[name] = f"{said}: say so by layout in a source of jpo data build"
+        elif layout.kind == "pairs" and self.source.layout == "auto":
+            if said := beside.settles(name, value):
+                self.judging[name] = f"{said}: say so by layout in a source of jpo data build"
+            if sign := beside.signed(name, value):
+                self.signs.setdefault(name, Counter())[sign] += 1
 
     def _look_for_other_coding(self, layout: Layout, rows: Sequence[Row]) -> None:
         """Raises ValueError where the labels of a table are of another coding than its layout's, and notes where they
@@ -240,7 +247,7 @@ class Account:
             elif said := self._unread(name, name, example, self.layout.carries_nothing):
                 unread[name] = said
             else:
-                nothing.append(name)
+                nothing.append(name or UNNAMED)
         for name, example in self.keys.items():
             if said := self._unread(name, name.rpartition(".")[2], example):
                 unread[name] = said
@@ -255,23 +262,6 @@ def stand_in(row: Row) -> set[str]:
     base, found = context.stands_in(row), layout_of(row)
     covered = found is not None and base in found.reads and instruction.NAMES & row.keys() <= found.reads
     return set() if base is None or covered else {"prompt"}
-
-
-def _fix(name: str) -> str:
-    """What to do about a column that would be lost."""
-    if name in (*instruction.QUESTIONS, *instruction.COPIES):
-        named = f"name the instruction in a source of jpo data build, such as columns: {{prompt: {name}}}"
-        return f"take one of the two columns out of the file, or {named}"
-    if name in instruction.MEDIA:
-        return "take the rows that have some out of the file"
-    if name in instruction.ALIKE:
-        return (
-            f"it may be {instruction.ALIKE[name]}, or put it into the prompt; where it is something else, name the "
-            "layout in a source of jpo data build, or take the column out of the file"
-        )
-    if name in instruction.APART:
-        return "write it into the response, as the model writes it, or take the column out of the file"
-    return "put it into the messages or the prompt, or take the column out of the file"
 
 
 def _cut(rows: Sequence[Row]) -> str:

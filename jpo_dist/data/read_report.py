@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jpo_dist.data.file_formats import LINE_FORMATS, format_of
-from jpo_dist.data.messages.beside import places_a_side
+from jpo_dist.data.messages.beside import is_flag, is_high_worse
 
 BAD_ROWS_TO_KEEP = 20
 
@@ -69,11 +69,11 @@ class TableColumns(NamedTuple):
 
 
 def _against(name: str, count: int) -> str:
-    worse = "above" if places_a_side(name) else "below"
-    return (
-        f"    {name} is {worse} {name.replace('chosen', 'rejected')} in {count} rows, and neither is read: chosen is "
-        "taken for the better one"
-    )
+    other = name.replace("chosen", "rejected")
+    said = f"{name} is {'above' if is_high_worse(name) else 'below'} {other}"
+    if is_flag(name):
+        said = f"{name} is {str(is_high_worse(name)).lower()} and {other} is not"
+    return f"    {said} in {count} rows, and neither is read: chosen is taken for the better one"
 
 
 def column_lines(tables: Sequence[TableColumns]) -> list[str]:

@@ -67,7 +67,7 @@ def _of_labels(layout: Layout, verdict: Labels | Nearer | Thumb, seen: Counter[A
     read = {value for value in seen if _is_read(verdict, known, value)}
     numbers = {value for value in seen if is_number(value)}
     fits = [one for one in _other(known, verdict) if numbers == set(seen) and numbers <= one.all]
-    if (fits and read < numbers) or not (read or isinstance(verdict, Thumb)):
+    if (fits and read < numbers) or not read:
         return Doubt(refusal=_sentence(layout, verdict.path, seen))
     if not (fits and layout.is_shared) or known.sides <= numbers:
         return Doubt()

@@ -224,3 +224,20 @@ def stand_within(texts: list[str], said: str) -> bool:
             return False
         at = found.end()
     return True
+
+
+def fix(name: str) -> str:
+    """What to do about a column that would be lost."""
+    if name in (*QUESTIONS, *COPIES):
+        named = f"name the instruction in a source of jpo data build, such as columns: {{prompt: {name}}}"
+        return f"take one of the two columns out of the file, or {named}"
+    if name in MEDIA:
+        return "take the rows that have some out of the file"
+    if name in ALIKE:
+        return (
+            f"it may be {ALIKE[name]}, or put it into the prompt; where it is something else, name the "
+            "layout in a source of jpo data build, or take the column out of the file"
+        )
+    if name in APART:
+        return "write it into the response, as the model writes it, or take the column out of the file"
+    return "put it into the messages or the prompt, or take the column out of the file"

@@ -6,8 +6,9 @@ from typing import Any
 
 from jpo_dist.data.messages import transcripts
 from jpo_dist.data.messages.instruction import ARGUMENTS, SIDES, is_blank
+from jpo_dist.data.messages.turns import messages
 from jpo_dist.data.messages.written import parsed
-from jpo_dist.data.row_values import Row
+from jpo_dist.data.row_values import BadField, Row
 
 _MARKS = re.compile(
     r"<\|[A-Za-z_]{2,40}\|>|<｜[A-Za-z_▁]{2,40}｜>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|</?s>(?=\s|\[|$)|"
@@ -44,6 +45,30 @@ def notes_on(asks: Iterable[str], columns: Iterable[str], rows: Sequence[Row]) -
     if {"prompt", *SIDES} <= set(names) and rows and all(map(_repeats, rows)):
         found.append("chosen and rejected begin with prompt, so that it is said twice: take it out of them")
     return found
+
+
+def unfinished(asks: Iterable[str], rows: Sequence[Row]) -> list[str]:
+    """What to say of instructions that end with the assistant's words: a response is another turn after them."""
+    found = []
+    for name in asks:
+        count = sum(_ends_with_assistant(row.get(name)) for row in rows)
+        if count:
+            found.append(
+                f"{name} ends with words of the assistant in {count} rows, and what follows is read as another turn of "
+                "its own: where it goes on from them, take that turn out and write its text at the beginning of each "
+                "response"
+            )
+    return found
+
+
+def _ends_with_assistant(value: Any) -> bool:
+    if isinstance(value, str) and not value.lstrip().startswith(("[", "{")):
+        return False
+    try:
+        found = messages(value, "")
+    except BadField:
+        return False
+    return found[-1].role == "assistant"
 
 
 def template_notes(rows: Sequence[Row]) -> list[str]:
