@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jpo_dist.data.config import SourceConfig
-from jpo_dist.data.layouts import CARRY_NOTHING, RANKINGS, TRANSCRIPTS, UNRATED, WEIGHTS, Layout, layout_of
+from jpo_dist.data.layouts import CARRY_NOTHING, RANKINGS, TRANSCRIPTS, UNRATED, WEIGHTS, Layout, layout_of, objects
 from jpo_dist.data.layouts.coding import doubt
 from jpo_dist.data.messages import beside, context, instruction, transcripts, turns
 from jpo_dist.data.messages.columns import SHOWN, carries_nothing, example_of, may_instruct
@@ -71,6 +71,8 @@ class Account:
                 pass  # the row is bad, and named as such when it is read
         if 2 * len(lost) > len(renamed):
             raise ValueError(f"{self.file}: {lost[0]}; {instruction.fix(lost[0].field)}")
+        if why := objects.refusal(layout, renamed, self.source.scores):
+            raise ValueError(f"{self.file}: {why}")
         self._look_for_other_coding(layout, renamed)
         self._look_for_scores(layout, renamed)
         self.notes += template_notes(renamed)

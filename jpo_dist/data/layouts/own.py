@@ -10,7 +10,7 @@ from jpo_dist.data import row_values
 from jpo_dist.data.layouts.layout import Layout, Names, Reading
 from jpo_dist.data.layouts.pairs import Pair, pairs, read_pair
 from jpo_dist.data.layouts.responses import SCORE_FIELDS, One, Several, Thumb, one, read_completions, several
-from jpo_dist.data.layouts.values import is_label, is_number, of
+from jpo_dist.data.layouts.values import is_label, is_none, is_number, of
 from jpo_dist.data.layouts.verdicts import TIE, Always, Confirmed, Labels
 from jpo_dist.data.messages import turns as chats
 from jpo_dist.data.messages.transcripts import two_texts
@@ -80,6 +80,9 @@ def _scored(pair: Reading, row: Row, names: Names, scores: tuple[str, str]) -> R
     return Reading(made, tuple(Rating(item, score, names.scale, names.source) for item, score in rated))
 
 
+_SCORES = ("score_chosen", "score_rejected")
+
+
 def _compared(row: Row, names: Names, items: tuple[Item, Item], last: str) -> Reading:
     winner, loser = items
     if winner == loser:
@@ -89,9 +92,11 @@ def _compared(row: Row, names: Names, items: tuple[Item, Item], last: str) -> Re
 
 
 def _scored_pair(row: Row, names: Names) -> Reading:
-    """A pair, with or without a prompt, and both scores: equal ones are a tie, and both items are rated too."""
+    """A pair, with or without a prompt, and both scores: equal ones are a tie, and both items are rated too. Without
+    scores, as where rows of another set were put beside, it is a pair."""
     items = two_items(row, "chosen", "rejected", "prompt" if "prompt" in row else None)
-    return _scored(_compared(row, names, items, "rejected"), row, names, ("score_chosen", "score_rejected"))
+    pair = _compared(row, names, items, "rejected")
+    return pair if all(map(is_none, map(row.get, _SCORES))) else _scored(pair, row, names, _SCORES)
 
 
 def _answer(row: Row, names: Names) -> Reading:

@@ -272,20 +272,29 @@ def _rating(item: Item, score: float, names: Names, is_ranking: bool = False) ->
 
 def read_completions(row: Row, names: Names, asked: str, responses: str) -> Reading:
     """One instruction and a list of objects that carry their own scores (UltraFeedback), or of texts, best first."""
-    found = row_values.sequence(row[responses], responses)
+    found = row_values.sequence(entries(row[responses]), responses)
     if not isinstance(found[0], dict) and not names.score:
         return read_several(row, names, Several(Instruction((asked,)), responses))
     turns = instruction(row, Instruction((asked,)))
+    scored = _scored(found)
 
     def rate(n: int, value: Any, at: str) -> Rating:
-        return _rating(*_completion(turns, value, names, at), names)
+        return _rating(*_completion(turns, value, names, at, scored), names)
 
     return _each(found, responses, rate)
 
 
-def _completion(turns: tuple[Message, ...], value: Any, names: Names, at: str) -> tuple[Item, float]:
-    """An object with `response` and a score."""
+def _scored(found: list[Any]) -> tuple[str, ...]:
+    """The keys of scores that one of the completions has: Parquet gives each of them the keys of all rows, as nulls."""
+    objects = [one for one in found if isinstance(one, dict)]
+    return tuple(name for name in SCORE_FIELDS if any(one.get(name) is not None for one in objects))
+
+
+def _completion(
+    turns: tuple[Message, ...], value: Any, names: Names, at: str, scored: tuple[str, ...]
+) -> tuple[Item, float]:
+    """An object with `response` and a score. `scored`: where it may stand."""
     text = _inside(value, "response", at)
-    own = next((name for name in SCORE_FIELDS if name in value), SCORE_FIELDS[-1])
+    own = next((name for name in scored if name in value), SCORE_FIELDS[-1])
     item = response(turns, text, f"{at}.response")
     return item, mean_score(value, names.score or (own,), f"{at}.")

@@ -149,7 +149,9 @@ def _marked(value: Any, field: str) -> tuple[Message, ...]:
 
 
 def texts(value: Any, field: str) -> list[str]:
-    """A list of texts, or JSON text of one (the Kaggle form of Chatbot Arena)."""
+    """A list of texts, or JSON text of one (the Kaggle form of Chatbot Arena); other text is one."""
+    if isinstance(value, str) and not value.lstrip().startswith("["):
+        value = [value]
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -175,6 +177,11 @@ def response(turns: tuple[Message, ...], value: Any, field: str) -> Item:
 def is_number(value: Any) -> bool:
     """Whether a value is a number that a score can be: finite, as a float too, and not True or False."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def is_none(value: Any) -> bool:
+    """Whether a value says that there is none: null, an empty cell, or NaN, which pandas has for it."""
+    return value is None or value == "" or (isinstance(value, float) and value != value)
 
 
 def is_label(row: Row, column: str) -> bool:

@@ -5,7 +5,7 @@ Where a direction could not be read on a card, the line says so.
 
 from jpo_dist.data.layouts.layout import Layout, Names, Reading
 from jpo_dist.data.layouts.pairs import Pair, pairs, read_pair
-from jpo_dist.data.layouts.values import of, texts
+from jpo_dist.data.layouts.values import is_none, of, texts
 from jpo_dist.data.layouts.verdicts import Better, Flags, Labels, Nearer, Sign
 from jpo_dist.data.row_values import BadField, Row
 
@@ -217,12 +217,23 @@ ARENA_PROXY = pairs(
     ),
     example=({"prompt": _BIRD, "response_1": "A spoon.", "response_2": "A wren.", "winner": "model_b"},),
 )  # fmt: skip
+_ALPACA = Pair("output_1", "output_2", Nearer("preference", 1, 2, tie=(0,)), of("instruction"))
+
+
+def _alpaca(row: Row, names: Names) -> Reading:
+    """Two outputs; AlpacaEval keeps null where its judge's reply could not be read."""
+    if is_none(row["preference"]):
+        return Reading(left_out=(BadField("preference", NO_VERDICT),))
+    return read_pair(row, names, _ALPACA)
+
+
 _OUTPUT = {"instruction": _BIRD, "output_1": "A wren.", "output_2": "A spoon."}
 # Ties are 1.5, or 0 in its older files; a judge's probabilities lie between 1 and 2.
 OUTPUTS = (
     pairs(
         "alpaca-farm",
-        Pair("output_1", "output_2", Nearer("preference", 1, 2, tie=(0,)), of("instruction")),
+        _ALPACA,
+        read=_alpaca,
         is_shared=True,
         public="AlpacaFarm: preferences (tatsu-lab); AlpacaEval: annotations",
         carries_nothing=frozenset(

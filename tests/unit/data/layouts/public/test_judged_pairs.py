@@ -145,6 +145,20 @@ def test_what_follows_the_judged_turn_is_no_part_of_it(tmp_path: Path):
     assert said(tmp_path, [{**row, "turn": None}]).report.joint == 1  # nothing says which: the last
 
 
+def test_plain_texts_of_the_kaggle_form_are_one_turn(tmp_path: Path):
+    """As lmsys-arena-pairs (wentingzhao) had them first."""
+    row = {"prompt": BIRD, "response_a": "A", "response_b": "B [1]", "winner_model_a": 0, "winner_model_b": 1,
+           "winner_tie": 0}  # fmt: skip
+    found = said(tmp_path, [row])
+    assert (found.comparisons, found.instructions) == (["B [1] > A"], [USER])
+
+
+def test_a_judge_of_alpaca_eval_that_gave_no_verdict_is_no_bad_row(tmp_path: Path):
+    row = {"instruction": BIRD, "output_1": "A", "output_2": "B", "preference": 2.0}
+    found = said(tmp_path, [row, {**row, "preference": None}, {**row, "preference": float("nan")}])
+    assert (found.comparisons, found.report.skipped) == (["B > A"], {"no verdict": 2})
+
+
 def test_kaggle_turns_are_kept_and_their_flags_checked(tmp_path: Path):
     row = {"prompt": json.dumps(["Hi", BIRD]), "response_a": json.dumps(["Hello.", "A"]),
            "response_b": json.dumps(["Hello.", "B"]), "winner_model_a": 0, "winner_model_b": 1,
@@ -154,7 +168,8 @@ def test_kaggle_turns_are_kept_and_their_flags_checked(tmp_path: Path):
     assert found.instructions == [[("user", "Hi"), ("assistant", "Hello."), ("user", BIRD)]]
     assert bad({**row, "response_b": '["B"]'}) == ("response_b", "not as many as prompts")
     assert bad({**row, "response_b": '["Hello.", null]'}) == ("response_b[1]", "not a string")
-    assert bad({**row, "prompt": "Hi"}) == ("prompt", "not json")
+    assert bad({**row, "prompt": "[Hi"}) == ("prompt", "not json")
+    assert bad({**row, "prompt": "Hi"}) == ("response_a", "not as many as prompts")
     assert bad({**row, "winner_tie": 1})[0] == "winner_model_a"
     assert bad({**row, "winner_model_b": 0})[1].startswith("not one of winner_model_a, winner_model_b, winner_tie")
 
