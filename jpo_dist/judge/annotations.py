@@ -1,7 +1,7 @@
 """Annotations of Label Studio's exports, "JSON" and "JSON-MIN": who said what of which task, and when.
 
 The shapes are Label Studio's own, read in its source:
-- an exported task has `id`, `data`, `annotations`, `predictions`, dates
+- an exported task has `id`, `data`, `annotations` (before version 1.0 `completions`), `predictions`, dates
   (label-studio: docs/source/includes/task_format.md, label_studio/data_export/serializers.py);
 - the export "JSON-MIN" is one flat row for each annotation: the task's data, then `id`, what each control says under
   its name, `annotator`, `annotation_id`, `created_at`, `updated_at`, `lead_time`; cancelled ones are not in it
@@ -21,6 +21,8 @@ from jpo_dist.records.comparisons import digest
 KINDS = {"selected": "pairwise", "choices": "choices", "ranker": "ranker", "rating": "rating", "number": "rating"}
 ROW_KEYS = frozenset({"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "task_id"})
 """What JSON-MIN adds to a task's data."""
+_OLDER = "completions"
+"""Where a task had its annotations before Label Studio 1.0, when it had no others."""
 GROUP = "group_"
 """What stands before the name of a group among the keys of our tasks, so that no name can be one of the other keys."""
 # A bare text in a row of JSON-MIN is the task's or an answer: an answer where its key is one of these.
@@ -81,8 +83,8 @@ def annotations_of(row: Any) -> Iterator[Annotation]:
     data, lost = data_of(row), Annotation(data_of(row), None, (0.0, 0.0, 0), False, None)
     if not isinstance(row, dict):
         yield lost
-    elif "annotations" in row:
-        every = row["annotations"] or []
+    elif "annotations" in row or (_OLDER in row and isinstance(row.get("data"), dict)):
+        every = row.get("annotations") or row.get(_OLDER) or []
         for each in every if isinstance(every, list) else [every]:
             if not isinstance(each, dict):
                 yield lost

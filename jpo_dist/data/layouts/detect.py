@@ -152,8 +152,8 @@ def refuse_rows_inside(place: str, rows: list[dict[str, Any]]) -> None:
 
 
 OPPOSED = (
-    ("chosen", "rejected"), ("good", "bad"), ("best", "worst"), ("better", "worse"), ("win", "lose"),
-    ("winner", "loser"), ("positive", "negative"), ("preferred", "dispreferred"),
+    ("chosen", "rejected"), ("chosen", "reject"), ("good", "bad"), ("best", "worst"), ("better", "worse"),
+    ("win", "lose"), ("winner", "loser"), ("positive", "negative"), ("preferred", "dispreferred"),
 )  # fmt: skip
 """Names that people give to the two responses of a comparison, the winner's first."""
 NUMBERED = (("1", "2"), ("0", "1"), ("a", "b"))

@@ -14,7 +14,10 @@ _JUDGES = re.compile(
 """Columns that may say which of several responses is better."""
 _SAFE = re.compile(r"(.*[_-])?(un)?(safe|safety|harm|harmful|harmless|toxic|toxicity|helpful|helpfulness)([_-].*)?")
 """Columns that judge a response by themselves, whatever else the row says."""
-_RATES_A_SIDE = re.compile(r"(.*[_-])?(scores?|ratings?|rewards?|grades?|points)([_-].*)?")
+_RATES_A_SIDE = re.compile(
+    r"(.*[_-])?(scores?|ratings?|rewards?|grades?|points|preferences?|quality|helpfulness|accuracy|f1|elo|"
+    r"(win|pass)[_-]?rates?)([_-].*)?"
+)
 _IS_OF_A_SIDE = re.compile(
     r"(.*[_-])?(correct|incorrect|accurate|right|wrong|valid|pass|passed|solved|success)([_-].*)?"
 )
@@ -25,7 +28,7 @@ _SIGNED = re.compile(r"(.*[_-])?(margins?|deltas?|diff|difference|gap)([_-].*)?"
 _OF_ARGILLA = re.compile(r"[.-](responses|suggestion)")
 """What Argilla puts behind the name of a question."""
 _SETTLES = re.compile(
-    r"((human|annotator|user|crowd|gpt4?|judge|model|overall|final|majority|gold|true|raw|pairwise)[_-])?"
+    r"((human|annotator|user|crowd|gpt4?|judge|model|overall|final|majority|gold|true|raw|pairwise|is)[_-])?"
     r"(labels?|preferences?|preferred|wins?|winners?|verdicts?|choices?|votes?|better|best)"
     r"([_-]?(id|idx|index|label|response|side))?|.*[_-](preference|preferred|winner|verdict)"
 )
@@ -56,9 +59,9 @@ def judges_itself(name: str) -> bool:
 
 
 def opposed(names: Sequence[str]) -> list[tuple[str, str]]:
-    """Columns that rate `chosen`, each with the one that rates `rejected`."""
+    """Columns that rate `chosen`, each with the one that rates `rejected`, or `reject`."""
     rates = (name for name in names if _RATES_A_SIDE.fullmatch(name.lower()) or places_a_side(name) or is_flag(name))
-    found = ((name, name.replace("chosen", "rejected")) for name in rates)
+    found = ((name, name.replace("chosen", loser)) for name in rates for loser in ("rejected", "reject"))
     return [pair for pair in found if pair[0] != pair[1] and pair[1] in names]
 
 

@@ -172,6 +172,7 @@ OF_PAIRS = (
     _named("response-chosen", "prompt", "response_chosen", "response_rejected"),
     _named("accepted", "input", "accepted", "rejected", public="Code-Preference-Pairs (Vezora)"),
     _named("accepted", "prompt", "accepted", "rejected"),
+    _named("chosen-reject", "prompt", "chosen", "reject", public="REBEL: UltraFeedback with rewards (Cornell-AGI)"),
     pairs(
         "torchtune", Pair("chosen_conversations", "rejected_conversations", Always()),
         public="torchtune: preference data", example=(_CHATS,),
