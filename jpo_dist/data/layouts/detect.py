@@ -140,10 +140,17 @@ def refuse_by_column(place: str, rows: list[dict[str, Any]]) -> None:
     )
 
 
+_WRAPPED = frozenset(
+    {"data", "rows", "train", "test", "validation", "valid", "dev", "examples", "records", "samples", "items",
+     "entries", "dataset", "instances", "results"}
+)  # fmt: skip
+"""Names of a list of rows in the one object that a file is."""
+
+
 def refuse_rows_inside(place: str, rows: list[dict[str, Any]]) -> None:
     """Raises ValueError for a file of no layout that is one object with a list of objects in it."""
     for name, value in rows[0].items() if len(rows) == 1 else ():
-        if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+        if name in _WRAPPED and isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
             inside = ".row" if all(isinstance(one.get("row"), dict) for one in value) else ""
             raise ValueError(
                 f"{place}: is one object, and its {name} may be the rows ({len(value)}): write a row a line, such as "

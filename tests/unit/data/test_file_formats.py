@@ -315,6 +315,13 @@ def test_a_file_that_is_one_object_is_told_how_to_become_rows(tmp_path, whole, s
         read(str(tmp_path / "a.json"), on_bad_row="skip")
 
 
+def test_a_row_of_no_layout_with_a_list_in_it_is_no_table(tmp_path):
+    row = {"question": "Name a bird.", "replies": [{"said": "A wren."}], "turns": [{"role": "user", "content": "Hi"}]}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row))
+    with pytest.raises(ValueError, match="are of no known layout"):
+        read(str(tmp_path / "a.jsonl"), on_bad_row="error")
+
+
 @pytest.mark.parametrize(("between", "told"), [("\t", "tabs"), (";", "semicolons")])
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
 def test_cells_of_a_spreadsheet_may_stand_between_tabs_or_semicolons(tmp_path, caplog, between, told, quoting):

@@ -9,6 +9,7 @@ from jpo_dist.data import row_values
 from jpo_dist.data.layouts.layout import Layout, Names, Reading
 from jpo_dist.data.layouts.values import response
 from jpo_dist.data.messages import turns as chats
+from jpo_dist.data.messages.instruction import is_blank
 from jpo_dist.data.messages.parts import content_of
 from jpo_dist.data.row_values import BadField, Row
 from jpo_dist.records.comparisons import Message, Rating
@@ -105,6 +106,36 @@ def _nova(row: Row, names: Names) -> Reading:
     return _reading(found)
 
 
+def _paddle(row: Row, names: Names) -> Reading:
+    """What the user said in turn, what was answered before the last of it, and responses of which the one with the
+    higher number is better."""
+    if row.get("is_system"):
+        raise BadField("is_system", "set, and not read: write the system prompt into a column system")
+    asked = [
+        row_values.text(one, f"src[{n}]") for n, one in enumerate(row_values.sequence(_as_list(row["src"]), "src"))
+    ]
+    said = [] if is_blank(row["tgt"]) else row_values.sequence(_as_list(row["tgt"]), "tgt")
+    said = [row_values.text(one, f"tgt[{n}]") for n, one in enumerate(said) if not is_blank(one)]
+    if len(said) != len(asked) - 1:
+        raise BadField("tgt", "not one less than src")
+    turns = [Message("user", one) for one in asked]
+    for n, one in enumerate(said):
+        turns.insert(2 * n + 1, Message("assistant", one))
+    before = _system(row, ("system",)) + tuple(turns)
+    answers, places = (row_values.sequence(row[name], name) for name in ("response", "sort"))
+    if len(answers) != len(places):
+        raise BadField("sort", "not as many as responses")
+    found: list[Rating | BadField] = []
+    for n, (one, place) in enumerate(zip(answers, places, strict=True)):
+        number = row_values.number(place, f"sort[{n}]")
+        one = one[0] if isinstance(one, list) and len(one) == 1 else one  # ERNIEKit has each in a list of its own
+        try:
+            found.append(Rating(response(before, one, f"response[{n}]"), number, names.source, names.source))
+        except BadField as error:
+            found.append(error)
+    return _reading(found)
+
+
 def _has_candidates(row: Row) -> bool:
     found = row.get("messages")
     return isinstance(found, list) and bool(found) and isinstance(found[-1], dict) and "candidates" in found[-1]
@@ -160,4 +191,14 @@ NOVA = Layout(
                                {"content": [{"text": "A wren."}], "preferenceLabel": "preferred"},
                                {"content": [{"text": "A spoon."}], "preferenceLabel": "non-preferred"}]}]},),
 )  # fmt: skip
-OF_MESSAGES = (VERTEX, NOVA)
+PADDLE = Layout(
+    "paddle",
+    "responses",
+    ("src", "tgt", "response", "sort"),
+    _paddle,
+    also=("system", "is_system"),
+    public="PaddleNLP and ERNIEKit (DPO)",
+    means="sort of each response: the highest is the best; equal ones: a tie",
+    example=({"src": [_BIRD], "tgt": [], "response": ["A wren.", "A spoon."], "sort": [1, 0]},),
+)
+OF_MESSAGES = (VERTEX, NOVA, PADDLE)

@@ -41,6 +41,12 @@ ULTRAINTERACT = {
             "torchtune",
         ),
         (
+            {"chosen_messages": [{"role": "user", "content": [{"type": "text", "value": BIRD}]},
+                                 {"role": "assistant", "content": [{"type": "text", "value": "A wren."}]}],
+             "rejected_messages": [*TURN, {"role": "assistant", "content": "A spoon."}]},
+            "pair-messages",
+        ),
+        (
             {"messages": TURN, "chosen_response": {"role": "assistant", "content": "A wren."},
              "rejected_response": {"role": "assistant", "content": "A spoon."}},
             "chosen-response",
