@@ -13,7 +13,7 @@ from jpo_dist.data.layouts import CARRY_NOTHING, RANKINGS, TRANSCRIPTS, UNRATED,
 from jpo_dist.data.layouts.coding import doubt
 from jpo_dist.data.messages import beside, context, instruction, transcripts, turns
 from jpo_dist.data.messages.columns import SHOWN, carries_nothing, example_of, may_instruct
-from jpo_dist.data.messages.notes import notes_on, template_notes, unfinished
+from jpo_dist.data.messages.notes import notes_on, spelled_nulls, template_notes, unfinished
 from jpo_dist.data.read_report import TableColumns
 from jpo_dist.data.row_values import BadField, Row
 
@@ -81,6 +81,7 @@ class Account:
             whole = [row for row in renamed if "response" in layout.columns or "response" not in row]
             around = [name for name in instruction.TEXTS if self.taken.get(name, "empty") != "empty"]
             self.notes += notes_on(layout.asks, (*layout.asks, *around, *layout.columns), whole)
+            self.notes += spelled_nulls((*layout.asks, *around, *layout.columns), renamed)
         if "prompt" not in layout.columns and (
             layout.asks == ("prompt",) or set(layout.wholes) == set(instruction.SIDES)
         ):

@@ -16,6 +16,8 @@ _MARKS = re.compile(
     re.MULTILINE,
 )
 """What chat templates write around turns."""
+_NULLS = frozenset({"None", "none", "NaN", "nan", "null", "NULL", "<NA>", "N/A", "n/a", "<noinput>", "<Noinput>",
+                    "noinput", "Noinput", "<no input>", "No input", "no input", "undefined"})  # fmt: skip
 _SPEAKER = re.compile(r"\s*(human|user|prompter|assistant|chatbot|bot|gpt|ai|system)\s*:", re.IGNORECASE)
 
 
@@ -44,6 +46,19 @@ def notes_on(asks: Iterable[str], columns: Iterable[str], rows: Sequence[Row]) -
         found.append(f"{_and(spoken)}: beginning with the name of a speaker, which is read as text")
     if {"prompt", *SIDES} <= set(names) and rows and all(map(_repeats, rows)):
         found.append("chosen and rejected begin with prompt, so that it is said twice: take it out of them")
+    return found
+
+
+def spelled_nulls(columns: Iterable[str], rows: Sequence[Row]) -> list[str]:
+    """What to say of texts that spell that there is none, as pandas writes its own into text."""
+    found = []
+    for name in dict.fromkeys(columns):
+        texts = [value for row in rows if isinstance(value := row.get(name), str) and value.strip() in _NULLS]
+        if texts:
+            found.append(
+                f"{name} is {texts[0].strip()!r} in {len(texts)} rows, which is read as text: null, or nothing, is "
+                "what says that there is none"
+            )
     return found
 
 

@@ -325,3 +325,27 @@ def test_thumbs_in_words_are_refused_with_what_to_write(
     rows = [{"prompt": "Name a bird.", "completion": word, "label": word} for word in words]
     with pytest.raises(ValueError, match=r"liked: \{column: label, up: \[…\], down: \[…\]\}"):
         said(tmp_path, rows, on_bad_row)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("system", "nan", "system is 'nan' in 1 rows"),
+        ("system", " None", "system is 'None' in 1 rows"),
+        ("input", "<noinput>", "input is '<noinput>' in 1 rows"),
+        ("chosen", "null", "chosen is 'null' in 1 rows"),
+        ("system", "None of your business.", ""),
+        ("system", None, ""),
+        ("note", "nan", ""),
+    ],
+)
+def test_a_text_that_spells_that_there_is_none_is_told_of(tmp_path: Path, name: str, value: Any, told: str) -> None:
+    """As pandas has it where a column of text was written with str(): it became a system prompt without a word."""
+    found = lines(tmp_path, {**PAIR, name: value}, {**PAIR, "prompt": "Name a fish."})
+    assert [line.partition(",")[0] for line in found if "read as text: null" in line] == ([told] if told else [])
+
+
+@pytest.mark.parametrize("tools", ["null", "None", " null ", "[]", None])
+def test_json_of_no_tools_is_no_tools(tmp_path: Path, tools: Any) -> None:
+    found = said(tmp_path, [{**PAIR, "tools": tools}])
+    assert (found.instructions, found.comparisons) == ([[ASKED]], ["A wren. > A spoon."])

@@ -96,6 +96,19 @@ def test_turns_of_what_came_in_and_went_out_are_messages(turns: list[tuple[str, 
     assert messages(form, "conversation") == (*first, *plain)
 
 
+@pytest.mark.parametrize("keys", [("input", "output"), ("human", "assistant"), ("user", "assistant")])
+def test_both_sides_of_a_turn_may_be_named_after_who_speaks(keys: tuple[str, str]) -> None:
+    """As MOSS and Firefly have them; in another mixture of keys, nobody says who speaks."""
+    form = [dict(zip(keys, pair, strict=True)) for pair in (("Name a bird.", "A wren."), ("Another.", "A tit."))]
+    texts = ("Name a bird.", "A wren.", "Another.", "A tit.")
+    plain = [Message(("user", "assistant")[n % 2], text) for n, text in enumerate(texts)]
+    assert messages(form, "conversation") == tuple(plain)
+    with pytest.raises(BadField, match="not a message"):
+        messages([*form, {"user": "x"}], "conversation")
+    with pytest.raises(BadField, match="missing field"):
+        messages([{"human": "Name a bird."}, {"assistant": "A wren."}], "conversation")
+
+
 @given(st.text(max_size=60), st.sampled_from(["", "[", "[{", "{", '[{"role": ', "[{'from': 'x'"]))
 def test_text_that_is_no_messages_is_text_or_refused_by_name(text: str, start: str) -> None:
     try:
