@@ -11,6 +11,7 @@ from typing import Any
 from jpo_dist.data.config import SourceConfig
 from jpo_dist.data.layouts import CARRY_NOTHING, RANKINGS, TRANSCRIPTS, UNRATED, WEIGHTS, Layout, layout_of, objects
 from jpo_dist.data.layouts.coding import doubt
+from jpo_dist.data.layouts.responses import entries
 from jpo_dist.data.messages import beside, context, instruction, transcripts, turns
 from jpo_dist.data.messages.columns import SHOWN, carries_nothing, example_of, may_instruct
 from jpo_dist.data.messages.notes import notes_on, spelled_nulls, template_notes, unfinished
@@ -119,13 +120,14 @@ class Account:
         if layout.name not in RANKINGS or self.source.layout != "auto" or self.source.scores:
             return
         column = layout.columns[-1]
-        texts = [(row, row[column]) for row in rows if isinstance(row.get(column), list)]
+        texts = [(row, found) for row in rows if isinstance(found := entries(row.get(column)), list)]
         texts = [(row, found) for row, found in texts if all(isinstance(one, str) for one in found)]
         for row, found in texts:
             for name in row.keys() - layout.reads:
-                if beside.ranks_otherwise(name, row[name], found):
-                    raise ValueError(self._other_ranking(layout, name, row[name]))
-                if beside.numbers_beside(name, row[name], len(found)):
+                value = entries(row[name])
+                if beside.ranks_otherwise(name, value, found):
+                    raise ValueError(self._other_ranking(layout, name, value))
+                if beside.numbers_beside(name, value, len(found)):
                     self.judging[name] = "a number for each response, which nothing here follows"
         if texts:
             self.notes.append(f"{column} are texts without scores, and are taken for a ranking, best first")

@@ -70,8 +70,7 @@ def detect(table: Table, source: SourceConfig, candidates: bool) -> tuple[Layout
 
     One layout for a table: row by row, a row that lost its `prompt` would pass for one with an implicit prompt.
     """
-    everything = columns_of(source)._replace(wanted=None)
-    rows = [row for _, row in islice(table.rows(everything), ROWS_TO_DETECT) if not isinstance(row, BadField)]
+    rows = _first(table, columns_of(source))
     there = keys_of(rows)
     refuse_by_column(table.name, rows)
     if rows:
@@ -86,8 +85,22 @@ def detect(table: Table, source: SourceConfig, candidates: bool) -> tuple[Layout
         raise ValueError(f"{table.name}: pairs without a verdict (no column feedback); {_verdict(layout, rows)}")
     if layout and source.scores:
         _check_score(table.name, layout, source, rows)
+    if layout and _are_text(rows, layout, source):
+        rows = _first(table, columns_of(source, layout))
     first = [] if layout is None else [row for row in (_tried(row, layout, source) for row in rows) if row]
     return layout, Account(table.name, layout, source, rows, first)
+
+
+def _first(table: Table, columns: Columns) -> list[dict[str, Any]]:
+    """The first rows of a table that can be read, with all of their columns."""
+    found = islice(table.rows(columns._replace(wanted=None)), ROWS_TO_DETECT)
+    return [row for _, row in found if not isinstance(row, BadField)]
+
+
+def _are_text(rows: list[dict[str, Any]], layout: Layout, source: SourceConfig) -> bool:
+    """Whether rows have text where the layout has numbers: in a CSV file it is text until the layout is known."""
+    more = [source.columns.get(name, name) for name in layout.numbers - NUMBERS]
+    return bool(more) and any(isinstance(row.get(name), str) for row in rows for name in more)
 
 
 def _verdict(layout: Layout, rows: list[dict[str, Any]]) -> str:

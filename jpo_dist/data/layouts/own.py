@@ -279,6 +279,7 @@ ANSWERS = Layout(
     "responses",
     ("instruction", "answer", "finished"),
     _answer,
+    numbers=frozenset({"finished"}),
     public="jpo generate",
     means=_UNRATED,
     example=({"prompt": 0, "instruction": "Name a fruit.", "answer": "A pear, unrated.", "finished": True},),

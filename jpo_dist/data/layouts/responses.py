@@ -1,7 +1,9 @@
 """Responses: one row, one item or several, with scores, places in a ranking, thumbs, or nothing, as data."""
 
+import json
 import math
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -182,7 +184,7 @@ def _beside(row: Row, form: Several, length: int) -> list[Any] | None:
     if path is None:
         return None
     value = value_at(row, path)
-    found = [None] * length if value is None and form.may_be_null else row_values.sequence(value, path)
+    found = [None] * length if value is None and form.may_be_null else row_values.sequence(entries(value), path)
     if len(found) != length:
         raise BadField(path, "not as many as responses")
     return found
@@ -212,7 +214,11 @@ def reading_of(makes: Iterable[Callable[[], Rating | BadField]]) -> Reading:
 
 
 def entries(value: Any) -> Any:
-    """A list of objects, also where it is kept as one object of lists (a Sequence of `datasets`)."""
+    """A list, also where it is kept as one object of lists (a Sequence of `datasets`), or as JSON of either (in a CSV
+    file). How Python or numpy writes a list of texts is not read: without commas several texts are one."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        with suppress(ValueError, RecursionError):
+            value = json.loads(value)
     if isinstance(value, dict) and value and all(isinstance(part, list) for part in value.values()):
         lengths = {len(part) for part in value.values()}
         if len(lengths) == 1:

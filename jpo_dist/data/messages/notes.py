@@ -16,6 +16,8 @@ _MARKS = re.compile(
     re.MULTILINE,
 )
 """What chat templates write around turns."""
+_AS_PYTHON = re.compile(r"""\s*(?:\[\s*['"][\s\S]*['"]\s*\]|\{\s*'[^']*'\s*:[\s\S]*\}|array\([\s\S]*\))\s*""")
+"""A list of texts, or an object as Python writes it: one of JSON is what some models are asked for."""
 _NULLS = frozenset({"None", "none", "NaN", "nan", "null", "NULL", "<NA>", "N/A", "n/a", "<noinput>", "<Noinput>",
                     "noinput", "Noinput", "<no input>", "No input", "no input", "undefined"})  # fmt: skip
 _SPEAKER = re.compile(r"\s*(human|user|prompter|assistant|chatbot|bot|gpt|ai|system)\s*:", re.IGNORECASE)
@@ -44,6 +46,9 @@ def notes_on(asks: Iterable[str], columns: Iterable[str], rows: Sequence[Row]) -
     spoken = [name for name in named if name not in marked and _are(asked, name, _SPEAKER.match)]
     if spoken:
         found.append(f"{_and(spoken)}: beginning with the name of a speaker, which is read as text")
+    listed = [name for name in named if _are(rows, name, _AS_PYTHON.fullmatch)]
+    if listed:
+        found.append(f"{_and(listed)}: written as lists or objects of Python or JSON, and read as text as they stand")
     if {"prompt", *SIDES} <= set(names) and rows and all(map(_repeats, rows)):
         found.append("chosen and rejected begin with prompt, so that it is said twice: take it out of them")
     return found

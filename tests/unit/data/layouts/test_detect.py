@@ -1,6 +1,8 @@
 """Which layout a row is of: every layout is found by its own columns and its own example, and by no other's."""
 
+import csv
 from itertools import combinations
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from jpo_dist.data.config import LayoutName
 from jpo_dist.data.layouts import LAYOUTS, NAMES, THUMBS, Layout, Names, layout_of, page, read_row
 from jpo_dist.data.layouts.layout import WEIGHTS
-from tests.support.said import said
+from tests.support.said import said, said_by
 
 WITH_EXAMPLE = [layout for layout in LAYOUTS if layout.example]
 
@@ -34,6 +36,27 @@ def test_its_example_is_of_it_and_is_read(tmp_path: Any, layout: Layout):
     assert found.report.layouts == {layout.name: 1}
     good = [comparison for comparison in found.comparisons if comparison.split(" > ")[-1] in ("A spoon.", "A brick.")]
     assert len(good) == len(found.comparisons) or layout.name in ("paper", "judged-joint")
+
+
+FLAT = [
+    layout
+    for layout in WITH_EXAMPLE
+    if layout.kind != "candidates"
+    and not any(isinstance(value, dict | list) for row in layout.example for value in row.values())
+]
+
+
+@pytest.mark.parametrize("layout", FLAT, ids=lambda layout: layout.name)
+def test_its_example_says_the_same_in_a_csv_file(tmp_path: Path, layout: Layout):
+    """Labels of SHP, PKU-SafeRLHF and AlpacaFarm were text until the layout was known: refused as another coding."""
+    columns = list(dict.fromkeys(name for row in layout.example for name in row))
+    with (tmp_path / "a.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(layout.example)
+    found, wanted = said_by(str(tmp_path / "a.csv")), said(tmp_path, list(layout.example))
+    assert found[:3] == wanted[:3]
+    assert (found.report.layouts, found.report.tables[0].note) == (wanted.report.layouts, wanted.report.tables[0].note)
 
 
 def test_every_name_has_an_example_and_is_a_setting():

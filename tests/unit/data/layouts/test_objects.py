@@ -1,5 +1,7 @@
 """Objects whose keys no layout knows are refused with a layout that reads them; real keys, invented texts."""
 
+import csv
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -99,3 +101,39 @@ def test_a_score_that_no_completion_of_a_row_has_is_not_there(tmp_path: Path) ->
     assert found.comparisons == ["A p > B p", "A q > B q"]
     assert found.report.skipped == {"not a number": 1}
     assert found.report.bad_rows[0].field == "completions[1].fine-grained_score"
+
+
+def write_csv(path: Path, row: dict[str, Any]) -> str:
+    """One row, its lists as JSON."""
+    cells = {name: value if isinstance(value, str) else json.dumps(value) for name, value in row.items()}
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        writer.writeheader()
+        writer.writerow(cells)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": BIRD, "responses": ["A", "B"], "scores": [1, 2.5]},
+        {"instruction": BIRD, "completions": [{"response": "A", "score": 1}, {"response": "B", "score": 2}]},
+        {"instruction": BIRD, "generations": ["A", "B"], "ratings": [1, 5]},
+        {"prompt": BIRD, "answers": [{"answer": "A", "rank": 2.0}, {"answer": "B", "rank": 1.0}]},
+        {"prompt": BIRD, "responses": ["B", "A"]},
+    ],
+)
+def test_json_of_a_list_in_a_cell_is_a_list(tmp_path: Path, row: dict[str, Any]) -> None:
+    assert said_by(write_csv(tmp_path / "a.csv", row)).comparisons == ["B > A"]
+
+
+def test_a_number_for_each_refuses_a_ranking_in_cells_too(tmp_path: Path) -> None:
+    row = {"prompt": BIRD, "responses": ["A", "B"], "ranks": [2, 1]}
+    with pytest.raises(ValueError, match=r"its column ranks has a number for each \(\[2, 1\]\)"):
+        said_by(write_csv(tmp_path / "a.csv", row))
+
+
+def test_a_list_as_python_writes_it_is_no_list_of_texts(tmp_path: Path) -> None:
+    """numpy leaves the commas out, and Python would read two texts without one as one text."""
+    path = write_csv(tmp_path / "a.csv", {"prompt": BIRD, "responses": "['A' 'B']"})
+    assert said_by(path, "skip").report.skipped == {"not a list": 1}
