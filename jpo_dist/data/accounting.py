@@ -12,6 +12,7 @@ from jpo_dist.data.config import SourceConfig
 from jpo_dist.data.layouts import CARRY_NOTHING, RANKINGS, TRANSCRIPTS, UNRATED, WEIGHTS, Layout, layout_of, objects
 from jpo_dist.data.layouts.coding import doubt
 from jpo_dist.data.layouts.responses import entries
+from jpo_dist.data.layouts.values import is_none
 from jpo_dist.data.messages import beside, context, instruction, transcripts, turns
 from jpo_dist.data.messages.columns import SHOWN, carries_nothing, example_of, may_instruct
 from jpo_dist.data.messages.notes import notes_on, spelled_nulls, template_notes, unfinished
@@ -26,12 +27,19 @@ class Account:
     """An account of one table, which fills while its rows are read."""
 
     def __init__(
-        self, file: str, layout: Layout | None, source: SourceConfig, rows: list[dict[str, Any]], renamed: Sequence[Row]
+        self,
+        file: str,
+        layout: Layout | None,
+        source: SourceConfig,
+        rows: list[dict[str, Any]],
+        renamed: Sequence[Row],
+        empty: frozenset[str] = frozenset(),
     ) -> None:
-        """`rows`: the first of the table, as they are; `renamed`: under the names that layouts know.
+        """`rows`: the first of the table, as they are; `renamed`: under the names that layouts know; `empty`: columns
+        of the table that count as absent where nothing is in them.
 
         Raises ValueError for a table whose instructions would be lost."""
-        self.file, self.layout, self.source = file, layout, source
+        self.file, self.layout, self.source, self.empty = file, layout, source, empty
         self.ours = {their: ours for ours, their in source.columns.items()}
         questions = {*instruction.QUESTIONS, *instruction.COPIES}
         self.decided = source.layout != "auto" or not questions.isdisjoint(source.columns)
@@ -164,6 +172,12 @@ class Account:
         cut = _cut(bare)
         self.is_cut = bool(cut)
         self.notes += [cut] if cut else []
+
+    def present(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row without the columns that count as absent."""
+        if not self.empty:
+            return row
+        return {name: value for name, value in row.items() if name not in self.empty or not is_none(value)}
 
     def filled(self, row: Row) -> Row:
         """The row with its whole instruction. Raises BadField."""

@@ -8,8 +8,9 @@ from typing import Any, get_args
 import pytest
 
 from jpo_dist.data.config import LayoutName
-from jpo_dist.data.layouts import LAYOUTS, NAMES, THUMBS, Layout, Names, layout_of, page, read_row
+from jpo_dist.data.layouts import LAYOUTS, NAMES, ROWS_TO_DETECT, THUMBS, Layout, Names, layout_of, page, read_row
 from jpo_dist.data.layouts.layout import WEIGHTS
+from jpo_dist.data.messages import instruction
 from tests.support.said import said, said_by
 
 WITH_EXAMPLE = [layout for layout in LAYOUTS if layout.example]
@@ -57,6 +58,28 @@ def test_its_example_says_the_same_in_a_csv_file(tmp_path: Path, layout: Layout)
     found, wanted = said_by(str(tmp_path / "a.csv")), said(tmp_path, list(layout.example))
     assert found[:3] == wanted[:3]
     assert (found.report.layouts, found.report.tables[0].note) == (wanted.report.layouts, wanted.report.tables[0].note)
+
+
+EMPTY = [
+    *sorted(instruction.NAMES), "chosen", "rejected", "reject", "completion", "completions", "response", "responses",
+    "generations", "answer", "score", "scores", "label", "kto_tag", "winner", "preference", "status",
+]  # fmt: skip
+"""Columns that other rows of a table that was put together may have."""
+
+
+@pytest.mark.parametrize("layout", [one for one in WITH_EXAMPLE if one.kind != "candidates"], ids=lambda one: one.name)
+def test_columns_with_nothing_in_any_row_are_not_there(tmp_path: Path, layout: Layout):
+    wanted = said(tmp_path, list(layout.example))
+    for empty in (dict.fromkeys(EMPTY), dict.fromkeys(EMPTY[::2], "")):
+        found = said(tmp_path, [{**empty, **row} for row in layout.example])
+        assert found[:3] == wanted[:3]
+
+
+def test_a_row_with_something_in_such_a_column_is_of_another_layout(tmp_path: Path):
+    row = {"instruction": "Name a fruit.", "response": "A pear.", "rejected_response": "A brick.", "messages": None}
+    chat = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}]
+    found = said(tmp_path, [row] * ROWS_TO_DETECT + [{**row, "messages": chat}], "skip")
+    assert (found.report.comparisons, found.report.skipped) == (ROWS_TO_DETECT, {"another layout": 1})
 
 
 def test_every_name_has_an_example_and_is_a_setting():
