@@ -175,8 +175,6 @@ class Account:
 
     def present(self, row: dict[str, Any]) -> dict[str, Any]:
         """The row without the columns that count as absent."""
-        if not self.empty:
-            return row
         return {name: value for name, value in row.items() if name not in self.empty or not is_none(value)}
 
     def filled(self, row: Row) -> Row:

@@ -111,7 +111,8 @@ def _empty(rows: list[dict[str, Any]], layout: Layout, source: SourceConfig) -> 
     if source.layout != "auto":
         return frozenset()
     named = {column for _, column in source.named}
-    found = {name for name in keys_of(rows) - named if all(is_none(row.get(name)) for row in rows)}
+    found = {name for name, value in rows[0].items() if name not in named and is_none(value)}
+    found = {name for name in found if all(is_none(row.get(name)) for row in rows)}
     return frozenset(found if found and not any(_is_read(row, layout, source) for row in rows) else ())
 
 

@@ -30,7 +30,7 @@ def refusal(layout: Layout, rows: Sequence[Row], scores: Sequence[str]) -> str:
 
 def _of_sides(layout: Layout, rows: Sequence[Row]) -> str:
     """Sides that are objects and no messages."""
-    found = [row for row in rows if all(map(_is_object, (row.get(side) for side in SIDES)))]
+    found = [row for row in rows if _is_object(row.get(SIDES[0])) and _is_object(row.get(SIDES[1]))]
     if 2 * len(found) <= len(rows):
         return ""
     keys = list(found[0][SIDES[0]])
