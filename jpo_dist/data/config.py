@@ -40,6 +40,7 @@ LayoutName = Literal[
     "arena",
     "arena-kaggle",
     "arena-text",
+    "comparia",
     "pku-saferlhf",
     "pku-saferlhf-safer",
     "tldr-comparisons",

@@ -161,11 +161,12 @@ def refuse_rows_inside(place: str, rows: list[dict[str, Any]]) -> None:
 OPPOSED = (
     ("chosen", "rejected"), ("chosen", "reject"), ("good", "bad"), ("best", "worst"), ("better", "worse"),
     ("win", "lose"), ("winner", "loser"), ("positive", "negative"), ("preferred", "dispreferred"),
+    ("accepted", "rejected"), ("correct", "incorrect"), ("right", "wrong"), ("y_w", "y_l"), ("pos", "neg"),
 )  # fmt: skip
 """Names that people give to the two responses of a comparison, the winner's first."""
 NUMBERED = (("1", "2"), ("0", "1"), ("a", "b"))
 _NO_RESPONSE = re.compile(
-    r"(?!response|answer|output|completion)(.*[_-])?(models?|scores?|ratings?|ranks?|ids?|lengths?|tokens|categor.*|annotators?|feedback)[_-]?\w"
+    r"(?!response|answer|output|completion)(.*[_-])?(models?|system|system_prompt|scores?|ratings?|ranks?|ids?|lengths?|tokens|categor.*|annotators?|feedback)[_-]?\w"
 )
 """Columns that come in pairs too, and say something about the responses or the row."""
 
@@ -173,7 +174,7 @@ _NO_RESPONSE = re.compile(
 def two_responses(columns: Collection[str]) -> tuple[str, str] | None:
     """The two of these columns that are the responses of a comparison by their names, as in `answer_1` and `answer_2`
     or in `good` and `bad`; None where no two are."""
-    by_lower = {name.lower(): name for name in columns}
+    by_lower = {name.lower(): name for name in sorted(columns)}
     for first, second in OPPOSED:
         for name in by_lower:
             other = name.replace(first, second)

@@ -193,6 +193,35 @@ class Flags(NamedTuple):
         return f"{self.a}: {a} is better; {self.b}: {b} is better; {self.tie}: a tie"
 
 
+class NameOf(NamedTuple):
+    """The name of the better side's model, or a flag that says that both are equal."""
+
+    path: str
+    a: str
+    b: str
+    """Where the names of the two models stand."""
+    tie: str
+
+    def of(self, row: Row) -> int:
+        said, *names = (value_at(row, path) for path in (self.path, self.a, self.b))
+        if (said is None or said == "") and row_values.thumb(value_at(row, self.tie), self.tie):
+            return TIE
+        if names[0] == names[1] or said not in names:
+            raise BadField(self.path, f"not one of {self.a} and {self.b}, or both are the same")
+        return names.index(said)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (self.path, self.a, self.b, self.tie)
+
+    @property
+    def is_number(self) -> bool:
+        return False
+
+    def means(self, a: str, b: str) -> str:
+        return f"{self.path}: the name in {self.a}: {a} is better; that in {self.b}: {b} is better; {self.tie}: a tie"
+
+
 class Votes(NamedTuple):
     """What several people said, each by a value that names a side: most votes decide, and where none has the most it is
     a tie. Null is no vote."""
@@ -236,7 +265,7 @@ class Votes(NamedTuple):
         return f"{votes}: {said}; most votes decide, and none with the most: a tie"
 
 
-Verdict = Always | Labels | Sign | Nearer | Better | Confirmed | Flags | Votes
+Verdict = Always | Labels | Sign | Nearer | Better | Confirmed | Flags | NameOf | Votes
 
 
 def columns(verdict: Verdict) -> tuple[str, ...]:

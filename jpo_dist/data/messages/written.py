@@ -29,16 +29,24 @@ def messages_in(value: str, field: str) -> list[Any] | None:
     """The messages that a text is the text of, None for any other text. Raises BadField where it cannot be parsed."""
     if value[:1] not in _FIRST or not _BEGINS.match(value) or not _SAYS_WHO.search(value):
         return None
-    found = parsed(value)
-    if isinstance(found, str):  # JSON within JSON
-        found = parsed(found)
-    if found is None and len(value) <= MOST_CHARACTERS:
-        found = parsed(_OF_NUMPY.sub(_as_python, value))
+    found = anything_in(value)
     if found is None:
         raise BadField(field, UNREADABLE)
     turns = found if isinstance(found, list) else [found]
     speak = all(isinstance(turn, dict) and not {"role", "from", "speaker"}.isdisjoint(turn) for turn in turns)
     return turns if turns and speak else None
+
+
+def anything_in(value: Any) -> Any:
+    """The value that a text is the text of, None where it is of nothing; what is no text, as it is."""
+    if not isinstance(value, str):
+        return value
+    found = parsed(value)
+    if isinstance(found, str):  # JSON within JSON
+        found = parsed(found)
+    if found is None and len(value) <= MOST_CHARACTERS:
+        found = parsed(_OF_NUMPY.sub(_as_python, value))
+    return found
 
 
 def _as_python(found: re.Match[str]) -> str:

@@ -314,6 +314,10 @@ def test_a_ranking_is_a_scale_of_its_own():
     ("columns", "said"),
     [
         (("question", "good", "bad"), r"columns: \{prompt: …, chosen: good, rejected: bad\}"),
+        (("problem", "incorrect_answer", "correct_answer"), "chosen: correct_answer, rejected: incorrect_answer"),
+        (("x", "y_l", "y_w"), "chosen: y_w, rejected: y_l"),
+        (("query", "neg", "pos"), "chosen: pos, rejected: neg"),
+        (("system_prompt_a", "system_prompt_b", "talk_a", "talk_b"), "a: talk_a, b: talk_b"),
         (("query", "answer_1", "answer_2", "label"), r"layout: \{instruction: …, a: answer_1, b: answer_2, prefer: "),
         (("prompt", "Completion_A", "Completion_B", "vote"), r"a: Completion_A, b: Completion_B, prefer: "),
     ],

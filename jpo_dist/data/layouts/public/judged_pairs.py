@@ -6,7 +6,8 @@ Where a direction could not be read on a card, the line says so.
 from jpo_dist.data.layouts.layout import Layout, Names, Reading
 from jpo_dist.data.layouts.pairs import Pair, pairs, read_pair
 from jpo_dist.data.layouts.values import is_none, of, texts
-from jpo_dist.data.layouts.verdicts import Better, Flags, Labels, Nearer, Sign
+from jpo_dist.data.layouts.verdicts import Better, Flags, Labels, NameOf, Nearer, Sign
+from jpo_dist.data.messages.written import anything_in
 from jpo_dist.data.row_values import BadField, Row
 
 _BIRD = "Name a bird."
@@ -67,7 +68,7 @@ was shown of the turns before is not said."""
 
 def _battle(row: Row, names: Names) -> Reading:
     """Two conversations. Of arena-human-preference-140k, those of a later vote hold their own turns alone."""
-    whole, own = row.get(_CONTEXT), row["conversation_a"]
+    whole, own = (anything_in(value) for value in (row.get(_CONTEXT), row["conversation_a"]))
     if isinstance(whole, list) and isinstance(own, list):
         asked = sum(isinstance(turn, dict) and turn.get("role") == "user" for turn in own)
         if sum(isinstance(turn, dict) and turn.get("user") is not None for turn in whole) > asked:
@@ -88,6 +89,39 @@ ARENA = pairs(
     ),
     example=({"model_a": "m1", "model_b": "m2", "winner": "model_a", "conversation_a": _chat("A wren."),
              "conversation_b": _chat("A spoon.")},),
+)  # fmt: skip
+
+
+_VOTE = Pair(
+    "conversation_a", "conversation_b", NameOf("chosen_model_name", "model_a_name", "model_b_name", tie="both_equal")
+)
+
+
+def _vote(row: Row, names: Names) -> Reading:
+    """Two conversations, each under the system prompt of its model, where that had one."""
+    if is_none(row["chosen_model_name"]) and row["both_equal"] in (False, None):
+        return Reading(left_out=(BadField("chosen_model_name", NO_VERDICT),))
+    told = {}
+    for side in ("a", "b"):
+        system, turns = row.get(f"system_prompt_{side}"), anything_in(row[f"conversation_{side}"])
+        if system and isinstance(turns, list):
+            told[f"conversation_{side}"] = [{"role": "system", "content": system}, *turns]
+    return read_pair({**row, **told}, names, _VOTE)
+
+
+COMPARIA = pairs(
+    "comparia",
+    _VOTE,
+    read=_vote,
+    also=("weight", "confidence", "system_prompt_a", "system_prompt_b"),
+    numbers=frozenset({"both_equal", "weight", "confidence"}),
+    public="comparia-votes (ministere-culture)",
+    carries_nothing=frozenset(
+        {"id", "timestamp", "model_pair_name", "opening_msg", "conversation_pair_id", "session_hash", "visitor_id",
+         "conv_turns", "selected_category", "is_unedited_prompt", "mode"}
+    ),
+    example=({"model_a_name": "m1", "model_b_name": "m2", "chosen_model_name": "m1", "both_equal": False,
+             "conversation_a": _chat("A wren."), "conversation_b": _chat("A spoon.")},),
 )  # fmt: skip
 
 
@@ -271,6 +305,6 @@ UNIFIED = pairs(
 
 
 OF_PAIRS = (
-    SHP, HELPSTEER2, HELPSTEER3, WEBGPT, ARENA, KAGGLE, ARENA_TEXT, PKU, PKU_SAFER, TLDR_PAIRS, SEARCH_ARENA,
+    SHP, HELPSTEER2, HELPSTEER3, WEBGPT, ARENA, KAGGLE, ARENA_TEXT, COMPARIA, PKU, PKU_SAFER, TLDR_PAIRS, SEARCH_ARENA,
     ARENA_PROXY, *OUTPUTS, JUDGEBENCH, UNIFIED,
 )  # fmt: skip
