@@ -9,7 +9,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jpo_dist.data.config import SourceConfig
-from jpo_dist.data.layouts import CARRY_NOTHING, RANKINGS, TRANSCRIPTS, UNRATED, WEIGHTS, Layout, layout_of, objects
+from jpo_dist.data.layouts import (
+    CARRY_NOTHING,
+    RANKINGS,
+    TRANSCRIPTS,
+    UNRATED,
+    WEIGHTS,
+    Layout,
+    Names,
+    Reading,
+    layout_of,
+    objects,
+)
 from jpo_dist.data.layouts.coding import doubt
 from jpo_dist.data.layouts.responses import entries
 from jpo_dist.data.layouts.values import is_none
@@ -89,12 +100,22 @@ class Account:
         if layout.name not in TRANSCRIPTS:
             whole = [row for row in renamed if "response" in layout.columns or "response" not in row]
             around = [name for name in instruction.TEXTS if self.taken.get(name, "empty") != "empty"]
-            self.notes += notes_on(layout.asks, (*layout.asks, *around, *layout.columns), whole)
+            self.notes += notes_on(layout.asks, (*layout.asks, *around, *layout.columns), whole, self._texts_of)
             self.notes += spelled_nulls((*layout.asks, *around, *layout.columns), renamed)
         if "prompt" not in layout.columns and (
             layout.asks == ("prompt",) or set(layout.wholes) == set(instruction.SIDES)
         ):
             self._look_for_instruction(layout, renamed)
+
+    def _texts_of(self, row: Row) -> list[str]:
+        """The texts that a row is read to, none where it cannot be read."""
+        try:
+            found = self.layout.read(self.filled(row), Names("", "")) if self.layout else Reading()
+        except BadField:
+            return []
+        pairs = (found.comparison, *found.comparisons) if found.comparison else found.comparisons
+        items = [item for pair in pairs for item in (pair.winner, pair.loser)] + [one.item for one in found.ratings]
+        return [text for item in items for text in (item.response, *(turn.content for turn in item.instruction))]
 
     def _look_at_columns(self, layout: Layout, row: Mapping[str, Any]) -> None:
         for name, value in row.items():

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
@@ -20,6 +21,7 @@ from jpo_dist.data.layouts.values import (
     value_at,
 )
 from jpo_dist.data.messages import turns as chats
+from jpo_dist.data.messages.written import anything_in
 from jpo_dist.data.row_values import BadField, Row
 from jpo_dist.records.comparisons import Item, Message, Rating
 
@@ -213,12 +215,17 @@ def reading_of(makes: Iterable[Callable[[], Rating | BadField]]) -> Reading:
     return Reading(ratings=tuple(rated), bad=tuple(bad), left_out=tuple(left_out))
 
 
+_OBJECTS = re.compile(r"\s*(?:array\(\s*)?\[?\s*\{")
+
+
 def entries(value: Any) -> Any:
     """A list, also where it is kept as one object of lists (a Sequence of `datasets`), or as JSON of either (in a CSV
-    file). How Python or numpy writes a list of texts is not read: without commas several texts are one."""
+    file). How Python or numpy writes a list is read where objects are in it: without commas several texts are one."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         with suppress(ValueError, RecursionError):
             value = json.loads(value)
+    if isinstance(value, str) and _OBJECTS.match(value):
+        value = anything_in(value) or value
     if isinstance(value, dict) and value and all(isinstance(part, list) for part in value.values()):
         lengths = {len(part) for part in value.values()}
         if len(lengths) == 1:

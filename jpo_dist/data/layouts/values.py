@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from jpo_dist.data import row_values
 from jpo_dist.data.messages import turns as chats
 from jpo_dist.data.messages.transcripts import transcript
+from jpo_dist.data.messages.written import anything_in
 from jpo_dist.data.row_values import BadField, Row
 from jpo_dist.records.comparisons import Item, Message
 
@@ -41,6 +42,8 @@ def optional(row: Row, path: str) -> Any:
 
 
 def _find(value: Any, path: str) -> Any:
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):  # as in a CSV file
+        value = anything_in(value)
     if isinstance(value, Mapping):
         if path in value:
             return value[path]
@@ -117,8 +120,9 @@ def _asked(row: Row, where: Instruction) -> Any:
 
 
 def _history(row: Row, path: str | None) -> tuple[Message, ...]:
-    pairs = None if path is None else optional(row, path)
-    if not pairs or path is None:
+    value = None if path is None else optional(row, path)
+    pairs = anything_in(value)
+    if not value or pairs == [] or path is None:
         return ()
     turns: list[Message] = []
     for n, pair in enumerate(row_values.sequence(pairs, path)):

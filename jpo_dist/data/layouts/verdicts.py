@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from jpo_dist.data import row_values
 from jpo_dist.data.layouts.values import column_of, one_of, value_at
+from jpo_dist.data.messages.written import anything_in
 from jpo_dist.data.row_values import BadField, Row
 
 FIRST, SECOND, TIE = 0, 1, 2
@@ -250,6 +251,7 @@ class Votes(NamedTuple):
         found = value_at(row, path)
         if self.key is None:
             return [found]
+        found = anything_in(found)
         if found is not None and not isinstance(found, list):
             raise BadField(path, "not a list")
         return [value_at(one, self.key) if isinstance(one, dict) else one for one in found or ()]

@@ -1,7 +1,8 @@
 """What to say of texts that are read as they stand, though they look like more: transcripts, marks of a template."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 from jpo_dist.data.messages import transcripts
@@ -16,16 +17,23 @@ _MARKS = re.compile(
     re.MULTILINE,
 )
 """What chat templates write around turns."""
-_AS_PYTHON = re.compile(r"""\s*(?:\[\s*['"][\s\S]*['"]\s*\]|\{\s*'[^']*'\s*:[\s\S]*\}|array\([\s\S]*\))\s*""")
-"""A list of texts, or an object as Python writes it: one of JSON is what some models are asked for."""
+_ENOUGH = 3
+"""Rows in which a text that is read as it stands would be found."""
+_AS_PYTHON = re.compile(
+    r"""\s*(?:\[\s*['"][\s\S]*['"]\s*\]|\[\s*\{\s*['"]type['"]\s*:\s*['"]text['"][\s\S]*\}\s*\]|"""
+    r"""\{\s*'[^']*'\s*:[\s\S]*\}|array\([\s\S]*\))\s*"""
+)
+"""A list of texts or of parts, or an object as Python writes it: one of JSON is what some models are asked for."""
 _NULLS = frozenset({"None", "none", "NaN", "nan", "null", "NULL", "<NA>", "N/A", "n/a", "<noinput>", "<Noinput>",
                     "noinput", "Noinput", "<no input>", "No input", "no input", "undefined"})  # fmt: skip
 _SPEAKER = re.compile(r"\s*(human|user|prompter|assistant|chatbot|bot|gpt|ai|system)\s*:", re.IGNORECASE)
 
 
-def notes_on(asks: Iterable[str], columns: Iterable[str], rows: Sequence[Row]) -> list[str]:
+def notes_on(
+    asks: Iterable[str], columns: Iterable[str], rows: Sequence[Row], read: Callable[[Row], Sequence[str]]
+) -> list[str]:
     """What people may want to know of the texts of a table. `asks`: columns that are read as one user turn, `columns`:
-    all that are read as text. Nothing is said of what few rows have."""
+    all that are read as text, `read`: the texts that a row is read to. Nothing is said of what few rows have."""
     names = list(dict.fromkeys(columns))
     turns = [name for name in asks if _are(rows, name, transcripts.is_transcript, rows_of_all=True)]
     found = [
@@ -46,7 +54,7 @@ def notes_on(asks: Iterable[str], columns: Iterable[str], rows: Sequence[Row]) -
     spoken = [name for name in named if name not in marked and _are(asked, name, _SPEAKER.match)]
     if spoken:
         found.append(f"{_and(spoken)}: beginning with the name of a speaker, which is read as text")
-    listed = [name for name in named if _are(rows, name, _AS_PYTHON.fullmatch)]
+    listed = [name for name in named if _are(rows, name, _AS_PYTHON.fullmatch) and _stands(rows, name, read)]
     if listed:
         found.append(f"{_and(listed)}: written as lists or objects of Python or JSON, and read as text as they stand")
     if {"prompt", *SIDES} <= set(names) and rows and all(map(_repeats, rows)):
@@ -115,6 +123,12 @@ def _are(rows: Sequence[Row], name: str, test: Any, rows_of_all: bool = False) -
     """Whether most rows have text in a column that passes a test, or all of them."""
     passed = sum(isinstance(row.get(name), str) and bool(test(row[name])) for row in rows)
     return bool(rows) and (passed == len(rows) if rows_of_all else 2 * passed > len(rows))
+
+
+def _stands(rows: Sequence[Row], name: str, read: Callable[[Row], Sequence[str]]) -> bool:
+    """Whether the text of a column is read as it stands: layouts of several responses read JSON lists as lists."""
+    texts = ((row[name].strip(), read(row)) for row in rows if isinstance(row.get(name), str))
+    return any(any(value in one for one in said) for value, said in islice(texts, _ENOUGH))
 
 
 def _are_transcripts(row: Row) -> bool:

@@ -280,6 +280,26 @@ def test_an_answer_that_nobody_gave_settles_nothing(tmp_path: Path, name: str, v
     assert "may say" not in str(said(tmp_path, [{**PAIR, name: value}]).report.tables[0].unread)
 
 
+@pytest.mark.parametrize("how", [json.dumps, str])
+def test_a_system_prompt_may_be_the_text_of_a_message(tmp_path: Path, how: Any) -> None:
+    row = {"system": how({"role": "system", "content": "Be brief."}), **PAIR}
+    assert said(tmp_path, [row]).instructions == [[("system", "Be brief."), ASKED]]
+
+
+@pytest.mark.parametrize("history", ["[]", '[["Hi.", "Yo."]]', "[['Hi.', 'Yo.']]"])
+def test_earlier_turns_may_be_text(tmp_path: Path, history: str) -> None:
+    row = {"instruction": "Name a bird.", "chosen": "A wren.", "rejected": "A spoon.", "history": history}
+    earlier = [("user", "Hi."), ("assistant", "Yo.")] if "Hi" in history else []
+    assert said(tmp_path, [row]).instructions == [[*earlier, ASKED]]
+    assert "history: not a list" in refused(tmp_path, {**row, "history": "[Hi, Yo]"})
+
+
+def test_lists_that_are_read_as_lists_need_no_word(tmp_path: Path) -> None:
+    row = {"id": 1, "prompt": '["Name a bird."]', "response_a": '["A wren."]', "response_b": '["A spoon."]',
+           "winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0}  # fmt: skip
+    assert said(tmp_path, [row]).report.tables[0].note == ""
+
+
 PREFILL = [{"role": "user", "content": "Name a bird."}, {"role": "assistant", "content": "It is"}]
 
 

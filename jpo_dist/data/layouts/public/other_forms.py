@@ -11,6 +11,7 @@ from jpo_dist.data.layouts.values import response
 from jpo_dist.data.messages import turns as chats
 from jpo_dist.data.messages.instruction import is_blank
 from jpo_dist.data.messages.parts import content_of
+from jpo_dist.data.messages.written import anything_in
 from jpo_dist.data.row_values import BadField, Row
 from jpo_dist.records.comparisons import Message, Rating
 
@@ -76,7 +77,7 @@ def _vertex(row: Row, names: Names) -> Reading:
     """Contents up to the user's last turn, and completions with the score 1 or 0."""
     turns = _system(row, _VERTEX_SYSTEM) + chats.messages(row["contents"], "contents")
     found: list[Rating | BadField] = []
-    for n, one in enumerate(row_values.sequence(row["completions"], "completions")):
+    for n, one in enumerate(row_values.sequence(anything_in(row["completions"]), "completions")):
         at = f"completions[{n}]"
         if not isinstance(one, dict):
             raise BadField(at, "not an object")
@@ -90,7 +91,7 @@ _LABELS = {"preferred": True, "non-preferred": False}
 
 def _nova(row: Row, names: Names) -> Reading:
     """Messages whose last one has candidates in place of its content, each with a label."""
-    *before, last = row_values.sequence(row["messages"], "messages")
+    *before, last = row_values.sequence(anything_in(row["messages"]), "messages")
     at = f"messages[{len(before)}]"
     if not isinstance(last, dict) or "candidates" not in last:
         raise BadField(f"{at}.candidates", "missing field")
@@ -122,7 +123,7 @@ def _paddle(row: Row, names: Names) -> Reading:
     for n, one in enumerate(said):
         turns.insert(2 * n + 1, Message("assistant", one))
     before = _system(row, ("system",)) + tuple(turns)
-    answers, places = (row_values.sequence(row[name], name) for name in ("response", "sort"))
+    answers, places = (row_values.sequence(anything_in(row[name]), name) for name in ("response", "sort"))
     if len(answers) != len(places):
         raise BadField("sort", "not as many as responses")
     found: list[Rating | BadField] = []
