@@ -5,7 +5,9 @@ The shapes are Label Studio's own, read in its source:
   (label-studio: docs/source/includes/task_format.md, label_studio/data_export/serializers.py);
 - the export "JSON-MIN" is one flat row for each annotation: the task's data, then `id`, what each control says under
   its name, `annotator`, `annotation_id`, `created_at`, `updated_at`, `lead_time`; cancelled ones are not in it
-  (label-studio-sdk: src/label_studio_sdk/converter/converter.py `convert_to_json_min`, utils.py `prettify_result`).
+  (label-studio-sdk: src/label_studio_sdk/converter/converter.py `convert_to_json_min`, utils.py `prettify_result`);
+- a target storage gets a file for each annotation, with its task, without annotations, as `task` in it
+  (label-studio: label_studio/io_storages/serializers.py `StorageAnnotationSerializer`).
 
 Nothing in an export is trusted to have its shape. What has not is an annotation that cannot be read, and is counted.
 """
@@ -55,6 +57,21 @@ class Annotation(NamedTuple):
     cancelled: bool
     results: list[Result] | None
     """None: they cannot be read."""
+
+
+def tasks_of(export: Any) -> list[Any]:
+    """The tasks of an export, each with its annotations. Raises ValueError where it is none."""
+    if isinstance(export, dict) and (isinstance(export.get("data"), dict) or _is_stored(export)):
+        export = [export]
+    if not isinstance(export, list) or (export and not any(isinstance(row, dict) for row in export)):
+        raise ValueError("not an export of Label Studio: a list of tasks is wanted; export the project as JSON")
+    return [{**row["task"], "annotations": [row]} if _is_stored(row) else row for row in export]
+
+
+def _is_stored(row: Any) -> bool:
+    """Whether it is an annotation of a target storage."""
+    task = row.get("task") if isinstance(row, dict) and "result" in row else None
+    return isinstance(task, dict) and isinstance(task.get("data"), dict)
 
 
 def data_of(row: Any) -> dict[str, Any]:

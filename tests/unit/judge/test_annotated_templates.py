@@ -354,3 +354,12 @@ def test_completions_of_a_task_are_its_data() -> None:
     row = {**DATA, "completions": ["A wren.", "A spoon."], "id": 1, "annotator": 7, "annotation_id": 3,
            "comparison": [{"selected": "left"}]}  # fmt: skip
     assert edges(read([row])[0]) == [("A wren.", "A spoon.", False)]
+
+
+def test_annotations_of_a_target_storage_have_their_task_in_them() -> None:
+    """One file each, of which none was an export."""
+    plain = export(DATA, annotation(1, 7, right(), 1), annotation(2, 8, right(), 1))
+    task = {key: value for key, value in plain[0].items() if key != "annotations"}
+    stored = [{**one, "task": task} for one in plain[0]["annotations"]]
+    assert read(stored) == read(plain)
+    assert edges(read(stored[0])[0]) == edges(read(plain[0])[0])[:1] == [("A spoon.", "A wren.", False)]
