@@ -3,7 +3,6 @@
 Where an instruction may be in a column that nobody reads, the table is refused.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,11 +21,10 @@ from jpo_dist.data.layouts import (
     objects,
 )
 from jpo_dist.data.layouts.coding import doubt
-from jpo_dist.data.layouts.responses import entries
-from jpo_dist.data.layouts.values import is_none
-from jpo_dist.data.messages import beside, context, instruction, transcripts, turns
-from jpo_dist.data.messages.columns import SHOWN, carries_nothing, example_of, may_instruct
-from jpo_dist.data.messages.notes import notes_on, spelled_nulls, template_notes, unfinished
+from jpo_dist.data.layouts.values import entries, is_none
+from jpo_dist.data.messages import beside, context, instruction, turns
+from jpo_dist.data.messages.columns import carries_nothing, example_of, may_instruct
+from jpo_dist.data.messages.notes import cut_of, notes_on, spelled_nulls, template_notes, unfinished
 from jpo_dist.data.read_report import TableColumns
 from jpo_dist.data.row_values import BadField, Row
 
@@ -190,7 +188,7 @@ class Account:
                     f"({self.seen[their]}): rename it to prompt, or write columns: {{prompt: {their}}} in a source of "
                     "jpo data build; where it holds something else, write layout: implicit there, or take it out"
                 )
-        cut = _cut(bare)
+        cut = cut_of(bare)
         self.is_cut = bool(cut)
         self.notes += [cut] if cut else []
 
@@ -234,9 +232,7 @@ class Account:
         except BadField:
             return
         for one in found:
-            if not isinstance(one, dict):
-                continue
-            if self.layout is None:
+            if not isinstance(one, dict) or self.layout is None:
                 continue
             if not _ROLE_KEYS.isdisjoint(one):
                 known = turns.keys_read(one).union(self.layout.keys if self.layout.columns[-1:] == (column,) else ())
@@ -300,18 +296,3 @@ def stand_in(row: Row) -> set[str]:
     base, found = context.stands_in(row), layout_of(row)
     covered = found is not None and base in found.reads and instruction.NAMES & row.keys() <= found.reads
     return set() if base is None or covered else {"prompt"}
-
-
-def _cut(rows: Sequence[Row]) -> str:
-    """Where the common beginning ends in the first row that has one, for people."""
-    for row in rows:
-        if isinstance(row.get("chosen"), str) and isinstance(row.get("rejected"), str):
-            try:
-                winner, loser = transcripts.two_texts(row["chosen"], row["rejected"])
-            except BadField:
-                continue
-            before = winner.instruction[0].content
-            ends = (side.response[:SHOWN] for side in (winner, loser))
-            shown = [json.dumps(part, ensure_ascii=False) for part in (before[-SHOWN:], *ends)]
-            return f"the instruction is what both texts begin with: {shown[0]}, then {shown[1]} or {shown[2]}"
-    return ""

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jpo_dist.data.layouts.layout import Layout
-from jpo_dist.data.layouts.responses import SCORE_FIELDS, entries
-from jpo_dist.data.layouts.values import is_number
+from jpo_dist.data.layouts.responses import SCORE_FIELDS
+from jpo_dist.data.layouts.values import entries, is_number
 from jpo_dist.data.messages.beside import is_verdict, places_a_side
 from jpo_dist.data.messages.context import stands_in
 from jpo_dist.data.messages.instruction import SIDES

@@ -1,10 +1,7 @@
 """Responses: one row, one item or several, with scores, places in a ranking, thumbs, or nothing, as data."""
 
-import json
 import math
-import re
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,6 +10,7 @@ from jpo_dist.data.layouts.layout import Layout, Names, Reading
 from jpo_dist.data.layouts.values import (
     Instruction,
     column_of,
+    entries,
     instruction,
     is_number,
     one_of,
@@ -21,7 +19,6 @@ from jpo_dist.data.layouts.values import (
     value_at,
 )
 from jpo_dist.data.messages import turns as chats
-from jpo_dist.data.messages.written import anything_in
 from jpo_dist.data.row_values import BadField, Row
 from jpo_dist.records.comparisons import Item, Message, Rating
 
@@ -213,24 +210,6 @@ def reading_of(makes: Iterable[Callable[[], Rating | BadField]]) -> Reading:
         else:
             rated.append(one)
     return Reading(ratings=tuple(rated), bad=tuple(bad), left_out=tuple(left_out))
-
-
-_OBJECTS = re.compile(r"\s*(?:array\(\s*)?\[?\s*\{")
-
-
-def entries(value: Any) -> Any:
-    """A list, also where it is kept as one object of lists (a Sequence of `datasets`), or as JSON of either (in a CSV
-    file). How Python or numpy writes a list is read where objects are in it: without commas several texts are one."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        with suppress(ValueError, RecursionError):
-            value = json.loads(value)
-    if isinstance(value, str) and _OBJECTS.match(value):
-        value = anything_in(value) or value
-    if isinstance(value, dict) and value and all(isinstance(part, list) for part in value.values()):
-        lengths = {len(part) for part in value.values()}
-        if len(lengths) == 1:
-            return [dict(zip(value, parts, strict=True)) for parts in zip(*value.values(), strict=True)]
-    return value
 
 
 def _inside(value: Any, path: str | None, at: str) -> Any:

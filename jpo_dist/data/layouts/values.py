@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from jpo_dist.data import row_values
@@ -162,6 +163,24 @@ def texts(value: Any, field: str) -> list[str]:
         except ValueError:
             raise BadField(field, "not json") from None
     return [row_values.text(part, f"{field}[{n}]") for n, part in enumerate(row_values.sequence(value, field))]
+
+
+_OBJECTS = re.compile(r"\s*(?:array\(\s*)?\[?\s*\{")
+
+
+def entries(value: Any) -> Any:
+    """A list, also where it is kept as one object of lists (a Sequence of `datasets`), or as JSON of either (in a CSV
+    file). How Python or numpy writes a list is read where objects are in it: without commas several texts are one."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        with suppress(ValueError, RecursionError):
+            value = json.loads(value)
+    if isinstance(value, str) and _OBJECTS.match(value):
+        value = anything_in(value) or value
+    if isinstance(value, dict) and value and all(isinstance(part, list) for part in value.values()):
+        lengths = {len(part) for part in value.values()}
+        if len(lengths) == 1:
+            return [dict(zip(value, parts, strict=True)) for parts in zip(*value.values(), strict=True)]
+    return value
 
 
 FORMS = {

@@ -1,11 +1,13 @@
 """What to say of texts that are read as they stand, though they look like more: transcripts, marks of a template."""
 
+import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any
 
 from jpo_dist.data.messages import transcripts
+from jpo_dist.data.messages.columns import SHOWN
 from jpo_dist.data.messages.instruction import ARGUMENTS, SIDES, is_blank
 from jpo_dist.data.messages.turns import messages
 from jpo_dist.data.messages.written import parsed
@@ -97,6 +99,21 @@ def _ends_with_assistant(value: Any) -> bool:
     except BadField:
         return False
     return found[-1].role == "assistant"
+
+
+def cut_of(rows: Sequence[Row]) -> str:
+    """Where the common beginning ends in the first row that has one, for people."""
+    for row in rows:
+        if isinstance(row.get("chosen"), str) and isinstance(row.get("rejected"), str):
+            try:
+                winner, loser = transcripts.two_texts(row["chosen"], row["rejected"])
+            except BadField:
+                continue
+            before = winner.instruction[0].content
+            ends = (side.response[:SHOWN] for side in (winner, loser))
+            shown = [json.dumps(part, ensure_ascii=False) for part in (before[-SHOWN:], *ends)]
+            return f"the instruction is what both texts begin with: {shown[0]}, then {shown[1]} or {shown[2]}"
+    return ""
 
 
 def template_notes(rows: Sequence[Row]) -> list[str]:

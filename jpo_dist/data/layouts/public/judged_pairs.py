@@ -6,7 +6,7 @@ Where a direction could not be read on a card, the line says so.
 from jpo_dist.data.layouts.layout import Layout, Names, Reading
 from jpo_dist.data.layouts.pairs import Pair, pairs, read_pair
 from jpo_dist.data.layouts.values import is_none, of, texts
-from jpo_dist.data.layouts.verdicts import Better, Flags, Labels, NameOf, Nearer, Sign
+from jpo_dist.data.layouts.verdicts import Better, Flags, Labels, Nearer, Sign
 from jpo_dist.data.messages.written import anything_in
 from jpo_dist.data.row_values import BadField, Row
 
@@ -18,7 +18,7 @@ _WINNER = Labels(
 (MT-Bench) is one too."""
 
 
-def _chat(answer: str) -> list[dict[str, str]]:
+def chat(answer: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": _BIRD}, {"role": "assistant", "content": answer}]
 
 
@@ -49,7 +49,7 @@ HELPSTEER3 = pairs(
     is_shared=True,
     public="HelpSteer3, its preferences (nvidia)",
     carries_nothing=frozenset({"domain", "language", "individual_preference"}),
-    example=({"context": _chat("")[:1], "response1": "A wren.", "response2": "A spoon.", "overall_preference": -3},),
+    example=({"context": chat("")[:1], "response1": "A wren.", "response2": "A spoon.", "overall_preference": -3},),
 )
 WEBGPT = pairs(
     "webgpt",
@@ -87,41 +87,8 @@ ARENA = pairs(
          "openai_moderation", "toxic_chat_tag", "conv_metadata", "is_code", "is_refusal", "dedup_tag", "category_tag",
          "judge_hash", "evaluation_session_id", "evaluation_order", "occupational_tags"}
     ),
-    example=({"model_a": "m1", "model_b": "m2", "winner": "model_a", "conversation_a": _chat("A wren."),
-             "conversation_b": _chat("A spoon.")},),
-)  # fmt: skip
-
-
-_VOTE = Pair(
-    "conversation_a", "conversation_b", NameOf("chosen_model_name", "model_a_name", "model_b_name", tie="both_equal")
-)
-
-
-def _vote(row: Row, names: Names) -> Reading:
-    """Two conversations, each under the system prompt of its model, where that had one."""
-    if is_none(row["chosen_model_name"]) and row["both_equal"] in (False, None):
-        return Reading(left_out=(BadField("chosen_model_name", NO_VERDICT),))
-    told = {}
-    for side in ("a", "b"):
-        system, turns = row.get(f"system_prompt_{side}"), anything_in(row[f"conversation_{side}"])
-        if system and isinstance(turns, list):
-            told[f"conversation_{side}"] = [{"role": "system", "content": system}, *turns]
-    return read_pair({**row, **told}, names, _VOTE)
-
-
-COMPARIA = pairs(
-    "comparia",
-    _VOTE,
-    read=_vote,
-    also=("weight", "confidence", "system_prompt_a", "system_prompt_b"),
-    numbers=frozenset({"both_equal", "weight", "confidence"}),
-    public="comparia-votes (ministere-culture)",
-    carries_nothing=frozenset(
-        {"id", "timestamp", "model_pair_name", "opening_msg", "conversation_pair_id", "session_hash", "visitor_id",
-         "conv_turns", "selected_category", "is_unedited_prompt", "mode"}
-    ),
-    example=({"model_a_name": "m1", "model_b_name": "m2", "chosen_model_name": "m1", "both_equal": False,
-             "conversation_a": _chat("A wren."), "conversation_b": _chat("A spoon.")},),
+    example=({"model_a": "m1", "model_b": "m2", "winner": "model_a", "conversation_a": chat("A wren."),
+             "conversation_b": chat("A spoon.")},),
 )  # fmt: skip
 
 
@@ -238,7 +205,7 @@ SEARCH_ARENA = pairs(
         {"model_a", "model_b", "judge", "timestamp", "system_a_metadata", "system_b_metadata", "conv_metadata",
          "primary_intent", "secondary_intent", "languages"}
     ),
-    example=({"winner": "model_a", "messages_a": _chat("A wren."), "messages_b": _chat("A spoon.")},),
+    example=({"winner": "model_a", "messages_a": chat("A wren."), "messages_b": chat("A spoon.")},),
 )  # fmt: skip
 ARENA_PROXY = pairs(
     "arena-proxy",
@@ -300,11 +267,11 @@ UNIFIED = pairs(
     Pair("conv_A", "conv_B", Better("conv_A_rating", "conv_B_rating")),
     public="Unified-Feedback (llm-blender)",
     carries_nothing=frozenset({"id", "num_turns", "source"}),
-    example=({"conv_A": _chat("A wren."), "conv_B": _chat("A spoon."), "conv_A_rating": 1.0, "conv_B_rating": 0.0},),
+    example=({"conv_A": chat("A wren."), "conv_B": chat("A spoon."), "conv_A_rating": 1.0, "conv_B_rating": 0.0},),
 )
 
 
 OF_PAIRS = (
-    SHP, HELPSTEER2, HELPSTEER3, WEBGPT, ARENA, KAGGLE, ARENA_TEXT, COMPARIA, PKU, PKU_SAFER, TLDR_PAIRS, SEARCH_ARENA,
+    SHP, HELPSTEER2, HELPSTEER3, WEBGPT, ARENA, KAGGLE, ARENA_TEXT, PKU, PKU_SAFER, TLDR_PAIRS, SEARCH_ARENA,
     ARENA_PROXY, *OUTPUTS, JUDGEBENCH, UNIFIED,
 )  # fmt: skip
