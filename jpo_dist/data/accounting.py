@@ -3,20 +3,32 @@
 Where an instruction may be in a column that nobody reads, the table is refused.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jpo_dist.data.config import SourceConfig
-from jpo_dist.data.layouts import CARRY_NOTHING, RANKINGS, TRANSCRIPTS, UNRATED, WEIGHTS, Layout, layout_of
+from jpo_dist.data.layouts import (
+    CARRY_NOTHING,
+    RANKINGS,
+    TRANSCRIPTS,
+    UNRATED,
+    WEIGHTS,
+    Layout,
+    Names,
+    Reading,
+    layout_of,
+    objects,
+)
 from jpo_dist.data.layouts.coding import doubt
-from jpo_dist.data.messages import beside, context, instruction, transcripts, turns
-from jpo_dist.data.messages.columns import SHOWN, carries_nothing, example_of, may_instruct
-from jpo_dist.data.messages.notes import notes_on, template_notes
+from jpo_dist.data.layouts.values import entries, is_none
+from jpo_dist.data.messages import beside, context, instruction, turns
+from jpo_dist.data.messages.columns import carries_nothing, example_of, may_instruct
+from jpo_dist.data.messages.notes import cut_of, notes_on, spelled_nulls, template_notes, unfinished
 from jpo_dist.data.read_report import TableColumns
 from jpo_dist.data.row_values import BadField, Row
 
+UNNAMED = "a column without a name"
 _ROLE_KEYS = frozenset(turns.ROLE_KEYS)
 
 
@@ -24,12 +36,19 @@ class Account:
     """An account of one table, which fills while its rows are read."""
 
     def __init__(
-        self, file: str, layout: Layout | None, source: SourceConfig, rows: list[dict[str, Any]], renamed: Sequence[Row]
+        self,
+        file: str,
+        layout: Layout | None,
+        source: SourceConfig,
+        rows: list[dict[str, Any]],
+        renamed: Sequence[Row],
+        empty: frozenset[str] = frozenset(),
     ) -> None:
-        """`rows`: the first of the table, as they are; `renamed`: under the names that layouts know.
+        """`rows`: the first of the table, as they are; `renamed`: under the names that layouts know; `empty`: columns
+        of the table that count as absent where nothing is in them.
 
         Raises ValueError for a table whose instructions would be lost."""
-        self.file, self.layout, self.source = file, layout, source
+        self.file, self.layout, self.source, self.empty = file, layout, source, empty
         self.ours = {their: ours for ours, their in source.columns.items()}
         questions = {*instruction.QUESTIONS, *instruction.COPIES}
         self.decided = source.layout != "auto" or not questions.isdisjoint(source.columns)
@@ -46,6 +65,8 @@ class Account:
         """Columns with scores or places of `chosen` and of `rejected` that the layout does not read."""
         self.against: Counter[str] = Counter()
         """In how many rows `rejected` has the better one."""
+        self.signs: dict[str, Counter[int]] = {}
+        """Of columns that say by their sign which response is better, how many are below and above 0."""
         self.places: context.Places | None = None
         if layout is not None:
             self.places = context.Places(layout.columns, layout.reads, layout.asks, layout.wholes)
@@ -67,18 +88,32 @@ class Account:
             except BadField:
                 pass  # the row is bad, and named as such when it is read
         if 2 * len(lost) > len(renamed):
-            raise ValueError(f"{self.file}: {lost[0]}; {_fix(lost[0].field)}")
+            raise ValueError(f"{self.file}: {lost[0]}; {instruction.fix(lost[0].field)}")
+        if why := objects.refusal(layout, renamed, self.source.scores):
+            raise ValueError(f"{self.file}: {why}")
         self._look_for_other_coding(layout, renamed)
         self._look_for_scores(layout, renamed)
         self.notes += template_notes(renamed)
+        self.notes += unfinished(layout.asks, renamed) + beside.notes_of_signs(self.signs)
         if layout.name not in TRANSCRIPTS:
             whole = [row for row in renamed if "response" in layout.columns or "response" not in row]
             around = [name for name in instruction.TEXTS if self.taken.get(name, "empty") != "empty"]
-            self.notes += notes_on(layout.asks, (*layout.asks, *around, *layout.columns), whole)
+            self.notes += notes_on(layout.asks, (*layout.asks, *around, *layout.columns), whole, self._texts_of)
+            self.notes += spelled_nulls((*layout.asks, *around, *layout.columns), renamed)
         if "prompt" not in layout.columns and (
             layout.asks == ("prompt",) or set(layout.wholes) == set(instruction.SIDES)
         ):
             self._look_for_instruction(layout, renamed)
+
+    def _texts_of(self, row: Row) -> list[str]:
+        """The texts that a row is read to, none where it cannot be read."""
+        try:
+            found = self.layout.read(self.filled(row), Names("", "")) if self.layout else Reading()
+        except BadField:
+            return []
+        pairs = (found.comparison, *found.comparisons) if found.comparison else found.comparisons
+        items = [item for pair in pairs for item in (pair.winner, pair.loser)] + [one.item for one in found.ratings]
+        return [text for item in items for text in (item.response, *(turn.content for turn in item.instruction))]
 
     def _look_at_columns(self, layout: Layout, row: Mapping[str, Any]) -> None:
         for name, value in row.items():
@@ -90,8 +125,11 @@ class Account:
     def _look_for_verdict(self, layout: Layout, name: str, value: Any) -> None:
         if layout.name in UNRATED and beside.rates_alone(name, value):
             self.judging[name] = "may rate the response: say so by score or layout in a source of jpo data build"
-        elif layout.kind == "pairs" and self.source.layout == "auto" and (said := beside.settles(name, value)):
-            self.judging[name] = f"{said}: say so by layout in a source of jpo data build"
+        elif layout.kind == "pairs" and self.source.layout == "auto":
+            if said := beside.settles(name, value):
+                self.judging[name] = f"{said}: say so by layout in a source of jpo data build"
+            if sign := beside.signed(name, value):
+                self.signs.setdefault(name, Counter())[sign] += 1
 
     def _look_for_other_coding(self, layout: Layout, rows: Sequence[Row]) -> None:
         """Raises ValueError where the labels of a table are of another coding than its layout's, and notes where they
@@ -109,13 +147,14 @@ class Account:
         if layout.name not in RANKINGS or self.source.layout != "auto" or self.source.scores:
             return
         column = layout.columns[-1]
-        texts = [(row, row[column]) for row in rows if isinstance(row.get(column), list)]
+        texts = [(row, found) for row in rows if isinstance(found := entries(row.get(column)), list)]
         texts = [(row, found) for row, found in texts if all(isinstance(one, str) for one in found)]
         for row, found in texts:
             for name in row.keys() - layout.reads:
-                if beside.ranks_otherwise(name, row[name], found):
-                    raise ValueError(self._other_ranking(layout, name, row[name]))
-                if beside.numbers_beside(name, row[name], len(found)):
+                value = entries(row[name])
+                if beside.ranks_otherwise(name, value, found):
+                    raise ValueError(self._other_ranking(layout, name, value))
+                if beside.numbers_beside(name, value, len(found)):
                     self.judging[name] = "a number for each response, which nothing here follows"
         if texts:
             self.notes.append(f"{column} are texts without scores, and are taken for a ranking, best first")
@@ -149,9 +188,13 @@ class Account:
                     f"({self.seen[their]}): rename it to prompt, or write columns: {{prompt: {their}}} in a source of "
                     "jpo data build; where it holds something else, write layout: implicit there, or take it out"
                 )
-        cut = _cut(bare)
+        cut = cut_of(bare)
         self.is_cut = bool(cut)
         self.notes += [cut] if cut else []
+
+    def present(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row without the columns that count as absent."""
+        return {name: value for name, value in row.items() if name not in self.empty or not is_none(value)}
 
     def filled(self, row: Row) -> Row:
         """The row with its whole instruction. Raises BadField."""
@@ -189,9 +232,7 @@ class Account:
         except BadField:
             return
         for one in found:
-            if not isinstance(one, dict):
-                continue
-            if self.layout is None:
+            if not isinstance(one, dict) or self.layout is None:
                 continue
             if not _ROLE_KEYS.isdisjoint(one):
                 known = turns.keys_read(one).union(self.layout.keys if self.layout.columns[-1:] == (column,) else ())
@@ -240,7 +281,7 @@ class Account:
             elif said := self._unread(name, name, example, self.layout.carries_nothing):
                 unread[name] = said
             else:
-                nothing.append(name)
+                nothing.append(name or UNNAMED)
         for name, example in self.keys.items():
             if said := self._unread(name, name.rpartition(".")[2], example):
                 unread[name] = said
@@ -255,35 +296,3 @@ def stand_in(row: Row) -> set[str]:
     base, found = context.stands_in(row), layout_of(row)
     covered = found is not None and base in found.reads and instruction.NAMES & row.keys() <= found.reads
     return set() if base is None or covered else {"prompt"}
-
-
-def _fix(name: str) -> str:
-    """What to do about a column that would be lost."""
-    if name in (*instruction.QUESTIONS, *instruction.COPIES):
-        named = f"name the instruction in a source of jpo data build, such as columns: {{prompt: {name}}}"
-        return f"take one of the two columns out of the file, or {named}"
-    if name in instruction.MEDIA:
-        return "take the rows that have some out of the file"
-    if name in instruction.ALIKE:
-        return (
-            f"it may be {instruction.ALIKE[name]}, or put it into the prompt; where it is something else, name the "
-            "layout in a source of jpo data build, or take the column out of the file"
-        )
-    if name in instruction.APART:
-        return "write it into the response, as the model writes it, or take the column out of the file"
-    return "put it into the messages or the prompt, or take the column out of the file"
-
-
-def _cut(rows: Sequence[Row]) -> str:
-    """Where the common beginning ends in the first row that has one, for people."""
-    for row in rows:
-        if isinstance(row.get("chosen"), str) and isinstance(row.get("rejected"), str):
-            try:
-                winner, loser = transcripts.two_texts(row["chosen"], row["rejected"])
-            except BadField:
-                continue
-            before = winner.instruction[0].content
-            ends = (side.response[:SHOWN] for side in (winner, loser))
-            shown = [json.dumps(part, ensure_ascii=False) for part in (before[-SHOWN:], *ends)]
-            return f"the instruction is what both texts begin with: {shown[0]}, then {shown[1]} or {shown[2]}"
-    return ""

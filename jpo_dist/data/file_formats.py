@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import pyarrow as pa
 
 from jpo_dist.config.base import ROW_MIB
-from jpo_dist.data.foreign import watched
+from jpo_dist.data.foreign import json_window, watched
 from jpo_dist.data.foreign.as_utf8 import as_utf8
 from jpo_dist.data.foreign.double_keys import double_keys
 from jpo_dist.data.foreign.tables import arrow_rows, parquet_rows
@@ -50,10 +50,10 @@ class Columns(NamedTuple):
 _GZIP = ".gz"
 LONG_CELL = 5
 """Lines of a CSV cell from which on it is looked whether they are rows."""
-WINDOW = 1 << 20
-"""Characters of a JSON list that are looked at together."""
 _BOM = codecs.BOM_UTF8
-_GAP = re.compile(r"[\s,]*")
+_QUOTED = re.compile(rb'"[^"]*"')
+_OTHER_SEPARATORS = {b"\t": "tabs", b";": "semicolons"}
+"""In a CSV file of a spreadsheet whose language writes numbers with a comma."""
 _NOT_JSON, _NOT_UTF8 = BadField("", "not json"), BadField("", "not utf-8")
 _REST_NOT_JSON = BadField("", "not json; the rest of the file is not read: where the next row would start is unknown")
 _REST_NOT_CSV = BadField("", "not csv: a quote that never closes; the rest of the file is not read")
@@ -75,9 +75,9 @@ def _json_lines(file: Path, columns: Columns) -> Rows:
 
 def _tell_double_keys(file: Path, line: int, text: str | bytes, value: Any) -> None:
     """Warn of an object that has a key twice: the last one counts."""
-    double = [] if file in _told_of else double_keys(text, value)
+    double = [] if (file, "keys") in _told_of else double_keys(text, value)
     if double:
-        _told(f"{file}, line {line}: {', '.join(double)} stands there twice, and the last one counts", file)
+        _told(f"{file}, line {line}: {', '.join(double)} stands there twice, and the last one counts", file, "keys")
 
 
 def _open(file: Path) -> BinaryIO:
@@ -87,7 +87,7 @@ def _open(file: Path) -> BinaryIO:
     stream = cast(BinaryIO, unpack(file, "rb"))
     coding = coding_of(stream.read(LONGEST_MARK))
     stream.seek(0)
-    return stream if coding.startswith("utf-8") else as_utf8(stream, coding, WINDOW)
+    return stream if coding.startswith("utf-8") else as_utf8(stream, coding, json_window.WINDOW)
 
 
 def _json_row(raw: bytes) -> dict[str, Any] | BadField:
@@ -104,24 +104,28 @@ def _object(value: Any) -> dict[str, Any] | BadField:
 
 
 def _json(file: Path, columns: Columns) -> Rows:
-    """A list of objects, read one at a time so that every row before a defect is known; else JSON lines."""
+    """A list of objects, or objects over several lines, read one at a time so that every row before a defect is known;
+    else JSON lines."""
     with _open(file) as stream:
-        window = _Window(stream)
+        window = json_window.Window(stream)
         while not window.text.strip() and not window.is_end:
             window.more()
-        if window.text.lstrip().startswith("["):
-            yield from _listed(file, window, columns.most)
+        is_list = window.text.lstrip().startswith("[")
+        if is_list or json_window.are_spread(window, columns.most):
+            yield from _objects(file, window, columns.most, is_list)
             return
     yield from _json_lines(file, columns)
 
 
-def _listed(file: Path, window: "_Window", most: int) -> Rows:
-    decoder, start = json.JSONDecoder(), window.text.index("[") + 1
+def _objects(file: Path, window: json_window.Window, most: int, is_list: bool) -> Rows:
+    decoder, start = json.JSONDecoder(), window.text.index("[") + 1 if is_list else 0
     line, counted = 1, 0
     while True:
         start = window.after_gap(start)
         line, counted = line + window.text.count("\n", counted, start), start
-        if window.text.startswith("]", start) and window.is_blank_from(start + 1):
+        if not is_list and start == len(window.text):
+            return
+        if is_list and window.text.startswith("]", start) and window.is_blank_from(start + 1):
             return
         try:
             value, end = window.decoded(decoder, start, most)
@@ -135,66 +139,12 @@ def _listed(file: Path, window: "_Window", most: int) -> Rows:
         counted = start
 
 
-class _Window:
-    """The part of a text that is being looked at: a file of ten million rows is never in memory as a whole."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-        self.text, self.is_end = "", False
-        while not self.text and not self.is_end:
-            self.more()
-        self.text = self.text.removeprefix("\ufeff")
-
-    def more(self) -> None:
-        """Read as much again as there is."""
-        raw = self._stream.read(max(WINDOW, len(self.text)))
-        self.is_end = not raw
-        self.text += self._decoder.decode(raw, final=not raw)
-
-    def drop(self, end: int) -> int:
-        """Forget what is before `end` once it is worth it; returns where that place is now."""
-        if end < WINDOW:
-            return end
-        self.text = self.text[end:]
-        return 0
-
-    def after_gap(self, start: int) -> int:
-        """Where the next value, or the end of the list, begins."""
-        while (end := _end_of(_GAP.match(self.text, start))) == len(self.text) and not self.is_end:
-            self.more()
-        return end
-
-    def is_blank_from(self, start: int) -> bool:
-        """Whether nothing but space follows."""
-        while not self.text[start:].strip() and not self.is_end:
-            self.more()
-        return not self.text[start:].strip()
-
-    def decoded(self, decoder: json.JSONDecoder, start: int, most: int) -> tuple[Any, int]:
-        """The value that begins at `start`, and where it ends; `most`: characters that it may have. Raises ValueError
-        or RecursionError."""
-        while True:
-            try:
-                value, end = decoder.raw_decode(self.text, start)
-                if end < len(self.text) or self.is_end:  # else it may be half a number
-                    return value, end
-            except ValueError:
-                if self.is_end or len(self.text) - start > most:
-                    raise
-            self.more()
-
-
-def _end_of(match: re.Match[str] | None) -> int:
-    assert match is not None, "a pattern that may be empty always matches"
-    return match.end()
-
-
 def _csv(file: Path, columns: Columns) -> Rows:
     """A header line, then rows. All cells are text, those of number columns aside. A row's line is where it starts."""
     csv.field_size_limit(columns.most)  # the default makes an error of a cell over 128 KiB
+    between = _separator(file)
     with io.TextIOWrapper(_open(file), encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-        reader = csv.reader(stream, strict=True)
+        reader = csv.reader(stream, delimiter=between, strict=True)
         header = next(reader, [])
         if len(set(header)) < len(header):
             raise ValueError(f"two columns have the same name in {header}; rename one")
@@ -214,13 +164,25 @@ def _csv(file: Path, columns: Columns) -> Rows:
                 yield line, _csv_row(header, cells, columns.numbers)
 
 
-_told_of: set[Path] = set()
+def _separator(file: Path) -> str:
+    """What stands between cells: a comma, unless the header has none, and tabs or semicolons instead."""
+    with _open(file) as stream:
+        header = _QUOTED.sub(b"", stream.readline(json_window.WINDOW))
+    other = next((one for one in _OTHER_SEPARATORS if one in header and b"," not in header), None)
+    if other is None:
+        return ","
+    said = f"{file}: read with {_OTHER_SEPARATORS[other]} between its cells, as its first line has no comma"
+    _told(said, file, "separator")
+    return other.decode()
 
 
-def _told(text: str, file: Path) -> None:
+_told_of: set[tuple[Path, str]] = set()
+
+
+def _told(text: str, file: Path, about: str) -> None:
     """Warn once of a file, which is read several times."""
-    if file not in _told_of:
-        _told_of.add(file)
+    if (file, about) not in _told_of:
+        _told_of.add((file, about))
         logger.warning("%s", text)
 
 
@@ -235,6 +197,7 @@ def _tell_long(file: Path, first: int, last: int, header: list[str], cells: list
                     f"{file}, line {first}: its {name} goes on to line {last} over lines that look like rows; is a "
                     "quote missing there? They are read as text",
                     file,
+                    "cells",
                 )
 
 

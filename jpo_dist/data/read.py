@@ -182,6 +182,6 @@ def _read(
     if layout is None:
         raise BadField("", "unknown layout")
     account.see(row)
-    whole = account.filled(renamed(row, layout, source))
+    whole = account.filled(renamed(account.present(row) if account.empty else row, layout, source))
     reading = read_row(layout, whole, names, named=source.layout != "auto")
     return grouped(reading, row, source.groups)

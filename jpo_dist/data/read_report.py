@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jpo_dist.data.file_formats import LINE_FORMATS, format_of
-from jpo_dist.data.messages.beside import places_a_side
+from jpo_dist.data.messages.beside import is_flag, is_high_worse
 
 BAD_ROWS_TO_KEEP = 20
 
@@ -62,18 +62,18 @@ class TableColumns(NamedTuple):
         read = ", ".join(f"{name} ({what})" if what else name for name, what in self.read.items())
         lines = [f"  {self.file}{also}: layout {self.layout}; read: {read}"]
         lines += [f"    {self.note}"] if self.note else []
-        lines += [_against(name, count) for name, count in self.against.items()]
+        loser = "reject" if "reject" in self.read else "rejected"
+        lines += [_against(name, name.replace("chosen", loser), count) for name, count in self.against.items()]
         lines += [f"    carries nothing: {', '.join(self.nothing)}"] if self.nothing else []
         unread = ", ".join(f"{name} ({example})" for name, example in self.unread.items())
         return lines + ([f"    not read: {unread}"] if unread else [])
 
 
-def _against(name: str, count: int) -> str:
-    worse = "above" if places_a_side(name) else "below"
-    return (
-        f"    {name} is {worse} {name.replace('chosen', 'rejected')} in {count} rows, and neither is read: chosen is "
-        "taken for the better one"
-    )
+def _against(name: str, other: str, count: int) -> str:
+    said = f"{name} is {'above' if is_high_worse(name) else 'below'} {other}"
+    if is_flag(name):
+        said = f"{name} is {str(is_high_worse(name)).lower()} and {other} is not"
+    return f"    {said} in {count} rows, and neither is read: chosen is taken for the better one"
 
 
 def column_lines(tables: Sequence[TableColumns]) -> list[str]:

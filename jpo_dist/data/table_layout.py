@@ -13,18 +13,22 @@ from jpo_dist.data.layouts import (
     RATING_COLUMNS,
     ROWS_TO_DETECT,
     Layout,
+    Names,
     in_own_words,
     keys_of,
     lacking,
     layout_of,
     mean_score,
     nearest,
+    read_row,
     refuse_absent,
+    refuse_by_column,
+    refuse_rows_inside,
 )
 from jpo_dist.data.layouts.config import LayoutConfig, layout_from
-from jpo_dist.data.layouts.values import column_of
+from jpo_dist.data.layouts.values import column_of, is_none
 from jpo_dist.data.locate import Table
-from jpo_dist.data.messages import instruction
+from jpo_dist.data.messages import context, instruction
 from jpo_dist.data.messages.beside import is_verdict
 from jpo_dist.data.row_values import NUMBERS, BadField
 
@@ -68,9 +72,9 @@ def detect(table: Table, source: SourceConfig, candidates: bool) -> tuple[Layout
 
     One layout for a table: row by row, a row that lost its `prompt` would pass for one with an implicit prompt.
     """
-    everything = columns_of(source)._replace(wanted=None)
-    rows = [row for _, row in islice(table.rows(everything), ROWS_TO_DETECT) if not isinstance(row, BadField)]
+    rows = _first(table, columns_of(source))
     there = keys_of(rows)
+    refuse_by_column(table.name, rows)
     if rows:
         for key, column in source.named:
             refuse_absent(table.name, key, column, there)
@@ -83,8 +87,61 @@ def detect(table: Table, source: SourceConfig, candidates: bool) -> tuple[Layout
         raise ValueError(f"{table.name}: pairs without a verdict (no column feedback); {_verdict(layout, rows)}")
     if layout and source.scores:
         _check_score(table.name, layout, source, rows)
+    if layout and _are_text(rows, layout, source):
+        rows = _first(table, columns_of(source, layout))
+    empty = _empty(rows, layout, source) if layout else frozenset[str]()
+    other = _without(table.name, rows, empty, source) if empty else None
+    if other in (None, layout):
+        empty = frozenset()
+    else:
+        layout, rows = other, [_present(row, empty) for row in rows]
     first = [] if layout is None else [row for row in (_tried(row, layout, source) for row in rows) if row]
-    return layout, Account(table.name, layout, source, rows, first)
+    return layout, Account(table.name, layout, source, rows, first, empty)
+
+
+def _first(table: Table, columns: Columns) -> list[dict[str, Any]]:
+    """The first rows of a table that can be read, with all of their columns."""
+    found = islice(table.rows(columns._replace(wanted=None)), ROWS_TO_DETECT)
+    return [row for _, row in found if not isinstance(row, BadField)]
+
+
+def _empty(rows: list[dict[str, Any]], layout: Layout, source: SourceConfig) -> frozenset[str]:
+    """Columns with nothing in any of the first rows, as tables have them that were put together, where the layout reads
+    none of these rows; else nothing."""
+    if source.layout != "auto":
+        return frozenset()
+    named = {column for _, column in source.named}
+    found = {name for name, value in rows[0].items() if name not in named and is_none(value)}
+    found = {name for name in found if all(is_none(row.get(name)) for row in rows)}
+    return frozenset(found if found and not any(_is_read(row, layout, source) for row in rows) else ())
+
+
+def _is_read(row: dict[str, Any], layout: Layout, source: SourceConfig) -> bool:
+    """Whether a row says something in this layout."""
+    places = context.Places(layout.columns, layout.reads, layout.asks, layout.wholes)
+    try:
+        found = read_row(layout, context.filled(renamed(row, layout, source), places).row, Names("", ""))
+    except BadField:
+        return False
+    return bool(found.comparison or found.comparisons or found.ratings)
+
+
+def _without(place: str, rows: list[dict[str, Any]], empty: frozenset[str], source: SourceConfig) -> Layout | None:
+    """The layout that rows have without these columns, where they have one."""
+    try:
+        return _voted(place, source, [_present(row, empty) for row in rows], keys_of(rows) - empty)
+    except ValueError:
+        return None
+
+
+def _present(row: dict[str, Any], empty: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in empty}
+
+
+def _are_text(rows: list[dict[str, Any]], layout: Layout, source: SourceConfig) -> bool:
+    """Whether rows have text where the layout has numbers: in a CSV file it is text until the layout is known."""
+    more = [source.columns.get(name, name) for name in layout.numbers - NUMBERS]
+    return bool(more) and any(isinstance(row.get(name), str) for row in rows for name in more)
 
 
 def _verdict(layout: Layout, rows: list[dict[str, Any]]) -> str:
@@ -114,6 +171,7 @@ def _voted(place: str, source: SourceConfig, rows: list[dict[str, Any]], there: 
     columns = [_column_names(row, source, there) for row in rows]
     votes = Counter(layout for row in _named(rows, columns, source) if (layout := layout_of(row, name)))
     if columns and not votes:
+        refuse_rows_inside(place, rows)
         names, every = ", ".join(sorted(there)) or "none", set().union(*columns)
         raise ValueError(
             f"{place}: its columns ({names}) are of no known layout{lacking(every)}; rename them to one of: "

@@ -1,11 +1,13 @@
 """Annotations of Label Studio's exports, "JSON" and "JSON-MIN": who said what of which task, and when.
 
 The shapes are Label Studio's own, read in its source:
-- an exported task has `id`, `data`, `annotations`, `predictions`, dates
+- an exported task has `id`, `data`, `annotations` (before version 1.0 `completions`), `predictions`, dates
   (label-studio: docs/source/includes/task_format.md, label_studio/data_export/serializers.py);
 - the export "JSON-MIN" is one flat row for each annotation: the task's data, then `id`, what each control says under
   its name, `annotator`, `annotation_id`, `created_at`, `updated_at`, `lead_time`; cancelled ones are not in it
-  (label-studio-sdk: src/label_studio_sdk/converter/converter.py `convert_to_json_min`, utils.py `prettify_result`).
+  (label-studio-sdk: src/label_studio_sdk/converter/converter.py `convert_to_json_min`, utils.py `prettify_result`);
+- a target storage gets a file for each annotation, with its task, without annotations, as `task` in it
+  (label-studio: label_studio/io_storages/serializers.py `StorageAnnotationSerializer`).
 
 Nothing in an export is trusted to have its shape. What has not is an annotation that cannot be read, and is counted.
 """
@@ -21,6 +23,8 @@ from jpo_dist.records.comparisons import digest
 KINDS = {"selected": "pairwise", "choices": "choices", "ranker": "ranker", "rating": "rating", "number": "rating"}
 ROW_KEYS = frozenset({"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "task_id"})
 """What JSON-MIN adds to a task's data."""
+_OLDER = "completions"
+"""Where a task had its annotations before Label Studio 1.0, when it had no others."""
 GROUP = "group_"
 """What stands before the name of a group among the keys of our tasks, so that no name can be one of the other keys."""
 # A bare text in a row of JSON-MIN is the task's or an answer: an answer where its key is one of these.
@@ -55,6 +59,21 @@ class Annotation(NamedTuple):
     """None: they cannot be read."""
 
 
+def tasks_of(export: Any) -> list[Any]:
+    """The tasks of an export, each with its annotations. Raises ValueError where it is none."""
+    if isinstance(export, dict) and (isinstance(export.get("data"), dict) or _is_stored(export)):
+        export = [export]
+    if not isinstance(export, list) or (export and not any(isinstance(row, dict) for row in export)):
+        raise ValueError("not an export of Label Studio: a list of tasks is wanted; export the project as JSON")
+    return [{**row["task"], "annotations": [row]} if _is_stored(row) else row for row in export]
+
+
+def _is_stored(row: Any) -> bool:
+    """Whether it is an annotation of a target storage."""
+    task = row.get("task") if isinstance(row, dict) and "result" in row else None
+    return isinstance(task, dict) and isinstance(task.get("data"), dict)
+
+
 def data_of(row: Any) -> dict[str, Any]:
     """The task's data; in JSON-MIN the row itself. `task_id` stands in where it is not one of our tasks."""
     if not isinstance(row, dict):
@@ -81,8 +100,8 @@ def annotations_of(row: Any) -> Iterator[Annotation]:
     data, lost = data_of(row), Annotation(data_of(row), None, (0.0, 0.0, 0), False, None)
     if not isinstance(row, dict):
         yield lost
-    elif "annotations" in row:
-        every = row["annotations"] or []
+    elif "annotations" in row or (_OLDER in row and isinstance(row.get("data"), dict)):
+        every = row.get("annotations") or row.get(_OLDER) or []
         for each in every if isinstance(every, list) else [every]:
             if not isinstance(each, dict):
                 yield lost

@@ -29,7 +29,7 @@ from jpo_dist.judge.annotated_pairs import (
     results_of,
 )
 from jpo_dist.judge.annotated_rankings import list_in, ranked
-from jpo_dist.judge.annotations import GROUP, ROW_KEYS, Annotation, annotations_of, data_of, newest, task_key
+from jpo_dist.judge.annotations import GROUP, ROW_KEYS, Annotation, annotations_of, data_of, newest, task_key, tasks_of
 from jpo_dist.judge.verdict import Candidate, in_shown_order
 from jpo_dist.records.comparisons import CONDITIONAL, JOINT, Comparison, Item
 from jpo_dist.records.group_column import Groups
@@ -119,7 +119,7 @@ def _text(parent: ET.Element, title: str, key: str) -> None:
     ET.SubElement(parent, "Text", name=key, value=f"${key}", valueType="text", selectionEnabled="false")
 
 
-def read(export: list[Any], groups: Sequence[str] = ()) -> tuple[list[Comparison], dict[str, Any]]:
+def read(export: Any, groups: Sequence[str] = ()) -> tuple[list[Comparison], dict[str, Any]]:
     """Comparisons from an exported project, "JSON" or "JSON-MIN", and what became of every annotation.
 
     Each has the annotator (see `annotator_of`), a source and the origin "judged"; ties are comparisons with `tie`.
@@ -136,10 +136,9 @@ def read(export: list[Any], groups: Sequence[str] = ()) -> tuple[list[Comparison
     - "unknown answer": none that is understood; "text changed": see jpo_dist.judge.annotated_pairs; "not a task made
       here": neither ours nor one with two responses or a list of them, and others that tell what is wrong.
 
-    Raises ValueError when `export` is no list of tasks.
+    Raises ValueError when `export` is no list of tasks, or one.
     """
-    if not isinstance(export, list) or (export and not any(isinstance(row, dict) for row in export)):
-        raise ValueError("not an export of Label Studio: a list of tasks is wanted; export the project as JSON")
+    export = tasks_of(export)
     found = [annotation for row in export for annotation in annotations_of(row)]
     skipped, not_read, rankings = Counter[str](), set[str](), Counter[str]()
     comparisons, answers = [], []

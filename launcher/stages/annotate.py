@@ -1,6 +1,7 @@
 """Pairs to people and their answers back."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from jpo_dist.records.folder import write_set
 from jpo_dist.records.groups import ANNOTATOR, by_group, require
 
 TOOLS = ("label-studio",)
+_BLANK = re.compile(r"\s*")
 
 
 def export_tasks(where: str, folder: Path, tool: str, on_bad_row: str, groups: Sequence[str] = ()) -> list[str]:
@@ -52,10 +54,14 @@ def import_annotations(export_file: Path, folder: Path, tool: str, groups: Seque
     """
     _known(tool)
     _not_the_annotator(groups)
+    if export_file.is_dir():
+        raise ValueError(
+            f"{export_file}: is a folder; name one file (those of a target storage become one by cat FOLDER/* > FILE)"
+        )
     if not export_file.is_file():
         raise FileNotFoundError(f"{export_file}: no such file, seen from {Path.cwd()}; correct the path")
     try:
-        exported = json.loads(text_of(export_file))
+        exported = _exported(text_of(export_file))
     except (OSError, ValueError, RecursionError) as error:
         why = in_words(error)
         raise ValueError(f"{export_file}: cannot be read as JSON: {why}; export the project as JSON") from error
@@ -73,6 +79,18 @@ def import_annotations(export_file: Path, folder: Path, tool: str, groups: Seque
     with alone_in(folder, "FOLDER"):
         write_set(built, folder, {"read": {"rows": report["annotations"], **report}})
     return report
+
+
+def _exported(text: str) -> Any:
+    """The value of an export; of several, one after the other, such as a line each, all that they hold."""
+    values, decoder, at = list[Any](), json.JSONDecoder(), _BLANK.match(text).end()  # type: ignore[union-attr]
+    while at < len(text) or not values:
+        value, at = decoder.raw_decode(text, at)
+        values.append(value)
+        at = _BLANK.match(text, at).end()  # type: ignore[union-attr]
+    if len(values) == 1:
+        return values[0]
+    return [row for value in values for row in (value if isinstance(value, list) else [value])]
 
 
 def _not_the_annotator(groups: Sequence[str]) -> None:

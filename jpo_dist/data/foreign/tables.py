@@ -4,9 +4,14 @@ Arrow takes offsets and lengths as they stand in a file: one damaged byte, or a 
 ends the process without a word (SIGSEGV, SIGBUS). So a file is read, never mapped, and validated before a value is
 looked at. A value that Python cannot hold (a date out of range, bad UTF-8) spoils its row only where its column is
 read.
+
+Other programs write what JSON has one type for as several: texts as bytes, numbers as decimals, objects as maps, values
+of any type as JSON. They become what they would be in a JSON file.
 """
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +21,9 @@ import pyarrow.parquet as pq
 from jpo_dist.data.row_values import BadField
 
 TableRows = Iterator[tuple[int, dict[str, Any] | BadField]]
-_UNREADABLE = (ValueError, OverflowError, TypeError, pa.ArrowException)
+Plain = Callable[[Any], Any]
+"""Makes of a value what it would be in a JSON file."""
+_UNREADABLE = (ValueError, OverflowError, TypeError, KeyError, RecursionError, pa.ArrowException)
 
 
 def parquet_rows(file: Path, wanted: frozenset[str] | None) -> TableRows:
@@ -98,19 +105,71 @@ def without_text(column: pa.Array) -> pa.Array:
 
 def _values(column: pa.Array, name: str) -> list[Any]:
     """A column as Python objects; a BadField for what cannot be one."""
+    plain = _plain(column.type)
     try:
-        return list(column.to_pylist())
+        found = list(column.to_pylist(maps_as_pydicts="strict"))
+        return found if plain is None else [value if value is None else plain(value) for value in found]
     except _UNREADABLE:
-        return [_value(column, row, name) for row in range(len(column))]
+        return [_value(column, row, name, plain) for row in range(len(column))]
 
 
-def _value(column: pa.Array, row: int, name: str) -> Any:
+def _value(column: pa.Array, row: int, name: str, plain: Plain | None) -> Any:
     try:
-        return column[row].as_py()
+        value = column[row].as_py(maps_as_pydicts="strict")
+        return value if plain is None or value is None else plain(value)
     except UnicodeDecodeError:
         return BadField(name, "not utf-8")
+    except (json.JSONDecodeError, RecursionError):
+        return BadField(name, "not json")
+    except KeyError:
+        return BadField(name, "a map with one key twice")
     except _UNREADABLE:
         return BadField(name, "out of the range of its type")
+
+
+@lru_cache(maxsize=256)
+def _plain(kind: pa.DataType) -> Plain | None:
+    """What makes of values of this type those of a JSON file; None where they are so."""
+    if isinstance(kind, pa.JsonType):
+        return json.loads
+    if pa.types.is_decimal(kind):
+        return float
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        return _text
+    if pa.types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    if pa.types.is_struct(kind):
+        named = [(field.name, plain) for field in kind if (plain := _plain(field.type)) is not None]
+        return _each_of(tuple(named)) if named else None
+    if pa.types.is_map(kind):
+        return _in_map(_plain(kind.item_type))
+    if pa.types.is_nested(kind) and hasattr(kind, "value_type"):  # lists of every kind
+        return _in_list(_plain(kind.value_type))
+    return None
+
+
+def _in_map(plain: Plain | None) -> Plain | None:
+    return plain and (lambda found: {key: _or_null(plain, one) for key, one in found.items()})
+
+
+def _in_list(plain: Plain | None) -> Plain | None:
+    return plain and (lambda found: [_or_null(plain, one) for one in found])
+
+
+def _each_of(named: tuple[tuple[str, Plain], ...]) -> Plain:
+    return lambda found: {**found, **{name: _or_null(plain, found[name]) for name, plain in named}}
+
+
+def _or_null(plain: Plain, value: Any) -> Any:
+    return None if value is None else plain(value)
+
+
+def _text(value: bytes) -> Any:
+    """Bytes as the text that they are; as they stand where they are none, as those of a picture."""
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value
 
 
 def _row(names: list[str], values: list[Any], is_look: bool) -> dict[str, Any] | BadField:

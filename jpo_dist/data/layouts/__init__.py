@@ -18,6 +18,8 @@ from jpo_dist.data.layouts.detect import (
     nearest,
     read_row,
     refuse_absent,
+    refuse_by_column,
+    refuse_rows_inside,
 )
 from jpo_dist.data.layouts.layout import CARRY_NOTHING, WEIGHTS, Layout, Names, Reading, Turns
 from jpo_dist.data.layouts.own import CONVERSATIONS
@@ -59,4 +61,6 @@ __all__ = [
     "nearest",
     "read_row",
     "refuse_absent",
+    "refuse_by_column",
+    "refuse_rows_inside",
 ]

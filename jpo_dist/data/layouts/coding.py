@@ -67,13 +67,20 @@ def _of_labels(layout: Layout, verdict: Labels | Nearer | Thumb, seen: Counter[A
     read = {value for value in seen if _is_read(verdict, known, value)}
     numbers = {value for value in seen if is_number(value)}
     fits = [one for one in _other(known, verdict) if numbers == set(seen) and numbers <= one.all]
-    if (fits and read < numbers) or not (read or isinstance(verdict, Thumb)):
+    if (fits and read < numbers) or not read or _names_no_side(known, read, seen):
         return Doubt(refusal=_sentence(layout, verdict.path, seen))
     if not (fits and layout.is_shared) or known.sides <= numbers:
         return Doubt()
     if len(numbers) > 1 and seen.total() >= ENOUGH and any(one.sides <= numbers for one in fits):
         return Doubt(refusal=_sentence(layout, verdict.path, seen))
     return Doubt(note=_note(layout, verdict.path, seen))
+
+
+def _names_no_side(known: _Coding, read: set[Any], seen: Counter[Any]) -> bool:
+    """Whether all that the layout knows of the values are ties, and most of them it does not know: read with
+    on_bad_row=skip, such a table would be its ties alone."""
+    others = sum(seen[value] for value in seen if value not in read and value != "")
+    return read <= known.ties and others >= sum(seen[value] for value in read)
 
 
 def _is_read(verdict: Labels | Nearer | Thumb, known: _Coding, value: Any) -> bool:

@@ -123,14 +123,50 @@ def lacking(columns: set[str]) -> str:
     return f" ({first.name} needs {min(set(first.columns) - columns)} too)"
 
 
+def refuse_by_column(place: str, rows: list[dict[str, Any]]) -> None:
+    """Raises ValueError for a file that is one object, as pandas writes a table where nobody says how."""
+    row = rows[0] if len(rows) == 1 else {}
+    first = next(iter(row.values()), None)
+    numbers = first.keys() if isinstance(first, dict) and all(map(str.isdecimal, first)) else None
+    if numbers and all(isinstance(value, dict) and value.keys() == numbers for value in row.values()):
+        how = "column by column"
+    elif row.keys() == {"columns", "index", "data"}:
+        how = "the names of its columns apart"
+    else:
+        return
+    raise ValueError(
+        f"{place}: is one object with a whole table in it, {how}, as pandas writes it: write a row a line, "
+        'to_json(…, orient="records", lines=True)'
+    )
+
+
+_WRAPPED = frozenset(
+    {"data", "rows", "train", "test", "validation", "valid", "dev", "examples", "records", "samples", "items",
+     "entries", "dataset", "instances", "results"}
+)  # fmt: skip
+"""Names of a list of rows in the one object that a file is."""
+
+
+def refuse_rows_inside(place: str, rows: list[dict[str, Any]]) -> None:
+    """Raises ValueError for a file of no layout that is one object with a list of objects in it."""
+    for name, value in rows[0].items() if len(rows) == 1 else ():
+        if name in _WRAPPED and isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+            inside = ".row" if all(isinstance(one.get("row"), dict) for one in value) else ""
+            raise ValueError(
+                f"{place}: is one object, and its {name} may be the rows ({len(value)}): write a row a line, such as "
+                f"by jq -c '.{name}[]{inside}' FILE > rows.jsonl"
+            )
+
+
 OPPOSED = (
-    ("chosen", "rejected"), ("good", "bad"), ("best", "worst"), ("better", "worse"), ("win", "lose"),
-    ("winner", "loser"), ("positive", "negative"), ("preferred", "dispreferred"),
+    ("chosen", "rejected"), ("chosen", "reject"), ("good", "bad"), ("best", "worst"), ("better", "worse"),
+    ("win", "lose"), ("winner", "loser"), ("positive", "negative"), ("preferred", "dispreferred"),
+    ("accepted", "rejected"), ("correct", "incorrect"), ("right", "wrong"), ("y_w", "y_l"), ("pos", "neg"),
 )  # fmt: skip
 """Names that people give to the two responses of a comparison, the winner's first."""
 NUMBERED = (("1", "2"), ("0", "1"), ("a", "b"))
 _NO_RESPONSE = re.compile(
-    r"(?!response|answer|output|completion)(.*[_-])?(models?|scores?|ratings?|ranks?|ids?|lengths?|tokens|categor.*|annotators?|feedback)[_-]?\w"
+    r"(?!response|answer|output|completion)(.*[_-])?(models?|system|system_prompt|scores?|ratings?|ranks?|ids?|lengths?|tokens|categor.*|annotators?|feedback)[_-]?\w"
 )
 """Columns that come in pairs too, and say something about the responses or the row."""
 
@@ -138,7 +174,7 @@ _NO_RESPONSE = re.compile(
 def two_responses(columns: Collection[str]) -> tuple[str, str] | None:
     """The two of these columns that are the responses of a comparison by their names, as in `answer_1` and `answer_2`
     or in `good` and `bad`; None where no two are."""
-    by_lower = {name.lower(): name for name in columns}
+    by_lower = {name.lower(): name for name in sorted(columns)}
     for first, second in OPPOSED:
         for name in by_lower:
             other = name.replace(first, second)

@@ -8,14 +8,14 @@ from typing import Any
 
 from jpo_dist.data import row_values
 from jpo_dist.data.layouts.layout import Layout, Names, Reading
-from jpo_dist.data.layouts.pairs import Pair, pairs, read_pair
+from jpo_dist.data.layouts.pairs import Pair, compared, pairs, read_pair
 from jpo_dist.data.layouts.responses import SCORE_FIELDS, One, Several, Thumb, one, read_completions, several
-from jpo_dist.data.layouts.values import is_label, is_number, of
+from jpo_dist.data.layouts.values import is_label, is_none, is_number, of
 from jpo_dist.data.layouts.verdicts import TIE, Always, Confirmed, Labels
 from jpo_dist.data.messages import turns as chats
 from jpo_dist.data.messages.transcripts import two_texts
 from jpo_dist.data.row_values import BadField, Row
-from jpo_dist.records.comparisons import Comparison, Item, Rating
+from jpo_dist.records.comparisons import Item, Rating
 
 CUT, EMPTY = "cut off", "empty answer"
 """Why an answer that a model gave is left out."""
@@ -34,7 +34,7 @@ def two_items(row: Row, a: str, b: str, prompt: str | None) -> tuple[Item, Item]
 
 def _implicit(row: Row, names: Names) -> Reading:
     """Two whole conversations, transcripts, or texts that begin with the same instruction."""
-    return rated_too(_compared(row, names, two_items(row, "chosen", "rejected", None), "rejected"), row, names)
+    return rated_too(compared(row, names, two_items(row, "chosen", "rejected", None), "rejected"), row, names)
 
 
 def _explicit(row: Row, names: Names) -> Reading:
@@ -80,18 +80,15 @@ def _scored(pair: Reading, row: Row, names: Names, scores: tuple[str, str]) -> R
     return Reading(made, tuple(Rating(item, score, names.scale, names.source) for item, score in rated))
 
 
-def _compared(row: Row, names: Names, items: tuple[Item, Item], last: str) -> Reading:
-    winner, loser = items
-    if winner == loser:
-        raise BadField(last, "winner equals loser")
-    confidence = row_values.confidence(row)
-    return Reading(Comparison(winner, loser, row_values.weight(row), names.source, confidence=confidence))
+_SCORES = ("score_chosen", "score_rejected")
 
 
 def _scored_pair(row: Row, names: Names) -> Reading:
-    """A pair, with or without a prompt, and both scores: equal ones are a tie, and both items are rated too."""
+    """A pair, with or without a prompt, and both scores: equal ones are a tie, and both items are rated too. Without
+    scores, as where rows of another set were put beside, it is a pair."""
     items = two_items(row, "chosen", "rejected", "prompt" if "prompt" in row else None)
-    return _scored(_compared(row, names, items, "rejected"), row, names, ("score_chosen", "score_rejected"))
+    pair = compared(row, names, items, "rejected")
+    return pair if all(map(is_none, map(row.get, _SCORES))) else _scored(pair, row, names, _SCORES)
 
 
 def _answer(row: Row, names: Names) -> Reading:
@@ -274,6 +271,7 @@ ANSWERS = Layout(
     "responses",
     ("instruction", "answer", "finished"),
     _answer,
+    numbers=frozenset({"finished"}),
     public="jpo generate",
     means=_UNRATED,
     example=({"prompt": 0, "instruction": "Name a fruit.", "answer": "A pear, unrated.", "finished": True},),

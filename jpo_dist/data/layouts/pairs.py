@@ -85,6 +85,15 @@ def read_pair(row: Row, names: Names, form: Pair) -> Reading:
     return Reading(made, _ratings(row, names, form, (first, second)))
 
 
+def compared(row: Row, names: Names, items: tuple[Item, Item], last: str) -> Reading:
+    """The first of two items as the better one. Raises BadField with the column `last` where they are the same."""
+    winner, loser = items
+    if winner == loser:
+        raise BadField(last, "winner equals loser")
+    confidence = row_values.confidence(row)
+    return Reading(Comparison(winner, loser, row_values.weight(row), names.source, confidence=confidence))
+
+
 def _items(row: Row, form: Pair) -> tuple[Item, Item]:
     if form.instruction is None:
         return _conversation(row, form.a, form), _conversation(row, form.b, form)

@@ -10,6 +10,7 @@ from jpo_dist.data.layouts.layout import Layout, Names, Reading
 from jpo_dist.data.layouts.values import (
     Instruction,
     column_of,
+    entries,
     instruction,
     is_number,
     one_of,
@@ -182,7 +183,7 @@ def _beside(row: Row, form: Several, length: int) -> list[Any] | None:
     if path is None:
         return None
     value = value_at(row, path)
-    found = [None] * length if value is None and form.may_be_null else row_values.sequence(value, path)
+    found = [None] * length if value is None and form.may_be_null else row_values.sequence(entries(value), path)
     if len(found) != length:
         raise BadField(path, "not as many as responses")
     return found
@@ -209,15 +210,6 @@ def reading_of(makes: Iterable[Callable[[], Rating | BadField]]) -> Reading:
         else:
             rated.append(one)
     return Reading(ratings=tuple(rated), bad=tuple(bad), left_out=tuple(left_out))
-
-
-def entries(value: Any) -> Any:
-    """A list of objects, also where it is kept as one object of lists (a Sequence of `datasets`)."""
-    if isinstance(value, dict) and value and all(isinstance(part, list) for part in value.values()):
-        lengths = {len(part) for part in value.values()}
-        if len(lengths) == 1:
-            return [dict(zip(value, parts, strict=True)) for parts in zip(*value.values(), strict=True)]
-    return value
 
 
 def _inside(value: Any, path: str | None, at: str) -> Any:
@@ -272,20 +264,29 @@ def _rating(item: Item, score: float, names: Names, is_ranking: bool = False) ->
 
 def read_completions(row: Row, names: Names, asked: str, responses: str) -> Reading:
     """One instruction and a list of objects that carry their own scores (UltraFeedback), or of texts, best first."""
-    found = row_values.sequence(row[responses], responses)
+    found = row_values.sequence(entries(row[responses]), responses)
     if not isinstance(found[0], dict) and not names.score:
         return read_several(row, names, Several(Instruction((asked,)), responses))
     turns = instruction(row, Instruction((asked,)))
+    scored = _scored(found)
 
     def rate(n: int, value: Any, at: str) -> Rating:
-        return _rating(*_completion(turns, value, names, at), names)
+        return _rating(*_completion(turns, value, names, at, scored), names)
 
     return _each(found, responses, rate)
 
 
-def _completion(turns: tuple[Message, ...], value: Any, names: Names, at: str) -> tuple[Item, float]:
-    """An object with `response` and a score."""
+def _scored(found: list[Any]) -> tuple[str, ...]:
+    """The keys of scores that one of the completions has: Parquet gives each of them the keys of all rows, as nulls."""
+    objects = [one for one in found if isinstance(one, dict)]
+    return tuple(name for name in SCORE_FIELDS if any(one.get(name) is not None for one in objects))
+
+
+def _completion(
+    turns: tuple[Message, ...], value: Any, names: Names, at: str, scored: tuple[str, ...]
+) -> tuple[Item, float]:
+    """An object with `response` and a score. `scored`: where it may stand."""
     text = _inside(value, "response", at)
-    own = next((name for name in SCORE_FIELDS if name in value), SCORE_FIELDS[-1])
+    own = next((name for name in scored if name in value), SCORE_FIELDS[-1])
     item = response(turns, text, f"{at}.response")
     return item, mean_score(value, names.score or (own,), f"{at}.")

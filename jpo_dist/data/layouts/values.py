@@ -4,11 +4,13 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from jpo_dist.data import row_values
 from jpo_dist.data.messages import turns as chats
 from jpo_dist.data.messages.transcripts import transcript
+from jpo_dist.data.messages.written import anything_in
 from jpo_dist.data.row_values import BadField, Row
 from jpo_dist.records.comparisons import Item, Message
 
@@ -41,6 +43,8 @@ def optional(row: Row, path: str) -> Any:
 
 
 def _find(value: Any, path: str) -> Any:
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):  # as in a CSV file
+        value = anything_in(value)
     if isinstance(value, Mapping):
         if path in value:
             return value[path]
@@ -117,8 +121,9 @@ def _asked(row: Row, where: Instruction) -> Any:
 
 
 def _history(row: Row, path: str | None) -> tuple[Message, ...]:
-    pairs = None if path is None else optional(row, path)
-    if not pairs or path is None:
+    value = None if path is None else optional(row, path)
+    pairs = anything_in(value)
+    if not value or pairs == [] or path is None:
         return ()
     turns: list[Message] = []
     for n, pair in enumerate(row_values.sequence(pairs, path)):
@@ -149,13 +154,33 @@ def _marked(value: Any, field: str) -> tuple[Message, ...]:
 
 
 def texts(value: Any, field: str) -> list[str]:
-    """A list of texts, or JSON text of one (the Kaggle form of Chatbot Arena)."""
+    """A list of texts, or JSON text of one (the Kaggle form of Chatbot Arena); other text is one."""
+    if isinstance(value, str) and not value.lstrip().startswith("["):
+        value = [value]
     if isinstance(value, str):
         try:
             value = json.loads(value)
         except ValueError:
             raise BadField(field, "not json") from None
     return [row_values.text(part, f"{field}[{n}]") for n, part in enumerate(row_values.sequence(value, field))]
+
+
+_OBJECTS = re.compile(r"\s*(?:array\(\s*)?\[?\s*\{")
+
+
+def entries(value: Any) -> Any:
+    """A list, also where it is kept as one object of lists (a Sequence of `datasets`), or as JSON of either (in a CSV
+    file). How Python or numpy writes a list is read where objects are in it: without commas several texts are one."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        with suppress(ValueError, RecursionError):
+            value = json.loads(value)
+    if isinstance(value, str) and _OBJECTS.match(value):
+        value = anything_in(value) or value
+    if isinstance(value, dict) and value and all(isinstance(part, list) for part in value.values()):
+        lengths = {len(part) for part in value.values()}
+        if len(lengths) == 1:
+            return [dict(zip(value, parts, strict=True)) for parts in zip(*value.values(), strict=True)]
+    return value
 
 
 FORMS = {
@@ -175,6 +200,11 @@ def response(turns: tuple[Message, ...], value: Any, field: str) -> Item:
 def is_number(value: Any) -> bool:
     """Whether a value is a number that a score can be: finite, as a float too, and not True or False."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def is_none(value: Any) -> bool:
+    """Whether a value says that there is none: null, an empty cell, or NaN, which pandas has for it."""
+    return value is None or value == "" or (isinstance(value, float) and value != value)
 
 
 def is_label(row: Row, column: str) -> bool:

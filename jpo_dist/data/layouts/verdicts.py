@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from jpo_dist.data import row_values
 from jpo_dist.data.layouts.values import column_of, one_of, value_at
+from jpo_dist.data.messages.written import anything_in
 from jpo_dist.data.row_values import BadField, Row
 
 FIRST, SECOND, TIE = 0, 1, 2
@@ -193,6 +194,35 @@ class Flags(NamedTuple):
         return f"{self.a}: {a} is better; {self.b}: {b} is better; {self.tie}: a tie"
 
 
+class NameOf(NamedTuple):
+    """The name of the better side's model, or a flag that says that both are equal."""
+
+    path: str
+    a: str
+    b: str
+    """Where the names of the two models stand."""
+    tie: str
+
+    def of(self, row: Row) -> int:
+        said, *names = (value_at(row, path) for path in (self.path, self.a, self.b))
+        if (said is None or said == "") and row_values.thumb(value_at(row, self.tie), self.tie):
+            return TIE
+        if names[0] == names[1] or said not in names:
+            raise BadField(self.path, f"not one of {self.a} and {self.b}, or both are the same")
+        return names.index(said)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (self.path, self.a, self.b, self.tie)
+
+    @property
+    def is_number(self) -> bool:
+        return False
+
+    def means(self, a: str, b: str) -> str:
+        return f"{self.path}: the name in {self.a}: {a} is better; that in {self.b}: {b} is better; {self.tie}: a tie"
+
+
 class Votes(NamedTuple):
     """What several people said, each by a value that names a side: most votes decide, and where none has the most it is
     a tie. Null is no vote."""
@@ -221,6 +251,7 @@ class Votes(NamedTuple):
         found = value_at(row, path)
         if self.key is None:
             return [found]
+        found = anything_in(found)
         if found is not None and not isinstance(found, list):
             raise BadField(path, "not a list")
         return [value_at(one, self.key) if isinstance(one, dict) else one for one in found or ()]
@@ -236,7 +267,7 @@ class Votes(NamedTuple):
         return f"{votes}: {said}; most votes decide, and none with the most: a tie"
 
 
-Verdict = Always | Labels | Sign | Nearer | Better | Confirmed | Flags | Votes
+Verdict = Always | Labels | Sign | Nearer | Better | Confirmed | Flags | NameOf | Votes
 
 
 def columns(verdict: Verdict) -> tuple[str, ...]:

@@ -18,6 +18,8 @@ _NOTHING = re.compile(
     order|winner|preference|quality) (_.*)?""",
     re.VERBOSE,
 )
+_OF_PANDAS = re.compile(r"\s*|Unnamed: \d+")
+"""The number of a row, without a name in its file, and as pandas calls it then."""
 _FEW_WORDS = 5
 _ENDS = tuple(".?!:。？！：")
 _WIDE = 0x2E80
@@ -33,7 +35,7 @@ def example_of(value: Any) -> str:
 def carries_nothing(name: str, example: str, known: Collection[str]) -> bool:
     """Whether a column is known by its name to be about the row, as ids and scores are, and its text may be so: a few
     words, and no sentence. `known`: more such names."""
-    is_known = name in known or _NOTHING.fullmatch(re.sub(r"[-. ]", "_", name.lower()))
+    is_known = name in known or _OF_PANDAS.fullmatch(name) or _NOTHING.fullmatch(re.sub(r"[-. ]", "_", name.lower()))
     return bool(is_known) and not _is_said(example)
 
 

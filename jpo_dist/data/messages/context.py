@@ -99,12 +99,21 @@ def _filled(row: Row, places: Places, decided: bool) -> Filled:
         return _pair(row, more, said, can_ask=bool(places.asks), decided=decided)
     new, taken = dict[str, Any](), dict[str, str]()
     for name in (*places.asks, *places.wholes):
-        whole = Instruction(_body(row, name, places), name in places.wholes, is_one_of_two=len(places.asks) > 1)
-        taken |= whole.take(row, more, said, name, decided)
-        new |= {name: whole.turns()} if whole.is_more or name == places.talk else {}
+        base = _asked_elsewhere(row, name, more, places) or name
+        whole = Instruction(_body(row, base, places), name in places.wholes, is_one_of_two=len(places.asks) > 1)
+        taken |= whole.take(row, [one for one in more if one != base], said, name, decided)
+        taken |= {} if base == name else {base: INSTRUCTS}
+        new |= {name: whole.turns()} if whole.is_more or name == places.talk or base != name else {}
     if not places.asks and not places.wholes:
         taken = _nowhere(row, more, said)
     return Filled({**row, **new} if new else row, taken)
+
+
+def _asked_elsewhere(row: Row, name: str, more: list[str], places: Places) -> str | None:
+    """The column that is the instruction where its own one is there and empty (MixInstruct, some of alpaca)."""
+    if places.asks != (name,) or name not in row or not is_blank(row[name]):
+        return None
+    return next((one for one in ADDED if one in more and not is_blank(row[one])), None)
 
 
 _OF_TOOLS = ("tools", "python_tools", "xml_tools", "documents")

@@ -12,7 +12,7 @@ from jpo_dist.data.messages.names import spellings
 from jpo_dist.data.messages.parts import content_of
 from jpo_dist.data.messages.tools import TOOL_LISTS, tools_of
 from jpo_dist.data.messages.turns import ROLE_KEYS, listed, messages
-from jpo_dist.data.messages.written import parsed
+from jpo_dist.data.messages.written import messages_in, parsed
 from jpo_dist.data.row_values import BadField, Row, text
 from jpo_dist.records.chat import KEYS, TOOLS
 from jpo_dist.records.comparisons import Message
@@ -164,7 +164,10 @@ class Instruction:
 
 
 def _system_text(value: Any, name: str) -> str:
-    """A system prompt: text, a message, or parts of text (Bedrock)."""
+    """A system prompt: text, a message, also as text, or parts of text (Bedrock)."""
+    if isinstance(value, str) and value[:1] in ("[", "{"):
+        spoken = messages_in(value, name)
+        value = spoken[0] if spoken and len(spoken) == 1 else value
     if isinstance(value, dict) and not set(ROLE_KEYS).isdisjoint(value):
         turns = messages([value], name)
         if [turn.role for turn in turns] not in (["system"], ["developer"]):
@@ -224,3 +227,20 @@ def stand_within(texts: list[str], said: str) -> bool:
             return False
         at = found.end()
     return True
+
+
+def fix(name: str) -> str:
+    """What to do about a column that would be lost."""
+    if name in (*QUESTIONS, *COPIES):
+        named = f"name the instruction in a source of jpo data build, such as columns: {{prompt: {name}}}"
+        return f"take one of the two columns out of the file, or {named}"
+    if name in MEDIA:
+        return "take the rows that have some out of the file"
+    if name in ALIKE:
+        return (
+            f"it may be {ALIKE[name]}, or put it into the prompt; where it is something else, name the "
+            "layout in a source of jpo data build, or take the column out of the file"
+        )
+    if name in APART:
+        return "write it into the response, as the model writes it, or take the column out of the file"
+    return "put it into the messages or the prompt, or take the column out of the file"

@@ -22,6 +22,8 @@ MEDIA_KEYS = ("images", "image", "audio", "audios", "video", "videos", "files", 
 """Keys of a message that carry what no text can say."""
 OTHER_REASONING = ("reasoning_details", "thinking_blocks")
 """Reasoning as lists of parts; beside a text of the same it is said twice."""
+_NOTHING = ("null", "None")
+"""How JSON and Python write that there is nothing."""
 _MORE_KEYS = frozenset((*CALL_KEYS, *REASONING_KEYS, *OTHER_REASONING, *RESULT_KEYS, *MEDIA_KEYS))
 
 
@@ -110,6 +112,8 @@ def _there(value: Any) -> bool:
 
 def _value(value: Any, field: str, reason: str) -> Any:
     """What JSON text says, else the value itself, without nulls; None where there is nothing."""
+    if isinstance(value, str) and value.strip() in _NOTHING:
+        return None
     if isinstance(value, str) and value.strip():
         value = parsed(value)
         if not isinstance(value, list | dict):

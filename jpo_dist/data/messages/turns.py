@@ -30,7 +30,8 @@ ROLE_KEYS, CONTENT_KEYS = ("role", "from", "speaker"), ("content", "value", "tex
 WRAPPED = ("messages", "conversations")
 """Keys of an object that messages may stand in, beside their tools (OpenAI's preference format)."""
 _ROLES, _CONTENTS = frozenset(ROLE_KEYS), frozenset(CONTENT_KEYS)
-_TURN = frozenset(("input", "output"))
+_TURNS = (("input", "output"), ("human", "assistant"), ("user", "assistant"))
+"""Keys of a turn that is what came in and what went out: Capybara and XTuner; MOSS and Firefly."""
 _PARTS = "parts"
 """Where Gemini's messages have what others call content."""
 _PLAIN_KEYS, _PLAIN_ROLES = {"role", "content"}, ("user", "assistant")
@@ -55,22 +56,24 @@ def listed(value: Any, field: str) -> list[Any] | tuple[Message, ...] | None:
             {key: one[n] for key, one in value.items() if isinstance(one, list) and n < len(one)}
             for n in range(max(map(len, columns)))
         ]
-    if isinstance(value, list) and value and isinstance(value[0], dict) and value[0].keys() >= _TURN:
-        return _halves(value, field)
+    if isinstance(value, list) and value and isinstance(value[0], dict) and _ROLES.isdisjoint(value[0]):
+        halves = next((pair for pair in _TURNS if value[0].keys() >= set(pair)), None)
+        return value if halves is None else _halves(value, halves, field)
     return value if isinstance(value, list | tuple) else None
 
 
-def _halves(value: list[Any], field: str) -> list[Any]:
-    """Turns that are objects with what came in and what went out (Capybara, XTuner), as messages."""
+def _halves(value: list[Any], keys: tuple[str, str], field: str) -> list[Any]:
+    """Turns that are objects with what came in and what went out under these keys, as messages."""
     found = []
     for n, turn in enumerate(value):
-        if not isinstance(turn, dict) or not turn.keys() >= _TURN:
+        if not isinstance(turn, dict) or not turn.keys() >= set(keys):
             raise BadField(f"{field}[{n}]", "not a message")
         if not _ROLES.isdisjoint(turn):
             return value
-        more = {key: one for key, one in turn.items() if key not in (*_TURN, "system")}
+        asked, said = (turn[key] for key in keys)
+        more = {key: one for key, one in turn.items() if key not in (*keys, "system")}
         found += [{"role": "system", "content": turn["system"]}] if turn.get("system") else []
-        found += [{"role": "user", "content": turn["input"], **more}, {"role": "assistant", "content": turn["output"]}]
+        found += [{"role": "user", "content": asked, **more}, {"role": "assistant", "content": said}]
     return found
 
 

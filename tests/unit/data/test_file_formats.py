@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jpo_dist.data import file_formats
 from jpo_dist.data.file_formats import Columns, rows_of
+from jpo_dist.data.foreign import json_window
 from jpo_dist.data.read import read, scan
 from jpo_dist.data.read_report import BadRow
 from jpo_dist.records.comparisons import Item
@@ -211,7 +211,7 @@ def test_a_json_list_is_the_same_however_little_of_it_is_looked_at(tmp_path, mon
         return [(line, row if isinstance(row, dict) else row.reason) for line, row in found]
 
     whole = read_again()
-    monkeypatch.setattr(file_formats, "WINDOW", window)
+    monkeypatch.setattr(json_window, "WINDOW", window)
     assert read_again() == whole
     good = [row if isinstance(row, dict) else "not an object" for row in rows]
     assert [row for _, row in whole[: len(rows)]] == good
@@ -263,7 +263,7 @@ def test_a_text_with_a_mark_of_its_encoding_is_the_same_text(tmp_path, monkeypat
     plain.write_text(text, encoding="utf-8", newline="")
     wanted = content(read(str(plain), on_bad_row="error")[0])
     for window in (1 << 20, 3):
-        monkeypatch.setattr(file_formats, "WINDOW", window)
+        monkeypatch.setattr(json_window, "WINDOW", window)
         assert content(read(str(file), on_bad_row="error")[0]) == wanted
 
 
@@ -276,3 +276,68 @@ def test_half_a_character_of_utf_16_is_an_error_in_words(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(GOOD.decode().encode("utf-16") + b"\x00")
     with pytest.raises(ValueError, match=r"a\.jsonl: cannot be read as jsonl: 'utf-16"):
         read(str(tmp_path / "a.jsonl"), on_bad_row="skip")
+
+
+PAIR = {"prompt": "Name a bird.", "chosen": "A wren.", "rejected": "A spoon."}
+ANOTHER = {"prompt": "Name a fish.", "chosen": "A cod, or }\n {.", "rejected": "A spoon."}
+
+
+@pytest.mark.parametrize("between", ["\n", "\n\n", "", " ", ",\n"])
+def test_objects_over_several_lines_are_rows(tmp_path, between):
+    """As jq prints them: each line was a bad row."""
+    (tmp_path / "a.json").write_text(between.join(json.dumps(row, indent=2) for row in (PAIR, ANOTHER)) + "\n")
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (PAIR, ANOTHER)))
+    found, report = read(str(tmp_path / "a.json"), on_bad_row="error")
+    assert content(found) == content(read(str(tmp_path / "b.jsonl"), on_bad_row="error")[0])
+    assert report.rows == 2
+
+
+def test_lines_of_which_the_first_is_cut_off_are_lines_still(tmp_path):
+    (tmp_path / "a.json").write_text('{"prompt": "Name a bird.",\n' + json.dumps(PAIR) + "\n")
+    _, report = read(str(tmp_path / "a.json"), on_bad_row="skip")
+    assert (report.rows, report.comparisons, report.skipped) == (2, 1, {"not json": 1})
+
+
+@pytest.mark.parametrize(
+    ("whole", "says"),
+    [
+        ({"data": [PAIR, ANOTHER]}, r"its data may be the rows \(2\): .*jq -c '\.data\[\]' FILE"),
+        ({"version": "1", "train": [PAIR]}, r"its train may be the rows \(1\): .*jq -c '\.train\[\]' FILE"),
+        ({"rows": [{"row_idx": 0, "row": PAIR}]}, r"jq -c '\.rows\[\]\.row' FILE"),
+        ({name: {"0": value} for name, value in PAIR.items()}, r'column by column, .*orient="records", lines=True'),
+        ({"columns": list(PAIR), "index": [0], "data": [list(PAIR.values())]}, r'orient="records", lines=True'),
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_file_that_is_one_object_is_told_how_to_become_rows(tmp_path, whole, says, indent):
+    (tmp_path / "a.json").write_text(json.dumps(whole, indent=indent))
+    with pytest.raises(ValueError, match=says):
+        read(str(tmp_path / "a.json"), on_bad_row="skip")
+
+
+def test_a_row_of_no_layout_with_a_list_in_it_is_no_table(tmp_path):
+    row = {"question": "Name a bird.", "replies": [{"said": "A wren."}], "turns": [{"role": "user", "content": "Hi"}]}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row))
+    with pytest.raises(ValueError, match="are of no known layout"):
+        read(str(tmp_path / "a.jsonl"), on_bad_row="error")
+
+
+@pytest.mark.parametrize(("between", "told"), [("\t", "tabs"), (";", "semicolons")])
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_cells_of_a_spreadsheet_may_stand_between_tabs_or_semicolons(tmp_path, caplog, between, told, quoting):
+    rows = [{**PAIR, "score_chosen": "2.5", "score_rejected": "1"}, {**ANOTHER, "score_chosen": 3, "score_rejected": 1}]
+    for name, delimiter in (("a.csv", between), ("b.csv", ",")):
+        with (tmp_path / name).open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter, quoting=quoting)
+            writer.writeheader()
+            writer.writerows(rows)
+    found = read(str(tmp_path / "a.csv"), on_bad_row="error")[0]
+    assert content(found) == content(read(str(tmp_path / "b.csv"), on_bad_row="error")[0])
+    assert caplog.text.count(f"read with {told} between its cells") == 1
+
+
+def test_a_column_of_one_name_alone_stays_one(tmp_path):
+    """A semicolon in a quoted name, or beside commas, separates nothing."""
+    (tmp_path / "a.csv").write_text('prompt,chosen,rejected,"note; more"\np,a; b,c,d\n')
+    found, _ = read(str(tmp_path / "a.csv"), on_bad_row="error")
+    assert found.items["response"].to_pylist() == ["a; b", "c"]

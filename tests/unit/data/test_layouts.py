@@ -249,6 +249,16 @@ def test_scored_pairs_give_a_comparison_and_two_ratings():
     assert reading(row).comparison == found.comparison
 
 
+@pytest.mark.parametrize("none", [None, "", float("nan")])
+def test_a_pair_whose_scores_are_not_there_is_a_pair(none: Any):
+    """As where rows with scores and rows without were put into one table."""
+    row = {"prompt": "2+2?", "chosen": "4", "rejected": "5", "score_chosen": none, "score_rejected": none}
+    found = reading(row)
+    assert found.comparison == Comparison(Item.of("2+2?", "4"), Item.of("2+2?", "5"), source="a.jsonl:7")
+    assert found.ratings == ()
+    assert bad({**row, "score_chosen": 2})[0] == "score_rejected"
+
+
 def test_confidence_and_weight_travel_and_are_checked():
     row = {"prompt": "2+2?", "chosen": "4", "rejected": "5", "weight": 2, "confidence": 0.75}
     found = reading(row).comparison
@@ -304,6 +314,10 @@ def test_a_ranking_is_a_scale_of_its_own():
     ("columns", "said"),
     [
         (("question", "good", "bad"), r"columns: \{prompt: …, chosen: good, rejected: bad\}"),
+        (("problem", "incorrect_answer", "correct_answer"), "chosen: correct_answer, rejected: incorrect_answer"),
+        (("x", "y_l", "y_w"), "chosen: y_w, rejected: y_l"),
+        (("query", "neg", "pos"), "chosen: pos, rejected: neg"),
+        (("system_prompt_a", "system_prompt_b", "talk_a", "talk_b"), "a: talk_a, b: talk_b"),
         (("query", "answer_1", "answer_2", "label"), r"layout: \{instruction: …, a: answer_1, b: answer_2, prefer: "),
         (("prompt", "Completion_A", "Completion_B", "vote"), r"a: Completion_A, b: Completion_B, prefer: "),
     ],

@@ -33,6 +33,32 @@ def refused(folder: Path, row: dict[str, Any]) -> str:
         (("chosen_rank", "rejected_rank"), (1, 2), ""),
         (("chosen_rank", "rejected_rank"), (1, 1), ""),
         (("chosen_score", "rejected_score"), (1, 2), "chosen_score is below rejected_score in 1 rows"),
+        (
+            ("is_chosen_correct", "is_rejected_correct"),
+            (False, True),
+            "is_chosen_correct is false and is_rejected_correct is not in 1 rows",
+        ),
+        (
+            ("chosen_passed", "rejected_passed"),
+            ("False", "True"),
+            "chosen_passed is false and rejected_passed is not in 1 rows",
+        ),
+        (
+            ("chosen_is_wrong", "rejected_is_wrong"),
+            (1, 0),
+            "chosen_is_wrong is true and rejected_is_wrong is not in 1 rows",
+        ),
+        (
+            ("chosen_preference", "rejected_preference"),
+            (0.2, 0.8),
+            "chosen_preference is below rejected_preference in 1 rows",
+        ),
+        (("chosen_f1", "rejected_f1"), (0.2, 0.8), "chosen_f1 is below rejected_f1 in 1 rows"),
+        (("chosen_length", "rejected_length"), (2, 8), ""),
+        (("chosen_correct", "rejected_correct"), (True, False), ""),
+        (("chosen_correct", "rejected_correct"), (False, False), ""),
+        (("chosen_correct", "rejected_correct"), (False, None), ""),
+        (("chosen_right_answer", "rejected_right_answer"), ("a wren", "a spoon"), ""),
     ],
 )
 def test_places_against_the_label_are_counted_as_scores_are(
@@ -205,3 +231,141 @@ def test_names_of_models_are_not_proposed_as_responses(tmp_path: Path) -> None:
 def test_steps_of_one_response_are_no_ranking(tmp_path: Path) -> None:
     row = {"prompt": "2 + 2?", "completions": ["Step 1.", "Step 2."], "labels": [True, False]}
     assert "not where they judge the steps of one response" in refused(tmp_path, row)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "told"),
+    [
+        ("margin", (-2.0, 2.5, 1), "margin is below 0 in 1 of the first rows and above in 2, and is not read"),
+        ("score_diff", ("-1", "3", "0"), "score_diff is below 0 in 1 of the first rows and above in 1"),
+        ("delta_score", (1, 2, None), ""),
+        ("margin", (-1, -2, -3), ""),
+        ("time_to_death", (-1, 2, 3), ""),
+    ],
+)
+def test_a_number_whose_sign_contradicts_the_label_is_told_of(
+    tmp_path: Path, name: str, values: tuple[Any, ...], told: str
+) -> None:
+    found = lines(tmp_path, *({**PAIR, "prompt": f"{n}?", name: value} for n, value in enumerate(values)))
+    assert (
+        [line for line in found if line.startswith(told)] if told else not [line for line in found if "below 0" in line]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("win", [{"user_id": "u", "value": 2, "status": "submitted"}, {"user_id": "v", "value": None}]),
+        ("preference.responses", ["rejected", "rejected"]),
+        ("preference.suggestion", "rejected"),
+        ("label-suggestion", 2),
+        ("is_better", False),
+        ("labels", [1, 0]),
+        ("preference", ["chosen", "rejected", "rejected"]),
+        ("human_preference", [0.25, 0.75]),
+    ],
+)
+def test_what_several_people_said_of_a_pair_is_told_of(tmp_path: Path, name: str, value: Any) -> None:
+    """Argilla's exports of chosen and rejected with a question which is better: people's answers were nothing."""
+    (unread,) = said(tmp_path, [{**PAIR, name: value}]).report.tables[0].unread.items()
+    assert unread[0] == name
+    assert unread[1].startswith("may say which of the two is better, and is not followed")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("labels", []), ("win", [{"user_id": "u"}]), ("preference.responses.status", ["submitted"]), ("label", {"a": 1})],
+)
+def test_an_answer_that_nobody_gave_settles_nothing(tmp_path: Path, name: str, value: Any) -> None:
+    assert "may say" not in str(said(tmp_path, [{**PAIR, name: value}]).report.tables[0].unread)
+
+
+@pytest.mark.parametrize("how", [json.dumps, str])
+def test_a_system_prompt_may_be_the_text_of_a_message(tmp_path: Path, how: Any) -> None:
+    row = {"system": how({"role": "system", "content": "Be brief."}), **PAIR}
+    assert said(tmp_path, [row]).instructions == [[("system", "Be brief."), ASKED]]
+
+
+@pytest.mark.parametrize("history", ["[]", '[["Hi.", "Yo."]]', "[['Hi.', 'Yo.']]"])
+def test_earlier_turns_may_be_text(tmp_path: Path, history: str) -> None:
+    row = {"instruction": "Name a bird.", "chosen": "A wren.", "rejected": "A spoon.", "history": history}
+    earlier = [("user", "Hi."), ("assistant", "Yo.")] if "Hi" in history else []
+    assert said(tmp_path, [row]).instructions == [[*earlier, ASKED]]
+    assert "history: not a list" in refused(tmp_path, {**row, "history": "[Hi, Yo]"})
+
+
+def test_lists_that_are_read_as_lists_need_no_word(tmp_path: Path) -> None:
+    row = {"id": 1, "prompt": '["Name a bird."]', "response_a": '["A wren."]', "response_b": '["A spoon."]',
+           "winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0}  # fmt: skip
+    assert said(tmp_path, [row]).report.tables[0].note == ""
+
+
+PREFILL = [{"role": "user", "content": "Name a bird."}, {"role": "assistant", "content": "It is"}]
+
+
+@pytest.mark.parametrize("prompt", [PREFILL, json.dumps(PREFILL)])
+@pytest.mark.parametrize("chosen", [" a wren.", [{"role": "assistant", "content": " a wren."}]])
+def test_an_instruction_that_ends_with_the_assistant_is_told_of(tmp_path: Path, prompt: Any, chosen: Any) -> None:
+    """TRL goes on from such words; here they are a turn of their own, which no template told apart."""
+    found = lines(tmp_path, {"prompt": prompt, "chosen": chosen, "rejected": " a spoon."}, PAIR)
+    (note,) = [line for line in found if "words of the assistant" in line]
+    assert note.startswith(
+        "prompt ends with words of the assistant in 1 rows, and what follows is read as another turn"
+    )
+
+
+def test_an_instruction_that_is_empty_is_what_stands_beside_it(tmp_path: Path) -> None:
+    """MixInstruct: a question is its input where it has no instruction."""
+    rows = [
+        {"id": 1, "instruction": "", "input": "Name a bird.", "output": "A wren."},
+        {"id": 2, "instruction": "Answer.", "input": "Name a bird.", "output": "A wren."},
+        {"id": 3, "instruction": None, "input": "Name a fish.", "output": "A cod."},
+    ]
+    found = said(tmp_path, rows)
+    assert found.instructions == [[ASKED], [("user", "Answer.\nName a bird.")], [("user", "Name a fish.")]]
+    assert found.report.tables[0].read["input"] == "the instruction"
+    (bad,) = said(tmp_path, [*rows, {**rows[0], "input": " "}], "skip").report.bad_rows
+    assert (bad.field, bad.reason) == ("instruction", "empty")
+
+
+@pytest.mark.parametrize("name", ["", "Unnamed: 0"])
+def test_the_number_of_a_row_in_a_csv_file_carries_nothing(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.csv").write_text(f"{name},prompt,chosen,rejected\n0,Name a bird.,A wren.,A spoon.\n")
+    _, report = scan(str(tmp_path / "a.csv"), on_bad_row="error")
+    assert report.tables[0].nothing == (name or "a column without a name",)
+    assert report.tables[0].unread == {}
+
+
+@pytest.mark.parametrize("words", [("yes", "no"), ("True", "False"), ("chosen", "rejected")])
+@pytest.mark.parametrize("on_bad_row", ["error", "skip"])
+def test_thumbs_in_words_are_refused_with_what_to_write(
+    tmp_path: Path, words: tuple[str, str], on_bad_row: str
+) -> None:
+    """Each row was a bad one, without a word of how to read them."""
+    rows = [{"prompt": "Name a bird.", "completion": word, "label": word} for word in words]
+    with pytest.raises(ValueError, match=r"liked: \{column: label, up: \[…\], down: \[…\]\}"):
+        said(tmp_path, rows, on_bad_row)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("system", "nan", "system is 'nan' in 1 rows"),
+        ("system", " None", "system is 'None' in 1 rows"),
+        ("input", "<noinput>", "input is '<noinput>' in 1 rows"),
+        ("chosen", "null", "chosen is 'null' in 1 rows"),
+        ("system", "None of your business.", ""),
+        ("system", None, ""),
+        ("note", "nan", ""),
+    ],
+)
+def test_a_text_that_spells_that_there_is_none_is_told_of(tmp_path: Path, name: str, value: Any, told: str) -> None:
+    """As pandas has it where a column of text was written with str(): it became a system prompt without a word."""
+    found = lines(tmp_path, {**PAIR, name: value}, {**PAIR, "prompt": "Name a fish."})
+    assert [line.partition(",")[0] for line in found if "read as text: null" in line] == ([told] if told else [])
+
+
+@pytest.mark.parametrize("tools", ["null", "None", " null ", "[]", None])
+def test_json_of_no_tools_is_no_tools(tmp_path: Path, tools: Any) -> None:
+    found = said(tmp_path, [{**PAIR, "tools": tools}])
+    assert (found.instructions, found.comparisons) == ([[ASKED]], ["A wren. > A spoon."])

@@ -338,3 +338,28 @@ def test_twenty_thousand_damaged_exports() -> None:
     assert set(came) == {"read", "skipped", "refused"}
     words = {"read": "read whole", "skipped": "read, what cannot be used counted", "refused": "refused in a sentence"}
     record("exports", "Label Studio", came.total(), {words[became]: count for became, count in came.items()})
+
+
+def test_an_export_from_before_label_studio_1_has_its_answers_as_completions() -> None:
+    """As Annotation Lab still writes them: every task was one that nobody had answered."""
+    plain = export(DATA, annotation(1, 7, right(), 1))
+    older = [{("completions" if key == "annotations" else key): value for key, value in plain[0].items()}]
+    comparisons, report = read(older)
+    assert edges(comparisons) == edges(read(plain)[0]) == [("A spoon.", "A wren.", False)]
+    assert (report["annotations"], report["unanswered"]) == (1, 0)
+
+
+def test_completions_of_a_task_are_its_data() -> None:
+    """In JSON-MIN a task's own keys stand beside those of the export."""
+    row = {**DATA, "completions": ["A wren.", "A spoon."], "id": 1, "annotator": 7, "annotation_id": 3,
+           "comparison": [{"selected": "left"}]}  # fmt: skip
+    assert edges(read([row])[0]) == [("A wren.", "A spoon.", False)]
+
+
+def test_annotations_of_a_target_storage_have_their_task_in_them() -> None:
+    """One file each, of which none was an export."""
+    plain = export(DATA, annotation(1, 7, right(), 1), annotation(2, 8, right(), 1))
+    task = {key: value for key, value in plain[0].items() if key != "annotations"}
+    stored = [{**one, "task": task} for one in plain[0]["annotations"]]
+    assert read(stored) == read(plain)
+    assert edges(read(stored[0])[0]) == edges(read(plain[0])[0])[:1] == [("A spoon.", "A wren.", False)]

@@ -189,6 +189,18 @@ def test_an_export_that_brings_nothing_is_a_sentence(tmp_path: Path, text: str, 
     assert not (tmp_path / "set").exists()
 
 
+@pytest.mark.parametrize("between", ["\n", "", "\n\n"])
+def test_an_export_may_be_tasks_one_after_the_other(tmp_path: Path, between: str) -> None:
+    """A line each, or files of a target storage put together, which is told to do of its folder."""
+    birds = [task(prompt="Name a bird.", answer1=one, answer2="A wren.") for one in ("A spoon.", "A cup.")]
+    stored = [{**one.pop("annotations")[0], "task": {**one, "id": n}} for n, one in enumerate(birds)]
+    (tmp_path / "1").write_text(between.join(map(json.dumps, stored)) + "\n")
+    said("import", tmp_path / "1", tmp_path / "set")
+    items = read_set(tmp_path / "set").all_items()
+    assert {item.response for item in items} == {"A wren.", "A spoon.", "A cup."}
+    assert "cat FOLDER/*" in said("import", tmp_path, tmp_path / "set", code=2)
+
+
 @pytest.mark.parametrize("coding", ["utf-8-sig", "utf-16"])
 def test_configs_and_exports_with_the_mark_of_an_encoding_are_read(tmp_path: Path, pairs: Path, coding: str) -> None:
     """As editors and servers of Windows write them."""

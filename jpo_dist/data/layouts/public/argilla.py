@@ -12,7 +12,7 @@ from typing import Any
 
 from jpo_dist.data import row_values
 from jpo_dist.data.layouts.layout import Layout, Names, Reading
-from jpo_dist.data.layouts.responses import entries
+from jpo_dist.data.layouts.values import entries
 from jpo_dist.data.messages import turns as chats
 from jpo_dist.data.row_values import BadField, Row
 from jpo_dist.records.comparisons import Rating

@@ -5,8 +5,9 @@ Where a direction could not be read on a card, the line says so.
 
 from jpo_dist.data.layouts.layout import Layout, Names, Reading
 from jpo_dist.data.layouts.pairs import Pair, pairs, read_pair
-from jpo_dist.data.layouts.values import of, texts
+from jpo_dist.data.layouts.values import is_none, of, texts
 from jpo_dist.data.layouts.verdicts import Better, Flags, Labels, Nearer, Sign
+from jpo_dist.data.messages.written import anything_in
 from jpo_dist.data.row_values import BadField, Row
 
 _BIRD = "Name a bird."
@@ -17,7 +18,7 @@ _WINNER = Labels(
 (MT-Bench) is one too."""
 
 
-def _chat(answer: str) -> list[dict[str, str]]:
+def chat(answer: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": _BIRD}, {"role": "assistant", "content": answer}]
 
 
@@ -48,7 +49,7 @@ HELPSTEER3 = pairs(
     is_shared=True,
     public="HelpSteer3, its preferences (nvidia)",
     carries_nothing=frozenset({"domain", "language", "individual_preference"}),
-    example=({"context": _chat("")[:1], "response1": "A wren.", "response2": "A spoon.", "overall_preference": -3},),
+    example=({"context": chat("")[:1], "response1": "A wren.", "response2": "A spoon.", "overall_preference": -3},),
 )
 WEBGPT = pairs(
     "webgpt",
@@ -67,7 +68,7 @@ was shown of the turns before is not said."""
 
 def _battle(row: Row, names: Names) -> Reading:
     """Two conversations. Of arena-human-preference-140k, those of a later vote hold their own turns alone."""
-    whole, own = row.get(_CONTEXT), row["conversation_a"]
+    whole, own = (anything_in(value) for value in (row.get(_CONTEXT), row["conversation_a"]))
     if isinstance(whole, list) and isinstance(own, list):
         asked = sum(isinstance(turn, dict) and turn.get("role") == "user" for turn in own)
         if sum(isinstance(turn, dict) and turn.get("user") is not None for turn in whole) > asked:
@@ -86,8 +87,8 @@ ARENA = pairs(
          "openai_moderation", "toxic_chat_tag", "conv_metadata", "is_code", "is_refusal", "dedup_tag", "category_tag",
          "judge_hash", "evaluation_session_id", "evaluation_order", "occupational_tags"}
     ),
-    example=({"model_a": "m1", "model_b": "m2", "winner": "model_a", "conversation_a": _chat("A wren."),
-             "conversation_b": _chat("A spoon.")},),
+    example=({"model_a": "m1", "model_b": "m2", "winner": "model_a", "conversation_a": chat("A wren."),
+             "conversation_b": chat("A spoon.")},),
 )  # fmt: skip
 
 
@@ -204,7 +205,7 @@ SEARCH_ARENA = pairs(
         {"model_a", "model_b", "judge", "timestamp", "system_a_metadata", "system_b_metadata", "conv_metadata",
          "primary_intent", "secondary_intent", "languages"}
     ),
-    example=({"winner": "model_a", "messages_a": _chat("A wren."), "messages_b": _chat("A spoon.")},),
+    example=({"winner": "model_a", "messages_a": chat("A wren."), "messages_b": chat("A spoon.")},),
 )  # fmt: skip
 ARENA_PROXY = pairs(
     "arena-proxy",
@@ -217,12 +218,23 @@ ARENA_PROXY = pairs(
     ),
     example=({"prompt": _BIRD, "response_1": "A spoon.", "response_2": "A wren.", "winner": "model_b"},),
 )  # fmt: skip
+_ALPACA = Pair("output_1", "output_2", Nearer("preference", 1, 2, tie=(0,)), of("instruction"))
+
+
+def _alpaca(row: Row, names: Names) -> Reading:
+    """Two outputs; AlpacaEval keeps null where its judge's reply could not be read."""
+    if is_none(row["preference"]):
+        return Reading(left_out=(BadField("preference", NO_VERDICT),))
+    return read_pair(row, names, _ALPACA)
+
+
 _OUTPUT = {"instruction": _BIRD, "output_1": "A wren.", "output_2": "A spoon."}
 # Ties are 1.5, or 0 in its older files; a judge's probabilities lie between 1 and 2.
 OUTPUTS = (
     pairs(
         "alpaca-farm",
-        Pair("output_1", "output_2", Nearer("preference", 1, 2, tie=(0,)), of("instruction")),
+        _ALPACA,
+        read=_alpaca,
         is_shared=True,
         public="AlpacaFarm: preferences (tatsu-lab); AlpacaEval: annotations",
         carries_nothing=frozenset(
@@ -255,7 +267,7 @@ UNIFIED = pairs(
     Pair("conv_A", "conv_B", Better("conv_A_rating", "conv_B_rating")),
     public="Unified-Feedback (llm-blender)",
     carries_nothing=frozenset({"id", "num_turns", "source"}),
-    example=({"conv_A": _chat("A wren."), "conv_B": _chat("A spoon."), "conv_A_rating": 1.0, "conv_B_rating": 0.0},),
+    example=({"conv_A": chat("A wren."), "conv_B": chat("A spoon."), "conv_A_rating": 1.0, "conv_B_rating": 0.0},),
 )
 
 

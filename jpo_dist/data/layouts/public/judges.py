@@ -3,9 +3,10 @@ of its card or paper."""
 
 from jpo_dist.data.layouts.layout import Names, Reading
 from jpo_dist.data.layouts.pairs import Pair, pairs, read_pair
-from jpo_dist.data.layouts.public.judged_pairs import NO_VERDICT
-from jpo_dist.data.layouts.values import of, value_at
-from jpo_dist.data.layouts.verdicts import Better, Labels, Votes
+from jpo_dist.data.layouts.public.judged_pairs import NO_VERDICT, chat
+from jpo_dist.data.layouts.values import is_none, of, value_at
+from jpo_dist.data.layouts.verdicts import Better, Labels, NameOf, Votes
+from jpo_dist.data.messages.written import anything_in
 from jpo_dist.data.row_values import BadField, Row
 
 _BIRD = "Name a bird."
@@ -82,4 +83,37 @@ DISSECTION = pairs(
     example=({"query": _BIRD, "response_1": {"content": "A wren."}, "response_2": {"content": "A spoon."},
               "preference_labels": {"human": "response_1"}},),
 )  # fmt: skip
-OF_PAIRS = (PANDALM, JUDGELM, AUTO_J, MULTIPREF, DISSECTION)
+_VOTE = Pair(
+    "conversation_a", "conversation_b", NameOf("chosen_model_name", "model_a_name", "model_b_name", tie="both_equal")
+)
+
+
+def _vote(row: Row, names: Names) -> Reading:
+    """Two conversations, each under the system prompt of its model, where that had one."""
+    if is_none(row["chosen_model_name"]) and row["both_equal"] in (False, None):
+        return Reading(left_out=(BadField("chosen_model_name", NO_VERDICT),))
+    told = {}
+    for side in ("a", "b"):
+        system, turns = row.get(f"system_prompt_{side}"), anything_in(row[f"conversation_{side}"])
+        if system and isinstance(turns, list):
+            told[f"conversation_{side}"] = [{"role": "system", "content": system}, *turns]
+    return read_pair({**row, **told}, names, _VOTE)
+
+
+COMPARIA = pairs(
+    "comparia",
+    _VOTE,
+    read=_vote,
+    also=("weight", "confidence", "system_prompt_a", "system_prompt_b"),
+    numbers=frozenset({"both_equal", "weight", "confidence"}),
+    public="comparia-votes (ministere-culture)",
+    carries_nothing=frozenset(
+        {"id", "timestamp", "model_pair_name", "opening_msg", "conversation_pair_id", "session_hash", "visitor_id",
+         "conv_turns", "selected_category", "is_unedited_prompt", "mode"}
+    ),
+    example=({"model_a_name": "m1", "model_b_name": "m2", "chosen_model_name": "m1", "both_equal": False,
+             "conversation_a": chat("A wren."), "conversation_b": chat("A spoon.")},),
+)  # fmt: skip
+
+
+OF_PAIRS = (PANDALM, JUDGELM, AUTO_J, MULTIPREF, DISSECTION, COMPARIA)

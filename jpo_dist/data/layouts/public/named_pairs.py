@@ -172,6 +172,12 @@ OF_PAIRS = (
     _named("response-chosen", "prompt", "response_chosen", "response_rejected"),
     _named("accepted", "input", "accepted", "rejected", public="Code-Preference-Pairs (Vezora)"),
     _named("accepted", "prompt", "accepted", "rejected"),
+    _named("chosen-reject", "prompt", "chosen", "reject", public="REBEL: UltraFeedback with rewards (Cornell-AGI)"),
+    pairs(
+        "pair-messages", Pair("chosen_messages", "rejected_messages", Always()),
+        public="LLaMA-Factory, its version 1: pairs as they are trained on",
+        example=({"chosen_messages": _chat("A wren."), "rejected_messages": _chat("A spoon.")},),
+    ),
     pairs(
         "torchtune", Pair("chosen_conversations", "rejected_conversations", Always()),
         public="torchtune: preference data", example=(_CHATS,),

@@ -9,7 +9,9 @@ from jpo_dist.data import row_values
 from jpo_dist.data.layouts.layout import Layout, Names, Reading
 from jpo_dist.data.layouts.values import response
 from jpo_dist.data.messages import turns as chats
+from jpo_dist.data.messages.instruction import is_blank
 from jpo_dist.data.messages.parts import content_of
+from jpo_dist.data.messages.written import anything_in
 from jpo_dist.data.row_values import BadField, Row
 from jpo_dist.records.comparisons import Message, Rating
 
@@ -75,7 +77,7 @@ def _vertex(row: Row, names: Names) -> Reading:
     """Contents up to the user's last turn, and completions with the score 1 or 0."""
     turns = _system(row, _VERTEX_SYSTEM) + chats.messages(row["contents"], "contents")
     found: list[Rating | BadField] = []
-    for n, one in enumerate(row_values.sequence(row["completions"], "completions")):
+    for n, one in enumerate(row_values.sequence(anything_in(row["completions"]), "completions")):
         at = f"completions[{n}]"
         if not isinstance(one, dict):
             raise BadField(at, "not an object")
@@ -89,7 +91,7 @@ _LABELS = {"preferred": True, "non-preferred": False}
 
 def _nova(row: Row, names: Names) -> Reading:
     """Messages whose last one has candidates in place of its content, each with a label."""
-    *before, last = row_values.sequence(row["messages"], "messages")
+    *before, last = row_values.sequence(anything_in(row["messages"]), "messages")
     at = f"messages[{len(before)}]"
     if not isinstance(last, dict) or "candidates" not in last:
         raise BadField(f"{at}.candidates", "missing field")
@@ -102,6 +104,36 @@ def _nova(row: Row, names: Names) -> Reading:
             raise BadField(f"{here}.preferenceLabel", f"not {' or '.join(_LABELS)}")
         answer = {"role": "assistant", "content": one.get("content")}
         found.append(_place(turns, [answer], here, _LABELS[label], names))
+    return _reading(found)
+
+
+def _paddle(row: Row, names: Names) -> Reading:
+    """What the user said in turn, what was answered before the last of it, and responses of which the one with the
+    higher number is better."""
+    if row.get("is_system"):
+        raise BadField("is_system", "set, and not read: write the system prompt into a column system")
+    asked = [
+        row_values.text(one, f"src[{n}]") for n, one in enumerate(row_values.sequence(_as_list(row["src"]), "src"))
+    ]
+    said = [] if is_blank(row["tgt"]) else row_values.sequence(_as_list(row["tgt"]), "tgt")
+    said = [row_values.text(one, f"tgt[{n}]") for n, one in enumerate(said) if not is_blank(one)]
+    if len(said) != len(asked) - 1:
+        raise BadField("tgt", "not one less than src")
+    turns = [Message("user", one) for one in asked]
+    for n, one in enumerate(said):
+        turns.insert(2 * n + 1, Message("assistant", one))
+    before = _system(row, ("system",)) + tuple(turns)
+    answers, places = (row_values.sequence(anything_in(row[name]), name) for name in ("response", "sort"))
+    if len(answers) != len(places):
+        raise BadField("sort", "not as many as responses")
+    found: list[Rating | BadField] = []
+    for n, (one, place) in enumerate(zip(answers, places, strict=True)):
+        number = row_values.number(place, f"sort[{n}]")
+        one = one[0] if isinstance(one, list) and len(one) == 1 else one  # ERNIEKit has each in a list of its own
+        try:
+            found.append(Rating(response(before, one, f"response[{n}]"), number, names.source, names.source))
+        except BadField as error:
+            found.append(error)
     return _reading(found)
 
 
@@ -160,4 +192,14 @@ NOVA = Layout(
                                {"content": [{"text": "A wren."}], "preferenceLabel": "preferred"},
                                {"content": [{"text": "A spoon."}], "preferenceLabel": "non-preferred"}]}]},),
 )  # fmt: skip
-OF_MESSAGES = (VERTEX, NOVA)
+PADDLE = Layout(
+    "paddle",
+    "responses",
+    ("src", "tgt", "response", "sort"),
+    _paddle,
+    also=("system", "is_system"),
+    public="PaddleNLP and ERNIEKit (DPO)",
+    means="sort of each response: the highest is the best; equal ones: a tie",
+    example=({"src": [_BIRD], "tgt": [], "response": ["A wren.", "A spoon."], "sort": [1, 0]},),
+)
+OF_MESSAGES = (VERTEX, NOVA, PADDLE)

@@ -9,8 +9,8 @@ from typing import Any
 
 from jpo_dist.data.layouts.layout import Layout
 from jpo_dist.data.layouts.public.judged_pairs import TLDR, TLDR_NOTHING
-from jpo_dist.data.layouts.responses import One, Several, Thumb, entries, one, several
-from jpo_dist.data.layouts.values import is_label, of
+from jpo_dist.data.layouts.responses import One, Several, Thumb, one, several
+from jpo_dist.data.layouts.values import entries, is_label, of
 from jpo_dist.data.row_values import Row
 
 _BIRD = "Name a bird."

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from jpo_dist.data import row_values
 from jpo_dist.data.file_formats import Rows
 from jpo_dist.data.layouts.layout import Layout, Names, Reading
+from jpo_dist.data.layouts.values import is_none
 from jpo_dist.data.row_values import BadField, Row
 from jpo_dist.records.comparisons import Item, Message, Rating
 
@@ -39,19 +40,25 @@ def _unroll(rows_of: Callable[[], Rows]) -> Rows:
     """Rows of messages, each with the thread above it. Reads the table twice: answers may stand before what they
     answer."""
     said: dict[str | int, _Said] = {
-        row["message_id"]: _Said(line, row.get("parent_id"), (row.get("role"), row.get("text")))
+        row["message_id"]: _Said(line, _parent(row), (row.get("role"), row.get("text")))
         for line, row in rows_of()
         if isinstance(row, dict) and isinstance(row.get("message_id"), str | int)
     }
     for line, row in rows_of():
         if isinstance(row, BadField):
             yield line, row
-        elif row.get("parent_id") is None or row.get("role") != "assistant":
+        elif _parent(row) is None or row.get("role") != "assistant":
             yield line, {"parent_id": None, **row}  # exports leave out what is null
         else:
             thread = list(_above(row["parent_id"], said))
             above = said[row["parent_id"]].line if thread[0] else None
             yield line, {**row, THREAD: thread[::-1], ANSWERED: above}
+
+
+def _parent(row: Row) -> Any:
+    """The message that one answers; None for the first of a tree."""
+    parent = row.get("parent_id")
+    return None if is_none(parent) else parent
 
 
 def _above(parent: Any, said: dict[str | int, _Said]) -> Iterator[Any]:
@@ -95,7 +102,7 @@ def _turn(role: Any, text: Any, field: str) -> Message:
 
 def _ranked(item: Item, rank: Any, field: str, names: Names, source: str, scale: str) -> Rating:
     """Minus its place among the answers to the same message, which is comparable with those alone."""
-    if rank is None or rank != rank:  # NaN, where a table has no null numbers
+    if is_none(rank):
         return Rating(item, math.nan, "", names.source)
     return Rating(item, 0.0 - row_values.number(rank, field), scale, source)
 
@@ -165,6 +172,7 @@ OASST = Layout(
     _message,
     also=("rank", "deleted"),
     carries_nothing=_NOTHING,
+    numbers=frozenset({"rank", "deleted"}),
     unroll=_unroll,
     public="OpenAssistant oasst1 and oasst2, one message a row",
     means="rank: the lowest is the best of the answers to one message; null: not ranked",

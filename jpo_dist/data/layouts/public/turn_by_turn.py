@@ -18,6 +18,7 @@ from jpo_dist.data.layouts.responses import NO_RESPONSE, reading_of
 from jpo_dist.data.layouts.values import instruction as instruction_of
 from jpo_dist.data.layouts.values import of, one_of, response
 from jpo_dist.data.messages.instruction import is_blank
+from jpo_dist.data.messages.written import anything_in
 from jpo_dist.data.row_values import BadField, Row
 from jpo_dist.records.comparisons import Comparison, Item, Message, Rating
 
@@ -153,7 +154,7 @@ _NOT_ONE = "not one answer that the conversation went on from"
 def _prism(row: Row, names: Names) -> Reading:
     """A whole conversation: messages with the number of their turn, of the user and of several models."""
     by_turn: dict[int, list[tuple[str, Row]]] = {}
-    for n, one in enumerate(row_values.sequence(row[_HISTORY], _HISTORY)):
+    for n, one in enumerate(row_values.sequence(anything_in(row[_HISTORY]), _HISTORY)):
         if not isinstance(one, dict) or one.get("role") not in ("user", "model"):
             raise BadField(f"{_HISTORY}[{n}]", "not a message of user or model")
         by_turn.setdefault(_turn(one, f"{_HISTORY}[{n}]."), []).append((f"{_HISTORY}[{n}]", one))

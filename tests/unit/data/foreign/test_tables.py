@@ -1,6 +1,7 @@
 """Arrow and Parquet files of strangers end in rows or in a sentence, and never take the process with them."""
 
 import datetime
+import decimal
 import json
 import subprocess
 import sys
@@ -58,6 +59,69 @@ def test_what_is_read_and_bad_spoils_its_row(tmp_path: Path, kind: str) -> None:
 def test_text_of_every_type_is_text(tmp_path: Path, values: pa.Array) -> None:
     found, _ = read(write_arrow(pa.table({**PAIRS, "chosen": values}), tmp_path / "a.arrow"), on_bad_row="error")
     assert [c["winner"] for c in found.comparisons.to_pylist()] == [0, 2, 4]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize(
+    ("values", "became"),
+    [
+        (pa.array([b"A wren.", None]), ["A wren.", None]),
+        (pa.array([b"A wren."], pa.binary_view()), ["A wren."]),
+        (pa.array([b"A wren."]).dictionary_encode(), ["A wren."]),
+        (pa.array([b"\x89PNG"]), [b"\x89PNG"]),
+        (pa.array([{"bytes": b"\x89PNG", "path": "a.png"}]), [{"bytes": b"\x89PNG", "path": "a.png"}]),
+        (pa.array([decimal.Decimal("4.50"), None]), [4.5, None]),
+        (pa.array([[decimal.Decimal("4.5"), None], None]), [[4.5, None], None]),
+        (pa.array([{"s": decimal.Decimal(2), "t": "x"}]), [{"s": 2.0, "t": "x"}]),
+        (pa.array([[[("role", "user"), ("content", "Hi")]]], pa.list_(pa.map_(pa.string(), pa.string()))),
+         [[{"role": "user", "content": "Hi"}]]),
+        (pa.array([[("score", decimal.Decimal(2)), ("other", None)]], pa.map_(pa.string(), pa.decimal128(3, 1))),
+         [{"score": 2.0, "other": None}]),
+        (pa.array(['"A wren."', '[{"type": "text"}]', None, "1.5"], pa.json_()),
+         ["A wren.", [{"type": "text"}], None, 1.5]),
+    ],
+)  # fmt: skip
+def test_types_that_json_lacks_become_what_it_has(tmp_path: Path, kind: str, values: pa.Array, became: list[Any]):
+    path = WRITERS[kind](pa.table({"it": values}), tmp_path / f"a.{kind}")
+    rows = tables.arrow_rows if kind == "arrow" else tables.parquet_rows
+    found = [row["it"] for _, row in rows(Path(path), None) if isinstance(row, dict)]
+    assert found == became
+    assert list(map(type, found)) == list(map(type, became))
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_contents_of_several_types_are_read_as_they_were_written(tmp_path: Path, kind: str) -> None:
+    """`datasets` keeps contents that are texts here and parts there as JSON: every text had its quotes around it."""
+
+    def chat(*contents: str) -> pa.Array:
+        roles = pa.array(["user", "assistant"][: len(contents)])
+        turns = pa.StructArray.from_arrays(
+            [roles, pa.array(map(json.dumps, contents), pa.json_())], ["role", "content"]
+        )
+        return pa.ListArray.from_arrays(pa.array([0, len(contents)], pa.int32()), turns)
+
+    asked = "Name a bird."
+    table = pa.table({"chosen": chat(asked, "A wren."), "rejected": chat(asked, "A spoon.")})
+    found, _ = read(WRITERS[kind](table, tmp_path / f"a.{kind}"), on_bad_row="error")
+    assert [(item.instruction[0].content, item.response) for item in found.all_items()] == [
+        (asked, "A wren."), (asked, "A spoon."),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (pa.array(["{", '"x"'], pa.json_()), "not json"),
+        (pa.array([[("a", "x"), ("a", "y")], [("a", "x")]], pa.map_(pa.string(), pa.string())),
+         "a map with one key twice"),
+    ],
+)  # fmt: skip
+def test_a_value_that_json_cannot_have_spoils_its_row(tmp_path: Path, values: pa.Array, reason: str) -> None:
+    table = pa.table({"prompt": values})
+    (_, bad), (_, good) = tables.parquet_rows(Path(write_parquet(table, tmp_path / "a.parquet")), frozenset({"prompt"}))
+    assert isinstance(bad, tables.BadField)
+    assert (bad.field, bad.reason) == ("prompt", reason)
+    assert isinstance(good, dict)
 
 
 @pytest.mark.parametrize("kind", WRITERS)

@@ -35,6 +35,8 @@ def rows(row: dict[str, Any], column: str, values: list[Any]) -> list[dict[str, 
         (STEER2, "preference_strength", [0, 1] * 10, "layout: helpsteer2-preference there"),
         (WIDE, "winner", ["A", "B"], "prefer: {column: winner"),
         (WIDE, "winner", [1, 2, 1], "prefer: {column: winner"),
+        (WIDE, "winner", ["A", "B", "tie"], "prefer: {column: winner"),
+        (OUTPUTS, "preference", [0, 3, 3], "prefer: {column: preference"),
         (THUMBS, "label", [1, 2], "response: completion, liked: {column: label, up: […], down: […]}"),
         (THUMBS, "label", [1, -1, -1], "liked: {column: label"),
     ],
@@ -88,6 +90,11 @@ def test_labels_of_the_layouts_own_coding_need_no_word(
     tmp_path: Path, row: Any, column: str, values: list[Any]
 ) -> None:
     assert said(tmp_path, rows(row, column, values)).report.tables[0].note == ""
+
+
+def test_ties_and_a_row_of_no_coding_are_ties_and_a_bad_row(tmp_path: Path) -> None:
+    found = said(tmp_path, rows(WIDE, "winner", ["tie", "tie", "?"]), "skip")
+    assert (found.comparisons, sum(found.report.skipped.values())) == (["A = B"] * 2, 1)
 
 
 def test_whoever_names_the_layout_has_decided(tmp_path: Path) -> None:

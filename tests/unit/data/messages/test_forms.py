@@ -1,9 +1,12 @@
 """Messages in all the clothes they come in read as the same messages in plain ones, or are refused by name."""
 
+import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,6 +42,15 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 )
 
 
+def as_numpy(turns: list[dict[str, Any]]) -> str:
+    """As numpy writes what pandas has read from Parquet: lists of parts are arrays, too."""
+    arrays = (
+        {key: np.array(one, dtype=object) if isinstance(one, list) else one for key, one in turn.items()}
+        for turn in turns
+    )
+    return str(np.array(list(arrays), dtype=object))
+
+
 @st.composite
 def dressed(draw: st.DrawFn) -> tuple[tuple[Message, ...], Any]:
     """A conversation, and a form of it."""
@@ -53,12 +65,14 @@ def dressed(draw: st.DrawFn) -> tuple[tuple[Message, ...], Any]:
             content = [{**kind, "text": part} for part in (content[:cut], content[cut:])]
         more = draw(st.dictionaries(st.sampled_from(["id", "model", "tool_calls", "name"]), st.none()))
         form.append({role_key: draw(st.sampled_from(SPELLINGS[turn.role])), content_key: content, **more})
-    shape = draw(st.sampled_from(["list", "json", "json in json", "python", "columns", "one"]))
+    shape = draw(st.sampled_from(["list", "json", "json in json", "python", "numpy", "columns", "one"]))
     if shape == "one" and len(form) == 1:
         return plain, form[0]
     if shape == "columns":
         return plain, {key: [turn.get(key) for turn in form] for key in (role_key, content_key)}
+    write: dict[str, Callable[[Any], Any]]
     write = {"json": json.dumps, "json in json": lambda value: json.dumps(json.dumps(value)), "python": repr}
+    write["numpy"] = draw(st.sampled_from([as_numpy, lambda value: repr(np.array(value, dtype=object))]))
     return plain, write.get(shape, lambda value: value)(form)
 
 
@@ -80,6 +94,19 @@ def test_turns_of_what_came_in_and_went_out_are_messages(turns: list[tuple[str, 
     first = [Message("system", "Be brief.")] if has_system else []
     plain = [Message(role, text) for turn in turns for role, text in zip(("user", "assistant"), turn, strict=True)]
     assert messages(form, "conversation") == (*first, *plain)
+
+
+@pytest.mark.parametrize("keys", [("input", "output"), ("human", "assistant"), ("user", "assistant")])
+def test_both_sides_of_a_turn_may_be_named_after_who_speaks(keys: tuple[str, str]) -> None:
+    """As MOSS and Firefly have them; in another mixture of keys, nobody says who speaks."""
+    form = [dict(zip(keys, pair, strict=True)) for pair in (("Name a bird.", "A wren."), ("Another.", "A tit."))]
+    texts = ("Name a bird.", "A wren.", "Another.", "A tit.")
+    plain = [Message(("user", "assistant")[n % 2], text) for n, text in enumerate(texts)]
+    assert messages(form, "conversation") == tuple(plain)
+    with pytest.raises(BadField, match="not a message"):
+        messages([*form, {"user": "x"}], "conversation")
+    with pytest.raises(BadField, match="missing field"):
+        messages([{"human": "Name a bird."}, {"assistant": "A wren."}], "conversation")
 
 
 @given(st.text(max_size=60), st.sampled_from(["", "[", "[{", "{", '[{"role": ', "[{'from': 'x'"]))
@@ -163,9 +190,23 @@ def test_what_is_in_no_known_form_is_refused_by_name(turn: dict[str, Any], told:
     assert (caught.value.field, caught.value.reason) == told
 
 
-def test_text_as_numpy_prints_messages_is_refused_and_no_response() -> None:
-    printed = "[{'content': 'q', 'role': 'user'}\n {'content': 'a', 'role': 'assistant'}]"
-    for text in (printed, f"array({printed}, dtype=object)"):
+def test_a_cell_that_pandas_wrote_is_read(tmp_path: Path) -> None:
+    """What stands between two objects may stand in a text as well, where it says itself."""
+    asked, answer = "Put a comma into }\n {, 'please'.", 'array({"a": 1}\n {"b": 2}, dtype=object)'
+    sides = [[{"content": asked, "role": "user"}, {"content": said, "role": "assistant"}] for said in (answer, "No.")]
+    cells = [as_numpy(side) for side in sides]
+    assert all("}\n {" in cell and "}, {" not in cell for cell in cells)
+    with (tmp_path / "a.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["chosen", "rejected"], cells])
+    found, _ = read(str(tmp_path / "a.csv"), on_bad_row="error")
+    assert [(as_prompt(item.instruction), item.response) for item in found.all_items()] == [
+        (asked, answer),
+        (asked, "No."),
+    ]
+
+
+def test_text_as_numpy_prints_messages_that_is_cut_off_is_refused_and_no_response() -> None:
+    for text in ("[{'content': 'q', 'role': 'user'}\n {'content': 'a', 'role'", "array([{'role': 'user'}\n {1: 2}]"):
         field, reason = bad({"prompt": "q", "chosen": text, "rejected": "b"})
         assert (field, "neither JSON nor Python" in reason) == ("chosen", True)
 

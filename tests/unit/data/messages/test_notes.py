@@ -11,7 +11,7 @@ PLAIN = {"prompt": "Name a bird.", "chosen": "A wren.", "rejected": "A spoon."}
 
 
 def notes(*rows: dict[str, Any], columns: tuple[str, ...] = COLUMNS) -> list[str]:
-    return notes_on(("prompt",), columns, rows)
+    return notes_on(("prompt",), columns, rows, lambda row: [value for value in row.values() if isinstance(value, str)])
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,26 @@ def test_plain_texts_and_a_few_odd_ones_need_no_word() -> None:
     assert notes(PLAIN, PLAIN, odd) == []
     assert notes({**PLAIN, "prompt": [{"role": "user", "content": "x"}], "chosen": None}) == []
     assert notes() == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "['A wren.', \"It's small.\"]",
+        '["A wren."]',
+        '[{"type": "text", "text": "A wren."}]',
+        "{'answer': 'A wren.', 'why': 'It flies.'}",
+        "array(['A wren.'], dtype=object)",
+    ],
+)
+def test_lists_and_objects_as_text_are_told_of(text: str) -> None:
+    """What pandas makes of a column of lists in a CSV file was a response as it stood."""
+    (note,) = notes({**PLAIN, "chosen": text}, {**PLAIN, "chosen": text})
+    assert note == "chosen: written as lists or objects of Python or JSON, and read as text as they stand"
+    row = {**PLAIN, "chosen": text}
+    assert notes_on(("prompt",), COLUMNS, [row], lambda row: ["A wren."]) == [], "not where they are read as lists"
+
+
+@pytest.mark.parametrize("text", ['{"answer": "A wren."}', "[1, 2]", "['A wren.'] is a list.", "A set: {'a'}"])
+def test_an_answer_in_json_needs_no_word(text: str) -> None:
+    assert notes({**PLAIN, "chosen": text, "rejected": text}) == []

@@ -1,6 +1,8 @@
 """Public data sets of pairs: real columns, invented texts, comparisons by hand."""
 
+import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +147,20 @@ def test_what_follows_the_judged_turn_is_no_part_of_it(tmp_path: Path):
     assert said(tmp_path, [{**row, "turn": None}]).report.joint == 1  # nothing says which: the last
 
 
+def test_plain_texts_of_the_kaggle_form_are_one_turn(tmp_path: Path):
+    """As lmsys-arena-pairs (wentingzhao) had them first."""
+    row = {"prompt": BIRD, "response_a": "A", "response_b": "B [1]", "winner_model_a": 0, "winner_model_b": 1,
+           "winner_tie": 0}  # fmt: skip
+    found = said(tmp_path, [row])
+    assert (found.comparisons, found.instructions) == (["B [1] > A"], [USER])
+
+
+def test_a_judge_of_alpaca_eval_that_gave_no_verdict_is_no_bad_row(tmp_path: Path):
+    row = {"instruction": BIRD, "output_1": "A", "output_2": "B", "preference": 2.0}
+    found = said(tmp_path, [row, {**row, "preference": None}, {**row, "preference": float("nan")}])
+    assert (found.comparisons, found.report.skipped) == (["B > A"], {"no verdict": 2})
+
+
 def test_kaggle_turns_are_kept_and_their_flags_checked(tmp_path: Path):
     row = {"prompt": json.dumps(["Hi", BIRD]), "response_a": json.dumps(["Hello.", "A"]),
            "response_b": json.dumps(["Hello.", "B"]), "winner_model_a": 0, "winner_model_b": 1,
@@ -154,7 +170,8 @@ def test_kaggle_turns_are_kept_and_their_flags_checked(tmp_path: Path):
     assert found.instructions == [[("user", "Hi"), ("assistant", "Hello."), ("user", BIRD)]]
     assert bad({**row, "response_b": '["B"]'}) == ("response_b", "not as many as prompts")
     assert bad({**row, "response_b": '["Hello.", null]'}) == ("response_b[1]", "not a string")
-    assert bad({**row, "prompt": "Hi"}) == ("prompt", "not json")
+    assert bad({**row, "prompt": "[Hi"}) == ("prompt", "not json")
+    assert bad({**row, "prompt": "Hi"}) == ("response_a", "not as many as prompts")
     assert bad({**row, "winner_tie": 1})[0] == "winner_model_a"
     assert bad({**row, "winner_model_b": 0})[1].startswith("not one of winner_model_a, winner_model_b, winner_tie")
 
@@ -469,4 +486,58 @@ def test_a_battle_that_lacks_the_turns_before_it_is_left_out(tmp_path: Path) -> 
     assert (found.report.skipped, found.report.bad_rows) == (left_out, ())
     both = {side: parts(BIRD, side, asked, side.upper()) for side in ("a", "b")}
     kept = {**later, "conversation_a": both["a"], "conversation_b": both["b"]}
-    assert said(tmp_path, [kept]).comparisons == ["B > A"]
+    for one in (kept, written(kept, json.dumps), written(row, json.dumps)):
+        assert said(tmp_path, [one]).comparisons == ["B > A"]
+    for how in (json.dumps, str, twice):
+        assert said(tmp_path, [written(later, how)]).comparisons == []
+
+
+def written(row: dict[str, Any], how: Callable[[Any], str]) -> dict[str, Any]:
+    """The row with its lists as text, as arena-expert-5k and CSV files have them."""
+    return {name: how(value) if isinstance(value, list) else value for name, value in row.items()}
+
+
+def twice(value: Any) -> str:
+    return json.dumps(json.dumps(value))
+
+
+VOTE = {"id": 1, "timestamp": "t", "model_a_name": "m1", "model_b_name": "m2", "model_pair_name": ["m1", "m2"],
+        "chosen_model_name": "m1", "opening_msg": BIRD, "both_equal": False, "conv_turns": 1,
+        "conversation_a": chat(BIRD, "A"), "conversation_b": chat(BIRD, "B"), "system_prompt_a": None,
+        "system_prompt_b": None}  # fmt: skip
+
+
+def as_csv(path: Path, row: dict[str, Any]) -> str:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, row)
+        writer.writeheader()
+        writer.writerow(row)
+    return str(path)
+
+
+@pytest.mark.parametrize("how", ["jsonl", "csv"])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({}, ["A > B"]),
+        ({"chosen_model_name": "m2"}, ["B > A"]),
+        ({"chosen_model_name": None, "both_equal": True}, ["A = B"]),
+        ({"chosen_model_name": None}, []),
+    ],
+)
+def test_a_vote_names_the_model_that_was_better(tmp_path: Path, how: str, change: dict[str, Any], says: list[str]):
+    row = {**VOTE, **change}
+    found = said(tmp_path, [row]) if how == "jsonl" else said_by(as_csv(tmp_path / "a.csv", row))
+    assert found.comparisons == says
+    assert found.report.skipped == ({} if says else {"no verdict": 1})
+
+
+def test_a_vote_for_another_model_or_between_equal_ones_says_nothing():
+    field = "chosen_model_name", "not one of model_a_name and model_b_name, or both are the same"
+    assert bad({**VOTE, "chosen_model_name": "m3"}) == bad({**VOTE, "model_b_name": "m1"}) == field
+
+
+def test_a_vote_is_under_the_system_prompt_of_each_model(tmp_path: Path):
+    both = {"system_prompt_a": "Be brief.", "system_prompt_b": "Be brief."}
+    assert said(tmp_path, [{**VOTE, **both}]).instructions == [[("system", "Be brief."), *USER]]
+    assert said(tmp_path, [{**VOTE, **both, "system_prompt_b": ""}]).report.joint == 1

@@ -33,10 +33,18 @@ ULTRAINTERACT = {
         ({"query": BIRD, "response": "A wren.", "rejected_response": "A spoon."}, "rejected-beside"),
         ({"instruction": BIRD, "output": "A wren.", "rejected_answer": "A spoon.", "id": 1}, "rejected-beside"),
         ({"prompt": BIRD, "response": "A wren.", "rejected": "A spoon."}, "rejected-beside"),
+        ({"prompt_id": "1", "prompt": BIRD, "chosen": "A wren.", "chosen_reward": 0.2, "reject": "A spoon.",
+          "reject_reward": 0.1}, "chosen-reject"),
         (
             {"chosen_conversations": [*TURN, {"role": "assistant", "content": "A wren."}],
              "rejected_conversations": [*TURN, {"role": "assistant", "content": "A spoon."}]},
             "torchtune",
+        ),
+        (
+            {"chosen_messages": [{"role": "user", "content": [{"type": "text", "value": BIRD}]},
+                                 {"role": "assistant", "content": [{"type": "text", "value": "A wren."}]}],
+             "rejected_messages": [*TURN, {"role": "assistant", "content": "A spoon."}]},
+            "pair-messages",
         ),
         (
             {"messages": TURN, "chosen_response": {"role": "assistant", "content": "A wren."},
@@ -89,3 +97,9 @@ def test_sft_imitates_the_winner(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "a.jsonl", [row])
     found, _ = read_demonstrations(file, SftDataConfig(train=file))
     assert found.all_items() == [Item.of(BIRD, "A wren.")]
+
+
+def test_rewards_of_the_one_called_reject_are_held_against_those_of_chosen(tmp_path: Path) -> None:
+    row = {"prompt": BIRD, "chosen": "A wren.", "chosen_reward": 0.1, "reject": "A spoon.", "reject_reward": 0.2}
+    lines = said(tmp_path, [row]).report.lines()
+    assert any(line.strip().startswith("chosen_reward is below reject_reward in 1 rows") for line in lines)

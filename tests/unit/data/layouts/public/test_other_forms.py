@@ -101,3 +101,34 @@ def test_one_winner_may_stand_beside_several_losers(tmp_path: Path) -> None:
 
 def test_a_text_that_won_and_lost_in_one_row_is_bad(tmp_path: Path) -> None:
     assert bad({**LISTS, "rejected": ["A spoon.", "An owl."]}) == ("rejected[1]", "in chosen too")
+
+
+PADDLE = {"src": [BIRD], "tgt": [], "response": ["A wren.", "A spoon."], "sort": [1, 0]}
+
+
+def test_of_responses_of_paddle_the_one_with_the_higher_number_wins(tmp_path: Path) -> None:
+    turns = {"src": ["Hi.", BIRD], "tgt": ["Hello."], "response": [["A spoon."], ["An owl."]], "sort": [0, 1]}
+    found = said(
+        tmp_path, [PADDLE, {**turns, "system": "Be brief.", "is_system": 0}, {**PADDLE, "src": "Hi?", "tgt": ""}]
+    )
+    assert sorted(found.comparisons) == ["A wren. > A spoon.", "A wren. > A spoon.", "An owl. > A spoon."]
+    assert sorted(found.instructions) == [
+        [("system", "Be brief."), ("user", "Hi."), ("assistant", "Hello."), *USER],
+        [("user", "Hi?")],
+        USER,
+    ]
+    assert found.report.layouts == {"paddle": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"tgt": ["A tit."]}, ("tgt", "not one less than src")),
+        ({"src": ["Hi.", BIRD]}, ("tgt", "not one less than src")),
+        ({"sort": [1]}, ("sort", "not as many as responses")),
+        ({"sort": ["1", "0"]}, ("sort[0]", "not a number")),
+        ({"is_system": 1}, ("is_system", "set, and not read: write the system prompt into a column system")),
+    ],
+)
+def test_what_paddle_would_not_read_is_bad(change: dict[str, Any], told: tuple[str, str]) -> None:
+    assert bad({**PADDLE, **change}) == told
