@@ -16,6 +16,10 @@ MANY = 3
 def answers(report: dict[str, Any]) -> list[str]:
     """How much is done, what may be said of each asked difference, and what stands in the way of saying more."""
     lines = [done(report)]
+    runs = min((len(one["seeds"]) for one in report["comparisons"]), default=FEW)
+    if runs < FEW:  # first: what follows reads like an answer, and one more run has turned it over
+        said = f"{runs} training {'run' if runs == 1 else 'runs'} an arm"
+        lines.append(f"This rests on {said}; {FEW} are the least to go by, and one more may change what follows.")
     lines += [_growth(one, report["primary"]) for one in report["trends"]]
     for pair in dict.fromkeys((one["first"], one["second"]) for one in report["comparisons"]):
         of_pair = [one for one in report["comparisons"] if (one["first"], one["second"]) == pair]
@@ -23,11 +27,6 @@ def answers(report: dict[str, Any]) -> list[str]:
     if not report["comparisons"]:
         asked = report["asked"]["question"]["compare"]
         lines.append("No compared arms are done yet." if asked else "No two arms were asked to be compared.")
-    runs = min((len(one["seeds"]) for one in report["comparisons"]), default=0)
-    if report["comparisons"] and runs < FEW:
-        lines.append(
-            f"This rests on {runs} training {'run' if runs == 1 else 'runs'} an arm; {FEW} are the least to go by."
-        )
     if report.get("one_draw"):  # pages of before it was looked at have none
         lines.append(
             f"All runs of an arm learn from the same data ({', '.join(report['one_draw'])}): the intervals are for "
