@@ -120,9 +120,12 @@ class MetricsFile:
         for line, _ in read_lines(self.path):
             self._last_step = max(line["step"], -1 if self._last_step is None else self._last_step)
             self._stamps.note(line["ts_ms"])
-        sent = (line for line, _ in read_lines(self.path.with_name(OUTBOX)) if line.get("stream") == METRICS)
         last = -1 if self._last_step is None else self._last_step
-        self._sent_times = {line["step"]: line["ts_ms"] for line in sent if line["step"] > last}
+        self._sent_times = {}
+        for line, _ in read_lines(self.path.with_name(OUTBOX)):
+            self._stamps.note(line.get("ts_ms", 0))  # the run's start, said by its driver, is before its first step
+            if line.get("stream") == METRICS and line["step"] > last:
+                self._sent_times[line["step"]] = line["ts_ms"]
 
 
 def metrics_of(run_dir: Path) -> list[dict[str, float]]:

@@ -4,6 +4,8 @@ for a moment of that clock, no duration below zero.
 
 import signal
 import sqlite3
+import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -31,7 +33,23 @@ def under_it(words: tuple[str, ...], folder: Path, part: str, **env: str) -> str
     return said
 
 
-@pytest.mark.parametrize("name", ["build", "judge", "generate", "train", "sft", "winrate", "run", "study"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "build",
+        "judge",
+        "generate",
+        "train",
+        "sft",
+        "export",
+        "evaluate",
+        "score",
+        "winrate",
+        "register",
+        "run",
+        "study",
+    ],
+)
 def test_what_is_made_is_the_same(name: str, tiny: Files, warm: Warm, tmp_path: Path) -> None:
     elsewhere = prepare(name, tmp_path / "elsewhere", tiny, warm)
     warm(*elsewhere.words).check()
@@ -67,6 +85,33 @@ def test_a_tracked_training(tiny: Files, warm: Warm, alone: Path, tmp_path: Path
     assert exported(run_dir) == exported(alone)
     assert tracked(run_dir)[1] == "FINISHED"
     in_order(run_dir)
+
+
+def test_a_training_of_two_ranks_under_ray(tiny: Files, tmp_path: Path) -> None:
+    """Put back once, between two steps, for Ray's own processes too: under a clock that is put back all the time Ray's
+    agent gives up before anything of ours begins."""
+    words = {name: ("train", tiny.config, f"run.dir={tmp_path / name / 'run'}", "cluster.workers=2") for name in "ab"}
+    code, said, _ = told(jpo_words(words["a"]), operator())
+    assert code == 0, said[-3000:]
+    lines, now = tmp_path / "b" / "run" / "metrics.jsonl", tmp_path / "now"
+    env, over = {**operator(), **put_back(tmp_path, now)}, threading.Event()
+    watching = threading.Thread(target=touch_when, args=(lines.exists, now, over))
+    watching.start()
+    code, said, quiet_s = told(jpo_words(words["b"]), env)
+    over.set()
+    watching.join()
+    check(code, said, quiet_s, may_fail=False)
+    assert now.exists()
+    assert numbers(tmp_path / "b" / "run") == numbers(tmp_path / "a" / "run")
+    in_order(tmp_path / "b" / "run")
+    record("host", "train under Ray, clock put back", 1, came(code))
+
+
+def touch_when(is_time: Callable[[], bool], file: Path, over: threading.Event) -> None:
+    while not over.wait(0.05):
+        if is_time():
+            file.touch()
+            return
 
 
 def test_a_judge_behind_a_server_that_asks_to_wait_until_a_moment(tmp_path: Path) -> None:

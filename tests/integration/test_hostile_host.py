@@ -18,7 +18,20 @@ from tests.support.writing import prepare
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
 
 DEAD = "http://127.0.0.1:9"
-TRIED = ("build", "judge", "winrate", "generate", "train", "sft", "export", "evaluate", "score", "run", "study")
+TRIED = (
+    "build",
+    "judge",
+    "winrate",
+    "generate",
+    "train",
+    "sft",
+    "export",
+    "evaluate",
+    "score",
+    "register",
+    "run",
+    "study",
+)
 SLOW = ("run", "study")
 """Commands of several processes: no tracking server is tried with them, whose stages are tried alone."""
 NAMES = {"quotes": 'it\'s "q"', "newline": "a\nb", "unicode": "Ünï 数据 é", "long": "x" * 200}
@@ -109,7 +122,7 @@ def test_names_of_folders(kind: str, name: str, tiny: Files, warm: Warm, tmp_pat
     record("names", f"{name}, {kind}", 1, came(done.code))
 
 
-@pytest.mark.parametrize("name", [name for name in TRIED if name not in ("build", *SLOW)])
+@pytest.mark.parametrize("name", [name for name in TRIED if name not in ("build", "register", *SLOW)])
 def test_a_tracking_server_that_accepts_and_never_answers(name: str, tiny: Files, warm: Warm, tmp_path: Path) -> None:
     made = prepare(name, tmp_path / "made", tiny, warm)
     with raw_server(silent) as server:

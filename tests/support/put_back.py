@@ -9,9 +9,9 @@ import pytest
 SOURCE = Path(__file__).with_suffix(".c")
 
 
-def put_back(folder: Path) -> dict[str, str]:
-    """The variables with which the clock of a command and its children goes back by an hour every two seconds. Skips
-    the test where no C compiler is."""
+def put_back(folder: Path, when: Path | None = None) -> dict[str, str]:
+    """The variables with which the clock of a command and its children goes back by an hour every two seconds, or once,
+    as soon as the file `when` is there. Skips the test where no C compiler is."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         pytest.skip("no C compiler here")
@@ -19,4 +19,4 @@ def put_back(folder: Path) -> dict[str, str]:
     if not library.exists():
         words = [compiler, "-shared", "-fPIC", "-O2", "-o", str(library), str(SOURCE), "-ldl"]
         subprocess.run(words, check=True, capture_output=True)
-    return {"LD_PRELOAD": str(library)}
+    return {"LD_PRELOAD": str(library), **({"PUT_BACK_WHEN": str(when)} if when else {})}

@@ -59,6 +59,16 @@ def test_a_clock_that_is_put_back_puts_no_step_before_another(tmp_path: Path, mo
     assert Outbox(tmp_path).now_ms() >= times[-1], "another process too"
 
 
+def test_no_step_is_before_the_start_of_its_run(tmp_path: Path) -> None:
+    """The driver says when a run starts and rank 0 when its steps end, and a clock may be put back in between."""
+    later = time.time_ns() // 1_000_000 + 3_600_000
+    outbox = Outbox(tmp_path)
+    outbox.put("status", status="RUNNING", ts_ms=later)
+    outbox.close()
+    filled(tmp_path, range(2)).close()
+    assert later <= lines(tmp_path / METRICS)[0]["ts_ms"] < later + 60_000
+
+
 def test_values_that_are_not_finite_are_left_out_and_counted(tmp_path: Path) -> None:
     metrics_file = MetricsFile(tmp_path / METRICS)
     metrics_file.append(1, {"loss": math.nan, "grad_norm": math.inf, "lr": 1.0})
