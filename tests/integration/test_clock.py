@@ -18,7 +18,7 @@ from tests.support.openai_server import Fault, by_hash, openai_server
 from tests.support.put_back import put_back
 from tests.support.rows import write_rows
 from tests.support.told import came, check, jpo_words, told
-from tests.support.writing import config, exported, of_set, prepare
+from tests.support.writing import COMMANDS, config, exported, of_set, prepare
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
 
@@ -33,23 +33,7 @@ def under_it(words: tuple[str, ...], folder: Path, part: str, **env: str) -> str
     return said
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "build",
-        "judge",
-        "generate",
-        "train",
-        "sft",
-        "export",
-        "evaluate",
-        "score",
-        "winrate",
-        "register",
-        "run",
-        "study",
-    ],
-)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_what_is_made_is_the_same(name: str, tiny: Files, warm: Warm, tmp_path: Path) -> None:
     elsewhere = prepare(name, tmp_path / "elsewhere", tiny, warm)
     warm(*elsewhere.words).check()

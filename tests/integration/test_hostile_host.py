@@ -13,25 +13,11 @@ from tests.support.commands import Files, Warm, operator
 from tests.support.disk import fill_up, small_disk
 from tests.support.raw_server import raw_server, silent
 from tests.support.told import came, check, jpo_words, told
-from tests.support.writing import prepare
+from tests.support.writing import COMMANDS, prepare
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
 
 DEAD = "http://127.0.0.1:9"
-TRIED = (
-    "build",
-    "judge",
-    "winrate",
-    "generate",
-    "train",
-    "sft",
-    "export",
-    "evaluate",
-    "score",
-    "register",
-    "run",
-    "study",
-)
 SLOW = ("run", "study")
 """Commands of several processes: no tracking server is tried with them, whose stages are tried alone."""
 NAMES = {"quotes": 'it\'s "q"', "newline": "a\nb", "unicode": "Ünï 数据 é", "long": "x" * 200}
@@ -74,7 +60,7 @@ HOSTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", TRIED)
+@pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_host_that_lacks_something(host: str, name: str, tiny: Files, warm: Warm, tmp_path: Path) -> None:
     bad = HOSTS[host]
@@ -94,7 +80,7 @@ def test_a_host_that_lacks_something(host: str, name: str, tiny: Files, warm: Wa
 
 
 @pytest.mark.parametrize("left_kib", [0, 32])
-@pytest.mark.parametrize("name", TRIED)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_a_full_disk(name: str, left_kib: int, tiny: Files, warm: Warm, tmp_path: Path) -> None:
     """Of the output; and when there is room again the same command goes on."""
     with small_disk(tmp_path / "disk", 64) as disk:
@@ -113,7 +99,7 @@ def test_a_full_disk(name: str, left_kib: int, tiny: Files, warm: Warm, tmp_path
 
 
 @pytest.mark.parametrize("kind", NAMES)
-@pytest.mark.parametrize("name", TRIED)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_names_of_folders(kind: str, name: str, tiny: Files, warm: Warm, tmp_path: Path) -> None:
     made = prepare(name, tmp_path / NAMES[kind], tiny, warm)
     done = warm(*made.words)
@@ -122,7 +108,7 @@ def test_names_of_folders(kind: str, name: str, tiny: Files, warm: Warm, tmp_pat
     record("names", f"{name}, {kind}", 1, came(done.code))
 
 
-@pytest.mark.parametrize("name", [name for name in TRIED if name not in ("build", "register", *SLOW)])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("build", "register", *SLOW)])
 def test_a_tracking_server_that_accepts_and_never_answers(name: str, tiny: Files, warm: Warm, tmp_path: Path) -> None:
     made = prepare(name, tmp_path / "made", tiny, warm)
     with raw_server(silent) as server:
