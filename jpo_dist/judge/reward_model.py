@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError
 
-from jpo_dist.batches.foreign.model_files import A_PICKLE, reason_of, understood
+from jpo_dist.batches.foreign.model_files import A_PICKLE, reason_of, understood, usable
 from jpo_dist.batches.limits import limits_of, refuse_quantised, require_fits
 from jpo_dist.batches.template import (
     CHAT,
@@ -164,9 +164,10 @@ def load(config: RewardModelConfig, what: str = "model") -> Any:
     try:
         with understood(key, config.path):
             if what == "tokenizer":
-                return AutoTokenizer.from_pretrained(resolve(config.path), trust_remote_code=False)
+                return usable(AutoTokenizer.from_pretrained(resolve(config.path), trust_remote_code=False))
+            settings = usable(AutoConfig.from_pretrained(resolve(config.path), trust_remote_code=False))
             if what == "settings":
-                return AutoConfig.from_pretrained(resolve(config.path), trust_remote_code=False)
+                return settings
         dtype = "auto" if config.dtype == "auto" else getattr(torch, config.dtype)
         model, found = AutoModelForSequenceClassification.from_pretrained(
             resolve(config.path), dtype=dtype, output_loading_info=True, trust_remote_code=False

@@ -16,7 +16,7 @@ from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer
 
-from jpo_dist.batches.foreign.model_files import A_PICKLE, has_tokenizer, reason_of, understood
+from jpo_dist.batches.foreign.model_files import A_PICKLE, has_tokenizer, reason_of, understood, usable
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.digests import DIGESTS, Damaged, problem_in_cache, read_digests, write_digests
 from jpo_dist.distributed.waiting import locked, working
@@ -28,6 +28,7 @@ from jpo_dist.run_dir import EXPORT, EXPORT_MERGED
 
 logger = logging.getLogger(__name__)
 
+OF_FILES = AutoConfig, AutoTokenizer
 WEIGHTS = (".safetensors", ".bin")
 DECIDING = ("config.json", "adapter_config.json", "*.py")
 """Files that decide what a model computes, beside its weights: not those of tokenizer and generation."""
@@ -42,7 +43,7 @@ def pretrained(kind: Any, config: ModelConfig, key: str = "model.path", **settin
     all there.
     """
     where = model_folder(config, key)
-    described = understood(key, config.path) if kind in (AutoConfig, AutoTokenizer) else nullcontext()
+    described = understood(key, config.path) if kind in OF_FILES else nullcontext()
     with reading(config, key):
         here = Path(where).is_dir() or _is_cached(config)
         silent = None if here else no_answer_of_hub()
@@ -54,9 +55,9 @@ def pretrained(kind: Any, config: ModelConfig, key: str = "model.path", **settin
         if kind is AutoTokenizer and Path(where).is_dir():
             _require_a_tokenizer(Path(where), config, key)
         with described, working(f"loading {config.path}" if here else f"fetching {config.path} from the hub"):
-            return kind.from_pretrained(
-                where, revision=config.revision, trust_remote_code=config.trust_remote_code, **settings
-            )
+            code = config.trust_remote_code
+            found = kind.from_pretrained(where, revision=config.revision, trust_remote_code=code, **settings)
+            return usable(found) if kind in OF_FILES else found
 
 
 def weights_folder(model: ModelConfig) -> Path:

@@ -9,13 +9,15 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+from jpo_dist.batches.foreign.model_files import reason_of
 from jpo_dist.digests import write_digests
 from jpo_dist.distributed.waiting import working
 from jpo_dist.folders import replacing
@@ -29,22 +31,39 @@ def convert_gguf(source: Path, folder: Path, dtype: torch.dtype) -> None:
     """Write a GGUF file as an ordinary model folder in `dtype`, aside first: a killed conversion leaves no half.
 
     Among the ranks of a run, transformers would split the weights as they arrive (ZeRO-3), and `save_pretrained` writes
-    nothing on any rank but the first: there a process of its own converts. Raises RuntimeError where that fails.
+    nothing on any rank but the first: there a process of its own converts. Raises ValueError for a file that
+    transformers cannot read, and RuntimeError where the process ends otherwise.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        _convert_apart(source, folder, dtype)
+        convert_apart(source, folder, dtype)
         return
     logger.info("converting %s to %s, once", source.name, folder)
     with working(f"converting {source.name}"), replacing(folder) as aside:
-        plain = GgufConfig(dequantize=True)  # otherwise the weights stay packed, and a packed model cannot be saved
-        model = AutoModelForCausalLM.from_pretrained(
-            source.parent, gguf_file=source.name, dtype=dtype, quantization_config=plain, trust_remote_code=False
-        )
+        with _read_by_transformers(source):
+            plain = GgufConfig(dequantize=True)  # otherwise the weights stay packed, and a packed model cannot be saved
+            model = AutoModelForCausalLM.from_pretrained(
+                source.parent, gguf_file=source.name, dtype=dtype, quantization_config=plain, trust_remote_code=False
+            )
+            tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name, trust_remote_code=False)
         model.save_pretrained(aside)
-        tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name, trust_remote_code=False)
         tokenizer.save_pretrained(aside)
         readable_by_transformers_4(aside)
         write_digests(aside, [file.name for file in aside.iterdir()])
+
+
+@contextmanager
+def _read_by_transformers(source: Path) -> Iterator[None]:
+    """Inside, transformers reads a file that may hold anything, and raises whatever it comes to: a ValueError here.
+    What the system says (no memory, no such file) is left as it is."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
+            raise
+        raise ValueError(
+            f"model.gguf_file ({source}): transformers cannot read it: {reason_of(error)}; fetch the file again, or "
+            "take the model as safetensors"
+        ) from error
 
 
 _APART = (
@@ -53,13 +72,18 @@ _APART = (
 )
 
 
-def _convert_apart(source: Path, folder: Path, dtype: torch.dtype) -> None:
+def convert_apart(source: Path, folder: Path, dtype: torch.dtype) -> None:
+    """The same by a process of its own."""
     words = [sys.executable, "-P", "-c", _APART, str(source), str(folder), str(dtype).removeprefix("torch.")]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     with working(f"converting {source.name}"):
         done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{source}: it cannot be converted: {done.stderr.strip()[-2000:]}")
+        said = done.stderr.strip()
+        kind, _, sentence = said.rpartition("\n")[2].partition(": ")
+        if kind == "ValueError":
+            raise ValueError(sentence)
+        raise RuntimeError(f"{source}: converting it ended with exit code {done.returncode}: {said[-2000:]}")
 
 
 def readable_by_transformers_4(folder: Path) -> None:

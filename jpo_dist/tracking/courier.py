@@ -43,6 +43,8 @@ class Courier:
     def __init__(self, outbox: Outbox, connect: Callable[[], Connection]) -> None:
         self.outbox = outbox
         self.connection: Connection | None = None
+        self.left_out: Exception | None = None
+        """Why the newest entry was left out that was."""
         self._connect = connect
         self._refused = (0, 0)  # offset behind the entry that was refused last, and how often it was
 
@@ -85,6 +87,7 @@ class Courier:
         self._refused = (end, times)
         if times < _TRIES:
             raise error
+        self.left_out = error
         log.warning("the tracking server does not take this %s, left out: %s", op, brief(error))
 
 
@@ -93,6 +96,7 @@ class CourierThread:
 
     def __init__(self, courier: Courier, interval_s: float) -> None:
         self._courier, self._interval_s = courier, interval_s
+        self._stopped_by: Exception | None = None
         self._deadline = self._gives_up = float("inf")
         self._unsent = 0
         self._closing, self._closed = threading.Event(), threading.Event()
@@ -111,23 +115,31 @@ class CourierThread:
         self._closed.set()
         return self._courier.outbox.count_unsent()
 
+    @property
+    def trouble(self) -> Exception | None:
+        """Why the server lacks something: what was left out, or what the last attempt met."""
+        return self._courier.left_out or self._stopped_by
+
     def _work(self) -> None:
         failures = 0
         while not self._closed.is_set():
             last_round = self._closing.is_set()
             try:
                 self._courier.carry(self._deadline)
-                failures = 0
-            except Superseded:
+                failures, self._stopped_by = 0, None
+            except Superseded as error:
+                self._stopped_by = error
                 log.warning("another attempt of %s tracks it now; this one stops", self._courier.outbox.folder)
                 return
             except ImportError as error:
+                self._stopped_by = error
                 missing = (error.name or "mlflow").partition(".")[0]  # of a database's address, its driver
                 # mlflow is its own package's name; a driver's often differs (MySQLdb is mysqlclient)
                 fix = "pip install mlflow" if missing == "mlflow" else f"install the package that has {missing}"
                 log.warning("nothing is tracked (%s): %s, or set tracking.uri=none", error, fix)
                 return
             except Exception as error:
+                self._stopped_by = error
                 failures += 1
                 if failures == 1 or self._progressed():
                     self._gives_up = time.monotonic() + _GIVE_UP_S if last_round else self._gives_up

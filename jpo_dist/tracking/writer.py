@@ -273,3 +273,8 @@ class Writer:
                 "MLflow lacks %d steps of %s; the same command, started again, sends them", unsent, self._outbox.folder
             )
         return unsent
+
+    @property
+    def trouble(self) -> Exception | None:
+        """Why MLflow lacks something of what this writer was given, when it is closed; None: it does not."""
+        return None if self._outbox is None else self._thread.trouble

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jpo_dist.batches.foreign.model_files import reason_of, understood
+from jpo_dist.batches.foreign.model_files import reason_of, understood, usable
 from jpo_dist.batches.load import load_data, require_comparisons
 from jpo_dist.estimate.advice import advice, ranks_fed
 from jpo_dist.estimate.hardware import STATED, device_of, link_of
@@ -119,7 +119,7 @@ def _settings(config: RunConfig, model_config: Path | None) -> Any:
         if model_config is None:
             return pretrained(AutoConfig, config.model)
         with understood("--model-config", str(model_config)):
-            return AutoConfig.from_pretrained(model_config, trust_remote_code=config.model.trust_remote_code)
+            return usable(AutoConfig.from_pretrained(model_config, trust_remote_code=config.model.trust_remote_code))
     except (OSError, ValueError) as error:
         where = f"--model-config ({model_config})" if model_config else f"model.path ({config.model.path})"
         first = reason_of(error).removeprefix(f"{where}: ")

@@ -84,6 +84,8 @@ def damage(name: str, seed: int, count: int, folder: Path) -> Outcomes:
         file = chance.choice(files)
         if chance.random() < 0.03 and thing.is_ours:
             (place / file).unlink()
+        elif thing.has_settings and file.suffix == ".json" and chance.random() < 0.7:
+            (place / file).write_text(json.dumps(mutated(json.loads((whole / file).read_bytes()), chance)))
         else:
             (place / file).write_bytes(damaged((whole / file).read_bytes(), chance))
         try:

@@ -38,6 +38,8 @@ class Thing(NamedTuple):
     is_ours: bool
     """It has digests: what is read is what was written, or (of a cache, of kept answers) less of it."""
     may_lack: bool = False
+    has_settings: bool = False
+    """Values in its JSON files are replaced too, beside their bytes."""
 
 
 def _rows(folder: Path) -> Any:
@@ -105,6 +107,23 @@ def _compiled(folder: Path) -> Any:
     return [found.items.to_pylist(), found.comparisons.to_pylist(), found.fingerprint, report.lines()]
 
 
+def _model(folder: Path) -> Any:
+    """A model before it is loaded, as every run looks at it; its numbers are not looked at."""
+    from jpo_dist.config.sections import ModelConfig
+    from jpo_dist.model.load import load_tokenizer
+    from jpo_dist.model.unloaded.limits import model_limits
+
+    config = ModelConfig(path=str(folder))
+    limits, tokenizer = model_limits(config, packed=True), load_tokenizer(config)
+    return [list(map(str, limits)), tokenizer("a b").input_ids]
+
+
+def _save_model(folder: Path) -> None:
+    from tests.support.tiny import save_tiny
+
+    save_tiny(folder)
+
+
 THINGS: dict[str, Thing] = {
     "jsonl": Thing(_jsonl, _rows, False),
     "jsonl.gz": Thing(lambda folder: _jsonl(folder, "a.jsonl.gz"), _rows, False),
@@ -113,6 +132,7 @@ THINGS: dict[str, Thing] = {
     "parquet": Thing(lambda folder: pq.write_table(pa.Table.from_pylist(ROWS), folder / "a.parquet"), _rows, False),
     "arrow": Thing(lambda folder: _ipc(folder, pa.ipc.new_file), _rows, False),
     "arrow stream": Thing(lambda folder: _ipc(folder, pa.ipc.new_stream), _rows, False),
+    "model": Thing(_save_model, _model, False, has_settings=True),
     "set": Thing(lambda folder: write_set(SET, folder), _read_set, True),
     "answers": Thing(
         lambda folder: write_answers(ANSWERS, folder), lambda f: [a._asdict() for a in read_answers(f)], True

@@ -33,7 +33,8 @@ ATTACKS = {
         "tests/unit/judge/test_annotated_templates.py::test_twenty_thousand_damaged_exports",
     ),
     "damage-foreign": Attack(
-        "damaged bytes in JSONL, JSON, CSV, gzip, Parquet and Arrow files", f"{_FUZZ}::test_damage"
+        "damaged bytes in JSONL, JSON, CSV, gzip, Parquet and Arrow files, and in model folders",
+        f"{_FUZZ}::test_damage",
     ),
     "damage-ours": Attack(
         "damaged bytes or missing files in sets, answers, replies and caches", f"{_FUZZ}::test_damage"

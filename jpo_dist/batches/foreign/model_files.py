@@ -1,9 +1,11 @@
 """What is wrong with the files of a model, which others wrote: one sentence in place of whatever a library raises."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -19,6 +21,12 @@ OF_A_TOKENIZER = (
 """Names of files that a tokenizer is read from; a folder with none of them has no tokenizer."""
 POINTER = b"version https://git-lfs"
 """How a file begins that Git LFS has not fetched."""
+LARGEST = {
+    re.compile(r"(num|n)_\w*(layer|expert)s?|(encoder|decoder)_layers"): 10_000,
+    re.compile(r"hidden_size|n_embd|d_model|vocab_size"): 10_000_000,
+}
+"""Counts and sizes in a config.json, more than any model has: modules are made one by one, and a vector or two of such
+a size before it is known that the weights are smaller."""
 LONGEST = 300
 """Characters of what a library says."""
 
@@ -39,6 +47,27 @@ def understood(key: str, path: str) -> Iterator[None]:
             f"{key} ({path}): its files describe no model that transformers can make: {reason_of(error)}; correct "
             "them, or fetch the model again"
         ) from error
+
+
+def usable(made: Any) -> Any:
+    """What transformers has made of such files, once it was tried: settings by their sizes, a tokenizer by a text.
+    Raises anything where it cannot be used."""
+    if hasattr(made, "to_dict"):
+        require_modest(made.to_dict())
+    else:
+        made("a")
+    return made
+
+
+def require_modest(settings: Mapping[str, Any]) -> None:
+    """Raises ValueError where what a config.json holds is larger than any model: it would be made until the memory is
+    full."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            require_modest(value)
+        most = next((most for names, most in LARGEST.items() if names.fullmatch(str(name))), None)
+        if most is not None and isinstance(value, int) and value > most:
+            raise ValueError(f"{name} is {value:,} in its config.json, and no model has over {most:,}")
 
 
 def reason_of(error: BaseException) -> str:

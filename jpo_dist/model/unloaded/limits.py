@@ -1,13 +1,15 @@
 """A model before its weights are loaded: what it can take, whether its folder has all of it, and whether it can be
 scored packed. Read off config.json and the headers of the files of weights."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from jpo_dist.batches.foreign.model_files import damage_of, reason_of, understood
 from jpo_dist.batches.limits import ModelLimits, limits_of, refuse_quantised
@@ -50,6 +52,7 @@ def model_limits(config: ModelConfig, key: str = "model.path", *, packed: bool =
     settings, model = without_weights(config, key)
     if packed:
         _require_packed(config, key)
+    _require_settings_of_answers(config, key)
     return limits_of(model, settings, key, config.path)._replace(unread=_held_to_weights(model, config, key))
 
 
@@ -61,6 +64,15 @@ def limits_of_run(config: AnyConfig, policy: tuple[str, ModelConfig] | None = No
         reference = reference_model(config)
         models += [("reference.path", reference)] if reference.path != models[0][1].path else []
     return [model_limits(model, key, packed=True) for key, model in models]
+
+
+def _require_settings_of_answers(config: ModelConfig, key: str) -> None:
+    """Raises ValueError for a generation_config.json that transformers cannot take: it reads it with the weights. One
+    that is no JSON it does without."""
+    folder = Path(model_folder(config, key))
+    if (folder / GENERATION_CONFIG_NAME).is_file():
+        with understood(key, config.path), suppress(OSError):
+            GenerationConfig.from_pretrained(folder)
 
 
 def _require_packed(config: ModelConfig, key: str) -> None:

@@ -1,10 +1,14 @@
 """What transformers 5 writes, for transformers 4: settings and tokenizer under the names of both."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jpo_dist.model.gguf import readable_by_transformers_4
+import pytest
+import torch
+
+from jpo_dist.model.gguf import convert_apart, convert_gguf, readable_by_transformers_4
 
 
 def changed(folder: Path, name: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -53,3 +57,17 @@ def test_a_tokenizer_has_a_class_that_both_know(tmp_path: Path) -> None:
     }  # fmt: skip
     own = {"tokenizer_class": "GPT2Tokenizer", "extra_special_tokens": {"image": "<i>"}}
     assert changed(tmp_path, "tokenizer_config.json", own) == own
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("convert", [convert_gguf, convert_apart])
+@pytest.mark.parametrize("held", [b"", b"GGUF\x03\x00\x00\x00garbage", b"\x00" * 5000, b"{}", b"GGUF" + b"\xff" * 400])
+def test_a_file_that_is_no_gguf_or_a_damaged_one_is_named(
+    held: bytes, convert: Callable[[Path, Path, torch.dtype], None], tmp_path: Path
+) -> None:
+    """Also by the process that converts beside ranks; nothing half made is left."""
+    source = tmp_path / "damaged.gguf"
+    source.write_bytes(held)
+    with pytest.raises(ValueError, match=r"model\.gguf_file \(.*damaged\.gguf\): transformers cannot read it: .*fetch"):
+        convert(source, tmp_path / "model", torch.float32)
+    assert [file.name for file in tmp_path.iterdir()] == ["damaged.gguf"]

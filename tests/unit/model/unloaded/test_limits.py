@@ -1,5 +1,6 @@
 """A model before it is loaded: whatever its files hold is a run, or one sentence that begins with the setting."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,10 @@ def refused(folder: Path, said: str) -> None:
         ({"model_type": "mamba"}, "does not take an attention function"),
         ({"vocab_size": 300}, r"makes lm_head.weight \[300, 32\], and its weights have \[258, 32\]"),
         ({"num_hidden_layers": 3}, r"no weights for model.layers.2.\S+, .* 5 more of LlamaForCausalLM"),
+        ({"num_hidden_layers": 10**12}, "num_hidden_layers is 1,000,000,000,000 .*no model has over 10,000"),
+        ({"hidden_size": 10**12}, "hidden_size is 1,000,000,000,000 .*no model has over 10,000,000"),
+        ({"vocab_size": 10**12}, "vocab_size is 1,000,000,000,000 .*no model has over 10,000,000"),
+        ({"vocab_size": 10**7}, r"makes .*\[10000000, 32\], and its weights have"),
         ({"quantization_config": {}}, "holds quantised weights"),
         ({"quantization_config": {"quant_method": "mxfp4"}}, r"holds quantised weights \(mxfp4"),
     ],
@@ -71,6 +76,11 @@ def refused(folder: Path, said: str) -> None:
 def test_a_config_that_describes_no_such_model_is_refused(folder: Path, settings: dict[str, Any], said: str) -> None:
     change_config(folder, **settings)
     refused(folder, said)
+
+
+def test_settings_of_answers_that_transformers_cannot_take_are_refused(folder: Path) -> None:
+    (folder / "generation_config.json").write_text('{"pad_token_id": "</s>"}')
+    refused(folder, "TypeError: '<' not supported between instances of 'str' and 'int'")
 
 
 @pytest.mark.parametrize("contents", [POINTER, b"", None])
@@ -119,17 +129,21 @@ def test_weights_that_nothing_reads_are_told(folder: Path) -> None:
     assert note.startswith(f"model.path ({folder}) has 1 weights that its model type does not read: {more}; ")
 
 
-@pytest.mark.parametrize("spoil", ["no tokenizer", "no json", "no utf-8"])
+@pytest.mark.parametrize("spoil", ["no tokenizer", "no json", "no utf-8", "no number"])
 def test_a_tokenizer_that_cannot_be_read_is_refused(folder: Path, spoil: str) -> None:
     said = {
         "no tokenizer": "holds no tokenizer: neither tokenizer.json",
         "no json": "Expecting value",
         "no utf-8": "utf-8",
+        "no number": "TypeError: '>' not supported",
     }
     if spoil == "no tokenizer":
         (folder / "tokenizer.json").unlink()
     elif spoil == "no json":
         (folder / "tokenizer.json").write_bytes(POINTER)
+    elif spoil == "no number":
+        file = folder / "tokenizer_config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"model_max_length": "1e30"}))
     else:
         (folder / "chat_template.jinja").write_bytes(b"\xff{{ x }}")
     with pytest.raises(ValueError, match=rf"^model\.path \({folder}\).*{said[spoil]}"):
