@@ -40,9 +40,12 @@ def _require_places(config: BaseModel) -> None:
         require_folder("model.path", config.model.path)
     if isinstance(config, JudgingConfig) and config.kind == "reward_model":
         require_folder("reward_model.path", config.reward_model.path)
-    sources = [source.path for source in config.sources] if isinstance(config, BuildConfig) else []
-    named = [getattr(config, key) for key in ("instructions", "candidates") if hasattr(config, key)] + sources
-    for place in (text for names in named for text in ([names] if isinstance(names, str) else names)):
+    if isinstance(config, BuildConfig):  # its `candidates` are how pairs are drawn
+        places = [source.path for source in config.sources]
+    else:
+        named = [getattr(config, key, None) or [] for key in ("instructions", "candidates")]
+        places = [text for one in named for text in ([one] if isinstance(one, str) else one)]
+    for place in places:
         open_place(place, [])
 
 

@@ -10,6 +10,7 @@ import yaml
 from jpo_dist.preflight.configs import look_at_config
 from launcher.cli import app
 from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig
+from tests.support.commands import ROOT
 from tests.support.screen import invoked
 from tests.support.templates import KINDS, ONE, SYSTEM, change_config, save_kind, write_pairs
 
@@ -92,3 +93,17 @@ def test_inspect_shows_what_a_template_makes_of_a_set(tmp_path: Path) -> None:
     assert "System role not supported" in table
     assert found["refused"] == [{"source": "pairs.jsonl:2", "items": 2, "reason": "System role not supported"}]
     assert said["plain"][1] == {"looked_at": 2, "differences": [], "refused": [], "fix": None}
+
+
+SHIPPED = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "configs").rglob("*.yaml"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", SHIPPED)
+def test_each_shipped_config_is_checked_to_an_end(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it needs from elsewhere is named; nothing ends in a traceback."""
+    monkeypatch.chdir(ROOT)
+    done = invoked(app, ["check", file])
+    assert done.exit_code in (0, 2), done.output
+    assert "Traceback" not in done.output
+    assert done.output.strip().splitlines()[-1].startswith(("# ok", "error (exit 2): "))
