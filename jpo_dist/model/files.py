@@ -55,8 +55,9 @@ def pretrained(kind: Any, config: ModelConfig, key: str = "model.path", **settin
         if kind is AutoTokenizer and Path(where).is_dir():
             _require_a_tokenizer(Path(where), config, key)
         with described, working(f"loading {config.path}" if here else f"fetching {config.path} from the hub"):
-            code = config.trust_remote_code
-            found = kind.from_pretrained(where, revision=config.revision, trust_remote_code=code, **settings)
+            found = kind.from_pretrained(
+                where, revision=config.revision, trust_remote_code=config.trust_remote_code, **settings
+            )
             return usable(found) if kind in OF_FILES else found
 
 
@@ -70,9 +71,8 @@ def weights_folder(model: ModelConfig) -> Path:
     for weights in WEIGHTS:  # a repository that has both would be fetched twice
         wanted = [f"*{weights}", *DECIDING]
         with reading(model), working(f"fetching {where} from the hub, unless it is here"):
-            folder = Path(
-                snapshot_download(where, revision=model.revision, allow_patterns=wanted, ignore_patterns="*/*")
-            )
+            found = snapshot_download(where, revision=model.revision, allow_patterns=wanted, ignore_patterns="*/*")
+        folder = Path(found)
         if any(folder.glob(f"*{weights}")):
             break
     return folder

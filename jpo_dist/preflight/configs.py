@@ -41,11 +41,10 @@ def _require_places(config: BaseModel) -> None:
     if isinstance(config, JudgingConfig) and config.kind == "reward_model":
         require_folder("reward_model.path", config.reward_model.path)
     if isinstance(config, BuildConfig):  # its `candidates` are how pairs are drawn
-        places = [source.path for source in config.sources]
+        named = [source.path for source in config.sources]
     else:
         named = [getattr(config, key, None) or [] for key in ("instructions", "candidates")]
-        places = [text for one in named for text in ([one] if isinstance(one, str) else one)]
-    for place in places:
+    for place in (text for one in named for text in ([one] if isinstance(one, str) else one)):
         open_place(place, [])
 
 
