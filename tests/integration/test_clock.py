@@ -73,7 +73,7 @@ def test_a_tracked_training(tiny: Files, warm: Warm, alone: Path, tmp_path: Path
 
 def test_a_training_of_two_ranks_under_ray(tiny: Files, tmp_path: Path) -> None:
     """Put back once, between two steps, for Ray's own processes too: under a clock that is put back all the time Ray's
-    agent was seen to give up before anything of ours began."""
+    scheduler was seen to stand still before any worker of ours began."""
     words = {name: ("train", tiny.config, f"run.dir={tmp_path / name / 'run'}", "cluster.workers=2") for name in "ab"}
     code, said, _ = told(jpo_words(words["a"]), operator())
     assert code == 0, said[-3000:]
