@@ -35,7 +35,7 @@ TemplateArgs = Annotated[dict[str, Any], AfterValidator(_of_the_template)]
 class Section(BaseModel):
     """A closed, frozen group of settings: an unknown key is an error, a value never changes after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     @model_validator(mode="before")
     @classmethod

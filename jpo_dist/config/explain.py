@@ -70,13 +70,13 @@ def model_in(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
     return None, False
 
 
-def known_keys(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
-    """Every dotted key with its documentation; entries of a list without their number."""
-    keys: dict[str, str] = {}
+def known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Every dotted key; entries of a list without their number."""
+    keys: list[str] = []
     for name, field in model.model_fields.items():
         kind, _ = model_in(field.annotation)
         if kind is not None:
-            keys |= known_keys(kind, f"{prefix}{name}.")
+            keys += known_keys(kind, f"{prefix}{name}.")
         else:
-            keys[prefix + name] = field.description or ""
+            keys.append(prefix + name)
     return keys

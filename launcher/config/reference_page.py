@@ -7,6 +7,7 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from jpo_dist.config.documented import words_on
 from jpo_dist.config.explain import model_in
 from jpo_dist.data.config import BuildConfig
 from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig, SftRunConfig, WinRateRunConfig
@@ -82,16 +83,18 @@ def _section(model: type[BaseModel], prefix: str, only: tuple[str, ...] = ()) ->
     below: list[str] = []
     everyday: list[str] = []
     expert: list[str] = []
+    said = words_on(model)
     for name, field in sorted(model.model_fields.items(), key=lambda pair: not pair[1].is_required()):
         if only and name not in only:
             continue
         kind, many = model_in(field.annotation)
+        words = _as_typed(" ".join(said.get(name, "").split()).replace("|", "\\|"))
         if kind is not None:
-            about = " ".join(part for part in (_first(kind.__doc__), _words(field)) if part)
+            about = " ".join(part for part in (_first(kind.__doc__), words) if part)
             place = f"{prefix}{name}{'.N' if many else ''}"
             below += ["", f"{'###' if prefix else '##'} {place}", "", about, "", *_section(kind, f"{place}.")]
         else:
-            row = f"| `{prefix}{name}` | {_kind(field.annotation)} | {_default(field)} | {_words(field)} |"
+            row = f"| `{prefix}{name}` | {_kind(field.annotation)} | {_default(field)} | {words} |"
             (expert if name in getattr(model, "EXPERT", ()) else everyday).append(row)
     return [*_table(everyday), *(["", "Expert:", "", *_table(expert)] if expert else []), *below]
 
@@ -102,10 +105,6 @@ def _table(rows: list[str]) -> list[str]:
 
 def _first(text: str | None) -> str:
     return _as_typed(" ".join((text or "").strip().split("\n\n")[0].split()))
-
-
-def _words(field: FieldInfo) -> str:
-    return _as_typed(" ".join((field.description or "").split()).replace("|", "\\|"))
 
 
 def _default(field: FieldInfo) -> str:

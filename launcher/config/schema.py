@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core.core_schema import ModelSchema
 
+from jpo_dist.config.documented import words_on
 from jpo_dist.data.config import BuildConfig
 from jpo_dist.files import replace
 from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig, SftRunConfig, WinRateRunConfig
@@ -35,10 +38,21 @@ DRAFT = "http://json-schema.org/draft-07/schema#"
 """What every version of the YAML language server reads; pydantic writes nothing else but `prefixItems`."""
 
 
+class _Documented(GenerateJsonSchema):
+    """pydantic's schema, with the text on each setting."""
+
+    def model_schema(self, schema: ModelSchema) -> JsonSchemaValue:
+        found = super().model_schema(schema)
+        for name, words in words_on(schema["cls"]).items():
+            if name in found.get("properties", {}):
+                found["properties"][name].setdefault("description", words)
+        return found
+
+
 def schema(kind: type[BaseModel]) -> dict[str, Any]:
     """The JSON schema of a kind of config, in the words of its settings. What a rule between settings forbids, it
     allows: `jpo check` knows those."""
-    found: dict[str, Any] = _in_draft(kind.model_json_schema())
+    found: dict[str, Any] = _in_draft(kind.model_json_schema(schema_generator=_Documented))
     found["properties"] = {name: _short(value) for name, value in found["properties"].items()}
     return {"$schema": DRAFT, "title": f"jpo {FILES[kind].removesuffix('.json')}"} | found
 
