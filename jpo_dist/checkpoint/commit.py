@@ -23,6 +23,7 @@ import torch.distributed as dist
 from jpo_dist.checkpoint import manifest as manifests
 from jpo_dist.checkpoint import run_folder
 from jpo_dist.checkpoint.manifest import Manifest
+from jpo_dist.digests import size_and_digest
 from jpo_dist.distributed import ranks
 from jpo_dist.distributed.fault_injection import fault_during, fault_point
 from jpo_dist.files import sha256, sync_file
@@ -245,5 +246,5 @@ def _digests(run_dir: Path, stage: Path) -> tuple[dict[str, dict[str, Any]], int
             sync_file(stage / name)
     with ranks.together("digesting the shards"):
         for name in manifests.files_by_rank(sizes, len(seen))[me]:
-            part[name] = {"bytes": (stage / name).stat().st_size, "sha256": sha256(stage / name)}
+            part[name] = {**size_and_digest(stage / name), "sha256": sha256(stage / name)}
     return {name: file for one in ranks.gather(part) for name, file in one.items()}, len(seen)

@@ -1,8 +1,9 @@
-"""The manifest of a commit: size and SHA-256 of its every file, and a SHA-256 over itself.
+"""The manifest of a commit: size and digest of its every file, and a SHA-256 over itself.
 
-`manifest.json`: {"step", "attempt", "num_ranks", "seconds", "facts", "files": {path: {"bytes", "sha256"}}, "sha256"},
-the last one over all the others as canonical JSON. A checkpoint is a pickle, so nothing of it may be loaded before
-`problem_with` found nothing. The manifest proves that files are what was written, not who wrote them.
+`manifest.json`: {"step", "attempt", "num_ranks", "seconds", "facts", "files": {path: {"bytes", "sha256", "xxh3"}},
+"sha256"}, the last one over all the others as canonical JSON. A checkpoint is a pickle, so nothing of it may be loaded
+before `problem_with` found nothing; that goes by the fast digest (see jpo_dist.digests). The manifest proves that files
+are what was written, not who wrote them: for whoever keeps or signs manifests elsewhere there is SHA-256.
 """
 
 import hashlib
@@ -14,7 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jpo_dist.files import in_words, replace, sha256, sync_folder
+from jpo_dist.digests import Damaged, is_as_written
+from jpo_dist.files import in_words, replace, sync_folder
 
 MANIFEST = "manifest.json"
 
@@ -25,7 +27,8 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True)
 class Manifest:
-    """`files`: path relative to the commit, with / -> {"bytes": int, "sha256": 64 hex digits}."""
+    """`files`: path relative to the commit, with / -> {"bytes": int, "sha256": 64 hex digits, "xxh3": 32 hex
+    digits; older versions wrote none}."""
 
     step: int
     attempt: int
@@ -129,7 +132,7 @@ def files_by_rank(sizes: Mapping[str, int], num_ranks: int) -> list[list[str]]:
 
 
 def problem_with(folder: Path, manifest: Manifest, names: Iterable[str]) -> str | None:
-    """Why `folder` is not what `manifest` says, or None. Names and sizes of all files, SHA-256 of those in `names`."""
+    """Why `folder` is not what `manifest` says, or None. All names and sizes, digests of `names`."""
     there = list_files(folder)
     for name, file in manifest.files.items():
         if name not in there:
@@ -140,6 +143,9 @@ def problem_with(folder: Path, manifest: Manifest, names: Iterable[str]) -> str 
     if extra:
         return f"{extra[0]} is not in the manifest ({len(extra)} such files)"  # a loader that globs would read it
     for name in names:
-        if sha256(folder / name) != manifest.files[name]["sha256"]:
-            return f"{name} has another SHA-256 than when it was written"
+        try:
+            if not is_as_written(folder / name, manifest.files[name]):
+                return f"{name} has another digest than when it was written"
+        except Damaged as error:
+            return f"{name} {error}"
     return None

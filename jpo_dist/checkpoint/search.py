@@ -78,7 +78,7 @@ def list_names(run_dir: Path) -> Found:
 def find_valid(run_dir: Path) -> Found:
     """Newest to oldest, the first commit that verifies, the same on all ranks. Those that do not are set aside.
 
-    Every rank checks the names and sizes of all files and the SHA-256 of its part of them.
+    Every rank checks the names and sizes of all files and the digests of its part of them.
     """
     set_aside: list[str] = []
     while True:

@@ -149,7 +149,7 @@ def test_all_ranks_agree_on_a_flipped_bit_in_whoever_s_share_it_is(run_dir: Path
     assert first == second
     step, _, set_aside = first
     assert step == 20
-    assert set_aside == [f"step-00000040: {name} has another SHA-256 than when it was written; now bad-step-00000040-1"]
+    assert set_aside == [f"step-00000040: {name} has another digest than when it was written; now bad-step-00000040-1"]
 
 
 @pytest.mark.parametrize("readers", [1, 3])

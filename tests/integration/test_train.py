@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from jpo_dist.data import read
+from jpo_dist.digests import size_and_digest
 from jpo_dist.files import sha256
 from tests.support.commands import ROOT, Files, Warm, commits, lines_of, losses, numbers, torchrun
 from tests.support.metric_names import undocumented
@@ -132,7 +133,8 @@ def test_it_leaves_the_newest_commits_with_shards_of_both_ranks(by_ray: Path) ->
         shards = [file for file in manifest["files"] if file.endswith("optim_states.pt")]
         assert len(shards) == 2
         for file, facts in manifest["files"].items():
-            assert sha256(by_ray / "checkpoints" / name / file) == facts["sha256"]
+            path = by_ray / "checkpoints" / name / file
+            assert {**size_and_digest(path), "sha256": sha256(path)} == facts
 
 
 def test_the_resolved_config_is_a_config_for_the_same_run(by_ray: Path, tiny: Files, warm: Warm) -> None:

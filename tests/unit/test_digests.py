@@ -1,11 +1,13 @@
 """A file that was damaged since its digest was taken is named."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+import xxhash
 
 from jpo_dist.digests import (
     DIGESTS,
@@ -14,6 +16,7 @@ from jpo_dist.digests import (
     problem_with,
     read_digests,
     require,
+    size_and_digest,
     sound_lines,
     write_digests,
 )
@@ -41,6 +44,23 @@ def test_damage_is_named_with_the_fix(folder: Path, now: bytes | None) -> None:
         (folder / "a").write_bytes(now)
     with pytest.raises(Damaged, match=r"/a .*; make it again"):
         require(folder / "a", about, "make it again")
+
+
+def test_a_folder_of_an_older_version_has_sha256(folder: Path) -> None:
+    files = {"a": {"bytes": 4, "sha256": hashlib.sha256(b"text").hexdigest()}}
+    total = hashlib.sha256(json.dumps(files, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    (folder / DIGESTS).write_text(json.dumps({"files": files, "sha256": total}))
+    (about,) = read_digests(folder / DIGESTS, "").values()
+    assert problem_with(folder / "a", about) is None
+    (folder / "a").write_bytes(b"tex7")
+    assert "is damaged" in str(problem_with(folder / "a", about))
+
+
+def test_the_digest_is_that_of_xxhash_itself(folder: Path) -> None:
+    """The published value of XXH3 of 128 bits for no input."""
+    (folder / "none").write_bytes(b"")
+    assert size_and_digest(folder / "none") == {"bytes": 0, "xxh3": "99aa06d3014798d86001c324468d497f"}
+    assert size_and_digest(folder / "a")["xxh3"] == xxhash.xxh3_128_hexdigest(b"text")
 
 
 def said_of(folder: Path) -> Any:

@@ -8,11 +8,12 @@ import os
 import resource
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import pytest
 import torch
+import xxhash
 
 from jpo_dist.checkpoint import commit as checkpoint
 from jpo_dist.checkpoint import manifest, run_folder
@@ -58,7 +59,12 @@ def test_a_commit_reads_back_as_it_was_made_and_its_digests_are_those_of_the_fil
     assert made.seconds > 0
     written = json.loads((made.path / "manifest.json").read_text())
     assert written["files"] == {
-        name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in SHARDS.items()
+        name: {
+            "bytes": len(data),
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "xxh3": xxhash.xxh3_128(data).hexdigest(),
+        }
+        for name, data in SHARDS.items()
     }
     found = find_valid(tmp_path).commit
     assert found is not None
@@ -88,7 +94,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda f: (f / "shards/rank1.pt").unlink(), "shards/rank1.pt is missing"),
     "missing folder": (lambda f: shutil.rmtree(f / "shards"), "shards/rank0.pt is missing"),
     "extra": (lambda f: (f / "shards/rank2.pt").write_bytes(b"evil"), "shards/rank2.pt is not in the manifest"),
-    "flipped bit": (lambda f: _flip(f / "shards/rank1.pt", 2047, 128), "shards/rank1.pt has another SHA-256"),
+    "flipped bit": (lambda f: _flip(f / "shards/rank1.pt", 2047, 128), "shards/rank1.pt has another digest"),
     "link": (_link, "empty has -1 bytes"),
     "empty manifest": (lambda f: (f / "manifest.json").write_bytes(b""), "manifest.json (0 bytes) is not a manifest"),
     "no manifest": (lambda f: (f / "manifest.json").unlink(), "manifest.json is missing"),
@@ -119,6 +125,23 @@ def test_a_damaged_commit_is_set_aside_with_the_reason_and_the_one_before_it_is_
     assert reason in found.set_aside[0]
     assert f"bad-{name}-1" in found.set_aside[0]
     assert reason in caplog.text
+
+
+@pytest.mark.parametrize("kept", ["sha256", "xxh3", "blake9"])
+def test_a_commit_of_another_version_is_verified_by_the_digest_that_it_has(tmp_path: Path, kept: str) -> None:
+    make(tmp_path, 40)
+    folder = tmp_path / "checkpoints/step-00000040"
+    known = manifest.read(folder)
+    files = {name: {"bytes": file["bytes"], kept: file.get(kept, "0" * 32)} for name, file in known.files.items()}
+    manifest.write(folder, replace(known, files=files))
+    if kept == "blake9":
+        assert "has no digest that this version knows" in find_valid(tmp_path).set_aside[0]
+        return
+    found = find_valid(tmp_path).commit
+    assert found is not None
+    assert found.step == 40
+    _flip(folder / "shards/rank1.pt", 5)
+    assert "shards/rank1.pt has another digest" in find_valid(tmp_path).set_aside[0]
 
 
 def test_every_single_byte_of_a_commit_is_covered(tmp_path: Path) -> None:
