@@ -16,7 +16,7 @@ from typing import Any
 
 import xxhash
 
-from jpo_dist.files import read_json, write_json
+from jpo_dist.files import in_a_line, parsed, read_json, whole_lines, write_json
 
 DIGESTS = "digests.json"
 _LOOKED, _LOOKED_S = ".looked-at.json", 3600.0
@@ -116,23 +116,45 @@ def _of(files: Any) -> str:
     return hashlib.sha256(json.dumps(files, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def sound_lines(lines: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any] | None]:
-    """The lines of one file without their `digest`; None for one that is not as it was written.
+def with_digest(value: Mapping[str, Any]) -> bytes:
+    """A line of JSON that ends in its `digest`."""
+    text = in_a_line(value)
+    return b'%b,"digest":"%b"}' % (text[:-1], _of_text(text))
+
+
+def sound_lines(path: Path) -> Iterator[dict[str, Any] | None]:
+    """The lines of a file without their `digest`; None for one that is not as it was written.
 
     An older version wrote no digests. In a file that has one somewhere, a line without it has lost it.
     """
-    every = list(lines)
-    has_digests = any("digest" in line for line in every)
-    for line in every:
-        known = line.pop("digest", None)
-        yield line if not has_digests or known == digest_of_line(line) else None
+    every = [(line, parsed(line)) for line in whole_lines(path)]
+    has_digests = any(value is not None and "digest" in value for _, value in every)
+    for line, value in every:
+        known = value.pop("digest", None) if value is not None else None
+        yield value if value is not None and (not has_digests or _is_its(known, line, value)) else None
+
+
+def _is_its(known: Any, line: bytes, value: dict[str, Any]) -> bool:
+    """Whether a digest is that of its line: of the bytes before it; or, where the line was written by another program
+    or an older version, of what they mean."""
+    text, end = line[: -len(_END)], line[-len(_END) :]
+    if known == _of_text(text + b"}").decode() and end == b',"digest":"%b"}\n' % known.encode():
+        return True
+    return known in (_of_text(in_a_line(value)).decode(), digest_of_line(value))
+
+
+_END = b',"digest":"0123456789abcdef"}\n'
+
+
+def _of_text(text: bytes) -> bytes:
+    return xxhash.xxh3_64_hexdigest(text).encode()
 
 
 _CANONICAL = json.JSONEncoder(ensure_ascii=True, sort_keys=True, separators=(",", ":"))
 
 
 def digest_of_line(value: Any) -> str:
-    """A short digest of a line of JSON, which goes into the line."""
+    """A short digest of what a line of JSON means, whatever the order of its keys."""
     return hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()[:16]
 
 

@@ -48,20 +48,31 @@ def read_lines(path: Path, offset: int = 0, start: bytes = b"{") -> Iterator[tup
     A last line without its newline is still being written, or was torn by a kill: it is not there yet. A damaged line
     is skipped.
     """
+    for line in whole_lines(path, offset):
+        offset += len(line)
+        value = parsed(line) if line.startswith(start) else None
+        if value is not None:
+            yield value, offset
+
+
+def whole_lines(path: Path, offset: int = 0) -> Iterator[bytes]:
+    """Yields the lines of `path` from byte `offset` up to the last newline. A missing file has none."""
     if not path.exists():
         return
     with path.open("rb") as file:
         file.seek(offset)
         for line in file:
-            if not line.endswith(b"\n"):
-                return
-            offset += len(line)
-            value = _parse(line) if line.startswith(start) else None
-            if value is not None:
-                yield value, offset
+            if line.endswith(b"\n"):
+                yield line
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
+def in_a_line(value: Mapping[str, Any]) -> bytes:
+    """JSON without spaces or a newline. Raises ValueError for NaN and infinities."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+
+
+def parsed(line: bytes) -> dict[str, Any] | None:
+    """The JSON object in a line; None where there is none."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
@@ -108,8 +119,12 @@ class JsonLines:
         sync_folder(self.path.parent)
 
     def append(self, value: Mapping[str, Any]) -> None:
+        """Add a line; see `add`."""
+        self.add(in_a_line(value))
+
+    def add(self, text: bytes) -> None:
         """Add one line by one write to the system: a kill of the process leaves it, a crash of the machine may not."""
-        line = json.dumps(value, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        line = text + b"\n"
         try:
             with naming(self.path):
                 _write(self._fd, line, self.path)

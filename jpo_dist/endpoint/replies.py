@@ -15,9 +15,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from jpo_dist.digests import digest_of_line, sound_lines
+from jpo_dist.digests import sound_lines, with_digest
 from jpo_dist.endpoint.completion import is_count
-from jpo_dist.files import JsonLines, read_lines
+from jpo_dist.files import JsonLines
 
 log = logging.getLogger(__name__)
 
@@ -98,8 +98,7 @@ class Replies:
         self.repeated: Counter[str] = Counter()
         """Replies to a question that had one already, by key: paid twice. Empty unless two runs shared the folder."""
         for path in sorted(path for path in folder.glob("*.jsonl") if path.is_file()):
-            lines = sound_lines(line for line, _ in read_lines(path))
-            damaged = sum(line is None or not self._take(line) for line in lines)
+            damaged = sum(line is None or not self._take(line) for line in sound_lines(path))
             if damaged:
                 log.warning("%s: %d lines are no replies; their questions are asked again", path, damaged)
 
@@ -131,8 +130,7 @@ class Replies:
             if self._lines is None:
                 name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.jsonl"
                 self._lines = JsonLines(self.folder / name)
-            line = reply._asdict()
-            self._lines.append({**line, "digest": digest_of_line(line)})
+            self._lines.add(with_digest(reply._asdict()))
         self._lines.sync()  # outside the lock: one flush of the disk serves all threads that wait for it
         self._by_key[reply.key] = reply
 

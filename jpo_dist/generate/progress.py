@@ -11,8 +11,8 @@ from pathlib import Path
 from shutil import rmtree
 from typing import NamedTuple
 
-from jpo_dist.digests import digest_of_line, sound_lines
-from jpo_dist.files import JsonLines, read_lines
+from jpo_dist.digests import sound_lines, with_digest
+from jpo_dist.files import JsonLines
 from jpo_dist.generate.answers import Answer, answer_of
 
 logger = logging.getLogger(__name__)
@@ -35,8 +35,7 @@ class Writer:
 
     def add(self, made: Made) -> None:
         """When this returns, a kill of the process cannot take the answer away."""
-        line = {**made.answer._asdict(), "seconds": round(made.seconds, 4)}
-        self._lines.append({**line, "digest": digest_of_line(line)})
+        self._lines.add(with_digest({**made.answer._asdict(), "seconds": round(made.seconds, 4)}))
 
     def close(self) -> None:
         """Return when all answers are on the disk."""
@@ -48,7 +47,7 @@ def made_so_far(folder: Path) -> dict[tuple[float, int, int], Made]:
     """The answers in progress by place."""
     found: dict[tuple[float, int, int], Made] = {}
     for path in sorted((folder / FOLDER).glob("*.jsonl")):
-        for line in sound_lines(line for line, _ in read_lines(path)):
+        for line in sound_lines(path):
             try:
                 seconds = float(line.pop("seconds", 0.0)) if line is not None else 0.0
                 made = Made(answer_of(line or {}), seconds)

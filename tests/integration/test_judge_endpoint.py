@@ -369,7 +369,7 @@ def test_a_full_disk_ends_the_run(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("jpo_dist.files.JsonLines.append", full)
+    monkeypatch.setattr("jpo_dist.files.JsonLines.add", full)
     with openai_server() as server, pytest.raises(OSError, match="No space"):
         judge(candidates(6), config(server), tmp_path)
     assert server.requests == 1  # no more money for answers that cannot be kept

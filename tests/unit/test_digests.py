@@ -18,6 +18,7 @@ from jpo_dist.digests import (
     require,
     size_and_digest,
     sound_lines,
+    with_digest,
     write_digests,
 )
 
@@ -91,10 +92,41 @@ def test_a_file_is_read_once_while_it_stays_the_same(folder: Path) -> None:
     assert problem_with(folder / "a", about) is not None
 
 
-def test_a_line_that_has_lost_its_digest_is_no_line_of_an_older_version() -> None:
+LINES: list[dict[str, Any]] = [{"a": n, "text": 'é "b"\n', "digests": ["digest"]} for n in range(3)]
+
+
+def read_back(folder: Path, *lines: bytes) -> list[Any]:
+    (folder / "a.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
+    return list(sound_lines(folder / "a.jsonl"))
+
+
+def test_a_line_that_has_lost_its_digest_is_no_line_of_an_older_version(tmp_path: Path) -> None:
     """The fuzzer cut the digest out of a line together with the end of its text."""
-    lines = [{"a": n} for n in range(3)]
-    assert list(sound_lines(dict(line) for line in lines)) == lines
-    kept = [{**line, "digest": digest_of_line(line)} for line in lines]
-    assert list(sound_lines(dict(line) for line in kept)) == lines
-    assert list(sound_lines([kept[0], {"a": 1}, {**kept[2], "a": 7}])) == [{"a": 0}, None, None]
+    bare = [json.dumps(line).encode() for line in LINES]
+    assert read_back(tmp_path, *bare) == LINES
+    kept = [with_digest(line) for line in LINES]
+    assert read_back(tmp_path, *kept) == LINES
+    assert read_back(tmp_path, kept[0], bare[1], kept[2].replace(b'"a":2', b'"a":7'), b"no JSON") == [
+        LINES[0], None, None, None
+    ]  # fmt: skip
+
+
+def test_a_line_that_another_program_wrote_again_is_the_same_line(tmp_path: Path) -> None:
+    again = [json.dumps(json.loads(with_digest(line)), ensure_ascii=False, indent=None).encode() for line in LINES]
+    assert b", " in again[0]
+    assert read_back(tmp_path, *again) == LINES
+
+
+def test_a_line_of_an_older_version_has_the_digest_of_its_meaning(tmp_path: Path) -> None:
+    old = [json.dumps({**line, "digest": digest_of_line(line)}).encode() for line in LINES]
+    assert read_back(tmp_path, *old) == LINES
+    assert read_back(tmp_path, old[0].replace(b'"a": 0', b'"a": 1'), with_digest(LINES[1])) == [None, LINES[1]]
+
+
+def test_any_byte_of_a_line_counts(tmp_path: Path) -> None:
+    line = with_digest(LINES[0])
+    for at in range(len(line)):
+        for bit in (1, 2, 32):
+            (found, other) = read_back(tmp_path, line[:at] + bytes([line[at] ^ bit]) + line[at + 1 :], line)
+            assert found in (None, LINES[0])
+            assert other == LINES[0]

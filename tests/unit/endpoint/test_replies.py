@@ -71,4 +71,4 @@ def test_a_tampered_reply_is_counted_and_none(change, tmp_path, caplog):
     (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n")
     replies = Replies(tmp_path)
     assert [reply.key for reply in replies.all()] == ["whole"]
-    assert "a.jsonl: 1 lines are no replies; their questions are asked again" in caplog.text
+    assert "a.jsonl: 3 lines are no replies; their questions are asked again" in caplog.text
