@@ -5,12 +5,12 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jpo_dist.data.file_formats import FORMATS, Columns, Rows, format_of, rows_of
 from jpo_dist.data.foreign.globbing import matches
 from jpo_dist.data.foreign.inside import refuse_outside, require_inside
-from jpo_dist.digests import DIGESTS, read_digests, require
+from jpo_dist.digests import DIGESTS, Damaged, read_digests, require
 from jpo_dist.paths import resolve
 from jpo_dist.proxies import no_answer_of_hub
 from jpo_dist.records.comparisons import TRAIN, VALIDATION, ComparisonSet
@@ -85,14 +85,28 @@ def _open_file(path: Path) -> Table:
 def _open_folder(folder: Path, split: str | None, ignored: list[str]) -> list[Table | ComparisonSet]:
     if is_set(folder):
         return [_open_set(folder, split)]
-    if split is None and (folder / ASKED).is_file() and (parts := sorted(folder.glob(ANSWERS))):
-        for name, about in read_digests(folder / DIGESTS, ANSWERS_FIX).items():
-            require(folder / name, about, ANSWERS_FIX)
-        return [_open_file(path) for path in parts]
+    if split is None and (answers := _answers_in(folder)):
+        return [_open_file(path) for path in answers]
     data: list[Path] = []
     if split is None:
         data = _data_files([path for path in sorted(folder.iterdir()) if not path.name.startswith(".")], ignored)
     return [_open_file(path) for path in data or _files_of_split(folder, split or TRAIN, ignored)]
+
+
+def _answers_in(folder: Path) -> list[Path]:
+    """The parts of a folder of `jpo generate`; [] for another folder. Raises Damaged, where one is not as it was
+    written or is gone."""
+    parts, asked = sorted(folder.glob(ANSWERS)), (folder / ASKED).is_file()
+    known: dict[str, Any] = {}
+    if parts or asked:
+        try:
+            known = read_digests(folder / DIGESTS, ANSWERS_FIX)
+        except Damaged:
+            if asked:
+                raise  # else it may be another program's file of that name
+    for name, about in known.items():
+        require(folder / name, about, ANSWERS_FIX)
+    return parts if known or asked else []
 
 
 def _files_of_split(folder: Path, split: str, ignored: list[str]) -> list[Path]:

@@ -9,8 +9,9 @@ import datasets
 import huggingface_hub
 import pytest
 
-from jpo_dist.data.locate import NotOnHub
+from jpo_dist.data.locate import NotOnHub, Table, open_place
 from jpo_dist.data.read import read
+from jpo_dist.digests import Damaged, write_digests
 from jpo_dist.proxies import VARIABLES
 from jpo_dist.records.comparisons import Item
 from jpo_dist.records.folder import write_set
@@ -152,3 +153,33 @@ def test_folders_are_names_whatever_is_in_them_also_before_a_pattern(tmp_path, f
         f"{tmp_path / folder}/**/r*.jsonl",
     ):
         assert content(read(str(where), on_bad_row="error")[0]) == expected(), where
+
+
+@pytest.mark.parametrize("gone", ["part-00000.jsonl", "part-00001.jsonl", None])
+@pytest.mark.parametrize("asked", [True, False])
+def test_answers_are_whole_or_refused_also_without_what_was_asked(
+    tmp_path: Path, gone: str | None, asked: bool
+) -> None:
+    for name in ("part-00000.jsonl", "part-00001.jsonl"):
+        (tmp_path / name).write_text('{"instruction": "Name a bird.", "response": "A wren.", "score": 1}\n')
+    write_digests(tmp_path, ["part-00000.jsonl", "part-00001.jsonl"])
+    if asked:
+        (tmp_path / "prompts.jsonl").write_text('{"instruction": "Name a bird."}\n')
+    if gone is None:
+        found = [table for table in open_place(str(tmp_path), []) if isinstance(table, Table)]
+        assert [Path(table.name).name for table in found] == ["part-00000.jsonl", "part-00001.jsonl"]
+        return
+    (tmp_path / gone).unlink()
+    with pytest.raises(Damaged, match=rf"{gone} is missing; make the answers again"):
+        open_place(str(tmp_path), [])
+    for part in tmp_path.glob("part-*"):
+        part.unlink()
+    if asked:  # without parts or what was asked, a digests.json may be anybody's
+        with pytest.raises(Damaged, match=r"part-00000.jsonl is missing"):
+            open_place(str(tmp_path), [])
+
+
+def test_another_programs_digests_beside_parts_are_none_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "part-0.jsonl").write_bytes(GOOD + b"\n")
+    (tmp_path / "digests.json").write_text('{"part-0.jsonl": "md5:1"}')
+    assert read(str(tmp_path), on_bad_row="error")[1].rows == 1
