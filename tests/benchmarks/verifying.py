@@ -135,7 +135,7 @@ def _of_a_commit(folder: Path, rows: Path, millions: str, width: int) -> dict[st
     shutil.rmtree(folder / "run" / "checkpoints" / "step-00000003")
     return {
         f"go on from a commit of {millions} million weights, one step": jpo("train", file),
-        "export it": jpo("export", file),
+        f"export that of {millions} million": jpo("export", file),
     }
 
 
