@@ -7,9 +7,9 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from jpo_dist.config.documented import words_on
 from jpo_dist.config.explain import model_in
 from jpo_dist.data.config import BuildConfig
+from launcher.config.documented import words_on
 from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig, SftRunConfig, WinRateRunConfig
 from launcher.config.pipeline import PipelineConfig
 from launcher.config.study import StudyConfig

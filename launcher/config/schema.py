@@ -14,9 +14,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import ModelSchema
 
-from jpo_dist.config.documented import words_on
 from jpo_dist.data.config import BuildConfig
 from jpo_dist.files import replace
+from launcher.config.documented import words_on
 from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig, SftRunConfig, WinRateRunConfig
 from launcher.config.pipeline import PipelineConfig
 from launcher.config.study import StudyConfig

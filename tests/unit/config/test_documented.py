@@ -4,8 +4,8 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from jpo_dist.config.documented import words_on
 from jpo_dist.config.explain import model_in
+from launcher.config.documented import words_on
 from launcher.config.schema import FILES
 
 
