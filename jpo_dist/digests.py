@@ -25,22 +25,25 @@ and one of them reads many gigabytes for all."""
 
 
 _KINDS: dict[str, Any] = {"xxh3": xxhash.xxh3_128, "sha256": hashlib.sha256}
+_PIECE = 1 << 18
+"""Bytes of a file that are read at once: they stay in the cache of a core."""
 
 
 class Damaged(ValueError):
     """A file is not what was written."""
 
 
-def size_and_digest(file: Path) -> dict[str, Any]:
-    """Size and digest of a file: {"bytes": int, "xxh3": 32 hex digits}."""
-    return {"bytes": file.stat().st_size, "xxh3": _hashed(file, "xxh3")}
+def size_and_digests(file: Path, *kinds: str) -> dict[str, Any]:
+    """Size and digests of a file, which is read once: {"bytes": int, "xxh3": 32 hex digits, "sha256": 64}, of these the
+    `kinds`; without any "xxh3"."""
+    return {"bytes": file.stat().st_size, **_hashed(file, *(kinds or ("xxh3",)))}
 
 
 def is_as_written(file: Path, about: Mapping[str, Any]) -> bool:
     """Whether the contents of `file` have the digest that `about` says. Raises Damaged where that has none that this
     version knows, OSError."""
     kind = kind_of(about)
-    return bool(_hashed(file, kind) == about[kind])
+    return bool(_hashed(file, kind)[kind] == about[kind])
 
 
 def kind_of(about: Mapping[str, Any]) -> str:
@@ -51,14 +54,18 @@ def kind_of(about: Mapping[str, Any]) -> str:
     return kind
 
 
-def _hashed(file: Path, kind: str) -> str:
-    with file.open("rb") as stream:
-        return str(hashlib.file_digest(stream, _KINDS[kind]).hexdigest())
+def _hashed(file: Path, *kinds: str) -> dict[str, str]:
+    hashes = {kind: _KINDS[kind]() for kind in kinds}
+    with file.open("rb", buffering=0) as stream:
+        while piece := stream.read(_PIECE):
+            for one in hashes.values():
+                one.update(piece)
+    return {kind: one.hexdigest() for kind, one in hashes.items()}
 
 
 def digests_of(folder: Path, names: Iterable[str]) -> dict[str, Any]:
     """What `digests.json` says of files."""
-    files = {name: size_and_digest(folder / name) for name in sorted(names)}
+    files = {name: size_and_digests(folder / name) for name in sorted(names)}
     return {"files": files, "sha256": _of(files)}
 
 
@@ -109,7 +116,7 @@ def problem_with(file: Path, about: dict[str, Any]) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _digest(file: str, kind: str, size: int, changed: int, inode: int) -> str:
-    return _hashed(Path(file), kind)
+    return _hashed(Path(file), kind)[kind]
 
 
 def _of(files: Any) -> str:

@@ -23,10 +23,10 @@ import torch.distributed as dist
 from jpo_dist.checkpoint import manifest as manifests
 from jpo_dist.checkpoint import run_folder
 from jpo_dist.checkpoint.manifest import Manifest
-from jpo_dist.digests import size_and_digest
+from jpo_dist.digests import size_and_digests
 from jpo_dist.distributed import ranks
 from jpo_dist.distributed.fault_injection import fault_during, fault_point
-from jpo_dist.files import sha256, sync_file
+from jpo_dist.files import sync_file
 
 PEERS_LEAVE_S = 5.0
 """How long a rank whose save failed waits for the others to come out of theirs.
@@ -246,5 +246,5 @@ def _digests(run_dir: Path, stage: Path) -> tuple[dict[str, dict[str, Any]], int
             sync_file(stage / name)
     with ranks.together("digesting the shards"):
         for name in manifests.files_by_rank(sizes, len(seen))[me]:
-            part[name] = {**size_and_digest(stage / name), "sha256": sha256(stage / name)}
+            part[name] = size_and_digests(stage / name, "sha256", "xxh3")
     return {name: file for one in ranks.gather(part) for name, file in one.items()}, len(seen)

@@ -14,7 +14,7 @@ from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoin
 from safetensors.torch import load_file
 
 from jpo_dist.checkpoint import manifest as manifests
-from jpo_dist.digests import size_and_digest
+from jpo_dist.digests import size_and_digests
 from tests.support.commands import (
     Done,
     Files,
@@ -207,7 +207,7 @@ def test_a_malicious_pickle_in_a_commit_is_never_loaded(tiny: Files, warm: Warm,
 
     commit = forged / "checkpoints" / "step-00000006"
     old, name = manifests.read(commit), f"engine/{shard.name}"
-    files = {**old.files, name: size_and_digest(shard)}
+    files = {**old.files, name: size_and_digests(shard)}
     manifests.write(commit, manifests.Manifest(**{**vars(old), "files": files}))
     other = warm(*run, f"run.dir={forged}", "train.seed=5").check(2)
     assert "holds a run at step 6, which began otherwise" in other.said

@@ -18,8 +18,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from jpo_dist.data import read
-from jpo_dist.digests import size_and_digest
-from jpo_dist.files import sha256
+from jpo_dist.digests import size_and_digests
 from tests.support.commands import ROOT, Files, Warm, commits, lines_of, losses, numbers, torchrun
 from tests.support.metric_names import undocumented
 
@@ -134,7 +133,7 @@ def test_it_leaves_the_newest_commits_with_shards_of_both_ranks(by_ray: Path) ->
         assert len(shards) == 2
         for file, facts in manifest["files"].items():
             path = by_ray / "checkpoints" / name / file
-            assert {**size_and_digest(path), "sha256": sha256(path)} == facts
+            assert size_and_digests(path, "sha256", "xxh3") == facts
 
 
 def test_the_resolved_config_is_a_config_for_the_same_run(by_ray: Path, tiny: Files, warm: Warm) -> None:

@@ -16,7 +16,7 @@ from jpo_dist.digests import (
     problem_with,
     read_digests,
     require,
-    size_and_digest,
+    size_and_digests,
     sound_lines,
     with_digest,
     write_digests,
@@ -60,8 +60,8 @@ def test_a_folder_of_an_older_version_has_sha256(folder: Path) -> None:
 def test_the_digest_is_that_of_xxhash_itself(folder: Path) -> None:
     """The published value of XXH3 of 128 bits for no input."""
     (folder / "none").write_bytes(b"")
-    assert size_and_digest(folder / "none") == {"bytes": 0, "xxh3": "99aa06d3014798d86001c324468d497f"}
-    assert size_and_digest(folder / "a")["xxh3"] == xxhash.xxh3_128_hexdigest(b"text")
+    assert size_and_digests(folder / "none") == {"bytes": 0, "xxh3": "99aa06d3014798d86001c324468d497f"}
+    assert size_and_digests(folder / "a")["xxh3"] == xxhash.xxh3_128_hexdigest(b"text")
 
 
 def said_of(folder: Path) -> Any:
