@@ -108,7 +108,10 @@ def problem_with(file: Path, about: dict[str, Any]) -> str | None:
         return "is missing"
     if found.st_size != about["bytes"]:
         return f"has {found.st_size} bytes, {about['bytes']} were written"
-    kind = kind_of(about)
+    try:
+        kind = kind_of(about)
+    except Damaged as error:
+        return str(error)
     if _digest(str(file), kind, found.st_size, found.st_mtime_ns, found.st_ino) != about[kind]:
         return "is damaged or was changed: its digest is another than when it was written"
     return None
@@ -134,9 +137,9 @@ def sound_lines(path: Path) -> Iterator[dict[str, Any] | None]:
 
     An older version wrote no digests. In a file that has one somewhere, a line without it has lost it.
     """
-    every = [(line, parsed(line)) for line in whole_lines(path)]
-    has_digests = any(value is not None and "digest" in value for _, value in every)
-    for line, value in every:
+    has_digests = any(b'"digest"' in line and "digest" in (parsed(line) or ()) for line in whole_lines(path))
+    for line in whole_lines(path):
+        value = parsed(line)
         known = value.pop("digest", None) if value is not None else None
         yield value if value is not None and (not has_digests or _is_its(known, line, value)) else None
 
@@ -172,7 +175,7 @@ def problem_in_cache(folder: Path, known: Mapping[str, dict[str, Any]]) -> str |
     for name in known:
         with suppress(OSError):
             found = (folder / name).stat()
-            marks[name] = [found.st_size, found.st_mtime_ns, found.st_ino, known[name][kind_of(known[name])]]
+            marks[name] = [found.st_size, found.st_mtime_ns, found.st_ino, known[name]]
     before = read_json(folder / _LOOKED)
     if before.get("files") == marks and before.get("boot") == _boot() and 0 <= time.time() - before["at"] < _LOOKED_S:
         return None

@@ -13,6 +13,7 @@ from jpo_dist.digests import (
     DIGESTS,
     Damaged,
     digest_of_line,
+    problem_in_cache,
     problem_with,
     read_digests,
     require,
@@ -55,6 +56,10 @@ def test_a_folder_of_an_older_version_has_sha256(folder: Path) -> None:
     assert problem_with(folder / "a", about) is None
     (folder / "a").write_bytes(b"tex7")
     assert "is damaged" in str(problem_with(folder / "a", about))
+
+
+def test_a_cache_of_a_newer_version_is_made_again(folder: Path) -> None:
+    assert "no digest that this version knows" in str(problem_in_cache(folder, {"a": {"bytes": 4, "blake9": "0"}}))
 
 
 def test_the_digest_is_that_of_xxhash_itself(folder: Path) -> None:
