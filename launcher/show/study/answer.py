@@ -58,7 +58,8 @@ def done(report: dict[str, Any], short: str = "Cut short") -> str:
     if len(counts) == 1 and points == 1:
         return f"{short}: {counts.pop()} of {seeds} training runs of each arm ({', '.join(arms)}) are done."
     told = ", ".join(f"{arm} {of_arm[arm]}" for arm in arms)
-    return f"{short}: of {seeds * points} training runs of each arm{at} these are done: {told}."
+    each = f" ({seeds}{at})" if at else ""
+    return f"{short}: of {seeds * points} training runs of each arm{each} these are done: {told}."
 
 
 def _growth(one: dict[str, Any], metric: str) -> str:

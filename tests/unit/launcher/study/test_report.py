@@ -187,7 +187,7 @@ def test_points_of_a_grid_that_are_missing_are_counted() -> None:
     found = results({"jpo": 0.5, "dpo": 0.3}, 2, sizes=(1, 2))
     made = report_of(found[:-1], {}, about(["jpo", "dpo"], 2, 2))
     assert answers(made)[0] == (
-        "Cut short: of 4 training runs of each arm at each of 2 points these are done: jpo 4, dpo 3."
+        "Cut short: of 4 training runs of each arm (2 at each of 2 points) these are done: jpo 4, dpo 3."
     )
 
 
