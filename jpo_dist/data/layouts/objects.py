@@ -31,7 +31,8 @@ def refusal(layout: Layout, rows: Sequence[Row], scores: Sequence[str]) -> str:
 def _of_sides(layout: Layout, rows: Sequence[Row]) -> str:
     """Sides that are objects and no messages."""
     found = [row for row in rows if _is_object(row.get(SIDES[0])) and _is_object(row.get(SIDES[1]))]
-    if 2 * len(found) <= len(rows):
+    plain = any(all(row.get(side) and not _is_object(row[side]) for side in SIDES) for row in rows)
+    if 2 * len(found) <= len(rows) or plain:
         return ""
     keys = list(found[0][SIDES[0]])
     text = _text_of(found[0][SIDES[0]])
@@ -53,7 +54,7 @@ def _of_list(layout: Layout, rows: Sequence[Row], scores: Sequence[str]) -> str:
         first = first or (each[0] if each else first)
         has_text = has_text or any(_RESPONSE in one for one in each)
         has_score = has_score or any(one.get(name) is not None for one in each for name in known)
-    if 2 * count <= len(rows) or (has_text and has_score):
+    if 2 * count <= len(rows) or (has_text and has_score) or any(_has_text(row.get(column)) for row in rows):
         return ""
     lacks = " and ".join([_RESPONSE] * (not has_text) + [f"a score ({', '.join(SCORE_FIELDS)})"] * (not has_score))
     said = f"instruction: {asked}, responses: {column}, text: {_text_of(first)}, {_said_of(first, known)}"
@@ -66,6 +67,11 @@ def _of_list(layout: Layout, rows: Sequence[Row], scores: Sequence[str]) -> str:
 def _objects(value: Any) -> Iterator[dict[str, Any]]:
     found = entries(value)
     return (one for one in found if isinstance(one, dict)) if isinstance(found, list) else iter(())
+
+
+def _has_text(value: Any) -> bool:
+    found = entries(value)
+    return isinstance(found, list) and any(isinstance(one, str) and one.strip() for one in found)
 
 
 def _is_object(value: Any) -> bool:

@@ -13,7 +13,7 @@ import yaml
 
 from jpo_dist.data.collected import compile_set
 from jpo_dist.data.config import SourceConfig
-from jpo_dist.data.read import read_source
+from jpo_dist.data.read import read_source, scan
 from tests.support.rows import write_rows
 from tests.support.said import compared, said, said_by
 
@@ -56,6 +56,25 @@ def test_objects_without_the_known_keys_are_refused_with_what_to_write(
     assert ("score: …" in advised[1]) == (reads is None)
     if reads is not None:
         assert said_by_layout(tmp_path, row, yaml.safe_load(advised[1])) == reads
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ({"prompt": BIRD, "responses": ["A", "B"]}, {"prompt": None, "responses": [{"role": "user"}]}),
+        ({"prompt": BIRD, "chosen": "A", "rejected": "B"},
+         {"prompt": BIRD, "chosen": {"answer": "A"}, "rejected": {"answer": "B"}}),
+    ],
+)  # fmt: skip
+def test_objects_in_most_rows_never_hide_rows_that_can_be_read(
+    tmp_path: Path, good: dict[str, Any], bad: dict[str, Any]
+) -> None:
+    """Found by chance in test_collected: three rows of objects and two good ones were refused as a file."""
+    file = write_rows(tmp_path / "r.jsonl", [good, *[bad] * 3, good])
+    report = scan(file, on_bad_row="skip")[1]
+    assert (report.rows, sum(report.skipped.values())) == (5, 3)
+    with pytest.raises(ValueError, match="line 2: "):
+        scan(file, on_bad_row="error")
 
 
 def said_by_layout(folder: Path, row: dict[str, Any], layout: dict[str, Any]) -> list[str]:
