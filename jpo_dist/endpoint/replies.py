@@ -52,11 +52,14 @@ class Reply(NamedTuple):
 
     def is_sound(self) -> bool:
         """Whether every field has a value that it can have."""
-        texts = (self.key, self.reply, self.server, self.finish_reason, self.sent_without)
-        numbers = (self.input_tokens, self.output_tokens)
         return (
-            all(isinstance(text, str) for text in texts)
-            and all(is_count(number) for number in numbers)
+            isinstance(self.key, str)
+            and isinstance(self.reply, str)
+            and isinstance(self.server, str)
+            and isinstance(self.finish_reason, str)
+            and isinstance(self.sent_without, str)
+            and is_count(self.input_tokens)
+            and is_count(self.output_tokens)
             and isinstance(self.estimated, bool)
             and isinstance(self.seconds, int | float)
             and 0 <= self.seconds < math.inf

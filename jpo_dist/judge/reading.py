@@ -8,6 +8,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from jpo_dist.endpoint.replies import Ending, Reply
@@ -56,6 +57,7 @@ _BOXED = re.compile(r"\\boxed\{\s*(?:\\\w+\{\s*)?([^{}]*)\}+")
 _EDGES = " \t*_`\"'.,:;!#>“”‘’"
 
 
+@lru_cache(maxsize=1024)  # most replies of a judge say one of a few words, and each is looked at several times
 def letter_in(reply: str) -> str | None:
     """`a` or `b` when the reply gives exactly one of them as its verdict, else None.
 
