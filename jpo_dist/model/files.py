@@ -155,11 +155,10 @@ def refuse_file(key: str, path: str) -> None:
     """Raises ValueError for a file, in place of the folder that it is in."""
     file = Path(resolve(path))
     if file.is_file():
-        fix = (
-            f"name {Path(path).parent}, and model.gguf_file={file.name}"
-            if file.suffix == ".gguf"
-            else (f"name {Path(path).parent}")
-        )
+        more = f", and model.gguf_file={file.name}" if file.suffix == ".gguf" else ""
+        fix = f"name {Path(path).parent}{more}"
+        if more and key != "model.path":  # no other setting has a GGUF file beside it
+            fix = f"from_pretrained(folder, gguf_file={file.name!r}) and save_pretrained() of transformers make one"
         raise ValueError(f"{key} ({path}) is a file, and a model is a folder; {fix}")
 
 
@@ -194,7 +193,8 @@ def converted_folder(config: ModelConfig, source: Path) -> Path:
 
 
 def unseen(config: ModelConfig) -> str | None:
-    """Why the model cannot be looked at from here without a download or a conversion; None where it can be."""
+    """Why the model cannot be looked at from here without a download or a conversion; None where it can be, as a file
+    can in place of a folder: it is refused."""
     try:
         where = Path(resolve(config.path))
         if where.is_dir():
@@ -203,7 +203,7 @@ def unseen(config: ModelConfig) -> str | None:
             return f"model.gguf_file ({config.gguf_file}) is not converted yet"
     except FileNotFoundError as error:
         return str(error)
-    return None if _is_cached(config) else f"{config.path} is not on this machine"
+    return None if where.is_file() or _is_cached(config) else f"{config.path} is not on this machine"
 
 
 def _is_cached(config: ModelConfig) -> bool:

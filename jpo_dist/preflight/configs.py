@@ -69,7 +69,7 @@ def _look_at_generation(config: GenerateConfig) -> list[str]:
 
 def _look_at_reward_model(config: JudgingConfig) -> list[str]:
     path = config.reward_model.path
-    if not Path(resolve(path)).is_dir():
+    if not Path(resolve(path)).exists():
         return [f"the reward model is not looked at: {path} is not on this machine"]
     from jpo_dist.judge.reward_model import require_taken
 

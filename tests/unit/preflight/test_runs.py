@@ -1,5 +1,6 @@
 """A run before its start: each thing that would end it is said by key, value, rule and fix; what is well, is not."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,16 @@ def test_what_is_for_this_machine_and_not_on_it_stops(tiny: str, tmp_path: Path)
     missing = config.model_copy(update={"data": config.data.model_copy(update={"train": "/none.jsonl"})})
     with pytest.raises(FileNotFoundError, match=r"/none.jsonl: no such file or folder"):
         look(missing, whole=True, here=True)
+
+
+@pytest.mark.parametrize("key", ["model.path", "reference.path", "evaluate.policy"])
+def test_a_file_in_place_of_a_model_stops_wherever_the_run_is_for(tiny: str, tmp_path: Path, key: str) -> None:
+    (file := tmp_path / "model.gguf").write_bytes(b"GGUF")
+    model = str(file) if key == "model.path" else tiny
+    more = {"reference": {"path": str(file)}} if key == "reference.path" else {}
+    scored = Scored(key, str(file)) if key == "evaluate.policy" else None
+    with pytest.raises(ValueError, match=rf"^{re.escape(key)} \({file}\) is a file, .*gguf_file=.?model\.gguf"):
+        look(run(model, [ONE], tmp_path, **more), scored)
 
 
 def test_sft_and_scoring_are_looked_at_too(folder: Path, tiny: str, tmp_path: Path) -> None:
