@@ -68,9 +68,10 @@ screenshots: setup
 quick: setup
 	$(PYTEST) $(TWO) -m "not slow and not gpu and not multihost and not nightly" tests/unit
 
-# The figures of docs/performance.md, about a quarter of an hour on two cores; one group: make bench NAMES=head
+# The figures of docs/performance.md, about a quarter of an hour on two cores; one group: make bench NAMES=head;
+# of other comparisons than the sample's: make bench ROWS=FILE
 bench: setup
-	$(BIN)/jpo bench $(NAMES) --json runs/bench.json
+	$(BIN)/jpo bench $(NAMES) $(if $(ROWS),--rows $(ROWS)) --json runs/bench.json
 
 # On a host with a CUDA device: parity with float64 on the CPU, then the figures of a 1B model.
 bench-gpu: setup

@@ -41,10 +41,16 @@ def connected(config: ClusterConfig) -> Iterator[None]:
         yield
     elif address and address != "local":
         with joined(address, key):
+            _say_idle_gpus(nodes(), config)
             yield
     else:
         with local(config):
             yield
+
+
+def _say_idle_gpus(there: list[resources.Node], config: ClusterConfig) -> None:
+    if idle := resources.idle_gpus(there, config):
+        logger.warning(idle)
 
 
 def address_of(setting: str | None) -> tuple[str | None, str]:
@@ -96,6 +102,7 @@ def local(config: ClusterConfig) -> Iterator[None]:
     workers = min(resources.capacity([machine], config), config.most)
     if workers < config.least:
         raise ResourceError(resources.shortage([machine], config, waited_s=0.0))
+    _say_idle_gpus([machine], config)
     if os.environ.get("RAY_AUTH_MODE", "token") == "token":
         environment.private_token()
     before = set(psutil.Process().children())

@@ -27,6 +27,10 @@ ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
 glibc reads it as a process starts."""
 
 
+ON_CPU = {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+"""For workers without GPUs. Ray hides none from them, and all would take the host's first one, DeepSpeed the CPU."""
+
+
 BEGIN_WITH = "jpo_dist.home.at_home"
 """What each process of Ray calls first, by name: Ray puts the folder of the driver before all others in its search
 path, and a file `cluster.py` there must not take our place."""
@@ -42,7 +46,7 @@ def worker_env(config: ClusterConfig, driver: Mapping[str, str], extra: Mapping[
     `extra`. The later one wins."""
     computed = {"OMP_NUM_THREADS": str(threads(config)), "TOKENIZERS_PARALLELISM": "false", **ALLOCATOR}
     if not config.gpus_per_worker:
-        computed["DS_ACCELERATOR"] = "cpu"
+        computed |= ON_CPU
     listed = {
         key: value
         for key, value in driver.items()

@@ -89,6 +89,17 @@ def _fix(nodes: Sequence[Node], config: ClusterConfig, possible: int) -> str:
     return f"use {fewer}={possible or 1}, a smaller cluster.cpus_per_worker, or join more nodes"
 
 
+def idle_gpus(nodes: Sequence[Node], config: ClusterConfig) -> str | None:
+    """What to say where there are GPUs and the workers reserve none of them; None otherwise."""
+    gpus = sum(node.gpus for node in nodes)
+    if config.gpus_per_worker or not gpus:
+        return None
+    return (
+        f"{gpus:g} GPU(s) are there, and cluster.gpus_per_worker is 0: the workers compute on CPUs. Set "
+        "cluster.gpus_per_worker=1 to compute on GPUs"
+    )
+
+
 def nodes_of(records: Sequence[Mapping[str, object]], free: Mapping[str, Mapping[str, float]]) -> list[Node]:
     """Nodes from Ray's node table and its free resources by node id; dead nodes are left out."""
     nodes = []

@@ -24,15 +24,18 @@ OTHERS = {
     "ref_model": "reference.path", "ref_model_name_or_path": "reference.path",
     "precompute_ref_log_probs": "reference.mode", "sync_ref_model": "reference.refresh_every",
     "ref_model_sync_steps": "reference.refresh_every", "ref_model_mixup_alpha": "reference.refresh_share",
-    "lora_r": "model.lora.rank", "r": "model.lora.rank", "lora_alpha": "model.lora.alpha",
+    "peft_config": "model.lora.rank", "lora_r": "model.lora.rank",
+    "r": "model.lora.rank", "lora_alpha": "model.lora.alpha",
     "lora_target_modules": "model.lora.target_modules", "dataset": "data.train", "dataset_name": "data.train",
     "train_file": "data.train", "train_dataset": "data.train", "eval_dataset": "data.validation",
     "max_prompt_length": "data.max_instruction_length", "max_seq_length": "data.max_length",
+    "padding_free": "train.tokens_per_micro_step", "packing": "train.tokens_per_micro_step",
     "sequence_len": "data.max_length", "max_model_len": "data.max_length", "chat_template": "data.template",
     "chat_template_kwargs": "data.template_args", "output_dir": "run.dir", "run_name": "run.name",
     "logging_dir": "run.dir", "report_to": "tracking.uri", "tracking_uri": "tracking.uri",
     "experiment_name": "tracking.experiment", "num_gpus": "cluster.workers", "nproc_per_node": "cluster.workers",
-    "num_workers": "cluster.workers", "zero_optimization": "engine.zero_stage", "stage": "engine.zero_stage",
+    "num_workers": "cluster.workers", "deepspeed": "engine.zero_stage",
+    "zero_optimization": "engine.zero_stage", "stage": "engine.zero_stage",
 }  # fmt: skip
 """What other trainers (TRL, transformers, axolotl, DeepSpeed) call a setting."""
 

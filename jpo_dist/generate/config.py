@@ -97,7 +97,7 @@ class GenerateConfig(Section):
         if self.template_args and (self.template != "chat" or self.model is None):
             raise ValueError(
                 f"template_args ({self.template_args}) are for a model with template=chat; drop them, or send them to "
-                'a server: endpoint.extra={"chat_template_kwargs": …}'
+                'a server: endpoint.extra_body={"chat_template_kwargs": …}'
             )
         if "" in ([self.instructions] if isinstance(self.instructions, str) else self.instructions):
             raise ValueError("instructions: an empty name; name a file, folder, glob or hub id")

@@ -93,7 +93,8 @@ Winner has more words than loser (0.5 is no bias):
 - English only, {num_topics} topics, {num_requests} request phrasings, {num_kinds} kinds of constraint, a few pairs
   of kinds.
 - Whether a kind is obeyed rarely decides how often it can win, so kinds do not stand in the comparisons equally often.
-- Sentence splitting, word counting and bullets follow the definitions in `verifiable.py`; another count may differ.
+- Sentence splitting, word counting and bullets follow the definitions in `jpo_dist/evaluate/constraints.py`; another
+  count may differ.
 - A single instruction whose responses are all good can only win, so memorising training instructions still helps on
   the training set; it does not carry over to other instructions.
 

@@ -14,7 +14,7 @@ def command(
     as_json: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
     quick: Annotated[bool, typer.Option(help="Tiny sizes: tries the code, measures nothing.")] = False,
     model: Annotated[str | None, typer.Option(help="Model folder; otherwise SmolLM2-135M.")] = None,
-    rows: Annotated[str | None, typer.Option(help="Comparisons in any layout.")] = None,
+    rows: Annotated[str | None, typer.Option(help="Comparisons in any layout; none: those of the sample.")] = None,
 ) -> None:
     """Speed, memory and traffic against TRL and against the plain way: name=value lines, see docs/performance.md."""
     with explained():

@@ -8,7 +8,7 @@ import torch
 
 from jpo_dist.model.device import torch_dtype
 
-ROWS = "../shared/data/helpful/val_conditional_pref.jsonl"
+ROWS = "package:jpo_dist/sample/train.jsonl"
 Figures = dict[str, float | int | str]
 """Name to value; names are GROUP.WHAT."""
 
@@ -47,7 +47,7 @@ class Sizes:
         """Raises SkippedError where the file of comparisons is not there."""
         if not self.rows.startswith("package:") and not Path(self.rows).is_file():
             raise SkippedError(
-                f"{self.rows} is not here; name comparisons with --rows (package:jpo_dist/sample/train.jsonl always is)"
+                f"{self.rows} is not here; name comparisons with --rows, or leave it out for those of the sample"
             )
 
 

@@ -17,7 +17,8 @@ from launcher.config.study import StudyConfig
 HEADER = """# Settings
 
 One YAML file a run; every key can be overridden on the command line: `jpo train configs/demo.yaml objective.beta=0.2`.
-`jpo check FILE [key=value …]` prints the resolved result. An unknown key is an error that names the nearest one.
+`jpo check FILE [key=value …]` prints what differs from the defaults (`--all`: everything), and looks at model, template
+and data. An unknown key is an error that names the nearest one.
 Settings under "Expert" have defaults that suit almost every run: read them when a page of these docs sends you there.
 This page is written from the code (`python -m launcher.config.reference_page`), and so are the schemas for editors in
 `configs/schema/` (`python -m launcher.config.schema`): a file whose first line is

@@ -172,6 +172,7 @@ def test_two_workers_form_a_group_report_their_commits_and_leave_no_process(tmp_
         env = facts["env"]
         assert (env["RANK"], env["WORLD_SIZE"], env["LOCAL_RANK"], env["A"]) == (str(r), "2", str(r), "b")
         assert (env["DS_ACCELERATOR"], env["TOKENIZERS_PARALLELISM"]) == ("cpu", "false")
+        assert env["CUDA_VISIBLE_DEVICES"] == ""
         assert (facts["sum"], facts["backend"], facts["threads"]) == (3.0, "gloo", 1)
         assert facts["cwd"] == os.getcwd()
         assert env["GLOO_SOCKET_IFNAME"] in psutil.net_if_addrs()

@@ -65,3 +65,23 @@ def test_after_a_loss_the_workers_are_as_many_as_there_is_room_for(monkeypatch, 
     assert connection.workers_now(ClusterConfig(workers={"min": 1, "max": 8})) == 7
     assert asked == [8, 8, 7]
     assert [record.message.partition(":")[0] for record in caplog.records] == ["waiting 600 s for room"]
+
+
+def test_gpus_that_no_worker_reserves_are_named():
+    said = resources.idle_gpus([node(8, gpus=2), node(8), node(8, gpus=6)], ClusterConfig(workers=2))
+    assert said is not None
+    assert said.startswith("8 GPU(s) are there, and cluster.gpus_per_worker is 0")
+    assert resources.idle_gpus([node(8)], ClusterConfig(workers=2)) is None
+    assert resources.idle_gpus([node(8, gpus=8)], ClusterConfig(workers=2, gpus_per_worker=0.5)) is None
+
+
+def test_a_run_on_this_machine_says_that_its_gpus_stand_idle(monkeypatch, caplog):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(connection.torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(connection.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(connection.ray, "init", lambda **_: None)
+    monkeypatch.setattr(connection.ray, "shutdown", lambda: None)
+    for gpus_each in (0, 1):
+        with connection.connected(ClusterConfig(workers=1, gpus_per_worker=gpus_each)):
+            pass
+    assert [record.message.partition(" are")[0] for record in caplog.records] == ["3 GPU(s)"]
