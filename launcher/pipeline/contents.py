@@ -1,9 +1,12 @@
 """Digests of what a stage reads, by content: a file that was touched is the same file, one that was edited is not."""
 
 import glob
+import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
+from jpo_dist.data.file_formats import format_of
 from jpo_dist.files import read_json, sha256, write_json
 from jpo_dist.paths import resolve
 from jpo_dist.records.comparisons import SPLITS, digest
@@ -39,45 +42,79 @@ class Contents:
             write_json(self.memory, self._known)
 
 
-NO_PATHS = frozenset({"name", "experiment", "template", "key_env", "uri"})
-"""Settings whose text is never a path."""
+NO_PATHS = frozenset({"name", "experiment", "template", "key_env", "key_file", "uri"})
+"""Settings whose text is never a path, or one to a file that decides nothing."""
+PROGRAMS = frozenset({"checker", "function"})
+"""Settings whose text is MODULE:FUNCTION."""
 
 
 def inputs(settings: dict[str, Any], pipeline: Path) -> dict[str, list[Path]]:
     """Every text in `settings` that names files or folders which are here, and these: data, models, prompts, programs.
 
-    What is not here (a hub id, an address) stands for itself: its name is in the settings. A folder that holds the
-    `pipeline` is no input, but a word that means something else.
+    What is not here (a hub id, an address) stands for itself: its name is in the settings. Of a folder that holds the
+    `pipeline` the data files in it are inputs, which is what is read of it, and the folders are not.
     """
     found: dict[str, list[Path]] = {}
-    for text in _texts(settings):
-        paths = [path for path in _named(text) if not pipeline.resolve().is_relative_to(path.resolve())]
+    for key, text in _texts(settings):
+        paths = program_files(text) if key in PROGRAMS else []
+        paths = paths or [read for path in _named(text) for read in _read_of(path, pipeline)]
         if paths:
             found[text] = paths
     return found
 
 
+def program_files(function: str) -> list[Path]:
+    """The files of the module in MODULE:FUNCTION, of a package all of its; [] where it is not here, or part of
+    jpo_dist, whose own code is in no key. It is found and not imported."""
+    top = function.partition(":")[0].partition(".")[0]
+    if not top.isidentifier() or top == "jpo_dist":
+        return []
+    spec = PathFinder.find_spec(top, [*sys.path, str(Path.cwd())])  # stages are started where this process is
+    if spec is None or spec.origin in (None, "built-in", "frozen"):
+        return []
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    return sorted(file for folder in folders for file in folder.rglob("*.py")) or [Path(str(spec.origin))]
+
+
 def without_split(text: str) -> str:
-    """`FOLDER:SPLIT` without its split; any other text as it is."""
+    """`FOLDER:SPLIT` without its split, as `open_place` takes it; any other text as it is."""
     folder, _, split = text.rpartition(":")
-    return folder if folder and split in SPLITS else text
+    if not folder or _is_there(text):
+        return text
+    return folder if split in SPLITS or _is_there(folder) else text
 
 
-def _texts(value: Any, key: str = "") -> list[str]:
+def _texts(value: Any, key: str = "") -> list[tuple[str, str]]:
+    """(key, text) of each text."""
     if isinstance(value, dict):
-        return [text for name, one in value.items() for text in _texts(one, name)]
+        return [found for name, one in value.items() for found in _texts(one, name)]
     if isinstance(value, list):
-        return [text for one in value for text in _texts(one, key)]
-    return [value] if isinstance(value, str) and key not in NO_PATHS else []
+        return [found for one in value for found in _texts(one, key)]
+    return [(key, value)] if isinstance(value, str) and key not in NO_PATHS else []
+
+
+def _is_there(text: str) -> bool:
+    try:
+        return Path(resolve(text)).exists()
+    except (ValueError, OSError):  # the stage's own command says what is wrong with it
+        return False
+
+
+def _read_of(path: Path, pipeline: Path) -> list[Path]:
+    if not pipeline.resolve().is_relative_to(path.resolve()):
+        return [path]
+    visible = [file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")]
+    return sorted(file for file in visible if format_of(file))
 
 
 def _named(text: str) -> list[Path]:
     if not text or "\n" in text or len(text) > 4096:
         return []
+    text = without_split(text)
+    if _is_there(text):
+        return [Path(resolve(text))]
     try:
-        where = Path(resolve(without_split(text)))
-    except (ValueError, FileNotFoundError):  # the stage's own command says what is wrong with it
+        where = resolve(text)
+    except (ValueError, FileNotFoundError):
         return []
-    if where.exists():
-        return [where]
     return sorted(Path(path) for path in glob.glob(str(where), recursive=True)) if glob.has_magic(text) else []

@@ -10,31 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel
-
-from jpo_dist.config.base import ROW_MIB
 from jpo_dist.config.environment import tracking_of
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import parse_as
-from jpo_dist.records.comparisons import digest
 from jpo_dist.run_dir import EXPORT_MERGED
 from jpo_dist.tracking.run_file import sqlite_uri
 from launcher.config.pipeline import COMMANDS, POLICY, Entry, Kind, PipelineConfig, entry_of
-from launcher.pipeline.contents import Contents, inputs, without_split
+from launcher.pipeline.contents import Contents
+from launcher.pipeline.keys import keys_of
 
 LONGEST_NAME = 64
-NO_RESULT = ("tracking", "cluster", "budget", "checkpoint", "run", "name", "output")
-"""Sections and settings that decide where and how a stage runs, not what it makes."""
-LATER: dict[str, tuple[str, ...]] = {"build": ("keep", "flips"), "judge": ("groups",)}
-"""Settings that commands have got since stages were first kept: in a key only where they say something, so that what
-was made before, and answers that were paid for, are found."""
-
-LATER_INSIDE = ("stop_when",)
-"""The same inside the section train."""
-LATER_ANYWHERE = {"max_row_mib": ROW_MIB}
-"""The same in any section or source, with their defaults."""
-CHOOSES = ("best", "best_is")
-"""What of the section checkpoint decides which weights are exported."""
 
 
 class Stage(NamedTuple):
@@ -123,61 +108,24 @@ def _stage(
     checked = parse_as(kind.config, settings, where).model_dump(mode="json")
     # What stages make is known by their keys: it may not be there yet, and need not be read.
     known = {str(stage.made): stage.key for stage in used.values()}
-    decides = _deciding(entry, checked)
-    read = {
-        text: [contents.of(path) for path in paths]
-        for text, paths in inputs(decides, pipeline).items()
-        if not any(_is_in(text, place) for place in known)
-    }
-    key = digest([entry.command, _without_places(decides, known), sorted(read.items())])
-    folder = pipeline / f"{name}-{key[:8]}"
+    keys = keys_of(entry, checked, known, contents, pipeline)
+    folders = [pipeline / f"{name}-{key[:8]}" for key in keys]
+    # One that was made under the key of before is found: its answers were paid for.
+    key, folder = next((both for both in zip(keys, folders, strict=True) if both[1].exists()), (keys[0], folders[0]))
     _put(checked, kind.folder, str(folder))
+    if storage := (checked.get("checkpoint") or {}).get("storage"):
+        checked["checkpoint"]["storage"] = inside_store(storage, folder.name)
     return Stage(name, kind, key, folder, checked, tuple(stage.name for stage in used.values()))
 
 
-def _deciding(entry: Entry, checked: dict[str, Any]) -> dict[str, Any]:
-    """The settings that decide what a stage makes."""
-    said = {name: value for name, value in checked.items() if name not in NO_RESULT and _says(entry, name, value)}
-    decides: dict[str, Any] = _without_later(said)
-    if isinstance(decides.get("train"), dict):
-        decides["train"] = {key: one for key, one in decides["train"].items() if key not in LATER_INSIDE or one}
-    checkpoint = checked.get("checkpoint") or {}
-    if checkpoint.get("best"):
-        decides["checkpoint"] = {key: checkpoint[key] for key in CHOOSES}
-    return decides
+def inside_store(storage: str, name: str) -> str:
+    """The folder `name` in a store: two stages in one would go on with each other's commits.
 
-
-def _without_later(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            k: _without_later(one) for k, one in value.items() if k not in LATER_ANYWHERE or one != LATER_ANYWHERE[k]
-        }
-    return [_without_later(one) for one in value] if isinstance(value, list) else value
-
-
-def _says(entry: Entry, name: str, value: Any) -> bool:
-    """Whether a setting says something: one of LATER does not where it is as it is by default."""
-    if name not in LATER.get(entry.command, ()):
-        return True
-    default: Any = COMMANDS[entry.command].config.model_fields[name].get_default(call_default_factory=True)
-    return bool(value != (default.model_dump(mode="json") if isinstance(default, BaseModel) else default))
-
-
-def _without_places(value: Any, known: dict[str, str]) -> Any:
-    """`value` with the keys of stages in the place of the folders of their files."""
-    if isinstance(value, dict):
-        return {name: _without_places(one, known) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_without_places(one, known) for one in value]
-    if isinstance(value, str):
-        for place, key in known.items():
-            if _is_in(value, place):
-                return f"@{key}{value.removeprefix(place)}"
-    return value
-
-
-def _is_in(text: str, place: str) -> bool:
-    return Path(without_split(text)).is_relative_to(place)
+    >>> inside_store("s3://bucket/runs/?region=x", "train-1234")
+    's3://bucket/runs/train-1234?region=x'
+    """
+    place, mark, how = storage.partition("?")
+    return f"{place.rstrip('/')}/{name}{mark}{how}"
 
 
 def _replaced(value: Any, newest: dict[str, Stage], used: dict[str, Stage], where: str) -> Any:

@@ -2,15 +2,17 @@
 
 import json
 import logging
+from functools import lru_cache
 from pathlib import Path
 
 from jpo_dist.digests import digest_of_line
-from jpo_dist.files import read_json, write_json
+from jpo_dist.files import read_json, sha256, write_json
 from jpo_dist.records.comparisons import digest
 from jpo_dist.records.folder import ITEMS
 from jpo_dist.study.outcomes import of_answers, of_scores, of_verdicts
 from jpo_dist.study.question import QuestionConfig
 from jpo_dist.study.tables import Result
+from launcher.pipeline.contents import program_files
 from launcher.stages.winrate import VERDICTS
 from launcher.study.cells import Cell, described
 
@@ -57,5 +59,12 @@ def measure(cell: Cell, question: QuestionConfig, folder: Path) -> Result:
 
 
 def _file(cell: Cell, question: QuestionConfig, folder: Path) -> Path:
-    """Named after what is measured and how: another question about the same answers has another file."""
-    return folder / CELLS / f"{digest([described(cell), question.checker, question.primary == 'win'])[:16]}.json"
+    """Named after what is measured and how: another question about the same answers has another file, and so has a
+    checker whose program was edited."""
+    asked = [described(cell), question.checker, question.primary == "win", *program_digests(question.checker)]
+    return folder / CELLS / f"{digest(asked)[:16]}.json"
+
+
+@lru_cache  # as it is imported once
+def program_digests(checker: str) -> tuple[str, ...]:
+    return tuple(sha256(file) for file in program_files(checker))

@@ -1,0 +1,131 @@
+"""What a stage's key follows: all that decides what it makes, however a config names it, and nothing else."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jpo_dist.config.load import parse_as
+from launcher.config.pipeline import PipelineConfig
+from launcher.pipeline.contents import Contents, inputs, program_files
+from launcher.pipeline.keys import ASKS
+from launcher.pipeline.resolve import Stage, resolve_stages
+
+CARD = """---
+configs:
+- config_name: default
+  data_files:
+  - {split: train_prefs, path: data/train_prefs.jsonl}
+---
+"""
+
+
+def stage_of(folder: Path, command: str, settings: dict[str, Any]) -> Stage:
+    config = parse_as(PipelineConfig, {"dir": str(folder), "stages": [{command: settings}]}, "x.yaml")
+    (stage,) = resolve_stages(config, "x.yaml", Contents(folder.parent / "memory.json"))
+    return stage
+
+
+def row(file: Path, response: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"prompt": "p", "chosen": response, "rejected": "b"}) + "\n")
+
+
+@pytest.mark.parametrize("split", [":train_prefs", ":all", ":validation", ""])
+def test_the_files_of_every_split_are_read(tmp_path: Path, split: str) -> None:
+    copy = tmp_path / "copy"
+    row(copy / "data" / "train_prefs.jsonl", "good")
+    (copy / "README.md").write_text(CARD)
+    sources = {"sources": [{"path": f"{copy}{split}"}]}
+    before = stage_of(tmp_path / "run", "build", sources).key
+    assert stage_of(tmp_path / "run", "build", sources).key == before
+    row(copy / "data" / "train_prefs.jsonl", "another")
+    assert stage_of(tmp_path / "run", "build", sources).key != before
+
+
+def test_a_colon_in_a_name_is_no_split(tmp_path: Path) -> None:
+    row(tmp_path / "a:train", "x")
+    (tmp_path / "a").mkdir()
+    assert inputs({"path": str(tmp_path / "a:train")}, tmp_path / "run") == {
+        str(tmp_path / "a:train"): [tmp_path / "a:train"]
+    }
+
+
+def test_data_beside_the_pipelines_folder_are_read_and_its_own_files_are_not(tmp_path: Path) -> None:
+    row(tmp_path / "pairs.jsonl", "good")
+    (tmp_path / "runs" / "here").mkdir(parents=True)
+    (tmp_path / "notes.txt").write_text("x")
+    assert inputs({"path": str(tmp_path)}, tmp_path / "runs" / "here") == {str(tmp_path): [tmp_path / "pairs.jsonl"]}
+
+
+def test_a_program_is_read_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    row(tmp_path / "pairs.jsonl", "x")
+    build = {"sources": [{"path": str(tmp_path / "pairs.jsonl"), "checker": "my_checks:length"}]}
+    judge = {"candidates": "pairs.jsonl", "kind": "checker", "checker": {"function": "my_package.inside:length"}}
+    program, inside = tmp_path / "my_checks.py", tmp_path / "my_package" / "inside.py"
+    program.write_text("raise SystemExit('imported')")
+    inside.parent.mkdir()
+    (inside.parent / "__init__.py").write_text("raise SystemExit('imported')")
+    inside.write_text("")
+    before = [stage_of(tmp_path / "run", *one).key for one in (("build", build), ("judge", judge))]
+    program.write_text("def length(item): return 1.0")
+    inside.write_text("def length(item): return 1.0")
+    after = [stage_of(tmp_path / "run", *one).key for one in (("build", build), ("judge", judge))]
+    assert not set(before) & set(after)
+    assert not {"my_checks", "my_package"} & sys.modules.keys()
+
+
+@pytest.mark.parametrize(
+    "function", ["jpo_dist.evaluate.constraints:passes", "nowhere_at_all:f", "sys:exit", "", "a b"]
+)
+def test_programs_that_are_in_no_key(function: str) -> None:
+    assert program_files(function) == []
+
+
+def test_how_a_server_is_asked_is_in_no_key_and_what_it_is_asked_is(tmp_path: Path) -> None:
+    row(tmp_path / "pairs.jsonl", "x")
+    (tmp_path / "key").write_text("one")
+
+    def key(**endpoint: Any) -> str:
+        asked = {"candidates": str(tmp_path / "pairs.jsonl"), "endpoint": {"model": "m", **endpoint}}
+        return stage_of(tmp_path / "run", "judge", asked).key
+
+    others: dict[str, Any] = {
+        "key_env": None, "key_file": str(tmp_path / "key"), "concurrency": 2, "timeout_s": 5, "max_retries": 1,
+        "max_wait_s": 5, "max_failures": 3, "input_price": 1.0, "output_price": 2.0,
+    }  # fmt: skip
+    assert others.keys() == ASKS.keys()
+    assert {key(**{name: value}) for name, value in others.items()} == {key()}
+    with_key = key(**others)
+    (tmp_path / "key").write_text("another")
+    assert key(**others) == with_key == key()
+    decide = ({"model": "n"}, {"base_url": "http://localhost/v1"}, {"temperature": 1.0}, {"seed": 1}, {"ask_again": 0})
+    assert len({key(), *(key(**one) for one in decide)}) == 6
+
+
+def test_what_was_paid_for_under_a_key_of_before_is_found(tmp_path: Path) -> None:
+    asked = {"candidates": "no/data", "endpoint": {"model": "m", "concurrency": 2}}
+    now = stage_of(tmp_path, "judge", asked)
+    (before := tmp_path / "judge-bab55852").mkdir()
+    assert stage_of(tmp_path, "judge", asked).folder == before
+    now.folder.mkdir()
+    assert stage_of(tmp_path, "judge", asked) == now
+
+
+@pytest.mark.parametrize("store", ["s3://bucket/runs", "s3://bucket/runs/?region=x&scheme=http", "file:///mnt/store/"])
+def test_each_training_has_a_store_of_its_own(tmp_path: Path, store: str) -> None:
+    row(tmp_path / "pairs.jsonl", "x")
+
+    def training(lr: float) -> Stage:
+        data = {"train": str(tmp_path / "pairs.jsonl")}
+        settings = {"model": {"path": "m"}, "data": data, "optim": {"lr": lr}, "checkpoint": {"storage": store}}
+        return stage_of(tmp_path / "run", "train", settings)
+
+    stages = [training(lr) for lr in (1e-6, 5e-6)]
+    stores = [stage.settings["checkpoint"]["storage"] for stage in stages]
+    place, mark, how = store.partition("?")
+    assert stores == [f"{place.rstrip('/')}/{stage.folder.name}{mark}{how}" for stage in stages]
+    assert len(set(stores)) == 2
