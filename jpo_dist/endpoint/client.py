@@ -48,7 +48,11 @@ class EndpointDown(RuntimeError):
 
 
 class QuestionFailed(Exception):
-    """No answer to this question; others may fare better."""
+    """No answer to this question; others may fare better. `passing`: so may this one, when it is asked again."""
+
+    def __init__(self, reason: str, passing: bool = False) -> None:
+        super().__init__(reason)
+        self.passing = passing
 
 
 class Stopped(Exception):
@@ -121,7 +125,7 @@ class Endpoint:
         try:
             return retrying(self._try, body)
         except _TryAgain as last:
-            raise QuestionFailed(f"{last.reason} ({self.config.max_retries + 1} tries)") from None
+            raise QuestionFailed(f"{last.reason} ({self.config.max_retries + 1} tries)", passing=True) from None
 
     def _leave_out(self, why: Mapping[str, str]) -> None:
         """From now on; only what an answer has come without is known to be the cause."""

@@ -26,6 +26,8 @@ class Sent:
 
     failed: dict[str, str] = field(default_factory=dict)
     """Reasons why no reply came, by key."""
+    passing: set[str] = field(default_factory=set)
+    """Keys of those that may get a reply when they are sent again (jpo_dist.endpoint.left)."""
     tries: Counter[str] = field(default_factory=Counter)
     exhausted: str | None = None
     """The limit that left requests unsent."""
@@ -110,7 +112,7 @@ def send_all(
         endpoint.close()
     if sender.fatal is not None:
         raise sender.fatal
-    return Sent(sender.failed, endpoint.tries, sender.budget.exhausted, endpoint.left_out)
+    return Sent(sender.failed, sender.passing, endpoint.tries, sender.budget.exhausted, endpoint.left_out)
 
 
 class _Sender:
@@ -128,6 +130,7 @@ class _Sender:
         self.config, self.replies, self.endpoint, self.budget, self.stop = config, replies, endpoint, budget, stop
         self.received = received
         self.failed: dict[str, str] = {}
+        self.passing: set[str] = set()
         self.fatal: Exception | None = None
         self._in_a_row: deque[str] = deque(maxlen=config.max_failures)
         self._lock = threading.Lock()
@@ -142,7 +145,7 @@ class _Sender:
                 request = following
                 following = self._send(request)
         except QuestionFailed as error:
-            self._fail(request, str(error))
+            self._fail(request, str(error), error.passing)
         except Stopped:
             pass
         except (EndpointRefused, EndpointDown) as error:
@@ -167,11 +170,13 @@ class _Sender:
         finally:
             self.budget.end(reply)
 
-    def _fail(self, request: Request, reason: str) -> None:
+    def _fail(self, request: Request, reason: str, passing: bool) -> None:
         from jpo_dist.endpoint.client import EndpointDown
 
         with self._lock:
             self.failed[request.key] = reason
+            if passing:
+                self.passing.add(request.key)
             self._in_a_row.append(reason)
             limit = self.config.max_failures
             if len(self._in_a_row) == limit and self.fatal is None:

@@ -51,6 +51,8 @@ class Outcome:
     refuses ({"refused": why})."""
     failed: Counter[str] = field(default_factory=Counter)
     """Reasons of a server."""
+    passing: Counter[str] = field(default_factory=Counter)
+    """Those of rows that may get an answer when they are asked again."""
     failed_at: Counter[float] = field(default_factory=Counter)
     """The same rows by temperature."""
     failed_keys: set[str] = field(default_factory=set)
@@ -58,17 +60,20 @@ class Outcome:
     exhausted: str | None = None
     usage: dict[str, Any] = field(default_factory=dict)
 
-    def fail(self, temperature: float, key: str, reason: str) -> None:
-        """Count a row to which a server gave no answer."""
-        self.failed[reason] += 1
-        self.failed_at[temperature] += 1
+    def fail(self, rows: list[Row], key: str, reason: str, passing: bool) -> None:
+        """Count the rows of a request to which a server gave no answer."""
+        self.failed[reason] += len(rows)
+        self.failed_at.update(row.temperature for row in rows)
         self.failed_keys.add(key)
+        if passing:
+            self.passing[reason] += len(rows)
 
     def and_also(self, other: "Outcome") -> "Outcome":
         """Both together; of what is counted over a whole folder, the later."""
         return Outcome(
-            self.skipped | other.skipped, self.failed + other.failed, self.failed_at + other.failed_at,
-            self.failed_keys | other.failed_keys, self.exhausted or other.exhausted, other.usage or self.usage,
+            self.skipped | other.skipped, self.failed + other.failed, self.passing + other.passing,
+            self.failed_at + other.failed_at, self.failed_keys | other.failed_keys,
+            self.exhausted or other.exhausted, other.usage or self.usage,
         )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """The settings of `jpo generate`: what is asked, who answers, and how."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_serializer, model_validator
 
 from jpo_dist.config.base import ROW_MIB, Count, NonNegative, Section, TemplateArgs
 from jpo_dist.config.sections import ModelConfig, TrackingConfig
@@ -102,6 +102,12 @@ class GenerateConfig(Section):
         if "" in ([self.instructions] if isinstance(self.instructions, str) else self.instructions):
             raise ValueError("instructions: an empty name; name a file, folder, glob or hub id")
         return self
+
+    @field_serializer("endpoint", mode="wrap")
+    def _what_is_read(self, endpoint: EndpointConfig | None, written: SerializerFunctionWrapHandler) -> Any:
+        """Without the defaults of what is refused here: settings that are written out can be read again."""
+        found = written(endpoint)
+        return found and {name: value for name, value in found.items() if name not in OF_THE_JUDGE}
 
     @property
     def engine(self) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jpo_dist.config.load import flatten
+from jpo_dist.endpoint.left import Left
 from jpo_dist.fan_out import Spread, here
 from jpo_dist.files import read_json, write_json
 from jpo_dist.generate import progress
@@ -139,7 +140,8 @@ def _report(
     before: dict[str, Any],
 ) -> dict[str, Any]:
     """Counts that add up: at each temperature, asked == answers + skipped + failed + not_asked, and answers == finished
-    + cut. `empty` are among the answers. `seconds` are those of all tasks together, over all runs in the folder."""
+    + cut. `empty` are among the answers. `seconds` are those of all tasks together, over all runs in the folder.
+    `left`, of a run that its budget did not end: those of the failed that may fare better when they are asked again."""
     by_temperature: dict[float, list[Made]] = defaultdict(list)
     for one in made:
         by_temperature[one.answer.temperature].append(one)
@@ -172,7 +174,9 @@ def _report(
     found = {"name": config.name, **about, "instructions": asked_of, "prompts": len(prompts)}
     found |= {"temperatures": counts, "over_long": over_long, "settings": told}
     found |= {"refused_by_template": refused} if refused else {}
-    return found | ({"usage": outcome.usage} if outcome.usage else {})
+    found |= {"usage": outcome.usage} if outcome.usage else {}
+    passing = Left.by(outcome.passing.elements(), sum(one["asked"] for one in counts.values()))
+    return found | ({"left": passing.as_dict()} if passing.requests and not outcome.exhausted else {})
 
 
 def _turns_from(place: int, prompts: Sequence[Prompt]) -> int:

@@ -7,6 +7,7 @@ so that a kill or another number of tasks pays for nothing twice and changes not
 import hashlib
 import json
 import logging
+from collections import defaultdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -41,7 +42,7 @@ class Server:
         """See Answerer. Each task gets a share of the rows, of the concurrency, and of what is left of the budget; what
         some leave of theirs is shared out again, until a round brings nothing new."""
         outcome, before = Outcome(), -1
-        by_key = {request_of(row, self.config).key: row for row in rows}
+        by_key = _by_key(rows, self.config)
         written: set[str] = set()
         while True:
             replies = Replies(folder / REPLIES)
@@ -49,10 +50,10 @@ class Server:
             if before < 0:  # replies of a run that was killed before it wrote the answers
                 writer = Writer(folder)
                 for key, reply in there.items():
-                    writer.add(_made(by_key[key], reply, self.config, self.about))
+                    _write(writer, by_key[key], reply, self.config, self.about)
                 writer.close()
             written |= set(there)
-            left = [row for key, row in by_key.items() if key not in written and key not in outcome.failed_keys]
+            left = [same for key, same in by_key.items() if key not in written and key not in outcome.failed_keys]
             everything = replies.all()
             outcome.usage = _usage(everything, self.config)
             limits = left_of(self.config.budget, spent_on(everything, self.endpoint))
@@ -71,9 +72,12 @@ class Server:
                 self._left_out = tuple(dict.fromkeys((*self._left_out, *result["left_out"])))
                 outcome.exhausted = outcome.exhausted or result["exhausted"]
                 for key, reason in result["failed"].items():
-                    outcome.fail(by_key[key].temperature, key, reason)
+                    outcome.fail(by_key[key], key, reason, key in result["passing"])
 
-    def _round(self, rows: list[Row], folder: Path, terms: Terms, spread: Spread, tasks: int) -> list[dict[str, Any]]:
+    def _round(
+        self, rows: list[list[Row]], folder: Path, terms: Terms, spread: Spread, tasks: int
+    ) -> list[dict[str, Any]]:
+        """`rows`: those of each request."""
         parts = min(tasks, len(rows), terms.threads, terms.limits.max_requests or tasks)
         payloads = []
         with TemporaryDirectory(prefix="shards-", dir=folder) as aside:
@@ -91,22 +95,30 @@ def ask_shard(payload: dict[str, Any]) -> dict[str, Any]:
     """One task: plain data in and out; the answers are in the folder."""
     config, folder = GenerateConfig.model_validate(payload["config"]), Path(payload["folder"])
     assert config.endpoint is not None, "a shard has an endpoint"
-    rows = [row_of(row) for row in json.loads(Path(payload["rows"]).read_text(encoding="utf-8"))]
-    requests = [(request_of(row, config), row) for row in rows]
-    row_by_key = {request.key: row for request, row in requests}
+    rows = [[row_of(row) for row in same] for same in json.loads(Path(payload["rows"]).read_text(encoding="utf-8"))]
+    requests = [request_of(same[0], config) for same in rows]
+    by_key = {request.key: same for request, same in zip(requests, rows, strict=True)}
     replies, writer = Replies(folder / REPLIES), Writer(folder)
 
     def received(request: Request, reply: Reply) -> None:
-        writer.add(_made(row_by_key[request.key], reply, config, payload["about"]))
+        _write(writer, by_key[request.key], reply, config, payload["about"])
 
     try:
-        sent = send_all(
-            [request for request, _ in requests], config.endpoint, replies, Terms.of(payload["terms"]), received
-        )
+        sent = send_all(requests, config.endpoint, replies, Terms.of(payload["terms"]), received)
     finally:
         replies.close()
         writer.close()
-    return {"failed": sent.failed, "exhausted": sent.exhausted, "left_out": sent.left_out}
+    return {
+        "failed": sent.failed, "passing": sent.passing, "exhausted": sent.exhausted, "left_out": sent.left_out
+    }  # fmt: skip
+
+
+def _by_key(rows: list[Row], config: GenerateConfig) -> dict[str, list[Row]]:
+    """The rows of each request by its key: those whose turns are equal so far, whatever comes after, share one."""
+    found: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[request_of(row, config).key].append(row)
+    return found
 
 
 def request_of(row: Row, config: GenerateConfig) -> Request:
@@ -132,6 +144,11 @@ def request_of(row: Row, config: GenerateConfig) -> Request:
         body["extra_body"] = endpoint.extra_body
     asked = json.dumps([config.engine, body, row.sample], sort_keys=True, separators=(",", ":"))
     return Request(hashlib.sha256(asked.encode()).hexdigest(), body)
+
+
+def _write(writer: Writer, rows: list[Row], reply: Reply, config: GenerateConfig, about: dict[str, Any]) -> None:
+    for row in rows:
+        writer.add(_made(row, reply, config, about))
 
 
 def _made(row: Row, reply: Reply, config: GenerateConfig, about: dict[str, Any]) -> Made:

@@ -61,6 +61,8 @@ class Asked:
 
     failed: dict[str, str] = field(default_factory=dict)
     """Reasons why no reply came, by prompt."""
+    passing: set[str] = field(default_factory=set)
+    """Prompts of those that may get a reply when they are asked again."""
     tries: Counter[str] = field(default_factory=Counter)
     exhausted: str | None = None
     """The limit that left questions unasked."""
@@ -82,7 +84,8 @@ def ask_all(prompts: Sequence[str], config: JudgingConfig, folder: Path, terms: 
     finally:
         replies.close()
     failed = {questions.prompts[key]: reason for key, reason in sent.failed.items()}
-    return Asked(failed, sent.tries, sent.exhausted, sent.left_out)
+    passing = {questions.prompts[key] for key in sent.passing}
+    return Asked(failed, passing, sent.tries, sent.exhausted, sent.left_out)
 
 
 class _Questions:
@@ -118,7 +121,8 @@ def ask_shard(payload: dict[str, Any]) -> dict[str, Any]:
     config = JudgingConfig.model_validate(payload["config"])
     asked = ask_all(prompts, config, Path(payload["folder"]), Terms.of(payload["terms"]))
     return {
-        "failed": asked.failed, "tries": dict(asked.tries), "exhausted": asked.exhausted, "left_out": asked.left_out
+        "failed": asked.failed, "passing": asked.passing, "tries": dict(asked.tries),
+        "exhausted": asked.exhausted, "left_out": asked.left_out,
     }  # fmt: skip
 
 
@@ -155,6 +159,7 @@ def ask(prompts: Sequence[str], config: JudgingConfig, folder: Path, spread: Spr
         terms = Terms(limits, largest, config.endpoint.concurrency, total.left_out)
         for result in _round(left, config, folder, terms, (spread, tasks)):
             total.failed |= result["failed"]
+            total.passing |= result["passing"]
             total.tries.update(result["tries"])
             total.exhausted = total.exhausted or result["exhausted"]
             total.left_out = tuple(dict.fromkeys((*total.left_out, *result["left_out"])))

@@ -15,6 +15,7 @@ from typing import Any
 
 from jpo_dist.data.checker import checker_scores
 from jpo_dist.endpoint.budget import spent_on
+from jpo_dist.endpoint.left import Left
 from jpo_dist.endpoint.replies import Replies, Reply, counted
 from jpo_dist.fan_out import Spread, here
 from jpo_dist.files import write_json
@@ -77,7 +78,7 @@ def _by_model(
     used = [found for prompt in unique for found in _replies_to(prompt, replies, config, prompts)]
     took = usage(used, config)
     _warn_of_cut(took, config)
-    return judged, took, _this_run(asked, replies, config)
+    return judged, took, _this_run(asked, replies, config) | {"left": _left(asked, judged, len(unique))}
 
 
 def _questions(candidate: Candidate, prompts: Prompts) -> tuple[str, str]:
@@ -114,6 +115,14 @@ def _warn_of_cut(took: dict[str, Any], config: JudgingConfig) -> None:
             "%d of %d replies of the judge were cut off (finish_reason length), and what is cut off is no verdict: it "
             "needs more than endpoint.max_tokens=%d; raise it, or let it reason less", cut, answers, allowed,
         )  # fmt: skip
+
+
+def _left(asked: Asked, judged: Sequence[Judged], questions: int) -> dict[str, Any] | None:
+    """What failed for reasons that pass; None also where the budget left candidates unasked: that is an error by
+    itself."""
+    if "not asked" in left_over(judged):
+        return None
+    return Left.by((asked.failed[prompt] for prompt in asked.passing), questions).as_dict()
 
 
 def _this_run(asked: Asked, replies: Replies, config: JudgingConfig) -> dict[str, Any]:

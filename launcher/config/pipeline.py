@@ -11,6 +11,7 @@ from jpo_dist.run_dir import EXPORT, SCORES
 from launcher.config.kinds import GenerateRunConfig, JudgeRunConfig, RunConfig, SftRunConfig, WinRateRunConfig
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+Share = Annotated[float, Field(ge=0, le=1)]
 POLICY = "policy"
 """The name by which any stage means the newest model that a stage before it has trained."""
 
@@ -51,6 +52,10 @@ class PipelineConfig(Section):
     k - 1 to the `seed` of generate, so that no round repeats the noise of another."""
     shared: dict[str, Any] = Field(default_factory=dict)
     """Settings of every stage that has them, for example {model: {path: …}, tracking: {uri: …}}; a stage's own win."""
+    max_failed: Share = 0.0
+    """Largest share of a stage's requests to a server that may be without an answer at its end, after all tries: of
+    those that may get one another time (timeouts, lost connections, broken replies, 429, 5xx). A stage that has more is
+    not done, and the same command asks them again."""
     stages: Annotated[list[dict[str, Any]], Field(min_length=1)]
     """Each `{COMMAND: its config}`, with a `name` beside it where a command comes twice. Text `@NAME` in a config is
     what the newest stage of that name has made, `@NAME/PATH` a file in it, `@policy` the newest trained model, or

@@ -11,7 +11,7 @@ from jpo_dist.config.base import Count, Section
 from jpo_dist.config.sections import TrackingConfig
 from jpo_dist.study.question import QuestionConfig
 from jpo_dist.study.tables import SEED
-from launcher.config.pipeline import NAME, POLICY, entry_of
+from launcher.config.pipeline import NAME, POLICY, Share, entry_of
 
 VARIABLE = r"^[a-z][a-z0-9_]*$"
 Stages = list[dict[str, Any]]
@@ -79,6 +79,9 @@ class StudyConfig(Section):
     reuse: list[str] = Field(default=[])
     """Folders (`dir`) of other studies: a stage that was done there with the same settings and inputs, such as the SFT
     model that several studies begin from, is taken over instead of being run again."""
+    max_failed: Share = 0.0
+    """Largest share of a stage's requests to a server that may be without an answer at its end, as in `jpo run`. Of a
+    stage that has more the cells fail, and the same command asks them again."""
     keep_models: bool = False
     """Keep the models of measured cells, about 2 GB each for 135M parameters; false: their answers alone are kept."""
     tracking: TrackingConfig = TrackingConfig()

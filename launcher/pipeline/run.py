@@ -1,7 +1,8 @@
 """Running the stages: one process each, in order; what is done is skipped, what was cut short goes on.
 
 A stage is the very command that a person could type, `jpo COMMAND FOLDER.yaml`: it resumes by itself. A stage is done
-when its command has ended well, which FOLDER.done.json says; it is written then, and by nobody else.
+when its command has ended well and no request to a server is left that may still get an answer, but for those that
+`max_failed` allows; FOLDER.done.json says so, and is written by nobody else.
 """
 
 import time
@@ -13,12 +14,14 @@ from typing import IO, Any
 
 from cluster.signals import ended_by_signals
 from jpo_dist.config.sections import RunSection, TrackingConfig
+from jpo_dist.endpoint.left import NOTHING, Left
 from jpo_dist.files import read_json
 from jpo_dist.run_dir import RUN, SCORES
 from jpo_dist.tracking.page_text import input_tags
 from launcher.config.pipeline import PipelineConfig, entry_of
-from launcher.console import say
+from launcher.console import FAILURE, say
 from launcher.pipeline.contents import Contents
+from launcher.pipeline.lacking import accept, left_of, way_out
 from launcher.pipeline.outcomes import outcome_of
 from launcher.pipeline.parent import Parent, own_tracking, tell, tracked
 from launcher.pipeline.process import alone_in, is_done, note_done, run_to_end, start_stage
@@ -29,7 +32,7 @@ MEMORY, OWN_RUN = ".digests.json", "pipeline"
 
 
 class StageFailed(RuntimeError):
-    """The command of a stage ended badly; its own last line says why."""
+    """The command of a stage ended badly, and its own last line says why; or it left requests without an answer."""
 
     def __init__(self, text: str, code: int) -> None:
         super().__init__(text)
@@ -59,30 +62,46 @@ def run(config: PipelineConfig, source: str, until: str | None = None) -> list[S
         with _tracked(config, folder, stages) as parent:
             for number, stage in enumerate(stages[:last], 1):
                 title = f"{number}/{len(stages)} {stage.name}"
-                if is_done(stage):
+                if is_done(stage) or accept(stage, config.max_failed):
                     say(f"{title}: done before, {stage.folder}")
                 else:
                     say(f"{title}: jpo {' '.join(stage.kind.command)} {stage.config_file}")
                     _tell(config, folder, stages, {stage.name: "has begun"})
-                    _run_stage(
-                        stage, _tags(config, stage, stages, parent()), lock, partial(_tell, config, folder, stages)
-                    )
+                    told = partial(_tell, config, folder, stages)
+                    _run_stage(stage, _tags(config, stage, stages, parent()), lock, told, config.max_failed)
             _tell(config, folder, stages, {})
     return stages
 
 
-def _run_stage(stage: Stage, tags: Mapping[str, str], lock: IO[str], tell: Callable[[dict[str, str]], None]) -> None:
-    """Run the command and wait; `tell` is told how it ended, if not well."""
+def _run_stage(
+    stage: Stage, tags: Mapping[str, str], lock: IO[str], tell: Callable[[dict[str, str]], None], max_failed: float
+) -> None:
+    """Run the command and wait, once more where it leaves more than `max_failed` of its requests without an answer;
+    `tell` is told how it ended, if not well."""
     started = time.monotonic()
-    with ended_by_signals():
-        code = run_to_end(lambda: start_stage(stage, tags, lock))
+    code, left = _command(stage, tags, lock)
+    if left.share > max_failed:
+        say(f"{stage.name}: {left}; they are asked once more")
+        code, left = _command(stage, tags, lock)
     if code:
         tell({stage.name: f"failed with exit code {code}"})
         raise StageFailed(
             f"stage {stage.name} ended with exit code {code}; the reason stands above. The same command goes on there",
             code,
         )
+    if left.share > max_failed:
+        tell({stage.name: f"is not done: {left}"})
+        raise StageFailed(f"stage {stage.name} is not done: {way_out(left)}", FAILURE)
+    if left.requests:
+        say(f"{stage.name}: {left}, no more than max_failed={max_failed:g}")
     note_done(stage, time.monotonic() - started)
+
+
+def _command(stage: Stage, tags: Mapping[str, str], lock: IO[str]) -> tuple[int, Left]:
+    """The exit code of the stage's command; what it left, where it ended well."""
+    with ended_by_signals():
+        code = run_to_end(lambda: start_stage(stage, tags, lock))
+    return code, NOTHING if code else left_of(stage)
 
 
 # ---- MLflow

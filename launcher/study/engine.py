@@ -1,6 +1,7 @@
 """Stages of many cells: several at once, each only when what it begins from is there, each once.
 
-A stage that fails fails the cells that need it, and no other. kill -9 of this process ends the stages that run, as in
+A stage that fails fails the cells that need it, and no other; so does one that leaves requests to a server without an
+answer, also when it is run once more. kill -9 of this process ends the stages that run, as in
 `jpo run`; the next start goes on with them where they stood.
 """
 
@@ -9,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from launcher.pipeline.lacking import left_of, way_out
 from launcher.pipeline.process import note_done
 from launcher.pipeline.resolve import Stage
 from launcher.study.cells import Cell, before, to_do, unique
@@ -16,13 +18,19 @@ from launcher.study.places import Places, log_of
 
 
 class Failure(NamedTuple):
-    """A stage whose command ended badly."""
+    """A stage whose command ended badly, or left requests without an answer."""
 
     stage: str
     code: int
+    """The exit code of its command."""
     log: Path
     """All that it said."""
     last_line: str
+    """What it said last, or what it left."""
+
+    def __str__(self) -> str:
+        ended = f" with exit code {self.code}" if self.code else ""
+        return f"in stage {self.stage}{ended}: {self.last_line} (all of it: {self.log})"
 
 
 class State(NamedTuple):
@@ -34,10 +42,20 @@ class State(NamedTuple):
     failed: dict[Path, Failure]
     running: dict[Path, float]
     """When it was started, by the monotonic clock."""
+    again: dict[Path, float]
+    """Those that were or are run once more, for requests without an answer, with the seconds of the first time."""
 
     def failure_of(self, cell: Cell) -> Failure | None:
         """The failure of the first stage of the cell that failed."""
         return next((self.failed[stage.folder] for stage in cell.stages if stage.folder in self.failed), None)
+
+    def said_of(self, ended: Stage) -> str:
+        """What became of a stage that has just ended, in words."""
+        left = left_of(ended)
+        lacks = f", {left}" if left.requests else ""
+        if ended.folder in self.failed:
+            return f"failed{lacks}"
+        return f"done{lacks}" if ended.folder in self.done else f"is run once more{lacks}"
 
     def is_done(self, cell: Cell) -> bool:
         return all(stage.folder in self.done for stage in cell.stages)
@@ -48,11 +66,15 @@ def run_cells(
     where: Places,
     tags: Callable[[Stage], Mapping[str, Any]],
     told: Callable[[State, Stage | None], None],
+    max_failed: float,
 ) -> State:
-    """Run every stage that the cells need (`to_do`). `told` is called at the start and after each stage that ends."""
+    """Run every stage that the cells need (`to_do`). `told` is called at the start and after each stage that ends.
+
+    `max_failed`: the largest share of a stage's requests that may be left at its end (launcher.pipeline.lacking).
+    """
     stages = unique(cells)
     needs = {stage.folder: before(stage, cell) for cell in cells for stage in cell.stages}
-    state = State(stages, stages.keys() - to_do(cells).keys(), {}, {})
+    state = State(stages, stages.keys() - to_do(cells).keys(), {}, {}, {})
     told(state, None)
     while True:
         for stage in _ready(state, needs):
@@ -61,7 +83,7 @@ def run_cells(
         if not state.running:
             return state
         for ended in where.ended():
-            _end(stages[ended.folder], ended.code, state)
+            _end(stages[ended.folder], ended.code, state, max_failed)
             told(state, stages[ended.folder])
 
 
@@ -71,13 +93,19 @@ def _ready(state: State, needs: Mapping[Path, set[Path]]) -> list[Stage]:
     return [stage for folder, stage in state.stages.items() if folder not in over and needs[folder] <= state.done]
 
 
-def _end(stage: Stage, code: int, state: State) -> None:
+def _end(stage: Stage, code: int, state: State, max_failed: float) -> None:
+    """Put a stage that has ended among those that are done or failed, or among neither: then it is run once more."""
     seconds = time.monotonic() - state.running.pop(stage.folder)
-    if code == 0:
-        note_done(stage, seconds)
-        state.done.add(stage.folder)
-    else:
+    left = left_of(stage)
+    if code:
         state.failed[stage.folder] = Failure(stage.name, code, log_of(stage), _last_line(log_of(stage)))
+    elif left.share > max_failed and stage.folder not in state.again:
+        state.again[stage.folder] = seconds
+    elif left.share > max_failed:
+        state.failed[stage.folder] = Failure(stage.name, code, log_of(stage), way_out(left))
+    else:
+        note_done(stage, seconds + state.again.get(stage.folder, 0.0))
+        state.done.add(stage.folder)
 
 
 def _last_line(log: Path) -> str:

@@ -20,6 +20,7 @@ from jpo_dist.tracking.writer import NOTE, Writer
 from launcher.config.pipeline import entry_of
 from launcher.config.study import StudyConfig
 from launcher.console import out, say
+from launcher.pipeline.lacking import accept
 from launcher.pipeline.parent import Parent, own_tracking, tell, tracked
 from launcher.pipeline.process import alone_in
 from launcher.pipeline.resolve import Stage
@@ -28,7 +29,7 @@ from launcher.provenance import run_tags
 from launcher.show.run_page.descriptions import of_cell, of_study
 from launcher.show.run_page.figures import of_study as figures_of_study
 from launcher.show.study.live import LiveTable, Progress
-from launcher.study.cells import Cell, cells, trials, unique
+from launcher.study.cells import Cell, cells, to_do, trials, unique
 from launcher.study.collected import ASKED, Ran, choose, collect, write
 from launcher.study.engine import Failure, State, run_cells
 from launcher.study.measured import kept, measure
@@ -89,9 +90,8 @@ def run(config: StudyConfig, source: str) -> Study:
     if failed:
         name, first = next(iter(failed.items()))
         raise CellsFailed(
-            f"{len(failed)} cells failed; the first: {name}, in stage {first.stage} with exit code {first.code}: "
-            f"{first.last_line} (all of it: {first.log}). The same command tries them again; {folder}/report.md has "
-            "the others"
+            f"{len(failed)} cells failed; the first: {name}, {first}. The same command tries them again; "
+            f"{folder}/report.md has the others"
         )
     return Study(folder, report, failed)
 
@@ -146,9 +146,7 @@ def _run(
                 _release(cell, [one for one in left if one.name not in results], config)
         if written and len(results) > before:
             written(results, {cell.name: failure for cell in wanted if (failure := state.failure_of(cell))})
-        event = ""
-        if ended is not None:
-            event = f"{ended.name} {'failed' if ended.folder in state.failed else 'done'} ({ended.folder.name})"
+        event = "" if ended is None else f"{ended.name} {state.said_of(ended)} ({ended.folder.name})"
         stages = f"stages: {len(state.done)} of {len(state.stages)}, {time.monotonic() - started:.0f} s"
         live.tell(event, _progress(wanted, results, state, config), stages)
 
@@ -156,9 +154,11 @@ def _run(
         return {"jpo.study": config.name, "jpo.stage": stage.name, "jpo.key": stage.key}
 
     take_over(unique(left).values(), config.reuse)
+    for stage in to_do(left).values():
+        accept(stage, config.max_failed)
     live = LiveTable(out, what, config.question.primary)
     with ended_by_signals(), live, places(config.at_once, config.cluster if left else None, lock) as where:
-        state = run_cells(left, where, tags, told)
+        state = run_cells(left, where, tags, told, config.max_failed)
     failed = {cell.name: failure for cell in wanted if (failure := state.failure_of(cell))}
     return _Found(results, failed, round(time.monotonic() - started, 1))
 

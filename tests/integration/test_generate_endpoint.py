@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from jpo_dist.endpoint.client import EndpointDown
+from jpo_dist.endpoint.left import Left
 from jpo_dist.generate.answers import read_answers
 from launcher.config.kinds import GenerateRunConfig
 from launcher.stages.generate import Incomplete, run
@@ -157,6 +158,43 @@ def test_faults_are_tried_again_and_what_always_fails_is_counted(tmp_path: Path)
     assert parts(tmp_path / "out") == parts(tmp_path / "calm")
     assert set(server.answered.values()) == {1}
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+
+
+def test_what_may_pass_is_left_and_what_is_refused_for_good_is_not(tmp_path: Path) -> None:
+    def faults(_: int, prompt: str) -> Fault | None:
+        if "say 3" in prompt:
+            return Fault("status", 503)
+        return Fault("status", 400) if "say 5" in prompt else None
+
+    with openai_server(echo, faults) as server:
+        report = made(settings(server, tmp_path, endpoint={"max_retries": 0}))
+        left = Left.read(report["left"])
+        assert (left.of, list(left.reasons.values())) == (24, [3])
+        assert "503" in next(iter(left.reasons))
+        server.fault_of = lambda *_: None
+        assert "left" not in made(settings(server, tmp_path))
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_equal_first_turns_share_a_request_and_each_has_its_own_turns_after_it(tmp_path: Path, away: bool) -> None:
+    turns = [["Write a poem.", "Shorter."], ["Write a poem.", "Longer."], ["Sing.", "Shorter."], ["Write a poem."]]
+    rows = [{"question_id": n, "category": "writing", "turns": said} for n, said in enumerate(turns)]
+    (tmp_path / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = {"instructions": str(tmp_path / "asked.jsonl"), "temperatures": [0.7], "samples": 1}
+    with openai_server(lambda _: "Roses.") as server:
+        config = settings(server, tmp_path, **config, endpoint={"max_retries": 0})
+        if away:
+            server.fault_of = lambda _, prompt: Fault("status", 503) if "poem" in prompt else None
+            found = made(config)["temperatures"]["0.7"]
+            assert (found["asked"], found["answers"], found["failed"], found["not_asked"]) == (7, 2, 3, 2)
+            server.fault_of = lambda *_: None
+        found = made(config)["temperatures"]["0.7"]
+        assert (found["asked"], found["answers"], found["failed"], found["not_asked"]) == (7, 7, 0, 0)
+        assert server.answered.total() == len(server.answered) == 2 + 3
+    answers = read_answers(tmp_path / "out")
+    last = [[turn.content for turn in answer.messages][-1] for answer in answers if len(answer.messages) > 1]
+    assert sorted(last) == ["Longer.", "Shorter.", "Shorter."]
+    assert len({answer.place for answer in answers}) == 7
 
 
 def test_a_server_that_is_down_ends_the_run(tmp_path: Path) -> None:

@@ -144,6 +144,21 @@ def test_a_mistake_is_named_before_anything_runs(
     assert said in str(refused.value)
 
 
+def test_stages_that_ask_a_server_are_given_settings_that_their_commands_take(tmp_path: Path, data: Path) -> None:
+    asks: dict[str, Any] = {"endpoint": {"base_url": "http://localhost/v1", "model": "m"}}
+    stages = stages_of(
+        tmp_path,
+        [
+            {"generate": {**asks, "instructions": str(data)}},
+            {"judge": {**asks, "candidates": str(data)}},
+            {"winrate": {**asks, "answers": "@generate", "against": str(data)}},
+        ],
+    )
+    for stage in stages:
+        written = json.loads(json.dumps(stage.settings))
+        assert parse_as(stage.kind.config, written, "x").model_dump(mode="json") == stage.settings
+
+
 def test_rounds_go_through_the_middle_again(tmp_path: Path) -> None:
     names = ["sft", "generate", "judge", "build", "train", "evaluate"]
     config = PipelineConfig(dir=str(tmp_path), rounds=2, stages=[{name: {}} for name in names])
