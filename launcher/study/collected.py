@@ -1,7 +1,7 @@
 """What a study has come to, at any moment: results of the cells that are done, and what its report tells beside."""
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -123,16 +123,22 @@ def collect(
 
 def labels(function: str, done: Sequence[Cell]) -> dict[str, str]:
     """The label of each instruction that was answered, by its id. Raises ConfigError for a function that is none."""
-    module, _, name = function.partition(":")
-    try:
-        label = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"strata ({function}): {error}; correct the name, or set PYTHONPATH") from error
+    label = function_of("strata", function)
     for cell in done:
         if is_answers(cell.answers.folder):
             found = {answer.prompt_id: answer.messages for answer in read_answers(cell.answers.folder)}
             return {prompt_id: str(label(Item(turns, ""))) for prompt_id, turns in found.items()}
     return {}
+
+
+def function_of(key: str, name: str) -> Callable[[Item], Any]:
+    """The function `module:function` that `key` names. Raises ConfigError, whatever its module raises."""
+    module, _, function = name.partition(":")
+    try:
+        found: Callable[[Item], Any] = getattr(importlib.import_module(module), function)
+    except Exception as error:
+        raise ConfigError(f"{key} ({name}): {error}; correct the name, or set PYTHONPATH") from error
+    return found
 
 
 def choose(tried: Ran, config: StudyConfig) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:

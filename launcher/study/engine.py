@@ -16,13 +16,20 @@ from launcher.study.places import Places, log_of
 
 
 class Failure(NamedTuple):
-    """A stage whose command ended badly."""
+    """A stage whose command ended badly, or what it has made could not be measured."""
 
     stage: str
-    code: int
+    code: int | None
+    """None: the stage is done, and could not be measured."""
     log: Path
-    """All that it said."""
+    """All that it said; what could not be measured."""
     last_line: str
+
+    @property
+    def sentence(self) -> str:
+        if self.code is None:
+            return f"{self.stage} could not be measured: {self.last_line} (in {self.log})"
+        return f"in stage {self.stage} with exit code {self.code}: {self.last_line} (all of it: {self.log})"
 
 
 class State(NamedTuple):
@@ -41,6 +48,11 @@ class State(NamedTuple):
 
     def is_done(self, cell: Cell) -> bool:
         return all(stage.folder in self.done for stage in cell.stages)
+
+
+def failures(state: State, cells: Sequence[Cell]) -> dict[str, Failure]:
+    """Of the cells that failed the failure, by name."""
+    return {cell.name: failure for cell in cells if (failure := state.failure_of(cell))}
 
 
 def run_cells(
