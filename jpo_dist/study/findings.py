@@ -20,12 +20,9 @@ from jpo_dist.statistics.crossed import (
 )
 from jpo_dist.statistics.hypotheses import equivalence, holm, reading
 from jpo_dist.statistics.intervals import BOOTSTRAP, alike_rate, bootstrap_mean
-from jpo_dist.study.question import QuestionConfig
+from jpo_dist.study.question import RATES, QuestionConfig
 from jpo_dist.study.tables import SEED, Result, Table, tables
 from jpo_dist.study.trends import trends
-
-RATES = ("pass", "finished", "pass_of_finished", "win")
-"""Metrics that are shares of answers: 0, 1, or of a tie one half each."""
 
 
 def findings(

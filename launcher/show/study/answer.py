@@ -24,8 +24,8 @@ def answers(report: dict[str, Any]) -> list[str]:
     for pair in dict.fromkeys((one["first"], one["second"]) for one in report["comparisons"]):
         of_pair = [one for one in report["comparisons"] if (one["first"], one["second"]) == pair]
         lines += [_sentence(one, report) for one in of_pair] if len(of_pair) <= MANY else [_counted(of_pair, report)]
-    if not report["comparisons"]:
-        asked = report["asked"]["question"]["compare"]
+    asked = report["asked"]["question"]["compare"]
+    if not report["comparisons"] and not (asked and report["without"]):  # which is told below
         lines.append("No compared arms are done yet." if asked else "No two arms were asked to be compared.")
     if report.get("one_draw"):  # pages of before it was looked at have none
         lines.append(

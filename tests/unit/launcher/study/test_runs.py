@@ -21,6 +21,10 @@ HARD = "odd"
 mended = False
 
 
+def kind(item):  # type: ignore[no-untyped-def]
+    return {"say 0": "first", "say 1": "second"}[item.instruction[0].content]
+
+
 def strict(item):  # type: ignore[no-untyped-def]
     if item.response == HARD and not mended:
         raise KeyError("no rule for it")
@@ -172,3 +176,13 @@ def test_a_judge_that_says_nothing_leaves_a_study_that_is_reported(tmp_path: Pat
         assert run(config, "study.yaml").failed == {}
     publish(config, "study.yaml", tmp_path / "page")
     assert "1 cell is done without one answer that has a value of win rate" in (tmp_path / "page/README.md").read_text()
+
+
+def test_an_instruction_without_a_label_is_of_a_kind_of_its_own(tmp_path: Path) -> None:
+    config = measured(tmp_path, CHECKER).model_copy(update={"strata": f"{__name__}:kind"})
+    for cell in cells(config, "study.yaml", {}):
+        answered(cell, "a")
+    arms = run(config, "study.yaml").report["strata"]["arms"]
+    assert {(one["label"], one["instructions"]) for one in arms} == {
+        ("first", 1), ("second", 1), ("no label (KeyError)", 1),
+    }  # fmt: skip
