@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jpo_dist.statistics.distributions import t_quantile, t_tail
-from jpo_dist.statistics.intervals import Interval
+from jpo_dist.statistics.intervals import ALIKE, Interval, alike_rate, is_rounding
 
 CROSSED = "crossed: instructions and runs"
 
@@ -24,22 +24,30 @@ class Estimate(NamedTuple):
 
     value: float
     error: float
+    """Above 0."""
     degrees: float
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """The two-sided confidence interval. Raises ValueError when scipy is missing."""
-        half = t_quantile((1 + level) / 2, self.degrees) * self.error if self.error else 0.0
+        half = t_quantile((1 + level) / 2, self.degrees) * self.error
         return self.value - half, self.value + half
 
     def p_value(self, null: float = 0.0) -> float:
         """Two-sided, of the hypothesis that the true value is `null`. Raises ValueError when scipy is missing."""
-        if not self.error:
-            return 1.0 if self.value == null else 0.0
         return 2 * t_tail(abs(self.value - null) / self.error, self.degrees)
 
 
 class TooLittle(ValueError):
     """There are too few instructions or runs for an interval."""
+
+
+class AllAlike(TooLittle):
+    """Every instruction and run has the same value: its variance was seen as 0, which is no reason to call it 0."""
+
+    def __init__(self, what: str, value: float) -> None:
+        super().__init__(f"none: {what} are alike (zero variance), {ALIKE}")
+        self.value = value
+        """The rate, or the difference."""
 
 
 class Variances(NamedTuple):
@@ -61,25 +69,26 @@ def crossed(values_QS: np.ndarray, counts_QS: np.ndarray) -> Estimate:
     Var(mean) = (MS_Q + MS_S - MS_residual) / (Q S), and t with Satterthwaite's degrees of freedom
     (Satterthwaite 1946; Searle, Casella, McCulloch, Variance Components, 1992, ch. 4). Cells with fewer answers weigh
     less: the sums of squares are those of the linearised ratio. Never less than MS_residual / (Q S), where the estimate
-    of a variance is negative. Raises TooLittle.
+    of a variance is negative. Raises TooLittle, and AllAlike, which is one.
     """
     some = counts_QS.sum(axis=1) > 0
     rate, off_QS, rest_QS = _linearised(values_QS[some], counts_QS[some])
-    return _estimate(rate, off_QS, rest_QS)
+    return _estimate(rate, off_QS, rest_QS, "all answers", _size(values_QS))
 
 
 def crossed_difference(first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray]) -> Estimate:
     """The rate of `first` minus that of `second`, each (values_QS, counts_QS) over the same instructions and runs.
 
     Paired: what makes an instruction hard for both cancels, and so does what two runs of one number share. Only
-    instructions that both have answers to count. Raises TooLittle, and ValueError for tables of different shapes.
+    instructions that both have answers to count. Raises TooLittle, AllAlike, which is one, and ValueError for tables of
+    different shapes.
     """
     return crossed_contrast([first, second], np.array([1.0, -1.0]))
 
 
 def crossed_contrast(tables: Sequence[tuple[np.ndarray, np.ndarray]], weights_K: np.ndarray) -> Estimate:
     """The sum of weight times rate over K tables, paired as in crossed_difference: a slope, or a difference of
-    differences. Raises TooLittle, and ValueError for tables of different shapes."""
+    differences. Raises what crossed_difference raises."""
     for values_QS, _ in tables[1:]:
         if values_QS.shape != tables[0][0].shape:
             raise ValueError(
@@ -90,7 +99,12 @@ def crossed_contrast(tables: Sequence[tuple[np.ndarray, np.ndarray]], weights_K:
     rate, off_QS, rest_QS = (
         sum(weight * part[n] for weight, part in zip(weights_K, parts, strict=True)) for n in range(3)
     )
-    return _estimate(float(rate), np.asarray(off_QS), np.asarray(rest_QS))
+    size = sum(abs(weight) * _size(values_QS) for weight, (values_QS, _) in zip(weights_K, tables, strict=True))
+    return _estimate(float(rate), np.asarray(off_QS), np.asarray(rest_QS), "all differences", float(size))
+
+
+def _size(values_QS: np.ndarray) -> float:
+    return float(np.abs(values_QS).max())
 
 
 def _linearised(values_QS: np.ndarray, counts_QS: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
@@ -106,7 +120,8 @@ def _linearised(values_QS: np.ndarray, counts_QS: np.ndarray) -> tuple[float, np
     return float(rate), off_QS / total, rest_QS / total
 
 
-def _estimate(value: float, off_QS: np.ndarray, rest_QS: np.ndarray) -> Estimate:
+def _estimate(value: float, off_QS: np.ndarray, rest_QS: np.ndarray, what: str, size: float) -> Estimate:
+    """`what` the cells are, and the `size` of the numbers behind them, by which their rounding is known."""
     num_q, num_s = off_QS.shape
     free = num_q - 1, num_s - 1, (num_q - 1) * (num_s - 1)
     parts = (
@@ -115,19 +130,22 @@ def _estimate(value: float, off_QS: np.ndarray, rest_QS: np.ndarray) -> Estimate
         float((rest_QS**2).sum()) * num_q * num_s / free[2],
     )
     variance = max(parts[0] + parts[1] - parts[2], parts[2])
-    if variance == 0:
-        return Estimate(value, 0.0, float(free[1]))
+    if is_rounding(variance**0.5, size):
+        raise AllAlike(what, value)
     degrees = max(1.0, variance**2 / sum(part**2 / df for part, df in zip(parts, free, strict=True)))
     return Estimate(value, variance**0.5, degrees)
 
 
 def crossed_rate(points_QS: np.ndarray, counts_QS: np.ndarray) -> Interval:
     """95 % interval of a win rate within 0 and 1; `points_QS` are half points, so that sums are exact (win 2, tie 1).
+    Where all verdicts are alike it is Wilson's over instructions.
 
     Raises ValueError when scipy is missing.
     """
     try:
         low, high = crossed(points_QS / 2, counts_QS).interval()
+    except AllAlike as reason:
+        return alike_rate(reason.value, int((counts_QS.sum(axis=1) > 0).sum()))
     except TooLittle as reason:
         return Interval(None, None, str(reason))
     return Interval(max(0.0, low), min(1.0, high), CROSSED)
@@ -138,7 +156,7 @@ def variances(values_QS: np.ndarray, squares_QS: np.ndarray, counts_QS: np.ndarr
 
     `squares_QS` are the sums of the squared values. The estimates of the analysis of variance (Searle, Casella,
     McCulloch 1992, ch. 4), each at least 0; cells of unequal size count with their harmonic mean. Raises TooLittle for
-    fewer than two instructions, two runs, or two answers in a cell.
+    fewer than two instructions, two runs, or two answers in a cell, and AllAlike.
     """
     num_q, num_s = counts_QS.shape
     if num_q < 2 or num_s < 2 or counts_QS.min() < 2:
@@ -148,6 +166,8 @@ def variances(values_QS: np.ndarray, squares_QS: np.ndarray, counts_QS: np.ndarr
     y_QS = values_QS / counts_QS
     mean_q, mean_s = y_QS.mean(axis=1), y_QS.mean(axis=0)
     rest_QS = y_QS - mean_q[:, None] - mean_s[None, :] + y_QS.mean()
+    if is_rounding(np.ptp(y_QS), _size(y_QS)) and is_rounding(within, _size(y_QS) ** 2):
+        raise AllAlike("all answers", float(y_QS.mean()))
     residual = float((rest_QS**2).sum()) / ((num_q - 1) * (num_s - 1))
     return Variances(
         between_instructions=max(0.0, float(mean_q.var(ddof=1)) - residual / num_s),

@@ -35,8 +35,6 @@ def equivalence(difference: Estimate, margin: float) -> float:
     """
     if not margin > 0:
         raise ValueError(f"margin ({margin}) must be above 0: it is the largest difference that would not matter")
-    if not difference.error:
-        return 0.0 if abs(difference.value) < margin else 1.0
     return max(
         t_tail((margin - difference.value) / difference.error, difference.degrees),
         t_tail((margin + difference.value) / difference.error, difference.degrees),

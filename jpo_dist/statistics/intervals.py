@@ -9,7 +9,10 @@ Z95 = 1.959963984540054
 """95 % of a normal distribution lie within so many standard deviations."""
 BOOTSTRAP = "bootstrap over instructions"
 DRAWS = 2000
+ALIKE = "which says nothing of other instructions"
+"""Behind what is all alike: resampled, or with the variance that was seen, it would be certainty."""
 _CELLS_AT_A_TIME = 4_000_000
+_ROUNDING = 1e-12
 
 
 class Interval(NamedTuple):
@@ -81,20 +84,32 @@ def bootstrap_rate(points_Q: np.ndarray, counts_Q: np.ndarray) -> Interval:
     if has.sum() < 2:
         return Interval(None, None, f"none: {int(has.sum())} instructions with a verdict")
     points_Q, counts_Q = points_Q[has], counts_Q[has]
-    if not points_Q.any() or np.array_equal(points_Q, 2 * counts_Q):  # resampled, all alike would be certainty
-        alike = wilson(len(points_Q) if points_Q.any() else 0, len(points_Q))
-        assert alike is not None
-        return Interval(alike[1], alike[2], "Wilson, over instructions that are all alike")
+    if is_rounding(np.ptp(points_Q / counts_Q), 1.0):
+        return alike_rate(points_Q.sum() / (2 * counts_Q.sum()), len(points_Q))
     drawn = resampled(len(points_Q))
     rates = np.concatenate([(times @ points_Q) / (2 * (times @ counts_Q)) for times in drawn])
     low, high = np.percentile(rates, [2.5, 97.5])
     return Interval(float(low), float(high), BOOTSTRAP)
 
 
+def alike_rate(rate: float, instructions: int) -> Interval:
+    """Wilson's 95 % interval of a rate that is the same on every instruction: each is one piece of evidence."""
+    found = wilson(rate * instructions, instructions)
+    assert found is not None
+    return Interval(found[1], found[2], "Wilson, over instructions that are all alike")
+
+
+def is_rounding(spread: float, size: float) -> bool:
+    """Whether numbers of this `size` differ by no more than their rounding."""
+    return bool(spread <= _ROUNDING * size)
+
+
 def bootstrap_mean(values_Q: np.ndarray) -> Interval:
-    """95 % percentile interval of the mean of one number an instruction."""
+    """95 % percentile interval of the mean of one number an instruction; none where all are alike."""
     if len(values_Q) < 2:
         return Interval(None, None, f"none: {len(values_Q)} instructions with both verdicts")
+    if is_rounding(np.ptp(values_Q), np.abs(values_Q).max()):
+        return Interval(None, None, f"none: all {len(values_Q)} instructions are alike (zero variance), {ALIKE}")
     means = np.concatenate([(times @ values_Q) / len(values_Q) for times in resampled(len(values_Q))])
     low, high = np.percentile(means, [2.5, 97.5])
     return Interval(float(low), float(high), BOOTSTRAP)

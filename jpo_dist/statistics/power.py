@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from jpo_dist.statistics.crossed import Variances
 from jpo_dist.statistics.distributions import t_quantile, t_tail
+from jpo_dist.statistics.intervals import ALIKE
 
 
 class Power(NamedTuple):
@@ -32,7 +33,8 @@ def power(
     """Power of the crossed test (crossed_difference) of a true `difference`; rates are between 0 and 1.
 
     `w2` is the variance between instructions of the true difference; None takes the one between instructions of a
-    single method, which is more than most differences have. Raises ValueError for fewer than two runs.
+    single method, which is more than most differences have. Raises ValueError for fewer than two runs, and for
+    variances that are all 0.
     """
     if runs < 2 or instructions < 2:
         raise ValueError(f"{instructions} instructions and {runs} runs give no interval; take two of each at least")
@@ -46,8 +48,8 @@ def power(
         (cell, (instructions - 1) * (runs - 1)),
     )
     variance = (squares[0][0] + squares[1][0] - squares[2][0]) / num
-    if variance == 0:  # all answers alike: whatever differs is seen
-        return Power(0.0, 0.0, 1.0 if difference else 0.0)
+    if variance == 0:
+        raise ValueError(f"all variances are 0: all answers of the pilot were alike, {ALIKE}; measure on more")
     degrees = max(1.0, variance**2 / sum((mean / num) ** 2 / free for mean, free in squares))
     error = variance**0.5
     critical, shift = t_quantile(0.975, degrees), abs(difference) / error

@@ -8,11 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from jpo_dist.statistics.crossed import CROSSED, Estimate, TooLittle, Variances, crossed, crossed_difference, variances
+from jpo_dist.statistics.crossed import (
+    CROSSED,
+    AllAlike,
+    Estimate,
+    TooLittle,
+    Variances,
+    crossed,
+    crossed_difference,
+    variances,
+)
 from jpo_dist.statistics.hypotheses import equivalence, holm, reading
-from jpo_dist.statistics.intervals import BOOTSTRAP, bootstrap_mean
-from jpo_dist.study.question import QuestionConfig
-from jpo_dist.study.tables import Result, Table, tables
+from jpo_dist.statistics.intervals import BOOTSTRAP, alike_rate, bootstrap_mean
+from jpo_dist.study.question import RATES, QuestionConfig
+from jpo_dist.study.tables import SEED, Result, Table, tables
 from jpo_dist.study.trends import trends
 
 
@@ -25,7 +34,8 @@ def findings(
     point and asked pair, on the primary metric; `trends`: how these grow along `question.trend`. p-values are adjusted
     over all of them together. A pair of which one arm has no result yet has no line. `others`: the same pairs on every
     other metric, and `strata` on the primary one for the instructions of each label (label by id): differences with
-    intervals and no test, since none was asked.
+    intervals and no test, since none was asked. `without`: the cells of which no answer has the primary metric, such as
+    verdicts of a judge none of whose replies could be read; they are runs of their arm and in no figure of it.
     """
     found = tables(results)
     pairs = [
@@ -40,7 +50,16 @@ def findings(
     return {
         "primary": question.primary,
         "margin": question.margin,
-        "arms": [_arm(point, arm, of) for point, arms in found.items() for arm, of in arms.items()],
+        "arms": [
+            _arm(point, arm, of, _seeds(results, point, arm))
+            for point, arms in found.items()
+            for arm, of in arms.items()
+        ],
+        "without": [
+            {"arm": one.arm, "values": one.values, "counts": one.counts}
+            for one in results
+            if not one.sums.get(question.primary)
+        ],
         "comparisons": lines,
         "trends": growing,
         "others": [
@@ -74,7 +93,8 @@ def _by_label(results: Sequence[Result], question: QuestionConfig, strata: Mappi
         count = sum(one == label for one in strata.values())
         for point, arms in tables(some).items():
             made["arms"] += [
-                {"label": label, "instructions": count, **_arm(point, arm, of)} for arm, of in arms.items()
+                {"label": label, "instructions": count, **_arm(point, arm, of, _seeds(results, point, arm))}
+                for arm, of in arms.items()
             ]
             made["comparisons"] += [
                 _plain(_compared(point, arms, first, second, primary, question.margin), label)
@@ -90,35 +110,57 @@ def _plain(line: Mapping[str, Any], label: str | None) -> dict[str, Any]:
     return {**({} if label is None else {"label": label}), **{name: line[name] for name in kept}}
 
 
-def _arm(point: str, arm: str, of: Mapping[str, Table]) -> dict[str, Any]:
-    some = max(of.values(), key=lambda table: len(table.seeds))
+def _seeds(results: Sequence[Result], point: str, arm: str) -> list[Any]:
+    """The runs of an arm at a point, also those in which nothing could be measured."""
+    return sorted((one.values.get(SEED) for one in results if (one.point, one.arm) == (point, arm)), key=str)
+
+
+def _arm(point: str, arm: str, of: Mapping[str, Table], seeds: Sequence[Any]) -> dict[str, Any]:
     return {
         "point": point,
         "arm": arm,
-        "seeds": list(some.seeds),
-        "metrics": {metric: _figure(table) for metric, table in of.items()},
+        "seeds": list(seeds),
+        "metrics": {metric: _figure(table, metric) for metric, table in of.items()},
     }
 
 
-def _figure(table: Table) -> dict[str, Any]:
+def _figure(table: Table, metric: str) -> dict[str, Any]:
     total = table.counts_QS.sum()
     value = float(table.values_QS.sum() / total) if total else None
     made: dict[str, Any] = {"value": value, "answers": int(total)}
     made["by_seed"] = [float(v / c) if c else None for v, c in zip(*_by_run(table), strict=True)]
-    if len(table.seeds) > 1:
-        try:
+    made["interval"], made["method"] = _interval(table, metric, value)
+    return made
+
+
+def _interval(table: Table, metric: str, value: float | None) -> tuple[list[float] | None, str]:
+    """(95 % interval of a metric, how it was made); None with the reason. A rate that is the same everywhere has
+    Wilson's, any other metric none, but for the KL of the reference from itself, which is 0 whatever is asked."""
+    is_rate = bool((table.squares_QS == table.values_QS).all())  # of zeros and ones
+    has = table.counts_QS.sum(axis=1) > 0
+    several = len(table.seeds) > 1
+    try:
+        if several:
             low, high = crossed(table.values_QS, table.counts_QS).interval()
-            is_rate = (table.squares_QS == table.values_QS).all()  # of zeros and ones
-            return {**made, "interval": [max(low, 0.0), min(high, 1.0)] if is_rate else [low, high], "method": CROSSED}
-        except TooLittle as reason:
-            return {**made, "interval": None, "method": str(reason)}
-    has = table.counts_QS[:, 0] > 0
-    found = bootstrap_mean(table.values_QS[has, 0] / table.counts_QS[has, 0])
-    return {**made, "interval": found.as_dict()["interval"], "method": _one_run(found.method)}
+            return [max(low, 0.0), min(high, 1.0)] if is_rate else [low, high], CROSSED
+        found = bootstrap_mean(table.values_QS[has, 0] / table.counts_QS[has, 0])
+        if found.low is not None or has.sum() < 2:
+            return found.as_dict()["interval"], _one_run(found.method)
+        reason = found.method
+    except AllAlike as alike:
+        reason = str(alike)
+    except TooLittle as little:
+        return None, str(little)
+    if value is not None and (metric == "win" or (metric in RATES and is_rate)):
+        found = alike_rate(value, int(has.sum()))
+        return found.as_dict()["interval"], found.method if several else _one_run(found.method)
+    if metric == "kl" and not table.squares_QS.any():
+        return [0.0, 0.0], CROSSED if several else _one_run(BOOTSTRAP)
+    return None, reason
 
 
 def _one_run(method: str) -> str:
-    return f"{method}; one run, others may differ" if method == BOOTSTRAP else method
+    return method if method.startswith("none") else f"{method}; one run, others may differ"
 
 
 def _by_run(table: Table) -> tuple[np.ndarray, np.ndarray]:
@@ -150,7 +192,8 @@ def _compared(
     try:
         estimate = crossed_difference((a.values_QS, a.counts_QS), (b.values_QS, b.counts_QS))
     except TooLittle as reason:
-        return {**made, "difference": None, "interval": None, "method": str(reason), **nothing}
+        difference = reason.value if isinstance(reason, AllAlike) else None
+        return {**made, "difference": difference, "interval": None, "method": str(reason), **nothing}
     return {**made, **_tested(estimate, margin)}
 
 

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from jpo_dist.config.base import Section
 
 Metric = Literal["pass", "finished", "pass_of_finished", "score", "tokens", "win"]
+RATES = ("pass", "finished", "pass_of_finished", "win")
+"""Metrics that are shares of answers: 0, 1, or of a tie one half each."""
 
 
 class QuestionConfig(Section):

@@ -12,7 +12,7 @@ CONFIG = Path("configs/demo.yaml")
 
 
 def command(overrides: Overrides = None) -> None:
-    """Align a real model on the sample data, and show answers before and after: about seven minutes on two cores."""
+    """Align a real model on the sample data, and show answers before and after: seven minutes on two cores."""
     if "JPO_LOG" not in os.environ:
         logging.getLogger().setLevel(logging.WARNING)
     from launcher.show.board import at_work

@@ -107,6 +107,19 @@ class StudyConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _values_that_differ(self) -> Self:
+        for key, axes in (("grid", self.grid), ("tune.over", self.tune.over if self.tune else {})):
+            for name, values in axes.items():
+                for at, one in enumerate(values):
+                    same = next((other for other in values[:at] if _same(one, other)), None)
+                    if same is not None:
+                        raise ValueError(
+                            f"{key}.{name} ({values}) names one value twice ({same} and {one}): the same run would "
+                            "count as two; name each once"
+                        )
+        return self
+
+    @model_validator(mode="after")
     def _arms_that_there_are(self) -> Self:
         for name in self.arms:
             if not re.match(NAME, name) or name == POLICY:
@@ -154,6 +167,18 @@ class StudyConfig(Section):
                         "(text that begins with a $ is written $$)"
                     )
         return self
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values of an axis are one: 1 and 1.0, and text that reads like another value, but not 1 and true."""
+    if isinstance(one, bool) != isinstance(other, bool):
+        return False
+    if one == other or str(one) == str(other):
+        return True
+    try:
+        return float(one) == float(other)
+    except (TypeError, ValueError):
+        return False
 
 
 def _require(key: str, name: str, stages: Stages, command: str, why: str) -> None:

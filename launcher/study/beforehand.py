@@ -12,7 +12,7 @@ from launcher.config.study import StudyConfig
 from launcher.pipeline.process import is_done, was_done
 from launcher.pipeline.resolve import Stage
 from launcher.show.sections import Section
-from launcher.study.cells import cells, to_do, trials, unique
+from launcher.study.cells import cells, to_do, trials, unique, untuned
 from launcher.study.collected import Ran, choose, found_so_far, kept_of
 from launcher.study.reuse import found_in, places_of
 
@@ -26,11 +26,10 @@ def dry(config: StudyConfig, source: str) -> Section:
     `tune` has not chosen yet stand at their first values: the numbers of stages are right, their folders are not known
     yet.
     """
-    first = {name: values[0] for name, values in config.tune.over.items()} if config.tune else {}
     tries = trials(config, source) if config.tune else []
     tried = Ran(tries, kept_of(tries, config))
     chosen = choose(tried, config)[0] if len(tried.results) == len(tries) else {}
-    found = cells(config, source, {**dict.fromkeys(config.arms, first), **chosen})
+    found = cells(config, source, {**untuned(config), **chosen})
     wanted = [*tries, *found]
     measured = kept_of(wanted, config)
     places = places_of(config.reuse)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import parse_as
-from jpo_dist.study.tables import SEED
+from jpo_dist.study.tables import SEED, point_of
 from launcher.config.pipeline import COMMANDS, PipelineConfig, entry_of
 from launcher.config.study import Stages, StudyConfig, TuneConfig, used_variables, with_values
 from launcher.pipeline.contents import Contents
@@ -39,7 +39,7 @@ def cells(config: StudyConfig, source: str, chosen: dict[str, dict[str, Any]]) -
     """All cells, seed by seed, so that arms can be compared early. `chosen`: by arm, what `tune` found; with `tune` an
     arm without it, of which every trial failed, has no cells.
 
-    Raises ConfigError, which names the arm, before any stage runs.
+    Raises ConfigError, which names the arm, before any stage runs; also for an arm whose runs would be copies of one.
     """
     contents = _contents(config)
     grid = [dict(zip(config.grid, values, strict=True)) for values in itertools.product(*config.grid.values())]
@@ -51,7 +51,34 @@ def cells(config: StudyConfig, source: str, chosen: dict[str, dict[str, Any]]) -
         if not config.tune or arm in chosen
     ]
     contents.keep()
+    _check_runs_differ(config, source, found)
     return found
+
+
+def _check_runs_differ(config: StudyConfig, source: str, found: Sequence[Cell]) -> None:
+    """Raises ConfigError for an arm that trains where two seeds have one training, or the same answers: its runs would
+    be copies of one, and an interval over them without meaning. An arm that trains nothing has no runs to differ."""
+    shared = {entry_of(stage, at).name for at, stage in enumerate(config.stages)}
+    seeds: dict[tuple[str, str, Path], Any] = {}
+    for cell in found:
+        if not _trains(config.arms[cell.arm]):
+            continue
+        trained = [stage for stage in cell.stages if stage.kind.trains and stage.name not in shared]
+        for stage in [cell.answers, *trained[-1:]]:
+            other = seeds.setdefault((cell.arm, point_of(cell.values), stage.folder), cell.values[SEED])
+            if other != cell.values[SEED]:
+                raise ConfigError(
+                    f"{source}: arms.{cell.arm}: {stage.name} is the same for seeds {other} and {cell.values[SEED]}, "
+                    "since $seed stands nowhere in what it is made from: all its training runs would be one and the "
+                    f"same, counted {len(config.seeds)} times; write `train: {{seed: $seed}}` in its training stage, "
+                    "or name one seed in seeds"
+                )
+
+
+def untuned(config: StudyConfig) -> dict[str, dict[str, Any]]:
+    """By arm the first values of `tune.over`: they stand for what is not chosen yet."""
+    first = {name: values[0] for name, values in config.tune.over.items()} if config.tune else {}
+    return dict.fromkeys(config.arms, first)
 
 
 def trials(config: StudyConfig, source: str) -> list[Cell]:
@@ -106,8 +133,22 @@ def _cell(
         raise ConfigError(f"{error} (arm {arm})") from None
     measured = by_name(stages, trial.answers if trial else config.question.answers)
     scored = by_name(stages, kl) if kl else None
+    if scored is not None:
+        _check_own_answers(scored, stages, where)
     wanted = {measured.name, *([scored.name] if scored else [])}
     return Cell(arm, values, settings, tuple(_needed(wanted, stages)), measured, scored)
+
+
+def _check_own_answers(scored: Stage, stages: Sequence[Stage], where: str) -> None:
+    """Raises ConfigError where the stage of `kl` scores anything but the answers of one stage before it."""
+    data = scored.settings["score"]["data"]
+    made = {str(stage.made): stage.name for stage in stages if stage.kind.command == ("generate",)}
+    if not isinstance(data, str) or data not in made:
+        names = ", ".join(f'"@{name}"' for name in made.values()) or "none"
+        raise ConfigError(
+            f"{where}: kl ({scored.name}): its score.data ({data}) must be the answers of one generate stage, as text, "
+            f"since the sampled KL is a mean over what the policy drew itself; write one of {names}"
+        )
 
 
 def _trains(stages: Stages) -> bool:

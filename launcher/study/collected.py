@@ -1,14 +1,14 @@
 """What a study has come to, at any moment: results of the cells that are done, and what its report tells beside."""
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.files import read_json, write_json
 from jpo_dist.generate.answers import is_answers, read_answers
-from jpo_dist.records.comparisons import Item
+from jpo_dist.records.comparisons import Item, Message
 from jpo_dist.study.findings import findings
 from jpo_dist.study.question import QuestionConfig
 from jpo_dist.study.results import read_results, write_results
@@ -122,17 +122,33 @@ def collect(
 
 
 def labels(function: str, done: Sequence[Cell]) -> dict[str, str]:
-    """The label of each instruction that was answered, by its id. Raises ConfigError for a function that is none."""
-    module, _, name = function.partition(":")
-    try:
-        label = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"strata ({function}): {error}; correct the name, or set PYTHONPATH") from error
+    """The label of each instruction that was answered, by its id; `no label (ERROR)` where the function raises.
+
+    Raises ConfigError for a function that is none.
+    """
+    label = function_of("strata", function)
+
+    def told(turns: tuple[Message, ...]) -> str:
+        try:
+            return str(label(Item(turns, "")))
+        except Exception as error:  # whatever a function of the user raises
+            return f"no label ({type(error).__name__})"
+
     for cell in done:
         if is_answers(cell.answers.folder):
             found = {answer.prompt_id: answer.messages for answer in read_answers(cell.answers.folder)}
-            return {prompt_id: str(label(Item(turns, ""))) for prompt_id, turns in found.items()}
+            return {prompt_id: told(turns) for prompt_id, turns in found.items()}
     return {}
+
+
+def function_of(key: str, name: str) -> Callable[[Item], Any]:
+    """The function `module:function` that `key` names. Raises ConfigError, whatever its module raises."""
+    module, _, function = name.partition(":")
+    try:
+        found: Callable[[Item], Any] = getattr(importlib.import_module(module), function)
+    except Exception as error:
+        raise ConfigError(f"{key} ({name}): {error}; correct the name, or set PYTHONPATH") from error
+    return found
 
 
 def choose(tried: Ran, config: StudyConfig) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:

@@ -18,17 +18,19 @@ from launcher.study.places import Places, log_of
 
 
 class Failure(NamedTuple):
-    """A stage whose command ended badly, or left requests without an answer."""
+    """A stage whose command ended badly or left requests without an answer, or what it has made was not measured."""
 
     stage: str
-    code: int
-    """The exit code of its command."""
+    code: int | None
+    """The exit code of its command. None: the stage is done, and could not be measured."""
     log: Path
-    """All that it said."""
+    """All that it said; what could not be measured."""
     last_line: str
     """What it said last, or what it left."""
 
     def __str__(self) -> str:
+        if self.code is None:
+            return f"{self.stage} could not be measured: {self.last_line} (in {self.log})"
         ended = f" with exit code {self.code}" if self.code else ""
         return f"in stage {self.stage}{ended}: {self.last_line} (all of it: {self.log})"
 
@@ -59,6 +61,11 @@ class State(NamedTuple):
 
     def is_done(self, cell: Cell) -> bool:
         return all(stage.folder in self.done for stage in cell.stages)
+
+
+def failures(state: State, cells: Sequence[Cell]) -> dict[str, Failure]:
+    """Of the cells that failed the failure, by name."""
+    return {cell.name: failure for cell in cells if (failure := state.failure_of(cell))}
 
 
 def run_cells(

@@ -29,9 +29,9 @@ from launcher.provenance import run_tags
 from launcher.show.run_page.descriptions import of_cell, of_study
 from launcher.show.run_page.figures import of_study as figures_of_study
 from launcher.show.study.live import LiveTable, Progress
-from launcher.study.cells import Cell, cells, to_do, trials, unique
-from launcher.study.collected import ASKED, Ran, choose, collect, write
-from launcher.study.engine import Failure, State, run_cells
+from launcher.study.cells import Cell, cells, to_do, trials, unique, untuned
+from launcher.study.collected import ASKED, Ran, choose, collect, function_of, write
+from launcher.study.engine import Failure, State, failures, run_cells
 from launcher.study.measured import kept, measure
 from launcher.study.places import places
 from launcher.study.reuse import take_over, tell_missing
@@ -59,6 +59,10 @@ def run(config: StudyConfig, source: str) -> Study:
     report.html, figures, and the folders of all stages; the report is written after each cell. Raises ConfigError
     before anything runs, InUse, and CellsFailed at the end where a cell failed.
     """
+    if config.question.checker and config.question.primary != "win":
+        function_of("question.checker", config.question.checker)
+    if config.strata:
+        function_of("strata", config.strata)
     folder = Path(config.dir).expanduser().absolute()
     folder.mkdir(parents=True, exist_ok=True)
     with alone_in(folder) as lock:
@@ -68,6 +72,7 @@ def run(config: StudyConfig, source: str) -> Study:
             failed: dict[str, Failure] = {}
             tried = Ran([], {})
             if config.tune:
+                cells(config, source, untuned(config))  # what is wrong with them is told before a trial runs
                 tries = trials(config, source)
                 found = _run(tries, config, folder, lock, parent, "trials")
                 failed |= found.failed
@@ -131,24 +136,34 @@ def _run(
     what: str,
     written: Written | None = None,
 ) -> _Found:
-    """Run cells and measure each as soon as it is done; `written` is called with all results after each new one."""
+    """Run cells and measure each as soon as it is done; `written` is called with all results after each new one.
+
+    What cannot be measured, such as an answer on which the checker raises, fails its own cell alone.
+    """
     before = {cell.name: kept(cell, config.question, folder) for cell in wanted}
     results = {name: found for name, found in before.items() if found is not None}
     left = [cell for cell in wanted if cell.name not in results]
+    unmeasured: dict[str, Failure] = {}
     started = time.monotonic()
 
     def told(state: State, ended: Stage | None) -> None:
         before = len(results)
         for cell in left:
-            if cell.name not in results and state.is_done(cell):
-                results[cell.name] = measure(cell, config.question, folder)
+            if cell.name not in {*results, *unmeasured} and state.is_done(cell):
+                try:
+                    results[cell.name] = measure(cell, config.question, folder)
+                except (ValueError, OSError) as error:
+                    said = " ".join(str(error).split())
+                    unmeasured[cell.name] = Failure(cell.answers.name, None, cell.answers.folder, said)
+                    say(f"{cell.name}: {unmeasured[cell.name]}")
+                    continue
                 _track_cell(config, cell, results[cell.name], folder, parent)
                 _release(cell, [one for one in left if one.name not in results], config)
         if written and len(results) > before:
-            written(results, {cell.name: failure for cell in wanted if (failure := state.failure_of(cell))})
+            written(results, failures(state, wanted) | unmeasured)
         event = "" if ended is None else f"{ended.name} {state.said_of(ended)} ({ended.folder.name})"
         stages = f"stages: {len(state.done)} of {len(state.stages)}, {time.monotonic() - started:.0f} s"
-        live.tell(event, _progress(wanted, results, state, config), stages)
+        live.tell(event, _progress(wanted, results, failures(state, wanted) | unmeasured, config), stages)
 
     def tags(stage: Stage) -> dict[str, Any]:
         return {"jpo.study": config.name, "jpo.stage": stage.name, "jpo.key": stage.key}
@@ -159,8 +174,7 @@ def _run(
     live = LiveTable(out, what, config.question.primary)
     with ended_by_signals(), live, places(config.at_once, config.cluster if left else None, lock) as where:
         state = run_cells(left, where, tags, told, config.max_failed)
-    failed = {cell.name: failure for cell in wanted if (failure := state.failure_of(cell))}
-    return _Found(results, failed, round(time.monotonic() - started, 1))
+    return _Found(results, failures(state, wanted) | unmeasured, round(time.monotonic() - started, 1))
 
 
 def _release(cell: Cell, left: Sequence[Cell], config: StudyConfig) -> None:
@@ -177,7 +191,7 @@ def _release(cell: Cell, left: Sequence[Cell], config: StudyConfig) -> None:
 
 
 def _progress(
-    wanted: Sequence[Cell], results: Mapping[str, Result], state: State, config: StudyConfig
+    wanted: Sequence[Cell], results: Mapping[str, Result], failed: Mapping[str, Failure], config: StudyConfig
 ) -> list[Progress]:
     """How far each arm is, at each point of the grid."""
     found: dict[tuple[str, str], list[Cell]] = {}
@@ -187,8 +201,8 @@ def _progress(
     for (point, arm), of in found.items():
         done = [cell for cell in of if cell.name in results]
         value, _ = mean_of((results[cell.name] for cell in done), config.question.primary)
-        failed = sum(state.failure_of(cell) is not None for cell in of)
-        made.append(Progress(arm, point, len(done), failed, len(of), cost(done)["seconds"], value))
+        failures_of = sum(cell.name in failed for cell in of)
+        made.append(Progress(arm, point, len(done), failures_of, len(of), cost(done)["seconds"], value))
     return made
 
 

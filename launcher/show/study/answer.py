@@ -24,13 +24,20 @@ def answers(report: dict[str, Any]) -> list[str]:
     for pair in dict.fromkeys((one["first"], one["second"]) for one in report["comparisons"]):
         of_pair = [one for one in report["comparisons"] if (one["first"], one["second"]) == pair]
         lines += [_sentence(one, report) for one in of_pair] if len(of_pair) <= MANY else [_counted(of_pair, report)]
-    if not report["comparisons"]:
-        asked = report["asked"]["question"]["compare"]
+    asked = report["asked"]["question"]["compare"]
+    if not report["comparisons"] and not (asked and report["without"]):  # which is told below
         lines.append("No compared arms are done yet." if asked else "No two arms were asked to be compared.")
     if report.get("one_draw"):  # pages of before it was looked at have none
         lines.append(
             f"All runs of an arm learn from the same data ({', '.join(report['one_draw'])}): the intervals are for "
             "other training runs on these data. Other data may say something else."
+        )
+    if report["without"]:
+        names = [one["arm"] + "".join(f" {key}={value}" for key, value in one["values"].items())
+                 for one in report["without"]]  # fmt: skip
+        lines.append(
+            f"{len(names)} {'cell is' if len(names) == 1 else 'cells are'} done without one answer that has a value of "
+            f"{name(report['primary'])}, and in no figure of it: {', '.join(names)}."
         )
     if report["failed"]:
         lines.append(f"{len(report['failed'])} cells failed and are in no figure: {', '.join(report['failed'])}.")
@@ -65,7 +72,7 @@ def done(report: dict[str, Any], short: str = "Cut short") -> str:
 def _growth(one: dict[str, Any], metric: str) -> str:
     gap = f"{one['first']} - {one['second']}" + (f" at {one['point']}" if one["point"] else "")
     if one["slope"] is None:
-        return f"Whether {gap} grows with {one['axis']} cannot be told: {one['method']}."
+        return f"Whether {gap} grows with {one['axis']} cannot be told: {one['method'].removeprefix('none: ')}."
     facts = f"{signed(metric, one['slope'])} {ends(metric, one['interval'], '+')} on {name(metric)} for each doubling"
     facts += f", p = {p_value(one['p_holm'])} after Holm"
     said = {"higher": "grows", "lower": "falls"}.get(one["reading"])
@@ -93,8 +100,13 @@ def _counted(pair: list[dict[str, Any]], report: dict[str, Any]) -> str:
 def _sentence(one: dict[str, Any], report: dict[str, Any]) -> str:
     at = f" at {one['point']}" if one["point"] else ""
     if one["difference"] is None:
-        return f"{one['first']} and {one['second']}{at} cannot be compared: {one['method']}."
+        return f"{one['first']} and {one['second']}{at} cannot be compared: {one['method'].removeprefix('none: ')}."
     difference = signed(one["metric"], one["difference"])
+    if one["interval"] is None:
+        return (
+            f"{one['first']} minus {one['second']}{at}: {difference} on {name(one['metric'])}, {len(one['seeds'])} "
+            f"{'run' if len(one['seeds']) == 1 else 'runs'}; undecided: {one['method'].removeprefix('none: ')}."
+        )
     facts = (
         f"{difference} {ends(one['metric'], one['interval'], '+')} on {name(one['metric'])}, {len(one['seeds'])} runs"
     )

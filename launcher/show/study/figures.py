@@ -111,7 +111,8 @@ def _curves(figure_of: Any, report: dict[str, Any], axis: str) -> Any:
             found = arm["metrics"].get(report["primary"])
             if rest == group and x is not None and found and found["value"] is not None:
                 named.setdefault(arm["arm"], []).append((x, found["value"], found["interval"]))
-        _lines(axes, {label: sorted(points) for label, points in named.items()})
+        if named:
+            _lines(axes, {label: sorted(points) for label, points in named.items()})
     next(iter(panels.values())).legend(frameon=False)
     return figure
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from jpo_dist.study.question import RATES
 from launcher.show.sections import interval, percent
 
-RATES = ("pass", "finished", "pass_of_finished", "win")
 NAMES = {
     "pass": "pass", "finished": "P(finished)", "pass_of_finished": "P(obeys given finished)", "score": "score",
     "tokens": "tokens", "kl": "sampled KL", "win": "win rate",

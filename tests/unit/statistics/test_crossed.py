@@ -93,8 +93,6 @@ def test_too_little_to_say_is_said() -> None:
     assert "1 instructions" in bootstrap_rate(np.array([2, 0]), np.array([1, 0])).method
     assert bootstrap_mean(np.array([])).high is None
     assert "a run without a verdict" in crossed_rate(np.array([[2, 0], [0, 0]]), np.array([[1, 0], [1, 0]])).method
-    same = crossed_rate(np.full((3, 2), 2), np.ones((3, 2), int))
-    assert (same.low, same.high) == (1.0, 1.0)
 
 
 def test_resampling_draws_as_many_as_there_are_and_always_the_same() -> None:

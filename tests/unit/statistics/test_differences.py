@@ -107,7 +107,8 @@ def test_more_instructions_do_not_replace_runs() -> None:
     assert many.power < power(truth, 1000, 8, 4, 0.03).power
     assert few.error > many.error > 0.01 * (2 / 3) ** 0.5
     assert runs_needed(truth, 1000, 4, 0.03) in (5, 6)  # a simulation of the same numbers found .79 with 5
-    assert power(Variances(0.0, 0.0, 0.0, 0.0), 100, 3, 4, 0.03).power == 1.0
+    with pytest.raises(ValueError, match="all answers of the pilot were alike"):
+        power(Variances(0.0, 0.0, 0.0, 0.0), 100, 3, 4, 0.03)
     assert runs_needed(Variances(0.015, 0.1**2, 0.0, 0.14), 1000, 4, 0.001) is None
 
 

@@ -199,6 +199,64 @@ def test_the_sums_of_verdicts_leave_out_what_has_none(tmp_path: Path) -> None:
     assert counts == {"answers": 4, "no verdict": 1}
 
 
+def alike(arm: str, values: dict[str, float], seeds: int, **place: object) -> list[Result]:
+    """Runs of which every answer to each of 20 instructions has the same value of a metric."""
+    sums = {metric: {f"{q}": [2 * v, 2 * v * v, 2] for q in range(20)} for metric, v in values.items()}
+    return [Result(arm, {"seed": seed, **place}, sums, {"answers": 40}) for seed in range(seeds)]
+
+
+@pytest.mark.parametrize(("new", "old"), [(0.0, 0.0), (1.0, 1.0), (1.0, 0.0)])
+@pytest.mark.parametrize("seeds", [1, 2, 5])
+def test_answers_that_are_all_alike_decide_nothing(seeds: int, new: float, old: float) -> None:
+    """Neither that two arms are equivalent nor that they differ: with no spread seen there is no error to test by."""
+    results = [*alike("new", {"pass": new}, seeds), *alike("old", {"pass": old}, seeds)]
+    found = findings(results, question())
+    (line,) = found["comparisons"]
+    assert (line["difference"], line["interval"], line["reading"]) == (new - old, None, "undecided")
+    assert (line["p_value"], line["p_holm"], line["p_equivalent"]) == (None, None, None)
+    assert "zero variance" in line["method"]
+    low, high = found["arms"][0]["metrics"]["pass"]["interval"]
+    z2 = 1.959963984540054**2
+    assert (low, high) == pytest.approx((20 / (20 + z2), 1.0) if new else (0.0, z2 / (20 + z2)))
+
+
+def test_only_rates_and_the_kl_of_the_reference_have_an_interval_where_all_is_alike() -> None:
+    values = {"win": 0.5, "score": 0.0, "tokens": 1.0, "kl": 0.0, "finished": 1.0}
+    for seeds in (1, 3):
+        (arm,) = findings(alike("new", values, seeds), question(compare=[]))["arms"]
+        ends = {metric: figure["interval"] for metric, figure in arm["metrics"].items()}
+        assert (ends["score"], ends["tokens"], ends["kl"]) == (None, None, [0.0, 0.0])
+        assert sum(ends["win"]) == pytest.approx(1.0)
+        assert ends["finished"][0] < ends["finished"][1] == 1.0
+    scored = findings(alike("new", {"pass": -0.5, "score": -0.5}, 2), question(compare=[]))["arms"][0]["metrics"]
+    assert scored["pass"]["interval"] is None, "a score from -1 to 1 is no share of answers"
+
+
+def test_a_pair_that_is_all_alike_takes_no_part_in_the_adjustment_and_a_trend_of_such_is_none() -> None:
+    draw = np.random.default_rng(10)
+    results = [*simulated("new", 0.45, 4, draw), *simulated("old", 0.40, 4, draw)]
+    results = [one._replace(values={**one.values, "size": 1}) for one in results]
+    alone = findings(results, question())["comparisons"][0]
+    same = [one for arm in ("new", "old") for one in alike(arm, {"pass": 1.0}, 4, size=2)]
+    first, second = findings([*results, *same], question())["comparisons"]
+    assert (first["p_holm"], second["p_holm"]) == (alone["p_holm"], None)
+    flat = [one for arm in ("new", "old") for size in (1, 2) for one in alike(arm, {"pass": 1.0}, 4, size=size)]
+    (trend,) = findings(flat, question(trend="size"))["trends"]
+    assert (trend["slope"], trend["p_value"], trend["reading"]) == (None, None, "undecided")
+    assert "zero variance" in pilot(flat, "pass")["size=1", "new"]  # type: ignore[operator]
+
+
+def test_a_cell_without_a_verdict_is_a_run_without_a_figure() -> None:
+    nothing = Result("new", {"seed": 2}, {}, {"answers": 5, "no verdict": 5})
+    asked = question(primary="win", checker=None)
+    found = findings([*alike("old", {"win": 0.5}, 2), *alike("new", {"win": 1.0}, 2), nothing], asked)
+    assert [(arm["arm"], arm["seeds"]) for arm in found["arms"]] == [("old", [0, 1]), ("new", [0, 1, 2])]
+    assert len(found["arms"][1]["metrics"]["win"]["by_seed"]) == 2
+    assert found["without"] == [{"arm": "new", "values": {"seed": 2}, "counts": nothing.counts}]
+    (arm,) = findings([nothing], asked, {"0": "a", "1": "b"})["arms"]
+    assert (arm["seeds"], arm["metrics"]) == ([2], {})
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

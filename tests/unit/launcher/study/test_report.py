@@ -222,3 +222,35 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text('{"cells": []}')
     with pytest.raises(ValueError, match=r"is no results\.json of jpo study"):
         read_results(tmp_path / "results.json")
+
+
+def test_what_is_all_alike_is_undecided_in_words() -> None:
+    found = [
+        Result(arm, {"seed": seed}, {"pass": {f"{q}": [0.0, 0.0, 1] for q in range(20)}}, {"answers": 20})
+        for arm in ("jpo", "dpo")
+        for seed in range(2)
+    ]
+    assert answers(report(found))[-1] == (
+        "jpo minus dpo: +0.0 points on pass, 2 runs; undecided: all differences are alike (zero variance), which says "
+        "nothing of other instructions."
+    )
+
+
+@pytest.mark.parametrize("grid", [{}, {"size": 2}])
+def test_cells_without_one_verdict_are_reported(tmp_path: Path, grid: dict[str, int]) -> None:
+    """All replies of the judge unreadable: in one cell, and in all there are. The page is written, and made again."""
+    first = {"size": 1} if grid else {}
+    some = Result("jpo", {"seed": 0, **first}, {"win": {"a": [1.0, 1.0, 1], "b": [0.5, 0.25, 1]}}, {"answers": 2})
+    none = [Result(arm, {"seed": 0, **grid}, {}, {"answers": 2, "no verdict": 2}) for arm in ("jpo", "dpo")]
+    for found in ([some, *none], none):
+        told = about(["jpo", "dpo"], 1, 2 if grid else 1)
+        told["asked"]["question"] |= {"primary": "win", "checker": None}
+        write_all(Collected(found, [{}] * len(found), {"a": "x", "b": "y"}, told), tmp_path)
+        page = (tmp_path / "report.md").read_text()
+        at = " size=2" if grid else ""
+        assert (
+            "2 cells are done without one answer that has a value of win rate, and in no figure of it: "
+            f"jpo seed=0{at}, dpo seed=0{at}."
+        ) in page
+        assert text(report_in(tmp_path), [png.name for png in sorted(tmp_path.glob("*.png"))])
+        assert of_study(report_in(tmp_path))
