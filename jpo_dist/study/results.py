@@ -3,7 +3,8 @@
     {"instructions": ids, "strata": labels or null, "cells": [{"arm", "values", "settings", "counts", "metrics"}]}
 
 `metrics` has, by name, the lists `sum` and `count` over the instructions, and `squares`, the sums of squared values,
-where these are not the sums: those of zeros and ones are. A count that is the same for all is one number.
+where these are not the sums: those of zeros and ones are. A count that is the same for all is one number. Where all of
+it is as in an earlier cell, as of an arm that trains nothing, `metrics` is that cell's place, from 0.
 """
 
 import json
@@ -31,16 +32,12 @@ def write_results(
 ) -> None:
     """Write the file. `settings`: what was chosen for each cell before it ran."""
     ids = sorted({prompt_id for one in results for of in one.sums.values() for prompt_id in of})
-    rows = [
-        {
-            "arm": one.arm,
-            "values": one.values,
-            "settings": dict(chosen),
-            "counts": one.counts,
-            "metrics": {metric: _packed([of.get(i, (0, 0, 0)) for i in ids]) for metric, of in one.sums.items()},
-        }
-        for one, chosen in zip(results, settings, strict=True)
-    ]
+    rows: list[dict[str, Any]] = []
+    for one, chosen in zip(results, settings, strict=True):
+        same = next((at for at, before in enumerate(results[: len(rows)]) if before.sums == one.sums), None)
+        metrics = {metric: _packed([of.get(i, (0, 0, 0)) for i in ids]) for metric, of in one.sums.items()}
+        about = {"arm": one.arm, "values": one.values, "settings": dict(chosen), "counts": one.counts}
+        rows.append({**about, "metrics": metrics if same is None else same})
     labels = [strata.get(prompt_id) for prompt_id in ids] if strata else None
     replace(file, _lines(ids, labels, rows), sync=True)
 
@@ -73,18 +70,14 @@ def read_results(file: Path) -> Results:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         ids = found["instructions"]
-        results = [
-            Result(
-                row["arm"],
-                row["values"],
-                {metric: _unpacked(ids, of) for metric, of in row["metrics"].items()},
-                row["counts"],
-            )
-            for row in found["cells"]
-        ]
+        results: list[Result] = []
+        for row in found["cells"]:
+            of = row["metrics"]
+            sums = results[of].sums if isinstance(of, int) else {name: _unpacked(ids, of[name]) for name in of}
+            results.append(Result(row["arm"], row["values"], sums, row["counts"]))
         labels = found["strata"] or []
         return Results(results, {i: label for i, label in zip(ids, labels, strict=False) if label is not None})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is no results.json of jpo study ({error}); make it again with jpo study") from None
 
 

@@ -61,7 +61,7 @@ def measure(cell: Cell, question: QuestionConfig, folder: Path) -> Result:
 def _file(cell: Cell, question: QuestionConfig, folder: Path) -> Path:
     """Named after what is measured and how: another question about the same answers has another file, and so has a
     checker whose program was edited."""
-    asked = [described(cell), question.checker, question.primary == "win", *program_digests(question.checker)]
+    asked = [described(cell), question.checker, question.primary == "win", *program_digests(question.checker or "")]
     return folder / CELLS / f"{digest(asked)[:16]}.json"
 
 

@@ -1,5 +1,6 @@
 """The report of a study: it begins with what may be said, and says what stands in the way of more."""
 
+import json
 from pathlib import Path
 from typing import Any, get_args
 
@@ -214,11 +215,15 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
     found = results({"jpo": 0.5, "dpo": 0.3}, 2)
     del found[0].sums["pass"]["007"]  # an instruction that one cell has no value for
     found[0].sums["tokens"] = {"007": [12.0, 74.0, 2], "149": [5.25, 14.0625, 2]}
+    found += [Result("sft", {"seed": seed}, one.sums, {"answers": 600}) for seed, one in enumerate([found[1]] * 3)]
+    found += [Result("none", {"seed": seed}, {}, {"answers": 0}) for seed in range(2)]
     labels = {"007": "odd"}
     write_results(found, [{"lr": 0.1}] * len(found), labels, tmp_path / "results.json")
     again = read_results(tmp_path / "results.json")
     assert again.results == found
     assert again.strata == labels
+    written = [row["metrics"] for row in json.loads((tmp_path / "results.json").read_text())["cells"]]
+    assert written[-5:] == [1, 1, 1, {}, len(found) - 2]
     (tmp_path / "results.json").write_text('{"cells": []}')
     with pytest.raises(ValueError, match=r"is no results\.json of jpo study"):
         read_results(tmp_path / "results.json")
