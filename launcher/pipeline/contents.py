@@ -70,10 +70,11 @@ def program_files(function: str) -> list[Path]:
     if not top.isidentifier() or top == "jpo_dist":
         return []
     spec = PathFinder.find_spec(top, [*sys.path, str(Path.cwd())])  # stages are started where this process is
-    if spec is None or spec.origin in (None, "built-in", "frozen"):
+    if spec is None:
         return []
-    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
-    return sorted(file for folder in folders for file in folder.rglob("*.py")) or [Path(str(spec.origin))]
+    if spec.submodule_search_locations is not None:  # also of a folder without __init__.py
+        return sorted(file for folder in spec.submodule_search_locations for file in Path(folder).rglob("*.py"))
+    return [file for file in [Path(str(spec.origin))] if file.is_file()]
 
 
 def without_split(text: str) -> str:

@@ -38,8 +38,9 @@ def keys_of(
     """The key of a stage with the settings `checked`, and the one that it had when all settings of an endpoint were in
     it. `known`: the keys of stages by the folders of what they make."""
     said = _deciding(entry, checked)
-    now, before = (_key(entry, decides, known, contents, pipeline) for decides in (_asked_as_ever(said), said))
-    return now, before
+    asked = _asked_as_ever(said)
+    now = _key(entry, asked, known, contents, pipeline)
+    return now, now if asked == said else _key(entry, said, known, contents, pipeline)
 
 
 def _key(entry: Entry, decides: dict[str, Any], known: dict[str, str], contents: Contents, pipeline: Path) -> str:

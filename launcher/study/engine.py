@@ -64,7 +64,7 @@ class State(NamedTuple):
 
 
 def failures(state: State, cells: Sequence[Cell]) -> dict[str, Failure]:
-    """Of the cells that failed the failure, by name."""
+    """The failure of each cell that failed, by the cell's name."""
     return {cell.name: failure for cell in cells if (failure := state.failure_of(cell))}
 
 

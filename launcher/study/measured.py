@@ -67,4 +67,5 @@ def _file(cell: Cell, question: QuestionConfig, folder: Path) -> Path:
 
 @lru_cache  # as it is imported once
 def program_digests(checker: str) -> tuple[str, ...]:
+    """SHA-256 of each file of a checker's program; empty for one of jpo_dist's own."""
     return tuple(sha256(file) for file in program_files(checker))

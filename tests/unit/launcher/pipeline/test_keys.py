@@ -60,22 +60,24 @@ def test_data_beside_the_pipelines_folder_are_read_and_its_own_files_are_not(tmp
     assert inputs({"path": str(tmp_path)}, tmp_path / "runs" / "here") == {str(tmp_path): [tmp_path / "pairs.jsonl"]}
 
 
-def test_a_program_is_read_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("package", ["my_package", "folder_without_init"])
+def test_a_program_is_read_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     monkeypatch.chdir(tmp_path)
     row(tmp_path / "pairs.jsonl", "x")
     build = {"sources": [{"path": str(tmp_path / "pairs.jsonl"), "checker": "my_checks:length"}]}
-    judge = {"candidates": "pairs.jsonl", "kind": "checker", "checker": {"function": "my_package.inside:length"}}
-    program, inside = tmp_path / "my_checks.py", tmp_path / "my_package" / "inside.py"
+    judge = {"candidates": "pairs.jsonl", "kind": "checker", "checker": {"function": f"{package}.inside:length"}}
+    program, inside = tmp_path / "my_checks.py", tmp_path / package / "inside.py"
     program.write_text("raise SystemExit('imported')")
     inside.parent.mkdir()
-    (inside.parent / "__init__.py").write_text("raise SystemExit('imported')")
+    if package == "my_package":
+        (inside.parent / "__init__.py").write_text("raise SystemExit('imported')")
     inside.write_text("")
     before = [stage_of(tmp_path / "run", *one).key for one in (("build", build), ("judge", judge))]
     program.write_text("def length(item): return 1.0")
     inside.write_text("def length(item): return 1.0")
     after = [stage_of(tmp_path / "run", *one).key for one in (("build", build), ("judge", judge))]
     assert not set(before) & set(after)
-    assert not {"my_checks", "my_package"} & sys.modules.keys()
+    assert not {"my_checks", package} & sys.modules.keys()
 
 
 @pytest.mark.parametrize(
