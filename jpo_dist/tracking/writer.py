@@ -141,14 +141,18 @@ def sent_tags(run_dir: Path) -> dict[str, str]:
     return tags
 
 
-def never_was(run: RunSection) -> bool:
-    """Forget what a start that was refused would have sent, where nothing was measured and no server knows of the run.
-    Returns whether that is so."""
+def never_was(run: RunSection, restored: Mapping[str, int]) -> bool:
+    """Forget what a start that was refused would have sent, where it measured nothing, and either no server knows of
+    the run or its files came from checkpoint.storage for this start. Returns whether that is so.
+
+    `restored`: bytes by name of the files that came from there. They leave again, for they are another run's.
+    """
     folder = Path(run.dir)
-    metrics = folder / METRICS
-    if "run_id" in read_json(folder / RUN).get("mlflow", {}) or (metrics.exists() and metrics.stat().st_size):
+    metrics, known = folder / METRICS, "run_id" in read_json(folder / RUN).get("mlflow", {})
+    measured = metrics.stat().st_size if metrics.exists() else 0
+    if measured > restored.get(METRICS, 0) or (known and RUN not in restored):
         return False
-    for name in (OUTBOX, ACK):
+    for name in (OUTBOX, ACK, *restored):
         (folder / name).unlink(missing_ok=True)
     return True
 

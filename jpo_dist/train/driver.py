@@ -39,7 +39,8 @@ def recorded(
 
     The records of a run that is finished already stay as they are, whatever it is started with now; what MLflow lacks
     of it is sent. A start that is refused, because `is_input(error)`, leaves the run that is in `run.dir` as it was,
-    and MLflow without a run where there was none. `facts`: what else is known of how the run was started.
+    and MLflow without a run where there was none; a run whose files this start had from checkpoint.storage hears
+    nothing of it. `facts`: what else is known of how the run was started.
     Raises InUse where another start of it goes on, and what `stoppable` raises where somebody ends the run: its status
     is KILLED then. Yields a list: files that are put into it go to MLflow as figures of the run.
     """
@@ -51,11 +52,12 @@ def recorded(
 def _recorded(
     config: AnyConfig, tags: Mapping[str, str], is_input: Callable[[Exception], bool], facts: Mapping[str, Any]
 ) -> Iterator[list[Path]]:
-    run_dir = Path(config.run.dir)
+    run_dir, restored = Path(config.run.dir), dict[str, int]()
     if config.checkpoint.storage:  # a new machine goes on in the same MLflow run
         from jpo_dist.checkpoint.store import restore_run_files
 
         for name in restore_run_files(config.checkpoint.storage, run_dir):
+            restored[name] = (run_dir / name).stat().st_size
             logger.info("fetched %s from %s", name, config.checkpoint.storage)
     step, figures = finished_at(run_dir), list[Path]()
     if step is not None:
@@ -83,7 +85,7 @@ def _recorded(
         if before is not None and is_input(error):
             replace(resolved, before, sync=True)
             status = "FINISHED" if (run_dir / EXPORT).exists() else "FAILED"
-        refused = is_input(error) and never_was(config.run)
+        refused = is_input(error) and never_was(config.run, restored)
         raise
     finally:
         if not refused:

@@ -48,6 +48,9 @@ class TrainState:
     """What goes into that, by key, as `seen_by` has it: it tells what is not equal. Earlier commits have none."""
     method: dict[str, Any] = field(default_factory=dict)
     """What else makes it another run, by key, as `method_of` has it. Commits of earlier versions have none."""
+    optim: dict[str, Any] = field(default_factory=dict)
+    """How the last step minimized the loss, by key, as `optim_of` has it: it may change on the way, not at the end.
+    Commits of earlier versions have none."""
     best: dict[str, Any] = field(default_factory=dict)
     """Metric, value, step, and evaluations since, of the best evaluation so far (train/best.py); {}: there is none."""
     stopped: bool = False
@@ -58,7 +61,7 @@ def began(setup: Setup, method: dict[str, Any]) -> TrainState:
     """The state of a run before its first step. `method` is `method_of(config)`."""
     contents = contents_of(setup.dataset.comparisons)
     plan = CONTENTS + _plan_digest(setup, contents.in_order)
-    return TrainState(plan=plan, seen=_seen(setup, contents), method=method)
+    return TrainState(plan=plan, seen=_seen(setup, contents), method=method, optim=optim_of(setup.config))
 
 
 def _plan_digest(setup: Setup, read: str) -> str:
@@ -92,23 +95,23 @@ def _seen(setup: Setup, contents: Contents) -> dict[str, Any]:
 def check_plan(state: TrainState, now: TrainState, setup: Setup) -> None:
     """Raises ResumeError, with key and both values, where the commit of `state` was written by another run than the one
     that begins as `now`, or cannot tell."""
-    run_dir = setup.config.run.dir
+    run_dir, other = setup.config.run.dir, other_place(setup.config)
     where = f"run.dir ({run_dir}) holds a run at step {state.step}"
     if not state.plan.startswith((CONTENTS, WITH_NAMES)):
         raise ResumeError(
             f"{where} whose commits do not say which tokens it saw: an earlier version wrote them; finish it with that "
-            "version, or use another run.dir"
+            f"version, or {other}"
         )
     if state.plan.startswith(CONTENTS):
         if state.plan != now.plan:
             told = differences(state.seen, now.seen)
-            raise ResumeError(f"{where}, which began otherwise: {told}; set it back, or use another run.dir")
+            raise ResumeError(f"{where}, which began otherwise: {told}; set it back, or {other}")
     elif state.plan != WITH_NAMES + _plan_digest(setup, setup.dataset.comparisons.fingerprint):
         noted, facts = read_json(Path(run_dir) / PLAN), plan_facts(setup)
         told = differences(noted, {key: value for key, value in facts.items() if key in noted})
         raise ResumeError(
             f"{where} over other data, other names of their files, another template, seed, batch or number of steps "
-            f"({told}; an earlier version wrote it, and noted no more); set it back, or use another run.dir"
+            f"({told}; an earlier version wrote it, and noted no more); set it back, or {other}"
         )
 
 
@@ -178,6 +181,36 @@ def method_of(config: AnyConfig) -> dict[str, Any]:
     return made
 
 
+def optim_of(config: AnyConfig) -> dict[str, Any]:
+    """How the loss is minimized, by key. It may change while steps are left."""
+    made: dict[str, Any] = json.loads(json.dumps(_flat("optim", config.optim)))
+    return made
+
+
+def check_end(state: TrainState, num_steps: int, config: AnyConfig) -> None:
+    """Raises ResumeError where the run of `state` is at its end, after `num_steps` steps or before, and was trained by
+    another optim than `config` has: no step is left that could use it, and the old weights would pass for new ones."""
+    changed = changed_optim(state, config)
+    if changed and (state.stopped or state.step == num_steps):
+        raise ResumeError(
+            f"the run in run.dir ({config.run.dir}) is at its end, no step after step {state.step} is left that could "
+            f"be trained otherwise: {changed}; set it back, or {other_place(config)}"
+        )
+
+
+def changed_optim(state: TrainState, config: AnyConfig) -> str:
+    """Each setting of optim that the last step was trained by and that is another now, with both values; "" without
+    one. Nothing is known of settings that an earlier version did not note."""
+    changed = {key: value for key, value in optim_of(config).items() if state.optim.get(key, value) != value}
+    return differences(state.optim, changed) if changed else ""
+
+
+def other_place(config: AnyConfig) -> str:
+    """What a person does who wants another run than the one that is there. It may have come from the store."""
+    store = config.checkpoint.storage
+    return "use another run.dir" + (f" and another checkpoint.storage (now {store})" if store else "")
+
+
 def _refreshes(reference: ReferenceConfig) -> dict[str, Any]:
     return {f"reference.{key}": getattr(reference, key) for key in ("refresh_every", "refresh_share")}
 
@@ -203,7 +236,7 @@ def check_method(resumed: Commit | None, method: dict[str, Any], config: AnyConf
     if changed:
         raise ResumeError(
             f"the commit of step {resumed.step} in run.dir ({config.run.dir}) was written with "
-            f"{'; and with '.join(changed)}; set it back, or use another run.dir"
+            f"{'; and with '.join(changed)}; set it back, or {other_place(config)}"
         )
 
 

@@ -13,6 +13,7 @@ from jpo_dist.checkpoint.search import verified
 from jpo_dist.checkpoint.upload import Uploader, find_commit, store_of
 from jpo_dist.config.sft import AnyConfig
 from jpo_dist.distributed import ranks
+from jpo_dist.distributed.notices import notify
 from jpo_dist.distributed.rng import restore_rng, rng_state, seed_rng
 from jpo_dist.model.build import build_policy
 from jpo_dist.model.engine import Engine, connect, convert
@@ -25,6 +26,8 @@ from jpo_dist.train.identity import (
     ResumeError,
     TrainState,
     began,
+    changed_optim,
+    check_end,
     check_method,
     check_plan,
     start_of,
@@ -71,19 +74,23 @@ def restore(setup: Setup, resumed: Commit | None, folder: Path | None, method: d
     `method` is `method_of(config)`, checked against the commit already (`check_method`); a commit of an earlier
     version, which has none, takes it over. Returns the state: `step` is the number of steps done.
 
-    Raises ResumeError, before anything is loaded, when the commit is of another run or cannot tell: its identity
-    covers comparisons, tokens, order and number of steps. Raises FileNotFoundError when `folder` holds no shards.
+    Raises ResumeError, before anything is loaded, when the commit is of another run or cannot tell (its identity
+    covers comparisons, tokens, order and number of steps), or has no step left for another optim; on the way, another
+    optim goes with a word. Raises FileNotFoundError when `folder` holds no shards.
     """
     begun = began(setup, method)
     if resumed is None or folder is None:
         return begun
     state = TrainState(**resumed.facts["state"])
     check_plan(state, begun, setup)
+    check_end(state, setup.plan.num_steps, setup.config)
     load_commit(setup.policy, resumed, folder, setup.config)
     refresh.load(setup, resumed.path)
     if ranks.rank() == 0:
         logger.info("resumed at step %d from %s", state.step, resumed.path)
-    return replace(state, plan=begun.plan, seen=begun.seen, method=method | state.method)
+        if changed := changed_optim(state, setup.config):
+            notify(Path(setup.config.run.dir), f"the steps after step {state.step} are trained otherwise: {changed}")
+    return replace(state, plan=begun.plan, seen=begun.seen, method=method | state.method, optim=begun.optim)
 
 
 def load_commit(policy: Engine, resumed: Commit, folder: Path, config: AnyConfig) -> None:

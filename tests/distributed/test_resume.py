@@ -164,16 +164,35 @@ def test_a_finished_run_started_again_trains_no_step(tiny: Files, warm: Warm, al
     assert_same_run(run_dir, alone)
 
 
-def test_a_finished_run_started_with_other_settings_keeps_its_records(
+def test_a_finished_run_started_with_another_optim_is_refused_and_keeps_its_records(
     tiny: Files, warm: Warm, alone: Path, tmp_path: Path
 ) -> None:
     """Else they would say of the weights what is not true of them."""
     run_dir = copy_of(alone, tmp_path / "run")
     kept = [run_dir / "config.yaml", run_dir / "export" / "README.md", run_dir / "metrics.jsonl"]
     before = [path.read_bytes() for path in kept]
-    done = warm("train", tiny.config, f"run.dir={run_dir}", "cluster.workers=0", "tracking.uri=none", "optim.lr=9e-9")
-    assert "the run was finished at step 6: nothing was trained" in done.check().said
+    words = ["train", tiny.config, f"run.dir={run_dir}", "cluster.workers=0", "tracking.uri=none"]
+    assert "the run was finished at step 6: nothing was trained" in warm(*words, "run.name=other").check().said
+    refused = warm(*words, "optim.lr=9e-9")
+    assert refused.code == 2
+    assert "no step after step 6 is left that could be trained otherwise: optim.lr: 0.001 then, 9e-09" in refused.said
+    assert "set it back, or use another run.dir" in refused.said
     assert [path.read_bytes() for path in kept] == before
+
+
+def test_another_optim_on_the_way_is_said_and_counts_at_the_end(
+    tiny: Files, warm: Warm, alone: Path, tmp_path: Path
+) -> None:
+    run_dir = copy_of(alone, tmp_path / "run")
+    shutil.rmtree(run_dir / "checkpoints" / "step-00000006")
+    words = ["train", tiny.config, f"run.dir={run_dir}", "cluster.workers=0", "tracking.uri=none"]
+    changed = [*words, "optim.lr=9e-9", "optim.grad_clip=0.5"]
+    said = warm(*changed).check().said
+    assert "the steps after step 4 are trained otherwise: optim.lr: 0.001 then, 9e-09 now; optim.grad_clip: " in said
+    again = warm(*changed).check().said
+    assert "nothing was trained" in again
+    assert "trained otherwise" not in again
+    assert warm(*words).code == 2
 
 
 def test_a_flipped_bit_in_the_newest_commit_is_found_and_the_one_before_is_used(

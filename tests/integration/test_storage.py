@@ -5,8 +5,10 @@ they travel; a new machine; a store that is slow, away or damaged.
 import os
 import shutil
 import signal
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -277,6 +279,42 @@ def test_a_commit_on_its_way_survives_the_retention_of_the_run_folder(tmp_path: 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Files:
     return tiny_files(tmp_path_factory.mktemp("storage"))
+
+
+@pytest.mark.slow
+def test_a_store_of_another_run_is_refused_and_that_run_hears_nothing_of_it(
+    tiny: Files, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """On a new machine the files of the run in the store come first: what goes wrong then is not that run's."""
+    words = ["train", tiny.config, "cluster.workers=0", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"]
+    words += [f"checkpoint.storage=file://{tmp_path}/store"]
+    with warm_commands(tmp_path_factory.mktemp("warm")) as warm:
+        warm(*words, f"run.dir={tmp_path}/first").check()
+        database = sqlite_rows(tmp_path / "mlflow.db")
+        for change, said in (
+            ("optim.lr=9e-9", "no step after step 6 is left that could be trained otherwise: optim.lr: 0.001 then"),
+            ("objective.beta=0.7", "was written with objective.beta=0.1, now it is 0.7"),
+            ("train.seed=5", "which began otherwise: train.seed: 0 then, 5 now"),
+        ):
+            other = tmp_path / change
+            refused = warm(*words, f"run.dir={other}", change)
+            assert refused.code == 2
+            assert said in refused.said
+            assert f"use another run.dir and another checkpoint.storage (now file://{tmp_path}/store)" in refused.said
+            assert not [name for name in ("run.json", "metrics.jsonl", "tracking.jsonl") if (other / name).exists()]
+        assert sqlite_rows(tmp_path / "mlflow.db") == database
+        again = warm(*words, f"run.dir={tmp_path}/again").check()
+    assert numbers(tmp_path / "again") == numbers(tmp_path / "first")
+    assert "resumed at step 6" in again.said
+
+
+def sqlite_rows(path: Path) -> dict[str, list[Any]]:
+    """What MLflow knows of its runs, read from its file."""
+    with closing(sqlite3.connect(path)) as database:
+        return {name: database.execute(f"select * from {name} order by 1, 2").fetchall() for name in TABLES}
+
+
+TABLES = ("runs", "params", "tags", "metrics")
 
 
 @pytest.mark.slow

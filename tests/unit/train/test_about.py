@@ -62,7 +62,7 @@ def test_a_refused_start_leaves_no_run_and_one_that_measured_something_does(tmp_
     tracking, run = TrackingConfig(uri="http://127.0.0.1:9"), RunSection(dir=str(tmp_path / "away"))
     start_run(tracking, run, {}, wait_s=0)
     (tmp_path / "away" / "metrics.jsonl").write_text('{"step":0,"ts_ms":1,"metrics":{}}\n')
-    assert not never_was(run), "a server that was away gets it later"
+    assert not never_was(run, {}), "a server that was away gets it later"
     assert (tmp_path / "away" / OUTBOX).exists()
 
 
