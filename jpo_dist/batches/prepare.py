@@ -165,13 +165,18 @@ def tokens_of(tokenizer: Any, comparisons: ComparisonSet, data: TokensConfig) ->
     if data.template == CHAT and own_templates(tokenizer)[1:]:
         template = [template, *own_templates(tokenizer)[1:]]
     cut = data.over_long == "truncate" and (data.max_length, data.max_instruction_length)
-    vocabulary = [tokenizer.backend_tokenizer.to_str(), tokenizer.bos_token_id, tokenizer.eos_token_id]
-    folder = cache_folder("tokens") / digest_with(comparisons.items["id"], vocabulary, template, cut)
+    folder = cache_folder("tokens") / digest_with(comparisons.items["id"], vocabulary_of(tokenizer), template, cut)
     lock = FileLock(f"{folder}.lock")  # the ranks of one host: the first encodes, the others wait and find it
     with locked(lock, "tokenizes the same items"):
         if not _is_whole(folder, comparisons.num_items):
             _write(folder, tokenize_set(tokenizer, comparisons, data))
         return _read(folder)
+
+
+def vocabulary_of(tokenizer: Any) -> list[Any]:
+    """What decides how texts become tokens; of a tokenizer without a fast one's rules, its vocabulary."""
+    rules = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else sorted(tokenizer.get_vocab().items())
+    return [rules, tokenizer.bos_token_id, tokenizer.eos_token_id]
 
 
 _ARRAYS = ("ids.npy", "offsets.npy", "instruction_lengths.npy")

@@ -8,22 +8,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from jpo_dist.batches.ids.encode import encode_instructions
+from jpo_dist.batches.prepare import vocabulary_of
 from jpo_dist.batches.template import (
+    CHAT,
     RefusedByTemplate,
     Template,
     instruction_prefix,
     make_template,
+    own_templates,
 )
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.generate.cache import CACHED, Cache, Looked
 from jpo_dist.model.device import device, torch_dtype
-from jpo_dist.model.files import pretrained
+from jpo_dist.model.files import model_folder, pretrained
 from jpo_dist.model.load import silence
 from jpo_dist.model.scorer import ATTENTION_KINDS
-from jpo_dist.records.comparisons import Item, Message
+from jpo_dist.records.comparisons import Item, Message, digest
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +45,8 @@ class Prompts:
         is no such model."""
         self.tokenizer: Any = pretrained(AutoTokenizer, config)
         self.template: Template = make_template(self.tokenizer, template, args, follow=follow)
-        self.ends = frozenset({self.template.end_ids[-1], self.tokenizer.eos_token_id})
+        ends = (self.template.end_ids[-1], self.tokenizer.eos_token_id, *ends_of_model(config, self.tokenizer))
+        self.ends: frozenset[int] = frozenset(end for end in ends if end is not None)
 
     def encode(self, instructions: Sequence[tuple[Message, ...]]) -> list[list[int]]:
         """The very tokens that training puts before a response."""
@@ -58,8 +62,38 @@ class Prompts:
                 found[turns] = str(error)
         return found
 
+    def ends_with(self, stop: Sequence[str]) -> frozenset[int]:
+        """What ends an answer, with those of the texts `stop` that are a token by themselves: answers are searched as
+        text, from which such tokens are gone."""
+        apart = self.tokenizer.get_added_vocab()
+        return self.ends | {apart[text] for text in stop if text in apart}
+
     def decode(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def mark(self) -> str:
+        """A digest of what decides which tokens a prompt is and which text an answer: vocabulary, chat templates,
+        tokens that begin and end."""
+        templates = own_templates(self.tokenizer) if self.template.text == CHAT else []
+        return digest([*vocabulary_of(self.tokenizer), templates, sorted(self.ends)])
+
+
+def ends_of_model(config: ModelConfig, tokenizer: Any) -> list[int]:
+    """Tokens with which the model ends an answer, by its generation_config.json or, without one, its config.json, as
+    transformers' `generate` has them. Of these only tokens that are no text: in a configuration that nobody has set
+    stands 2, whatever that is in the vocabulary."""
+    try:
+        named: Any = GenerationConfig.from_pretrained(model_folder(config), revision=config.revision).eos_token_id
+    except OSError:  # there is none, or none that can be read
+        named = pretrained(AutoConfig, config).get_text_config().eos_token_id
+    ends = [named] if isinstance(named, int) else list(named or ())
+    apart = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    for end in ends:
+        if end not in apart:
+            log.info(
+                "eos_token_id %s of model.path (%s) is text in its tokenizer, and ends no answer", end, config.path
+            )
+    return [end for end in ends if end in apart]
 
 
 class Decoder:

@@ -98,18 +98,21 @@ def _alpaca_eval(one: _One) -> Iterator[tuple[str, str]]:
     for suffix, sample in _by_sample(one):
         rows = []
         for place, row in _rows(one, ALPACA_EVAL):
-            known = {"dataset": row["dataset"]} if "dataset" in row else {}
+            known = {name: row[name] for name in ("dataset", "instruction", "input") if name in row}
+            asked = {"instruction": as_text(one.prompts[place].turns)} | known
             said = _answer(one, place, sample).answer
-            text = as_text(one.prompts[place].turns)
-            rows.append({**known, "instruction": text, "output": said, "generator": f"{one.name}{suffix}"})
+            rows.append({**asked, "output": said, "generator": f"{one.name}{suffix}"})
         yield suffix, json.dumps(rows, indent=1) + "\n"
 
 
 def _ifeval(one: _One) -> Iterator[tuple[str, str]]:
     for suffix, sample in _by_sample(one):
         rows = (
-            {"prompt": as_text(one.prompts[place].turns), "response": _answer(one, place, sample).answer}
-            for place, _ in _rows(one, IFEVAL)
+            {
+                "prompt": row.get("prompt", as_text(one.prompts[place].turns)),
+                "response": _answer(one, place, sample).answer,
+            }
+            for place, row in _rows(one, IFEVAL)
         )
         yield suffix, "".join(json.dumps(row) + "\n" for row in rows)
 

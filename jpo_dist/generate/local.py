@@ -246,7 +246,7 @@ class _Batch:
         finished = row.tokens[-1] in self.limits.ends
         text = None
         if self.limits.stop or finished or len(row.tokens) == self.limits.max_new_tokens:
-            text = self.prompts.decode(row.tokens)
+            text = self.prompts.decode(row.tokens[:-1] if finished else row.tokens)
             at = [where for stop in self.limits.stop if (where := text.find(stop)) >= 0]
             if at:
                 text, finished = text[: min(at)], True

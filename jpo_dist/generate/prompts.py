@@ -13,6 +13,8 @@ from jpo_dist.data.config import SourceConfig
 from jpo_dist.data.file_formats import Columns
 from jpo_dist.data.layouts import layout_of
 from jpo_dist.data.locate import ASKED, Table, open_place
+from jpo_dist.data.messages.context import Places, filled
+from jpo_dist.data.messages.instruction import Lost, fix
 from jpo_dist.data.messages.turns import prompt
 from jpo_dist.data.read import collect
 from jpo_dist.data.read_report import BadRow, BadRowError
@@ -52,6 +54,7 @@ class _Found:
         self.rows: dict[tuple[tuple[Message, ...], tuple[str, ...]], list[dict[str, Any]]] = {}
         self.seen, self.skipped = 0, Counter[str]()
         self.bad: list[BadRow] = []
+        self.taken: dict[str, str] = {}
 
     def add(
         self, turns: tuple[Message, ...], follow_ups: tuple[str, ...] = (), row: dict[str, Any] | None = None
@@ -86,6 +89,7 @@ def read_prompts(where: str | list[str], on_bad_row: Literal["error", "skip"], m
         "skipped": dict(found.skipped),
         "bad_rows": [bad._asdict() for bad in found.bad[:20]],
         "ignored": ignored,
+        "taken": found.taken,
     }
     return Read(prompts, report)
 
@@ -93,24 +97,47 @@ def read_prompts(where: str | list[str], on_bad_row: Literal["error", "skip"], m
 Reader = Callable[[dict[str, Any], _Found], None]
 
 
+def _whole(row: dict[str, Any], field: str, found: _Found) -> tuple[Message, ...] | None:
+    """The instruction in `field` with what other columns put around it (a system prompt, an input, earlier turns,
+    tools), as training reads it; None where they add nothing. Raises Lost for what has no place there."""
+    try:
+        whole = filled(row, Places((field,), frozenset((field, *_ANSWERS)), (field,)))
+    except Lost as lost:
+        raise BadField(lost.field, f"{lost.reason}; {fix(lost.field)}") from None
+    found.taken |= {name: what for name, what in whole.taken.items() if what not in ("", "empty")}
+    return whole.row[field] if whole.row[field] is not row[field] else None
+
+
+_ANSWERS = ("output", "generator", "reference")
+"""Columns of benchmarks that are of an answer."""
+
+
 def _alpaca_eval(row: dict[str, Any], found: _Found) -> None:
     about = {"dataset": row["dataset"]} if isinstance(row.get("dataset"), str) else {}
-    found.add(prompt(row["instruction"], "instruction"), row={"of": ALPACA_EVAL, **about})
+    whole = _whole(row, "instruction", found)
+    if whole is not None:  # its answers are found by these columns
+        about |= {name: row[name] for name in ("instruction", "input") if isinstance(row.get(name), str)}
+    found.add(whole or prompt(row["instruction"], "instruction"), row={"of": ALPACA_EVAL, **about})
 
 
 def _ifeval(row: dict[str, Any], found: _Found) -> None:
-    found.add((Message("user", text(row["prompt"], "prompt")),), row={"of": IFEVAL})
+    asked = text(row["prompt"], "prompt")
+    whole = _whole(row, "prompt", found)
+    about = {"prompt": asked} if whole is not None else {}
+    found.add(whole or (Message("user", asked),), row={"of": IFEVAL, **about})
 
 
 def _mt_bench(row: dict[str, Any], found: _Found) -> None:
     first, *more = (text(turn, f"turns[{n}]") for n, turn in enumerate(sequence(row["turns"], "turns")))
     if isinstance(row["question_id"], bool) or not isinstance(row["question_id"], int | str):
         raise BadField("question_id", "not a number or text")
-    found.add((Message("user", first),), tuple(more), {"of": MT_BENCH, "question_id": row["question_id"]})
+    whole = _whole({**row, "turns": first}, "turns", found)
+    about = {"of": MT_BENCH, "question_id": row["question_id"]}
+    found.add(whole or (Message("user", first),), tuple(more), about)
 
 
 def _plain(field: str) -> Reader:
-    return lambda row, found: found.add(prompt(row[field], field))
+    return lambda row, found: found.add(_whole(row, field, found) or prompt(row[field], field))
 
 
 BENCHMARKS: list[tuple[set[str], Reader]] = [

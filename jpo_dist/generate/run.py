@@ -20,7 +20,7 @@ from jpo_dist.generate.config import GenerateConfig
 from jpo_dist.generate.progress import Made
 from jpo_dist.generate.prompts import Prompt, write_prompts
 from jpo_dist.generate.server import Server
-from jpo_dist.generate.shards import LocalModel
+from jpo_dist.generate.shards import MODEL_FILES, TOKENIZER, LocalModel
 from jpo_dist.records.comparisons import Message, digest
 
 log = logging.getLogger(__name__)
@@ -122,6 +122,11 @@ def _settings(prompts: Sequence[Prompt], config: GenerateConfig, about: dict[str
 
 def _refuse_others(folder: Path, settings: dict[str, Any]) -> None:
     known, now = flatten(read_json(folder / SETTINGS)), flatten(settings)
+    unknown = [key for key in (TOKENIZER, MODEL_FILES) if known and key in now and key not in known]
+    if unknown:
+        log.warning("output (%s) was begun by an earlier version: whether its answers are of this %s is not known",
+                    folder, " and ".join(unknown))  # fmt: skip
+        known |= {key: now[key] for key in unknown}
     for key in [*now, *(key for key in known if key not in now)]:
         value = now.get(key)
         if known and known.get(key) != value:

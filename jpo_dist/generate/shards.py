@@ -1,5 +1,6 @@
 """A local model's share of the work, task by task: each loads the model and answers its shard of the rows."""
 
+import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -19,11 +20,15 @@ from jpo_dist.generate.local import Asked, Limits, answer_all
 from jpo_dist.generate.progress import Made, Writer, made_so_far
 from jpo_dist.generate.sampling import key_of
 from jpo_dist.model.device import torch_dtype
-from jpo_dist.model.files import pretrained, weights_mark
+from jpo_dist.model.files import DECIDING, pretrained, weights_folder, weights_mark
 from jpo_dist.model.unloaded.limits import model_limits
 from jpo_dist.records.text import LINES, as_text
 
 log = logging.getLogger(__name__)
+
+
+TOKENIZER, MODEL_FILES = "tokenizer and chat template", "config.json and code of the model"
+"""What else decides answers, as settings.json has it: digests. Those of earlier versions have none."""
 
 
 class LocalModel:
@@ -40,6 +45,7 @@ class LocalModel:
         self.positions: int | None = getattr(settings, "max_position_embeddings", None)
         dtype = str(torch_dtype(self.model.dtype)).removeprefix("torch.")
         self.about = {"engine": "local", "model": weights_mark(self.model), "dtype": dtype}
+        self.about |= {TOKENIZER: self.prompts.mark(), MODEL_FILES: _mark_of_files(self.model)}
 
     def ask(self, rows: list[Row], folder: Path, spread: Spread, tasks: int) -> Outcome:
         """See Answerer. A prompt is in one shard with all its rows, and every shard has prompts of all lengths."""
@@ -95,6 +101,14 @@ def prompts_of(config: GenerateConfig, model: ModelConfig) -> Prompts:
     return Prompts(model, config.template, config.template_args, follow=config.on_template_difference == "follow")
 
 
+def _mark_of_files(model: ModelConfig) -> str:
+    """A digest of the files that decide what a model computes beside its weights."""
+    total, folder = hashlib.sha256(), weights_folder(model)
+    for file in sorted({file for pattern in DECIDING for file in folder.glob(pattern)}):
+        total.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return total.hexdigest()[:32]
+
+
 def answer_shard(payload: dict[str, Any]) -> dict[str, Any]:
     """One task: plain data in; its answers are in the folder. A task that is started again goes on."""
     config, folder = GenerateConfig.model_validate(payload["config"]), Path(payload["folder"])
@@ -105,7 +119,8 @@ def answer_shard(payload: dict[str, Any]) -> dict[str, Any]:
         return {}
     assert config.model is not None, "a shard has a model"
     prompts = prompts_of(config, config.model)
-    limits = Limits(config.max_new_tokens, prompts.ends, config.top_p, tuple(config.stop), config.tokens_per_batch)
+    ends, stop = prompts.ends_with(config.stop), tuple(config.stop)
+    limits = Limits(config.max_new_tokens, ends, config.top_p, stop, config.tokens_per_batch)
     writer = Writer(folder)
     try:
         for said in answer_all(Decoder(config.model), prompts, _asked(given, config.seed), limits):

@@ -35,6 +35,8 @@ def run(config: GenerateRunConfig, to: list[str], chatter: Aside | None = None) 
     refuse_lost("output", config.output)
     folder = Path(config.output).expanduser().absolute()
     read = read_prompts(config.instructions, config.on_bad_row, config.max_row_mib)
+    for column, what in read.report["taken"].items():
+        log.info("column %s is asked with the instruction: %s", column, what)
     for name in to:
         formats.require(name, read.prompts)
     folder.mkdir(parents=True, exist_ok=True)
@@ -87,7 +89,7 @@ def _say_what_is_left(config: GenerateRunConfig, result: Result) -> None:
         log.warning("%d answers failed: %s; the same command asks them again", count, reason)
     counts = result.report["temperatures"].values()
     cut, answers = (sum(found[name] for found in counts) for name in ("cut", "answers"))
-    if config.endpoint is not None and cut > answers / 10:
+    if cut > answers / 10:
         allowed = config.max_new_tokens
         log.warning("%d of %d answers were cut off (finished: false) at max_new_tokens=%d", cut, answers, allowed)
     if result.exhausted:

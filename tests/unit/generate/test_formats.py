@@ -108,6 +108,59 @@ def test_instructions_of_any_file_each_once(tmp_path: Path) -> None:
     assert read.report["rows"] == read.report["prompts"] + read.report["repeated"]
 
 
+SYSTEM, ASKED, TOOL = Message("system", "You are Bob."), Message("user", "Who?"), {"name": "clock", "parameters": {}}
+AROUND: list[tuple[dict[str, Any], tuple[Message, ...], dict[str, str]]] = [
+    ({"prompt": "Who?", "system": "You are Bob."}, (SYSTEM, ASKED), {"system": "a system turn"}),
+    ({"instruction": "Translate.", "input": "Night."}, (Message("user", "Translate.\nNight."),),
+     {"input": "below instruction"}),
+    ({"prompt": "Who?", "history": [["Hi", "Ho"]]}, (Message("user", "Hi"), Message("assistant", "Ho"), ASKED),
+     {"history": "earlier turns"}),
+    ({"prompt": "Who?", "system": "", "input": None}, (ASKED,), {}),
+    ({**ALPACA[0], "input": "A red one."}, (Message("user", "Name a fruit.\nA red one."),),
+     {"input": "below instruction"}),
+    ({**IFEVAL[0], "system_prompt": "You are Bob."}, (SYSTEM, Message("user", IFEVAL[0]["prompt"])),
+     {"system_prompt": "a system turn"}),
+    ({**MT[0], "system": "You are Bob."}, (SYSTEM, Message("user", "Write.")), {"system": "a system turn"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "turns", "taken"), AROUND)
+def test_what_other_columns_put_around_an_instruction_is_asked_too(
+    row: dict[str, Any], turns: tuple[Message, ...], taken: dict[str, str], tmp_path: Path
+) -> None:
+    """As training and the gold of a win-rate read the same row; else two models meet on half a prompt."""
+    read = read_prompts(file_of(tmp_path / "rows.jsonl", [row]), "error")
+    assert [prompt.turns for prompt in read.prompts] == [turns]
+    assert read.report["taken"] == taken
+
+
+def test_a_prompt_is_the_one_that_training_reads(tmp_path: Path) -> None:
+    asks = [{"prompt": "Who?", "system": name, "tools": [TOOL]} for name in ("You are Bob.", "You are Eve.")]
+    trained = [{**row, "chosen": "a", "rejected": "b"} for row in asks]
+    assert asked(file_of(tmp_path / "asks.jsonl", asks)) == asked(file_of(tmp_path / "trained.jsonl", trained))
+    assert len(asked(str(tmp_path / "asks.jsonl"))) == 2, "they differ in their system turn alone"
+
+
+@pytest.mark.parametrize("row", [{"prompt": "Who?"}, IFEVAL[0], MT[0], ALPACA[0]])
+@pytest.mark.parametrize(("column", "value"), [("images", ["a.png"]), ("available_tools", "a clock and a map")])
+def test_a_column_that_would_be_lost_ends_it(row: dict[str, Any], column: str, value: Any, tmp_path: Path) -> None:
+    where = file_of(tmp_path / "rows.jsonl", [{**row, column: value}])
+    with pytest.raises(BadRowError, match=rf"{column}: .*; .*out of the file"):
+        read_prompts(where, "error")
+
+
+def test_answers_name_the_columns_of_the_benchmark(tmp_path: Path) -> None:
+    """Its own program finds them by these."""
+    rows = [{**ALPACA[0], "input": "A red one."}, ALPACA[1]]
+    folder = folder_of(tmp_path / "a", asked(file_of(tmp_path / "a.json", rows)))
+    (file,) = write("alpaca-eval", folder).iterdir()
+    named = [{key: row.get(key) for key in ("instruction", "input")} for row in json.loads(file.read_text())]
+    assert named == [{"instruction": "Name a fruit.", "input": "A red one."}, {"instruction": "Sing.", "input": None}]
+    folder = folder_of(tmp_path / "i", asked(file_of(tmp_path / "i.jsonl", [{**IFEVAL[0], "system": "Be brief."}])))
+    (file,) = write("ifeval", folder).iterdir()
+    assert json.loads(file.read_text().splitlines()[0])["prompt"] == IFEVAL[0]["prompt"]
+
+
 def test_a_bad_row_is_named_or_counted(tmp_path: Path) -> None:
     where = file_of(tmp_path / "p.jsonl", [{"instruction": "a"}, {"instruction": ""}, {"prompt": "b"}])
     with pytest.raises(BadRowError, match=r"p.jsonl, line 2: instruction: empty \(1 more bad row in this file\)"):

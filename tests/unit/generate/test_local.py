@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    AutoTokenizer,
     Gemma2Config,
     Gemma2ForCausalLM,
     GPTNeoXConfig,
@@ -87,7 +88,8 @@ def alone(model: Any, asked: Asked, limits: Limits) -> tuple[str, bool, int]:
             logits = model(torch.tensor([[*asked.ids, *ids]])).logits[:, -1].float()
         drawn = noise(asked.key, len(ids), noise_size(logits.shape[1]))
         ids.append(int(choose(logits, torch.from_numpy(drawn)[None], asked.temperature, limits.top_p).tokens_B))
-    return byte_tokenizer().decode(ids, skip_special_tokens=True).strip(), ids[-1] in limits.ends, len(ids)
+    ended = ids[-1] in limits.ends
+    return byte_tokenizer().decode(ids[:-1] if ended else ids, skip_special_tokens=True).strip(), ended, len(ids)
 
 
 def windowed(folder: Path) -> str:
@@ -215,6 +217,56 @@ def test_a_stop_text_ends_an_answer_and_is_no_part_of_it(tmp_path: Path) -> None
             assert after == before
 
 
+TURN, OTHER = "<|user|>", "<|eom|>"
+
+
+def like_glm(folder: Path, ends: Any) -> ModelConfig:
+    """A model whose template writes no end, and whose generation_config.json names what ends its answers."""
+    save_tiny(folder)
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": [TURN, OTHER]})
+    tokenizer.chat_template = "{% for m in messages %}<|user|>{{ m.content }}{% endfor %}"
+    tokenizer.save_pretrained(folder)
+    named = [tokenizer.convert_tokens_to_ids(one) if isinstance(one, str) else one for one in ends]
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": named}))
+    return ModelConfig(path=str(folder), dtype="float32")
+
+
+def test_what_generation_config_names_ends_an_answer_unless_it_is_text(tmp_path: Path) -> None:
+    letter = byte_tokenizer().convert_tokens_to_ids("a")
+    config = like_glm(tmp_path / "model", [TURN, letter])
+    prompts = Prompts(config, "{instruction}")
+    apart = prompts.tokenizer.convert_tokens_to_ids([TURN, OTHER])
+    assert prompts.ends == {prompts.tokenizer.eos_token_id, apart[0]}
+    assert prompts.ends_with(["\n\n", OTHER]) == {*prompts.ends, apart[1]}
+    (tmp_path / "model/generation_config.json").unlink()
+    settings = json.loads((tmp_path / "model/config.json").read_text())
+    (tmp_path / "model/config.json").write_text(json.dumps({**settings, "eos_token_id": apart[1]}))
+    assert Prompts(config, "{instruction}").ends == {prompts.tokenizer.eos_token_id, apart[1]}
+
+
+def test_an_answer_ends_where_transformers_ends_it(tmp_path: Path) -> None:
+    """Against its `generate`, with an end that this model says early in one of its answers."""
+    config = like_glm(tmp_path / "model", [TURN])
+    prompts, decoder = Prompts(config, "{instruction}"), Decoder(config)
+    asked = asked_of(prompts, samples=1, temperatures=(0.0,))
+
+    def theirs() -> list[list[int]]:
+        model = AutoModelForCausalLM.from_pretrained(config.path, dtype=torch.float32).eval()
+        made = [model.generate(torch.tensor([one.ids]), max_new_tokens=12, do_sample=False)[0] for one in asked]
+        return [ids[len(one.ids) :].tolist() for one, ids in zip(asked, made, strict=True)]
+
+    end = theirs()[0][4]
+    (tmp_path / "model/generation_config.json").write_text(json.dumps({"eos_token_id": [end]}))
+    wanted = theirs()
+    assert len(wanted[0]) <= 5
+    assert max(map(len, wanted)) == 12
+    found = said(answer_all(decoder, prompts, asked, Limits(12, frozenset({end}))))
+    ended = [ids[-1] == end for ids in wanted]
+    texts = [prompts.decode(ids[:-1] if ends else ids).strip() for ids, ends in zip(wanted, ended, strict=True)]
+    assert found == list(zip(texts, ended, map(len, wanted), strict=True))
+
+
 def test_prompts_have_the_variables_of_the_template_and_follow_it_when_told(tmp_path: Path) -> None:
     config = ModelConfig(path=save_kind(tmp_path / "qwen3", KINDS["qwen3"]), dtype="float32")
     asked = (Item.of("say", "").instruction,)
@@ -251,6 +303,36 @@ def test_instructions_that_the_template_refuses_stop_or_are_counted(tmp_path: Pa
     following = skipping.model_copy(update={"on_template_difference": "follow"})
     with pytest.raises(OtherSettings, match="on_template_difference=None, this config has 'follow'"):
         answered(asked, following, tmp_path / "out")
+
+
+@pytest.mark.parametrize("changed", ["chat_template.jinja", "tokenizer.json", "config.json"])
+def test_answers_of_another_template_tokenizer_or_config_are_not_gone_on_with(
+    changed: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Weights alone do not tell: a template that was mended asks other prompts of them."""
+    model, out = Path(save_kind(tmp_path / "model", KINDS["plain"])), tmp_path / "out"
+    (tmp_path / "asked.jsonl").write_text('{"prompt": "say"}\n')
+    settings = {"instructions": str(tmp_path / "asked.jsonl"), "output": str(out), "temperatures": [0.0],
+                "model": {"path": str(model), "dtype": "float32"}, "max_new_tokens": 2}  # fmt: skip
+    config, asked = GenerateConfig.model_validate(settings), read_prompts(settings["instructions"], "error").prompts
+    answered(asked, config, out)
+    answered(asked, config, out)
+    if changed == "chat_template.jinja":
+        file = model / changed
+        file.write_text("Answer. " + file.read_text())
+    elif changed == "config.json":
+        change_config(str(model), rms_norm_eps=0.1)
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+        tokenizer.add_tokens(["say"])
+        tokenizer.save_pretrained(model)
+    name = "config.json and code of the model" if changed == "config.json" else "tokenizer and chat template"
+    with pytest.raises(OtherSettings, match=f"holds answers with {name}='.* name another output, or put it back"):
+        answered(asked, config, out)
+    kept = json.loads((out / "settings.json").read_text())
+    (out / "settings.json").write_text(json.dumps({key: kept[key] for key in kept if " " not in key}))
+    answered(asked, config, out)
+    assert "was begun by an earlier version: whether its answers are of this tokenizer" in caplog.text
 
 
 def test_a_quantised_model_and_a_tokenizer_of_another_do_not_answer(tmp_path: Path) -> None:
