@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from jpo_dist.batches.limits import require_fits
 from jpo_dist.batches.prepare import OverLongError, require_written, tokens_of
+from jpo_dist.batches.template import template_of
 from jpo_dist.batches.template_check import require_template
 from jpo_dist.batches.tokenize import TokenizedItems
 from jpo_dist.config.objective import ObjectiveConfig
@@ -25,7 +26,7 @@ from jpo_dist.distributed import ranks
 from jpo_dist.evaluate.evaluation import reference_facts
 from jpo_dist.evaluate.pass_rate import policy_model
 from jpo_dist.evaluate.strata import by_group
-from jpo_dist.evaluate.to_score import read_to_score
+from jpo_dist.evaluate.to_score import read_to_score, without_end
 from jpo_dist.folders import together
 from jpo_dist.model.adapter import adapter_off, is_adapter
 from jpo_dist.model.build import load_frozen
@@ -77,7 +78,7 @@ def score_policy(
     tokenizer = load_tokenizer(config.model)
     limits = limits_of_run(config, ("score.policy", _policy_model(config.model, policy)))
     notes = require_template(tokenizer, samples(built), config.data)
-    tokens = tokens_of(tokenizer, built, config.data)
+    tokens, open_N = _tokens(tokenizer, built, config, where)
     fits_N = _fitting(built, tokens, config)
     kept = tokens if fits_N.all() else tokens.take(np.flatnonzero(fits_N))
     require_fits(limits, tokenizer, [kept], f"data.max_length ({config.data.max_length})")
@@ -94,8 +95,25 @@ def score_policy(
             }
             report = {**inputs, **report_on(built, tokens, scored, config.objective), "read": reading.as_dict()}
             report |= {"template_notes": notes} if notes else {}
-            write(built, tokens, scored, config.objective, report, Path(output))
+            report["items"] |= {"without_end": int(open_N.sum())} if open_N is not None else {}
+            columns = item_columns(tokens, scored, config.objective)
+            columns |= {"finished": ~open_N} if open_N is not None else {}
+            write(built, columns, margin_columns(built, scored, config.objective), report, Path(output))
     return report
+
+
+def _tokens(
+    tokenizer: Any, built: ComparisonSet, config: JpoConfig, where: str | list[str]
+) -> tuple[TokenizedItems, np.ndarray | None]:
+    """Tokens of all items, and which of them have no end, (N,): answers that were cut off, unless a comparison has the
+    same item. None: none is an answer."""
+    tokens, ids = tokens_of(tokenizer, built, config.data), without_end(where)
+    if ids is None:
+        return tokens, None
+    open_N = np.fromiter((one in ids for one in built.items["id"].to_pylist()), dtype=bool, count=len(tokens))
+    open_N[np.concatenate([built.winners_C, built.losers_C])] = False
+    count = len(template_of(tokenizer, config.data).end_ids)
+    return (tokens.without_ends(np.flatnonzero(open_N), count) if open_N.any() else tokens), open_N
 
 
 def _fitting(built: ComparisonSet, tokens: TokenizedItems, config: JpoConfig) -> np.ndarray:
@@ -227,16 +245,15 @@ def _summary(columns: dict[str, np.ndarray], chosen_C: np.ndarray) -> dict[str, 
 
 def write(
     built: ComparisonSet,
-    tokens: TokenizedItems,
-    scored: Scored,
-    objective: ObjectiveConfig,
+    of_items: dict[str, np.ndarray],
+    of_margins: dict[str, np.ndarray],
     report: dict[str, Any],
     folder: Path,
 ) -> None:
     """items.parquet, margins.parquet and report.json: all of them the old ones, or the new."""
     with together(folder) as files:
-        _write_table(with_columns(built.items, item_columns(tokens, scored, objective)), files.path(ITEMS))
-        _write_table(with_columns(built.comparisons, margin_columns(built, scored, objective)), files.path(MARGINS))
+        _write_table(with_columns(built.items, of_items), files.path(ITEMS))
+        _write_table(with_columns(built.comparisons, of_margins), files.path(MARGINS))
         files.write(REPORT, json.dumps(report, indent=1) + "\n")
 
 

@@ -60,6 +60,20 @@ def read_to_score(
     return built, report
 
 
+def without_end(where: str | list[str]) -> frozenset[str] | None:
+    """Ids of the items among folders of answers that every answer with this text was cut off at: the model did not end
+    them, so that an end is no part of what it said. None where there is no folder of answers. Raises what read_answers
+    raises."""
+    folders = [resolve(text) for text in ([where] if isinstance(where, str) else where)]
+    folders = [folder for folder in folders if is_answers(Path(folder))]
+    if not folders:
+        return None
+    ids: dict[bool, set[str]] = {True: set(), False: set()}
+    for answer in (answer for folder in folders for answer in read_answers(folder)):
+        ids[answer.finished].add(Item(answer.messages, answer.answer).id)
+    return frozenset(ids[False] - ids[True])
+
+
 def _answers(text: str, items: ItemRows) -> Said:
     part = Preferences(items)
     part.ratings.extend(

@@ -118,6 +118,8 @@ def score_lines(path: Path) -> list[str]:
         f"{comparisons['comparisons']} comparisons: {comparisons['scored']} decided, {comparisons['ties']} ties, "
         f"{comparisons['over_long']} with an over-long item",
     ]
+    if items.get("without_end"):
+        lines.append(f"{items['without_end']} items are answers that were cut off: no end is scored in them")
     if "refused" in items:
         lines.append(f"the chat template refuses {items['refused']} items, in {comparisons['refused']} comparisons")
     lines += [f"chat template: {note}" for note in report.get("template_notes", [])]
