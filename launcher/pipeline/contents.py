@@ -1,5 +1,6 @@
 """Digests of what a stage reads, by content: a file that was touched is the same file, one that was edited is not."""
 
+import ast
 import glob
 import sys
 from importlib.machinery import PathFinder
@@ -64,17 +65,45 @@ def inputs(settings: dict[str, Any], pipeline: Path) -> dict[str, list[Path]]:
 
 
 def program_files(function: str) -> list[Path]:
-    """The files of the module in MODULE:FUNCTION, of a package all of its; [] where it is not here, or part of
-    jpo_dist, whose own code is in no key. It is found and not imported."""
-    top = function.partition(":")[0].partition(".")[0]
-    if not top.isidentifier() or top == "jpo_dist":
+    """The files of the module in MODULE:FUNCTION, of a package all of its, and of what these import as far as that is
+    not installed; [] where the module is not here, or part of jpo_dist, whose own code is in no key. They are found and
+    not imported."""
+    found: dict[str, list[Path]] = {}
+    wanted = [function.partition(":")[0].partition(".")[0]]
+    while wanted:
+        name = wanted.pop()
+        if name not in found:
+            files = _files_of(name)
+            found[name] = files if not found or not any(map(_is_installed, files)) else []
+            wanted += [one for file in found[name] if not _is_installed(file) for one in _imported(file)]
+    first, *others = found.values()
+    return first + sorted(file for files in others for file in files)
+
+
+def _files_of(module: str) -> list[Path]:
+    if not module.isidentifier() or module == "jpo_dist":
         return []
-    spec = PathFinder.find_spec(top, [*sys.path, str(Path.cwd())])  # stages are started where this process is
+    spec = PathFinder.find_spec(module, [*sys.path, str(Path.cwd())])  # stages are started where this process is
     if spec is None:
         return []
     if spec.submodule_search_locations is not None:  # also of a folder without __init__.py
         return sorted(file for folder in spec.submodule_search_locations for file in Path(folder).rglob("*.py"))
     return [file for file in [Path(str(spec.origin))] if file.is_file()]
+
+
+def _is_installed(file: Path) -> bool:
+    return not {"site-packages", "dist-packages"}.isdisjoint(file.parts)
+
+
+def _imported(file: Path) -> set[str]:
+    """First names of the modules that a file of Python imports, wherever in it, by their whole names."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):  # whoever imports it says so
+        return set()
+    names = [one.name for node in ast.walk(tree) if isinstance(node, ast.Import) for one in node.names]
+    names += [str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level]
+    return {name.partition(".")[0] for name in names} - sys.stdlib_module_names
 
 
 def without_split(text: str) -> str:

@@ -80,6 +80,35 @@ def test_a_program_is_read_and_not_run(tmp_path: Path, monkeypatch: pytest.Monke
     assert not {"my_checks", package} & sys.modules.keys()
 
 
+def test_what_a_program_imports_is_read_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is not installed: an edit of a helper changes what the checker says."""
+    monkeypatch.chdir(tmp_path)
+    written = {
+        "my_checks.py": "import json\nimport numpy\nimport my_checks\nfrom my_rules.words import few\n",
+        "my_rules/__init__.py": "",
+        "my_rules/words.py": "from . import numbers\ndef few():\n    import my_later, no_such_module\n",
+        "my_rules/numbers.py": "",
+        "my_later.py": "this is no Python",
+        "my_other.py": "",
+    }
+    for name, text in written.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = [file.relative_to(tmp_path).as_posix() for file in program_files("my_checks:few")]
+    assert found == ["my_checks.py", "my_later.py", "my_rules/__init__.py", "my_rules/numbers.py", "my_rules/words.py"]
+    row(tmp_path / "pairs.jsonl", "x")
+    build = {"sources": [{"path": str(tmp_path / "pairs.jsonl"), "checker": "my_checks:few"}]}
+    before = stage_of(tmp_path / "run", "build", build).key
+    (tmp_path / "my_later.py").write_text("")
+    assert stage_of(tmp_path / "run", "build", build).key != before
+
+
+def test_of_an_installed_program_its_own_files_are_read(tmp_path: Path) -> None:
+    found = program_files("filelock:FileLock")
+    assert found
+    assert all("filelock" in file.parts for file in found)
+
+
 @pytest.mark.parametrize(
     "function", ["jpo_dist.evaluate.constraints:passes", "nowhere_at_all:f", "sys:exit", "", "a b"]
 )
