@@ -18,6 +18,7 @@ from jpo_dist.data.locate import validation_of
 from jpo_dist.data.once import Report, read_once
 from jpo_dist.records.columns.pages import give_back
 from jpo_dist.records.comparisons import ComparisonSet
+from jpo_dist.records.contents import overlap
 from jpo_dist.records.group_column import GROUPS
 from jpo_dist.records.groups import choose, grouping, names_of
 from jpo_dist.records.shapes import samples
@@ -105,8 +106,6 @@ def read_data(config: AnyConfig) -> tuple[ComparisonSet, ComparisonSet | None, l
     if validation is not None:
         held, held_report = reads(validation)
         notes += [f"data.validation: {line}" for line in held_report.lines()]
-        if len(held) == len(comparisons) and held.fingerprint == comparisons.fingerprint:
-            notes.append(f"data.validation: the very {counted} of data.train, so eval/ metrics tell nothing new")
     elif config.data.validation_fraction:
         split = split_by_instruction(comparisons, config.data.validation_fraction, config.train.seed)
         comparisons, held = split.train, split.held_out
@@ -118,7 +117,23 @@ def read_data(config: AnyConfig) -> tuple[ComparisonSet, ComparisonSet | None, l
     if isinstance(config.data, DataConfig):
         comparisons, said = chosen(comparisons, config.data)
         notes += said
+    if held is not None and config.data.validation is not None:  # what was split by instruction has none of it
+        notes += _in_both(held, comparisons)
     return comparisons, held, notes
+
+
+def _in_both(held: ComparisonSet, train: ComparisonSet) -> list[str]:
+    """A note on held-out data that are trained on: whole comparisons or examples, or their instructions alone."""
+    found, counted = overlap(held, train), held.COUNTED
+    asked = f"{found.instructions:,} of {found.of_instructions:,} instructions"
+    if found.comparisons:
+        share = "nothing" if found.comparisons == found.of_comparisons else "less"
+        both = f"{found.comparisons:,} of {found.of_comparisons:,} {counted} and {asked}"
+        return [f"data.validation: {both} are in data.train too, so eval/ metrics tell {share} of new ones"]
+    if not found.instructions:
+        return []
+    other = f"in other {counted}, so eval/ metrics tell less of new instructions"
+    return [f"data.validation: {asked} are in data.train too, {other}"]
 
 
 def _alike(part: Prepared) -> int:

@@ -38,7 +38,8 @@ class SftDataConfig(TokensConfig):
     """Which rated responses are imitated: all, or the best of each instruction, the first of equal ones. Of pairs the
     winner, of rankings the first, of thumbs those that are up: always."""
     min_score: float | None = None
-    """Least score of what is imitated; with it, responses without a score are left out too. None: any."""
+    """Least score of what is imitated. With it, whatever has no score is left out and counted: winners of pairs without
+    scores, firsts of rankings and thumbs that are up too. None: any."""
     turns: Literal["last", "all"] = "last"
     """Of a conversation: its last turn alone, or each turn of the assistant, after all that stands before it."""
 

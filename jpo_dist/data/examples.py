@@ -6,7 +6,7 @@ Everything that data name is accounted for: named == examples + repeats + left o
 import math
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -133,7 +133,7 @@ def read_labelled(where: str | list[str], data: DataConfig) -> tuple[Examples, E
             f"{where}, whose scores go from {min(scores):g} to {max(scores):g}: responses of that score or a higher "
             "one are desirable, others undesirable; set it"
         )
-    label = partial(_label, threshold=data.desirable_from, last=_ends(named)[1])
+    label = partial(_label, threshold=data.desirable_from, last=_last_places(named))
     return _examples(where, named, items, label, tally)
 
 
@@ -146,11 +146,11 @@ def _named(where: str | list[str], data: DataConfig | SftDataConfig, turns: Turn
             source = SourceConfig(path=text, max_row_mib=data.max_row_mib)
             layout = collect(place, source, data.on_bad_row, part, turns=turns)
             tally.add(part.tally)
-            found.extend(_sides(part.said(), layout))
+            found.extend(named_in(part.said(), layout))
     return found, items, tally
 
 
-def _sides(said: Said, layout: str | None) -> Iterable[Named]:
+def named_in(said: Said, layout: str | None) -> Iterable[Named]:
     """What one place names."""
     scored = [row for row in _rows(_without_groups(said.pair_scores)) if not math.isnan(row[1])]
     known = {item: score for item, score, *_ in reversed(scored)}
@@ -189,27 +189,36 @@ def _said(score: float, scale: str, source: str, layout: str | None) -> Says:
     return "ranked" if source and of_row else "rated"
 
 
-def _ends(named: Iterable[Named]) -> tuple[dict[str, float], dict[str, float]]:
-    """The best and the worst place of each ranking."""
-    best, worst = dict[str, float](), dict[str, float]()
-    for one in named:
-        if one.says == "ranked":
-            best[one.scale] = max(one.score, best.get(one.scale, one.score))
-            worst[one.scale] = min(one.score, worst.get(one.scale, one.score))
-    return best, worst
-
-
-def _means(named: Iterable[Named]) -> dict[tuple[int, str], float]:
-    """The score of each rated item on each scale: its mean where it was rated several times."""
-    found = [(one.item, one.score, one.scale, "") for one in named if one.says == "rated"]
+def mean_scores(named: Iterable[Named], says: Sequence[Says] = ("rated",)) -> dict[tuple[int, str], float]:
+    """The score of each item on each scale, of those of which this is said: its mean where it has several."""
+    found = [(one.item, one.score, one.scale, "") for one in named if one.says in says]
     columns = zip(*found, strict=True) if found else [[], [], [], []]
     means = merged(rating_table(*columns))
     return {(item, scale): score for item, score, scale, *_ in _rows(means)}
 
 
+def worse(one: Named) -> str | None:
+    """Why an item is none to imitate or to be measured by, as it is named here; None where it may be."""
+    return {
+        "loses": "loser of a comparison",
+        "ties": "tie",
+        "liked": None if one.score else "thumbs down",
+        "ranked": "not the first of its ranking" if one.score else None,
+    }.get(one.says)
+
+
+def _last_places(named: Iterable[Named]) -> dict[str, float]:
+    """The worst place of each ranking."""
+    last = dict[str, float]()
+    for one in named:
+        if one.says == "ranked":
+            last[one.scale] = min(one.score, last.get(one.scale, one.score))
+    return last
+
+
 def _imitated(named: NamedList, items: ItemRows, data: SftDataConfig) -> Callable[[Named], Verdict]:
     """True for what SFT imitates, else why not."""
-    means, instruction_N = _means(named), items.instruction_N.tolist()
+    means, instruction_N = mean_scores(named), items.instruction_N.tolist()
     best: dict[tuple[int, str], int] = {}
     for (item, scale), score in means.items():
         at = (instruction_N[item], scale)
@@ -218,29 +227,20 @@ def _imitated(named: NamedList, items: ItemRows, data: SftDataConfig) -> Callabl
     rated = {instruction for instruction, _ in best}
 
     def verdict(one: Named) -> Verdict:
+        if never := worse(one):
+            return never
         score = means.get((one.item, one.scale), one.score) if one.says == "rated" else one.score
-        low = data.min_score is not None and one.says in ("wins", "rated") and score < data.min_score
-        if low:
-            return "score below data.min_score"
-        if data.min_score is not None and one.says == "unrated":
+        if data.min_score is not None and (math.isnan(score) or one.says in ("liked", "ranked")):
             return "no score, and data.min_score is set"
+        if data.min_score is not None and score < data.min_score:
+            return "score below data.min_score"
         if data.responses == "best" and one.says == "rated" and best[instruction_N[one.item], one.scale] != one.item:
             return "not the best of its instruction"
         if data.responses == "best" and one.says == "unrated" and instruction_N[one.item] in rated:
             return "no score beside rated ones, of which the best is taken"
-        return _never_imitated(one) or True
+        return True
 
     return verdict
-
-
-def _never_imitated(one: Named) -> str | None:
-    """Why SFT leaves it out, whatever the settings; None where it does not."""
-    return {
-        "loses": "loser of a comparison",
-        "ties": "tie",
-        "liked": None if one.score else "thumbs down",
-        "ranked": "not the first of its ranking" if one.score else None,
-    }.get(one.says)
 
 
 def _label(one: Named, threshold: float | None, last: dict[str, float]) -> Verdict:

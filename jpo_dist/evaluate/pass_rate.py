@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,9 +10,9 @@ import numpy as np
 
 from jpo_dist.config.run import JpoConfig, model_at
 from jpo_dist.config.sections import ModelConfig
-from jpo_dist.evaluate.constraints import Constraint, passes
+from jpo_dist.evaluate.constraints import Constraint, check, passes
 from jpo_dist.files import text_of
-from jpo_dist.generate.local import generate
+from jpo_dist.generate.local import Said, generate
 from jpo_dist.paths import resolve
 from jpo_dist.statistics.intervals import share_interval
 
@@ -67,14 +68,19 @@ def policy_model(model: ModelConfig, folder: str) -> ModelConfig:
 
 
 def pass_rate(config: JpoConfig, folder: str, tasks: list[Task], max_new_tokens: int) -> dict[str, Any]:
-    """Share of generated answers that meet their instruction's constraints: overall, by kind, and the answers.
-
-    An answer that is cut off at `max_new_tokens` fails, as in the sample data: it is not what the model would say.
-    """
+    """What `rates_of` says of the answers that the policy in `folder` gives to the tasks."""
     model = policy_model(config.model, folder)
     data = config.data
     how = {"args": data.template_args, "follow": data.on_template_difference == "follow"}
-    answers = generate(model, [task.instruction for task in tasks], data.template, max_new_tokens, **how)
+    return rates_of(tasks, generate(model, [task.instruction for task in tasks], data.template, max_new_tokens, **how))
+
+
+def rates_of(tasks: Sequence[Task], answers: Sequence[Said]) -> dict[str, Any]:
+    """Share of answers that meet all constraints of their instruction, and the answers. `by_kind`: of the constraints
+    of each kind, the share that is met, whatever becomes of others to the same answer.
+
+    An answer that was cut off meets none, as in the sample data: it is not what the model would say.
+    """
     by_kind: dict[str, list[bool]] = defaultdict(list)
     checked = []
     for task, answer in zip(tasks, answers, strict=True):
@@ -82,7 +88,7 @@ def pass_rate(config: JpoConfig, folder: str, tasks: list[Task], max_new_tokens:
         row = {"instruction": task.instruction, "answer": answer.text, "finished": answer.finished}
         checked.append({**row, "passed": passed})
         for constraint in task.constraints:
-            by_kind[constraint.kind].append(passed)
+            by_kind[constraint.kind].append(answer.finished and check(constraint, answer.text))
     verdicts = np.array([row["passed"] for row in checked], dtype=float)
     return {
         "rate": [float(verdicts.mean()), *share_interval(verdicts)],

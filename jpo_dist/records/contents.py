@@ -1,6 +1,8 @@
-"""What a ComparisonSet holds: its digests, which do not know where it was read, and what it says more than once.
+"""What a ComparisonSet holds: its digests, which do not know where it was read, what it says more than once, and what
+another set says too.
 
-Legend: N items, C comparisons, R comparisons of a chunk, K columns of a comparison.
+Legend: N items, C comparisons, R comparisons of a chunk, K columns of a comparison, M messages of a chunk, Q different
+instructions.
 """
 
 import hashlib
@@ -10,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 
 from jpo_dist.records.columns.pages import chunks
 from jpo_dist.records.comparisons import ComparisonSet
@@ -95,3 +98,77 @@ def restated(built: ComparisonSet) -> Restated:
     at = np.searchsorted(stated, backward)  # np.isin would sort both once more, in 100 MiB for a million
     denied = int((stated[np.minimum(at, len(stated) - 1)] == backward).sum()) if len(stated) else 0
     return Restated(len(winners) - len(stated), denied)
+
+
+class Overlap(NamedTuple):
+    """How much of a set is in another one too."""
+
+    instructions: int
+    of_instructions: int
+    """Different instructions of the set."""
+    comparisons: int
+    """Whose two items meet there too, whoever won."""
+    of_comparisons: int
+
+
+def overlap(held: ComparisonSet, train: ComparisonSet) -> Overlap:
+    """What of `held` is in `train` too. Items that no comparison uses count in neither.
+
+    It goes by digests of 64 bits: with a million comparisons in each it takes about a second, and keeps no text. Two
+    texts of 10^6 and 10^6 have one by chance in a case of 10^7.
+    """
+    asked_Q, both_C = _different(_instruction_keys(held)), _pair_keys(held)
+    asked, both = _are_in(asked_Q, _instruction_keys(train)), _are_in(both_C, _pair_keys(train))
+    return Overlap(int(asked.sum()), len(asked_Q), int(both.sum()), len(both_C))
+
+
+def _different(keys: np.ndarray) -> np.ndarray:
+    """In order; np.unique takes twenty times as long."""
+    ordered = np.sort(keys)
+    return ordered[np.concatenate([np.ones(min(len(keys), 1), bool), ordered[1:] != ordered[:-1]])]
+
+
+def _are_in(keys: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Whether each key is one of the others; both are sorted, since a search in another order misses the cache."""
+    keys, others = np.sort(keys), np.sort(others)
+    return np.searchsorted(others, keys, side="right") > np.searchsorted(others, keys)
+
+
+def _pair_keys(built: ComparisonSet) -> np.ndarray:
+    """A key of the two items of each comparison, (C,), the same for both orders."""
+    keys_N = _mixed(_halves(built)[:, 0])
+    with np.errstate(over="ignore"):
+        return _mixed(keys_N[built.winners_C] + keys_N[built.losers_C])
+
+
+def _instruction_keys(built: ComparisonSet) -> np.ndarray:
+    """Keys of the instructions of all comparisons, equal for equal instructions; a pair on one has it once."""
+    asks_N = np.zeros(built.num_items, dtype=bool)
+    asks_N[built.winners_C] = True
+    asks_N[built.losers_C[built.is_joint_C]] = True
+    found, start = [np.zeros(0, np.uint64)], 0
+    for batch in chunks(built.items.select(["instruction"])):
+        asks = pa.array(asks_N[start : start + len(batch)])
+        found.append(_keys_in(batch.column(0).filter(asks)))
+        start += len(batch)
+    return np.concatenate(found)
+
+
+def _keys_in(column: pa.ListArray) -> np.ndarray:
+    """A key of each instruction of a chunk: of its roles and texts, in order."""
+    flat = column.flatten()
+    roles = flat.field("role").dictionary_encode()
+    roles_M = _digests(roles.dictionary)[roles.indices.to_numpy()]
+    lengths = column.value_lengths().to_numpy(zero_copy_only=False)
+    ends = np.cumsum(lengths)
+    turn_M = (np.arange(len(flat)) - np.repeat(ends - lengths, lengths)).astype(np.uint64)
+    with np.errstate(over="ignore"):
+        keys_M = _mixed(_mixed(roles_M + turn_M) ^ _digests(flat.field("content")))
+        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(keys_M, dtype=np.uint64)])
+        return _mixed(sums[ends] - sums[ends - lengths])
+
+
+def _digests(texts: pa.StringArray) -> np.ndarray:
+    """A digest of 64 bits of each text, (M,)."""
+    values = texts.cast(pa.binary()).to_pylist()
+    return np.fromiter(map(xxhash.xxh3_64_intdigest, values), np.uint64, len(values))

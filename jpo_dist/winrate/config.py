@@ -39,8 +39,8 @@ class WinRateConfig(JudgingConfig):
     """Folder of answers of `jpo generate`. A list: one folder a training run (seed) of the same model; the interval is
     then for other runs too."""
     against: str | Annotated[list[str], Field(min_length=1)]
-    """Files of any layout with gold responses (`gold_response` and `output` are known too), or the answers folder of
-    another model."""
+    """Files of any layout with gold responses (in a column `gold_response`, or what the layout calls good), or the
+    answers folder of another model."""
     output: str
     """Folder for the report, the verdicts and the judge's replies; shared by all hosts. Naming it again resumes."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "winrate"

@@ -8,29 +8,21 @@ depends on which side is called A: a swap swaps the two counts of what has no op
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from jpo_dist.config.base import ROW_MIB
-from jpo_dist.data.config import SourceConfig
-from jpo_dist.data.file_formats import Columns
-from jpo_dist.data.locate import Table, open_place
-from jpo_dist.data.read import OnBadRow, read_source
-from jpo_dist.data.row_values import BadField
+from jpo_dist.data.read import OnBadRow
 from jpo_dist.files import sha256
 from jpo_dist.generate.answers import Answer, is_answers, read_answers
 from jpo_dist.paths import resolve
 from jpo_dist.records.comparisons import Item, digest
 from jpo_dist.records.group_column import Groups
-from jpo_dist.records.groups import groups_of
+from jpo_dist.winrate.gold import read_gold
 from jpo_dist.winrate.rates import Outcome
 
-GOLD_COLUMNS = ("gold_response", "output")
-"""Read as the response where a file has one of them, and no `response` or `completion`."""
 GOLD = None
 """Stands for temperature and sample of a gold response."""
-_ROWS_TO_LOOK_AT = 100
 
 
 class Text(NamedTuple):
@@ -57,6 +49,12 @@ class Side(NamedTuple):
     """Gold responses beyond the first to an instruction: not used."""
     skipped: dict[str, int] = {}  # noqa: RUF012
     """Rows of the gold file that cannot be read, by reason."""
+    no_gold: dict[str, int] = {}  # noqa: RUF012
+    """Responses of the gold file that are none, by reason."""
+    lowest: int = 0
+    """Gold responses with the lowest score of their file."""
+    origin: tuple[str, ...] = ()
+    """Each gold file with its layout and the columns that were read."""
 
     @property
     def num_texts(self) -> int:
@@ -64,7 +62,8 @@ class Side(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         said = {"path": self.name, "digest": self.digest, "models": list(self.models), "texts": self.num_texts}
-        return {**said, "not_used": self.more, "skipped": self.skipped}
+        gold = {"not_used": self.more, "no_gold": self.no_gold, "lowest_score": self.lowest, "read": list(self.origin)}
+        return {**said, **gold, "skipped": self.skipped}
 
 
 def read_side(
@@ -117,46 +116,21 @@ def digest_of(files: Iterable[Path]) -> str:
 def gold_side(
     where: str | list[str], on_bad_row: OnBadRow, groups: Sequence[str] = (), max_row_mib: int = ROW_MIB
 ) -> Side:
-    """The gold responses in files of any layout: of pairs the winners, of scored responses the best, otherwise each.
-
-    Of several to one instruction the first is used, and the others are counted. `groups` names columns,
-    which are the groups of the instruction. Raises ValueError for files without a response, and what
-    `jpo_dist.data.read` raises.
-    """
-    names = [where] if isinstance(where, str) else where
-    tables = [place for name in names for place in open_place(name, []) if isinstance(place, Table)]
-    column = _gold_column(tables, max_row_mib)
-    columns = {"response": column} if column else {}
-    source = SourceConfig(path=where, columns=columns, groups=list(groups), max_row_mib=max_row_mib)
-    read = read_source(source, on_bad_row)
-    best = sorted(read.ratings, key=lambda rating: -rating.score if rating.score == rating.score else 0.0)
-    found = [(c.winner, groups_of(c)) for c in read.comparisons if not c.tie]
-    found += [(rating.item, rating.groups) for rating in best]
-    if not found:
-        raise ValueError(
-            f"against ({where}): no response in it; name instructions with responses, or an answers folder"
-        )
-    texts: dict[str, list[Text]] = {}
-    of_instruction: dict[str, Groups] = {}
-    for item, known in found:
-        texts.setdefault(item.instruction_id, [Text(item)])
-        if known:
-            of_instruction.setdefault(item.instruction_id, known)
-    files = [Path(table.name) for table in tables if Path(table.name).is_file()]
-    name = where if isinstance(where, str) else ", ".join(where)
-    more = len({item for item, _ in found}) - len(texts)
-    mark = digest_of(files) if files else None
-    return Side(name, mark, ("gold",), {GOLD: texts}, of_instruction, more, dict(read.tally.skipped))
-
-
-def _gold_column(tables: list[Table], row_mib: int) -> str | None:
-    there: set[str] = set()
-    for table in tables:
-        rows = islice(table.rows(Columns(None, frozenset(), row_mib)), _ROWS_TO_LOOK_AT)
-        there |= {name for _, row in rows if not isinstance(row, BadField) for name in row}
-    if there & {"response", "completion", "responses", "completions", "chosen", "r_chosen", "response_0"}:
-        return None
-    return next((name for name in GOLD_COLUMNS if name in there), None)
+    """The gold responses in files of any layout (see jpo_dist/winrate/gold.py), one an instruction. Raises what
+    `read_gold` raises."""
+    gold = read_gold(where, on_bad_row, groups, max_row_mib)
+    return Side(
+        where if isinstance(where, str) else ", ".join(where),
+        digest_of(gold.files) if gold.files else None,
+        ("gold",),
+        {GOLD: {instruction_id: [Text(item)] for instruction_id, item in gold.texts.items()}},
+        gold.groups,
+        more=gold.more,
+        skipped=gold.skipped,
+        no_gold=gold.no_gold,
+        lowest=gold.lowest,
+        origin=gold.origin,
+    )
 
 
 # ---- which meets which

@@ -159,7 +159,11 @@ def _inputs(report: dict[str, Any]) -> Section:
     notes = [f"Judge: {report['judge']['kind']}, {report['judge']['annotator']}."]
     if against["not_used"]:
         notes.append(f"{against['not_used']} gold responses beyond the first to their instruction were not used.")
+    notes += [f"{count} responses of the gold file are no gold: {why}." for why, count in against["no_gold"].items()]
+    if against["lowest_score"]:
+        notes.append(f"{against['lowest_score']} gold responses have the lowest score of their file: are they good?")
     notes += [f"{count} rows of the gold file skipped: {reason}" for reason, count in against["skipped"].items()]
+    notes += [f"Gold of {origin}." for origin in against["read"]]
     return Section("Inputs", ["", "path", "texts", "digest", "model"], rows, notes)
 
 

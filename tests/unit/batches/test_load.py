@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from jpo_dist.batches.load import load_data, require_comparisons
+from jpo_dist.batches.load import load_data, read_data, require_comparisons
+from jpo_dist.config.sft import AnyConfig
 from jpo_dist.evaluate.evaluation import evaluate_policy
 from jpo_dist.train.setup import remarks, set_up
 from tests.support.rows import write_rows
-from tests.support.runs import config_for
+from tests.support.runs import config_for, sft_config_for
 from tests.support.tiny import byte_tokenizer, comparisons, save_tiny, write_jsonl
 
 
@@ -147,7 +148,52 @@ def test_sides_that_a_cut_makes_equal_and_a_validation_that_is_the_training_data
     config = config_for("unused", file, tmp_path / "run", data=data)
     _, _, notes = load_data(config, byte_tokenizer())
     assert "data.train: 3 comparisons have equal sides after the cut: their margin is 0, always" in notes
-    assert "data.validation: the very comparisons of data.train, so eval/ metrics tell nothing new" in notes
+    told = "data.validation: 4 of 4 comparisons and 4 of 4 instructions are in data.train too, so eval/ metrics"
+    assert f"{told} tell nothing of new ones" in notes
+
+
+def pairs(numbers: range, good: str = "yes") -> list[dict[str, Any]]:
+    return [{"prompt": f"say {n}", "chosen": good, "rejected": "no"} for n in numbers]
+
+
+ALL = "10 of 10 {0} and 10 of 10 instructions are in data.train too, so eval/ metrics tell nothing of new ones"
+SOME = "3 of 10 {0} and 3 of 10 instructions are in data.train too, so eval/ metrics tell less of new ones"
+ASKED = "10 of 10 instructions are in data.train too, in other {0}, so eval/ metrics tell less of new instructions"
+
+
+@pytest.mark.parametrize("counted", ["comparisons", "examples", "labelled examples"])
+@pytest.mark.parametrize(
+    ("held", "told"),
+    [
+        (pairs(range(20, 30)), ALL),
+        (pairs(range(47, 57))[::-1], SOME),
+        (pairs(range(10), "oh"), ASKED),
+        (pairs(range(50, 60)), None),
+    ],
+)
+def test_what_is_held_out_and_trained_on_is_told(
+    held: list[dict[str, Any]], told: str | None, counted: str, tmp_path: Path
+) -> None:
+    """Nothing was said unless the two were the same, row by row."""
+    train, name = write_rows(tmp_path / "train.jsonl", pairs(range(50))), counted.rpartition(" ")[2]
+    data = {"validation": write_rows(tmp_path / "held.jsonl", held)}
+    config: AnyConfig = sft_config_for("unused", train, tmp_path / "run", data=data)
+    if counted != "examples":
+        objective = {"loss": "kto"} if counted == "labelled examples" else {}
+        config = config_for("unused", train, tmp_path / "run", data=data, objective=objective)
+    notes = [note for note in read_data(config)[2] if "in data.train too" in note]
+    if counted == "labelled examples":  # both sides of a pair
+        told = told and told.replace("10 of 10 {0}", "20 of 20 {0}").replace("3 of 10 {0}", "6 of 20 {0}")
+        if told == ASKED:
+            told = SOME.replace("3 of 10 {0} and 3", "10 of 20 {0} and 10")
+    assert notes == ([f"data.validation: {told.format(name)}"] if told else [])
+
+
+def test_what_the_choice_of_groups_leaves_out_is_not_trained_on(tmp_path: Path) -> None:
+    train = by_country(tmp_path / "train.jsonl")
+    data = {"groups": ["country"], "validation": train, "only": {"country": "FR"}}
+    _, _, notes = read_data(config_for("unused", train, tmp_path / "run", data=data))
+    assert "data.validation: 4 of 12 comparisons and 4 of 12 instructions are in data.train too" in notes[-1]
 
 
 def test_nothing_left_names_where_it_went(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_thumbs(tmp_path: Path) -> None:
 
 def test_rankings(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "a.jsonl", [RANKING])
-    found, report = imitated(file, min_score=3)
+    found, report = imitated(file)
     assert (responses(found), report.left_out) == (["first"], {"not the first of its ranking": 2})
     both, report = labelled(file)
     assert (responses(both, True), responses(both, False)) == (["first"], ["third"])
@@ -127,6 +127,31 @@ def test_unrated_responses_have_no_label_and_no_score(tmp_path: Path) -> None:
     assert report.left_out["no score beside rated ones, of which the best is taken"] == 1
     _, report = labelled([file, rated], desirable_from=3)
     assert report.left_out == {"no label": 1}
+
+
+NO_SCORE = "no score, and data.min_score is set"
+
+
+@pytest.mark.parametrize(
+    ("row", "left_out"),
+    [
+        (PAIRS[0], {NO_SCORE: 1, "loser of a comparison": 1}),
+        (THUMBS[0], {NO_SCORE: 1}),
+        (RANKING, {NO_SCORE: 1, "not the first of its ranking": 2}),
+        ({"prompt": "q", "completion": "unrated"}, {NO_SCORE: 1}),
+        ({**PAIRS[0], "score_chosen": 3.5, "score_rejected": 1.0},
+         {"score below data.min_score": 1, "loser of a comparison": 1}),
+    ],
+)  # fmt: skip
+def test_with_a_least_score_nothing_without_one_is_imitated(tmp_path: Path, row: Any, left_out: Any) -> None:
+    """Winners without a score were: NaN is below no number."""
+    scored = {"prompt": "p", "chosen": "scored", "rejected": "bad", "score_chosen": 4.0, "score_rejected": 1.0}
+    files = [write_rows(tmp_path / name, [one]) for name, one in (("a.jsonl", row), ("b.jsonl", scored))]
+    found, report = imitated(files, min_score=4)
+    left_out = {**left_out, "loser of a comparison": left_out.get("loser of a comparison", 0) + 1}
+    assert (responses(found), report.left_out) == (["scored"], left_out)
+    with pytest.raises(ValueError, match="nothing there to learn from"):
+        imitated(files[0], min_score=4)
 
 
 def test_of_a_set_its_winners_and_its_items_without_a_comparison(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from jpo_dist.evaluate.pass_rate import SHOWN, read_tasks, side_by_side
+from jpo_dist.evaluate.constraints import Constraint
+from jpo_dist.evaluate.pass_rate import SHOWN, Task, rates_of, read_tasks, side_by_side
+from jpo_dist.generate.local import Said
 
 TASK = json.dumps({"instruction": "say 1", "constraints": [{"kind": "max_words", "n": 50}]})
 
@@ -45,3 +47,16 @@ def test_answers_that_came_to_meet_their_constraints_stand_first_then_those_that
     }  # fmt: skip
     many = checked(*[("x", False)] * (SHOWN + 5))
     assert len(side_by_side(many, many)) == SHOWN
+
+
+def test_the_rate_of_a_kind_is_that_of_its_constraints_alone() -> None:
+    """It was the share of answers that met all constraints, of those that had one of this kind."""
+    short, plain = Constraint("max_words", 9), Constraint("no_commas")
+    asked = [Task("a", (short, plain)), Task("b", (short, short)), Task("c", (plain,)), Task("d", ())]
+    said = ["one, two three", "word " * 10, "cut off", "yes"]
+    answers = [Said(n, text, n != 2, 3, 0.0) for n, text in enumerate(said)]
+    assert rates_of(asked[:1], answers[:1])["by_kind"] == {"max_words": 1.0, "no_commas": 0.0}
+    found = rates_of(asked, answers)
+    assert found["by_kind"] == {"max_words": 1 / 3, "no_commas": 0.0}
+    assert [row["passed"] for row in found["checked"]] == [False, False, False, True]
+    assert (found["rate"][0], found["finished"], found["answers"]) == (0.25, 0.75, 4)

@@ -187,3 +187,19 @@ def test_swapping_the_sides_mirrors_the_report(one: list, other: list, unfinishe
     assert there["lengths"]["longer_wins"] == back["lengths"]["longer_wins"]
     assert there["lengths"]["longer"] == back["lengths"]["shorter"]
     assert there["order"] == back["order"]
+
+
+def test_the_report_tells_what_is_no_gold_and_where_gold_was_read(tmp_path: Path) -> None:
+    folder = write_answers(tmp_path / "a", [answer(f"i{n}", "a", n) for n in range(3)])
+    rows = [("i0", "gold,", 3), ("i1", "low,", 1), ("i2", "x", 3), ("i2", "y", 2)]
+    rated = write_rows(tmp_path / "rated.jsonl", [{"prompt": i, "response": r, "score": s} for i, r, s in rows])
+    thumbs = write_rows(tmp_path / "thumbs.jsonl", [{"prompt": "i0", "completion": "bad", "label": False}])
+    made = held(config(folder, rated).model_copy(update={"against": [rated, thumbs]}), tmp_path)
+    against = made["against"]
+    counts = {name: against[name] for name in ("texts", "not_used", "no_gold", "lowest_score", "skipped")}
+    assert counts == {"texts": 3, "not_used": 1, "no_gold": {"thumbs down": 1}, "lowest_score": 1, "skipped": {}}
+    said = markdown(made)
+    assert "1 responses of the gold file are no gold: thumbs down." in said
+    assert "1 gold responses have the lowest score of their file: are they good?" in said
+    assert "Gold of rated.jsonl: layout rating; read: prompt, response, score." in said
+    assert "Gold of thumbs.jsonl: layout thumbs; read: prompt, completion, label." in said

@@ -34,10 +34,10 @@ def test_winners_and_best_responses_are_gold_and_others_are_counted(tmp_path: Pa
     rows = [{"prompt": "i", "chosen": "good", "rejected": "bad"}, {"prompt": "i", "chosen": "fine", "rejected": "bad"}]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     side = gold_side(str(tmp_path / "pairs.jsonl"), "error")
-    assert (gold_texts(side), side.more) == ({"i": "good"}, 1)
+    assert (gold_texts(side), side.more, side.no_gold) == ({"i": "good"}, 1, {"loser of a comparison": 1})
     (tmp_path / "ranked.jsonl").write_text(json.dumps({"prompt": "j", "responses": ["best", "second", "third"]}))
     side = gold_side(str(tmp_path / "ranked.jsonl"), "error")
-    assert (gold_texts(side), side.more) == ({"j": "best"}, 2)
+    assert (gold_texts(side), side.more, side.no_gold) == ({"j": "best"}, 0, {"not the first of its ranking": 2})
     (tmp_path / "rated.jsonl").write_text(
         "\n".join(json.dumps({"prompt": "k", "response": text, "score": n}) for n, text in enumerate("abc"))
     )

@@ -126,12 +126,13 @@ def _paddle(row: Row, names: Names) -> Reading:
     answers, places = (row_values.sequence(anything_in(row[name]), name) for name in ("response", "sort"))
     if len(answers) != len(places):
         raise BadField("sort", "not as many as responses")
+    numbers = [row_values.number(place, f"sort[{n}]") for n, place in enumerate(places)]
     found: list[Rating | BadField] = []
-    for n, (one, place) in enumerate(zip(answers, places, strict=True)):
-        number = row_values.number(place, f"sort[{n}]")
+    for n, (one, number) in enumerate(zip(answers, numbers, strict=True)):
         one = one[0] if isinstance(one, list) and len(one) == 1 else one  # ERNIEKit has each in a list of its own
+        place = number - max(numbers)  # as in every ranking, 0 is the best
         try:
-            found.append(Rating(response(before, one, f"response[{n}]"), number, names.source, names.source))
+            found.append(Rating(response(before, one, f"response[{n}]"), place, names.source, names.source))
         except BadField as error:
             found.append(error)
     return _reading(found)

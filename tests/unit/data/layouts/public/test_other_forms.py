@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.rows import bad, reading
+from jpo_dist.config.sections import DataConfig
+from jpo_dist.config.sft import SftDataConfig
+from jpo_dist.data.examples import read_demonstrations, read_labelled
+from tests.support.rows import bad, reading, write_rows
 from tests.support.said import said
 
 BIRD, USER = "Name a bird.", [("user", "Name a bird.")]
@@ -118,6 +121,17 @@ def test_of_responses_of_paddle_the_one_with_the_higher_number_wins(tmp_path: Pa
         USER,
     ]
     assert found.report.layouts == {"paddle": 1}
+
+
+def test_of_responses_of_paddle_the_best_is_imitated_and_desirable(tmp_path: Path) -> None:
+    """Its places began at the worst one: the loser was imitated, and labels were the other way round."""
+    row = {**PADDLE, "response": ["A spoon.", "A wren.", "A tit."], "sort": [0, 2, 1]}
+    file = write_rows(tmp_path / "a.jsonl", [row])
+    imitated, _ = read_demonstrations(file, SftDataConfig(train=file))
+    assert [item.response for item in imitated.all_items()] == ["A wren."]
+    labelled, _ = read_labelled(file, DataConfig(train=file))
+    labels = zip((item.response for item in labelled.all_items()), labelled.desirable_C.tolist(), strict=True)
+    assert dict(labels) == {"A spoon.": False, "A wren.": True}
 
 
 @pytest.mark.parametrize(
