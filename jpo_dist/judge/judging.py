@@ -163,6 +163,8 @@ def _by_scores(
 ) -> Judged:
     if first is None or second is None:
         return Judged(candidate, "unparsable", None, reason="no score")
+    if not (math.isfinite(first) and math.isfinite(second)):
+        return Judged(candidate, "unparsable", None, reason=f"score not finite: {first:g} and {second:g}")
     gap = first - second
     is_tie = abs(gap) <= band
     if is_tie:

@@ -53,6 +53,30 @@ _VERDICT = re.compile(
     rf"(?:\s+(?:is\s+(?:the\s+)?better(?:\s+(?:{_NOUN}|one))?|wins))?",
     re.IGNORECASE,
 )
+_FILLED = (  # all that repeats is bounded: a model may end in a loop
+    r"(?: ?(?:[,:]|\b(?:the|a|an|is|are|was|would|be|as|still|clearly|definitely|slightly|overall|much|far|bit|little|"
+    rf"more|goes to|one|first|second|latter|former|{_NOUN})\b)){{0,6}} ?"
+)
+
+
+def _decision_for(letter: str) -> re.Pattern[str]:
+    """Words that decide for a label in a sentence: `I'd go with (b)`, `answer B is clearly better`, `worse than B`."""
+    marked = rf"(?:\({letter}\)|\[{letter}\]{{1,2}}|{_NOUN} {letter}\b)[\"'”’]?"
+    bare = rf"(?-i:\b{letter.upper()}\b)(?!['’])"  # `A better answer` names none
+    label = rf"\[?(?:{marked}|{bare})"
+    picks = (
+        r"(?<!not )(?<!n['’]t )\b(?:go(?:ing)? (?:with|for)|prefer(?:red|s)?|choos(?:e|ing)|chose|pick(?:ed|ing)?|"
+        r"select(?:ed|ing)?|vot(?:e|ed|ing) (?:for|is)|favou?r(?:ed|s)?|lean(?:ing)? towards?|opt for|better|best|"
+        r"winner|verdict|choice|preference|decision)\b"
+    )
+    wins = r"\b(?:better|best|superior|preferable|preferred|stronger|wins|winner)\b"
+    less = r"\b(?:worse|weaker|inferior|poorer) (?:than|to)\b"
+    won = rf"{marked}{_FILLED}{wins}|{bare} (?:(?:is|was|would be)\b{_FILLED}{wins}|wins\b)"
+    return re.compile(rf"{picks}{_FILLED}{label}|{won}|{less}{_FILLED}{label}", re.IGNORECASE)
+
+
+_FOR_OTHER = {"a": _decision_for("b"), "b": _decision_for("a")}
+_SPACE = re.compile(r"[\s*_`]+")
 _BOXED = re.compile(r"\\boxed\{\s*(?:\\\w+\{\s*)?([^{}]*)\}+")
 _EDGES = " \t*_`\"'.,:;!#>“”‘’"
 
@@ -63,11 +87,14 @@ def letter_in(reply: str) -> str | None:
 
     A verdict is a whole line that says nothing but the label, perhaps with a word before it (`Answer: (a)`, `**B**`,
     `Output (b)`, `(a) is better.`), or the value of a key such as `verdict` or `winner` in JSON. Labels inside other
-    sentences do not count, so a judge may reason first and `(a) is worse` is not taken for a vote. No verdict, or
+    sentences do not count, so a judge may reason first and `(a) is worse` is not taken for a vote. But what stands
+    before the end may be a heading: where a sentence decides for the other label, it is no verdict. No verdict, or
     several that differ: None.
 
     >>> [letter_in(text) for text in ("(a)", "Answer: **b**", "A good one", "(a)\\n(b)", "(a) is worse")]
     ['a', 'b', None, None, None]
+    >>> [letter_in(text) for text in ("(a)\\nIt is wrong. I'd go with (b).", "I liked (b) better.\\n(a)")]
+    [None, 'a']
     """
     text = without_reasoning(unicodedata.normalize("NFKC", reply))
     if text is None:
@@ -75,10 +102,15 @@ def letter_in(reply: str) -> str | None:
     found = _objects_in(text)
     if found is None:
         return None
-    objects, rest = found
+    objects, rest, after = found
+    lines = [line for line in rest.splitlines() if line.strip()]
     letters = {letter for one in objects for letter in _letters_of(one)}
-    letters |= {letter for line in rest.splitlines() if (letter := _label(line))}
-    return letters.pop() if len(letters) == 1 else None
+    letters |= {letter for line in lines if (letter := _label(line))}
+    if len(letters) != 1:
+        return None
+    letter = letters.pop()
+    is_last = bool(_letters_of(objects[-1]) if objects and not after.strip() else _label(lines[-1]))
+    return None if not is_last and any(_FOR_OTHER[letter].search(_SPACE.sub(" ", line)) for line in lines) else letter
 
 
 def _label(line: str) -> str | None:
@@ -151,8 +183,9 @@ class _Pairs(list[tuple[str, Any]]):
 _DECODER = json.JSONDecoder(object_pairs_hook=_Pairs, strict=False)
 
 
-def _objects_in(text: str) -> tuple[list[_Pairs], str] | None:
-    """The outermost JSON objects in a text, and the text without them; None where one was cut off."""
+def _objects_in(text: str) -> tuple[list[_Pairs], str, str] | None:
+    """The outermost JSON objects in a text, the text without them, and what follows the last; None where one was cut
+    off."""
     found, rest, start = list[_Pairs](), list[str](), 0
     at = text.find("{")
     while at >= 0 and len(found) < _MOST_OBJECTS:
@@ -169,7 +202,7 @@ def _objects_in(text: str) -> tuple[list[_Pairs], str] | None:
         rest.append(text[start:at])
         start = end
         at = text.find("{", start)
-    return found, "\n".join([*rest, text[start:]])
+    return found, "\n".join([*rest, text[start:]]), text[start:]
 
 
 def _letters_of(value: Any) -> set[str]:

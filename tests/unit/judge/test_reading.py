@@ -1,6 +1,7 @@
 """What is read from a reply: one verdict, said to the end, after the reasoning; else nothing."""
 
 import json
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -62,10 +63,56 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
         ("(c)", None),
         ("<think>(a)", None),
         ("I would say a", None),
+        ("(b)\nA better answer would name the bird.", "b"),
+        ('(a)\nI would go with (b).\n{"score": 3}', None),
     ],
 )
 def test_a_label_is_a_whole_line_and_only_one(reply, letter):
     assert letter_in(reply) == letter
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "It is wrong.\nSo I'd go with (b).",
+        "It is wrong. I'd go with (b).",
+        "It is wrong.\nTherefore I prefer the second one, (b), over (a).",
+        "Both are fine, but I would choose **(b)** in the end.",
+        "Hence my pick is [[B]] here.",
+        "I'd pick B, since it is right.",
+        "I'd vote for answer b, since it is right.",
+        "It is wrong, so response (b) is clearly better than (a).",
+        "It is wrong: B wins on facts.",
+        "It is worse than (b) by far.",
+        "The better response is clearly (b): it is right.",
+        "Of the two, “b” or (a), response b is the best one.",
+    ],
+)
+@pytest.mark.parametrize("heading", ["Response (a)", "**Answer (a)**", "(a)", "A", '{"answer": "(a)"}'])
+def test_a_label_before_a_sentence_that_decides_for_the_other_is_no_verdict(heading: str, said: str) -> None:
+    reply = f"{heading}\n{said}"
+    assert letter_in(reply) is None
+    assert letter_in(re.sub(r"\b[abAB]\b", lambda found: "abAB"["baBA".index(found[0])], reply)) is None
+    assert letter_in(f"{said}\n\n{heading}\nIt is wrong.") is None
+    assert letter_in(f"{said}\n\n{heading}") == "a", "said last, it is the verdict"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "It is better than (b).",
+        "I prefer it to (b), and I'd choose (a) over (b).",
+        "I prefer A over B.",
+        "(b) is worse, and (b) is not better in any way.",
+        "I would not go with (b), and I don't prefer (b).",
+        "(b) names a bird. It chose a better word, though, than most.",
+        "I'd go with a bird.",
+        "B is wrong. Answer (a) is better.",
+        "Better: A. Worse: B.",
+    ],
+)
+def test_a_label_before_sentences_that_do_not_decide_for_the_other_is_the_verdict(said: str) -> None:
+    assert letter_in(f"(a)\n{said}") == "a"
 
 
 @pytest.mark.parametrize(
@@ -146,6 +193,11 @@ def test_reasoning_without_an_answer_is_no_verdict(reply: str) -> None:
 )
 def test_a_verdict_in_json_is_the_value_of_its_key(reply: str, letter: str | None) -> None:
     assert letter_in(reply) == letter
+
+
+@pytest.mark.parametrize("loop", ["[[", "*", "the better ", "(b) is clearly ", "answer ", " "])
+def test_a_reply_that_ends_in_a_loop_is_read_at_once(loop: str) -> None:
+    assert letter_in("(a)\nIt is so " + loop * 5000 + "x") == "a"
 
 
 def reply_of(text: str, reason: str, tokens: int = 4, estimated: bool = False) -> Reply:
