@@ -108,7 +108,7 @@ class Account:
     def _texts_of(self, row: Row) -> list[str]:
         """The texts that a row is read to, none where it cannot be read."""
         try:
-            found = self.layout.read(self.filled(row), Names("", "")) if self.layout else Reading()
+            found = self.layout.read(self.filled(row), Names("", "", "")) if self.layout else Reading()
         except BadField:
             return []
         pairs = (found.comparison, *found.comparisons) if found.comparison else found.comparisons

@@ -30,7 +30,7 @@ from jpo_dist.data.collected import (
 from jpo_dist.data.config import BuildConfig, ReferenceScoresConfig, SplitConfig
 from jpo_dist.data.layouts import COLUMNS
 from jpo_dist.data.messages import instruction
-from jpo_dist.data.read import read_source
+from jpo_dist.data.read import read_sources
 from jpo_dist.data.read_report import TableColumns, column_lines
 from jpo_dist.distributed.waiting import working
 from jpo_dist.folders import together
@@ -67,8 +67,8 @@ def build(config: BuildConfig, reference_logps: ReferenceLogps | None = None) ->
     needs torch and a model, and nothing else here does. Raises what reading raises, and ValueError when nothing can be
     compared.
     """
-    items = ItemRows()
-    parts = [read_source(source, config.on_bad_row, items).said() for source in config.sources]
+    parts = read_sources(config.sources, config.on_bad_row)
+    items = parts[0].items
     everything = joined(parts)
     if not (len(everything.comparisons) or len(everything.ratings)):
         paths = ", ".join(str(source.path) for source in config.sources)
@@ -253,6 +253,7 @@ def lines(report: dict[str, Any]) -> list[str]:
         f"{read['duplicates']} repeated responses, {sum(read['skipped'].values())} skipped"
     ]
     found += [f"  {count} x {reason}" for reason, count in read["skipped"].items()]
+    found += [f"  not read: {name}" for name in read["ignored"]]
     found += column_lines([TableColumns(**table) for table in read.get("tables", [])])
     for made in report["pairs"]:
         accuracy = made["instruction_only_accuracy"]

@@ -5,6 +5,7 @@ Legend: N items, C comparisons, R ratings.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -17,6 +18,7 @@ from jpo_dist.data.row_values import Row
 from jpo_dist.pairing.config import WITHIN
 from jpo_dist.pairing.pair import Pairs, Pool, pair
 from jpo_dist.pairing.texts import Texts
+from jpo_dist.records.columns.common import Common
 from jpo_dist.records.columns.item_rows import ItemRows
 from jpo_dist.records.columns.lists import RATING_SCHEMA, ComparisonList, RatingList
 from jpo_dist.records.columns.numbering import numbered, renumbered
@@ -26,6 +28,7 @@ from jpo_dist.records.contents import restated
 from jpo_dist.records.group_column import Groups, column_of, groups_in, has_groups
 from jpo_dist.records.groups import ANNOTATOR, labelled, shared
 from jpo_dist.records.text import CONTENTS, as_text
+from jpo_dist.records.unbuilt import unbuild
 
 
 class Said(NamedTuple):
@@ -49,16 +52,22 @@ class Said(NamedTuple):
 
 
 class Preferences:
-    """All that sources say, before scores become comparisons. Sources that are joined later share their `items`."""
+    """All that sources say, before scores become comparisons. Sources that are joined later have the same `common`."""
 
-    def __init__(self, items: ItemRows | None = None) -> None:
-        self.items = ItemRows() if items is None else items
+    def __init__(self, common: Common | None = None) -> None:
+        self.common = Common() if common is None else common
+        self.items = self.common.items
         self.comparisons = ComparisonList(items=self.items)
         self.ratings = RatingList(items=self.items)
         """Scores from rows of responses, whose items nobody has compared yet."""
         self.pair_scores = RatingList(items=self.items)
         """Scores that came with a comparison of the same items."""
         self.tally = Tally()
+
+    def add_set(self, built: ComparisonSet) -> np.ndarray:
+        """All that a set says; returns the row that each of its items has here, (N,)."""
+        apart = replace(built, items=self.common.apart(built.items))
+        return unbuild(apart, self.comparisons, self.pair_scores)
 
     def said(self) -> Said:
         """Everything as columns."""

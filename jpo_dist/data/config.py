@@ -165,6 +165,11 @@ class SourceConfig(Section):
         return columns + [("groups", column) for column in self.groups]
 
     @property
+    def scale(self) -> str:
+        """That of its scores."""
+        return self.name or str(self.path)
+
+    @property
     def scores(self) -> tuple[str, ...]:
         return () if self.score is None else (self.score,) if isinstance(self.score, str) else tuple(self.score)
 

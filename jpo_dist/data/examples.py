@@ -23,6 +23,7 @@ from jpo_dist.data.layouts import THUMBS, Turns
 from jpo_dist.data.locate import open_place
 from jpo_dist.data.read import collect, listed
 from jpo_dist.data.read_report import BadRow, TableColumns, Tally, column_lines, skipped_lines
+from jpo_dist.records.columns.common import Common
 from jpo_dist.records.columns.item_rows import ItemRows
 from jpo_dist.records.columns.lists import rating_table
 from jpo_dist.records.columns.pages import chunks
@@ -139,19 +140,19 @@ def read_labelled(where: str | list[str], data: DataConfig) -> tuple[Examples, E
 
 def _named(where: str | list[str], data: DataConfig | SftDataConfig, turns: Turns) -> tuple[NamedList, ItemRows, Tally]:
     """Every item that the data name, in order; responses of one item on one scale are one, with their mean score."""
-    tally, found, items = Tally(), NamedList(), ItemRows()
+    tally, found, common = Tally(), NamedList(), Common()
     for text in listed(where):
         for place in open_place(text, tally.ignored):
-            part = Preferences(items)
+            part = Preferences(common)
             source = SourceConfig(path=text, max_row_mib=data.max_row_mib)
             layout = collect(place, source, data.on_bad_row, part, turns=turns)
             tally.add(part.tally)
-            found.extend(named_in(part.said(), layout))
-    return found, items, tally
+            found.extend(named_in(part.said(), layout, source.scale))
+    return found, common.items, tally
 
 
-def named_in(said: Said, layout: str | None) -> Iterable[Named]:
-    """What one place names."""
+def named_in(said: Said, layout: str | None, scale_of_scores: str) -> Iterable[Named]:
+    """What one place names. `scale_of_scores`: that of its source; places of a ranking are on another."""
     scored = [row for row in _rows(_without_groups(said.pair_scores)) if not math.isnan(row[1])]
     known = {item: score for item, score, *_ in reversed(scored)}
     compared: set[int] = set()
@@ -167,7 +168,7 @@ def named_in(said: Said, layout: str | None) -> Iterable[Named]:
     ):
         if math.isnan(score) and item in compared:  # the best of several, or one of the others
             continue
-        yield Named(item, _said(score, scale, source, layout), source, 1.0, score, scale)
+        yield Named(item, _said(score, scale == scale_of_scores, layout), source, 1.0, score, scale)
 
 
 def _without_groups(ratings: pa.Table) -> pa.Table:
@@ -179,14 +180,12 @@ def _rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
-def _said(score: float, scale: str, source: str, layout: str | None) -> Says:
+def _said(score: float, is_score: bool, layout: str | None) -> Says:
     if math.isnan(score):
         return "unrated"
     if layout in THUMBS:
         return "liked"
-    # A ranking's scale is its row, or a part of it: its places compare with nothing else.
-    of_row = scale == source or scale.startswith(f"{source}#")
-    return "ranked" if source and of_row else "rated"
+    return "rated" if is_score or layout is None else "ranked"
 
 
 def mean_scores(named: Iterable[Named], says: Sequence[Says] = ("rated",)) -> dict[tuple[int, str], float]:

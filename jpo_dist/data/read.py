@@ -8,25 +8,31 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
+import pyarrow.compute as pc
+
 from jpo_dist.config.base import ROW_MIB
 from jpo_dist.data.accounting import Account
 from jpo_dist.data.checker import check
-from jpo_dist.data.collected import Preferences, compile_set, grouped, report_of
+from jpo_dist.data.collected import Preferences, Said, compile_set, grouped, report_of
 from jpo_dist.data.config import SourceConfig
-from jpo_dist.data.layouts import Layout, Names, Reading, Turns, read_row
+from jpo_dist.data.layouts import RATING_COLUMNS, Layout, Names, Reading, Turns, read_row
+from jpo_dist.data.layouts.config import LayoutConfig
 from jpo_dist.data.locate import Table, open_place
 from jpo_dist.data.read_report import BAD_ROWS_TO_KEEP, BadRow, BadRowError, ReadReport
 from jpo_dist.data.row_values import BadField
 from jpo_dist.data.table_layout import columns_of, detect, renamed
 from jpo_dist.distributed.waiting import working
-from jpo_dist.records.columns.item_rows import ItemRows
+from jpo_dist.records.columns.common import Common
 from jpo_dist.records.comparisons import ComparisonSet, Item
 from jpo_dist.records.group_column import Groups, named
 from jpo_dist.records.groups import require
-from jpo_dist.records.unbuilt import unbuild
 
 OnBadRow = Literal["error", "skip"]
 WithReport = tuple[ComparisonSet, ReadReport]
+
+_RATING = RATING_COLUMNS | {"scores", "score_chosen", "score_rejected"}
+_OWN = {"score", "scores", "liked", "better"}
+"""What a layout of a user's own says of scores."""
 
 
 def read(
@@ -98,18 +104,70 @@ def read_candidates(
     return found, report_of(ComparisonSet.build(preferences.comparisons), preferences.said())
 
 
-def read_source(source: SourceConfig, on_bad_row: OnBadRow, items: ItemRows | None = None) -> Preferences:
+def read_sources(sources: Sequence[SourceConfig], on_bad_row: OnBadRow) -> list[Said]:
+    """What each source of a build says; they share their items. Raises what `read_source` raises, and ValueError for
+    two that give one scale two meanings."""
+    common = Common()
+    parts = [read_source(source, on_bad_row, common).said() for source in sources]
+    require_one_meaning(sources, parts)
+    return parts
+
+
+def read_source(source: SourceConfig, on_bad_row: OnBadRow, common: Common | None = None) -> Preferences:
     """One source of a build, read with its own layout, columns and score; raises what `read` raises, and JudgeError.
 
-    `items`: those of other sources that this one will be joined with.
+    `common`: that of other sources that this one will be joined with.
     """
-    preferences = Preferences(items)
+    preferences = Preferences(common)
     for text in listed(source.path):
         for place in open_place(text, preferences.tally.ignored):
             collect(place, source, on_bad_row, preferences)
     if source.checker is not None:
-        check(preferences, source.checker, source.name or str(source.path))
+        check(preferences, source.checker, source.scale)
     return preferences
+
+
+def require_one_meaning(sources: Sequence[SourceConfig], parts: Sequence[Said]) -> None:
+    """Raises ValueError where two sources without a name read scores of another kind from one path, which would be one
+    scale: the mean of an item's helpfulness and its verbosity is neither. `parts`: what each source says."""
+    first: dict[str, int] = {}
+    for number, (source, part) in enumerate(zip(sources, parts, strict=True)):
+        if source.name is not None or not _rates(source, part):
+            continue
+        other = first.setdefault(source.scale, number)
+        one, two = _meaning(sources[other], parts[other]), _meaning(source, part)
+        if one != two:
+            raise ValueError(
+                f"sources.{other} ({_told(one, two)}) and sources.{number} ({_told(two, one)}) are both {source.path} "
+                "and have no name, so that their scores would be on one scale; give each a name of its own (scores of "
+                "different names never compare), or both the same name (they do), or make them one source, whose score "
+                "[A, B] is the mean"
+            )
+
+
+def _rates(source: SourceConfig, part: Said) -> bool:
+    """Whether there is a score on the scale of the source: verdicts and rankings are on none."""
+    for table in (part.ratings, part.pair_scores):
+        if pc.any(pc.and_(pc.is_finite(table["score"]), pc.equal(table["scale"], source.scale))).as_py():
+            return True
+    return False
+
+
+def _meaning(source: SourceConfig, part: Said) -> dict[str, Any]:
+    """What gives the scores of a source, by key."""
+    if source.checker is not None:
+        return {"checker": source.checker}
+    columns = {ours: their for ours, their in source.columns.items() if ours in _RATING}
+    found: dict[str, Any] = {"score": ", ".join(source.scores) or columns.pop("score", "that of its layout")}
+    found |= {f"columns.{ours}": their for ours, their in columns.items()}
+    if isinstance(source.layout, LayoutConfig):
+        return found | {f"layout.{key}": value for key, value in source.layout.model_dump(include=_OWN).items()}
+    return found | {"layout": " and ".join(sorted(part.tally.layouts))}
+
+
+def _told(meaning: dict[str, Any], other: dict[str, Any]) -> str:
+    """Those of its settings that the other one does not have."""
+    return ", ".join(f"{key}: {value}" for key, value in meaning.items() if key not in other or other[key] != value)
 
 
 def listed(where: str | list[str]) -> list[str]:
@@ -136,17 +194,18 @@ def collect(
     if isinstance(place, ComparisonSet):
         require(place, source.groups, str(source.path))
         into.tally.rows += len(place)
-        unbuild(place, into.comparisons, into.pair_scores)
+        into.add_set(place)
         return None
     layout, account = detect(place, source, candidates)
     into.tally.layouts.update([layout.name] if layout else [])
     bad_here: list[BadRow] = []
-    scale = source.name or str(source.path)
+    table = into.common.table(source.name or place.label)
     rows_of = partial(place.rows, columns_of(source, layout, account))
     with working(f"reading {place.label}", unit="rows") as work:
         for line, row in work.each(layout.unroll(rows_of) if layout and layout.unroll else rows_of()):
             into.tally.rows += 1
-            names = Names(f"{source.name or place.label}:{line}", scale, source.scores, turns)
+            source_of_row = f"{source.name or place.label}:{line}"
+            names = Names(source_of_row, source.scale, f"{table}:{line}", source.scores, turns)
             try:
                 reading = _read(layout, row, source, names, account)
             except BadField as bad:

@@ -120,7 +120,7 @@ def _is_read(row: dict[str, Any], layout: Layout, source: SourceConfig) -> bool:
     """Whether a row says something in this layout."""
     places = context.Places(layout.columns, layout.reads, layout.asks, layout.wholes)
     try:
-        found = read_row(layout, context.filled(renamed(row, layout, source), places).row, Names("", ""))
+        found = read_row(layout, context.filled(renamed(row, layout, source), places).row, Names("", "", ""))
     except BadField:
         return False
     return bool(found.comparison or found.comparisons or found.ratings)

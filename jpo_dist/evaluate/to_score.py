@@ -17,11 +17,10 @@ from jpo_dist.data.read import OnBadRow, collect, refuse_empty
 from jpo_dist.data.read_report import ReadReport
 from jpo_dist.generate.answers import is_answers, read_answers
 from jpo_dist.paths import resolve
-from jpo_dist.records.columns.item_rows import ItemRows
+from jpo_dist.records.columns.common import Common
 from jpo_dist.records.columns.lists import RATING_SCHEMA, rating_table
 from jpo_dist.records.comparisons import ComparisonSet, Item, Rating
 from jpo_dist.records.groups import require
-from jpo_dist.records.unbuilt import unbuild
 
 
 def read_to_score(
@@ -36,22 +35,22 @@ def read_to_score(
     """
     refuse_empty(where)
     listed = [where] if isinstance(where, str) else where
-    items = ItemRows()
+    common = Common()
     order: list[np.ndarray] = []
     parts: list[Said] = []
     for text in listed:
         if is_answers(Path(resolve(text))):
-            parts.append(_answers(text, items))
+            parts.append(_answers(text, common))
             order.append(parts[-1].rows())
             continue
-        whole = Preferences(items)
+        whole = Preferences(common)
         places = open_place(text, whole.tally.ignored)
         if len(listed) == len(places) == 1 and isinstance(places[0], ComparisonSet):  # keeps its memory map
             require(places[0], groups, text)
             whole.tally.rows = len(places[0])
             return places[0], report_of(places[0], whole.said())
         source = SourceConfig(path=text, groups=list(groups))
-        parts += [whole.said(), *(_of_place(place, source, on_bad_row, items, order) for place in places)]
+        parts += [whole.said(), *(_of_place(place, source, on_bad_row, common, order) for place in places)]
     said = joined(parts)
     built = compile_set(said, np.concatenate([np.zeros(0, np.int64), *order]))
     report = report_of(built, said)
@@ -74,8 +73,8 @@ def without_end(where: str | list[str]) -> frozenset[str] | None:
     return frozenset(ids[False] - ids[True])
 
 
-def _answers(text: str, items: ItemRows) -> Said:
-    part = Preferences(items)
+def _answers(text: str, common: Common) -> Said:
+    part = Preferences(common)
     part.ratings.extend(
         Rating(Item(answer.messages, answer.answer), math.nan, "", text) for answer in read_answers(resolve(text))
     )
@@ -84,14 +83,14 @@ def _answers(text: str, items: ItemRows) -> Said:
 
 
 def _of_place(
-    place: Table | ComparisonSet, source: SourceConfig, on_bad_row: OnBadRow, items: ItemRows, order: list[np.ndarray]
+    place: Table | ComparisonSet, source: SourceConfig, on_bad_row: OnBadRow, common: Common, order: list[np.ndarray]
 ) -> Said:
     """What one place says; its items are added to `order`."""
-    part = Preferences(items)
+    part = Preferences(common)
     if isinstance(place, ComparisonSet):  # items that nobody has compared or rated are in it too
         require(place, source.groups, str(source.path))
         part.tally.rows += len(place)
-        rows_N = unbuild(place, part.comparisons, part.pair_scores)
+        rows_N = part.add_set(place)
         nothing = pa.repeat("", len(rows_N))
         part.pair_scores.add_columns(rating_table(rows_N, np.full(len(rows_N), np.nan), nothing, nothing))
         order.append(rows_N)

@@ -24,6 +24,7 @@ from jpo_dist.data.messages.instruction import ADDED, NAMES, QUESTIONS
 from jpo_dist.data.read import OnBadRow, collect, listed
 from jpo_dist.data.read_report import TableColumns, Tally
 from jpo_dist.data.row_values import BadField
+from jpo_dist.records.columns.common import Common
 from jpo_dist.records.columns.item_rows import ItemRows
 from jpo_dist.records.columns.pages import ROWS_AT_ONCE
 from jpo_dist.records.comparisons import ComparisonSet, Item
@@ -107,15 +108,16 @@ def read_gold(where: str | list[str], on_bad_row: OnBadRow, groups: Sequence[str
 
 
 def _read(where: str | list[str], on_bad_row: OnBadRow, groups: Sequence[str], max_row_mib: int) -> _Read:
-    found = _Read(NamedList(), ItemRows(), {}, Tally(), [])
+    common = Common()
+    found = _Read(NamedList(), common.items, {}, Tally(), [])
     for text in listed(where):
         for place in open_place(text, found.tally.ignored):
-            part = Preferences(found.items)
+            part = Preferences(common)
             source = SourceConfig(path=text, groups=list(groups), max_row_mib=max_row_mib)
             layout = _collected(place, source, on_bad_row, part)
             said = part.said()
             found.tally.add(said.tally)
-            found.named.extend(named_in(said, layout))
+            found.named.extend(named_in(said, layout, source.scale))
             for row, known in _groups_in(part) if groups else ():
                 found.groups.setdefault(row, known)
             if isinstance(place, Table) and Path(place.name).is_file():

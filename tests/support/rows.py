@@ -10,7 +10,7 @@ from jpo_dist.data.layouts import Names, Reading, layout_of, read_row
 from jpo_dist.data.row_values import BadField
 from jpo_dist.records.comparisons import Item
 
-HERE = Names("a.jsonl:7", "a")
+HERE = Names("a.jsonl:7", "a", "a.jsonl:7")
 
 
 def reading(row: dict[str, Any], names: Names = HERE) -> Reading:

@@ -17,10 +17,14 @@ Turns = Literal["last", "all"]
 
 
 class Names(NamedTuple):
-    """What is to be known of a row beside its text: where it stands, its scale, and which of several scores counts."""
+    """What is to be known of a row beside its text: where it stands, its scales, and which of several scores counts."""
 
     source: str
+    """FILE:LINE, for people: files of several folders may have it in common."""
     scale: str
+    """That of scores, which compare with others of their source."""
+    ranking: str
+    """That of places, which compare within the row: TABLE:LINE, and no other row has it."""
     score: tuple[str, ...] = ()
     """Keys of a completion whose mean is its score; none: the first there is of SCORE_FIELDS."""
     turns: Turns = "last"

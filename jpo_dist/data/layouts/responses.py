@@ -259,7 +259,7 @@ def _rating(item: Item, score: float, names: Names, is_ranking: bool = False) ->
     """A rating on the scale of its source, or of its row for a ranking. What nobody has rated is on no scale."""
     if math.isnan(score):
         return Rating(item, score, "", names.source)
-    return Rating(item, score, names.source if is_ranking else names.scale, names.source)
+    return Rating(item, score, names.ranking if is_ranking else names.scale, names.source)
 
 
 def read_completions(row: Row, names: Names, asked: str, responses: str) -> Reading:

@@ -23,7 +23,7 @@ def turns(*contents: str, first: str = "user") -> list[dict[str, str]]:
 def compile_row(row: dict) -> Comparison:
     layout = layout_of(row.keys())
     assert layout is not None
-    found = read_row(layout, row, Names("here", "here")).comparison
+    found = read_row(layout, row, Names("here", "here", "here")).comparison
     assert found is not None
     return found
 

@@ -24,7 +24,7 @@ def test_the_best_of_each_ranking_has_the_place_0(tmp_path: Path, layout: Layout
     assert isinstance(place, Table)
     assert collect(place, SourceConfig(path=file), "error", part) == layout.name
     rankings = defaultdict[str, list[float]](list)
-    for one in named_in(part.said(), layout.name):
+    for one in named_in(part.said(), layout.name, file):
         if one.says == "ranked":
             rankings[one.scale].append(one.score)
     assert {max(places) for places in rankings.values()} <= {0.0}

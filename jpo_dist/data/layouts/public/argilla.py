@@ -56,7 +56,7 @@ def _ranked(row: Row, names: Names, asked: str, question: str) -> Reading:
     rankings = [places(one, question) for one in answers(row, question)]
     means = {name: _mean([one[name] for one in rankings if name in one]) for one in rankings for name in one}
     best = min(means.values(), default=0.0)
-    return _each(row, names, asked, lambda name: best - means.get(name, math.nan), names.source)
+    return _each(row, names, asked, lambda name: best - means.get(name, math.nan), names.ranking)
 
 
 def _mean(found: list[float]) -> float:

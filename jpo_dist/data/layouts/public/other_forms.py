@@ -22,7 +22,7 @@ SIDES = ("chosen", "rejected")
 def _place(turns: tuple[Message, ...], value: Any, at: str, wins: bool, names: Names) -> Rating | BadField:
     """A response with its place in a ranking of two places, on the scale of its row."""
     try:
-        return Rating(response(turns, value, at), 0.0 if wins else -1.0, names.source, names.source)
+        return Rating(response(turns, value, at), 0.0 if wins else -1.0, names.ranking, names.source)
     except BadField as error:
         return error
 
@@ -132,7 +132,7 @@ def _paddle(row: Row, names: Names) -> Reading:
         one = one[0] if isinstance(one, list) and len(one) == 1 else one  # ERNIEKit has each in a list of its own
         place = number - max(numbers)  # as in every ranking, 0 is the best
         try:
-            found.append(Rating(response(before, one, f"response[{n}]"), place, names.source, names.source))
+            found.append(Rating(response(before, one, f"response[{n}]"), place, names.ranking, names.source))
         except BadField as error:
             found.append(error)
     return _reading(found)

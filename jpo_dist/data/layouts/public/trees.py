@@ -90,8 +90,8 @@ def _message(row: Row, names: Names) -> Reading:
         tuple(_turn(role, text, f"message {n} above") for n, (role, text) in enumerate(turns, 1)),
         row_values.text(row["text"], "text"),
     )
-    place = f"{names.source.rpartition(':')[0]}:{row[ANSWERED]}"
-    return Reading(ratings=(_ranked(item, row.get("rank"), "rank", names, place, place),))
+    source, scale = (f"{place.rpartition(':')[0]}:{row[ANSWERED]}" for place in (names.source, names.ranking))
+    return Reading(ratings=(_ranked(item, row.get("rank"), "rank", names, source, scale),))
 
 
 def _turn(role: Any, text: Any, field: str) -> Message:
@@ -135,7 +135,7 @@ def _tree(row: Row, names: Names) -> Reading:
 def _of_answer(node: Row, turn: Message, above: tuple[Message, ...], field: str, names: Names) -> Rating:
     if not above:
         raise BadField(field, "no instruction")
-    scale = f"{names.source}#{field.rpartition('.')[0]}"
+    scale = f"{names.ranking}#{field.rpartition('.')[0]}"
     return _ranked(Item(above, turn.content), node.get("rank"), f"{field}.rank", names, names.source, scale)
 
 

@@ -33,7 +33,7 @@ def test_its_example_is_of_it_and_is_read(tmp_path: Any, layout: Layout):
     assert layout_of(layout.example[0]) is layout
     assert set(layout.example[0]) <= layout.reads | layout.carries_nothing | {"prompt"}
     if layout.kind == "candidates":
-        assert read_row(layout, layout.example[0], Names("a", "a")).comparison
+        assert read_row(layout, layout.example[0], Names("a", "a", "a")).comparison
         return
     found = said(tmp_path, list(layout.example))
     assert found.report.layouts == {layout.name: 1}
