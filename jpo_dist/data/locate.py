@@ -3,13 +3,13 @@
 import glob
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jpo_dist.data.file_formats import FORMATS, Columns, Rows, format_of, rows_of
 from jpo_dist.data.foreign.globbing import matches
-from jpo_dist.data.foreign.inside import refuse_outside, require_inside
+from jpo_dist.data.foreign.inside import names_files, refuse_outside, require_inside
 from jpo_dist.digests import DIGESTS, Damaged, read_digests, require
 from jpo_dist.paths import resolve
 from jpo_dist.proxies import no_answer_of_hub
@@ -24,6 +24,9 @@ ALL = "all"
 ANSWERS_FIX = f"make the answers again (if you changed them yourself: remove {DIGESTS})"
 ANSWERS, ASKED = "part-*.jsonl", "prompts.jsonl"
 """Answers in a folder of `jpo generate`, and the file of what was asked, which tells such a folder and is no data."""
+_WORDS = {"train": "train|training", "validation": "validation|valid|val|dev", "test": "test|testing|eval|evaluation"}
+_NAMES = {split: re.compile(rf"(.*[-._ 0-9])?({words})[-._ 0-9].*", re.DOTALL) for split, words in _WORDS.items()}
+"""Names of files that are of a split, as `datasets` knows them."""
 
 
 class NotOnHub(FileNotFoundError):
@@ -87,10 +90,43 @@ def _open_folder(folder: Path, split: str | None, ignored: list[str]) -> list[Ta
         return [_open_set(folder, split)]
     if split is None and (answers := _answers_in(folder)):
         return [_open_file(path) for path in answers]
-    data: list[Path] = []
-    if split is None:
-        data = _data_files([path for path in sorted(folder.iterdir()) if not path.name.startswith(".")], ignored)
-    return [_open_file(path) for path in data or _files_of_split(folder, split or TRAIN, ignored)]
+    beside: list[str] = []  # what is left of other places is none of this one's
+    files = None if split else _files_in(folder, beside)
+    if files is None:
+        files = _files_of_split(folder, split, beside)
+    ignored += beside
+    return [_open_file(path) for path in files]
+
+
+def _files_in(folder: Path, ignored: list[str]) -> list[Path] | None:
+    """The data files directly in a folder, and of a copy of a hub data set those for training; None where there are
+    none, or its README says which is of which split. Raises FileNotFoundError where all are of other splits."""
+    data = _data_files([path for path in sorted(folder.iterdir()) if not path.name.startswith(".")], ignored)
+    told = _num_told(folder, data) if data and names_files(folder) else 0
+    if told:
+        return data if told == 1 else None
+    splits = _splits_by_name(data)
+    if len(splits) < 2:
+        return data or None
+    if TRAIN not in splits:
+        raise FileNotFoundError(_no_split(folder, TRAIN, splits))
+    ignored += [str(path) for path in data if path not in splits[TRAIN]]
+    return splits[TRAIN]
+
+
+def _num_told(folder: Path, files: list[Path]) -> int:
+    """Of how many splits these files are, as the README of their folder says; 0 where it does not."""
+    here = {path.resolve() for path in files}
+    try:
+        told = _splits_told(folder) or {}
+    except ValueError:  # it names data that are elsewhere: those are not read
+        return 0
+    return sum(any(Path(file).resolve() in here for file in of_split) for of_split in told.values())
+
+
+def _splits_by_name(files: list[Path]) -> dict[str, list[Path]]:
+    found = {split: [path for path in files if name.fullmatch(path.name)] for split, name in _NAMES.items()}
+    return {split: of_split for split, of_split in found.items() if of_split}
 
 
 def _answers_in(folder: Path) -> list[Path]:
@@ -109,27 +145,43 @@ def _answers_in(folder: Path) -> list[Path]:
     return parts if known or asked else []
 
 
-def _files_of_split(folder: Path, split: str, ignored: list[str]) -> list[Path]:
-    """A copy of a hub data set, or what save_to_disk wrote for several splits: `datasets` knows which files are of
-    which split; they are read here, row by row."""
+def _no_split(folder: Path, split: str, there: Iterable[str]) -> str:
+    names = ", ".join(map(str, there))
+    return f"{folder}: no split {split!r}; there are: {names}; name one ({folder}:SPLIT), or {folder}:{ALL}"
+
+
+def _splits_told(folder: Path) -> Mapping[str, Sequence[str | Path]] | None:
+    """The files of each split, as `datasets` knows them; None where it does not. Raises ValueError for a README that
+    names data outside of the folder."""
     import datasets
 
     require_inside(folder)
-    nothing = f"{folder}: no {' '.join(FORMATS)} files in this folder; name the folder they are in"
     try:
         found = datasets.load_dataset_builder(str(folder)).config.data_files or {}
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise FileNotFoundError(nothing) from error
-    if split not in (*found, ALL):
-        raise FileNotFoundError(f"{folder}: no split {split!r}; there are: {', '.join(map(str, found))}; name one")
+    except (OSError, ValueError, datasets.exceptions.DatasetsError):
+        return None
     refuse_outside(folder, [str(file) for files in found.values() for file in files])
-    known = {Path(file).resolve() for files in found.values() for file in files}
+    return {str(split): files for split, files in found.items()}
+
+
+def _files_of_split(folder: Path, split: str | None, ignored: list[str]) -> list[Path]:
+    """A copy of a hub data set, or what save_to_disk wrote for several splits: `datasets` knows which files are of
+    which split; they are read here, row by row. Without a name those for training, and all others are `ignored`."""
+    told = _splits_told(folder)
+    found = _splits_by_name(_data_files(sorted(folder.iterdir()), [])) if told is None else told
+    nothing = FileNotFoundError(f"{folder}: no {' '.join(FORMATS)} files in this folder; name the folder they are in")
+    if told is None and len(found) < 2:
+        raise nothing
+    wanted = split or TRAIN
+    if wanted not in (*found, ALL):
+        raise FileNotFoundError(_no_split(folder, wanted, found))
+    known = {Path(file).resolve() for name in ([wanted] if split is None else found) for file in found[name]}
     others = [p for p in sorted(folder.rglob("*")) if format_of(p) and p.resolve() not in known]
     ignored[:] = [name for name in ignored if Path(name).is_file()]  # its folders were looked into after all
-    ignored += [str(path) for path in others if path.name not in _NOT_DATA]
-    data = _data_files([Path(file) for name in (found if split == ALL else [split]) for file in found[name]], ignored)
+    ignored += [str(path) for path in others if path.name not in _NOT_DATA and str(path) not in ignored]
+    data = _data_files([Path(file) for name in (found if wanted == ALL else [wanted]) for file in found[name]], ignored)
     if not data:
-        raise FileNotFoundError(nothing)
+        raise nothing
     return data
 
 

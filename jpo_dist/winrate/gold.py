@@ -56,7 +56,7 @@ class Gold(NamedTuple):
     lowest: int
     """Gold responses with the lowest score of their scale: the best of their instruction, and perhaps not good."""
     origin: tuple[str, ...]
-    """For people: the files with their layout and the columns that were read."""
+    """For people: the files with their layout and the columns that were read, and files that were not."""
     skipped: dict[str, int]
     """Rows that cannot be read, by reason."""
     files: tuple[Path, ...]
@@ -101,7 +101,7 @@ def read_gold(where: str | list[str], on_bad_row: OnBadRow, groups: Sequence[str
         more=len(rows) - len(texts),
         no_gold=no_gold,
         lowest=_with_the_lowest_score(good, used, read.named),
-        origin=tuple(_told(read.tally.tables)),
+        origin=(*_told(read.tally.tables), *(f"not read: {name}" for name in read.tally.ignored)),
         skipped=dict(read.tally.skipped),
         files=tuple(read.files),
     )

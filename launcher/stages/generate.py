@@ -37,6 +37,8 @@ def run(config: GenerateRunConfig, to: list[str], chatter: Aside | None = None) 
     read = read_prompts(config.instructions, config.on_bad_row, config.max_row_mib)
     for column, what in read.report["taken"].items():
         log.info("column %s is asked with the instruction: %s", column, what)
+    for name in read.report["ignored"]:
+        log.info("not read: %s", name)
     for name in to:
         formats.require(name, read.prompts)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """`jpo judge`: read the candidates, ask the judge, write comparisons, report and page."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from launcher.config.run_paths import refuse_lost
 from launcher.show import judge_page
 from launcher.stages.asking import say_what_is_left, spread_of
 
+log = logging.getLogger(__name__)
+
 
 def run(config: JudgeRunConfig, chatter: Aside | None = None) -> dict[str, Any]:
     """Judge, write, track. Returns the report. `chatter` is kept in the output.
@@ -31,6 +34,8 @@ def run(config: JudgeRunConfig, chatter: Aside | None = None) -> dict[str, Any]:
     found, reading = read_candidates(
         config.candidates, on_bad_row=config.on_bad_row, groups=config.groups, max_row_mib=config.max_row_mib
     )
+    for name in reading.ignored:
+        log.info("not read: %s", name)
     folder.mkdir(parents=True, exist_ok=True)
     if chatter:
         chatter.keep_in(folder, "judge")

@@ -17,19 +17,28 @@ _KEYS = ("data_files", "data_dir", "path")
 
 def require_inside(folder: Path) -> None:
     """Raises ValueError where the README of `folder` names data that are not in it: before anything is fetched."""
+    refuse_outside(folder, _texts(_configs(folder), named=False))
+
+
+def names_files(folder: Path) -> bool:
+    """Whether the README of `folder` says which files are its data."""
+    return any(True for _ in _texts(_configs(folder), named=False))
+
+
+def _configs(folder: Path) -> Any:
+    """`configs` in the head of a README; None without."""
     try:
         with (folder / CARD).open(encoding="utf-8", errors="replace") as file:
             text = file.read(1 << 20)
     except OSError:
-        return
+        return None
     if not text.startswith("---"):
-        return
+        return None
     try:
         head = yaml.safe_load(text.split("---", 2)[1])
     except (yaml.YAMLError, ValueError, RecursionError):
-        return  # datasets says what is wrong with it
-    configs = head.get("configs") if isinstance(head, dict) else None
-    refuse_outside(folder, _texts(configs, named=False))
+        return None  # datasets says what is wrong with it
+    return head.get("configs") if isinstance(head, dict) else None
 
 
 def _texts(value: Any, named: bool) -> Iterator[str]:

@@ -37,8 +37,11 @@ def tables(inspection: Mapping[str, Any]) -> list[RenderableType]:
 
 
 def columns_read(inspection: Mapping[str, Any]) -> list[str]:
-    """Which layout each file has, which of its columns were read, and which were not and why."""
-    return column_lines([TableColumns(**table) for table in inspection["tables"]])
+    """Files that were not read; which layout each other one has, which of its columns were read, and which were not and
+    why."""
+    return [f"  not read: {name}" for name in inspection["ignored"]] + column_lines(
+        [TableColumns(**table) for table in inspection["tables"]]
+    )
 
 
 COUNTED = (

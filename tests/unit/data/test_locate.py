@@ -15,8 +15,10 @@ from jpo_dist.digests import Damaged, write_digests
 from jpo_dist.proxies import VARIABLES
 from jpo_dist.records.comparisons import Item
 from jpo_dist.records.folder import write_set
+from jpo_dist.records.unbuilt import comparisons_of
 from tests.support.hub import hub
 from tests.support.preference_files import GOOD, ROWS, content, expected, write_csv, write_jsonl
+from tests.support.rows import write_rows
 
 
 def test_what_save_to_disk_writes_is_read_split_by_split(tmp_path):
@@ -41,10 +43,85 @@ def test_a_copy_of_a_hub_data_set_is_read_split_by_split_and_row_by_row(tmp_path
     (tmp_path / "copy/README.md").write_text("---\nlicense: mit\n---\n")
     found, report = read(str(tmp_path / "copy"), on_bad_row="error")
     assert content(found) == expected()
-    assert [Path(name).name for name in report.ignored] == ["README.md", "other.csv"]
+    assert [Path(name).name for name in report.ignored] == ["README.md", "other.csv", "test-00000-of-00001.jsonl"]
     held, report = read(f"{tmp_path / 'copy'}:test", on_bad_row="skip")
     assert content(held) == expected(ROWS[:1])
+    assert [Path(name).name for name in report.ignored] == ["other.csv"], "it was named: the others are known"
     assert report.skipped == {"not json": 1}, "one bad line does not hide the good one"
+
+
+ROOTS = (
+    ["train-00000-of-00001.jsonl", "test-00000-of-00001.jsonl"],
+    ["train.jsonl", "validation.jsonl", "data-test.jsonl"],
+    ["training_1.jsonl", "training_2.jsonl", "eval0.jsonl", "more.jsonl"],
+    ["my train.jsonl", "dev.jsonl", "latest.jsonl", "trained.jsonl"],
+)
+
+
+@pytest.mark.parametrize("names", ROOTS)
+def test_a_copy_with_its_files_at_its_root_is_read_as_its_train(tmp_path: Path, names: list[str]) -> None:
+    """`datasets` itself says which files these are."""
+    for name in names:
+        write_rows(tmp_path / name, [{"prompt": name, "chosen": "A wren.", "rejected": "A spoon."}])
+    told = datasets.load_dataset_builder(str(tmp_path)).config.data_files
+    found, report = read(str(tmp_path), on_bad_row="error")
+    assert [one.winner.instruction[0].content for one in comparisons_of(found)] == [
+        Path(file).name for file in told["train"]
+    ]
+    assert set(names) - {Path(file).name for file in told["train"]} == {Path(name).name for name in report.ignored}
+    assert report.lines()[1].startswith("  not read: ")
+    named, report = read(f"{tmp_path}:train", on_bad_row="error")
+    assert named.fingerprint == found.fingerprint
+
+
+@pytest.mark.parametrize("names", [["validation.jsonl", "test.csv"], ["dev-1.jsonl", "my-eval.jsonl", "more.jsonl"]])
+def test_a_copy_without_train_is_refused_with_the_splits_there_are(tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        (tmp_path / name).write_text('{"prompt": "p", "chosen": "x", "rejected": "y"}\n')
+    with pytest.raises(FileNotFoundError, match="no split 'train'; there are: validation, test; name one"):
+        read(str(tmp_path), on_bad_row="error")
+
+
+@pytest.mark.parametrize("names", [["a.jsonl", "taste-test.jsonl"], ["test-1.jsonl", "test-2.jsonl"], ["trains.jsonl"]])
+def test_files_of_one_split_or_none_are_all_read(tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        write_rows(tmp_path / name, [{"prompt": name, "chosen": "A wren.", "rejected": "A spoon."}])
+    assert read(str(tmp_path), on_bad_row="error")[1].rows == len(names)
+
+
+def test_files_of_several_formats_have_splits_too(tmp_path: Path) -> None:
+    """Of which `datasets` reads none."""
+    write_jsonl(tmp_path / "train.jsonl")
+    (tmp_path / "test.csv").write_text("prompt,chosen,rejected\np,x,y\n")
+    assert content(read(str(tmp_path), on_bad_row="error")[0]) == expected()
+    assert read(f"{tmp_path}:test", on_bad_row="error")[1].rows == 1
+    assert read(f"{tmp_path}:all", on_bad_row="error")[1].rows == 4
+
+
+CONFIG = "---\nconfigs:\n- config_name: default\n  data_files:\n{files}---\n"
+
+
+def test_a_readme_says_which_files_are_of_which_split(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        write_rows(tmp_path / name, [{"prompt": name, "chosen": "A wren.", "rejected": "A spoon."}])
+    files = "".join(f"  - split: {split}\n    path: {name}\n" for split, name in (("train", "b*"), ("test", "a*")))
+    (tmp_path / "README.md").write_text(CONFIG.format(files=files))
+    found, report = read(str(tmp_path), on_bad_row="error")
+    assert [one.source for one in comparisons_of(found)] == ["b.jsonl:1"]
+    assert sorted(Path(name).name for name in report.ignored) == ["README.md", "a.jsonl"]
+    (tmp_path / "README.md").write_text(CONFIG.format(files=files.replace("test", "held")))
+    assert read(f"{tmp_path}:held", on_bad_row="error")[1].rows == 1
+    (tmp_path / "README.md").write_text(CONFIG.format(files=files.replace("b*", "../b*")))
+    assert read(str(tmp_path), on_bad_row="error")[1].rows == 2, "what lies elsewhere is not read"
+
+
+def test_what_other_places_left_is_told_beside_what_a_copy_leaves(tmp_path: Path) -> None:
+    for folder in ("plain/more", "copy/data"):
+        (tmp_path / folder).mkdir(parents=True)
+    for place in ("plain/a.jsonl", "copy/data/train-00000-of-00001.jsonl", "copy/data/test-00000-of-00001.jsonl"):
+        write_jsonl(tmp_path / place)
+    _, report = read([str(tmp_path / "plain"), str(tmp_path / "copy")], on_bad_row="error")
+    assert [Path(name).name for name in report.ignored] == ["more", "test-00000-of-00001.jsonl"]
 
 
 def test_folders_globs_and_lists_in_order_with_a_layout_for_each_file(tmp_path):

@@ -185,3 +185,12 @@ def test_prompts_are_kept_as_they_were(tmp_path: Path) -> None:
     prompts = asked(file_of(tmp_path / "m.jsonl", MT)) + asked(file_of(tmp_path / "i.jsonl", IFEVAL))
     write_prompts(prompts, tmp_path)
     assert kept_prompts(tmp_path) == prompts
+
+
+def test_instructions_of_a_copy_with_splits_are_those_of_train_and_the_rest_is_told(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / f"{split}-00000-of-00001.jsonl").write_text(json.dumps({"prompt": f"a {split}"}) + "\n")
+    read = read_prompts(str(tmp_path), "error")
+    assert [prompt.turns[0].content for prompt in read.prompts] == ["a train"]
+    assert read.report["ignored"] == [str(tmp_path / "test-00000-of-00001.jsonl")]
+    assert [prompt.turns[0].content for prompt in read_prompts(f"{tmp_path}:test", "error").prompts] == ["a test"]

@@ -182,6 +182,15 @@ def test_each_file_has_its_own_column(tmp_path: Path) -> None:
     )
 
 
+def test_gold_of_a_copy_with_splits_is_of_train_and_says_so(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        write_rows(tmp_path / f"{split}.jsonl", [{"prompt": split, "response": "A wren."}])
+    found = gold(str(tmp_path))
+    assert texts(found) == {"train": "A wren."}
+    assert found.origin[1:] == (f"not read: {tmp_path / 'test.jsonl'}",)
+    assert texts(gold(f"{tmp_path}:test")) == {"test": "A wren."}
+
+
 def test_a_system_prompt_and_an_input_stay_and_a_row_without_gold_is_bad(tmp_path: Path) -> None:
     row = {
         "instruction": "Name one.",
