@@ -199,13 +199,13 @@ def collect(
     layout, account = detect(place, source, candidates)
     into.tally.layouts.update([layout.name] if layout else [])
     bad_here: list[BadRow] = []
-    table = into.common.table(source.name or place.label)
+    name, scale = source.name or place.label, source.scale
+    table = into.common.table(name)
     rows_of = partial(place.rows, columns_of(source, layout, account))
     with working(f"reading {place.label}", unit="rows") as work:
         for line, row in work.each(layout.unroll(rows_of) if layout and layout.unroll else rows_of()):
             into.tally.rows += 1
-            source_of_row = f"{source.name or place.label}:{line}"
-            names = Names(source_of_row, source.scale, f"{table}:{line}", source.scores, turns)
+            names = Names(f"{name}:{line}", scale, f"{table}:{line}", source.scores, turns)
             try:
                 reading = _read(layout, row, source, names, account)
             except BadField as bad:

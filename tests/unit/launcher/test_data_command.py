@@ -37,6 +37,16 @@ def test_a_negative_number_is_refused_with_the_name_of_its_option(pairs: Path, o
     assert "greater than or equal to 0" in told
 
 
+def test_a_file_of_a_split_that_nobody_named_is_told(tmp_path: Path, pairs: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / "copy").mkdir(exist_ok=True)
+        (tmp_path / f"copy/{split}.jsonl").write_bytes(pairs.read_bytes())
+    told = said("inspect", tmp_path / "copy")
+    assert "not read:" in told
+    assert "test.jsonl" in told
+    assert "not read:" not in said("inspect", f"{tmp_path / 'copy'}:test")
+
+
 def test_what_became_of_each_column_is_told(tmp_path: Path):
     file, page, config = tmp_path / "a.jsonl", tmp_path / "p.html", tmp_path / "b.yaml"
     row = {"id": 1, "system": "Be brief.", "question": "Name a fruit.", "note": "an <easy> one"}
