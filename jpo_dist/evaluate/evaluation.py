@@ -37,7 +37,7 @@ def evaluate_policy(
     All ranks call it. Writes `<run.dir>/evaluation.json`: {"policy", "comparisons": {protocol: {metric: [mean, low,
     high]}}, "pass_rate": {...}, "answers": [...]}, intervals by bootstrap (95 %), what strata.strata_of says,
     `extremes`, and digests of policy, reference and comparisons. Raises ValueError without held-out comparisons, and
-    for instructions that cannot be read, before anything is scored.
+    for instructions that cannot be read, before anything is scored; and for margins that are not finite.
     """
     tasks = read_tasks(instructions) if instructions is not None else []
     connect(timeout_s)
@@ -57,12 +57,13 @@ def evaluate_policy(
     policy = load_frozen(model, config.engine)
     plan = evaluation_plan(held_out, config.train, config.reference.tokens_per_pass, ranks.num_ranks())
     _, rows_CK = score_comparisons(policy, reference, held_out, plan, config.objective)
+    margins_C = metrics.column(rows_CK, "rewards/margins")
+    require_finite(margins_C, "comparisons", f"evaluate.policy ({policy_folder}) or its reference")
     result: dict[str, Any] = {"policy": policy_folder, "comparisons": with_intervals(rows_CK, held_out)}
     with ranks.together("strata"):
         if ranks.rank() == 0:
             result |= inputs_of(config, policy_folder, held_out)
-            beta_z_C = metrics.column(rows_CK, "rewards/margins")
-            result |= strata_of(beta_z_C, held_out) | {"extremes": extremes(beta_z_C, held_out)}
+            result |= strata_of(margins_C, held_out) | {"extremes": extremes(margins_C, held_out)}
     target = Path(config.run.dir) / EVALUATION
     if ranks.rank() == 0:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -97,6 +98,16 @@ def reference_facts(config: JpoConfig) -> dict[str, Any]:
         return {"mode": "none", "path": None, "digest": None}
     model = reference_model(config)
     return {"mode": config.reference.mode, "path": model.path, "digest": weights_mark(model)}
+
+
+def require_finite(values_N: np.ndarray, what: str, models: str) -> None:
+    """Raises ValueError where a score, (N,), is not finite: it would count as lost, or as no score."""
+    bad = int((~np.isfinite(values_N)).sum())
+    if bad:
+        raise ValueError(
+            f"{bad} of {len(values_N)} {what} have log-probs that are not finite under {models}: weights may be "
+            "damaged, or a training diverged; name another model, or another step of it"
+        )
 
 
 def inputs_of(config: JpoConfig, policy_folder: str, held_out: Prepared) -> dict[str, Any]:

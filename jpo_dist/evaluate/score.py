@@ -23,7 +23,7 @@ from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.config.run import JpoConfig, reference_model
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.distributed import ranks
-from jpo_dist.evaluate.evaluation import reference_facts
+from jpo_dist.evaluate.evaluation import reference_facts, require_finite
 from jpo_dist.evaluate.pass_rate import policy_model
 from jpo_dist.evaluate.strata import by_group
 from jpo_dist.evaluate.to_score import read_to_score, without_end
@@ -65,8 +65,8 @@ def score_policy(
 
     Rank 0 writes into `output`: items.parquet and margins.parquet, a row an item and a comparison in the order in which
     they were read, and report.json, which is returned. One model is in memory at a time; of the scores two numbers an
-    item and model. Raises what data.read.scan raises, OverLongError, and ValueError for a policy that is none and
-    without a reference.
+    item and model. Raises what data.read.scan raises, OverLongError, and ValueError for a policy that is none, without
+    a reference, and for scores that are not finite.
     """
     if config.reference.mode == "none":
         raise ValueError(
@@ -82,7 +82,10 @@ def score_policy(
     fits_N = _fitting(built, tokens, config)
     kept = tokens if fits_N.all() else tokens.take(np.flatnonzero(fits_N))
     require_fits(limits, tokenizer, [kept], f"data.max_length ({config.data.max_length})")
-    scored = Scored(*(_spread_out(found, fits_N) for found in both_scores(config, policy, kept)))
+    found = both_scores(config, policy, kept)
+    for found_n2, models in zip(found, (f"score.policy ({policy})", "the reference"), strict=True):
+        require_finite(found_n2.sum(1), "items", models)
+    scored = Scored(*(_spread_out(found_n2, fits_N) for found_n2 in found))
     report: dict[str, Any] = {}
     with ranks.together("writing scores"):
         if ranks.rank() == 0:
