@@ -80,6 +80,14 @@ def lacking(config: AnyConfig, path: Path, end: Manifest) -> str:
     return ""
 
 
+def is_merge_of_export(run_dir: Path) -> bool:
+    """Whether the merge in a run folder is of the adapter beside it."""
+    adapter, merge = (read_json(run_dir / name / EXPORTED) for name in (EXPORT, EXPORT_MERGED))
+    if adapter or merge:
+        return adapter.get("commit") == merge.get("commit")
+    return _written(run_dir / EXPORT_MERGED) >= _written(run_dir / EXPORT) > 0
+
+
 def _is_later(run_dir: Path, name: str, commit: Path) -> bool:
     """Whether an export without a note, which an earlier version wrote, came after what it would be of: after the last
     commit, and a merge after its adapter."""
