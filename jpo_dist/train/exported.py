@@ -73,7 +73,7 @@ def lacking(config: AnyConfig, path: Path, end: Manifest) -> str:
             if not _is_later(run_dir, name, path):
                 return f"{name} is older than that"
         elif known.get("end_of") != end.digest:
-            earlier = ", of an earlier run" if known["step"] == end.step == known["last_step"] else ""
+            earlier = ", of an earlier run" if known["step"] == end.step and known["commit"] != end.digest else ""
             return f"{name} is of step {known['step']}{earlier}"
         elif name == whole and known.get("export_dtype") != config.model.export_dtype:
             return f"{name} was written with model.export_dtype={known.get('export_dtype')}"

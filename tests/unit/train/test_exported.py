@@ -74,6 +74,9 @@ def test_the_best_commit_is_the_end_that_is_exported_and_both_steps_are_noted(ru
     (run / "checkpoints" / "step-00000006").rmdir()
     write(run, note(run, 4, last=5))
     assert missing(run) == "", "it was stopped before the last step of the plan"
+    write(run, note(run, 5, last=5, at_the_end=False))
+    assert missing(run) == "export is of step 5", "as `jpo export --commit newest` wrote it"
+    write(run, note(run, 4, last=5))
     known = json.loads((run / EXPORT / EXPORTED).read_text())
     assert (known["step"], known["last_step"]) == (4, 5)
 
