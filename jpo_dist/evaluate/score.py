@@ -22,6 +22,7 @@ from jpo_dist.batches.tokenize import TokenizedItems
 from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.config.run import JpoConfig, reference_model
 from jpo_dist.config.sections import ModelConfig
+from jpo_dist.digests import folder_mark
 from jpo_dist.distributed import ranks
 from jpo_dist.evaluate.evaluation import reference_facts, require_finite
 from jpo_dist.evaluate.pass_rate import policy_model
@@ -31,7 +32,7 @@ from jpo_dist.folders import together
 from jpo_dist.model.adapter import adapter_off, is_adapter
 from jpo_dist.model.build import load_frozen
 from jpo_dist.model.engine import connect, release
-from jpo_dist.model.files import folder_mark, weights_folder
+from jpo_dist.model.files import weights_folder
 from jpo_dist.model.load import load_tokenizer
 from jpo_dist.model.unloaded.limits import limits_of_run
 from jpo_dist.objective.item_scores import score_on_ranks
