@@ -99,12 +99,18 @@ def ask_shard(payload: dict[str, Any]) -> dict[str, Any]:
     requests = [request_of(same[0], config) for same in rows]
     by_key = {request.key: same for request, same in zip(requests, rows, strict=True)}
     replies, writer = Replies(folder / REPLIES), Writer(folder)
+    so_far = [
+        reply for key in by_key if (reply := replies.get(key)) is not None
+    ]  # of this task, before its host was lost
 
     def received(request: Request, reply: Reply) -> None:
         _write(writer, by_key[request.key], reply, config, payload["about"])
 
     try:
-        sent = send_all(requests, config.endpoint, replies, Terms.of(payload["terms"]), received)
+        for reply in so_far:
+            _write(writer, by_key[reply.key], reply, config, payload["about"])
+        missing = [request for request in requests if replies.get(request.key) is None]
+        sent = send_all(missing, config.endpoint, replies, Terms.of(payload["terms"]), received, so_far)
     finally:
         replies.close()
         writer.close()
