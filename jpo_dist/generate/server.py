@@ -160,7 +160,8 @@ def _write(writer: Writer, rows: list[Row], reply: Reply, config: GenerateConfig
 def _made(row: Row, reply: Reply, config: GenerateConfig, about: dict[str, Any]) -> Made:
     """A refusal in a field of its own is what the model says, to its end; a tool call or a filter leaves no answer."""
     finished = reply.ending(config.max_new_tokens) in ("ended", "refused")
-    answer: Answer = row.answered(reply.reply.strip(), finished, reply.output_tokens, config, about)
+    text, tokens = reply.reply.strip(), reply.output_tokens
+    answer: Answer = row.answered(text, finished, tokens, config, about, reply.sent_without)
     return Made(answer, reply.seconds)
 
 
