@@ -27,8 +27,9 @@ _OF_THE_VALUE = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 # "Only the default (1) value is supported", "only 1 is allowed", "must be 1 for this model": the field cannot be set.
+# "must be strictly positive" (TGI, of temperature 0): without the field it takes the most likely token, as 0 says.
 _ONE_VALUE = re.compile(
-    r"only (?:the default|(?:\w+ ?= ?)?[\d.]*\d (?:is|are)\b)"
+    r"strictly positive|only (?:the default|(?:\w+ ?= ?)?[\d.]*\d (?:is|are)\b)"
     r"|(?:must|should) be (?:set to |equal to |exactly )?\d+(?:\.\d+)?(?:\W*$| (?:for|when|with|if|on|in)\b|\.\s)",
     re.IGNORECASE,
 )
@@ -42,12 +43,12 @@ def refused_field(sent: Mapping[str, Any], error: Any) -> str | None:
     the value that a field has.
     """
     said = ". ".join(_texts(error))
-    if _TOO_LONG.search(said) or (_OF_THE_VALUE.search(said) and not _ONE_VALUE.search(said)):
-        return None
     known = [name for name in (*LEFT_OUT, *RENAMED) if _has(sent, name)]
+    named = next((name for name in known if re.search(rf"(?<!\w){name}(?!\w)", said)), None)
     if isinstance(error, dict) and error.get("param") in known:
-        return str(error["param"])
-    return next((name for name in known if re.search(rf"(?<!\w){name}(?!\w)", said)), None)
+        named = str(error["param"])
+    is_of_value = named != "response_format" and _OF_THE_VALUE.search(said) and not _ONE_VALUE.search(said)
+    return None if _TOO_LONG.search(said) or is_of_value else named
 
 
 def without(body: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Legend: N items, C comparisons; columns of scores are (instruction, response), i
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,7 +118,17 @@ def _tokens(
     open_N = np.fromiter((one in ids for one in built.items["id"].to_pylist()), dtype=bool, count=len(tokens))
     open_N[np.concatenate([built.winners_C, built.losers_C])] = False
     count = len(template_of(tokenizer, config.data).end_ids)
-    return (tokens.without_ends(np.flatnonzero(open_N), count) if open_N.any() else tokens), open_N
+    return (_without_ends(tokens, np.flatnonzero(open_N), count) if open_N.any() else tokens), open_N
+
+
+def _without_ends(tokens: TokenizedItems, rows: np.ndarray, count: int) -> TokenizedItems:
+    """The same items, the last `count` tokens of each of `rows` left out; rows without tokens stay so."""
+    rows = rows[tokens.lengths_N[rows] > 0]
+    keep_T = np.ones(len(tokens.ids_T), dtype=bool)
+    keep_T[(tokens.offsets[rows + 1, None] - 1 - np.arange(count)).ravel()] = False
+    lengths_N = tokens.lengths_N.copy()
+    lengths_N[rows] -= count
+    return replace(tokens, ids_T=tokens.ids_T[keep_T], offsets=np.concatenate([[0], np.cumsum(lengths_N)]))
 
 
 def _fitting(built: ComparisonSet, tokens: TokenizedItems, config: JpoConfig) -> np.ndarray:

@@ -22,6 +22,8 @@ SENT = {"model": "m", "messages": [], "max_tokens": 16, "temperature": 0.0, "see
         ({"errors": {"top_p": ["Unknown field."]}}, "top_p"),
         ({"message": "`temperature` and `top_p` cannot both be specified for this model."}, "top_p"),
         ({"message": "response_format json_schema is not supported"}, "response_format"),
+        ({"error": "'response_format.type' must be 'json_schema' or 'text'"}, "response_format"),
+        ({"error": "Input validation error: `temperature` must be strictly positive"}, "temperature"),
         ({"message": "Unsupported parameter: 'stop'"}, None),
         ({"message": "invalid request"}, None),
         ({"message": "'max_tokens' or 'max_completion_tokens' is too large: 16. This model's maximum context length is "
@@ -39,7 +41,6 @@ def test_the_field_that_an_error_names(error: Any, name: str | None) -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        "Input validation error: `temperature` must be strictly positive",
         {"message": "temperature: range: 0..1", "type": "invalid_request_error", "code": None, "param": None},
         {"message": "Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but got 2.5 instead.",
          "param": "temperature", "code": "decimal_above_max_value"},
@@ -56,7 +57,6 @@ def test_the_field_that_an_error_names(error: Any, name: str | None) -> None:
         {"message": "only values of temperature between 0 and 1 are supported", "param": "temperature"},
         {"message": "Invalid 'seed': integer above maximum value.", "param": "seed"},
         {"message": "temperature 参数非法。取值范围是 [0.0, 1.0]"},
-        "'response_format.type' must be 'json_schema' or 'text'",
         {"message": "`max_tokens` must be less than or equal to `8`", "param": "max_tokens"},
     ],
 )  # fmt: skip
