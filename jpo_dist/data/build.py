@@ -43,7 +43,7 @@ from jpo_dist.records.columns.pages import Picked, kept_rows
 from jpo_dist.records.comparisons import CONDITIONAL, SPLITS, TRAIN, ComparisonSet, Item, with_ends
 from jpo_dist.records.folder import put_set
 from jpo_dist.records.group_column import named
-from jpo_dist.records.split import split_of, with_splits
+from jpo_dist.records.split import split_keys, split_of, with_splits
 from jpo_dist.records.text import as_prompt
 
 WITHOUT_SCORES = ("assumed_wins",)
@@ -211,9 +211,9 @@ def mixture(owners_C: np.ndarray, config: BuildConfig) -> tuple[np.ndarray, list
 
 
 def splits_of_rows(items: ItemRows, split: SplitConfig) -> np.ndarray:
-    """The split of each item, (N,), which its instruction and the seed decide."""
+    """The split of each item, (N,), which the beginning of its instruction and the seed decide."""
     shares = (split.validation, split.test, split.seed)
-    of_instruction = np.array([split_of(each, *shares) for each in items.instruction_ids], dtype=object)
+    of_instruction = np.array([split_of(each, *shares) for each in split_keys(items)], dtype=object)
     return of_instruction[items.instruction_N]
 
 
