@@ -119,6 +119,9 @@ class Comparison:
     """The pairing policy that brought the two items together, where none of the sources did."""
     annotator: str | None = None
     groups: Groups = ()  # what else is known of who judged it
+    split: str | None = None
+    """One of SPLITS, where it was known before the comparison was: candidates for a judge have the split of their
+    items."""
 
     @property
     def protocol(self) -> str:
