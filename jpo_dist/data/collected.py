@@ -213,9 +213,16 @@ def report_of(built: ComparisonSet, said: Said) -> ReadReport:
 class Candidates(Sequence[tuple[Item, Item]]):
     """Pairs for a judge, as rows of items; a pair becomes two objects when somebody looks at it."""
 
-    def __init__(self, items: ItemRows, rows_C2: np.ndarray, groups: Mapping[int, Groups]) -> None:
-        """`groups`: those of a row of items, where it has some."""
-        self._items, self._rows_C2, self._groups = items, rows_C2, groups
+    def __init__(
+        self, items: ItemRows, rows_C2: np.ndarray, groups: Mapping[int, Groups], splits_N: np.ndarray
+    ) -> None:
+        """`groups`: those of a row of items, where it has some. `splits_N`: of each row; both of a pair have one."""
+        self._items, self._rows_C2, self._groups, self._splits_N = items, rows_C2, groups, splits_N
+
+    def splits(self) -> list[str]:
+        """The split of each pair, in order."""
+        found: list[str] = self._splits_N[self._rows_C2[:, 0]].tolist()
+        return found
 
     def groups(self) -> Iterator[Groups]:
         """What both items of each pair have, in order."""
