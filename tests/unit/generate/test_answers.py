@@ -54,7 +54,7 @@ def test_what_is_written_is_read_in_any_order_and_parts_are_of_one_size(
     assert [data.count(b"\n") for data in before] == [4, 2]
     write_answers(SOME, tmp_path)
     assert [path.read_bytes() for path in sorted(tmp_path.glob("part-*"))] == before
-    assert list(json.loads(before[0].split(b"\n")[0])) == [name for name in Answer._fields if name != "sent_without"]
+    assert "sent_without" not in json.loads(before[0].split(b"\n")[0])
 
 
 def test_what_was_sent_without_a_field_says_so(tmp_path: Path) -> None:
