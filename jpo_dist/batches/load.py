@@ -18,7 +18,7 @@ from jpo_dist.data.locate import validation_of
 from jpo_dist.data.once import Report, read_once
 from jpo_dist.records.columns.pages import give_back
 from jpo_dist.records.comparisons import ComparisonSet
-from jpo_dist.records.contents import overlap
+from jpo_dist.records.contents import inside, overlap
 from jpo_dist.records.group_column import GROUPS
 from jpo_dist.records.groups import choose, grouping, names_of
 from jpo_dist.records.shapes import samples
@@ -119,6 +119,8 @@ def read_data(config: AnyConfig) -> tuple[ComparisonSet, ComparisonSet | None, l
         notes += said
     if held is not None and config.data.validation is not None:  # what was split by instruction has none of it
         notes += _in_both(held, comparisons)
+    if held is not None and validation is not None:
+        notes += _inside(held, comparisons)
     return comparisons, held, notes
 
 
@@ -134,6 +136,19 @@ def _in_both(held: ComparisonSet, train: ComparisonSet) -> list[str]:
         return []
     other = f"in other {counted}, so eval/ metrics tell less of new instructions"
     return [f"data.validation: {asked} are in data.train too, {other}"]
+
+
+def _inside(held: ComparisonSet, train: ComparisonSet) -> list[str]:
+    """A note on held-out responses that stand in instructions that are trained on: a loss that scores instructions, as
+    that of JPO, learns them."""
+    found = inside(held, train)
+    if not found.responses:
+        return []
+    share = f"{found.responses:,} of {found.of_responses:,} responses"
+    return [
+        f"held out: {share} are a turn of an instruction in data.train, so eval/ metrics tell less of new ones; jpo "
+        "data build keeps the turns of a conversation in one split"
+    ]
 
 
 def _alike(part: Prepared) -> int:

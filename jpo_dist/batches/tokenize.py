@@ -75,15 +75,6 @@ class TokenizedItems:
         ids_T = end_to_end(pieces(), self.ids_T.dtype.str)
         return TokenizedItems(ids_T, offsets, self.instruction_lengths_N[rows], self.truncated)
 
-    def without_ends(self, rows: np.ndarray, count: int) -> "TokenizedItems":
-        """The same items, the last `count` tokens of each of `rows` left out; rows without tokens stay so."""
-        rows = rows[self.lengths_N[rows] > 0]
-        keep_T = np.ones(len(self.ids_T), dtype=bool)
-        keep_T[(self.offsets[rows + 1, None] - 1 - np.arange(count)).ravel()] = False
-        lengths_N = self.lengths_N.copy()
-        lengths_N[rows] -= count
-        return replace(self, ids_T=self.ids_T[keep_T], offsets=np.concatenate([[0], np.cumsum(lengths_N)]))
-
     def digest(self, row: int) -> str:
         """A hash of the item's ids: it identifies the log-probs of these tokens under a given model."""
         return hashlib.sha256(self.ids(row).astype("<i4").tobytes()).hexdigest()[:32]

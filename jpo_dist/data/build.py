@@ -30,6 +30,7 @@ from jpo_dist.data.collected import (
 from jpo_dist.data.config import BuildConfig, ReferenceScoresConfig, SplitConfig
 from jpo_dist.data.layouts import COLUMNS
 from jpo_dist.data.messages import instruction
+from jpo_dist.data.pair_splits import SPLIT
 from jpo_dist.data.read import read_sources
 from jpo_dist.data.read_report import TableColumns, column_lines
 from jpo_dist.distributed.waiting import working
@@ -43,7 +44,7 @@ from jpo_dist.records.columns.pages import Picked, kept_rows
 from jpo_dist.records.comparisons import CONDITIONAL, SPLITS, TRAIN, ComparisonSet, Item, with_ends
 from jpo_dist.records.folder import put_set
 from jpo_dist.records.group_column import named
-from jpo_dist.records.split import split_of, with_splits
+from jpo_dist.records.split import counts_of, split_keys, split_of, with_splits
 from jpo_dist.records.text import as_prompt
 
 WITHOUT_SCORES = ("assumed_wins",)
@@ -64,8 +65,7 @@ def build(config: BuildConfig, reference_logps: ReferenceLogps | None = None) ->
     """Read, pair, mix, split. A pure function of the sources' text and the config.
 
     `reference_logps`: that of objective.reference_cache, called only where a policy is `hard`; handed in, because it
-    needs torch and a model, and nothing else here does. Raises what reading raises, and ValueError when nothing can be
-    compared.
+    needs torch and a model, and nothing else here does. Raises what reading raises, and ValueError without comparisons.
     """
     parts = read_sources(config.sources, config.on_bad_row)
     items = parts[0].items
@@ -211,9 +211,9 @@ def mixture(owners_C: np.ndarray, config: BuildConfig) -> tuple[np.ndarray, list
 
 
 def splits_of_rows(items: ItemRows, split: SplitConfig) -> np.ndarray:
-    """The split of each item, (N,), which its instruction and the seed decide."""
+    """The split of each item, (N,), which the beginning of its instruction and the seed decide."""
     shares = (split.validation, split.test, split.seed)
-    of_instruction = np.array([split_of(each, *shares) for each in items.instruction_ids], dtype=object)
+    of_instruction = np.array([split_of(each, *shares) for each in split_keys(items)], dtype=object)
     return of_instruction[items.instruction_N]
 
 
@@ -227,10 +227,11 @@ def offer(
     ratings: pa.Table, everything: Said, splits_N: np.ndarray, config: BuildConfig
 ) -> tuple[Candidates, dict[str, Any] | None]:
     """Pairs for a judge, from all items whatever is known of them, and the policy's report; none unless asked for.
-    A pair has the groups that all that is said of its two items share, but those that candidates.jsonl cannot hold."""
+    A pair has the split of its items, which is one, and the groups that all that is said of them shares, but those that
+    candidates.jsonl cannot hold."""
     items = everything.items
     if config.candidates is None:
-        return Candidates(items, np.zeros((0, 2), np.int64), {}), None
+        return Candidates(items, np.zeros((0, 2), np.int64), {}, splits_N), None
     rows_N, _ = first_places(np.concatenate([ratings["item"].to_numpy(), _ends(everything.comparisons).reshape(-1)]))
     nothing = pa.repeat("", len(rows_N))
     unknown = rating_table(rows_N, np.full(len(rows_N), np.nan), nothing, nothing)
@@ -238,10 +239,11 @@ def offer(
     firsts, seconds, report = pair.candidates(pool, config.candidates, config.seed)
     known = groups_of_items(everything)
     names = dict.fromkeys(name for groups in known.values() for name, _ in groups)
-    kept = [name for name in names if name not in COLUMNS | instruction.NAMES]
+    kept = [name for name in names if name not in COLUMNS | instruction.NAMES | {SPLIT}]
     report |= {"groups": kept, "groups_left_out": [name for name in names if name not in kept]} if names else {}
     groups = {row: named(each, kept) for row, each in known.items()}
-    return Candidates(items, np.stack([rows_N[firsts], rows_N[seconds]], axis=1), groups), report
+    offered = Candidates(items, np.stack([rows_N[firsts], rows_N[seconds]], axis=1), groups, splits_N)
+    return offered, report | {"splits": counts_of(offered.splits())}
 
 
 def lines(report: dict[str, Any]) -> list[str]:
@@ -252,8 +254,7 @@ def lines(report: dict[str, Any]) -> list[str]:
         f"read: {rows}: {read['comparisons']} comparisons and {read['ties']} ties stated, {read['items']} items, "
         f"{read['duplicates']} repeated responses, {sum(read['skipped'].values())} skipped"
     ]
-    found += [f"  {count} x {reason}" for reason, count in read["skipped"].items()]
-    found += [f"  not read: {name}" for name in read["ignored"]]
+    found += [*(f"  {n} x {why}" for why, n in read["skipped"].items()), *(f"  not read: {n}" for n in read["ignored"])]
     found += column_lines([TableColumns(**table) for table in read.get("tables", [])])
     for made in report["pairs"]:
         accuracy = made["instruction_only_accuracy"]
@@ -272,8 +273,9 @@ def lines(report: dict[str, Any]) -> list[str]:
         offered = report["candidates"]
         groups = f", with groups: {', '.join(offered['groups'])}" if offered.get("groups") else ""
         left = offered.get("groups_left_out")
-        why = f"; without {', '.join(left)}: layouts read a column of this name" if left else ""
-        found.append(f"candidates for a judge: {offered['made']}{groups}{why}")
+        why = f"; without {', '.join(left)}: a column of this name says something else" if left else ""
+        splits = ", ".join(f"{count} {name}" for name, count in offered["splits"].items())
+        found.append(f"candidates for a judge: {offered['made']}{f' ({splits})' if splits else ''}{groups}{why}")
     return found
 
 
@@ -283,8 +285,8 @@ def write(built: Built, folder: Path) -> None:
     with together(folder) as files:
         if built.candidates:
             with files.path("candidates.jsonl").open("w", encoding="utf-8", errors="strict") as file:
-                pairs = zip(built.candidates, built.candidates.groups(), strict=True)
-                rows = (candidate_row(first, second) | dict(groups) for (first, second), groups in pairs)
+                pairs = zip(built.candidates, built.candidates.splits(), built.candidates.groups(), strict=True)
+                rows = (candidate_row(*items) | {SPLIT: split} | dict(groups) for items, split, groups in pairs)
                 file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         put_set(built.comparisons, files, built.report)
         files.without("candidates.jsonl")  # those of an earlier build are not of this set

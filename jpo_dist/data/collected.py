@@ -64,10 +64,10 @@ class Preferences:
         """Scores that came with a comparison of the same items."""
         self.tally = Tally()
 
-    def add_set(self, built: ComparisonSet) -> np.ndarray:
+    def add_set(self, built: ComparisonSet, with_splits: bool = False) -> np.ndarray:
         """All that a set says; returns the row that each of its items has here, (N,)."""
         apart = replace(built, items=self.common.apart(built.items))
-        return unbuild(apart, self.comparisons, self.pair_scores)
+        return unbuild(apart, self.comparisons, self.pair_scores, with_splits)
 
     def said(self) -> Said:
         """Everything as columns."""
@@ -222,9 +222,16 @@ def report_of(built: ComparisonSet, said: Said) -> ReadReport:
 class Candidates(Sequence[tuple[Item, Item]]):
     """Pairs for a judge, as rows of items; a pair becomes two objects when somebody looks at it."""
 
-    def __init__(self, items: ItemRows, rows_C2: np.ndarray, groups: Mapping[int, Groups]) -> None:
-        """`groups`: those of a row of items, where it has some."""
-        self._items, self._rows_C2, self._groups = items, rows_C2, groups
+    def __init__(
+        self, items: ItemRows, rows_C2: np.ndarray, groups: Mapping[int, Groups], splits_N: np.ndarray
+    ) -> None:
+        """`groups`: those of a row of items, where it has some. `splits_N`: of each row; both of a pair have one."""
+        self._items, self._rows_C2, self._groups, self._splits_N = items, rows_C2, groups, splits_N
+
+    def splits(self) -> list[str]:
+        """The split of each pair, in order."""
+        found: list[str] = self._splits_N[self._rows_C2[:, 0]].tolist()
+        return found
 
     def groups(self) -> Iterator[Groups]:
         """What both items of each pair have, in order."""

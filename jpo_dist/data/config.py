@@ -175,14 +175,15 @@ class SourceConfig(Section):
 
 
 class SplitConfig(Section):
-    """Shares of the instructions; the rest is for training."""
+    """Shares of the instructions, about; the rest is for training."""
 
     validation: Fraction = 0.05
     """Share of the instructions held out for validation."""
     test: Fraction = 0.05
     """Share of the instructions held out for the test."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """The split of an instruction depends on its text and this seed alone: data that grows keeps its splits."""
+    """The split of an instruction depends on its text up to the first user turn and this seed alone: the turns of a
+    conversation stay together, and data that grows keeps its splits."""
 
     @model_validator(mode="after")
     def _something_to_train_on(self) -> Self:
@@ -220,7 +221,7 @@ class BuildConfig(Section):
     pairs: list[PairConfig] = Field(default_factory=lambda: [WITHIN])
     """How items with scores become comparisons; what sources state is always kept. []: nothing more."""
     candidates: PairConfig | None = None
-    """Also write pairs without a verdict, for `jpo judge`."""
+    """Also write pairs without a verdict, for `jpo judge`, each with the split of its two items."""
     split: SplitConfig = SplitConfig()
     keep: KeepConfig = KeepConfig()
     flips: FlipConfig = FlipConfig()

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import pyarrow.compute as pc
 
 from jpo_dist.config.base import ROW_MIB
+from jpo_dist.data import pair_splits
 from jpo_dist.data.accounting import Account
 from jpo_dist.data.checker import check
 from jpo_dist.data.collected import Preferences, Said, compile_set, grouped, report_of
@@ -26,6 +27,7 @@ from jpo_dist.records.columns.common import Common
 from jpo_dist.records.comparisons import ComparisonSet, Item
 from jpo_dist.records.group_column import Groups, named
 from jpo_dist.records.groups import require
+from jpo_dist.records.split import whole_splits
 
 OnBadRow = Literal["error", "skip"]
 WithReport = tuple[ComparisonSet, ReadReport]
@@ -86,12 +88,13 @@ def scan(
 
 def read_candidates(
     where: str | list[str], *, on_bad_row: OnBadRow, groups: Sequence[str] = (), max_row_mib: int = ROW_MIB
-) -> tuple[list[tuple[Item, Item, str, Groups]], ReadReport]:
-    """Pairs for a judge, (first, second, source, groups), in order: rows without a verdict, and comparisons without
-    theirs.
+) -> tuple[list[tuple[Item, Item, str, Groups, str | None]], ReadReport]:
+    """Pairs for a judge, (first, second, source, groups, split), in order: rows without a verdict, and comparisons
+    without theirs.
 
-    `groups`: columns that are kept, and groups of sets; what else a set knows of who judged went with the verdict.
-    Raises what `read` raises.
+    `groups`: columns that are kept, and groups of sets; what else a set knows of who judged went with the verdict. The
+    split is that of a set, or what the column `split` says; either all pairs have one or none has.
+    Raises what `read` raises, and what `whole_splits` raises.
     """
     preferences = Preferences()
     for text in listed(where):
@@ -100,7 +103,11 @@ def read_candidates(
             collect(place, source, on_bad_row, preferences, candidates=True)
     if not preferences.comparisons:
         raise ValueError(f"{where}: no pairs to judge; name pairs, or make some with jpo data build (candidates:)")
-    found = [(c.winner, c.loser, c.source, named(c.groups, groups)) for c in preferences.comparisons]
+    stated = list(preferences.comparisons)
+    splits = whole_splits([c.split for c in stated], [c.source for c in stated], where)
+    found = [
+        (c.winner, c.loser, c.source, named(c.groups, groups), split) for c, split in zip(stated, splits, strict=True)
+    ]
     return found, report_of(ComparisonSet.build(preferences.comparisons), preferences.said())
 
 
@@ -194,25 +201,27 @@ def collect(
     if isinstance(place, ComparisonSet):
         require(place, source.groups, str(source.path))
         into.tally.rows += len(place)
-        into.add_set(place)
+        into.add_set(place, with_splits=candidates)
         return None
     layout, account = detect(place, source, candidates)
     into.tally.layouts.update([layout.name] if layout else [])
     bad_here: list[BadRow] = []
     name, scale = source.name or place.label, source.scale
     table = into.common.table(name)
-    rows_of = partial(place.rows, columns_of(source, layout, account))
+    columns = columns_of(source, layout, account)
+    rows_of = partial(place.rows, pair_splits.asked_for(columns) if candidates else columns)
     with working(f"reading {place.label}", unit="rows") as work:
         for line, row in work.each(layout.unroll(rows_of) if layout and layout.unroll else rows_of()):
             into.tally.rows += 1
             names = Names(f"{name}:{line}", scale, f"{table}:{line}", source.scores, turns)
             try:
                 reading = _read(layout, row, source, names, account)
+                reading = pair_splits.noted(reading, row) if candidates else reading
             except BadField as bad:
                 reading = Reading(bad=(bad,))
             _add(reading, layout, into)
             bad_here.extend(BadRow(place.name, line, bad.field, bad.reason) for bad in reading.bad)
-    into.tally.tables.extend(account.done())
+    into.tally.tables.extend(pair_splits.told(account.done()) if candidates else account.done())
     into.tally.skipped.update(bad.reason for bad in bad_here)
     if bad_here and on_bad_row == "error":  # only now: people want to mend a file once
         raise BadRowError(*bad_here[0], others=len(bad_here) - 1)

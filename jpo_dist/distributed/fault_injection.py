@@ -6,8 +6,9 @@
 
 Points: `train:start` (step 0), `train:step`, `commit:before-shards`, `commit:mid-shard`, `commit:after-shards`,
 `commit:after-manifest`, `commit:after-rename`, `upload:after-files`, `upload:mid-file`, `upload:after-manifest`,
-`reshape:mid`. Every rank passes every point of `train` and `commit`. Faults: HOWS, without one `kill`. The
-file of JPO_FAULT_ONCE holds the process id, for who wants to do something to the process or its host from outside.
+`reshape:mid`, `export:before-merge` (the step that is exported). Every rank passes every point of `train` and `commit`.
+Faults: HOWS, without one `kill`. The file of JPO_FAULT_ONCE holds the process id, for who wants to do something to the
+process or its host from outside.
 """
 
 import os

@@ -16,6 +16,9 @@ class Spent(NamedTuple):
     cost: float
 
 
+NOTHING_SPENT = Spent(0, 0, 0.0)
+
+
 def cost_of(reply: Reply, config: EndpointConfig) -> float:
     """The cost of one reply; prices are those of a million tokens."""
     return (reply.input_tokens * config.input_price + reply.output_tokens * config.output_price) / 1e6
@@ -26,6 +29,11 @@ def spent_on(replies: Iterable[Reply], config: EndpointConfig) -> Spent:
     kept = list(replies)
     tokens = sum(a.input_tokens + a.output_tokens for a in kept)
     return Spent(len(kept), tokens, sum(cost_of(a, config) for a in kept))
+
+
+def spent_since(before: Spent, now: Spent) -> Spent:
+    """What was spent between two moments."""
+    return Spent(now.requests - before.requests, now.tokens - before.tokens, now.cost - before.cost)
 
 
 def largest_of(*each: Spent) -> Spent:
@@ -56,9 +64,11 @@ class Budget:
     larger than all before them.
     """
 
-    def __init__(self, limits: BudgetConfig, config: EndpointConfig, largest: Spent) -> None:
-        self._limits, self._config, self._largest = limits, config, largest
-        self.spent = Spent(0, 0, 0.0)
+    def __init__(
+        self, limits: BudgetConfig, config: EndpointConfig, largest: Spent, spent: Spent = NOTHING_SPENT
+    ) -> None:
+        """`spent`: what of the limits is spent already."""
+        self._limits, self._config, self._largest, self.spent = limits, config, largest, spent
         self._under_way = 0
         self._changed = threading.Condition()
         self.exhausted: str | None = None

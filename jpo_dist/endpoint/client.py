@@ -24,7 +24,7 @@ from jpo_dist.distributed.waiting import EVERY_S
 from jpo_dist.endpoint.bounded import TIMEOUTS, BadReply, Redirected, settings_of_client
 from jpo_dist.endpoint.completion import CONTENT_FILTER, Completion, completion_of, estimated
 from jpo_dist.endpoint.config import EndpointConfig
-from jpo_dist.endpoint.refused_fields import RENAMED, refused_field, without
+from jpo_dist.endpoint.refused_fields import RENAMED, known_to_be_refused, learned, refused_field, without
 from jpo_dist.endpoint.retry_after import retry_after
 from jpo_dist.files import text_of
 from jpo_dist.proxies import VARIABLES, go_direct
@@ -83,11 +83,11 @@ class Endpoint:
     """A server that is asked, waited for and tried again. For many threads; `stop` ends every wait at once."""
 
     def __init__(self, config: EndpointConfig, stop: threading.Event, left_out: Iterable[str] = ()) -> None:
-        """`left_out`: fields that this server has refused before. Raises EndpointRefused when the key is not where the
+        """`left_out`: what this server has refused before. Raises EndpointRefused when the key is not where the
         config says."""
         self.config = config
         self.left_out = tuple(left_out)
-        """Fields that the server does not take: learned from its first refusal, and said once."""
+        """Fields that the server does not take (`seed`, `temperature=0.0`): learned from a refusal, said once."""
         self.tries: Counter[str] = Counter()
         """Every try, by what became of it."""
         self._key, self._stop = read_key(config), stop
@@ -98,16 +98,18 @@ class Endpoint:
     def ask(self, body: Mapping[str, Any]) -> Completion:
         """The reply to one request. Raises QuestionFailed, EndpointRefused, EndpointDown, or Stopped.
 
-        A field that the server refuses is left out, or gets its other name; all later requests go that way too.
+        A field that the server refuses is left out, or gets its other name, and so in all later requests that have it
+        (a temperature: of that value). A value that is out of its range fails the question, with the server's words.
         """
-        left_out, why = self.left_out, dict[str, str]()
+        left_out, why = known_to_be_refused(body, self.left_out), dict[str, str]()
         while True:
             try:
                 reply = self._until_answered(without(body, left_out))
             except _FieldRefused as refused:
                 if RENAMED.get(refused.name) in left_out:  # it takes neither name: something else is wrong
                     raise QuestionFailed(refused.said) from None
-                left_out, why[refused.name] = (*left_out, refused.name), refused.said
+                left_out = (*left_out, refused.name)
+                why[learned(body, refused.name)] = refused.said
                 continue
             except _Withheld:
                 return estimated(body, "", CONTENT_FILTER)

@@ -17,7 +17,8 @@ MOST_TOKENS = 10**12
 
 
 class Completion(NamedTuple):
-    """What one request brought; `estimated`: the server did not count its tokens."""
+    """What one request brought; `estimated`: the server did not count its tokens. Those of its output are all that are
+    billed, hidden reasoning included."""
 
     text: str
     input_tokens: int
@@ -54,10 +55,17 @@ def completion_of(response: Any, body: Mapping[str, Any]) -> Completion | None:
     elif not text.strip() and reason in _ENDED and _calls(message):
         reason = TOOL_CALLS
     usage = getattr(response, "usage", None)
-    asked, answered = (getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens"))
-    if is_count(asked) and is_count(answered):
-        return Completion(text, asked or 0, answered or 0, False, reason)
-    return estimated(body, text, reason)
+    names = ("prompt_tokens", "completion_tokens", "total_tokens")
+    asked, answered, total = (_count(getattr(usage, name, None)) for name in names)
+    guess = estimated(body, text, reason)
+    if asked is None or answered is None:
+        return guess
+    if total is not None:  # some count reasoning that is not shown, and bill it, there alone
+        answered = max(answered, total - asked)
+    is_guess = not asked or (
+        not answered and bool(text)
+    )  # a prompt takes tokens, and so does a text: it is not counted
+    return Completion(text, asked or guess.input_tokens, answered or guess.output_tokens, is_guess, reason)
 
 
 def estimated(body: Mapping[str, Any], text: str, reason: str) -> Completion:
@@ -92,6 +100,10 @@ def _part(part: Any) -> str:
 
 def _calls(message: Any) -> bool:
     return bool(getattr(message, "tool_calls", None) or getattr(message, "function_call", None))
+
+
+def _count(value: Any) -> int | None:
+    return value if is_count(value) else None
 
 
 def is_count(value: Any) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, NamedTuple
 
-from jpo_dist.endpoint.budget import Budget, Spent
+from jpo_dist.endpoint.budget import NOTHING_SPENT, Budget, Spent, largest_of, spent_on, spent_since
 from jpo_dist.endpoint.config import BudgetConfig, EndpointConfig
 from jpo_dist.endpoint.replies import Replies, Reply
 
@@ -32,7 +32,7 @@ class Sent:
     exhausted: str | None = None
     """The limit that left requests unsent."""
     left_out: tuple[str, ...] = ()
-    """Fields that the server refused, now or before."""
+    """Fields that the server refused, now or before, as jpo_dist.endpoint.refused_fields.learned has them."""
 
 
 class Terms(NamedTuple):
@@ -45,17 +45,27 @@ class Terms(NamedTuple):
     threads: int
     """Requests under way at a time."""
     left_out: tuple[str, ...] = ()
-    """Fields that the server has refused before."""
+    """What the server has refused before."""
+    before: Spent = NOTHING_SPENT
+    """What replies to the questions of this call took before `limits` began to hold. A task that is started again, its
+    host lost, finds more: that is spent of its limits."""
 
     def as_dict(self) -> dict[str, Any]:
         """The same as plain data."""
-        return {**self._asdict(), "limits": self.limits.model_dump(), "largest": list(self.largest)}
+        spent = {"largest": list(self.largest), "before": list(self.before)}
+        return {**self._asdict(), "limits": self.limits.model_dump(), **spent}
 
     @classmethod
     def of(cls, data: dict[str, Any]) -> "Terms":
         """What `as_dict` has made plain."""
         limits, largest = BudgetConfig.model_validate(data["limits"]), Spent(*data["largest"])
-        return cls(limits, largest, data["threads"], tuple(data["left_out"]))
+        return cls(limits, largest, data["threads"], tuple(data["left_out"]), Spent(*data["before"]))
+
+    def budget(self, so_far: Sequence[Reply], config: EndpointConfig) -> Budget:
+        """The limits, and what of them is spent, by the replies `so_far` to the questions of this call."""
+        spent = spent_since(self.before, spent_on(so_far, config))
+        largest = largest_of(self.largest, *(spent_on([reply], config) for reply in so_far))
+        return Budget(self.limits, config, largest, spent)
 
     def shared(self, parts: int) -> list["Terms"]:
         """The terms of each of `parts` calls that run beside each other: together no more than these."""
@@ -89,9 +99,10 @@ def send_all(
     replies: Replies,
     terms: Terms,
     received: Callable[[Request, Reply], Request | None],
+    so_far: Sequence[Reply],
 ) -> Sent:
     """Send the requests, whose keys differ. `received` is called with every reply, by one thread at a time, and may
-    return a request that the reply has made necessary.
+    return a request that the reply has made necessary. `so_far`: replies that there are to the questions of this call.
 
     Raises EndpointRefused or EndpointDown, after the replies under way are on the disk.
     """
@@ -99,7 +110,7 @@ def send_all(
 
     stop = threading.Event()
     endpoint = Endpoint(config, stop, terms.left_out)
-    sender = _Sender(config, replies, endpoint, Budget(terms.limits, config, terms.largest), stop, received)
+    sender = _Sender(config, replies, endpoint, terms.budget(so_far, config), stop, received)
     try:
         with ThreadPoolExecutor(terms.threads, thread_name_prefix="ask") as pool:
             try:

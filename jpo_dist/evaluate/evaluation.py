@@ -10,6 +10,7 @@ from jpo_dist.batches.limits import require_fits
 from jpo_dist.batches.load import load_data
 from jpo_dist.batches.prepare import Prepared
 from jpo_dist.config.run import JpoConfig, reference_model
+from jpo_dist.config.sections import ModelConfig
 from jpo_dist.distributed import ranks
 from jpo_dist.evaluate.extremes import extremes
 from jpo_dist.evaluate.pass_rate import SHOWN, Task, pass_rate, policy_model, read_tasks, side_by_side
@@ -37,7 +38,8 @@ def evaluate_policy(
     All ranks call it. Writes `<run.dir>/evaluation.json`: {"policy", "comparisons": {protocol: {metric: [mean, low,
     high]}}, "pass_rate": {...}, "answers": [...]}, intervals by bootstrap (95 %), what strata.strata_of says,
     `extremes`, and digests of policy, reference and comparisons. Raises ValueError without held-out comparisons, and
-    for instructions that cannot be read, before anything is scored.
+    for instructions that cannot be read, before anything is scored; for margins that are not finite; and where the
+    policy is written anew meanwhile.
     """
     tasks = read_tasks(instructions) if instructions is not None else []
     connect(timeout_s)
@@ -54,21 +56,25 @@ def evaluate_policy(
     limits = limits_of_run(config, ("evaluate.policy", model))
     require_fits(limits, tokenizer, [held_out.tokens], f"data.max_length ({config.data.max_length})")
     reference = own_reference(config, held_out)
+    mark = partial(weights_mark, model) if ranks.rank() == 0 else str
+    weights = ranks.run_without_timeout("reading what is evaluated", mark)
     policy = load_frozen(model, config.engine)
     plan = evaluation_plan(held_out, config.train, config.reference.tokens_per_pass, ranks.num_ranks())
     _, rows_CK = score_comparisons(policy, reference, held_out, plan, config.objective)
+    margins_C = metrics.column(rows_CK, "rewards/margins")
+    require_finite(margins_C, "comparisons", f"evaluate.policy ({policy_folder}) or its reference")
     result: dict[str, Any] = {"policy": policy_folder, "comparisons": with_intervals(rows_CK, held_out)}
     with ranks.together("strata"):
         if ranks.rank() == 0:
-            result |= inputs_of(config, policy_folder, held_out)
-            beta_z_C = metrics.column(rows_CK, "rewards/margins")
-            result |= strata_of(beta_z_C, held_out) | {"extremes": extremes(beta_z_C, held_out)}
+            _require_same(model, weights)
+            result |= inputs_of(config, weights, held_out)
+            result |= strata_of(margins_C, held_out) | {"extremes": extremes(margins_C, held_out)}
     target = Path(config.run.dir) / EVALUATION
     if ranks.rank() == 0:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_json(target, result)  # now: the answers take long, and may fail
     if tasks:
-        work = partial(_answers, config, policy_folder, tasks, max_new_tokens) if ranks.rank() == 0 else dict
+        work = partial(_answers, config, model, weights, tasks, max_new_tokens) if ranks.rank() == 0 else dict
         result |= ranks.run_without_timeout("generating answers", work)
         if ranks.rank() == 0:
             write_json(target, result)
@@ -76,10 +82,20 @@ def evaluate_policy(
     return result
 
 
-def _answers(config: JpoConfig, policy_folder: str, tasks: list[Task], max_new_tokens: int) -> dict[str, Any]:
+def _require_same(model: ModelConfig, weights: str) -> None:
+    """Raises ValueError where the weights of the policy are no longer those that were read: the figures would pass for
+    those of an export that came since."""
+    if weights_mark(model) != weights:
+        raise ValueError(f"evaluate.policy ({model.path}) was written anew while it was evaluated; evaluate it again")
+
+
+def _answers(
+    config: JpoConfig, model: ModelConfig, weights: str, tasks: list[Task], max_new_tokens: int
+) -> dict[str, Any]:
     """The pass-rate of the policy, and answers to the first instructions beside what the reference says, or with
     reference.mode=none the model that training began from."""
-    after = pass_rate(config, policy_folder, tasks, max_new_tokens)
+    after = pass_rate(config, model.path, tasks, max_new_tokens)
+    _require_same(model, weights)
     before = pass_rate(config, model_folder(reference_model(config)), tasks[:SHOWN], max_new_tokens)
     return {"pass_rate": after, "answers": side_by_side(before, after)}
 
@@ -99,10 +115,20 @@ def reference_facts(config: JpoConfig) -> dict[str, Any]:
     return {"mode": config.reference.mode, "path": model.path, "digest": weights_mark(model)}
 
 
-def inputs_of(config: JpoConfig, policy_folder: str, held_out: Prepared) -> dict[str, Any]:
+def require_finite(values_N: np.ndarray, what: str, models: str) -> None:
+    """Raises ValueError where a score, (N,), is not finite: it would count as lost, or as no score."""
+    bad = int((~np.isfinite(values_N)).sum())
+    if bad:
+        raise ValueError(
+            f"{bad} of {len(values_N)} {what} have log-probs that are not finite under {models}: weights may be "
+            "damaged, or a training diverged; name another model, or another step of it"
+        )
+
+
+def inputs_of(config: JpoConfig, weights: str, held_out: Prepared) -> dict[str, Any]:
     """Digests of what an evaluation depends on."""
     return {
-        "policy_digest": weights_mark(policy_model(config.model, policy_folder)),
+        "policy_digest": weights,
         "reference": reference_facts(config),
         "fingerprint": held_out.comparisons.fingerprint,
     }

@@ -7,6 +7,7 @@ Legend: N items, C comparisons; columns of scores are (instruction, response), i
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +23,9 @@ from jpo_dist.batches.tokenize import TokenizedItems
 from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.config.run import JpoConfig, reference_model
 from jpo_dist.config.sections import ModelConfig
+from jpo_dist.digests import folder_mark
 from jpo_dist.distributed import ranks
-from jpo_dist.evaluate.evaluation import reference_facts
+from jpo_dist.evaluate.evaluation import reference_facts, require_finite
 from jpo_dist.evaluate.pass_rate import policy_model
 from jpo_dist.evaluate.strata import by_group
 from jpo_dist.evaluate.to_score import read_to_score, without_end
@@ -31,7 +33,7 @@ from jpo_dist.folders import together
 from jpo_dist.model.adapter import adapter_off, is_adapter
 from jpo_dist.model.build import load_frozen
 from jpo_dist.model.engine import connect, release
-from jpo_dist.model.files import folder_mark, weights_folder
+from jpo_dist.model.files import weights_folder
 from jpo_dist.model.load import load_tokenizer
 from jpo_dist.model.unloaded.limits import limits_of_run
 from jpo_dist.objective.item_scores import score_on_ranks
@@ -65,8 +67,8 @@ def score_policy(
 
     Rank 0 writes into `output`: items.parquet and margins.parquet, a row an item and a comparison in the order in which
     they were read, and report.json, which is returned. One model is in memory at a time; of the scores two numbers an
-    item and model. Raises what data.read.scan raises, OverLongError, and ValueError for a policy that is none and
-    without a reference.
+    item and model. Raises what data.read.scan raises, OverLongError, and ValueError for a policy that is none, without
+    a reference, and for scores that are not finite.
     """
     if config.reference.mode == "none":
         raise ValueError(
@@ -82,7 +84,10 @@ def score_policy(
     fits_N = _fitting(built, tokens, config)
     kept = tokens if fits_N.all() else tokens.take(np.flatnonzero(fits_N))
     require_fits(limits, tokenizer, [kept], f"data.max_length ({config.data.max_length})")
-    scored = Scored(*(_spread_out(found, fits_N) for found in both_scores(config, policy, kept)))
+    found = both_scores(config, policy, kept)
+    for found_n2, models in zip(found, (f"score.policy ({policy})", "the reference"), strict=True):
+        require_finite(found_n2.sum(1), "items", models)
+    scored = Scored(*(_spread_out(found_n2, fits_N) for found_n2 in found))
     report: dict[str, Any] = {}
     with ranks.together("writing scores"):
         if ranks.rank() == 0:
@@ -113,7 +118,17 @@ def _tokens(
     open_N = np.fromiter((one in ids for one in built.items["id"].to_pylist()), dtype=bool, count=len(tokens))
     open_N[np.concatenate([built.winners_C, built.losers_C])] = False
     count = len(template_of(tokenizer, config.data).end_ids)
-    return (tokens.without_ends(np.flatnonzero(open_N), count) if open_N.any() else tokens), open_N
+    return (_without_ends(tokens, np.flatnonzero(open_N), count) if open_N.any() else tokens), open_N
+
+
+def _without_ends(tokens: TokenizedItems, rows: np.ndarray, count: int) -> TokenizedItems:
+    """The same items, the last `count` tokens of each of `rows` left out; rows without tokens stay so."""
+    rows = rows[tokens.lengths_N[rows] > 0]
+    keep_T = np.ones(len(tokens.ids_T), dtype=bool)
+    keep_T[(tokens.offsets[rows + 1, None] - 1 - np.arange(count)).ravel()] = False
+    lengths_N = tokens.lengths_N.copy()
+    lengths_N[rows] -= count
+    return replace(tokens, ids_T=tokens.ids_T[keep_T], offsets=np.concatenate([[0], np.cumsum(lengths_N)]))
 
 
 def _fitting(built: ComparisonSet, tokens: TokenizedItems, config: JpoConfig) -> np.ndarray:

@@ -15,7 +15,7 @@ from jpo_dist.records.comparisons import Message
 
 PART = 1000
 """Answers in a file."""
-_TEXTS, _WHOLE = ("prompt_id", "answer", "model", "engine"), ("prompt", "tokens", "sample", "seed")
+_TEXTS, _WHOLE = ("prompt_id", "answer", "model", "engine", "sent_without"), ("prompt", "tokens", "sample", "seed")
 
 
 class Answer(NamedTuple):
@@ -41,6 +41,9 @@ class Answer(NamedTuple):
     """Digest of the model's files, or the name of the model at an endpoint."""
     engine: str
     """`local`, or the name of the endpoint."""
+    sent_without: str = ""
+    """Fields that the server refused, joined by commas; no key of the line where there are none. With `temperature`
+    among them, `temperature` is what was meant, and the answer was drawn at the server's own default."""
 
     @property
     def place(self) -> tuple[float, int, int]:
@@ -96,8 +99,9 @@ def write_answers(answers: Iterable[Answer], folder: Path) -> None:
 
 
 def _line(answer: Answer) -> str:
-    text = json.dumps(answer._asdict(), ensure_ascii=False)
-    return (text if is_encodable(text) else json.dumps(answer._asdict())) + "\n"
+    row = {name: value for name, value in answer._asdict().items() if value or name != "sent_without"}
+    text = json.dumps(row, ensure_ascii=False)
+    return (text if is_encodable(text) else json.dumps(row)) + "\n"
 
 
 def _lines(part: Path) -> list[bytes]:

@@ -30,10 +30,13 @@ class Row(NamedTuple):
     def prompt_id(self) -> str:
         return Item(self.turns, "").instruction_id
 
-    def answered(self, text: str, finished: bool, tokens: int, config: GenerateConfig, about: dict[str, Any]) -> Answer:
+    def answered(
+        self, text: str, finished: bool, tokens: int, config: GenerateConfig, about: dict[str, Any],
+        sent_without: str = "",
+    ) -> Answer:  # fmt: skip
         """The answer, as the folder keeps it."""
         return Answer(self.prompt, self.prompt_id, as_prompt(self.turns), text, finished, tokens, self.temperature,
-                      self.sample, config.seed, about["model"], about["engine"])  # fmt: skip
+                      self.sample, config.seed, about["model"], about["engine"], sent_without)  # fmt: skip
 
 
 def row_of(values: list[Any]) -> Row:

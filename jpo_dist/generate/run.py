@@ -4,7 +4,7 @@ An answer has a place (temperature, prompt, sample). Which process made it, and 
 """
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from jpo_dist.endpoint.left import Left
 from jpo_dist.fan_out import Spread, here
 from jpo_dist.files import read_json, write_json
 from jpo_dist.generate import progress
-from jpo_dist.generate.answers import is_answers, read_answers, write_answers
+from jpo_dist.generate.answers import Answer, is_answers, read_answers, write_answers
 from jpo_dist.generate.asking import Answerer, Outcome, Row
 from jpo_dist.generate.config import GenerateConfig
 from jpo_dist.generate.progress import Made
@@ -145,8 +145,9 @@ def _report(
     before: dict[str, Any],
 ) -> dict[str, Any]:
     """Counts that add up: at each temperature, asked == answers + skipped + failed + not_asked, and answers == finished
-    + cut. `empty` are among the answers. `seconds` are those of all tasks together, over all runs in the folder.
-    `left`, of a run that its budget did not end: those of the failed that may fare better when they are asked again."""
+    + cut. `empty` and `sent_without_…` are among the answers. `seconds` are those of all tasks together, over all runs
+    in the folder. `left`, of a run that its budget did not end: those of the failed that may fare better when they are
+    asked again."""
     by_temperature: dict[float, list[Made]] = defaultdict(list)
     for one in made:
         by_temperature[one.answer.temperature].append(one)
@@ -170,6 +171,7 @@ def _report(
             "not_asked": asked - len(answers) - skipped - failed,
             "tokens": sum(answer.tokens for answer in answers),
             "seconds": round(earlier + sum(one.seconds for one in some), 2),
+            **sent_without(answers),
         }
     told = {name: getattr(config, name) for name in (*DECIDING, "tokens_per_batch")}
     left = [{"prompt": n, **known} for n, known in sorted({p[1]: k for p, k in outcome.skipped.items()}.items())]
@@ -182,6 +184,12 @@ def _report(
     found |= {"usage": outcome.usage} if outcome.usage else {}
     passing = Left.by(outcome.passing.elements(), sum(one["asked"] for one in counts.values()))
     return found | ({"left": passing.as_dict()} if passing.requests and not outcome.exhausted else {})
+
+
+def sent_without(answers: Sequence[Answer]) -> dict[str, int]:
+    """How many were asked for without a field, by field: `sent_without_temperature`. Those that there are."""
+    found = Counter(name for answer in answers for name in answer.sent_without.split(",") if name)
+    return {f"sent_without_{name}": count for name, count in sorted(found.items())}
 
 
 def _turns_from(place: int, prompts: Sequence[Prompt]) -> int:

@@ -99,12 +99,18 @@ def ask_shard(payload: dict[str, Any]) -> dict[str, Any]:
     requests = [request_of(same[0], config) for same in rows]
     by_key = {request.key: same for request, same in zip(requests, rows, strict=True)}
     replies, writer = Replies(folder / REPLIES), Writer(folder)
+    so_far = [
+        reply for key in by_key if (reply := replies.get(key)) is not None
+    ]  # of this task, before its host was lost
 
     def received(request: Request, reply: Reply) -> None:
         _write(writer, by_key[request.key], reply, config, payload["about"])
 
     try:
-        sent = send_all(requests, config.endpoint, replies, Terms.of(payload["terms"]), received)
+        for reply in so_far:
+            _write(writer, by_key[reply.key], reply, config, payload["about"])
+        missing = [request for request in requests if replies.get(request.key) is None]
+        sent = send_all(missing, config.endpoint, replies, Terms.of(payload["terms"]), received, so_far)
     finally:
         replies.close()
         writer.close()
@@ -154,7 +160,8 @@ def _write(writer: Writer, rows: list[Row], reply: Reply, config: GenerateConfig
 def _made(row: Row, reply: Reply, config: GenerateConfig, about: dict[str, Any]) -> Made:
     """A refusal in a field of its own is what the model says, to its end; a tool call or a filter leaves no answer."""
     finished = reply.ending(config.max_new_tokens) in ("ended", "refused")
-    answer: Answer = row.answered(reply.reply.strip(), finished, reply.output_tokens, config, about)
+    text, tokens = reply.reply.strip(), reply.output_tokens
+    answer: Answer = row.answered(text, finished, tokens, config, about, reply.sent_without)
     return Made(answer, reply.seconds)
 
 

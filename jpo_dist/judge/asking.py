@@ -38,21 +38,23 @@ class Standing(NamedTuple):
     """The request that comes next, where it is not asked often enough."""
     why: str = ""
     """Why the last reply gives no label, where none does."""
+    so_far: tuple[Reply, ...] = ()
+    """The replies to it that were read."""
 
 
 def standing(prompt: str, replies: Replies, config: EndpointConfig, again: str) -> Standing:
     """How far the question `prompt` is: its attempts one after the other, up to the first with a label or no reply."""
-    why = ""
+    why, so_far = "", tuple[Reply, ...]()
     for attempt in range(config.ask_again + 1):
         request = request_of(prompt, attempt, config, again)
         reply = replies.get(request.key)
         if reply is None:
-            return Standing(NOT_ASKED, request)
-        read = read_reply(reply, config.max_tokens)
+            return Standing(NOT_ASKED, request, so_far=so_far)
+        read, so_far = read_reply(reply, config.max_tokens), (*so_far, reply)
         if read.letter is not None:
-            return Standing(read.letter)
+            return Standing(read.letter, so_far=so_far)
         why = read.why
-    return Standing(UNPARSABLE, why=why)
+    return Standing(UNPARSABLE, why=why, so_far=so_far)
 
 
 @dataclass
@@ -79,8 +81,10 @@ def ask_all(prompts: Sequence[str], config: JudgingConfig, folder: Path, terms: 
     try:
         with working("judging", len(prompts), "questions") as work:
             questions = _Questions(config, replies, work)
-            requests = [request for prompt in prompts if (request := questions.next_of(prompt)) is not None]
-            sent = send_all(requests, config.endpoint, replies, terms, questions.received)
+            stand = [questions.standing(prompt) for prompt in prompts]
+            requests = [one.missing for one in stand if one.missing is not None]
+            so_far = [reply for one in stand for reply in one.so_far]
+            sent = send_all(requests, config.endpoint, replies, terms, questions.received, so_far)
     finally:
         replies.close()
     failed = {questions.prompts[key]: reason for key, reason in sent.failed.items()}
@@ -97,16 +101,16 @@ class _Questions:
         self.prompts: dict[str, str] = {}
         """Prompts by the keys of their requests."""
 
-    def next_of(self, prompt: str) -> Request | None:
-        """What the question lacks; None where it is settled."""
-        request = standing(prompt, self.replies, self.config, self.again).missing
-        if request is not None:
-            self.prompts[request.key] = prompt
-        return request
+    def standing(self, prompt: str) -> Standing:
+        """How far the question is; what it lacks is its own from now on."""
+        found = standing(prompt, self.replies, self.config, self.again)
+        if found.missing is not None:
+            self.prompts[found.missing.key] = prompt
+        return found
 
     def received(self, request: Request, reply: Reply) -> Request | None:
         """What the question of a request lacks after its reply."""
-        following = self.next_of(self.prompts[request.key])
+        following = self.standing(self.prompts[request.key]).missing
         if following is None:
             self._work.add()
         return following
@@ -136,11 +140,12 @@ def ask(prompts: Sequence[str], config: JudgingConfig, folder: Path, spread: Spr
     total, before = Asked(), -1
     while True:
         replies = Replies(folder / ANSWERS)
-        left = [
-            prompt
+        left = {
+            prompt: found.so_far
             for prompt in prompts
-            if prompt not in total.failed and standing(prompt, replies, config.endpoint, again).letter == NOT_ASKED
-        ]
+            if prompt not in total.failed
+            and (found := standing(prompt, replies, config.endpoint, again)).letter == NOT_ASKED
+        }
         if not left:
             total.exhausted = None
         if not left or len(replies) == before:
@@ -166,21 +171,27 @@ def ask(prompts: Sequence[str], config: JudgingConfig, folder: Path, spread: Spr
 
 
 def _round(
-    prompts: list[str], config: JudgingConfig, folder: Path, terms: Terms, how: tuple[Spread, int]
+    left: dict[str, tuple[Reply, ...]],
+    config: JudgingConfig,
+    folder: Path,
+    terms: Terms,
+    how: tuple[Spread, int],
 ) -> list[dict[str, Any]]:
-    spread, tasks = how
+    """`left`: the replies so far, by prompt."""
+    prompts, (spread, tasks) = list(left), how
     parts = min(tasks, len(prompts), terms.threads, terms.limits.max_requests or tasks)
     payloads = []
     with TemporaryDirectory(prefix="shards-", dir=folder) as aside:  # beside the answers: all hosts see it
         for part, share in enumerate(terms.shared(parts)):
             path = Path(aside) / f"{part}.json"
             path.write_text(json.dumps(prompts[part::parts]), encoding="utf-8")
+            before = spent_on([reply for prompt in prompts[part::parts] for reply in left[prompt]], config.endpoint)
             payloads.append(
                 {
                     "config": config.model_dump(mode="json", include=set(JudgingConfig.model_fields)),
                     "prompts": str(path),
                     "folder": str(folder),
-                    "terms": share.as_dict(),
+                    "terms": share._replace(before=before).as_dict(),
                 }
             )
         return spread(ask_shard, payloads)

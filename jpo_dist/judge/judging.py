@@ -154,6 +154,7 @@ def _by_letters(candidate: Candidate, pair: Sequence[Standing], config: JudgingC
         origin="judged",
         annotator=config.annotator,
         groups=candidate.groups,
+        split=candidate.split,
     )
     return Judged(candidate, outcome, made, letters)
 
@@ -180,6 +181,7 @@ def _by_scores(
         origin="judged",
         annotator=config.annotator,
         groups=candidate.groups,
+        split=candidate.split,
     )
     return Judged(candidate, "tie" if is_tie else "decided", made)
 
@@ -197,6 +199,7 @@ def _line(one: Judged) -> dict[str, Any]:
     made = one.comparison
     return {
         "source": one.candidate.source,
+        **({"split": one.candidate.split} if one.candidate.split else {}),
         **({"groups": dict(one.candidate.groups)} if one.candidate.groups else {}),
         "protocol": one.protocol,
         "first": one.candidate.first.id,

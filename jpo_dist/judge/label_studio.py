@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from xml.etree import ElementTree as ET
 
+from jpo_dist.data.pair_splits import SPLIT
 from jpo_dist.data.row_values import BadField
 from jpo_dist.data.row_values import groups as groups_of_row
 from jpo_dist.judge.agreement import Judgment, agreement
@@ -33,6 +34,7 @@ from jpo_dist.judge.annotations import GROUP, ROW_KEYS, Annotation, annotations_
 from jpo_dist.judge.verdict import Candidate, in_shown_order
 from jpo_dist.records.comparisons import CONDITIONAL, JOINT, Comparison, Item
 from jpo_dist.records.group_column import Groups
+from jpo_dist.records.split import known_split
 from jpo_dist.records.text import HEADED, as_text
 
 _QUESTION = {
@@ -59,19 +61,20 @@ def tasks(candidates: Iterable[tuple[Item, Item, str] | Candidate]) -> list[dict
     """
     made: dict[tuple[frozenset[str], Groups], dict[str, Any]] = {}
     for number, each in enumerate(candidates):
-        one, other, source, groups = Candidate(*each)
-        if one == other:
-            raise ValueError(f"candidate {number} ({source}) compares an item with itself; leave it out")
-        first, second = in_shown_order(one, other)
-        key = frozenset((first.id, second.id)), groups
-        made.setdefault(key, {"data": _data(first, second, source, groups)})
+        pair = Candidate(*each)
+        if pair.first == pair.second:
+            raise ValueError(f"candidate {number} ({pair.source}) compares an item with itself; leave it out")
+        key = frozenset((pair.first.id, pair.second.id)), pair.groups
+        made.setdefault(key, {"data": _data(pair)})
     return list(made.values())
 
 
-def _data(first: Item, second: Item, source: str, groups: Groups) -> dict[str, Any]:
+def _data(pair: Candidate) -> dict[str, Any]:
     """Flat, because Label Studio's `$name` finds top-level keys only; `id` and the like are taken in JSON-MIN."""
-    protocol = CONDITIONAL if first.instruction == second.instruction else JOINT
-    data: dict[str, Any] = {"protocol": protocol, "source": source, **{GROUP + name: value for name, value in groups}}
+    first, second = in_shown_order(pair.first, pair.second)
+    data: dict[str, Any] = {"protocol": pair.protocol, "source": pair.source}
+    data |= {SPLIT: pair.split} if pair.split else {}
+    data |= {GROUP + name: value for name, value in pair.groups}
     for side, item in ((FIRST, first), (SECOND, second)):
         data |= {
             f"{side}_uid": item.id,
@@ -123,7 +126,7 @@ def read(export: Any, groups: Sequence[str] = ()) -> tuple[list[Comparison], dic
     """Comparisons from an exported project, "JSON" or "JSON-MIN", and what became of every annotation.
 
     Each has the annotator (see `annotator_of`), a source and the origin "judged"; ties are comparisons with `tie`.
-    The groups of our tasks are kept; `groups` names keys of other tasks' data that are kept as groups too.
+    The groups and splits of our tasks are kept; `groups` names keys of other tasks' data that are kept as groups too.
 
     Tasks are ours or those of Label Studio's own templates for pairs and rankings. The report adds up: annotations ==
     comparisons + ties + sum(skipped.values()); a ranking is one annotation of several comparisons, so with rankings
@@ -210,4 +213,5 @@ def _comparison(said: Said, annotation: Annotation, groups: Groups) -> Compariso
     source = source.encode("utf-8", "replace").decode()
     tie = said.answer == TIE
     who = annotation.annotator
-    return Comparison(winner, loser, source=source, tie=tie, origin="judged", annotator=who, groups=groups)
+    split = known_split(task.get(SPLIT)) if is_ours(task) else None
+    return Comparison(winner, loser, source=source, tie=tie, origin="judged", annotator=who, groups=groups, split=split)

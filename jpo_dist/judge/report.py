@@ -14,6 +14,7 @@ import numpy as np
 from jpo_dist.pairing.embedding import word_cosines
 from jpo_dist.records.comparisons import CONDITIONAL, JOINT, Item
 from jpo_dist.records.groups import MOST_VALUES
+from jpo_dist.records.split import counts_of
 from jpo_dist.records.text import as_text
 from jpo_dist.statistics.intervals import wilson
 
@@ -35,6 +36,7 @@ def report(judged: "Sequence[Judged]", annotator: str) -> dict[str, Any]:
         "annotator": annotator,
         "candidates": len(judged),
         "repeated_candidates": len(judged) - len(different),
+        **({"splits": splits} if (splits := by_split(judged)) else {}),
         "outcomes": _outcomes(judged),
         "by_protocol": {
             name: _outcomes([one for one in judged if one.protocol == name]) for name in (CONDITIONAL, JOINT)
@@ -50,6 +52,11 @@ def report(judged: "Sequence[Judged]", annotator: str) -> dict[str, Any]:
 
 def _different(judged: "Sequence[Judged]") -> "list[Judged]":
     return list({frozenset((one.candidate.first, one.candidate.second)): one for one in judged}.values())
+
+
+def by_split(judged: "Sequence[Judged]") -> dict[str, int]:
+    """Verdicts of each split, which are what the set has of it; {} where the candidates have none."""
+    return counts_of([one.candidate.split for one in judged if one.comparison is not None])
 
 
 def by_group(judged: "Sequence[Judged]") -> dict[str, dict[str, Any]]:

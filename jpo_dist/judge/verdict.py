@@ -19,6 +19,8 @@ class Candidate(NamedTuple):
     source: str
     groups: Groups = ()
     """What its file's columns say of it, such as ("country", "DE"); its verdict keeps them."""
+    split: str | None = None
+    """That of both items, where the candidates are split; its verdict keeps it."""
 
     @property
     def protocol(self) -> str:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
@@ -18,7 +17,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from jpo_dist.batches.foreign.model_files import A_PICKLE, has_tokenizer, reason_of, understood, usable
 from jpo_dist.config.sections import ModelConfig
-from jpo_dist.digests import DIGESTS, Damaged, problem_in_cache, read_digests, write_digests
+from jpo_dist.digests import DIGESTS, WEIGHTS, Damaged, folder_mark, problem_in_cache, read_digests, write_digests
 from jpo_dist.distributed.waiting import locked, working
 from jpo_dist.model.device import torch_dtype
 from jpo_dist.model.gguf import convert_gguf
@@ -29,11 +28,8 @@ from jpo_dist.run_dir import EXPORT, EXPORT_MERGED
 logger = logging.getLogger(__name__)
 
 OF_FILES = AutoConfig, AutoTokenizer
-WEIGHTS = (".safetensors", ".bin")
 DECIDING = ("config.json", "adapter_config.json", "*.py")
 """Files that decide what a model computes, beside its weights: not those of tokenizer and generation."""
-SAMPLES, SAMPLE_BYTES = 64, 16_384
-"""How many samples of a file of weights, of so many bytes each, tell it from another."""
 
 
 def pretrained(kind: Any, config: ModelConfig, key: str = "model.path", **settings: Any) -> Any:
@@ -109,22 +105,8 @@ def weights_digest(folder: Path, facts: list[str]) -> str:
 
 
 def weights_mark(model: ModelConfig) -> str:
-    """A mark that tells the weights of two models apart, 32 hex digits: SHA-256 of samples from all over their files,
-    so that none is read whole. The mark is the same wherever the files lie."""
+    """The mark of a model's weights (`folder_mark`), the same wherever its files lie."""
     return folder_mark(weights_folder(model))
-
-
-def folder_mark(folder: Path) -> str:
-    """The mark of the weights in a folder, of a model or of an adapter; see `weights_mark`."""
-    total = hashlib.sha256()
-    for file in sorted(file for weights in WEIGHTS for file in folder.glob(f"*{weights}")):
-        with file.open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            for sample in range(SAMPLES):
-                stream.seek(max(0, size - SAMPLE_BYTES) * sample // (SAMPLES - 1))
-                total.update(stream.read(SAMPLE_BYTES))
-            total.update(str(size).encode())
-    return total.hexdigest()[:32]
 
 
 def model_folder(config: ModelConfig, key: str = "model.path") -> str:

@@ -7,6 +7,7 @@ instructions.
 
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -122,6 +123,56 @@ def overlap(held: ComparisonSet, train: ComparisonSet) -> Overlap:
     return Overlap(int(asked.sum()), len(asked_Q), int(both.sum()), len(both_C))
 
 
+class Inside(NamedTuple):
+    """How many responses stand in an instruction."""
+
+    responses: int
+    of_responses: int
+    """Different ones, of the comparisons that are looked at."""
+
+
+def inside(held: ComparisonSet, train: ComparisonSet) -> Inside:
+    """How many responses of `held`, winners and losers, are a turn of the assistant in an instruction of `train`, after
+    the very turns that they respond to: data of conversations that were split by turns have such.
+
+    By digests of 64 bits, as `overlap`. Items that no comparison uses count in neither.
+    """
+    said = [np.zeros(0, np.uint64), *map(_said_keys, _used(train, ["instruction"]))]
+    known = _different(np.concatenate(said))
+    asked = [np.zeros(0, np.uint64), *map(_response_keys, _used(held, ["instruction", "response"]))]
+    keys = _different(np.concatenate(asked))
+    return Inside(int(_are_in(keys, known).sum()), len(keys))
+
+
+def _used(built: ComparisonSet, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """The items that comparisons use, chunk by chunk."""
+    is_used_N, start = np.zeros(built.num_items, dtype=bool), 0
+    is_used_N[built.winners_C] = is_used_N[built.losers_C] = True
+    for batch in chunks(built.items.select(columns)):
+        yield batch.filter(pa.array(is_used_N[start : start + len(batch)]))
+        start += len(batch)
+
+
+def _response_keys(batch: pa.RecordBatch) -> np.ndarray:
+    """A key of each item: of its instruction and its response."""
+    return _mixed(_keys_in(batch["instruction"]) ^ _digests(batch["response"]))
+
+
+def _said_keys(batch: pa.RecordBatch) -> np.ndarray:
+    """The keys of the items that turns of the assistant would be: of what stands before the turn, and of the turn."""
+    column = batch["instruction"]
+    flat = column.flatten()
+    said = pc.equal(flat.field("role"), "assistant").to_numpy(zero_copy_only=False)
+    if not said.any():
+        return np.zeros(0, np.uint64)
+    contents_M = _digests(flat.field("content"))
+    sums, starts, lengths = _sums_in(column, contents_M)
+    at = np.flatnonzero(said)
+    with np.errstate(over="ignore"):
+        before = _mixed(sums[at] - sums[np.repeat(starts, lengths)[at]])
+    return _mixed(before ^ contents_M[at])
+
+
 def _different(keys: np.ndarray) -> np.ndarray:
     """In order; np.unique takes twenty times as long."""
     ordered = np.sort(keys)
@@ -156,16 +207,22 @@ def _instruction_keys(built: ComparisonSet) -> np.ndarray:
 
 def _keys_in(column: pa.ListArray) -> np.ndarray:
     """A key of each instruction of a chunk: of its roles and texts, in order."""
+    sums, starts, lengths = _sums_in(column, _digests(column.flatten().field("content")))
+    with np.errstate(over="ignore"):
+        return _mixed(sums[starts + lengths] - sums[starts])
+
+
+def _sums_in(column: pa.ListArray, contents_M: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sums of the keys of all messages before each one, (M + 1,); where each instruction starts, and its length."""
     flat = column.flatten()
     roles = flat.field("role").dictionary_encode()
     roles_M = _digests(roles.dictionary)[roles.indices.to_numpy()]
     lengths = column.value_lengths().to_numpy(zero_copy_only=False)
-    ends = np.cumsum(lengths)
-    turn_M = (np.arange(len(flat)) - np.repeat(ends - lengths, lengths)).astype(np.uint64)
+    starts = np.cumsum(lengths) - lengths
+    turn_M = (np.arange(len(flat)) - np.repeat(starts, lengths)).astype(np.uint64)
     with np.errstate(over="ignore"):
-        keys_M = _mixed(_mixed(roles_M + turn_M) ^ _digests(flat.field("content")))
-        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(keys_M, dtype=np.uint64)])
-        return _mixed(sums[ends] - sums[ends - lengths])
+        keys_M = _mixed(_mixed(roles_M + turn_M) ^ contents_M)
+        return np.concatenate([np.zeros(1, np.uint64), np.cumsum(keys_M, dtype=np.uint64)]), starts, lengths
 
 
 def _digests(texts: pa.StringArray) -> np.ndarray:

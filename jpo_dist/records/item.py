@@ -47,6 +47,17 @@ def canonical(instruction: Sequence[Message]) -> str:
     return f"[{','.join([f'[{quoted(role)},{quoted(content)}]' for role, content in instruction])}]"
 
 
+def head(instruction: Sequence[Message]) -> Sequence[Message]:
+    """What an instruction begins with, up to its first user turn: all turns of one conversation share it. An
+    instruction of one user turn, and one without any, is its own head.
+
+    >>> head((Message("user", "Hi"), Message("assistant", "Hello"), Message("user", "Bye")))
+    (Message(role='user', content='Hi'),)
+    """
+    first = next((number for number, turn in enumerate(instruction) if turn.role == "user"), len(instruction))
+    return instruction[: first + 1]
+
+
 def digest_of_text(text: str) -> bytes:
     """The 16 bytes of `digest`, of a value that is canonical JSON already."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
@@ -85,7 +96,7 @@ class Item:
 
     @property
     def instruction_id(self) -> str:
-        """Equal instructions, equal id: decides the protocol of a comparison and its split."""
+        """Equal instructions, equal id: decides the protocol of a comparison."""
         return digest_of_text(canonical(self.instruction)).hex()
 
 
@@ -108,6 +119,9 @@ class Comparison:
     """The pairing policy that brought the two items together, where none of the sources did."""
     annotator: str | None = None
     groups: Groups = ()  # what else is known of who judged it
+    split: str | None = None
+    """One of SPLITS, where it was known before the comparison was: candidates for a judge have the split of their
+    items."""
 
     @property
     def protocol(self) -> str:

@@ -27,15 +27,19 @@ def ratings_of(built: ComparisonSet) -> Iterator[Rating]:
     return iter(scores)
 
 
-def unbuild(built: ComparisonSet, comparisons: ComparisonList, ratings: RatingList) -> np.ndarray:
-    """Add the comparisons and the scores of a set to lists that share their items.
+def unbuild(
+    built: ComparisonSet, comparisons: ComparisonList, ratings: RatingList, with_splits: bool = False
+) -> np.ndarray:
+    """Add the comparisons and the scores of a set to lists that share their items. Their splits stay behind, since
+    another set has its own, unless they are asked for.
 
     Returns the row that each item of the set has there, (N,): items without a comparison or score are there too.
     """
     rows_N = _rows(built, comparisons.items)
     edges = with_ends(all_groups(built.comparisons), rows_N[built.winners_C], rows_N[built.losers_C])
-    at = edges.schema.get_field_index("split")
-    edges = edges.set_column(at, LIST_SCHEMA.field("split"), pa.nulls(len(edges), pa.string()))
+    if not with_splits:
+        at = edges.schema.get_field_index("split")
+        edges = edges.set_column(at, LIST_SCHEMA.field("split"), pa.nulls(len(edges), pa.string()))
     comparisons.add_columns(edges.select(LIST_SCHEMA.names).cast(LIST_SCHEMA))
     scored = pc.is_valid(built.items["score"])
     scores, scales = (built.items[name].filter(scored) for name in ("score", "scale"))

@@ -20,22 +20,27 @@ from jpo_dist.statistics.crossed import (
 )
 from jpo_dist.statistics.hypotheses import equivalence, holm, reading
 from jpo_dist.statistics.intervals import BOOTSTRAP, alike_rate, bootstrap_mean
+from jpo_dist.study.bounds import bounds, interval_within
 from jpo_dist.study.question import RATES, QuestionConfig
 from jpo_dist.study.tables import SEED, Result, Table, tables
-from jpo_dist.study.trends import trends
+from jpo_dist.study.trends import Grid, trends
 
 
 def findings(
-    results: Sequence[Result], question: QuestionConfig, strata: Mapping[str, str] | None = None
+    results: Sequence[Result],
+    question: QuestionConfig,
+    strata: Mapping[str, str] | None = None,
+    grid: Grid | None = None,
 ) -> dict[str, Any]:
     """All figures of the report, JSON-able.
 
     `arms`: a line for each point and arm, with every metric's value and 95 % interval. `comparisons`: a line for each
-    point and asked pair, on the primary metric; `trends`: how these grow along `question.trend`. p-values are adjusted
-    over all of them together. A pair of which one arm has no result yet has no line. `others`: the same pairs on every
-    other metric, and `strata` on the primary one for the instructions of each label (label by id): differences with
-    intervals and no test, since none was asked. `without`: the cells of which no answer has the primary metric, such as
-    verdicts of a judge none of whose replies could be read; they are runs of their arm and in no figure of it.
+    point and asked pair, on the primary metric; `trends`: how these grow along `question.trend`, over all
+    values that `grid` has of it. p-values are adjusted over all of them together. A pair of which one arm has no result
+    yet has no line. `others`: the same pairs on every other metric, and `strata` on the primary one for the
+    instructions of each label (label by id): differences with intervals and no test, since none was asked. `without`:
+    the cells of which no answer has the primary metric, such as verdicts of a judge none of whose replies could be
+    read; they are runs of their arm and in no figure of it.
     """
     found = tables(results)
     pairs = [
@@ -45,7 +50,7 @@ def findings(
         if all(question.primary in arms.get(arm, {}) for arm in (first, second))
     ]
     lines = [_compared(*pair, question.primary, question.margin) for pair in pairs]
-    growing = trends(results, question)
+    growing = trends(results, question, grid)
     _adjust([*lines, *growing])
     return {
         "primary": question.primary,
@@ -136,13 +141,12 @@ def _figure(table: Table, metric: str) -> dict[str, Any]:
 def _interval(table: Table, metric: str, value: float | None) -> tuple[list[float] | None, str]:
     """(95 % interval of a metric, how it was made); None with the reason. A rate that is the same everywhere has
     Wilson's, any other metric none, but for the KL of the reference from itself, which is 0 whatever is asked."""
-    is_rate = bool((table.squares_QS == table.values_QS).all())  # of zeros and ones
+    is_rate = metric in RATES and bounds(metric, table) == (0.0, 1.0)
     has = table.counts_QS.sum(axis=1) > 0
     several = len(table.seeds) > 1
     try:
         if several:
-            low, high = crossed(table.values_QS, table.counts_QS).interval()
-            return [max(low, 0.0), min(high, 1.0)] if is_rate else [low, high], CROSSED
+            return interval_within(crossed(table.values_QS, table.counts_QS), metric, [table]), CROSSED
         found = bootstrap_mean(table.values_QS[has, 0] / table.counts_QS[has, 0])
         if found.low is not None or has.sum() < 2:
             return found.as_dict()["interval"], _one_run(found.method)
@@ -151,7 +155,7 @@ def _interval(table: Table, metric: str, value: float | None) -> tuple[list[floa
         reason = str(alike)
     except TooLittle as little:
         return None, str(little)
-    if value is not None and (metric == "win" or (metric in RATES and is_rate)):
+    if value is not None and is_rate:
         found = alike_rate(value, int(has.sum()))
         return found.as_dict()["interval"], found.method if several else _one_run(found.method)
     if metric == "kl" and not table.squares_QS.any():
@@ -194,7 +198,7 @@ def _compared(
     except TooLittle as reason:
         difference = reason.value if isinstance(reason, AllAlike) else None
         return {**made, "difference": difference, "interval": None, "method": str(reason), **nothing}
-    return {**made, **_tested(estimate, margin)}
+    return {**made, **_tested(estimate, margin), "interval": interval_within(estimate, metric, [a, b], (1.0, -1.0))}
 
 
 def _tested(estimate: Estimate, margin: float) -> dict[str, Any]:
@@ -202,7 +206,6 @@ def _tested(estimate: Estimate, margin: float) -> dict[str, Any]:
         "difference": estimate.value,
         "error": estimate.error,
         "degrees": estimate.degrees,
-        "interval": list(estimate.interval()),
         "method": CROSSED,
         "p_value": estimate.p_value(),
         "p_equivalent": equivalence(estimate, margin),

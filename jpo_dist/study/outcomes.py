@@ -52,11 +52,12 @@ def of_scores(items: Path, answers: Path) -> Sums:
     the sampled sequence KL of Rafailov et al. (arXiv 2305.18290, section 6.1).
 
     `items` is the items.parquet of `jpo score`. Only answers at temperature 1 that end: other temperatures are other
-    policies, and the end that a cut answer lacks would be scored. Raises what read_answers raises.
+    policies, and one that was cut off is a part of a sequence. Raises what read_answers raises.
     """
     table = pq.read_table(items, columns=["id", "reward_response"]).to_pydict()
     rewards = dict(zip(table["id"], table["reward_response"], strict=True))
-    drawn = [answer for answer in read_answers(answers) if answer.finished and answer.temperature == 1]
+    of_policy = (answer for answer in read_answers(answers) if "temperature" not in answer.sent_without)
+    drawn = [answer for answer in of_policy if answer.finished and answer.temperature == 1]
     rows = [(answer.prompt_id, rewards.get(Item(answer.messages, answer.answer).id)) for answer in drawn]
     return summed((prompt_id, "kl", value) for prompt_id, value in rows if value is not None)
 

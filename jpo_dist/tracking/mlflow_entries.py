@@ -12,11 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jpo_dist.digests import folder_mark
 from jpo_dist.files import read_lines
 from jpo_dist.run_dir import OUTBOX
 from jpo_dist.tracking.chat_model import can_chat, write_chat_model
 from jpo_dist.tracking.outbox import ROWS_PER_BATCH
-from jpo_dist.tracking.page_text import IS_EXTERNAL, tag_in_mlflow
+from jpo_dist.tracking.page_text import IS_EXTERNAL, WEIGHTS, tag_in_mlflow
 
 PARAMS_PER_CALL = 100
 PARAM_CHARS, TAG_CHARS, NAME_CHARS = 6000, 8000, 250
@@ -54,12 +55,13 @@ class RunOnServer(NamedTuple):
 
 
 def _send_metrics(server: RunOnServer, entries: list[dict[str, Any]]) -> None:
-    """Metrics; those of an entry that names what was measured, on the newest model of the run and on the data set."""
+    """Metrics; those of an entry that names what was measured, on the model of the run that was, and on the data
+    set."""
     from mlflow.entities import Metric
 
-    model = _newest_model(server) if any("dataset" in entry for entry in entries) else None
+    models = _models(server) if any("dataset" in entry for entry in entries) else []
     rows = [
-        Metric(clean_name(key), value, entry["ts_ms"], entry["step"], **_measured(entry, model, server.run_id))
+        Metric(clean_name(key), value, entry["ts_ms"], entry["step"], **_measured(entry, models, server.run_id))
         for entry in entries
         for key, value in entry["metrics"].items()
     ]
@@ -68,19 +70,24 @@ def _send_metrics(server: RunOnServer, entries: list[dict[str, Any]]) -> None:
         server.client.log_batch(server.run_id, metrics=rows[start : start + ROWS_PER_BATCH], synchronous=True)
 
 
-def _measured(entry: Mapping[str, Any], model: str | None, run_id: str) -> dict[str, Any]:
+def _measured(entry: Mapping[str, Any], models: list[Any], run_id: str) -> dict[str, Any]:
+    """What of an entry makes its metrics those of a model and a data set. The model is the newest with the weights that
+    were measured; where nothing says which weights they were, or no model says which it has, the newest one."""
     if "dataset" not in entry:
         return {}
     name, digest = entry["dataset"]
+    marks, measured = [_hidden(model, WEIGHTS) for model in models], entry.get("weights")
+    if measured is not None and any(marks):
+        models = [model for model, mark in zip(models, marks, strict=True) if mark == measured]
+    model = models[0].model_id if models else None
     return {"model_id": model, "dataset_name": name[:DATASET_CHARS], "dataset_digest": digest[:DIGEST_CHARS],
             "run_id": run_id}  # fmt: skip
 
 
-def _newest_model(server: RunOnServer) -> str | None:
-    """Id of the logged model of the run that was made last."""
-    mine = f"source_run_id = '{server.run_id}'"
-    found = server.client.search_logged_models([server.experiment_id], mine)
-    return max(found, key=lambda model: model.creation_timestamp).model_id if found else None
+def _models(server: RunOnServer) -> list[Any]:
+    """The logged models of the run, the newest first."""
+    found = server.client.search_logged_models([server.experiment_id], f"source_run_id = '{server.run_id}'")
+    return sorted(found, key=lambda model: model.creation_timestamp, reverse=True)
 
 
 def clean_name(name: str) -> str:
@@ -107,8 +114,8 @@ def _send_tags(server: RunOnServer, entry: Mapping[str, Any]) -> None:
     for key, value in entry["tags"].items():
         _set_tag(server, tag_in_mlflow(clean_name(key)), _shorten(str(value), TAG_CHARS))
     note = entry["tags"].get(_NOTE)
-    if note and (model := _newest_model(server)):
-        server.client.set_logged_model_tags(model, {_NOTE: _shorten(str(note), TAG_CHARS)})
+    if note and (models := _models(server)):
+        server.client.set_logged_model_tags(models[0].model_id, {_NOTE: _shorten(str(note), TAG_CHARS)})
 
 
 def _set_tag(server: RunOnServer, key: str, value: str) -> None:
@@ -183,7 +190,7 @@ def _send_model(server: RunOnServer, entry: Mapping[str, Any]) -> None:
     """Make a logged model of the run. By default only its place is recorded: uploading an 8B model takes an hour.
     `into` in the entry: the id of such a pointer, which gets the files instead."""
     client = server.client
-    models = client.search_logged_models([server.experiment_id], f"source_run_id = '{server.run_id}'")
+    models = _models(server)
     if any(entry["id"] in (_hidden(known, _MADE), _hidden(known, _COPIED)) for known in models):
         return
     for known in models:
@@ -192,8 +199,11 @@ def _send_model(server: RunOnServer, entry: Mapping[str, Any]) -> None:
     export = Path(entry["path"])
     if entry["copy"] and not export.is_dir():
         raise FileNotFoundError(f"{export} is no folder")  # before a model without files is made
+    weights = folder_mark(export) if entry["copy"] else entry.get("weights")  # of a copy: what is copied now
     tags = {"jpo.path": entry["path"], IS_EXTERNAL: str(not entry["copy"]).lower()}
-    if any(known.model_id == entry.get("into") for known in models):
+    tags |= {tag_in_mlflow(WEIGHTS): weights} if weights else {}
+    keeps_figures = weights == entry.get("weights")  # else the export was written anew since the copy was asked for
+    if keeps_figures and any(known.model_id == entry.get("into") for known in models):
         _send_model_files(server, entry["into"], export, entry["copy"], tags)
         client.set_logged_model_tags(entry["into"], {**tags, tag_in_mlflow(_COPIED): entry["id"]})
     else:
@@ -243,6 +253,8 @@ def _send_model_files(server: RunOnServer, model_id: str, export: Path, copy: bo
         server.client.log_model_artifacts(model_id, aside)
     if copy and not serves:
         server.client.log_model_artifacts(model_id, str(export), "model")
+    if copy and folder_mark(export) != tags[tag_in_mlflow(WEIGHTS)]:
+        raise RuntimeError(f"{export} was written anew while it was copied")
 
 
 def _send_status(server: RunOnServer, entry: Mapping[str, Any]) -> None:

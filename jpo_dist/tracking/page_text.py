@@ -12,10 +12,12 @@ INPUT_RUN, INPUT_EXPERIMENT = "jpo.input_run.", "jpo.input_experiment."
 """How tags begin that name the MLflow run of an earlier stage and its experiment, as a pipeline sets them."""
 _OF_PROGRAMS = (
     "jpo.uid", "jpo.key", "jpo.input.", INPUT_RUN, INPUT_EXPERIMENT, "jpo.dataset", "jpo.checkpoint.path",
-    "jpo.making", "jpo.id", "jpo.copied",
+    "jpo.making", "jpo.id", "jpo.copied", "jpo.weights",
 )  # fmt: skip
 IS_EXTERNAL = "mlflow.model.isExternal"
 """The tag of a logged model that says whether it is a place alone ("true"), or has its files in MLflow ("false")."""
+WEIGHTS = "jpo.weights"
+"""The tag of a logged model with the mark of its weights (jpo_dist.digests.folder_mark); earlier versions set none."""
 TRAININGS = "workflowType=machine_learning"
 """What an address needs so that a page of MLflow 3 is one of trainings, and not of agents. Without it the page is what
 the browser was last switched to, whatever the experiment's kind; `#/runs/ID` drops it."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.tracking.gate import Gate, failures
-from jpo_dist.tracking.page_text import IS_EXTERNAL
+from jpo_dist.tracking.page_text import IS_EXTERNAL, WEIGHTS, tag_in_mlflow
 
 CANDIDATE, CHAMPION = "candidate", "champion"
 FIGURE, BEFORE = "figure.", "champion.before"
@@ -23,20 +23,29 @@ class Version(NamedTuple):
     is_new: bool
 
 
-def copied_model(client: Any, experiment_id: str, run_id: str) -> Any:
-    """The newest logged model of a run that has its files in MLflow; None where it has only pointers."""
-    return _newest(client, experiment_id, run_id, is_external="false")
+def copied_model(client: Any, experiment_id: str, run_id: str, weights: str | None = None) -> Any:
+    """The newest logged model of a run that has its files in MLflow, with these `weights` (their mark) where they are
+    given; None where it has none."""
+    return _newest(client, experiment_id, run_id, weights, is_external="false")
 
 
-def pointer_to(client: Any, experiment_id: str, run_id: str, folder: str) -> str | None:
-    """Id of the newest logged model of a run that only says that it is in `folder`; None where there is none."""
-    found = _newest(client, experiment_id, run_id, is_external="true")
+def pointer_to(client: Any, experiment_id: str, run_id: str, folder: str, weights: str) -> str | None:
+    """Id of the newest logged model of a run that only says that it is in `folder`, with these weights; None where
+    there is none."""
+    found = _newest(client, experiment_id, run_id, weights, is_external="true")
     return found.model_id if found is not None and found.tags.get("jpo.path") == folder else None
 
 
-def _newest(client: Any, experiment_id: str, run_id: str, is_external: str) -> Any:
+def weights_of(model: Any) -> str | None:
+    """The mark of the weights of a logged model; None where an earlier version made it."""
+    found: str | None = model.tags.get(tag_in_mlflow(WEIGHTS))
+    return found
+
+
+def _newest(client: Any, experiment_id: str, run_id: str, weights: str | None, is_external: str) -> Any:
     found = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'")
     of = [one for one in found if one.tags.get(IS_EXTERNAL) == is_external and str(one.status) == "READY"]
+    of = [one for one in of if weights in (None, weights_of(one))]
     return max(of, key=lambda model: model.creation_timestamp, default=None)
 
 

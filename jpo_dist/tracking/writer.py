@@ -18,6 +18,7 @@ import yaml
 
 from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.deadline import TooSlow, within
+from jpo_dist.digests import folder_mark
 from jpo_dist.distributed.waiting import working
 from jpo_dist.files import read_json, read_lines
 from jpo_dist.redact import redact
@@ -225,11 +226,15 @@ class Writer:
         if self._outbox is not None:
             self._outbox.put("table", file=file, columns=list(columns), data=[list(row) for row in rows])
 
-    def log_measured(self, stream: str, step: int, metrics: Mapping[str, float], dataset: tuple[str, str]) -> None:
-        """Metrics of the run's model on a data set, (name, digest). A stream takes one line a step."""
+    def log_measured(
+        self, stream: str, step: int, metrics: Mapping[str, float], dataset: tuple[str, str], weights: str
+    ) -> None:
+        """Metrics of the run's model that has these `weights` (their mark) on a data set, (name, digest). A stream
+        takes one line a step."""
         if self._outbox is not None:
             finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
-            self._outbox.put_metrics(stream, step, self._outbox.now_ms(), finite, dataset=list(dataset))
+            of = {"dataset": list(dataset), "weights": weights}
+            self._outbox.put_metrics(stream, step, self._outbox.now_ms(), finite, **of)
 
     def log_artifact(self, path: str | Path, folder: str | None = None) -> None:
         """Upload a file, or a folder's files, into `folder` of the run's artifacts."""
@@ -253,12 +258,13 @@ class Writer:
     def log_model(self, folder: str | Path, copy: bool = False, name: str = "export", into: str | None = None) -> None:
         """Record an exported Hugging Face folder as a logged model of the run; `copy` uploads its files too, as a model
         that MLflow serves. `into`: the id of a model that was recorded only; it gets the files, and keeps its figures.
+        With it goes the mark of its weights: of a record those of now, of a copy those that are copied.
         """
         if self._outbox is not None:
             self._outbox.take_metrics()
             step = max(0, self._outbox.last_step)
             place = str(Path(folder).resolve())
-            of = {"into": into} if into else {}
+            of = {"weights": folder_mark(Path(folder)), **({"into": into} if into else {})}
             self._outbox.put("model", path=place, copy=copy, name=name, step=step, id=uuid.uuid4().hex, **of)
 
     def finish(self, status: Status) -> None:

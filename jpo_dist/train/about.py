@@ -10,6 +10,7 @@ import numpy as np
 from jpo_dist.batches.prepare import Prepared
 from jpo_dist.config.run import JpoConfig
 from jpo_dist.config.sft import AnyConfig
+from jpo_dist.digests import folder_mark
 from jpo_dist.files import read_json
 from jpo_dist.run_dir import EVALUATION, EXPORT, PLAN
 from jpo_dist.tracking.metrics_file import IN_WORDS, metrics_of
@@ -100,7 +101,8 @@ def changes(first: Mapping[str, float], last: Mapping[str, float]) -> str:
 def _answered(run_dir: Path) -> list[str]:
     """A sentence on the answers that `jpo evaluate` has had of the run's own model; none where it had none."""
     report = read_json(run_dir / EVALUATION)
-    if report.get("policy") != str(run_dir / EXPORT) or "pass_rate" not in report:
+    own = report.get("policy") == str(run_dir / EXPORT) and "pass_rate" in report
+    if not own or report.get("policy_digest") != folder_mark(run_dir / EXPORT):  # or of an export before this one
         return []
     rate = report["pass_rate"]
     shown = f"; {ANSWERS} shows some beside those before" if report.get("answers") else ""

@@ -12,10 +12,10 @@ from jpo_dist.distributed.notices import notify
 from jpo_dist.distributed.stopping import Stopped, stoppable
 from jpo_dist.files import replace
 from jpo_dist.locks import alone_in
-from jpo_dist.run_dir import CONFIG, EXPORT
+from jpo_dist.run_dir import CONFIG
 from jpo_dist.tracking.writer import NOTE, Status, never_was, replay, start_run, tags_of_environment
 from jpo_dist.train.about import description, title
-from jpo_dist.train.identity import finished_at
+from jpo_dist.train.exported import finished_at, had_finished
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def _recorded(
         for name in restore_run_files(config.checkpoint.storage, run_dir):
             restored[name] = (run_dir / name).stat().st_size
             logger.info("fetched %s from %s", name, config.checkpoint.storage)
-    step, figures = finished_at(run_dir), list[Path]()
+    step, figures = finished_at(config), list[Path]()
     if step is not None:
         with stoppable(run_dir, config.checkpoint.stop_grace_s):
             yield figures
@@ -84,7 +84,7 @@ def _recorded(
     except Exception as error:
         if before is not None and is_input(error):
             replace(resolved, before, sync=True)
-            status = "FINISHED" if (run_dir / EXPORT).exists() else "FAILED"
+            status = "FINISHED" if had_finished(run_dir) else "FAILED"
         refused = is_input(error) and never_was(config.run, restored)
         raise
     finally:

@@ -8,7 +8,6 @@ from typing import Any
 from pydantic import BaseModel
 
 from jpo_dist.checkpoint.commit import Commit
-from jpo_dist.checkpoint.run_folder import commits
 from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.config.run import reference_model
 from jpo_dist.config.sections import ReferenceConfig
@@ -19,7 +18,7 @@ from jpo_dist.model.files import weights_mark
 from jpo_dist.records.comparisons import digest
 from jpo_dist.records.contents import Contents, contents_of
 from jpo_dist.records.examples import Examples
-from jpo_dist.run_dir import EXPORT, PLAN
+from jpo_dist.run_dir import PLAN
 from jpo_dist.train.setup import Setup
 
 READ, ORDER = "contents of data.train", "order of data.train"
@@ -140,19 +139,6 @@ def _shown(value: Any) -> str:
     """A value as YAML has it, on one line and not too long."""
     text = value if isinstance(value, str) and value.isprintable() else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 100 else f"{text[:97]}..."
-
-
-def finished_at(run_dir: Path) -> int | None:
-    """The last step of a run that is at its end and exported, by the files of its folder; None for any other.
-
-    Such a run trains no step more, whatever it is started with: its number of steps is part of what it is.
-    """
-    manifest = next((manifest for _, manifest in commits(run_dir)[:1]), None)
-    if manifest is None:
-        return None
-    step, state = manifest.step, manifest.facts.get("state", {})
-    at_end = step == read_json(run_dir / PLAN).get("num_steps") or state.get("stopped", False)
-    return step if at_end and any((run_dir / EXPORT).glob("*.safetensors")) else None
 
 
 def start_of(config: AnyConfig) -> dict[str, Any]:

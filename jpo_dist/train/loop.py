@@ -21,8 +21,8 @@ from jpo_dist.objective.held_out import evaluation_plan, score_comparisons
 from jpo_dist.objective.step import train_step
 from jpo_dist.records.columns.pages import let_go
 from jpo_dist.tracking.metrics_file import metrics_at
-from jpo_dist.train import best, refresh
-from jpo_dist.train.identity import TrainState, check_method, finished_at, method_of
+from jpo_dist.train import best, exported, refresh
+from jpo_dist.train.identity import TrainState, check_method, method_of
 from jpo_dist.train.nonfinite import advance
 from jpo_dist.train.resume import export_end, loadable, restore, save
 from jpo_dist.train.run_log import RunLog, own_tokens, step_metrics, write_down
@@ -86,7 +86,7 @@ def train(
         last = evaluate(setup)
         best.require_metric(config, last)
         write_down(run_log, 0, last, on_step)
-    finished = ranks.broadcast(finished_at(run_dir)) == state.step  # started again: its export and card stay
+    finished = exported.is_done(config, state.step)  # started again: its export and card stay
     stops, ends = False, partial(_must_commit, run_dir, leaving)
     for step in ahead(setup.plan.step, range(state.step, state.step if state.stopped else setup.plan.num_steps)):
         state, last = do_step(setup, step, state, watch)

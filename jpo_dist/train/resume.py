@@ -21,7 +21,7 @@ from jpo_dist.model.export.write import export, wait_for_others
 from jpo_dist.model.load import load_tokenizer
 from jpo_dist.records.comparisons import digest
 from jpo_dist.tracking.metrics_file import metrics_at
-from jpo_dist.train import best, refresh
+from jpo_dist.train import best, exported, refresh
 from jpo_dist.train.identity import (
     ResumeError,
     TrainState,
@@ -151,7 +151,9 @@ def export_end(setup: Setup, state: TrainState, last: dict[str, float]) -> Path:
         logger.info("exporting step %d: the best is %s", (chosen or state).step, best.in_words(state))
     wait = partial(wait_for_others, run_dir) if ranks.rank() == 0 else lambda: None
     ranks.run_without_timeout("waiting for another export", wait)
-    return export(setup.policy, setup.tokenizer, config, last)
+    newest = commit_folder(run_dir, state.step)
+    of = _note(chosen.path if chosen else newest, newest, config, as_at_the_end=True)
+    return export(setup.policy, setup.tokenizer, config, last, of)
 
 
 def export_commit(
@@ -164,17 +166,25 @@ def export_commit(
     """
     connect(timeout_s)
     either = config.model_copy(update={"checkpoint": config.checkpoint.model_copy(update={"resume": "auto"})})
-    resumed = find_commit(either, store_of(config))
-    if resumed is None:
+    newest = find_commit(either, store_of(config))
+    if newest is None:
         raise ResumeError(f"run.dir ({config.run.dir}) has no valid commit to export; train first, or correct run.dir")
-    resumed = _named(resumed, config, which or ("best" if config.checkpoint.best else "newest"))
+    chosen = _named(newest, config, which or ("best" if config.checkpoint.best else "newest"))
     with ranks.together("reading what the run began from"):
-        check_method(resumed, start_of(config), config)
-    folder = loadable(resumed, config, elastic)
+        check_method(chosen, start_of(config), config)
+    folder = loadable(chosen, config, elastic)
     assert folder is not None
     policy = build_policy(config.model, config.engine, config.optim)
-    load_commit(policy, resumed, folder, config)
-    return export(policy, load_tokenizer(config.model), config, metrics_at(Path(config.run.dir), resumed.step))
+    load_commit(policy, chosen, folder, config)
+    best_step = (newest.facts["state"].get("best") or {}).get("step", newest.step)
+    of = _note(chosen.path, newest.path, config, as_at_the_end=chosen.step == best_step)
+    return export(policy, load_tokenizer(config.model), config, metrics_at(Path(config.run.dir), chosen.step), of)
+
+
+def _note(chosen: Path, newest: Path, config: AnyConfig, *, as_at_the_end: bool) -> dict[str, Any]:
+    """`exported.note`, on rank 0, which writes it. All ranks call it."""
+    with ranks.together("naming what is exported"):
+        return exported.note(chosen, newest, config, as_at_the_end=as_at_the_end) if ranks.rank() == 0 else {}
 
 
 def _named(newest: Commit, config: AnyConfig, which: str) -> Commit:

@@ -29,7 +29,9 @@ def command(
             report, files = run(settings, to or [], chatter)
         for temperature, found in report["temperatures"].items():
             left = [
-                f"{found[name]} {name.replace('_', ' ')}" for name in ("skipped", "failed", "not_asked") if found[name]
+                f"{found[name]} {name.replace('_', ' ')}"
+                for name in ("skipped", "failed", "not_asked", "sent_without_temperature")
+                if found.get(name)
             ]
             told = ", ".join(
                 [f"{found['answers']} answers", f"{found['finished']} finished", f"{found['empty']} empty", *left]

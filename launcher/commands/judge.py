@@ -23,4 +23,6 @@ def command(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = F
         found = report["outcomes"]
         told = [f"{found[outcome]} {outcome}" for outcome in OUTCOMES if found.get(outcome)]
         say(", ".join(told))
+        if splits := report.get("splits"):
+            say(f"{', '.join(f'{count} {name}' for name, count in splits.items())}: the splits of the candidates")
         say(f"comparisons, report.html: {settings.output}")

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from jpo_dist.locks import alone_in
 from jpo_dist.records.comparisons import CONDITIONAL, JOINT, ComparisonSet
 from jpo_dist.records.folder import write_set
 from jpo_dist.records.groups import ANNOTATOR, by_group, require
+from jpo_dist.records.split import counts_of, whole_splits
 
 TOOLS = ("label-studio",)
 _BLANK = re.compile(r"\s*")
@@ -44,6 +46,9 @@ def export_tasks(where: str, folder: Path, tool: str, on_bad_row: str, groups: S
             files.write(names[1], label_studio.labeling_config(protocol))
             target, config = (folder / name for name in names)
             lines.append(f"{len(tasks)} {protocol} tasks: {target}; labelling config of their project: {config}")
+        if counts := counts_of([pair.split for pair in pairs]):
+            told = ", ".join(f"{count} {name}" for name, count in counts.items())
+            lines.append(f"splits of the pairs, which the tasks keep: {told}")
     return lines
 
 
@@ -72,7 +77,9 @@ def import_annotations(export_file: Path, folder: Path, tool: str, groups: Seque
             f"{export_file}: no usable annotation of {report['annotations']} ({why}); name an export as JSON or "
             "JSON-MIN of a project whose tasks have two responses, or a list of them"
         )
-    built = ComparisonSet.build(comparisons)
+    splits = whole_splits([c.split for c in comparisons], [c.source for c in comparisons], export_file)
+    built = ComparisonSet.build(replace(c, split=split) for c, split in zip(comparisons, splits, strict=True))
+    report |= {"splits": counts} if (counts := counts_of(splits)) else {}
     require(built, groups, str(export_file))
     by_name = {name: found for name, found in by_group(built).items() if name != ANNOTATOR}
     report |= {"groups": by_name} if by_name else {}

@@ -15,7 +15,7 @@ from jpo_dist.config.load import flatten
 from jpo_dist.files import read_json
 from jpo_dist.locks import LOCK, InUse, alone_in
 from jpo_dist.records.folder import REPORT
-from jpo_dist.run_dir import CONFIG, EVALUATION, EXPORT, FIGURES, OUTBOX, SCORES
+from jpo_dist.run_dir import CONFIG, EVALUATION, EXPORT, EXPORTED, FIGURES, OUTBOX, SCORES
 from jpo_dist.tracking.run_file import sqlite_path, tracking_uri
 from launcher.config.kinds import RunConfig
 from launcher.config.load import parse, parse_any
@@ -49,8 +49,8 @@ def figures_of(report: dict[str, Any]) -> dict[str, float]:
 def _on_the_run(config: RunConfig, path: Path, report: dict[str, Any], figures: dict[str, float]) -> bool:
     """Whether the evaluation went to the MLflow run of the training: that of its own export, tracked where it was.
 
-    Its figures stand at the last step, on the run's model and the held-out set; the file, pictures and the tables of
-    comparisons and answers are artifacts. A training that goes on there meanwhile is left alone.
+    Its figures stand at the step that is exported, on the run's model and the held-out set; the file, pictures and the
+    tables of comparisons and answers are artifacts. A training that goes on there meanwhile is left alone.
     """
     run_dir = Path(config.run.dir)
     trained = yaml.safe_load((run_dir / CONFIG).read_text("utf-8")) if (run_dir / CONFIG).is_file() else {}
@@ -66,12 +66,14 @@ def _on_the_run(config: RunConfig, path: Path, report: dict[str, Any], figures: 
     load_secrets(config.cluster.secrets)
     try:
         with alone_in(run_dir, "run.dir"):
-            step = max((int(row["step"]) for row in metrics_of(run_dir)), default=0)
+            last = max((int(row["step"]) for row in metrics_of(run_dir)), default=0)
+            step = read_json(run_dir / EXPORT / EXPORTED).get("step", last)
             drawn = evaluation_figures(report, run_dir / FIGURES)
             measured = name_of_set(config.data.validation or config.data.train), report["fingerprint"]
             writer = Writer(config.tracking, config.run)
             stream = f"evaluate/{zlib.crc32(json.dumps(figures, sort_keys=True).encode()):08x}"
-            writer.log_measured(stream, step, figures, measured)  # the same figures again are no second row
+            # the same figures again are no second row
+            writer.log_measured(stream, step, figures, measured, report["policy_digest"])
             _log_table(writer, "comparisons.json", report["extremes"])
             _log_table(writer, ANSWERS, report.get("answers"))
             writer.set_tag(NOTE, description(parse_any(trained), sent_tags(run_dir)))

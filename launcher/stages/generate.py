@@ -94,6 +94,10 @@ def _say_what_is_left(config: GenerateRunConfig, result: Result) -> None:
     if cut > answers / 10:
         allowed = config.max_new_tokens
         log.warning("%d of %d answers were cut off (finished: false) at max_new_tokens=%d", cut, answers, allowed)
+    for temperature, found in result.report["temperatures"].items():
+        if count := found.get("sent_without_temperature"):
+            log.warning("%d of %d answers at temperature %s were drawn at the server's own: it refused that setting",
+                        count, found["answers"], temperature)  # fmt: skip
     if result.exhausted:
         left = sum(found["not_asked"] for found in result.report["temperatures"].values())
         limit = getattr(config.budget, result.exhausted.removeprefix("budget."))

@@ -52,6 +52,11 @@ def run(config: JudgeRunConfig, chatter: Aside | None = None) -> dict[str, Any]:
     return report
 
 
+def _known(one: Candidate) -> list[Any]:
+    """What a candidate is, for its digest: without a split as before there were any."""
+    return [one.first.id, one.second.id, one.source, one.groups, *([one.split] if one.split else [])]
+
+
 def _track(config: JudgeRunConfig, candidates: list[Candidate], report: dict[str, Any], folder: Path) -> None:
     if config.tracking.uri in (None, "none"):
         return
@@ -61,7 +66,7 @@ def _track(config: JudgeRunConfig, candidates: list[Candidate], report: dict[str
     from launcher.show.run_page.descriptions import of_verdicts
     from launcher.show.run_page.inputs import input_of
 
-    known = digest([[one.first.id, one.second.id, one.source, one.groups] for one in candidates])
+    known = digest([_known(one) for one in candidates])
     params = flatten(config.model_dump(mode="json")) | {"digest.candidates": known}
     figures = judge_page.write_figures(report, folder / "mlflow" / FIGURES)
     files = [folder / "report.html", folder / "report.json", *figures]

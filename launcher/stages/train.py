@@ -16,7 +16,7 @@ from jpo_dist.run_dir import EXPORT, FIGURES
 from jpo_dist.tracking.metrics_file import metrics_of
 from jpo_dist.tracking.run_file import tracking_uri
 from jpo_dist.train.driver import recorded
-from jpo_dist.train.identity import finished_at
+from jpo_dist.train.exported import finished_at
 from launcher.chatter import Aside
 from launcher.config.kinds import AnyRunConfig
 from launcher.config.load import parse_any
@@ -38,7 +38,7 @@ def train(config: AnyRunConfig, chatter: Aside | None = None) -> Path:
         return run_dir / EXPORT
     load_secrets(config.cluster.secrets)  # MLflow's, before the first call of it
     with recorded(config, run_tags(), is_input, run_facts()) as figures:
-        trained = finished_at(run_dir) is None
+        trained = finished_at(config) is None
         if chatter:
             chatter.keep_in(run_dir, "train")
         with progress_of(run_dir):

@@ -12,8 +12,9 @@ from launcher.config.study import StudyConfig
 from launcher.pipeline.process import is_done, was_done
 from launcher.pipeline.resolve import Stage
 from launcher.show.sections import Section
-from launcher.study.cells import cells, to_do, trials, unique, untuned
-from launcher.study.collected import Ran, choose, found_so_far, kept_of
+from launcher.study.cells import Ran, cells, to_do, trials, unique, untuned
+from launcher.study.chosen import choose, unchosen
+from launcher.study.collected import found_so_far, kept_of
 from launcher.study.reuse import found_in, places_of
 
 RUNS = (3, 5, 8, 12)
@@ -63,6 +64,9 @@ def dry(config: StudyConfig, source: str) -> Section:
             f"Left, {config.at_once} at once: {hours:.1f} hours and {left_bytes / 1e9:.1f} GB, by the stages of the "
             "same name that are done."
         )
+    if lost := unchosen(tried, config):
+        name, first = next(iter(lost.items()))
+        notes.append(f"{len(lost)} cells fail before they run; the first: {name}, {first}.")
     if unknown:
         notes.append(
             f"Time and disk are not known before one of each is done: {', '.join(unknown)}. `jpo plan` estimates a "

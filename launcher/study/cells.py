@@ -2,13 +2,13 @@
 
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import parse_as
-from jpo_dist.study.tables import SEED, point_of
+from jpo_dist.study.tables import SEED, Result, point_of
 from launcher.config.pipeline import COMMANDS, PipelineConfig, entry_of
 from launcher.config.study import Stages, StudyConfig, TuneConfig, used_variables, with_values
 from launcher.pipeline.contents import Contents
@@ -32,7 +32,29 @@ class Cell(NamedTuple):
 
     @property
     def name(self) -> str:
-        return " ".join([self.arm, *(f"{name}={value}" for name, value in {**self.values, **self.settings}.items())])
+        return cell_name(self.arm, {**self.values, **self.settings})
+
+
+class Ran(NamedTuple):
+    """Cells, and the results of those that are done, by name."""
+
+    cells: list[Cell]
+    results: Mapping[str, Result]
+
+    @property
+    def done(self) -> list[Cell]:
+        return [cell for cell in self.cells if cell.name in self.results]
+
+
+def cell_name(arm: str, values: Mapping[str, Any]) -> str:
+    """What a cell is called."""
+    return " ".join([arm, *(f"{name}={value}" for name, value in values.items())])
+
+
+def grid_of(config: StudyConfig) -> list[dict[str, Any]]:
+    """All places of an arm's cells: seed by seed, every combination of the grid."""
+    points = [dict(zip(config.grid, values, strict=True)) for values in itertools.product(*config.grid.values())]
+    return [{SEED: seed, **point} for seed in config.seeds for point in points]
 
 
 def cells(config: StudyConfig, source: str, chosen: dict[str, dict[str, Any]]) -> list[Cell]:
@@ -42,11 +64,9 @@ def cells(config: StudyConfig, source: str, chosen: dict[str, dict[str, Any]]) -
     Raises ConfigError, which names the arm, before any stage runs; also for an arm whose runs would be copies of one.
     """
     contents = _contents(config)
-    grid = [dict(zip(config.grid, values, strict=True)) for values in itertools.product(*config.grid.values())]
     found = [
-        _cell(config, source, contents, arm, {SEED: seed, **point}, chosen.get(arm, {}))
-        for seed in config.seeds
-        for point in grid
+        _cell(config, source, contents, arm, values, chosen.get(arm, {}))
+        for values in grid_of(config)
         for arm in config.arms
         if not config.tune or arm in chosen
     ]

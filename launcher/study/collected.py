@@ -12,25 +12,16 @@ from jpo_dist.records.comparisons import Item, Message
 from jpo_dist.study.findings import findings
 from jpo_dist.study.question import QuestionConfig
 from jpo_dist.study.results import read_results, write_results
-from jpo_dist.study.tables import Result, mean_of
+from jpo_dist.study.tables import Result
 from launcher.config.study import StudyConfig
 from launcher.show.study import page
-from launcher.study.cells import Cell, cells, trials
+from launcher.study.cells import Cell, Ran, cells, trials
+from launcher.study.chosen import choose, unchosen
 from launcher.study.measured import kept
-from launcher.study.training import cost, curves, last_of, one_draw, sets
+from launcher.study.sets import sets
+from launcher.study.training import cost, curves, one_draw
 
 ASKED, RESULTS, ABOUT, PAGE = "question.json", "results.json", "study.json", "README.md"
-
-
-class Ran(NamedTuple):
-    """Cells, and the results of those that are done, by name."""
-
-    cells: list[Cell]
-    results: Mapping[str, Result]
-
-    @property
-    def done(self) -> list[Cell]:
-        return [cell for cell in self.cells if cell.name in self.results]
 
 
 class Collected(NamedTuple):
@@ -51,7 +42,8 @@ class Collected(NamedTuple):
 
 def report_of(results: Sequence[Result], strata: Mapping[str, str], about: Mapping[str, Any]) -> dict[str, Any]:
     """All figures of a report: findings of the results, and what study.json says beside them."""
-    return {**about, **findings(results, QuestionConfig(**about["asked"]["question"]), strata)}
+    question = QuestionConfig(**about["asked"]["question"])
+    return {**about, **findings(results, question, strata, about["planned"].get("grid"))}
 
 
 def found_so_far(config: StudyConfig, source: str) -> Collected:
@@ -68,7 +60,8 @@ def found_so_far(config: StudyConfig, source: str) -> Collected:
         tries = trials(config, source)
         tried = Ran(tries, kept_of(tries, config))
     wanted = cells(config, source, choose(tried, config)[0])
-    return collect(config, source, asked, tried, Ran(wanted, kept_of(wanted, config)), {})
+    failed = {name: failure.last_line for name, failure in unchosen(tried, config).items()}
+    return collect(config, source, asked, tried, Ran(wanted, kept_of(wanted, config)), failed)
 
 
 def kept_of(wanted: Sequence[Cell], config: StudyConfig) -> dict[str, Result]:
@@ -107,24 +100,27 @@ def collect(
         "planned": {
             "arms": list(config.arms),
             "seeds": list(config.seeds),
+            "grid": {name: list(values) for name, values in config.grid.items()},
             "points": points,
             "cells": len(config.arms) * len(config.seeds) * points,
         },
         "tuned": choose(tried, config)[1],
         "failed": dict(failed),
-        "sets": sets(done),
+        "sets": sets(done, ran.cells),
         "one_draw": one_draw(done),
         "curves": curves(done),
         "cost": cost([*tried.done, *done]),
     }
-    strata = labels(config.strata, done) if config.strata else {}
+    strata = labels(config.strata, ran) if config.strata else {}
     return Collected([ran.results[cell.name] for cell in done], [cell.settings for cell in done], strata, about)
 
 
-def labels(function: str, done: Sequence[Cell]) -> dict[str, str]:
-    """The label of each instruction that was answered, by its id; `no label (ERROR)` where the function raises.
+def labels(function: str, ran: Ran) -> dict[str, str]:
+    """The label of each instruction that any cell has a result of, by its id. `no label (WHY)`: the function raises
+    on it, or the answers to it cannot be read any more.
 
-    Raises ConfigError for a function that is none.
+    Answers of a cell are read where those of the cells before it leave instructions without a label. Raises ConfigError
+    for a function that is none.
     """
     label = function_of("strata", function)
 
@@ -134,11 +130,31 @@ def labels(function: str, done: Sequence[Cell]) -> dict[str, str]:
         except Exception as error:  # whatever a function of the user raises
             return f"no label ({type(error).__name__})"
 
-    for cell in done:
-        if is_answers(cell.answers.folder):
-            found = {answer.prompt_id: answer.messages for answer in read_answers(cell.answers.folder)}
-            return {prompt_id: told(turns) for prompt_id, turns in found.items()}
-    return {}
+    found: dict[str, str] = {}
+    wanted: set[str] = set()
+    for cell in ran.done:
+        of_answers = [of for metric, of in ran.results[cell.name].sums.items() if metric != "kl"]  # of other answers
+        own = {prompt_id for of in of_answers for prompt_id in of}
+        wanted |= own
+        for folder in _answers_behind(cell) if own - found.keys() else []:
+            asked = _asked_in(folder)
+            found |= {one: told(turns) for one, turns in asked.items() if one in own and one not in found}
+    return {one: found.get(one, "no label (no answers to read)") for one in sorted(wanted)}
+
+
+def _answers_behind(cell: Cell) -> list[Path]:
+    """Folders of the answers that a cell is measured on; of verdicts, those that were judged."""
+    stage = cell.answers
+    judged = stage.settings["answers"] if stage.kind.command == ("winrate",) else str(stage.folder)
+    return [Path(one) for one in ([judged] if isinstance(judged, str) else judged)]
+
+
+def _asked_in(folder: Path) -> dict[str, tuple[Message, ...]]:
+    """The instructions of a folder of answers, by their ids; none where it is gone or damaged."""
+    try:
+        return {answer.prompt_id: answer.messages for answer in read_answers(folder)} if is_answers(folder) else {}
+    except (ValueError, OSError):
+        return {}
 
 
 def function_of(key: str, name: str) -> Callable[[Item], Any]:
@@ -149,29 +165,6 @@ def function_of(key: str, name: str) -> Callable[[Item], Any]:
     except Exception as error:
         raise ConfigError(f"{key} ({name}): {error}; correct the name, or set PYTHONPATH") from error
     return found
-
-
-def choose(tried: Ran, config: StudyConfig) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
-    """By arm the settings of the trial with the highest primary metric, or whose `tune.match` is nearest, the first of
-    equal ones; and all trials."""
-    match = config.tune.match if config.tune else None
-    best: dict[str, tuple[float, dict[str, Any]]] = {}
-    told = []
-    for cell in tried.done:
-        mean, count = mean_of([tried.results[cell.name]], config.question.primary)
-        value = float("-inf") if mean is None else mean
-        row: dict[str, Any] = {"arm": cell.arm, "settings": cell.settings, "value": value, "answers": count}
-        if match is not None:
-            reached = last_of(cell, match.metric)
-            row |= {"metric": match.metric, "reached": reached, "aim": match.value}
-            value = float("-inf") if reached is None else -abs(reached - match.value)
-        told.append(row)
-        if cell.arm not in best or value > best[cell.arm][0]:
-            best[cell.arm] = (value, cell.settings)
-    chosen = {arm: settings for arm, (_, settings) in best.items()}
-    for row in told:
-        row["chosen"] = row["settings"] == chosen[row["arm"]]
-    return chosen, told
 
 
 def write(found: Collected, folder: Path, name: str = "report.md", also_html: bool = True) -> list[Path]:

@@ -26,7 +26,7 @@ def kept(cell: Cell, question: QuestionConfig, folder: Path) -> Result | None:
 
     A cell that was measured before its study had a `kl` is done too, without that figure.
     """
-    file = _file(cell, question, folder)
+    file = file_of(cell, question, folder)
     found = read_json(file)
     known = found.pop("digest", None)  # an older version wrote none
     if known is not None and known != digest_of_line(found):
@@ -50,7 +50,7 @@ def measure(cell: Cell, question: QuestionConfig, folder: Path) -> Result:
         sums, counts = of_answers(cell.answers.folder, question.checker)
     if cell.kl is not None:
         sums |= of_scores(cell.kl.made / ITEMS, Path(cell.kl.settings["score"]["data"]))
-    file = _file(cell, question, folder)
+    file = file_of(cell, question, folder)
     file.parent.mkdir(exist_ok=True)
     key = {} if cell.kl is None else {"kl": cell.kl.key}
     found = {"cell": cell.name, **key, "sums": sums, "counts": counts}
@@ -58,7 +58,7 @@ def measure(cell: Cell, question: QuestionConfig, folder: Path) -> Result:
     return Result(cell.arm, cell.values, sums, counts)
 
 
-def _file(cell: Cell, question: QuestionConfig, folder: Path) -> Path:
+def file_of(cell: Cell, question: QuestionConfig, folder: Path) -> Path:
     """Named after what is measured and how: another question about the same answers has another file, and so has a
     checker whose program was edited."""
     asked = [described(cell), question.checker, question.primary == "win", *program_digests(question.checker or "")]

@@ -1,43 +1,35 @@
 """A whole study: what is asked is written down, trials choose settings, cells run, results and report are written."""
 
-import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cluster.signals import ended_by_signals
-from jpo_dist.config.sections import RunSection, TrackingConfig
 from jpo_dist.files import read_json, write_json
-from jpo_dist.run_dir import CHECKPOINTS, EXPORT, EXPORT_MERGED, RUN
+from jpo_dist.run_dir import CHECKPOINTS, EXPORT, EXPORT_MERGED
 from jpo_dist.study.question import QuestionConfig
 from jpo_dist.study.tables import Result, mean_of, point_of
-from jpo_dist.tracking.finished_run import Finished, log_report
-from jpo_dist.tracking.page_text import input_tags
-from jpo_dist.tracking.writer import NOTE, Writer
 from launcher.config.pipeline import entry_of
 from launcher.config.study import StudyConfig
 from launcher.console import out, say
 from launcher.pipeline.lacking import accept
-from launcher.pipeline.parent import Parent, own_tracking, tell, tracked
+from launcher.pipeline.parent import Parent, tell
 from launcher.pipeline.process import alone_in
 from launcher.pipeline.resolve import Stage
-from launcher.pipeline.run import run_of
-from launcher.provenance import run_tags
-from launcher.show.run_page.descriptions import of_cell, of_study
+from launcher.show.run_page.descriptions import of_study
 from launcher.show.run_page.figures import of_study as figures_of_study
 from launcher.show.study.live import LiveTable, Progress
-from launcher.study.cells import Cell, cells, to_do, trials, unique, untuned
-from launcher.study.collected import ASKED, Ran, choose, collect, function_of, write
+from launcher.study.cells import Cell, Ran, cells, to_do, trials, unique, untuned
+from launcher.study.chosen import choose, unchosen
+from launcher.study.collected import ASKED, collect, function_of, write
 from launcher.study.engine import Failure, State, failures, run_cells
 from launcher.study.measured import kept, measure
 from launcher.study.places import places
 from launcher.study.reuse import take_over, tell_missing
+from launcher.study.tracked import REPORT, own_run, track, track_cell, tracked_study
 from launcher.study.training import cost
-
-REPORT = "report"
 
 
 class CellsFailed(RuntimeError):
@@ -68,7 +60,7 @@ def run(config: StudyConfig, source: str) -> Study:
     with alone_in(folder) as lock:
         asked = _write_down(config, folder)
         tell_missing(config.reuse)
-        with _tracked(config, folder) as parent:
+        with tracked_study(config, folder) as parent:
             failed: dict[str, Failure] = {}
             tried = Ran([], {})
             if config.tune:
@@ -77,6 +69,7 @@ def run(config: StudyConfig, source: str) -> Study:
                 found = _run(tries, config, folder, lock, parent, "trials")
                 failed |= found.failed
                 tried = Ran(tries, found.results)
+                failed |= unchosen(tried, config)
             all_cells = cells(config, source, choose(tried, config)[0])
 
             def written(results: dict[str, Result], new: dict[str, Failure]) -> dict[str, Any]:
@@ -84,14 +77,14 @@ def run(config: StudyConfig, source: str) -> Study:
                 collected = collect(config, source, asked, tried, Ran(all_cells, results), said)
                 write(collected, folder)
                 report = collected.report
-                tell(*_own(config, folder), of_study(report, running=True), figures_of_study(report), len(results))
+                tell(*own_run(config, folder), of_study(report, running=True), figures_of_study(report), len(results))
                 return report
 
             found = _run(all_cells, config, folder, lock, parent, "cells", written)
             failed |= found.failed
             report = written(found.results, {})
             write_json(folder / f"{REPORT}.json", report)
-            _track(config, folder, report)
+            track(config, folder, report)
     if failed:
         name, first = next(iter(failed.items()))
         raise CellsFailed(
@@ -157,7 +150,7 @@ def _run(
                     unmeasured[cell.name] = Failure(cell.answers.name, None, cell.answers.folder, said)
                     say(f"{cell.name}: {unmeasured[cell.name]}")
                     continue
-                _track_cell(config, cell, results[cell.name], folder, parent)
+                track_cell(config, cell, results[cell.name], folder, parent)
                 _release(cell, [one for one in left if one.name not in results], config)
         if written and len(results) > before:
             written(results, failures(state, wanted) | unmeasured)
@@ -204,55 +197,3 @@ def _progress(
         failures_of = sum(cell.name in failed for cell in of)
         made.append(Progress(arm, point, len(done), failures_of, len(of), cost(done)["seconds"], value))
     return made
-
-
-# ---- MLflow
-
-
-def _tracked(config: StudyConfig, folder: Path) -> AbstractContextManager[Parent]:
-    """Around the cells: the study's own MLflow run."""
-    params = {"arms": ", ".join(config.arms), "primary": config.question.primary}
-    note = (
-        f"A study of {', '.join(config.arms)} by {config.question.primary}. Its child runs are the measured cells, and "
-        "`report.html` among its artifacts is what they say together."
-    )
-    return tracked(*_own(config, folder), params, note)
-
-
-def _own(config: StudyConfig, folder: Path) -> tuple[TrackingConfig, RunSection]:
-    """Where the study's own MLflow run is, and its folder and name."""
-    return _own_tracking(config, folder), RunSection(dir=str(folder / "study"), name=config.name)
-
-
-def _own_tracking(config: StudyConfig, folder: Path) -> TrackingConfig:
-    return own_tracking(config.tracking.model_dump(mode="json", exclude_unset=True), folder)
-
-
-def _track_cell(config: StudyConfig, cell: Cell, result: Result, folder: Path, parent: Parent) -> None:
-    """The cell's own MLflow run, a child of the study's: every parameter of its place on it, and its figures."""
-    place = folder / "cells" / f"{cell.answers.folder.name}.mlflow"
-    if (place / RUN).is_file():  # of an earlier start
-        return
-    figures = [(metric, *mean_of([result], metric)) for metric in result.sums]
-    means = [(metric, mean, int(count)) for metric, mean, count in figures if mean is not None]
-    metrics = {name: value for metric, mean, n in means for name, value in ((metric, mean), (f"{metric}/answers", n))}
-    params = {"arm": cell.arm, **cell.values, **cell.settings}
-    study = parent()
-    tags = {**run_tags(), "jpo.study": config.name, **({"mlflow.parentRunId": study} if study else {})}
-    for stage in cell.stages:
-        tags |= {f"jpo.key.{stage.name}": stage.key, **input_tags(stage.name, run_of(stage.folder))}
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", cell.name)[:64]  # what a run may be called
-    means.sort(key=lambda one: one[0] != config.question.primary)
-    note = of_cell(cell.arm, {**cell.values, **cell.settings}, means, tags)
-    log_report(_own_tracking(config, folder), place, name, Finished(params, metrics, note=note), tags)
-
-
-def _track(config: StudyConfig, folder: Path, report: dict[str, Any]) -> None:
-    """The report's answer on the page of the study's run, its files and figures, before the status is set."""
-    writer = Writer(*_own(config, folder))
-    writer.set_tag(NOTE, of_study(report))
-    for name in ("report.md", "report.html", "report.json", ASKED):
-        writer.log_artifact(folder / name)
-    for figure in sorted(folder.glob("*.png")):
-        writer.log_artifact(figure)
-    writer.close(60)

@@ -1,28 +1,29 @@
-"""What the trainings and sets of a study say beside its answers: parts of the margin by step, and what the instruction
-alone tells of each set."""
+"""What the trainings of a study say beside its answers: parts of the margin by step, which data they share, what they
+took."""
 
 import json
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jpo_dist.files import read_json
-from jpo_dist.records.folder import REPORT
 from jpo_dist.run_dir import METRICS
 from jpo_dist.study.tables import point_of
 from launcher.pipeline.process import is_done
-from launcher.pipeline.resolve import Stage
 from launcher.study.cells import Cell, unique
 
 CURVES = ("margin/instruction", "margin/response", "rewards/accuracies", "loss")
 POINTS = 24
 """Most points of a curve: each is the mean of a few steps."""
+Run = Sequence[Mapping[str, float]]
+"""CURVES of the steps of one training."""
 
 
 def curves(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """Metrics over training for each arm and point, means of its runs: {"point", "arm", "runs", "steps", METRIC}.
+    """Metrics over training for each arm and point, means of its runs: {"point", "arm", "runs", "ends", "last"} and,
+    over "steps", each of CURVES.
 
     The last training of each cell counts; an arm whose training has no margins has no line.
     """
@@ -51,24 +52,51 @@ def _rows(file: Path) -> list[dict[str, Any]]:
 
 def last_of(cell: Cell, metric: str) -> float | None:
     """The mean of a metric over the last quarter of the steps of the cell's last training that have it."""
-    trained = [stage for stage in cell.stages if stage.kind.trains]
-    rows = _rows(trained[-1].folder / METRICS) if trained else []
-    values = [row["metrics"][metric] for row in rows if metric in row["metrics"]]
+    values = [row["metrics"][metric] for row in _last_training(cell) if metric in row["metrics"]]
     last = values[-max(1, len(values) // 4) :]
     return sum(last) / len(last) if last else None
 
 
-def _curve(point: str, arm: str, runs: Sequence[Sequence[dict[str, float]]]) -> dict[str, Any]:
-    length = min(map(len, runs))
-    width = -(-length // POINTS)
-    made: dict[str, Any] = {"point": point, "arm": arm, "runs": len(runs), "steps": []}
-    for start in range(0, length, width):
-        rows = [row for run in runs for row in run[start : min(start + width, length)]]
+def metrics_of_last(cell: Cell) -> set[str]:
+    """Names of the metrics that a step of the cell's last training has."""
+    return {name for row in _last_training(cell) for name in row["metrics"]}
+
+
+def _last_training(cell: Cell) -> list[dict[str, Any]]:
+    trained = [stage for stage in cell.stages if stage.kind.trains]
+    return _rows(trained[-1].folder / METRICS) if trained else []
+
+
+def _curve(point: str, arm: str, runs: Sequence[Run]) -> dict[str, Any]:
+    """Up to where the longest run ends; behind the end of a shorter one, the means are of those that go on.
+
+    `last` are means of the runs over each one's own last steps, and `ends` the first and last step at which one ends.
+    """
+    longest = max(map(len, runs))
+    width = _width(longest)
+    ends = [int(run[-1]["step"]) for run in runs]
+    made: dict[str, Any] = {"point": point, "arm": arm, "runs": len(runs), "ends": [min(ends), max(ends)], "steps": []}
+    for start in range(0, longest, width):
+        rows = [row for run in runs for row in run[start : start + width]]
         made["steps"].append(max(int(row["step"]) for row in rows))
-        for name in CURVES:
-            values = [row[name] for row in rows if name in row]
-            if values:
-                made.setdefault(name, []).append(float(f"{sum(values) / len(values):.5g}"))
+        for name, value in _means([rows]).items():
+            made.setdefault(name, []).append(value)
+    return {**made, "last": _means([run[(len(run) - 1) // _width(len(run)) * _width(len(run)) :] for run in runs])}
+
+
+def _width(length: int) -> int:
+    """Steps in one point of a curve."""
+    return -(-length // POINTS)
+
+
+def _means(parts: Sequence[Run]) -> dict[str, float]:
+    """The mean of each of CURVES over parts that count the same, each the mean of its steps, to five digits."""
+    made = {}
+    for name in CURVES:
+        values = [[row[name] for row in part if name in row] for part in parts]
+        means = [sum(of) / len(of) for of in values if of]
+        if means:
+            made[name] = float(f"{sum(means) / len(means):.5g}")
     return made
 
 
@@ -83,33 +111,6 @@ def one_draw(cells: Sequence[Cell]) -> list[str]:
             data[place].add(str(trained[-1].settings["data"]["train"]))
             runs[place].add(trained[-1].folder)
     return list(dict.fromkeys(place[0] for place in data if len(data[place]) == 1 < len(runs[place])))
-
-
-def sets(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """What each set that the cells train on holds, and how well the instruction alone tells its winners."""
-    made, seen = [], set()
-    for cell in cells:
-        for stage in cell.stages:
-            if stage.kind.command == ("data", "build") and is_done(stage) and stage.folder not in seen:
-                seen.add(stage.folder)
-                report = read_json(stage.folder / REPORT)
-                point = point_of(cell.values) if _varies(stage, cells) else ""
-                flips = report.get("flips", {}).get("flipped", 0)
-                of_set = {"set": stage.name, "key": stage.key, "point": point, "flipped": flips,
-                          "for_training": report["splits"]["train"]}  # fmt: skip
-                made += [{**of_set, **_pairs(pairs)} for pairs in report["pairs"]]
-    return made
-
-
-def _varies(stage: Stage, cells: Sequence[Cell]) -> bool:
-    """Whether other cells have another stage of this name."""
-    return len({other.folder for cell in cells for other in cell.stages if other.name == stage.name}) > 1
-
-
-def _pairs(pairs: dict[str, Any]) -> dict[str, Any]:
-    alone = pairs["instruction_only_accuracy"]
-    return {"policy": pairs["policy"], "comparisons": pairs["kept"], "ties": pairs["ties"],
-            "instruction_alone": alone["accuracy"], "standard_error": alone["standard_error"]}  # fmt: skip
 
 
 def cost(cells: Sequence[Cell]) -> dict[str, Any]:

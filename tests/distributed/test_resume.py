@@ -164,6 +164,32 @@ def test_a_finished_run_started_again_trains_no_step(tiny: Files, warm: Warm, al
     assert_same_run(run_dir, alone)
 
 
+def test_an_export_of_another_commit_does_not_pass_for_the_end_of_the_run(
+    tiny: Files, warm: Warm, alone: Path, tmp_path: Path
+) -> None:
+    """Killed between the last commit and the export, beside one that a person asked for on the way."""
+    run_dir = copy_of(alone, tmp_path / "run")
+    words = [tiny.config, f"run.dir={run_dir}", "cluster.workers=0", "tracking.uri=none"]
+    warm("export", *words, "--commit", "4").check()
+    shutil.rmtree(run_dir / "checkpoints" / "step-00000006")
+    assert warm("train", *words, env={"JPO_FAULT": "commit:after-rename@0@6"}).code == -signal.SIGKILL
+    said = warm("train", *words).check().said
+    assert "the run was at its end, step 6, but export is of step 4: its end is exported now; `jpo export" in said
+    assert_same_run(run_dir, alone)
+    assert "the run was finished at step 6: nothing was trained" in warm("train", *words).check().said
+
+
+def test_a_merge_that_died_is_made_by_the_same_command(tiny: Files, warm: Warm, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    lora = ["model.lora.rank=4", "model.lora.merge_on_export=true", "reference.mode=adapter_off", "train.max_steps=1"]
+    words = ["train", tiny.config, f"run.dir={run_dir}", "cluster.workers=0", "tracking.uri=none", *lora]
+    assert warm(*words, env={"JPO_FAULT": "export:before-merge@0@1"}).code == -signal.SIGKILL
+    assert (run_dir / "export" / "adapter_model.safetensors").exists()
+    assert "at its end, step 1, but there is no export-merged: its end is exported now" in warm(*words).check().said
+    assert load_file(run_dir / "export-merged" / "model.safetensors")
+    assert "the run was finished at step 1" in warm(*words).check().said
+
+
 def test_a_finished_run_started_with_another_optim_is_refused_and_keeps_its_records(
     tiny: Files, warm: Warm, alone: Path, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """`jpo data build | inspect | export | import` as a person runs them, and training on what they leave."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ def test_inspect_for_programs_tells_what_was_read_and_what_is_there(built: Path,
     assert found["skipped"] == {"empty": 1}
     assert found["items"] == 120
     assert not any(found["split_overlap"].values())
+    assert found["split_inside"] == {"validation": 0, "test": 0}
     alone = json.loads(warm("data", "inspect", str(ratings), "--json").check().out)
     assert (alone["rows"], alone["items"], alone["duplicates"], alone["skipped"]) == (122, 120, 1, {"empty": 1})
     assert alone["responses"] == alone["items"] + alone["duplicates"] + sum(alone["skipped"].values())
@@ -100,9 +102,11 @@ def test_pairs_go_to_people_and_come_back(built: Path, warm: Warm, tmp_path: Pat
         task["id"], task["annotations"] = number, [{"id": number, "completed_by": 1 + number % 2, "result": result}]
     (tmp_path / "export.json").write_text(json.dumps(tasks))
     warm("data", "import", str(tmp_path / "export.json"), str(tmp_path / "people")).check()
-    back, report = read(str(tmp_path / "people"), on_bad_row="error")
+    back, report = read(f"{tmp_path / 'people'}:all", on_bad_row="error")
     assert (report.comparisons, report.ties) == (8, 4)
     assert set(back.comparisons["annotator"].to_pylist()) == {"user:1", "user:2"}
+    rows = [json.loads(line) for line in (built / "candidates.jsonl").read_text().splitlines()]
+    assert Counter(back.comparisons["split"].to_pylist()) == Counter(row["split"] for row in rows)
     found = json.loads(warm("data", "inspect", str(tmp_path / "people"), "--json").check().out)
     assert found["rows"] == 12
 

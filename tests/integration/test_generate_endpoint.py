@@ -9,9 +9,11 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
@@ -19,6 +21,9 @@ import pytest
 from jpo_dist.endpoint.client import EndpointDown
 from jpo_dist.endpoint.left import Left
 from jpo_dist.generate.answers import read_answers
+from jpo_dist.generate.config import GenerateConfig
+from jpo_dist.generate.prompts import read_prompts
+from jpo_dist.generate.run import generate
 from launcher.config.kinds import GenerateRunConfig
 from launcher.stages.generate import Incomplete, run
 from tests.integration.test_generate import process, write_instructions
@@ -129,14 +134,72 @@ def test_a_field_that_the_server_refuses_is_left_out_and_said_once(
         report = made(settings(server, tmp_path, top_p=0.9))
         asked = server.requests
         made(settings(server, tmp_path, top_p=0.9))
-        assert server.requests == asked <= 24 + 3 * 4
-    assert parts(tmp_path / "out") == parts(tmp_path / "calm")
+        assert server.requests == asked <= 24 + 3 * 5
     names = ("max_tokens", "seed", "temperature", "top_p")
+    answers = read_answers(tmp_path / "out")
+    assert {answer.sent_without for answer in answers} == {",".join(names)}
+    assert [answer._replace(sent_without="") for answer in answers] == read_answers(tmp_path / "calm")
+    assert not [line for line in b"".join(parts(tmp_path / "calm").values()).splitlines() if b"sent_without" in line]
     assert {key: n for key, n in report["usage"].items() if "without" in key} == {
         f"answers_sent_without_{name}": 24 for name in names
     }
     told = [record.message for record in caplog.records if "takes no" in record.message]
-    assert len(told) == len(names)
+    assert len(told) == len(names) + 1  # each of the two temperatures
+    assert [found["sent_without_temperature"] for found in report["temperatures"].values()] == [8, 16]
+    assert "8 of 8 answers at temperature 0.0 were drawn at the server's own: it refused that setting" in caplog.text
+
+
+def asked_at(server: OpenAIServer) -> Counter[float | None]:
+    return Counter(body.get("temperature") for body in server.bodies)
+
+
+def test_a_value_out_of_range_fails_alone_and_the_others_are_drawn_as_they_say(tmp_path: Path) -> None:
+    words = json.dumps({"error": {"message": "temperature: range: 0..1", "param": None}})
+    with openai_server(echo) as server:
+        server.refuse = lambda body: Fault("error", 400, text=words) if body["temperature"] > 1 else None
+        config = settings(server, tmp_path, temperatures=[1.2, 0.0, 0.7], samples=1)
+        result = generate(
+            read_prompts(config["instructions"], "error").prompts, GenerateConfig.model_validate(config), tmp_path
+        )
+    assert asked_at(server) == {1.2: 8, 0.0: 8, 0.7: 8}
+    assert [found["answers"] for found in result.report["temperatures"].values()] == [0, 8, 8]
+    assert list(result.failed.values()) == [8]
+    assert "temperature: range: 0..1" in next(iter(result.failed))
+    assert "left" not in result.report
+    assert not {answer.sent_without for answer in read_answers(tmp_path)} - {""}
+
+
+def test_what_a_server_says_of_one_temperature_holds_for_no_other(tmp_path: Path, caplog: Any) -> None:
+    """Its words do not tell that it takes other values."""
+    with openai_server(echo) as server:
+        server.refuse = lambda body: (
+            Fault("error", 400, text='{"message": "temperature is amiss"}') if body.get("temperature") == 1.2 else None
+        )
+        report = made(settings(server, tmp_path, temperatures=[1.2, 0.0, 0.7], samples=1, endpoint={"concurrency": 1}))
+    assert asked_at(server) == {1.2: 1, None: 8, 0.0: 8, 0.7: 8}
+    assert [found.get("sent_without_temperature") for found in report["temperatures"].values()] == [8, None, None]
+    without = {answer.temperature: answer.sent_without for answer in read_answers(tmp_path / "out")}
+    assert without == {1.2: "temperature", 0.0: "", 0.7: ""}
+    assert "takes no temperature=1.2: requests are sent without it" in caplog.text
+
+
+@pytest.mark.parametrize(("tasks", "most", "requests"), [(2, 10, 10), (1, 10, 10), (2, None, 24)])
+def test_a_task_that_is_started_again_pays_for_no_answer_twice(
+    tmp_path: Path, tasks: int, most: int | None, requests: int
+) -> None:
+    """Its host is lost when all replies are there, and not all answers."""
+
+    def lost_once(entry: Any, payloads: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        entry(payloads[0])
+        rmtree(tmp_path / "out/progress")
+        return [entry(payload) for payload in payloads]
+
+    with openai_server(echo) as server:
+        config = settings(server, tmp_path, budget={"max_requests": most})
+        prompts = read_prompts(config["instructions"], "error").prompts
+        generate(prompts, GenerateConfig.model_validate(config), tmp_path / "out", lost_once, tasks)
+    assert (server.requests, set(server.answered.values())) == (requests, {1})
+    assert len(read_answers(tmp_path / "out")) == requests
 
 
 def test_faults_are_tried_again_and_what_always_fails_is_counted(tmp_path: Path) -> None:

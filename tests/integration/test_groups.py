@@ -116,7 +116,7 @@ def test_a_column_of_responses_stays_through_candidates_judge_and_build_to_what_
         )
     )  # fmt: skip
     warm("judge", str(ask)).check()
-    build({"path": str(judged)}, final)
+    build({"path": f"{judged}:all"}, final)
     table = pq.read_table(final / "comparisons.parquet")
     of_topic = [known["value"] for (known,) in table["groups"].to_pylist()]
     assert sorted(of_topic) == ["fruit"] * 6 + ["math"] * 6

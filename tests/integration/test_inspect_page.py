@@ -189,7 +189,9 @@ def test_an_overlap_of_splits_is_called_wrong():
     found = inspected() | {"split_overlap": {"train and test": 3}}
     assert "3 (must be 0)" in printed(found, 80)
     assert '<dd class="bad">3 (must be 0)</dd>' in page(found)
-    assert 'class="bad"' not in page(found | {"split_overlap": {"train and test": 0}})
+    found |= {"split_overlap": {"train and test": 0}}
+    assert 'class="bad"' not in page(found)
+    assert "2 (must be 0)" in printed(found | {"split_inside": {"test": 2}}, 80)
 
 
 def test_bins_name_the_values_in_them():

@@ -21,17 +21,23 @@ from transformers import (
     LlamaForSequenceClassification,
 )
 
+from jpo_dist.batches.load import read_data
+from jpo_dist.data.build import build, write
+from jpo_dist.data.config import BuildConfig
 from jpo_dist.judge.config import JudgeConfig
 from jpo_dist.judge.judging import judge
 from jpo_dist.judge.verdict import Candidate
 from jpo_dist.locks import InUse
 from jpo_dist.records.comparisons import Item
 from jpo_dist.records.folder import read_set
+from jpo_dist.records.split import split_of
 from launcher.config.kinds import JudgeRunConfig
 from launcher.stages.asking import Incomplete
 from launcher.stages.inspect import look
 from launcher.stages.judge import run
 from tests.support.openai_server import Fault, OpenAIServer, by_hash, openai_server
+from tests.support.rows import write_rows
+from tests.support.runs import config_for
 from tests.support.tiny import CHAT_TEMPLATE, byte_tokenizer, save_tiny
 
 ROOT = Path(__file__).parents[2]
@@ -190,6 +196,26 @@ def test_the_output_is_a_comparison_set_that_reads_back(tmp_path):
     assert report["repeated_candidates"] == 1
     assert set(built.comparisons["annotator"].to_pylist()) == {"judge-1"}
     assert json.loads((tmp_path / "out/report.json").read_text())["judge"]["outcomes"] == outcomes
+
+
+def test_what_a_set_holds_out_is_held_out_of_the_set_of_the_verdicts_on_its_candidates(tmp_path):
+    """The step that the build names next: its set has splits, the pairs of its candidates.jsonl had none."""
+    text = "say {}. Write without commas."
+    rows = [{"prompt": text.format(n), "completion": f"a{comma} {n}"} for n in range(120) for comma in ("", ",")]
+    source = {"path": write_rows(tmp_path / "a.jsonl", rows)}
+    split = {"validation": 0.2, "test": 0.2}
+    settings = {"sources": [source], "split": split, "candidates": {"policy": "random", "budget": 100}}
+    write(build(BuildConfig.model_validate({**settings, "output": str(tmp_path / "set")})), tmp_path / "set")
+    checker = {"function": "jpo_dist.evaluate.constraints:constraints_held"}
+    values = {"candidates": str(tmp_path / "set/candidates.jsonl"), "output": str(tmp_path / "out"), "kind": "checker"}
+    report = run(JudgeRunConfig.model_validate({**values, "checker": checker}))
+    assert min(report["splits"].values()) > 0
+    assert sum(report["splits"].values()) == 100
+    train, held, _ = read_data(config_for("unused", str(tmp_path / "out"), tmp_path / "run"))
+    assert held is not None
+    for part, name in ((train, "train"), (held, "validation")):
+        found = {split_of(item.instruction_id, 0.2, 0.2, 0) for item in part.all_items()}
+        assert (found, len(part)) == ({name}, report["splits"][name])
 
 
 def test_inspecting_what_was_judged_accounts_for_every_candidate(tmp_path):

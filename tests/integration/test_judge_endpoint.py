@@ -320,6 +320,41 @@ def test_tokens_are_estimated_when_the_server_does_not_count(tmp_path):
     assert size / 3 < report["usage"]["input_tokens"] < size / 2
 
 
+@pytest.mark.parametrize(("counts", "took"), [((37, 5, 842), 842), ((0, 0, 0), 1)])
+def test_a_budget_counts_hidden_reasoning_and_what_a_server_does_not_count(tmp_path, counts, took):
+    usage = dict(zip(("prompt_tokens", "completion_tokens", "total_tokens"), counts, strict=True))
+    with openai_server(faults=lambda *_: Fault("usage", text=json.dumps(usage))) as server:
+        _, report = judge(candidates(6), config(server, {"max_tokens": 3 * 842}), tmp_path)
+    spent = report["usage"]["input_tokens"] + report["usage"]["output_tokens"]
+    assert took * server.requests <= spent <= 3 * 842
+    assert 0 < server.requests < 12
+    assert report["usage"]["answers_with_estimated_tokens"] == (0 if took == 842 else server.requests)
+
+
+def lost_once(entry, payloads):
+    """The first task ends, its host is lost before its result is there, and it is started again."""
+    again = [json.loads(json.dumps(payload)) for payload in payloads]
+    entry(payloads[0])
+    return [entry(payload) for payload in again]
+
+
+@pytest.mark.parametrize(("limit", "tasks"), [("max_requests", 1), ("max_tokens", 2), ("max_cost", 2)])
+def test_a_task_that_is_started_again_spends_its_share_once(tmp_path, limit, tasks):
+    """Three replies of a run before are to questions of this one: they are not spent of its shares."""
+    usage = Fault("usage", text=json.dumps({"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}))
+    common = {"name": "server", "ask_again": 1, "concurrency": 2, "input_price": 1e6, "output_price": 1e6}
+    with openai_server(lambda _: "neither", lambda *_: usage) as server:
+        judge(candidates(12), config(server, {"max_requests": 3}, **common), tmp_path)
+        assert server.requests == 3
+    most = {"max_requests": 13, "max_tokens": 130, "max_cost": 130.0}[limit]
+    with openai_server(by_length, lambda *_: usage) as server:
+        judge(candidates(12), config(server, {limit: most}, **common), tmp_path, lost_once, tasks)
+    assert server.requests == 10
+    assert set(server.answered.values()) == {1}
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert (run["budget_reached"], run["answers_in_folder"]["requests"]) == (f"budget.{limit}", 13)
+
+
 # ---- many at a time
 
 
@@ -503,7 +538,7 @@ def test_a_refused_field_is_left_out_and_said_once(tmp_path, caplog, names, stat
     assert {f"answers_sent_without_{name}": 12 for name in names}.items() <= report["usage"].items()
     told = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert len({*told}) == len(names)
-    assert all(sum(f"takes no {name}:" in text for text in told) <= 2 for name in names)  # once for each of two tasks
+    assert all(sum(f"takes no {name}" in text for text in told) <= 2 for name in names)  # once for each of two tasks
     run = json.loads((tmp_path / "out/run.json").read_text())
     assert run["left_out"] == []  # this run asked nothing
     assert {path.name for path in (tmp_path / "calm/answers").iterdir()}

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 class Fault(NamedTuple):
     """`kind`: status (with `status` and `headers`), broken (200, JSON cut in the middle), empty (200, no choices),
     drop (connection closed before the head), cut (closed within the body), hang (no answer until the end),
-    text (a reply of `text`, not a label), null (content null), no_usage, choices (the choices that `text` is in JSON),
-    error (`text` as the body, with `status`).
+    text (a reply of `text`, not a label), null (content null), no_usage, usage (the counts that `text` is in JSON),
+    choices (the choices that `text` is in JSON), error (`text` as the body, with `status`).
     """
 
     kind: str
@@ -142,7 +142,7 @@ class OpenAIServer:
         status, headers, data = self._written(
             kind, fault or Fault(kind), prompt, str(http.headers.get("Authorization"))
         )
-        is_answer = kind in ("answer", "text", "null", "no_usage", "choices")
+        is_answer = kind in ("answer", "text", "null", "no_usage", "usage", "choices")
         if is_answer:
             with self.changed:
                 self.answered[question] += 1
@@ -174,7 +174,8 @@ class OpenAIServer:
         reply["choices"] = json.loads(fault.text) if kind == "choices" else choices
         if kind != "no_usage":
             words = len(prompt.split())
-            reply["usage"] = {"prompt_tokens": words, "completion_tokens": 2, "total_tokens": words + 2}
+            counts = {"prompt_tokens": words, "completion_tokens": 2, "total_tokens": words + 2}
+            reply["usage"] = json.loads(fault.text) if kind == "usage" else counts
         data = json.dumps(reply).encode()
         return 200, {}, data[: len(data) // 2] if kind == "broken" else data
 

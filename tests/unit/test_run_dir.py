@@ -72,6 +72,6 @@ def test_the_names_on_disk_do_not_change() -> None:
         "CONFIG": "config.yaml", "PLAN": "plan.json", "RUN": "run.json", "METRICS": "metrics.jsonl",
         "OUTBOX": "tracking.jsonl", "ACK": "tracking.ack.json", "NOTICES": "notices.jsonl", "ATTEMPTS": "attempts",
         "CHECKPOINTS": "checkpoints", "EXPORT": "export", "EXPORT_MERGED": "export-merged",
-        "EVALUATION": "evaluation.json", "SCORES": "scores", "STOP": "stop", "FIGURES": "figures",
-        "RAY": "ray", "RAY_LOG": "ray/cluster.jsonl", "CHATTER": "log",
+        "EXPORTED": ".exported.json", "EVALUATION": "evaluation.json", "SCORES": "scores", "STOP": "stop",
+        "FIGURES": "figures", "RAY": "ray", "RAY_LOG": "ray/cluster.jsonl", "CHATTER": "log",
     }  # fmt: skip

@@ -26,7 +26,7 @@ base model applies.
 
 | held-out metric | value |
 | --- | --- |
-{rows or f"| none | no held-out {counted} |"}
+{rows or f"| none | no held-out {counted} were scored at this step |"}
 
 ```json
 {settings}

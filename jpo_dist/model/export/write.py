@@ -13,7 +13,9 @@ import torch
 from jpo_dist.config.sections import ModelConfig
 from jpo_dist.config.sft import AnyConfig
 from jpo_dist.distributed import ranks
+from jpo_dist.distributed.fault_injection import fault_point
 from jpo_dist.distributed.waiting import working
+from jpo_dist.files import read_json, write_json
 from jpo_dist.folders import replacing
 from jpo_dist.locks import InUse, alone_in, owner_of
 from jpo_dist.model.adapter import merged
@@ -26,7 +28,7 @@ from jpo_dist.model.export.source import Source
 from jpo_dist.model.export.twin import write_twin
 from jpo_dist.model.files import source_folder
 from jpo_dist.model.gguf import readable_by_transformers_4
-from jpo_dist.run_dir import EXPORT, EXPORT_MERGED
+from jpo_dist.run_dir import EXPORT, EXPORT_MERGED, EXPORTED
 
 logger = logging.getLogger(__name__)
 
@@ -40,14 +42,19 @@ class Origin(NamedTuple):
     config: ModelConfig
     tokenizer: Any
     card: str
+    of: Mapping[str, Any]
+    """Which commit it is of (train/exported.py)."""
 
 
-def export(policy: Engine, tokenizer: Any, config: AnyConfig, facts: dict[str, float]) -> Path:
+def export(
+    policy: Engine, tokenizer: Any, config: AnyConfig, facts: dict[str, float], of: Mapping[str, Any] | None = None
+) -> Path:
     """Write `<run.dir>/export`: a model, or an adapter for LoRA, and `<run.dir>/export-merged` when asked for.
 
-    A model has the keys, shapes, dtypes and side files of model.path, whatever the ZeRO stage. All ranks call it and
-    gather one parameter at a time; rank 0 writes, aside first. Returns the folder. Raises ValueError where what would
-    be written is not the twin of model.path; an earlier export is then still there.
+    A model has the keys, shapes, dtypes and side files of model.path, whatever the ZeRO stage. `facts` are the metrics
+    for its card, and `of`, on rank 0, says which commit it is of (train/exported.py). All ranks call it and gather one
+    parameter at a time; rank 0 writes, aside first. Returns the folder. Raises ValueError where what would be written
+    is not the twin of model.path; an earlier export is then still there.
     """
     target = Path(config.run.dir) / EXPORT
     adapter = bool(config.model.lora.rank)
@@ -59,14 +66,26 @@ def export(policy: Engine, tokenizer: Any, config: AnyConfig, facts: dict[str, f
                     weights[name.removeprefix("model.")] = tensor
         if ranks.rank() == 0:
             source = Source(source_folder(config.model, (*BESIDE, *OF_MODEL, CODE)))
-            origin = Origin(source, config.model, tokenizer, model_card(config, facts))
+            origin = Origin(source, config.model, tokenizer, model_card(config, facts), of or {})
             if not adapter:
                 _write_model(policy.module.model, weights, target, origin)
             else:
                 _write_adapter(policy.module.model, weights, target, origin)
                 if config.model.lora.merge_on_export:
+                    fault_point("export:before-merge", origin.of.get("step", 0))
                     _write_merged(target, origin)
+                else:
+                    _tell_other_merge(target.with_name(EXPORT_MERGED), origin.of)
     return target
+
+
+def _tell_other_merge(there: Path, of: Mapping[str, Any]) -> None:
+    """Say of a merge that an earlier export left that it is not of this adapter."""
+    if there.is_dir() and read_json(there / EXPORTED).get("commit") != of.get("commit"):
+        logger.warning(
+            "%s is of another adapter than the one that is exported now, and stays as it is; "
+            "model.lora.merge_on_export=true merges this one", there
+        )  # fmt: skip
 
 
 def _write_model(model: Any, weights: Weights, target: Path, origin: Origin) -> None:
@@ -77,7 +96,7 @@ def _write_model(model: Any, weights: Weights, target: Path, origin: Origin) -> 
             "trained in float32 and exported in the dtype of model.path, which rounds small changes of weights away; "
             "model.export_dtype=model keeps them"
         )
-    with _aside(target, origin.card) as folder:
+    with _aside(target, origin) as folder:
         write_twin(model, weights, source, folder, own)
         copy_side_files(source.folder, folder, origin.tokenizer)
         if own:
@@ -87,7 +106,7 @@ def _write_model(model: Any, weights: Weights, target: Path, origin: Origin) -> 
 
 
 def _write_adapter(model: Any, weights: Weights, target: Path, origin: Origin) -> None:
-    with _aside(target, origin.card) as folder:
+    with _aside(target, origin) as folder:
         write_adapter(model, weights, origin.source, folder)
         copy_side_files(origin.source.folder, folder, origin.tokenizer, adapter=True)
 
@@ -99,11 +118,13 @@ def _write_merged(adapter: Path, origin: Origin) -> None:
 
 
 @contextmanager
-def _aside(target: Path, card: str) -> Iterator[Path]:
+def _aside(target: Path, origin: Origin) -> Iterator[Path]:
     """A new folder beside `target`, which takes its place when the block ends well and is deleted when it does not."""
     with _alone(target), replacing(target) as aside:
         yield aside
-        (aside / "README.md").write_text(card, encoding="utf-8")
+        (aside / "README.md").write_text(origin.card, encoding="utf-8")
+        if origin.of:
+            write_json(aside / EXPORTED, origin.of)
         for file in aside.iterdir():  # safetensors writes weights for their owner alone
             file.chmod(aside.stat().st_mode & 0o666)
 

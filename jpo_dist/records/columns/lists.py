@@ -24,7 +24,7 @@ RATING_SCHEMA = pa.schema(
 LIST_SCHEMA = COMPARISON_SCHEMA.append(GROUPS)
 """Comparisons while they are collected: always with groups, mostly empty ones."""
 
-_OWN = COMPARISON_SCHEMA.names[4:-1]
+_OWN = COMPARISON_SCHEMA.names[4:]
 _PROTOCOLS = pa.array([CONDITIONAL, JOINT])
 T = TypeVar("T")
 
@@ -97,7 +97,7 @@ class _Columns(Sequence[T], Generic[T]):
 
 
 class ComparisonList(_Columns[Comparison]):
-    """Comparisons in order, as columns of LIST_SCHEMA without a split."""
+    """Comparisons in order, as columns of LIST_SCHEMA; only candidates that were judged have a split already."""
 
     def __init__(self, comparisons: Iterable[Comparison] = (), items: ItemRows | None = None) -> None:
         super().__init__(LIST_SCHEMA, items)

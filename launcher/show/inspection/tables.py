@@ -80,6 +80,9 @@ def facts(inspection: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     for pair, shared in inspection["split_overlap"].items():
         lines.append((f"instructions in both {pair}", f"{count(shared)}{' (must be 0)' if shared else ''}"))
+    for name, found in inspection["split_inside"].items():
+        said = f"{count(found)}{' (must be 0)' if found else ''}"
+        lines.append((f"responses of {name} that are a turn of an instruction of train", said))
     lines += shortcuts(inspection) + template_facts(inspection.get("template"))
     for key in ("weight", "confidence"):
         if inspection[key]["count"] and inspection[key]["min"] != inspection[key]["max"]:

@@ -16,7 +16,8 @@ MANY = 3
 def answers(report: dict[str, Any]) -> list[str]:
     """How much is done, what may be said of each asked difference, and what stands in the way of saying more."""
     lines = [done(report)]
-    runs = min((len(one["seeds"]) for one in report["comparisons"]), default=FEW)
+    figures = [*report["comparisons"], *(one for one in report["trends"] if one["slope"] is not None)]
+    runs = min((len(one["seeds"]) for one in figures), default=FEW)
     if runs < FEW:  # first: what follows reads like an answer, and one more run has turned it over
         said = f"{runs} training {'run' if runs == 1 else 'runs'} an arm"
         lines.append(f"This rests on {said}; {FEW} are the least to go by, and one more may change what follows.")
@@ -25,6 +26,7 @@ def answers(report: dict[str, Any]) -> list[str]:
         of_pair = [one for one in report["comparisons"] if (one["first"], one["second"]) == pair]
         lines += [_sentence(one, report) for one in of_pair] if len(of_pair) <= MANY else [_counted(of_pair, report)]
     asked = report["asked"]["question"]["compare"]
+    lines += _not_yet(report) if report["comparisons"] else []
     if not report["comparisons"] and not (asked and report["without"]):  # which is told below
         lines.append("No compared arms are done yet." if asked else "No two arms were asked to be compared.")
     if report.get("one_draw"):  # pages of before it was looked at have none
@@ -71,6 +73,11 @@ def done(report: dict[str, Any], short: str = "Cut short") -> str:
 
 def _growth(one: dict[str, Any], metric: str) -> str:
     gap = f"{one['first']} - {one['second']}" + (f" at {one['point']}" if one["point"] else "")
+    if len(one["points"]) < len(one["planned"]):
+        return (
+            f"Whether {gap} grows with {one['axis']} cannot be told yet: {one['method'].removeprefix('none: ')} "
+            f"({len(one['points'])} of {len(one['planned'])} points are there)."
+        )
     if one["slope"] is None:
         return f"Whether {gap} grows with {one['axis']} cannot be told: {one['method'].removeprefix('none: ')}."
     facts = f"{signed(metric, one['slope'])} {ends(metric, one['interval'], '+')} on {name(metric)} for each doubling"
@@ -81,6 +88,18 @@ def _growth(one: dict[str, Any], metric: str) -> str:
         if said
         else (f"That {gap} grows or falls with {one['axis']} is not shown: {facts}.")
     )
+
+
+def _not_yet(report: dict[str, Any]) -> list[str]:
+    """The asked pairs that are compared at fewer points than were planned."""
+    made, points = [], report["planned"]["points"]
+    found = Counter((one["first"], one["second"]) for one in report["comparisons"])
+    for first, second in report["asked"]["question"]["compare"]:
+        left = points - found[first, second]
+        if left > 0:
+            at = f" at {left} of {points} points" if points > 1 else ""
+            made.append(f"{first} and {second} cannot be compared{at} yet: not both have a result.")
+    return made
 
 
 def _counted(pair: list[dict[str, Any]], report: dict[str, Any]) -> str:

@@ -8,6 +8,8 @@ from launcher.show.study.answer import answers
 from launcher.show.study.words import ends, name, once, plain, signed, unbroken
 
 ORDER = ("pass", "win", "score", "finished", "pass_of_finished", "tokens", "kl")
+AT_THE_END = {"margin/instruction": 2, "margin/response": 2, "rewards/accuracies": 3, "loss": 3}
+"""Metrics of training that are told of its end, and their digits."""
 ON_A_RUN_PAGE = ("Arms", "Differences")
 """Titles of the sections that MLflow's page of the study has too, behind the answer, which is the first."""
 
@@ -72,6 +74,10 @@ def _comparisons(report: dict[str, Any]) -> Section:
         "Paired by instruction and seed. Reading: higher or lower with p (Holm) under .05; else equivalent where the "
         f"90 % interval lies within {signed(report['primary'], report['margin'], '')} of 0; else undecided."
     ]
+    asked = len(report["asked"]["question"]["compare"]) * report["planned"]["points"] + len(report["trends"])
+    told = sum(one["p_holm"] is not None for one in [*report["comparisons"], *report["trends"]])
+    if 0 < told < asked:
+        notes.append(f"p (Holm) is adjusted over the {told} tests that can be told, of {asked} that were asked.")
     return Section("Differences", head, rows, notes)
 
 
@@ -173,15 +179,31 @@ def _margins(report: dict[str, Any]) -> Section:
     """Both parts of the margin at the end of training."""
     rows = [
         [
-            one["arm"], one["point"] or "-", str(one["runs"]), str(one["steps"][-1]),
-            *("-" if metric not in one else f"{one[metric][-1]:.{digits}f}" for metric, digits in (
-                ("margin/instruction", 2), ("margin/response", 2), ("rewards/accuracies", 3), ("loss", 3))),
+            one["arm"], one["point"] or "-", str(one["runs"]), _ends_at(one),
+            *("-" if metric not in last else f"{last[metric]:.{digits}f}" for metric, digits in AT_THE_END.items()),
         ]
-        for one in report["curves"]
+        for one, last in ((one, _last(one)) for one in report["curves"])
     ]  # fmt: skip
     head = ["arm", "at", "runs", "steps", "margin, instruction", "margin, response", "accuracy", "loss"]
     notes = ["Means of the last steps, of the comparisons in them; margins in nats."] if rows else []
+    if any(" to " in _ends_at(one) for one in report["curves"]):
+        notes.append(
+            "Where the runs of an arm end at different steps, each counts with its own last steps, and its line in the "
+            "figure goes on with the runs that are left."
+        )
     return Section("End of training", head, rows, notes)
+
+
+def _ends_at(curve: dict[str, Any]) -> str:
+    """The step at which the runs of a curve end; the first and the last one where they differ."""
+    first, last = curve.get("ends", [curve["steps"][-1]] * 2)  # curves of before have none
+    return str(last) if first == last else f"{first} to {last}"
+
+
+def _last(curve: dict[str, Any]) -> dict[str, float]:
+    """The metrics of a curve over the last steps of its runs; curves of before ended where the shortest run did."""
+    found: dict[str, float] = curve.get("last") or {name: curve[name][-1] for name in AT_THE_END if name in curve}
+    return found
 
 
 def _tuned(report: dict[str, Any]) -> Section:
@@ -197,6 +219,11 @@ def _tuned(report: dict[str, Any]) -> Section:
     if matched:
         how = f"the one is chosen whose training ends with a {matched[0]['metric']} nearest to {matched[0]['aim']:g}."
     notes = [f"The same trials for every arm that has the setting; {how}"] if rows else []
+    arms = dict.fromkeys(trial["arm"] for trial in report["tuned"])
+    none = [arm for arm in arms if not any(one["chosen"] for one in report["tuned"] if one["arm"] == arm)]
+    if none:
+        metric = matched[0]["metric"] if matched else name(report["primary"])
+        notes.append(f"No trial of {', '.join(none)} has a value of {metric}: none is chosen.")
     head = ["arm", *names, *([matched[0]["metric"]] if matched else []), name(report["primary"]), ""]
     return Section("Settings, chosen on other instructions", head, rows, notes)
 

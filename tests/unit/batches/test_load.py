@@ -4,11 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from jpo_dist.batches.load import load_data, read_data, require_comparisons
 from jpo_dist.config.sft import AnyConfig
+from jpo_dist.data.read import read
 from jpo_dist.evaluate.evaluation import evaluate_policy
+from jpo_dist.records.comparisons import ComparisonSet
+from jpo_dist.records.folder import write_set
 from jpo_dist.train.setup import remarks, set_up
 from tests.support.rows import write_rows
 from tests.support.runs import config_for, sft_config_for
@@ -187,6 +191,33 @@ def test_what_is_held_out_and_trained_on_is_told(
         if told == ASKED:
             told = SOME.replace("3 of 10 {0} and 3", "10 of 20 {0} and 10")
     assert notes == ([f"data.validation: {told.format(name)}"] if told else [])
+
+
+def test_held_out_responses_that_are_turns_of_training_instructions_are_told(tmp_path: Path) -> None:
+    """Of a file of held-out data, and of a set whose turns were dealt to its splits one by one."""
+    first = [{"role": "user", "content": "Hi"}]
+    later = [*first, {"role": "assistant", "content": "Hello"}, {"role": "user", "content": "Bye"}]
+    rows = [
+        {"prompt": later, "chosen": "Bye", "rejected": "Oh"},
+        {"prompt": first, "chosen": "Hello", "rejected": "No"},
+    ]
+    files = [write_rows(tmp_path / f"{n}.jsonl", [row]) for n, row in enumerate(rows)]
+    whole, _ = read(files, on_bad_row="error")
+    write_set(whole, tmp_path / "mixed")
+    dealt = whole.comparisons.set_column(
+        whole.comparisons.column_names.index("split"), "split", pa.array(["train", "validation"])
+    )
+    write_set(ComparisonSet(whole.items, dealt), tmp_path / "dealt")
+    told = "held out: 1 of 2 responses are a turn of an instruction in data.train, so eval/ metrics"
+    for train, data in ((files[0], {"validation": files[1]}), (str(tmp_path / "dealt"), {})):
+        _, held, notes = read_data(config_for("unused", train, tmp_path / "run", data=data))
+        assert held is not None
+        assert [note[: len(told)] for note in notes if "a turn of" in note] == [told]
+    for seed in range(9):  # what is held out here is whole conversations
+        config = config_for("unused", str(tmp_path / "mixed"), tmp_path / "run", data={"validation_fraction": 0.5})
+        config = config.model_copy(update={"train": config.train.model_copy(update={"seed": seed})})
+        train_part, held, _ = read_data(config)
+        assert {len(train_part), 0 if held is None else len(held)} == {0, 2}
 
 
 def test_what_the_choice_of_groups_leaves_out_is_not_trained_on(tmp_path: Path) -> None:

@@ -71,24 +71,25 @@ def test_candidates_read_without_a_verdict_and_any_verdict_is_put_aside(tmp_path
     bare = {"instruction_0": "a", "response_0": "x", "instruction_1": "b", "response_1": "y"}
     file = write_rows(tmp_path / "c.jsonl", [bare, {"instruction_0": "a", "response_0": "x"}])
     found, report = read_candidates(file, on_bad_row="skip")
-    assert found == [(Item.of("a", "x"), Item.of("b", "y"), "c.jsonl:1", ())]
+    assert found == [(Item.of("a", "x"), Item.of("b", "y"), "c.jsonl:1", (), None)]
     assert report.skipped == {"missing field": 1}
     with pytest.raises(ValueError, match=r"without a verdict.*jpo judge"):
         read(file, on_bad_row="skip")
     labelled = write_rows(tmp_path / "l.jsonl", [{"prompt": "a", "chosen": "x", "rejected": "y"}])
-    assert read_candidates(labelled, on_bad_row="error")[0] == [(Item.of("a", "x"), Item.of("a", "y"), "l.jsonl:1", ())]
+    pair = (Item.of("a", "x"), Item.of("a", "y"), "l.jsonl:1", (), None)
+    assert read_candidates(labelled, on_bad_row="error")[0] == [pair]
 
 
 def test_candidates_keep_the_columns_that_are_named_and_nothing_else_of_who_judged(tmp_path: Path):
     row = {"prompt": "a", "chosen": "x", "rejected": "y", "country": "DE", "topic": "tea", "annotator": "p1"}
     file = write_rows(tmp_path / "c.jsonl", [row, {**row, "country": None}, {**row, "country": ["DE"]}])
     found, report = read_candidates(file, on_bad_row="skip", groups=["topic", "country"])
-    assert [groups for *_, groups in found] == [(("topic", "tea"), ("country", "DE")), (("topic", "tea"),)]
+    assert [groups for *_, groups, _ in found] == [(("topic", "tea"), ("country", "DE")), (("topic", "tea"),)]
     assert report.skipped == {"not one value": 1}
     whole, _ = read(file, on_bad_row="skip", groups=["topic", "country", "annotator"])
     write_set(whole, tmp_path / "set")
     again, _ = read_candidates(str(tmp_path / "set"), on_bad_row="error", groups=["country"])
-    assert [groups for *_, groups in again] == [(("country", "DE"),), ()]
+    assert [groups for *_, groups, _ in again] == [(("country", "DE"),), ()]
     with pytest.raises(ValueError, match="age"):
         read_candidates(file, on_bad_row="skip", groups=["age"])
 

@@ -164,7 +164,7 @@ def test_a_candidate_has_what_both_of_its_items_share_and_judges_find_it(tmp_pat
     assert {row["who"] for row in found} == {"p1"}
     assert "with groups: topic, who" in told_of
     pairs, report = read_candidates(str(tmp_path / "set" / "candidates.jsonl"), on_bad_row="error", groups=["topic"])
-    assert [dict(groups).get("topic") for _, _, _, groups in pairs] == [row.get("topic") for row in found]
+    assert [dict(groups).get("topic") for *_, groups, _ in pairs] == [row.get("topic") for row in found]
     assert report.skipped == {}
 
 
@@ -172,7 +172,7 @@ def test_candidates_of_sources_without_groups_are_the_pair_alone(tmp_path: Path)
     rows = [{"prompt": f"say {n}", "completion": "yes", "topic": "fruit"} for n in range(3)]
     found, told_of = offered([{"path": write_rows(tmp_path / "a.jsonl", rows)}], tmp_path)
     assert {frozenset(row) for row in found} == {
-        frozenset({"instruction_0", "response_0", "instruction_1", "response_1"})
+        frozenset({"instruction_0", "response_0", "instruction_1", "response_1", "split"})
     }
     assert "groups" not in told_of
 
@@ -200,4 +200,4 @@ def test_a_group_that_would_be_read_as_part_of_the_pair_is_left_out_and_named(tm
     found, told_of = offered([{"path": write_rows(tmp_path / "a.jsonl", rows), "groups": ["turn", "topic"]}], tmp_path)
     assert {row["topic"] for row in found} == {"fruit"}
     assert not any("turn" in row for row in found)
-    assert "with groups: topic; without turn: layouts read a column of this name" in told_of
+    assert "with groups: topic; without turn: a column of this name says something else" in told_of

@@ -79,6 +79,36 @@ def test_of_several_choices_the_first_by_its_index_counts() -> None:
     assert completion_of(response({}, choices=choices), BODY).text == "(a)"  # type: ignore[union-attr]
 
 
+ESTIMATE = -(-len(json.dumps(BODY["messages"])) // 3)
+
+
+@pytest.mark.parametrize(
+    ("usage", "said", "took"),
+    [
+        ((37, 5, 842), "(a)", (37, 805, False)),  # xAI: reasoning in the total alone
+        ((37, 805, 842), "(a)", (37, 805, False)),
+        ((37, 5, 40), "(a)", (37, 5, False)),  # a total that is none
+        ((37, 5, 0), "(a)", (37, 5, False)),
+        ((37, 5, None), "(a)", (37, 5, False)),
+        ((37, 5, -3), "(a)", (37, 5, False)),
+        ((37, 5, True), "(a)", (37, 5, False)),
+        ((37, 0, 842), "", (37, 805, False)),
+        ((37, 0, 37), "", (37, 0, False)),
+        ((37, 0, 37), "(a)", (37, 1, True)),
+        ((0, 0, 0), "(a)", (ESTIMATE, 1, True)),
+        ((0, 0, 0), "", (ESTIMATE, 0, True)),
+        ((0, 5, 5), "(a)", (ESTIMATE, 5, True)),
+    ],
+)
+def test_all_that_is_billed_is_counted_and_what_is_not_counted_is_estimated(
+    usage: tuple[Any, ...], said: str, took: tuple[int, int, bool]
+) -> None:
+    counts = dict(zip(("prompt_tokens", "completion_tokens", "total_tokens"), usage, strict=True))
+    found = completion_of(response({"content": said}, usage=counts), BODY)
+    assert found is not None
+    assert (found.input_tokens, found.output_tokens, found.estimated) == took
+
+
 @pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": -1, "completion_tokens": 2}, {"prompt_tokens": True}])
 def test_tokens_that_are_not_counted_are_estimated_from_bytes(usage: Any) -> None:
     found = completion_of(response({"content": "(a)"}, usage=usage), BODY)

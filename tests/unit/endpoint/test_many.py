@@ -19,7 +19,9 @@ def test_parts_add_up(total, parts):
 @given(st.integers(1, 100), st.integers(1, 20), st.integers(1, 8))
 def test_shares_spend_no_more_than_the_whole_and_survive_the_way_to_a_task(requests, threads, parts):
     parts = min(parts, requests, threads)
-    whole = Terms(BudgetConfig(max_requests=requests, max_cost=1.0), Spent(1, 40, 0.5), threads, ("seed",))
+    whole = Terms(
+        BudgetConfig(max_requests=requests, max_cost=1.0), Spent(1, 40, 0.5), threads, ("seed",), Spent(3, 120, 1.5)
+    )
     shares = whole.shared(parts)
     assert sum(share.limits.max_requests for share in shares) == requests
     assert sum(share.threads for share in shares) == threads

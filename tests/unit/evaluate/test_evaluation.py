@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,6 +47,29 @@ def test_answers_that_fail_on_one_rank_end_all_and_leave_the_scores(tmp_path: Pa
     assert "generating answers failed on rank 0: MemoryError: none left" in str(ended[1].error)
     kept = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert kept["comparisons"]["all"]["comparisons"] > 0
+
+
+@pytest.mark.slow
+def test_a_policy_that_is_written_anew_meanwhile_gets_no_figures_of_the_one_before(tmp_path: Path) -> None:
+    folder, train = save_tiny(tmp_path / "model"), write_jsonl(tmp_path / "train.jsonl", comparisons(12))
+    [ended] = run_ranks(scored_while_it_is_written, 1, folder, train, str(tmp_path), check=False, group=False)
+    assert f"evaluate.policy ({folder}) was written anew while it was evaluated" in str(ended.error)
+    assert not (tmp_path / "run" / "evaluation.json").exists()
+
+
+def scored_while_it_is_written(folder: str, train: str, where: str) -> None:
+    score = evaluation.score_comparisons
+
+    def and_write(*given: Any) -> Any:
+        weights = Path(folder) / "model.safetensors"
+        data = bytearray(weights.read_bytes())
+        data[-1] ^= 1
+        weights.with_suffix(".new").write_bytes(data)
+        weights.with_suffix(".new").replace(weights)
+        return score(*given)
+
+    evaluation.score_comparisons = and_write
+    evaluate_policy(config_for(folder, train, f"{where}/run", data={"validation": train}), folder, None, 8, 60)
 
 
 def failing_answers(folder: str, train: str, where: str) -> None:

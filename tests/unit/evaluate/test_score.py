@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import jpo_dist as jpo
+from jpo_dist.batches.prepare import OverLongError
 from jpo_dist.batches.tokenize import tokenize
 from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.config.sections import LoraConfig, TokensConfig
@@ -24,7 +25,7 @@ from jpo_dist.records.unbuilt import comparisons_of
 from tests.support.procs import run_ranks
 from tests.support.runs import config_for
 from tests.support.templates import KINDS, ONE, SYSTEM, compared
-from tests.support.tiny import PLAIN, comparisons, save_tiny
+from tests.support.tiny import PLAIN, byte_tokenizer, comparisons, save_tiny, write_jsonl
 
 pytestmark = pytest.mark.slow
 
@@ -171,13 +172,6 @@ def test_a_policy_that_is_the_reference_has_rewards_of_zero(files: Files) -> Non
     assert report["policy_digest"] == report["reference"]["digest"]
 
 
-def test_an_over_long_item_is_an_error_where_the_config_says_so(files: Files) -> None:
-    given = {"data": {"over_long": "error"}}
-    (ended,) = run_ranks(score_here, 1, files, "none", files.policy, given, group=False, check=False)
-    assert ended.exception == "OverLongError"
-    assert "data.max_length (150) is less than 1 of" in str(ended.error)
-
-
 def test_sigmoid_does_not_overflow() -> None:
     np.testing.assert_allclose(sigmoid(np.array([-800.0, 0.0, 800.0])), [0.0, 0.5, 1.0])
     x = np.linspace(-30, 30, 61)
@@ -195,3 +189,26 @@ def test_items_that_a_chat_template_refuses_are_counted_apart() -> None:
     assert report["items"] == {"items": 6, "scored": 3, "over_long": 1, "cut": 0, "refused": 2}
     assert report["comparisons"] == {"comparisons": 3, "scored": 1, "ties": 0, "over_long": 1, "refused": 1}
     assert [one["item"] for one in report["over_long_items"]] == [5]
+
+
+def test_over_long_items_and_log_probs_that_are_not_finite_are_errors(files: Files) -> None:
+    model = AutoModelForCausalLM.from_pretrained(files.policy)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[byte_tokenizer()("w")["input_ids"][-1]] = torch.nan
+    broken = save_tiny(files.folder / "broken")
+    model.save_pretrained(broken)
+    run_ranks(refused_here, 1, files, broken, group=False)
+    assert not (files.folder / "none").exists()
+
+
+def refused_here(files: Files, broken: str) -> None:
+    with pytest.raises(OverLongError, match=r"data.max_length \(150\) is less than 1 of"):
+        score_here(files, "none", files.policy, {"data": {"over_long": "error"}})
+    with pytest.raises(
+        ValueError, match=r"1 of \d+ items have log-probs .* not finite under score.policy \(.*broken\)"
+    ):
+        score_here(files, "none", broken, {})
+    pair = write_jsonl(files.folder / "pair.jsonl", ComparisonSet.build([Comparison(Item.of("say", "who"), ONE)]))
+    config = config_for(files.reference, pair, files.folder / "run", data={"validation": pair})
+    with pytest.raises(ValueError, match=r"1 of 1 comparisons have .* under evaluate.policy \(.*broken\) or its refe"):
+        evaluate_policy(config, broken, None, 8, 100)

@@ -54,7 +54,16 @@ def test_what_is_written_is_read_in_any_order_and_parts_are_of_one_size(
     assert [data.count(b"\n") for data in before] == [4, 2]
     write_answers(SOME, tmp_path)
     assert [path.read_bytes() for path in sorted(tmp_path.glob("part-*"))] == before
-    assert list(json.loads(before[0].split(b"\n")[0])) == list(SOME[0]._asdict())
+    assert "sent_without" not in json.loads(before[0].split(b"\n")[0])
+
+
+def test_what_was_sent_without_a_field_says_so(tmp_path: Path) -> None:
+    some = [SOME[1]._replace(sent_without="seed,temperature"), *SOME[2:]]
+    assert read_answers(folder_of(tmp_path, some)) == some
+    plain = folder_of(tmp_path / "plain", SOME[1:])
+    (found, told), (same, same_told) = (scan(str(folder), on_bad_row="error") for folder in (tmp_path, plain))
+    assert found.all_items() == same.all_items()
+    assert (told.rows, told.responses, told.skipped) == (same_told.rows, same_told.responses, same_told.skipped)
 
 
 def test_a_part_that_is_not_what_was_written_is_named(tmp_path: Path) -> None:

@@ -90,3 +90,20 @@ def test_a_checker_that_cannot_be_used(tmp_path, function, message):
 def test_an_item_is_not_compared_with_itself(tmp_path):
     with pytest.raises(ValueError, match="f:7: both items"):
         judge([Candidate(PEAR, PEAR, "f:7")], checker("by_length"), tmp_path)
+
+
+def test_the_splits_of_candidates_are_those_of_their_verdicts(tmp_path):
+    words = ("train", "train", "validation", "test", "test")
+    pairs = [(Item.of(f"i{n}", "aaaa"), Item.of(f"i{n}", ("bb", "?")[n == 4])) for n in range(5)]
+    candidates = [Candidate(*pair, f"f:{n}", split=words[n]) for n, pair in enumerate(pairs)]
+    judged, report = judge(candidates, checker("by_length"), tmp_path)
+    write(judged, report, tmp_path)
+    assert read_set(tmp_path).comparisons["split"].to_pylist() == [*words[:4]]
+    assert report["splits"] == {"train": 2, "validation": 1, "test": 1}, "verdicts: one has none"
+    lines = [json.loads(line) for line in (tmp_path / "judged.jsonl").read_text().splitlines()]
+    assert [line["split"] for line in lines] == [*words]
+    bare, without = judge([c._replace(split=None) for c in candidates], checker("by_length"), tmp_path / "bare")
+    write(bare, without, tmp_path / "bare")
+    assert "splits" not in without
+    assert "split" not in json.loads((tmp_path / "bare" / "judged.jsonl").read_text().splitlines()[0])
+    assert read_set(tmp_path / "bare").comparisons["split"].null_count == 4

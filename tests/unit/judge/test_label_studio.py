@@ -227,6 +227,19 @@ def test_groups_travel_with_a_task_and_come_back_with_its_answers():
     assert read(full(made, said))[1]["skipped"] == {"a group (country) that is not one value": 2}
 
 
+def test_the_split_of_a_pair_travels_with_its_task_and_comes_back_with_its_answers():
+    pairs = [Candidate(PEAR, BRICK, "a", split="test"), Candidate(PEAR, BLUE, "b", split="train"), (BRICK, BLUE, "c")]
+    made = tasks(pairs)
+    said = [[annotation(n, 7, choice("first"))] for n in range(3)]
+    for export in both(full(made, said)):
+        comparisons, report = read(export)
+        assert {c.source: c.split for c in comparisons} == {"a": "test", "b": "train", "c": None}
+        assert "not_read" not in report
+    foreign = {"prompt": "q", "answer1": "x", "answer2": "y", "split": "test"}
+    ((comparison,), report) = read(full([{"data": foreign}], [[annotation(1, 7, pairwise("left"))]]))
+    assert (comparison.split, report["not_read"]) == (None, ["split"]), "a key of others may say something else"
+
+
 # --- what cannot be used is counted --------------------------------------------------------------------------------
 
 

@@ -92,6 +92,24 @@ def test_brackets_in_paths_are_printed(pairs: Path):
     assert f"written: {folder / 'people'}\n" in said("import", folder / "export.json", folder / "people")
 
 
+def test_the_splits_of_pairs_come_back_from_people(tmp_path: Path):
+    words, tasks, people = ["train", "validation", "test"], tmp_path / "tasks", tmp_path / "people"
+    file, export = tmp_path / "pairs.jsonl", tmp_path / "export.json"
+    rows = [{"instruction": f"i{n}", "response_0": "a", "response_1": "b", "split": w} for n, w in enumerate(words)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "splits of the pairs, which the tasks keep: 1 train, 1 validation, 1 test" in said("export", file, tasks)
+    exported = json.loads((tasks / "conditional.tasks.json").read_text())
+    result = [{"from_name": "preference", "type": "choices", "value": {"choices": ["first"]}}]
+    for number, task in enumerate(exported):
+        task["id"], task["annotations"] = number, [{"id": number, "completed_by": 1, "result": result}]
+    export.write_text(json.dumps(exported))
+    assert '"validation": 1' in said("import", export, people)
+    assert read_set(people).comparisons["split"].to_pylist() == words
+    del exported[1]["data"]["split"]
+    export.write_text(json.dumps(exported))
+    assert "1 of 3 pairs have no split (the first is pairs.jsonl:2)" in said("import", export, people, code=2)
+
+
 @pytest.mark.parametrize("key", ["sources.1.path", "sources[1].path", "sources.1", "sources.-2.path", "sources.x.path"])
 def test_an_entry_that_a_list_does_not_have_is_told_with_those_it_has(pairs: Path, key: str):
     """OmegaConf alone says "list index out of range", and takes -2 for the entry of a list of one."""

@@ -69,7 +69,7 @@ def words(verb: str, folder: Path) -> list[str]:
     ("server", "said"),
     [
         (dead, "Connection refused"),
-        (never_answers, "no whole reply within 5 s"),
+        (never_answers, "no whole reply within 5 s|timed out"),  # the reply or its socket, whichever is first
         (has_lost_it, "RESOURCE_DOES_NOT_EXIST|has no version with the alias"),
         (no_mlflow, "JSON|Expecting value|not a valid"),
         (locked, "database is locked"),

@@ -252,3 +252,14 @@ def test_a_million_comparisons_take_seconds():
     start = time.process_time()
     assert inspect(ComparisonSet(built.items, table))["comparisons"]["joint"] == count
     assert time.process_time() - start < 60
+
+
+def test_held_out_responses_that_are_turns_of_training_instructions_are_counted():
+    later = (*PEAR.instruction, Message("assistant", PEAR.response), Message("user", "Another one."))
+    made = [Comparison(Item(later, "A plum."), Item(later, "A stone.")), Comparison(PEAR, BRICK), Comparison(BLUE, RED)]
+    built = ComparisonSet.build(made)
+    assert inspect(with_splits(built, ["train", "test", "validation"]))["split_inside"] == {"validation": 0, "test": 1}
+    assert inspect(with_splits(built, ["test", "train", "train"]))["split_inside"] == {"test": 0}
+    for names in (["train"] * 3, ["test"] * 3):
+        assert inspect(with_splits(built, names))["split_inside"] == {}
+    assert inspect(built)["split_inside"] == {}

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from jpo_dist.records.comparisons import Comparison, ComparisonSet, Item, Message, Rating
-from jpo_dist.records.contents import Overlap, overlap
+from jpo_dist.records.contents import Inside, Overlap, inside, overlap
 from jpo_dist.records.examples import Example, Examples
 
 
@@ -84,3 +84,40 @@ def test_of_empty_sets_nothing_is_shared() -> None:
     empty, some = ComparisonSet.build([]), ComparisonSet.build(drawn(1, 5))
     assert overlap(empty, some) == Overlap(0, 0, 0, 0)
     assert overlap(some, empty)[::2] == (0, 0)
+
+
+def turns_of(built: list[Comparison]) -> set[Item]:
+    """The oracle: each turn of the assistant as the item that it was when it was said."""
+    instructions = {item.instruction for c in built for item in (c.winner, c.loser)}
+    return {
+        Item(turns[:k], turn.content)
+        for turns in instructions
+        for k, turn in enumerate(turns)
+        if turn.role == "assistant"
+    }
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_responses_that_stand_in_instructions_are_counted_as_the_texts_say(seed: int) -> None:
+    held, train = drawn(seed, 60), drawn(seed + 100, 400)
+    # Responses that are turns, so that there is something to find, and one that is a turn after other turns.
+    held += [Comparison(item, Item(item.instruction, "other")) for item in sorted(turns_of(train), key=repr)[::7]]
+    items = {item for c in held for item in (c.winner, c.loser)}
+    found = inside(ComparisonSet.build(held), ComparisonSet.build(train))
+    assert found == Inside(len(items & turns_of(train)), len(items))
+    assert 0 < found.responses < found.of_responses
+
+
+def test_a_turn_counts_after_the_very_turns_before_it_and_where_something_compares_it() -> None:
+    def asks(first: str) -> tuple[Message, ...]:
+        return Message("user", first), Message("assistant", "yes"), Message("user", "Why?")
+
+    def pair(asked: tuple[Message, ...]) -> Comparison:
+        return Comparison(Item(asked, "a"), Item(asked, "b"))
+
+    held = ComparisonSet.build([Comparison(Item.of("q", "yes"), Item.of("q", "no"))])
+    for asked, count in ((asks("q"), 1), (asks("other"), 0), ((Message("user", "yes"),), 0)):
+        assert inside(held, ComparisonSet.build([pair(asked)])) == Inside(count, 2)
+    unused = ComparisonSet.build([pair(asks("other"))], [Rating(Item(asks("q"), "x"), 1.0, "s")])
+    assert inside(held, unused) == Inside(0, 2)
+    assert inside(ComparisonSet.build([]), unused) == inside(held, ComparisonSet.build([]))._replace(of_responses=0)

@@ -68,7 +68,7 @@ def test_its_p_value_is_adjusted_with_those_of_the_differences() -> None:
     assert smallest["p_holm"] == min(1.0, 4 * smallest["p_value"])
 
 
-def test_other_values_of_the_grid_have_slopes_of_their_own_and_missing_points_none() -> None:
+def test_other_values_of_the_grid_have_slopes_of_their_own() -> None:
     results = [
         one._replace(values={"answers": answers, **one.values})
         for answers in (2, 4)
@@ -76,7 +76,7 @@ def test_other_values_of_the_grid_have_slopes_of_their_own_and_missing_points_no
     ]
     assert [line["point"] for line in trends(results, question())] == ["answers=2", "answers=4"]
     cut = [one for one in results if (one.values["answers"], one.values["share"], one.arm) != (4, 1.0, "old")]
-    assert [line["point"] for line in trends(cut, question())] == ["answers=2"]
+    assert [line["slope"] is None for line in trends(cut, question())] == [False, True]
     assert trends(results, question(trend=None)) == []
 
 
@@ -84,3 +84,36 @@ def test_weights_add_up_to_none_and_give_one_for_a_doubling() -> None:
     weights = slopes([1, 2, 8])
     assert sum(weights) == pytest.approx(0)
     assert sum(w * math.log2(x) for w, x in zip(weights, (1, 2, 8), strict=True)) == pytest.approx(1)
+
+
+def without(results: list[Result], *left_out: tuple[str, float]) -> list[Result]:
+    return [one for one in results if (one.arm, one.values["share"]) not in left_out]
+
+
+def test_a_point_that_an_arm_lacks_is_told_and_no_slope_of_the_others_is() -> None:
+    results = simulated(np.random.default_rng(5), 0.05, seeds=3)
+    grid = {"share": [0.25, 0.5, 1]}
+    (whole,) = findings(results, question(), grid=grid)["trends"]
+    assert (whole["points"], whole["planned"]) == ([0.25, 0.5, 1.0], [0.25, 0.5, 1.0])
+    assert whole["slope"] is not None
+    cases = [
+        ([("new", 1.0)], "new has no result at share=1", [0.25, 0.5]),
+        ([("new", 1.0), ("old", 1.0)], "new has no result at share=1; old has no result at share=1", [0.25, 0.5]),
+        ([("new", 0.5), ("new", 1.0), ("old", 0.25)], "new has no result at share=0.5, 1; old has no result at "
+         "share=0.25", []),
+    ]  # fmt: skip
+    for left_out, said, points in cases:
+        found = findings(without(results, *left_out), question(), grid=grid)
+        (line,) = found["trends"]
+        assert (line["slope"], line["p_holm"], line["method"]) == (None, None, f"none: {said}")
+        assert (line["points"], line["planned"]) == (points, [0.25, 0.5, 1.0])
+    (none,) = trends([], question(), grid)
+    assert (none["points"], none["slope"]) == ([], None)
+    (one,) = trends(without(results, *((arm, x) for arm in ("new", "old") for x in (0.5, 1.0))), question())
+    assert one["method"] == "none: share has one point", "of a study whose plan is not known"
+
+
+def test_combinations_without_any_result_are_told() -> None:
+    results = [one._replace(values={"answers": 2, **one.values}) for one in simulated(np.random.default_rng(6), 0.05)]
+    lines = trends(results, question(), {"answers": [4, 2], "share": list(SHARES)})
+    assert [(line["point"], len(line["points"])) for line in lines] == [("answers=4", 0), ("answers=2", 3)]

@@ -8,6 +8,7 @@ import pytest
 
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.sections import RunSection, TrackingConfig
+from jpo_dist.digests import folder_mark
 from jpo_dist.run_dir import METRICS
 from jpo_dist.tracking.metrics_file import MetricsFile
 from jpo_dist.tracking.mlflow_server import by_default, open_client
@@ -83,15 +84,18 @@ def test_a_pointer_gets_its_files_later_and_keeps_its_figures(config: TrackingCo
     run_id = start_run(config, run, {})
     writer = Writer(config, run, interval_s=0.01)
     writer.log_model(export, name="later")
-    writer.log_measured("evaluate/1", 3, {"evaluate/all/loss": 0.25}, ("held-out", "d1"))
+    weights = folder_mark(export)
+    writer.log_measured("evaluate/1", 3, {"evaluate/all/loss": 0.25}, ("held-out", "d1"), weights)
+    writer.log_measured("evaluate/2", 3, {"evaluate/all/loss": 0.99}, ("held-out", "d1"), "of another export")
     assert writer.close(60) == 0
     assert config.uri is not None
     client = open_client(config.uri)
     of = client.get_run(run_id).info.experiment_id, str(run_id)
     place = str((tmp_path / "export").resolve())
-    pointer = pointer_to(client, *of, place)
+    pointer = pointer_to(client, *of, place, weights)
     assert pointer is not None
-    assert (copied_model(client, *of), pointer_to(client, *of, f"{place}-merged")) == (None, None)
+    assert (copied_model(client, *of), pointer_to(client, *of, f"{place}-merged", weights)) == (None, None)
+    assert pointer_to(client, *of, place, "of another export") is None
     for _ in range(2):  # the second finds the files there
         writer = Writer(config, run, interval_s=0.01)
         writer.log_model(place, copy=True, name="later", into=pointer)

@@ -8,6 +8,7 @@ import pytest
 
 from jpo_dist.batches.prepare import Prepared
 from jpo_dist.config.sections import RunSection, TrackingConfig
+from jpo_dist.digests import folder_mark
 from jpo_dist.run_dir import OUTBOX
 from jpo_dist.tracking.run_file import page_of, update_run_file
 from jpo_dist.tracking.writer import never_was, start_run
@@ -76,3 +77,13 @@ def test_the_address_of_a_run_opens_it_among_trainings(tmp_path: Path) -> None:
     assert local is not None
     assert local.startswith(f"mlflow ui --backend-store-uri sqlite:///{tmp_path.parent}/mlflow.db, then http://127.0.0")
     assert page_of(TrackingConfig(uri="none"), tmp_path) is None
+
+
+def test_answers_of_weights_that_were_exported_before_are_not_told_as_those_of_the_export(tmp_path: Path) -> None:
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "model.safetensors").write_bytes(b"weights")
+    report = {"policy": str(tmp_path / "export"), "pass_rate": {"answers": 4, "rate": [0.75, 0.5, 1.0]}}
+    config = config_for("m", "d.jsonl", tmp_path)
+    for digest, told in ((folder_mark(tmp_path / "export"), True), ("of an earlier export", False)):
+        (tmp_path / "evaluation.json").write_text(json.dumps({**report, "policy_digest": digest}))
+        assert ("Of 4 answers 75.0% meet their constraints." in description(config, {})) == told

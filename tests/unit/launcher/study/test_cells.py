@@ -8,12 +8,10 @@ import pytest
 
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import parse_as
-from jpo_dist.study.tables import Result
 from launcher.config.study import StudyConfig
 from launcher.pipeline.process import note_done
 from launcher.study.beforehand import dry
 from launcher.study.cells import cells, described, to_do, trials, unique
-from launcher.study.collected import Ran, choose
 from launcher.study.training import one_draw
 
 CHECKER = "jpo_dist.evaluate.constraints:constraints_held"
@@ -184,24 +182,6 @@ def test_an_arm_that_trains_nothing_has_no_kl(tmp_path: Path) -> None:
     (cell, _) = cells(config, "study.yaml", {})
     assert cell.kl is None
     assert [stage.name for stage in cell.stages] == ["answers"]
-
-
-def test_a_trial_is_chosen_by_the_metric_that_is_to_match(tmp_path: Path) -> None:
-    tune = {**study(tmp_path)["tune"], "match": {"metric": "loss", "value": 0.6}}
-    config = parsed(tmp_path, tune=tune, arms={"new": study(tmp_path)["arms"]["new"]}, question=ALONE)
-    tries = trials(config, "study.yaml")
-    for cell, ends in zip(tries, (0.45, 0.61), strict=True):
-        folder = next(stage for stage in cell.stages if stage.name == "train").folder
-        folder.mkdir(parents=True)
-        rows = [{"step": n, "metrics": {"loss": 0.7 if n < 6 else ends}} for n in range(1, 9)]
-        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    sums = {"pass": {"a": [1.0, 1.0, 2]}}
-    found = {cell.name: Result(cell.arm, cell.values, sums, {}) for cell in tries}
-    chosen, told = choose(Ran(tries, found), config)
-    assert chosen == {"new": {"beta": 0.3}}
-    assert [(row["reached"], row["chosen"]) for row in told] == [(0.45, False), (0.61, True)]
-    by_primary, _ = choose(Ran(tries, found), parsed(tmp_path, arms=config.arms, question=ALONE))
-    assert by_primary == {"new": {"beta": 0.2}}  # the first of equal ones
 
 
 @pytest.mark.parametrize(

@@ -192,6 +192,38 @@ def test_points_of_a_grid_that_are_missing_are_counted() -> None:
     )
 
 
+def test_a_trend_that_cannot_be_told_yet_and_a_pair_that_lacks_points_are_said() -> None:
+    found = [one for one in results({"jpo": 0.5, "dpo": 0.3, "sft": 0.2}, 5, sizes=(1, 2, 4))
+             if (one.arm, one.values["size"]) not in [("jpo", 4), ("sft", 1)]]  # fmt: skip
+    told = about(["jpo", "dpo", "sft"], 5, 3)
+    told["planned"]["grid"] = {"size": [1, 2, 4]}
+    told["asked"]["question"] |= {"trend": "size", "compare": [["jpo", "dpo"], ["dpo", "sft"], ["jpo", "sft"]]}
+    made = report_of(found, {}, told)
+    said = answers(made)
+    assert (
+        "Whether jpo - dpo grows with size cannot be told yet: jpo has no result at size=4 (2 of 3 points are there)."
+    ) in said
+    assert (
+        "Whether jpo - sft grows with size cannot be told yet: "
+        "jpo has no result at size=4; sft has no result at size=1 (1 of 3 points are there)."
+    ) in said
+    assert "jpo and sft cannot be compared at 2 of 3 points yet: not both have a result." in said
+    (differences,) = (part for part in sections(made) if part.title == "Differences")
+    assert differences.notes[-1] == "p (Holm) is adjusted over the 5 tests that can be told, of 12 that were asked."
+    whole = report_of(results({"jpo": 0.5, "dpo": 0.3, "sft": 0.2}, 5, sizes=(1, 2, 4)), {}, told)
+    assert not any("yet" in sentence for sentence in answers(whole))
+    assert not any("tests that can be told" in note for part in sections(whole) for note in part.notes)
+
+
+def test_few_runs_behind_a_trend_are_told() -> None:
+    """Points of which each has other runs: a slope pairs those alone that all of them have."""
+    found = [one for one in results({"jpo": 0.5, "dpo": 0.3}, 6, sizes=(1, 2))
+             if one.values["seed"] != 5 * (one.values["size"] - 1)]  # fmt: skip
+    told = about(["jpo", "dpo"], 6, 2)
+    told["asked"]["question"]["trend"] = "size"
+    assert "This rests on 4 training runs an arm" in answers(report_of(found, {}, told))[1]
+
+
 def test_a_page_is_made_again_from_its_files_alone(tmp_path: Path) -> None:
     found = results({"jpo": 0.5, "dpo": 0.3}, 3)
     strata = {f"{at:03d}": "seen" if at % 3 else "unseen" for at in range(150)}
