@@ -98,8 +98,7 @@ class DataConfig(TokensConfig):
     """Held-out comparisons. None: the validation split of the set in `train`, if that is one, or else
     `validation_fraction` of the training instructions."""
     validation_fraction: Fraction = 0.05
-    """About which share of the instructions is held out of `train` when `validation` is None; the turns of a
-    conversation stay together. 0: no validation."""
+    """About which share of the instructions is held out of `train` when `validation` is None: whole conversations."""
     on_bad_row: Literal["error", "skip"] = "error"
     """A row that cannot be read: stop with file, line, field and reason, or count it and go on."""
     max_row_mib: Count = ROW_MIB

@@ -29,8 +29,8 @@ from jpo_dist.data.collected import (
 )
 from jpo_dist.data.config import BuildConfig, ReferenceScoresConfig, SplitConfig
 from jpo_dist.data.layouts import COLUMNS
+from jpo_dist.data.layouts.pair_splits import SPLIT
 from jpo_dist.data.messages import instruction
-from jpo_dist.data.pair_splits import SPLIT
 from jpo_dist.data.read import read_sources
 from jpo_dist.data.read_report import TableColumns, column_lines
 from jpo_dist.distributed.waiting import working

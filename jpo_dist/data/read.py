@@ -11,12 +11,11 @@ from typing import Any, Literal
 import pyarrow.compute as pc
 
 from jpo_dist.config.base import ROW_MIB
-from jpo_dist.data import pair_splits
 from jpo_dist.data.accounting import Account
 from jpo_dist.data.checker import check
 from jpo_dist.data.collected import Preferences, Said, compile_set, grouped, report_of
 from jpo_dist.data.config import SourceConfig
-from jpo_dist.data.layouts import RATING_COLUMNS, Layout, Names, Reading, Turns, read_row
+from jpo_dist.data.layouts import RATING_COLUMNS, Layout, Names, Reading, Turns, pair_splits, read_row
 from jpo_dist.data.layouts.config import LayoutConfig
 from jpo_dist.data.locate import Table, open_place
 from jpo_dist.data.read_report import BAD_ROWS_TO_KEEP, BadRow, BadRowError, ReadReport

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from jpo_dist.data.pair_splits import SPLIT
+from jpo_dist.data.layouts.pair_splits import SPLIT
 from jpo_dist.data.row_values import BadField
 from jpo_dist.data.row_values import groups as groups_of_row
 from jpo_dist.judge.agreement import Judgment, agreement

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 import xxhash
 
 from jpo_dist.records.columns.pages import chunks
-from jpo_dist.records.comparisons import ComparisonSet
+from jpo_dist.records.comparisons import TRAIN, ComparisonSet
+from jpo_dist.records.split import part_of, splits_in
 
 NAMES = ("source",)
 """Columns that say where a comparison was read, and not what it is."""
@@ -229,3 +230,12 @@ def _digests(texts: pa.StringArray) -> np.ndarray:
     """A digest of 64 bits of each text, (M,)."""
     values = texts.cast(pa.binary()).to_pylist()
     return np.fromiter(map(xxhash.xxh3_64_intdigest, values), np.uint64, len(values))
+
+
+def held_out_inside(comparisons: ComparisonSet) -> dict[str, int]:
+    """For each split that is held out, how many of its responses are a turn of an instruction in the training split."""
+    held = [name for name in splits_in(comparisons) if name != TRAIN]
+    if not held or TRAIN not in splits_in(comparisons):
+        return {}
+    train = part_of(comparisons, TRAIN)
+    return {name: inside(part_of(comparisons, name), train).responses for name in held}

@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 
 from jpo_dist.records.columns.numbering import TextNumbering, numbered
 from jpo_dist.records.columns.pages import Picked, chunks
-from jpo_dist.records.comparisons import TRAIN, ComparisonSet
-from jpo_dist.records.contents import inside, restated
+from jpo_dist.records.comparisons import ComparisonSet
+from jpo_dist.records.contents import held_out_inside, restated
 from jpo_dist.records.groups import by_group
-from jpo_dist.records.split import part_of, splits_in
+from jpo_dist.records.split import splits_in
 from jpo_dist.statistics.intervals import wilson
 
 _SCALES_SHOWN = 20
@@ -64,7 +64,7 @@ def inspect(
         "by_annotator": _counts(comparisons, comparisons.comparisons["annotator"], missing=None),
         "groups": by_group(comparisons),
         "split_overlap": _split_overlap(comparisons, instructions_N),
-        "split_inside": _split_inside(comparisons),
+        "split_inside": held_out_inside(comparisons),
         "weight": summary(comparisons.weights_C),
         "confidence": summary(_known(comparisons.comparisons["confidence"])),
         "scores": _scores(comparisons.items),
@@ -196,16 +196,6 @@ def _split_overlap(comparisons: ComparisonSet, instructions_N: np.ndarray) -> di
         rows = np.concatenate([comparisons.winners_C[here], comparisons.losers_C[here]])
         used[name] = np.unique(instructions_N[rows])
     return {f"{a} and {b}": len(np.intersect1d(used[a], used[b])) for a, b in combinations(used, 2)}
-
-
-def _split_inside(comparisons: ComparisonSet) -> dict[str, int]:
-    """For each split that is held out, how many of its responses are a turn of an instruction in the training split."""
-    names = splits_in(comparisons)
-    if TRAIN not in names:
-        return {}
-    held = [name for name in names if name != TRAIN]
-    train = part_of(comparisons, TRAIN) if held else comparisons
-    return {name: inside(part_of(comparisons, name), train).responses for name in held}
 
 
 def _scores(items: pa.Table) -> dict[str, Any]:

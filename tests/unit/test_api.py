@@ -32,7 +32,7 @@ from tests.support.tiny import PLAIN, comparisons, save_tiny, write_jsonl
 ROOT = Path(__file__).resolve().parents[2]
 STABLE = {
     "AlignResult": "(metrics, folder)",
-    "Comparison": "(winner, loser, weight, source, tie, confidence, origin, pairing, annotator, groups)",
+    "Comparison": "(winner, loser, weight, source, tie, confidence, origin, pairing, annotator, groups, split)",
     "ComparisonSet": "(items, comparisons)",
     "Item": "(instruction, response)",
     "ReadReport": "(rows, comparisons, ties, responses, duplicates, skipped, bad_rows, items, joint, repeated, "

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from jpo_dist.data.file_formats import Columns
-from jpo_dist.data.layouts import Reading
+from jpo_dist.data.layouts.layout import Reading
 from jpo_dist.data.read_report import TableColumns
 from jpo_dist.data.row_values import BadField
 from jpo_dist.records.split import known_split
