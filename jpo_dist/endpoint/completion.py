@@ -62,9 +62,8 @@ def completion_of(response: Any, body: Mapping[str, Any]) -> Completion | None:
         return guess
     if total is not None:  # some count reasoning that is not shown, and bill it, there alone
         answered = max(answered, total - asked)
-    is_guess = not asked or (
-        not answered and bool(text)
-    )  # a prompt takes tokens, and so does a text: it is not counted
+    # A prompt takes tokens, and so does a text: where none are counted, nobody counts.
+    is_guess = not asked or (not answered and bool(text))
     return Completion(text, asked or guess.input_tokens, answered or guess.output_tokens, is_guess, reason)
 
 

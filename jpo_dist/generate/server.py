@@ -99,9 +99,8 @@ def ask_shard(payload: dict[str, Any]) -> dict[str, Any]:
     requests = [request_of(same[0], config) for same in rows]
     by_key = {request.key: same for request, same in zip(requests, rows, strict=True)}
     replies, writer = Replies(folder / REPLIES), Writer(folder)
-    so_far = [
-        reply for key in by_key if (reply := replies.get(key)) is not None
-    ]  # of this task, before its host was lost
+    # Of this task, before its host was lost.
+    so_far = [reply for key in by_key if (reply := replies.get(key)) is not None]
 
     def received(request: Request, reply: Reply) -> None:
         _write(writer, by_key[request.key], reply, config, payload["about"])
