@@ -1,5 +1,6 @@
 """Answers of a local model: what it would say of each prompt by itself, whatever shares its batch."""
 
+import copy
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -223,7 +224,7 @@ TURN, OTHER = "<|user|>", "<|eom|>"
 def like_glm(folder: Path, ends: Any) -> ModelConfig:
     """A model whose template writes no end, and whose generation_config.json names what ends its answers."""
     save_tiny(folder)
-    tokenizer = byte_tokenizer()
+    tokenizer = copy.deepcopy(byte_tokenizer())  # all tests have that one
     tokenizer.add_special_tokens({"additional_special_tokens": [TURN, OTHER]})
     tokenizer.chat_template = "{% for m in messages %}<|user|>{{ m.content }}{% endfor %}"
     tokenizer.save_pretrained(folder)
