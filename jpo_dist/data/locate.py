@@ -115,7 +115,7 @@ def _files_in(folder: Path, ignored: list[str]) -> list[Path] | None:
 
 
 def _num_told(folder: Path, files: list[Path]) -> int:
-    """Of how many splits these files are, as the README of their folder says; 0 where it does not."""
+    """The number of splits that these files are of, as the README of their folder says; 0 where it says nothing."""
     here = {path.resolve() for path in files}
     try:
         told = _splits_told(folder) or {}
