@@ -62,6 +62,10 @@ def study(
         Path | None,
         typer.Option(help="Write the page of all that is done so far to this folder (docs/studies/…); run nothing."),
     ] = None,
+    go_on_with: Annotated[
+        list[Path] | None,
+        typer.Option("--continue", help="Take cells that were published to this folder (elsewhere) as measured."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """A grid of pipelines, arms times seeds, measured and compared with honest intervals; what is done is skipped."""
@@ -71,13 +75,16 @@ def study(
         from launcher.config.study import StudyConfig
         from launcher.show.sections import terminal
         from launcher.show.study.tables import sections
-        from launcher.study import beforehand, collected
+        from launcher.study import beforehand
+        from launcher.study.report import continued
         from launcher.study.run import run
 
         settings = load_kind(StudyConfig, config, overrides)
         refuse_lost("dir", settings.dir)
+        if go_on_with:
+            continued.go_on_with(go_on_with, settings, str(config))
         if publish is not None:
-            parts, folder = sections(collected.publish(settings, str(config), publish).report)[:1], publish
+            parts, folder = sections(continued.publish(settings, str(config), publish).report)[:1], publish
         elif power is not None:
             parts, folder = beforehand.design(settings, str(config), power), None
         elif dry_run:

@@ -2,8 +2,7 @@
 
 Stations: cells (the grid as pipelines; stages with equal keys are one) -> reuse (what another study has made) -> engine
 (several stages at once, what fails fails its cells alone), places (processes of this host, or Ray tasks) -> measured (a
-cell's answers as sums, kept), training (margins by step), sets, chosen (what tune found) -> collected (all that is
-done, at any moment; its report) -> tracked (the study and its cells in MLflow) -> run (tune, cells, report); beforehand
-(time, disk, power).
+cell's answers as sums, kept), report (all that is done, at any moment) -> tracked (the study and its cells in MLflow)
+-> run (tune, cells, report); beforehand (time, disk, power).
 The YAML itself: launcher.config.study. What the figures say: jpo_dist.study.
 """

@@ -13,8 +13,8 @@ from launcher.pipeline.process import is_done, was_done
 from launcher.pipeline.resolve import Stage
 from launcher.show.sections import Section
 from launcher.study.cells import Ran, cells, to_do, trials, unique, untuned
-from launcher.study.chosen import choose, unchosen
-from launcher.study.collected import found_so_far, kept_of
+from launcher.study.report.chosen import choose, unchosen
+from launcher.study.report.collected import found_so_far, kept_of
 from launcher.study.reuse import found_in, places_of
 
 RUNS = (3, 5, 8, 12)
@@ -88,7 +88,7 @@ def design(config: StudyConfig, source: str, difference: float) -> list[Section]
 
     Raises ConfigError for a study that has not begun, and ValueError without results of two runs.
     """
-    results = found_so_far(config, source).results
+    results = found_so_far(config, source).collected.results
     metric = config.question.primary
     found = pilot(results, metric)
     rows, notes = [], []

@@ -9,7 +9,7 @@ from jpo_dist.digests import digest_of_line
 from jpo_dist.files import read_json, sha256, write_json
 from jpo_dist.records.comparisons import digest
 from jpo_dist.records.folder import ITEMS
-from jpo_dist.study.outcomes import of_answers, of_scores, of_verdicts
+from jpo_dist.study.outcomes import Sums, of_answers, of_scores, of_verdicts
 from jpo_dist.study.question import QuestionConfig
 from jpo_dist.study.tables import Result
 from launcher.pipeline.contents import program_files
@@ -50,12 +50,15 @@ def measure(cell: Cell, question: QuestionConfig, folder: Path) -> Result:
         sums, counts = of_answers(cell.answers.folder, question.checker)
     if cell.kl is not None:
         sums |= of_scores(cell.kl.made / ITEMS, Path(cell.kl.settings["score"]["data"]))
-    file = file_of(cell, question, folder)
-    file.parent.mkdir(exist_ok=True)
-    key = {} if cell.kl is None else {"kl": cell.kl.key}
-    found = {"cell": cell.name, **key, "sums": sums, "counts": counts}
-    write_json(file, {**found, "digest": digest_of_line(json.loads(json.dumps(found)))})
+    keep(cell.name, cell.kl and cell.kl.key, sums, counts, file_of(cell, question, folder))
     return Result(cell.arm, cell.values, sums, counts)
+
+
+def keep(name: str, kl: str | None, sums: Sums, counts: dict[str, int], file: Path) -> None:
+    """Write a measurement of the cell `name` where `kept` reads it. `kl`: the key of the stage that scored."""
+    file.parent.mkdir(exist_ok=True)
+    found = {"cell": name, **({} if kl is None else {"kl": kl}), "sums": sums, "counts": counts}
+    write_json(file, {**found, "digest": digest_of_line(json.loads(json.dumps(found)))})
 
 
 def file_of(cell: Cell, question: QuestionConfig, folder: Path) -> Path:

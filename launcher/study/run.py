@@ -22,14 +22,15 @@ from launcher.show.run_page.descriptions import of_study
 from launcher.show.run_page.figures import of_study as figures_of_study
 from launcher.show.study.live import LiveTable, Progress
 from launcher.study.cells import Cell, Ran, cells, to_do, trials, unique, untuned
-from launcher.study.chosen import choose, unchosen
-from launcher.study.collected import ASKED, collect, function_of, write
 from launcher.study.engine import Failure, State, failures, run_cells
 from launcher.study.measured import kept, measure
 from launcher.study.places import places
+from launcher.study.report.chosen import choose, unchosen
+from launcher.study.report.collected import ASKED, collect, write
+from launcher.study.report.labels import function_of
+from launcher.study.report.training import cost
 from launcher.study.reuse import take_over, tell_missing
 from launcher.study.tracked import REPORT, own_run, track, track_cell, tracked_study
-from launcher.study.training import cost
 
 
 class CellsFailed(RuntimeError):
@@ -195,5 +196,5 @@ def _progress(
         done = [cell for cell in of if cell.name in results]
         value, _ = mean_of((results[cell.name] for cell in done), config.question.primary)
         failures_of = sum(cell.name in failed for cell in of)
-        made.append(Progress(arm, point, len(done), failures_of, len(of), cost(done)["seconds"], value))
+        made.append(Progress(arm, point, len(done), failures_of, len(of), cost(done, {})["seconds"], value))
     return made

@@ -20,8 +20,8 @@ from launcher.pipeline.run import run_of
 from launcher.provenance import run_tags
 from launcher.show.run_page.descriptions import of_cell, of_study
 from launcher.study.cells import Cell
-from launcher.study.collected import ASKED
 from launcher.study.measured import CELLS, file_of
+from launcher.study.report.collected import ASKED
 
 REPORT = "report"
 ANEW = "Measured anew: an earlier child run of this cell has other figures."

@@ -15,7 +15,7 @@ from jpo_dist.study.findings import findings
 from jpo_dist.study.question import QuestionConfig
 from jpo_dist.study.results import read_results
 from launcher.show.study.page import text
-from launcher.study.collected import report_in
+from launcher.study.report.collected import report_in
 from tests.support.commands import ROOT, Files, jpo
 
 pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(3600)]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from launcher.show.study.page import reading_in, text
-from launcher.study.collected import PAGE, report_in
+from launcher.study.report.collected import PAGE, report_in
 
 STUDIES = Path(__file__).resolve().parents[2] / "docs" / "studies"
 PAGES = sorted(STUDIES.glob(f"*/{PAGE}"))

@@ -2,5 +2,5 @@
 
 Stations: words (numbers as people read them) -> answer (sentences), tables, figures -> page (Markdown and HTML); live,
 while it runs.
-All are functions of the report's figures alone (launcher.study.collected): the same files, the same page.
+All are functions of the report's figures alone (launcher.study.report.collected): the same files, the same page.
 """

@@ -34,6 +34,13 @@ def answers(report: dict[str, Any]) -> list[str]:
             f"All runs of an arm learn from the same data ({', '.join(report['one_draw'])}): the intervals are for "
             "other training runs on these data. Other data may say something else."
         )
+    dtypes = report.get("dtypes", {})
+    if len(dtypes) > 1:
+        told = " and ".join(f"{count} in {dtype}" for dtype, count in dtypes.items())
+        lines.append(
+            f"The models of the cells did not all compute alike ({told}), as with model.dtype=auto on different "
+            "hardware. Their runs are taken for runs of one method; to rule a difference out, name one dtype."
+        )
     if report["without"]:
         names = [one["arm"] + "".join(f" {key}={value}" for key, value in one["values"].items())
                  for one in report["without"]]  # fmt: skip

@@ -240,6 +240,12 @@ def _asked(report: dict[str, Any]) -> Section:
         ["checker", question["checker"] or "-"],
         ["changes since", str(len(asked["changes"])) if asked["changes"] else "none"],
         ["command", f"jpo study {report['config']}"],
-        ["took", f"{duration(cost['seconds'])} in {cost['stages']} stages, on {cost['machine']}"],
+        ["took", _took(cost)],
     ]
     return Section("What was asked beforehand, and what it took", ["", ""], rows, [])
+
+
+def _took(cost: dict[str, Any]) -> str:
+    told = f"{duration(cost['seconds'])} in {cost['stages']} stages, on {cost['machine']}"
+    # Pages of before counted no training whose model was removed.
+    return told if "trainings" in cost else f"{told}; its trainings are not counted"

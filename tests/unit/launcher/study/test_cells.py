@@ -12,7 +12,7 @@ from launcher.config.study import StudyConfig
 from launcher.pipeline.process import note_done
 from launcher.study.beforehand import dry
 from launcher.study.cells import cells, described, to_do, trials, unique
-from launcher.study.training import one_draw
+from launcher.study.report.training import one_draw
 
 CHECKER = "jpo_dist.evaluate.constraints:constraints_held"
 

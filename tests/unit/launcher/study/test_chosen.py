@@ -8,11 +8,12 @@ import pytest
 
 from jpo_dist.study.tables import Result
 from launcher.config.study import StudyConfig
+from launcher.pipeline.process import note_done
 from launcher.show.study.tables import sections
 from launcher.study.beforehand import dry
 from launcher.study.cells import Cell, Ran, cells, trials
-from launcher.study.chosen import choose, unchosen
-from launcher.study.collected import publish
+from launcher.study.report.chosen import choose, unchosen
+from launcher.study.report.continued import publish
 from launcher.study.run import CellsFailed, run
 from tests.unit.launcher.study.test_cells import ALONE, parsed, study
 from tests.unit.launcher.study.test_runs import answered
@@ -27,11 +28,12 @@ def unsure(item):  # type: ignore[no-untyped-def]
 
 def trained(cell: Cell, losses: list[float | None]) -> None:
     """As if the cell's training had run, with a loss at some of its steps."""
-    folder = next(stage for stage in cell.stages if stage.name == "train").folder
-    folder.mkdir(parents=True, exist_ok=True)
+    stage = next(stage for stage in cell.stages if stage.name == "train")
+    stage.folder.mkdir(parents=True, exist_ok=True)
+    note_done(stage, 1.0)
     rows = [{"step": n, "metrics": {"optim/lr": 0.1} | ({} if one is None else {"loss": one})}
             for n, one in enumerate(losses, 1)]  # fmt: skip
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (stage.folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def matched(folder: Path, metric: str = "loss", **settings: Any) -> StudyConfig:

@@ -17,8 +17,8 @@ from launcher.show.run_page.figures import of_study as figures_of_study
 from launcher.show.study.answer import FEW, answers
 from launcher.show.study.page import text, write
 from launcher.show.study.tables import sections
-from launcher.study.collected import Collected, report_in, report_of
-from launcher.study.collected import write as write_all
+from launcher.study.report.collected import Collected, report_in, report_of
+from launcher.study.report.collected import write as write_all
 from tests.support.metric_names import undocumented
 
 

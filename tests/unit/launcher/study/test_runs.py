@@ -11,7 +11,7 @@ from jpo_dist.generate.answers import Answer, write_answers
 from launcher.config.study import StudyConfig
 from launcher.pipeline.process import note_done
 from launcher.study.cells import Cell, cells
-from launcher.study.collected import publish
+from launcher.study.report.continued import publish
 from launcher.study.run import CellsFailed, run
 from tests.unit.launcher.study.test_cells import ALONE, CHECKER, parsed, study
 

@@ -12,9 +12,9 @@ from launcher.pipeline.process import note_done
 from launcher.show.study.figures import figures
 from launcher.show.study.tables import sections
 from launcher.study.cells import Cell, cells
-from launcher.study.collected import report_of
-from launcher.study.sets import sets
-from launcher.study.training import curves
+from launcher.study.report.collected import report_of
+from launcher.study.report.sets import sets
+from launcher.study.report.training import curves
 from tests.unit.launcher.study.test_cells import ALONE, parsed, study
 from tests.unit.launcher.study.test_report import about, results
 
@@ -25,12 +25,14 @@ def of_lengths(folder: Path, *lengths: int) -> list[dict[str, Any]]:
     config = parsed(folder, tune=None, arms={"old": study(folder)["arms"]["old"]}, question=ALONE, seeds=seeds)
     found = cells(config, "study.yaml", {})
     for run, (cell, length) in enumerate(zip(found, lengths, strict=True)):
-        training = next(stage for stage in cell.stages if stage.name == "train").folder
+        stage = next(stage for stage in cell.stages if stage.name == "train")
+        training = stage.folder
         training.mkdir(parents=True)
+        note_done(stage, 1.0)
         names = ("margin/instruction", "margin/response", "rewards/accuracies", "loss")
         rows = [{"step": n, "metrics": dict.fromkeys(names, n + run / 1000)} for n in range(1, length + 1)]
         (training / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return curves(found)
+    return curves(found, {})
 
 
 def test_runs_of_different_lengths_are_told_to_their_ends(tmp_path: Path) -> None:
@@ -71,7 +73,7 @@ def built(folder: Path, done: Any = lambda cell: True, **draws: dict[str, Any]) 
     some = [cell for cell in found if done(cell)]
     for cell in some:
         as_if_built(cell)
-    return sets(some, found)
+    return sets(some, found, {})
 
 
 def as_if_built(cell: Cell) -> None:

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jpo_dist.files import read_json
-from jpo_dist.records.folder import REPORT
 from jpo_dist.study.tables import SEED, point_of
-from launcher.pipeline.process import is_done
 from launcher.study.cells import Cell, unique
+from launcher.study.report.told import Published, told_of
 
 
-def sets(done: Sequence[Cell], planned: Sequence[Cell]) -> list[dict[str, Any]]:
+def sets(done: Sequence[Cell], planned: Sequence[Cell], published: Published) -> list[dict[str, Any]]:
     """What each set that the cells which are done train on holds, and how well the instruction alone tells its winners.
 
     `point`: the places of the grid at which it serves, by those values alone that reach it; empty: everywhere. They are
@@ -21,8 +19,8 @@ def sets(done: Sequence[Cell], planned: Sequence[Cell]) -> list[dict[str, Any]]:
     """
     made = []
     for stage in unique(done).values():
-        if stage.kind.command == ("data", "build") and is_done(stage):
-            report = read_json(stage.folder / REPORT)
+        report = told_of(stage, published).get("set") if stage.kind.command == ("data", "build") else None
+        if report:
             name, point = _served(stage.name, stage.folder, planned)
             flips = report.get("flips", {}).get("flipped", 0)
             of_set = {"set": name, "key": stage.key, "point": point, "flipped": flips,

@@ -8,7 +8,8 @@ from jpo_dist.study.tables import mean_of
 from launcher.config.study import StudyConfig
 from launcher.study.cells import Cell, Ran, cell_name, grid_of
 from launcher.study.engine import Failure
-from launcher.study.training import last_of, metrics_of_last
+from launcher.study.report.told import published_in
+from launcher.study.report.training import last_training, metrics_at_the_end
 
 Chosen = dict[str, dict[str, Any]]
 
@@ -23,13 +24,13 @@ def choose(tried: Ran, config: StudyConfig) -> tuple[Chosen, list[dict[str, Any]
     match = config.tune.match if config.tune else None
     chosen: Chosen = {}
     best: dict[str, float] = {}
-    told = []
+    told, published = [], published_in(config)
     for cell in tried.done:
         mean, count = mean_of([tried.results[cell.name]], config.question.primary)
         value = _finite(mean)
         row: dict[str, Any] = {"arm": cell.arm, "settings": cell.settings, "value": value, "answers": count}
         if match is not None:
-            reached = _finite(last_of(cell, match.metric))
+            reached = _finite(metrics_at_the_end(cell, published).get(match.metric))
             row |= {"metric": match.metric, "reached": reached, "aim": match.value}
             value = None if reached is None else -abs(reached - match.value)
         told.append(row)
@@ -62,10 +63,10 @@ def _without_value(trials: Sequence[Cell], tried: Ran, config: StudyConfig) -> F
     """That no trial has a value of the metric that decides, and which metrics they have."""
     match, first = config.tune.match if config.tune else None, trials[0]
     if match is not None:
-        trained = [stage for stage in first.stages if stage.kind.trains]
-        there = sorted({name for cell in trials for name in metrics_of_last(cell)})
+        published = published_in(config)
+        there = sorted({name for cell in trials for name in metrics_at_the_end(cell, published)})
         what = f"tune.match.metric ({match.metric}) has a finite value in no step of"
-        stage = trained[-1] if trained else first.answers
+        stage = last_training(first) or first.answers
     else:
         there = sorted({name for cell in trials for name in tried.results[cell.name].sums})
         what = f"question.primary ({config.question.primary}) has a value in no answer of"

@@ -1,14 +1,11 @@
 """What a study has come to, at any moment: results of the cells that are done, and what its report tells beside."""
 
-import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.files import read_json, write_json
-from jpo_dist.generate.answers import is_answers, read_answers
-from jpo_dist.records.comparisons import Item, Message
 from jpo_dist.study.findings import findings
 from jpo_dist.study.question import QuestionConfig
 from jpo_dist.study.results import read_results, write_results
@@ -16,10 +13,12 @@ from jpo_dist.study.tables import Result
 from launcher.config.study import StudyConfig
 from launcher.show.study import page
 from launcher.study.cells import Cell, Ran, cells, trials
-from launcher.study.chosen import choose, unchosen
 from launcher.study.measured import kept
-from launcher.study.sets import sets
-from launcher.study.training import cost, curves, one_draw
+from launcher.study.report.chosen import choose, unchosen
+from launcher.study.report.labels import labels, labels_elsewhere
+from launcher.study.report.sets import sets
+from launcher.study.report.told import published_in
+from launcher.study.report.training import cost, curves, dtypes, one_draw
 
 ASKED, RESULTS, ABOUT, PAGE = "question.json", "results.json", "study.json", "README.md"
 
@@ -46,7 +45,15 @@ def report_of(results: Sequence[Result], strata: Mapping[str, str], about: Mappi
     return {**about, **findings(results, question, strata, about["planned"].get("grid"))}
 
 
-def found_so_far(config: StudyConfig, source: str) -> Collected:
+class Found(NamedTuple):
+    """What is done of a study, and the cells behind it."""
+
+    collected: Collected
+    tried: Ran
+    ran: Ran
+
+
+def found_so_far(config: StudyConfig, source: str) -> Found:
     """What is done of a study, whoever is running it. Runs and changes nothing.
 
     Raises ConfigError, also for a study that has not begun.
@@ -61,7 +68,8 @@ def found_so_far(config: StudyConfig, source: str) -> Collected:
         tried = Ran(tries, kept_of(tries, config))
     wanted = cells(config, source, choose(tried, config)[0])
     failed = {name: failure.last_line for name, failure in unchosen(tried, config).items()}
-    return collect(config, source, asked, tried, Ran(wanted, kept_of(wanted, config)), failed)
+    ran = Ran(wanted, kept_of(wanted, config))
+    return Found(collect(config, source, asked, tried, ran, failed), tried, ran)
 
 
 def kept_of(wanted: Sequence[Cell], config: StudyConfig) -> dict[str, Result]:
@@ -69,14 +77,6 @@ def kept_of(wanted: Sequence[Cell], config: StudyConfig) -> dict[str, Result]:
     folder = Path(config.dir).expanduser().absolute()
     found = {cell.name: kept(cell, config.question, folder) for cell in wanted}
     return {name: result for name, result in found.items() if result is not None}
-
-
-def publish(config: StudyConfig, source: str, folder: Path) -> Collected:
-    """Write what is done of a study to `folder` as it is committed: README.md with its figures, results.json and
-    study.json. Text in `folder`/reading.md stands in the page after the answer. Raises what found_so_far raises."""
-    found = found_so_far(config, source)
-    write(found, folder, PAGE, also_html=False)
-    return found
 
 
 def collect(
@@ -89,7 +89,7 @@ def collect(
 ) -> Collected:
     """The cells of `ran` that have a result, in their order, and what the report says beside them; `tried`: those of
     `tune`."""
-    done = ran.done
+    done, published = ran.done, published_in(config)
     points = 1
     for values in config.grid.values():
         points *= len(values)
@@ -106,65 +106,14 @@ def collect(
         },
         "tuned": choose(tried, config)[1],
         "failed": dict(failed),
-        "sets": sets(done, ran.cells),
+        "sets": sets(done, ran.cells, published),
         "one_draw": one_draw(done),
-        "curves": curves(done),
-        "cost": cost([*tried.done, *done]),
+        "curves": curves(done, published),
+        "cost": cost([*tried.done, *done], published),
+        "dtypes": dtypes(done, published),
     }
-    strata = labels(config.strata, ran) if config.strata else {}
+    strata = labels(config.strata, ran, labels_elsewhere(config)) if config.strata else {}
     return Collected([ran.results[cell.name] for cell in done], [cell.settings for cell in done], strata, about)
-
-
-def labels(function: str, ran: Ran) -> dict[str, str]:
-    """The label of each instruction that any cell has a result of, by its id. `no label (WHY)`: the function raises
-    on it, or the answers to it cannot be read any more.
-
-    Answers of a cell are read where those of the cells before it leave instructions without a label. Raises ConfigError
-    for a function that is none.
-    """
-    label = function_of("strata", function)
-
-    def told(turns: tuple[Message, ...]) -> str:
-        try:
-            return str(label(Item(turns, "")))
-        except Exception as error:  # whatever a function of the user raises
-            return f"no label ({type(error).__name__})"
-
-    found: dict[str, str] = {}
-    wanted: set[str] = set()
-    for cell in ran.done:
-        of_answers = [of for metric, of in ran.results[cell.name].sums.items() if metric != "kl"]  # of other answers
-        own = {prompt_id for of in of_answers for prompt_id in of}
-        wanted |= own
-        for folder in _answers_behind(cell) if own - found.keys() else []:
-            asked = _asked_in(folder)
-            found |= {one: told(turns) for one, turns in asked.items() if one in own and one not in found}
-    return {one: found.get(one, "no label (no answers to read)") for one in sorted(wanted)}
-
-
-def _answers_behind(cell: Cell) -> list[Path]:
-    """Folders of the answers that a cell is measured on; of verdicts, those that were judged."""
-    stage = cell.answers
-    judged = stage.settings["answers"] if stage.kind.command == ("winrate",) else str(stage.folder)
-    return [Path(one) for one in ([judged] if isinstance(judged, str) else judged)]
-
-
-def _asked_in(folder: Path) -> dict[str, tuple[Message, ...]]:
-    """The instructions of a folder of answers, by their ids; none where it is gone or damaged."""
-    try:
-        return {answer.prompt_id: answer.messages for answer in read_answers(folder)} if is_answers(folder) else {}
-    except (ValueError, OSError):
-        return {}
-
-
-def function_of(key: str, name: str) -> Callable[[Item], Any]:
-    """The function `module:function` that `key` names. Raises ConfigError, whatever its module raises."""
-    module, _, function = name.partition(":")
-    try:
-        found: Callable[[Item], Any] = getattr(importlib.import_module(module), function)
-    except Exception as error:
-        raise ConfigError(f"{key} ({name}): {error}; correct the name, or set PYTHONPATH") from error
-    return found
 
 
 def write(found: Collected, folder: Path, name: str = "report.md", also_html: bool = True) -> list[Path]:

@@ -1,70 +1,46 @@
 """What the trainings of a study say beside its answers: parts of the margin by step, which data they share, what they
 took."""
 
-import json
-import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from jpo_dist.files import read_json
-from jpo_dist.run_dir import METRICS
 from jpo_dist.study.tables import point_of
-from launcher.pipeline.process import is_done
+from launcher.pipeline.resolve import Stage
 from launcher.study.cells import Cell, unique
+from launcher.study.report.told import CURVES, Published, told_of, took
 
-CURVES = ("margin/instruction", "margin/response", "rewards/accuracies", "loss")
 POINTS = 24
 """Most points of a curve: each is the mean of a few steps."""
 Run = Sequence[Mapping[str, float]]
 """CURVES of the steps of one training."""
 
 
-def curves(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+def last_training(cell: Cell) -> Stage | None:
+    """The training that the cell's answers come from; None for an arm that trains nothing."""
+    return next((stage for stage in reversed(cell.stages) if stage.kind.trains), None)
+
+
+def curves(cells: Sequence[Cell], published: Published) -> list[dict[str, Any]]:
     """Metrics over training for each arm and point, means of its runs: {"point", "arm", "runs", "ends", "last"} and,
     over "steps", each of CURVES.
 
     The last training of each cell counts; an arm whose training has no margins has no line.
     """
-    runs: dict[tuple[str, str], list[list[dict[str, float]]]] = defaultdict(list)
+    runs: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for cell in cells:
-        trained = [stage for stage in cell.stages if stage.kind.trains]
-        steps = _steps(trained[-1].folder / METRICS) if trained else []
+        trained = last_training(cell)
+        steps = told_of(trained, published).get("steps") if trained else None
         if steps:
             runs[point_of(cell.values), cell.arm].append(steps)
     return [_curve(point, arm, of) for (point, arm), of in runs.items()]
 
 
-def _steps(file: Path) -> list[dict[str, float]]:
-    """CURVES of every step of a training that has them, by name, with its `step`."""
-    return [
-        {"step": row["step"], **{name: row["metrics"][name] for name in CURVES if name in row["metrics"]}}
-        for row in _rows(file)
-        if CURVES[0] in row["metrics"]
-    ]
-
-
-def _rows(file: Path) -> list[dict[str, Any]]:
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    return [json.loads(line) for line in lines]
-
-
-def last_of(cell: Cell, metric: str) -> float | None:
-    """The mean of a metric over the last quarter of the steps of the cell's last training that have it."""
-    values = [row["metrics"][metric] for row in _last_training(cell) if metric in row["metrics"]]
-    last = values[-max(1, len(values) // 4) :]
-    return sum(last) / len(last) if last else None
-
-
-def metrics_of_last(cell: Cell) -> set[str]:
-    """Names of the metrics that a step of the cell's last training has."""
-    return {name for row in _last_training(cell) for name in row["metrics"]}
-
-
-def _last_training(cell: Cell) -> list[dict[str, Any]]:
-    trained = [stage for stage in cell.stages if stage.kind.trains]
-    return _rows(trained[-1].folder / METRICS) if trained else []
+def metrics_at_the_end(cell: Cell, published: Published) -> Mapping[str, float]:
+    """Of each metric of the cell's last training its mean over the last quarter of the steps that have it."""
+    trained = last_training(cell)
+    found: Mapping[str, float] = told_of(trained, published).get("last", {}) if trained else {}
+    return found
 
 
 def _curve(point: str, arm: str, runs: Sequence[Run]) -> dict[str, Any]:
@@ -105,22 +81,31 @@ def one_draw(cells: Sequence[Cell]) -> list[str]:
     these data. An arm that trains nothing has one run."""
     data, runs = defaultdict(set), defaultdict(set)
     for cell in cells:
-        trained = [stage for stage in cell.stages if stage.kind.trains]
+        trained = last_training(cell)
         if trained:
             place = cell.arm, point_of(cell.values)
-            data[place].add(str(trained[-1].settings["data"]["train"]))
-            runs[place].add(trained[-1].folder)
+            data[place].add(str(trained.settings["data"]["train"]))
+            runs[place].add(trained.folder)
     return list(dict.fromkeys(place[0] for place in data if len(data[place]) == 1 < len(runs[place])))
 
 
-def cost(cells: Sequence[Cell]) -> dict[str, Any]:
-    """Seconds that the stages took, all together, and where this is."""
-    done = [read_json(stage.done_file) for stage in unique(cells).values() if is_done(stage)]
-    return {"stages": len(done), "seconds": round(sum(float(one.get("seconds", 0)) for one in done)),
-            "machine": machine()}  # fmt: skip
+def cost(cells: Sequence[Cell], published: Published) -> dict[str, Any]:
+    """Seconds that the stages took, all together, on which machines, and how many of the stages are trainings."""
+    stages = unique(cells).values()
+    done = [(stage, told) for stage in stages if (told := took(stage, published))]
+    return {
+        "stages": len(done),
+        "seconds": round(sum(told["seconds"] for _, told in done)),
+        "machine": " and ".join(sorted({str(told["machine"]) for _, told in done})),
+        "trainings": sum(stage.kind.trains for stage, _ in done),
+    }
 
 
-def machine() -> str:
-    """Cores and GPUs of this host in words."""
-    gpus = sorted(Path("/proc/driver/nvidia/gpus").glob("*")) if Path("/proc/driver/nvidia/gpus").is_dir() else []
-    return f"{os.cpu_count()} CPU cores" + (f", {len(gpus)} GPUs" if gpus else "")
+def dtypes(cells: Sequence[Cell], published: Published) -> dict[str, int]:
+    """By dtype of the model, how many cells are measured on answers in it; those of a server are in none."""
+    found: Counter[str] = Counter()
+    for cell in cells:
+        told = [told_of(stage, published).get("dtype") for stage in cell.stages if stage.kind.command == ("generate",)]
+        if told and told[-1]:
+            found[told[-1]] += 1
+    return dict(sorted(found.items()))
