@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jpo_dist.config.explain import ConfigError
-from jpo_dist.files import read_json, replace, write_json
+from jpo_dist.files import read_json, replace, sha256, write_json
 from jpo_dist.study.outcomes import Sums
 from jpo_dist.study.results import read_results
 from launcher.config.study import StudyConfig
@@ -46,12 +46,13 @@ def publish(config: StudyConfig, source: str, folder: Path) -> Collected:
     """
     found = found_so_far(config, source)
     write(found.collected, folder, PAGE, also_html=False)
-    replace(folder / CONTINUE, _lines(config, found), sync=True)
+    replace(folder / CONTINUE, _lines(config, found, folder), sync=True)
     return found.collected
 
 
-def _lines(config: StudyConfig, found: Found) -> Iterable[str]:
-    """A line a cell, a trial and a stage, so that two versions of a file differ where these do."""
+def _lines(config: StudyConfig, found: Found, folder: Path) -> Iterable[str]:
+    """A line a cell, a trial and a stage, so that two versions of a file differ where these do; first the digest of the
+    results.json in `folder` whose cells it names by their places."""
     cells = {
         file_of(cell, config.question, Path()).stem: {"cell": cell.name, **_keys(cell), "place": place}
         for place, cell in enumerate(found.ran.done)
@@ -67,7 +68,8 @@ def _lines(config: StudyConfig, found: Found) -> Iterable[str]:
     published = published_in(config)
     all_told = {stage.key: told_of(stage, published) for stage in unique([*tried.done, *found.ran.done]).values()}
     stages = {key: _packed(told) for key, told in all_told.items() if told}
-    yield f'{{"labels": {_text(function_key(config.strata) if config.strata else None)},\n'
+    yield f'{{"results": {_text(sha256(folder / RESULTS))},\n'
+    yield f'"labels": {_text(function_key(config.strata) if config.strata else None)},\n'
     yield ",\n".join(f'"{name}": {{\n{_rows(of)}\n}}' for name, of in
                      (("cells", cells), ("trials", trials), ("stages", stages)))  # fmt: skip
     yield "}\n"
@@ -147,6 +149,11 @@ def _read(folder: Path) -> _Kept:
         raise ConfigError(
             f"--continue ({folder}) has no {lacks}: it is no published study that can go on; name a folder that "
             "`jpo study CONFIG --publish FOLDER` wrote, or publish that study again where its stages are"
+        )
+    if not (folder / RESULTS).is_file() or sha256(folder / RESULTS) != found["results"]:
+        raise ConfigError(
+            f"--continue ({folder}): {RESULTS} is not the one that {CONTINUE} was written with, so that its cells "
+            "cannot be told apart; take both files from one commit, or publish that study again where its stages are"
         )
     return _Kept(folder, found, about)
 

@@ -256,3 +256,17 @@ def test_a_folder_that_none_can_go_on_with_is_refused(place: Any, lacks: str, na
     ):
         go_on_with([page], config(), "study.yaml")
     assert not (HERE / "out").exists()
+
+
+def test_results_of_another_publication_are_refused(place: Any) -> None:
+    """Cells are named by their places in it."""
+    page = place("first")
+    run_whole(config())
+    publish(config(), "study.yaml", page)
+    lines = (page / "results.json").read_text().splitlines(keepends=True)
+    lines[3], lines[4] = lines[4], lines[3]
+    (page / "results.json").write_text("".join(lines))
+    place("second")
+    with pytest.raises(ConfigError, match=r"results\.json is not the one that continue\.json was written with"):
+        go_on_with([page], config(), "study.yaml")
+    assert not (HERE / "out").exists()
