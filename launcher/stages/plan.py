@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from jpo_dist.batches.foreign.model_files import reason_of, understood, usable
 from jpo_dist.batches.load import load_data, require_comparisons
+from jpo_dist.batches.plan import make_plan
 from jpo_dist.estimate.advice import advice, ranks_fed
 from jpo_dist.estimate.hardware import STATED, device_of, link_of
 from jpo_dist.estimate.situations import (
@@ -76,6 +77,28 @@ def plan(config: RunConfig, options: Options) -> dict[str, Any]:
         if on_gpu
         else [],
     }
+
+
+class InShort(NamedTuple):
+    """A training as `plan` reckons it."""
+
+    step_seconds: float
+    """Of a step: a floor."""
+    steps: int
+    bytes: float
+    """Of its commits and its export."""
+
+
+def in_short(config: RunConfig) -> InShort:
+    """How long a run trains, and what it leaves. Raises ValueError and OSError where that cannot be told."""
+    ranks, on_gpu = ranks_of(config), bool(config.cluster.gpus_per_worker)
+    subject = _subject(config, Options(None, None, None, None), on_gpu)
+    device = device_of("h100" if on_gpu else "cpu", max(1, int(config.cluster.cpus_per_worker)), ranks)
+    now = subject.situation(config, ranks, device, link_of(_usual_link(ranks, on_gpu)))
+    steps = make_plan(subject.dataset, config.train, ranks).num_steps
+    weights = now.memory.weights if config.engine.zero_stage < 3 else now.memory.weights * ranks
+    states = now.memory.optimizer if config.engine.zero_stage < 1 else now.memory.optimizer * ranks
+    return InShort(now.time.seconds, steps, config.checkpoint.keep * states + weights)
 
 
 def ranks_of(config: RunConfig) -> int:

@@ -1,7 +1,9 @@
 """What a study will take, before it runs: cells and stages, time and disk by those that are done; and its power."""
 
 import statistics
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from jpo_dist.files import read_json
 from jpo_dist.statistics.crossed import Variances
@@ -13,6 +15,7 @@ from launcher.pipeline.process import is_done, was_done
 from launcher.pipeline.resolve import Stage
 from launcher.show.sections import Section
 from launcher.study.cells import Ran, cells, to_do, trials, unique, untuned
+from launcher.study.foreseen import Foreseen, foreseen
 from launcher.study.report.chosen import choose, unchosen
 from launcher.study.report.collected import found_so_far, kept_of
 from launcher.study.reuse import found_in, places_of
@@ -39,40 +42,74 @@ def dry(config: StudyConfig, source: str) -> Section:
     by_name: dict[str, list[Stage]] = {}
     for stage in unique(wanted).values():
         by_name.setdefault(stage.name, []).append(stage)
-    rows, left_s, left_bytes, unknown = [], 0.0, 0.0, []
-    for name, stages in by_name.items():
-        done = [stage for stage in stages if was_done(stage)]
-        count = sum(stage.folder in left for stage in stages)
-        seconds = statistics.median(_seconds(stage) for stage in done) if done else None
-        size = statistics.median(_bytes(stage.folder) for stage in done) if done else None
-        if count and (seconds is None or size is None):
-            unknown.append(name)
-        left_s += count * (seconds or 0)
-        left_bytes += count * (size or 0)
-        rows.append([
-            name, str(len(stages)), str(count), "-" if seconds is None else f"{seconds:.0f} s",
-            "-" if size is None else f"{size / 1e6:.1f} MB",
-        ])  # fmt: skip
+    never = {name for name, stages in by_name.items() if not any(map(was_done, stages))}
+    planned = foreseen(wanted, {folder: stage for folder, stage in left.items() if stage.name in never})
+    takes = [_takes(name, stages, left, planned, config) for name, stages in by_name.items()]
     points = len(found) // (len(config.arms) * len(config.seeds))
     notes = [
         f"{len(wanted) - len(found)} trials and {len(found)} cells ({len(config.arms)} arms x {len(config.seeds)} "
         f"seeds x {points} points); equal stages are done once.",
+        *_time_and_disk(takes, never, config),
     ]
-    if len(unknown) < len(by_name):
-        hours = left_s / config.at_once / 3600
-        notes.append(
-            f"Left, {config.at_once} at once: {hours:.1f} hours and {left_bytes / 1e9:.1f} GB, by the stages of the "
-            "same name that are done."
-        )
     if lost := unchosen(tried, config):
         name, first = next(iter(lost.items()))
         notes.append(f"{len(lost)} cells fail before they run; the first: {name}, {first}.")
-    if unknown:
-        notes.append(
-            f"Time and disk are not known before one of each is done: {', '.join(unknown)}. `jpo plan` estimates a "
-            "training."
-        )
+    rows = [[one.name, str(one.there), str(one.to_do), one.each_took, one.each_holds] for one in takes]
     return Section("Stages", ["stage", "all", "to do", "each took", "each holds"], rows, notes)
+
+
+class _Takes(NamedTuple):
+    """Of all stages of one name: how many there are, how many have to run, and what these take."""
+
+    name: str
+    there: int
+    to_do: int
+    each_took: str
+    each_holds: str
+    seconds: float
+    bytes: float
+    is_told: bool
+    """Whether anything is known of all that have to run."""
+
+
+def _takes(
+    name: str,
+    stages: Sequence[Stage],
+    left: Mapping[Path, Stage],
+    planned: Mapping[Path, Foreseen],
+    config: StudyConfig,
+) -> _Takes:
+    to_run = [stage for stage in stages if stage.folder in left]
+    done = [stage for stage in stages if was_done(stage)]
+    if done:
+        seconds = statistics.median(_seconds(stage) for stage in done)
+        size = statistics.median(_bytes(stage.folder) for stage in done)
+        whole_s, whole_bytes, is_told = len(to_run) * seconds, len(to_run) * size, True
+    else:
+        told = [planned[stage.folder] for stage in to_run if stage.folder in planned]
+        seconds = statistics.median(one.seconds for one in told) if told else 0.0
+        size = statistics.median(one.bytes for one in told) if told else 0.0
+        # Models are removed behind their answers, so that only some are there at a time.
+        at_a_time = len(told) if config.keep_models else min(len(told), config.at_once)
+        whole_s, whole_bytes = sum(one.seconds for one in told), at_a_time * size
+        is_told = len(told) == len(to_run)
+    each = (f"{seconds:,.0f} s", f"{size / 1e6:,.1f} MB") if seconds or size else ("-", "-")
+    return _Takes(name, len(stages), len(to_run), *each, whole_s, whole_bytes, is_told)
+
+
+def _time_and_disk(takes: Sequence[_Takes], never: Collection[str], config: StudyConfig) -> list[str]:
+    """What is left all together, and how that is known; and what is not known."""
+    notes = []
+    reckoned = [one.name for one in takes if one.name in never and one.seconds]
+    by = ["the stages of the same name that are done"] if len(never) < len(takes) else []
+    by += [f"`jpo plan` ({', '.join(reckoned)}: a floor, without start and evaluation)"] if reckoned else []
+    if by:
+        hours = sum(one.seconds for one in takes) / config.at_once / 3600
+        size = sum(one.bytes for one in takes) / 1e9
+        notes.append(f"Left, {config.at_once} at once: {hours:.1f} hours and {size:.1f} GB, by {' and '.join(by)}.")
+    if unknown := [one.name for one in takes if not one.is_told]:
+        notes.append(f"Time and disk are not known before one of each is done: {', '.join(unknown)}.")
+    return notes
 
 
 def _seconds(stage: Stage) -> float:

@@ -133,3 +133,9 @@ def test_the_study_in_small(path: Path, places: dict[str, str], tmp_path: Path) 
     figures = [name for name in ("arms.png", "curve.png", "gap.png", "kl.png", "margins.png")
                if (published / name).exists()]  # fmt: skip
     assert text(report_in(published), figures) == (published / "README.md").read_text()
+
+    elsewhere = tmp_path / "elsewhere.yaml"
+    elsewhere.write_text(json.dumps({**study, "dir": str(tmp_path / "there")}))
+    said = jpo("study", str(elsewhere), "--continue", str(published)).check().said
+    assert f"{published}: {cells} of {cells} cells are of this study" in said
+    assert not list((tmp_path / "there").glob("*.done.json")), "no stage ran"

@@ -131,8 +131,21 @@ def test_a_part_of_a_study_is_published_with_what_was_cut_short(
     page = (tmp_path / "README.md").read_text()
     assert "Cut short: 2 of 3 training runs of each arm (trained, longer) are done." in page
     assert "| trained | - | 2 | 4 |" in page  # the parts of the margin at the end of training
-    names = ["README.md", "arms.png", "margins.png", "results.json", "study.json"]
+    names = ["README.md", "arms.png", "continue.json", "margins.png", "results.json", "study.json"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+def test_a_published_study_goes_on_in_another_folder(finished: Path, study: dict[str, Any], tmp_path: Path) -> None:
+    page, there = tmp_path / "page", tmp_path / "study"
+    jpo("study", written(study, finished), "--publish", str(page)).check()
+    more = written({**study, "seeds": [1, 2, 3]}, there)
+    said = jpo("study", more, "--continue", str(page), timeout=900).check().said
+    assert f"{page}: 4 of 4 cells are of this study" in said
+    assert "cells: 6 of 6 done, 0 failed" in said
+    assert len(list(there.glob("train-*.done.json"))) == 2, "the third run of each arm"
+    before, now = (json.loads((one / "results.json").read_text())["cells"] for one in (page, there))
+    assert [cell for cell in now if cell["values"]["seed"] < 3] == before
+    assert (there / "report.md").read_text().count("| 3 |") >= 2
 
 
 def test_killed_at_a_training_the_same_command_goes_on_to_the_same_results(
