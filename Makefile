@@ -40,7 +40,7 @@ ui: setup
 
 test: setup
 	@code=0; \
-	$(PYTEST) $(TWO) -m "not gpu and not nightly and not alone" || code=1; \
+	$(PYTEST) $(TWO) --durations=40 -m "not gpu and not nightly and not alone" || code=1; \
 	$(PYTEST) -m "alone and not gpu and not nightly" $$(grep -rl "mark.alone" tests) || code=1; \
 	exit $$code
 
