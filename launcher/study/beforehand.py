@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from jpo_dist.files import read_json
 from jpo_dist.statistics.crossed import Variances
@@ -15,10 +15,12 @@ from launcher.pipeline.process import is_done, was_done
 from launcher.pipeline.resolve import Stage
 from launcher.show.sections import Section
 from launcher.study.cells import Ran, cells, to_do, trials, unique, untuned
-from launcher.study.foreseen import Foreseen, foreseen
 from launcher.study.report.chosen import choose, unchosen
 from launcher.study.report.collected import found_so_far, kept_of
 from launcher.study.reuse import found_in, places_of
+
+if TYPE_CHECKING:
+    from launcher.study.foreseen import Foreseen
 
 RUNS = (3, 5, 8, 12)
 
@@ -43,6 +45,8 @@ def dry(config: StudyConfig, source: str) -> Section:
     for stage in unique(wanted).values():
         by_name.setdefault(stage.name, []).append(stage)
     never = {name for name, stages in by_name.items() if not any(map(was_done, stages))}
+    from launcher.study.foreseen import foreseen  # torch and transformers, which nothing else here needs
+
     planned = foreseen(wanted, {folder: stage for folder, stage in left.items() if stage.name in never})
     takes = [_takes(name, stages, left, planned, config) for name, stages in by_name.items()]
     points = len(found) // (len(config.arms) * len(config.seeds))
@@ -76,7 +80,7 @@ def _takes(
     name: str,
     stages: Sequence[Stage],
     left: Mapping[Path, Stage],
-    planned: Mapping[Path, Foreseen],
+    planned: Mapping[Path, "Foreseen"],
     config: StudyConfig,
 ) -> _Takes:
     to_run = [stage for stage in stages if stage.folder in left]

@@ -42,6 +42,15 @@ def test_help_loads_nothing_heavy(words: list[str], heavy: set[str]) -> None:
     assert not heavy & set(done.stderr.split())
 
 
+def test_a_study_loads_torch_for_its_dry_run_alone() -> None:
+    code = (
+        "import sys, launcher.study.beforehand, launcher.study.report.continued, launcher.study.run\n"
+        "print('', *sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "transformers"} & set(done.stdout.split())
+
+
 def test_the_first_question_of_init_waits_for_nothing_heavy() -> None:
     code = (
         "import sys\nfrom launcher.__main__ import main\nsys.argv = ['jpo', 'init', '/nowhere/new.yaml']\n"
