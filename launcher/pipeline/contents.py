@@ -3,6 +3,7 @@
 import ast
 import glob
 import sys
+from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
@@ -73,37 +74,47 @@ def program_files(function: str) -> list[Path]:
     while wanted:
         name = wanted.pop()
         if name not in found:
-            files = _files_of(name)
-            found[name] = files if not found or not any(map(_is_installed, files)) else []
+            found[name] = _files_of(name, also_installed=not found)
             wanted += [one for file in found[name] if not _is_installed(file) for one in _imported(file)]
     first, *others = found.values()
     return first + sorted(file for files in others for file in files)
 
 
-def _files_of(module: str) -> list[Path]:
+def _files_of(module: str, also_installed: bool) -> list[Path]:
     if not module.isidentifier() or module == "jpo_dist":
         return []
     spec = PathFinder.find_spec(module, [*sys.path, str(Path.cwd())])  # stages are started where this process is
     if spec is None:
         return []
-    if spec.submodule_search_locations is not None:  # also of a folder without __init__.py
-        return sorted(file for folder in spec.submodule_search_locations for file in Path(folder).rglob("*.py"))
-    return [file for file in [Path(str(spec.origin))] if file.is_file()]
+    folders = [Path(folder) for folder in spec.submodule_search_locations or []]  # also without __init__.py
+    places = folders or [Path(str(spec.origin))]
+    if not also_installed and any(map(_is_installed, places)):
+        return []
+    if spec.submodule_search_locations is not None:
+        return sorted(file for folder in folders for file in folder.rglob("*.py"))
+    return [file for file in places if file.is_file()]
 
 
 def _is_installed(file: Path) -> bool:
     return not {"site-packages", "dist-packages"}.isdisjoint(file.parts)
 
 
-def _imported(file: Path) -> set[str]:
+def _imported(file: Path) -> frozenset[str]:
     """First names of the modules that a file of Python imports, wherever in it, by their whole names."""
+    stat = file.stat()
+    return _imported_then(file, stat.st_size, stat.st_mtime_ns)
+
+
+@cache  # a study asks for each of its cells
+def _imported_then(file: Path, size: int, changed_ns: int) -> frozenset[str]:
+    """What a file imports as long as it has this size and time of change."""
     try:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError):  # whoever imports it says so
-        return set()
+        return frozenset()
     names = [one.name for node in ast.walk(tree) if isinstance(node, ast.Import) for one in node.names]
     names += [str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level]
-    return {name.partition(".")[0] for name in names} - sys.stdlib_module_names
+    return frozenset(name.partition(".")[0] for name in names) - sys.stdlib_module_names
 
 
 def without_split(text: str) -> str:
