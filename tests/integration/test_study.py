@@ -34,6 +34,7 @@ def study(tiny: Files, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
     train = {**own, "train": {**own["train"], "seed": "$seed", "max_steps": 4}, "checkpoint": {"every": 2}}
     del train["run"]
     generate = {"instructions": str(instructions), "temperatures": [1.0], "samples": 2, "max_new_tokens": 8}
+    generate["stop"] = list("abcdefgh")  # a random model hardly ever ends by itself, and then no answer passes
     model = {"path": own["model"]["path"]}
     return {
         "question": {"answers": "answers", "checker": CHECKER, "compare": [["trained", "longer"]]},
