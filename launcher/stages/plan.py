@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from jpo_dist.batches.foreign.model_files import reason_of, understood, usable
 from jpo_dist.batches.load import load_data, require_comparisons
 from jpo_dist.batches.plan import make_plan
-from jpo_dist.estimate.advice import advice, ranks_fed
-from jpo_dist.estimate.hardware import STATED, device_of, link_of
+from jpo_dist.estimate.advice import Situation, advice, ranks_fed
+from jpo_dist.estimate.hardware import STATED, Device, Link, device_of, link_of
 from jpo_dist.estimate.situations import (
     EXTRAPOLATED,
     IN_A_NODE,
@@ -36,8 +36,18 @@ class Options(NamedTuple):
     lengths: str | None
 
 
-def plan(config: RunConfig, options: Options) -> dict[str, Any]:
-    """Everything that the tables show, as plain numbers."""
+class _Configured(NamedTuple):
+    """A run as it is configured."""
+
+    subject: Subject
+    ranks: int
+    on_gpu: bool
+    device: Device
+    link: Link
+    situation: Situation
+
+
+def _configured(config: RunConfig, options: Options) -> _Configured:
     ranks = ranks_of(config)
     on_gpu = (options.device or ("h100" if config.cluster.gpus_per_worker else "cpu")) != "cpu"
     subject = _subject(config, options, on_gpu)
@@ -45,7 +55,12 @@ def plan(config: RunConfig, options: Options) -> dict[str, Any]:
         options.device or ("h100" if on_gpu else "cpu"), max(1, int(config.cluster.cpus_per_worker)), ranks
     )
     link = link_of(options.network or _usual_link(ranks, on_gpu))
-    now = subject.situation(config, ranks, device, link)
+    return _Configured(subject, ranks, on_gpu, device, link, subject.situation(config, ranks, device, link))
+
+
+def plan(config: RunConfig, options: Options) -> dict[str, Any]:
+    """Everything that the tables show, as plain numbers."""
+    subject, ranks, on_gpu, device, link, now = _configured(config, options)
     others = {name: subject.situation(other, ranks, device, link) for name, other in changes(config).items()}
     if on_gpu and ranks > IN_A_NODE:
         others["one node"] = subject.situation(config, IN_A_NODE, device, link_of("nvlink"))
@@ -91,10 +106,7 @@ class InShort(NamedTuple):
 
 def in_short(config: RunConfig) -> InShort:
     """How long a run trains, and what it leaves. Raises ValueError and OSError where that cannot be told."""
-    ranks, on_gpu = ranks_of(config), bool(config.cluster.gpus_per_worker)
-    subject = _subject(config, Options(None, None, None, None), on_gpu)
-    device = device_of("h100" if on_gpu else "cpu", max(1, int(config.cluster.cpus_per_worker)), ranks)
-    now = subject.situation(config, ranks, device, link_of(_usual_link(ranks, on_gpu)))
+    subject, ranks, *_, now = _configured(config, Options(None, None, None, None))
     steps = make_plan(subject.dataset, config.train, ranks).num_steps
     weights = now.memory.weights if config.engine.zero_stage < 3 else now.memory.weights * ranks
     states = now.memory.optimizer if config.engine.zero_stage < 1 else now.memory.optimizer * ranks

@@ -63,7 +63,7 @@ def dry(config: StudyConfig, source: str) -> Section:
 
 
 class _Takes(NamedTuple):
-    """Of all stages of one name: how many there are, how many have to run, and what these take."""
+    """The stages of one name: how many there are, how many have to run, and what these take."""
 
     name: str
     there: int

@@ -49,8 +49,8 @@ def foreseen(wanted: Sequence[Cell], left: Mapping[Path, Stage]) -> dict[Path, F
 
 
 def _what_decides(stage: Stage) -> str:
-    """Of trainings whose steps take equally long the same: those that differ in seed, beta, learning rate, or which
-    comparisons they see; without train.max_steps their data count, since these tell how many steps there are."""
+    """A digest that is equal for trainings whose steps take equally long: those that differ in seed, beta, learning
+    rate, or which comparisons they see. Without train.max_steps data count too: they tell how many steps there are."""
     said = {name: one for name, one in stage.settings.items() if name not in ("objective", "optim", "run", "tracking")}
     train = {**said["train"], "seed": 0}
     if train["max_steps"]:

@@ -37,7 +37,7 @@ def curves(cells: Sequence[Cell], published: Published) -> list[dict[str, Any]]:
 
 
 def metrics_at_the_end(cell: Cell, published: Published) -> Mapping[str, float]:
-    """Of each metric of the cell's last training its mean over the last quarter of the steps that have it."""
+    """The mean of each metric of the cell's last training over the last quarter of the steps that have it."""
     trained = last_training(cell)
     found: Mapping[str, float] = told_of(trained, published).get("last", {}) if trained else {}
     return found
@@ -102,10 +102,15 @@ def cost(cells: Sequence[Cell], published: Published) -> dict[str, Any]:
 
 
 def dtypes(cells: Sequence[Cell], published: Published) -> dict[str, int]:
-    """By dtype of the model, how many cells are measured on answers in it; those of a server are in none."""
+    """How many cells are measured on answers of a model in each dtype; those of a server are in none."""
     found: Counter[str] = Counter()
     for cell in cells:
-        told = [told_of(stage, published).get("dtype") for stage in cell.stages if stage.kind.command == ("generate",)]
-        if told and told[-1]:
-            found[told[-1]] += 1
+        told = (told_of(stage, published).get("dtype") for stage in _answering(cell))
+        found.update({str(dtype) for dtype in told if dtype})
     return dict(sorted(found.items()))
+
+
+def _answering(cell: Cell) -> list[Stage]:
+    """The stages whose answers a cell is measured on: its own, or those that its verdicts are about."""
+    measured = [stage for stage in cell.stages if stage is cell.answers or stage.name in cell.answers.after]
+    return [stage for stage in measured if stage.kind.command == ("generate",)]

@@ -16,6 +16,7 @@ from launcher.study.cells import Cell, cells, to_do, trials
 from launcher.study.report import continued
 from launcher.study.report.collected import kept_of
 from launcher.study.report.continued import go_on_with, publish
+from launcher.study.report.training import dtypes
 from launcher.study.run import run
 from tests.unit.launcher.study.test_cells import parsed, study
 
@@ -270,3 +271,20 @@ def test_results_of_another_publication_are_refused(place: Any) -> None:
     with pytest.raises(ConfigError, match=r"results\.json is not the one that continue\.json was written with"):
         go_on_with([page], config(), "study.yaml")
     assert not (HERE / "out").exists()
+
+
+def test_the_dtype_is_that_of_the_answers_that_are_measured(place: Any) -> None:
+    """Others that a cell draws, as for its KL, say nothing of its figures."""
+    place("first")
+    measure = study(HERE)["measure"]
+    scored = {"name": "distance", "score": {"score": {"data": "@own", "policy": "@policy"}, "data": {"train": "@own"},
+                                            "model": {"path": "no/model"}}}  # fmt: skip
+    own = {"name": "own", "generate": {**measure[0]["generate"], "seed": 5}}
+    of = config(tune=None, arms={"old": study(HERE)["arms"]["old"]}, question={"compare": []}, kl="distance",
+                measure=[*measure, own, scored])  # fmt: skip
+    found = cells(of, "study.yaml", {})
+    at_work(found)
+    for cell in found:
+        drawn = next(stage for stage in cell.stages if stage.name == "own")
+        (drawn.folder / "report.json").write_text(json.dumps({"dtype": "bfloat16"}))
+    assert dtypes(found, {}) == {"float32": 2}
