@@ -16,11 +16,17 @@ from cluster.config import ClusterConfig
 # differ between hosts, and each host finds its own.
 FORWARDED = (
     "DS_ACCELERATOR", "HF_DATASETS_CACHE", "HF_DATASETS_OFFLINE", "HF_HOME", "HF_HUB_CACHE",
-    "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_OFFLINE", "MLFLOW_ALLOW_FILE_STORE", "MLFLOW_S3_ENDPOINT_URL",
+    "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_OFFLINE", "JPO_CACHE", "MLFLOW_ALLOW_FILE_STORE", "MLFLOW_S3_ENDPOINT_URL",
     "MLFLOW_TRACKING_INSECURE_TLS", "MLFLOW_TRACKING_SERVER_CERT_PATH", "OMP_NUM_THREADS", "PYTORCH_ALLOC_CONF",
     "TOKENIZERS_PARALLELISM", "TORCH_EXTENSIONS_DIR", "TRANSFORMERS_OFFLINE",
 )  # fmt: skip
 FORWARDED_PREFIXES = ("NCCL_",)
+
+FOLDERS = (
+    "HF_DATASETS_CACHE", "HF_HOME", "HF_HUB_CACHE", "JPO_CACHE", "MLFLOW_TRACKING_SERVER_CERT_PATH",
+    "TORCH_EXTENSIONS_DIR",
+)  # fmt: skip
+"""Those of FORWARDED that name places on a disk: workers share it with the driver, another machine may not."""
 
 ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
 """The allocator's setting with which freed tensors make room for the next ones (jpo_dist/distributed/allocator.py).
@@ -41,18 +47,22 @@ def of_job() -> dict[str, str]:
     return {"worker_process_setup_hook": BEGIN_WITH}
 
 
-def worker_env(config: ClusterConfig, driver: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
-    """Variables of every worker: computed ones, then those of FORWARDED that the driver has, then cluster.env, then
-    `extra`. The later one wins."""
+def worker_env(config: ClusterConfig, driver: Mapping[str, str]) -> dict[str, str]:
+    """Variables of every worker: computed ones, then the driver's that are passed on, then cluster.env; the later one
+    wins."""
     computed = {"OMP_NUM_THREADS": str(threads(config)), "TOKENIZERS_PARALLELISM": "false", **ALLOCATOR}
     if not config.gpus_per_worker:
         computed |= ON_CPU
-    listed = {
+    return {**computed, **passed_on(driver), **config.env}
+
+
+def passed_on(driver: Mapping[str, str]) -> dict[str, str]:
+    """Those of the driver's variables that its workers get."""
+    return {
         key: value
         for key, value in driver.items()
         if (key in FORWARDED or key.startswith(FORWARDED_PREFIXES)) and not key.endswith("_SOCKET_IFNAME")
     }
-    return {**computed, **listed, **config.env, **extra}
 
 
 def threads(config: ClusterConfig) -> int:

@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,6 @@ def launch(
     *,
     run_name: str,
     storage: str,
-    env: Mapping[str, str],
 ) -> dict[str, Any]:
     """Run `entry(payload)` in `config.workers` ranked processes and wait for the end.
 
@@ -69,7 +68,7 @@ def launch(
 
     `entry` is a top-level function of a module that every node can import. `storage` is a folder for Ray's own small
     files and `cluster.jsonl` (one line for each commit and each loss of the workers); nothing is ever resumed from
-    it. `env` adds variables to the workers.
+    it.
 
     Returns `{"attempts": times the workers were started, "metrics": what commit_reporter() got last, or None}`.
     Raises ResourceError before anything loads when the cluster lacks something, WorkerError with the root cause when
@@ -78,7 +77,7 @@ def launch(
     """
     name = importable_name(entry)
     storage = str(Path(storage).absolute()) if "://" not in storage else storage
-    worker_env = environment.worker_env(config, os.environ, env)
+    worker_env = environment.worker_env(config, os.environ)
     unique_name = f"{run_name}-{time.time_ns():x}"
     history = History(f"{storage}/cluster.jsonl")
 

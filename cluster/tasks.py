@@ -2,7 +2,7 @@
 
 import importlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,18 +20,16 @@ from cluster.signals import ended_by_signals
 Task = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-def run_tasks(
-    entry: Task, payloads: list[dict[str, Any]], config: ClusterConfig, env: Mapping[str, str]
-) -> list[dict[str, Any]]:
+def run_tasks(entry: Task, payloads: list[dict[str, Any]], config: ClusterConfig) -> list[dict[str, Any]]:
     """The results of `entry(payload)` for each payload, in their order; up to `config.workers` run at a time.
 
     `entry` is a top-level function of a module that every node can import; a lost task is started again, so it must
     do no harm when it runs twice. Raises WorkerError with the error of the first task that failed, and ends the
     others then; ResourceError when the cluster has no room for a single task within `config.start_timeout_s`;
-    ClusterError when Ray cannot be reached or a task is lost for good. No secrets in payloads or `env`.
+    ClusterError when Ray cannot be reached or a task is lost for good. No secrets in payloads.
     """
     results: dict[int, dict[str, Any]] = {}
-    with started_one_by_one(entry, config, env) as tasks:
+    with started_one_by_one(entry, config) as tasks:
         for payload in payloads:
             tasks.start(payload)
         # After an error, leaving the cluster is what ends the other tasks. `ray.cancel` would race with their results:
@@ -65,13 +63,13 @@ class Tasks:
 
 
 @contextmanager
-def started_one_by_one(entry: Task, config: ClusterConfig, env: Mapping[str, str]) -> Iterator[Tasks]:
+def started_one_by_one(entry: Task, config: ClusterConfig) -> Iterator[Tasks]:
     """Inside, tasks of `entry` can be started on the cluster; what still runs at the end is ended.
 
     Raises ResourceError and ClusterError as run_tasks does.
     """
     name = importable_name(entry)
-    worker_env = environment.worker_env(config, os.environ, env)
+    worker_env = environment.worker_env(config, os.environ)
     settings = environment.environment(environment.ray_settings(config))
     with settings, ended_by_signals() as take_signals, connected(config):
         take_signals()  # Ray has put its own handlers

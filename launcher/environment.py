@@ -18,6 +18,7 @@ from jpo_dist.redact import visible
 from launcher.blamed import OF_LIBRARIES
 from launcher.console import err
 from launcher.places import refuse_odd_place
+from launcher.ray_job import threads_are_rays
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ INSTEAD = ("/tmp", "/var/tmp", "/dev/shm")
 """Short temporary folders, in the order in which they are tried."""
 OURS = ("jpo_dist", "launcher", "cluster")
 """Whose logs are shown from INFO on; those of libraries from WARNING on."""
+DEFAULTS = {"HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
+"""Variables that every command sets where a person has not."""
 _PLAIN = re.compile(r"[\w@%+=:,./~-]+", re.ASCII)
 """Names that every program can use: Ray takes a folder for a pattern, and a socket's name is bytes."""
 _THREADS = re.compile(r"[1-9]\d*(,[1-9]\d*)*")
@@ -125,8 +128,8 @@ def prepare(environ: Environ) -> None:
     _choose_home(environ)
     _choose_caches(environ)
     _leave_read_only_caches(environ)
-    environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for name, value in DEFAULTS.items():
+        environ.setdefault(name, value)
 
 
 def _count_threads(environ: Environ) -> None:
@@ -134,7 +137,8 @@ def _count_threads(environ: Environ) -> None:
     asked = environ.get("OMP_NUM_THREADS")
     if asked is None:
         return
-    if not asked.strip():
+    # Ray's own number would be that of all workers of the job.
+    if not asked.strip() or threads_are_rays(environ):
         del environ["OMP_NUM_THREADS"]
         return
     if not _THREADS.fullmatch(asked.replace(" ", "")):

@@ -1,6 +1,7 @@
 """Who started a run, with which command and which code: the same for every command that MLflow hears of."""
 
 import getpass
+import os
 import subprocess
 import sys
 from contextlib import suppress
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-from launcher.config.run_paths import ray_job
+from launcher.ray_job import submission_id
 
 
 def began_ms() -> int:
@@ -18,7 +19,7 @@ def began_ms() -> int:
 
 def run_tags() -> dict[str, str]:
     """Whose run it is, started by which command, and of which code: what MLflow shows beside the name of a run."""
-    job = ray_job()
+    job = submission_id(os.environ)
     command = " ".join(["jpo", *sys.argv[1:]])
     tags = {"mlflow.source.name": command, "mlflow.source.type": "JOB" if job else "LOCAL", "jpo.ray_job": job or ""}
     with suppress(KeyError, OSError):  # a container may run a user that it has no name for

@@ -2,7 +2,10 @@
 
 import os
 import re
+from typing import Annotated
 from urllib.parse import unquote
+
+from pydantic import AfterValidator
 
 _TRACKED = re.compile(
     r"https?://[^/] | (sqlite|postgresql|mysql|mssql)([+]\w+)?://. | databricks(-uc)?($|://) | uc: "
@@ -31,6 +34,11 @@ def wrong_with_tracking(uri: str) -> str | None:
     return None
 
 
+def is_here(uri: str) -> bool:
+    """Whether an address for MLflow is a place on this machine's disk."""
+    return uri.lower().startswith(("file:", "sqlite", "/", ".", "~"))
+
+
 def wrong_with_storage(url: str) -> str | None:
     """What is wrong with the address of a store, to be read behind the name of its setting; None: nothing."""
     scheme, found, place = url.partition("://")
@@ -43,3 +51,17 @@ def wrong_with_storage(url: str) -> str | None:
     if scheme == "file" and ("?" in place or "#" in place):
         return f"({url}) is a URL, in which ? and # end a path; write %3F and %23 for those that are part of a name"
     return None
+
+
+def _on_a_disk(given: str) -> str:
+    if "://" in given:
+        raise ValueError(
+            f" ({given}) is an address, and what is written here needs a disk; name a folder, and where commits shall "
+            "be copied to an object store, that one in checkpoint.storage"
+        )
+    return given
+
+
+OnDisk = Annotated[str, AfterValidator(_on_a_disk)]
+"""A folder or file to write. Of `s3://bucket/run` there would be a folder `s3:` below the working folder, of which Ray
+deletes a job's."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from jpo_dist.config.addresses import wrong_with_storage, wrong_with_tracking
+from jpo_dist.config.addresses import OnDisk, wrong_with_storage, wrong_with_tracking
 from jpo_dist.config.base import ROW_MIB, Count, Fraction, NonNegative, Positive, Section, TemplateArgs, is_commit
 from jpo_dist.config.groups import GroupChoice, GroupNames
 
@@ -127,7 +127,7 @@ class ReferenceConfig(Section):
     """Where the reference's weights are; None: model.path."""
     revision: str | None = None
     """Hub revision of `path`. A 40-hex commit when model.trust_remote_code is on. Without `path`, model.revision."""
-    cache_dir: str | None = None
+    cache_dir: OnDisk | None = None
     """Where cached scores are kept between runs; None: the user cache folder."""
     tokens_per_pass: Count = 65_536
     """Most tokens of a rank in one forward without gradient: a live reference's, one that fills the cache, one of
@@ -294,7 +294,7 @@ class TrackingConfig(Section):
 class RunSection(Section):
     """Where a run lives."""
 
-    dir: str = Field(min_length=1)
+    dir: OnDisk = Field(min_length=1)
     """Folder for checkpoints, metrics.jsonl, export and the resolved config; shared by all hosts."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "jpo"
     """Name of the run in MLflow and of its Ray jobs."""

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from jpo_dist.config.addresses import OnDisk
 from jpo_dist.config.base import ROW_MIB, Count, Fraction, Positive, Section, TemplateArgs
 from jpo_dist.config.groups import GroupNames
 from jpo_dist.config.sections import ModelConfig, TokensConfig, TrackingConfig
@@ -231,7 +232,7 @@ class BuildConfig(Section):
     """A row that cannot be read: stop with file, line, field and reason, or count it and go on."""
     seed: Annotated[int, Field(ge=0)] = 0
     """What pairing and mixing are drawn from."""
-    output: str
+    output: OnDisk
     """Folder of the set: items.parquet, comparisons.parquet, report.json (and candidates.jsonl)."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "build"
     """Name of the MLflow run."""

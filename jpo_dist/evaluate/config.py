@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from jpo_dist.config.addresses import OnDisk
 from jpo_dist.config.base import Section
 
 
@@ -25,5 +26,5 @@ class ScoreConfig(Section):
     """Comparisons, ratings or responses, as in data.train, or folders of answers. Null: `jpo score` asks for it."""
     policy: str | None = None
     """The model whose rewards they are, or an adapter on model.path; null: `<run.dir>/export`."""
-    output: str | None = None
+    output: OnDisk | None = None
     """Folder of items.parquet, margins.parquet and report.json; null: `<run.dir>/scores`."""

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_serializer, model_validator
 
+from jpo_dist.config.addresses import OnDisk
 from jpo_dist.config.base import ROW_MIB, Count, NonNegative, Section, TemplateArgs
 from jpo_dist.config.sections import ModelConfig, TrackingConfig
 from jpo_dist.endpoint.config import BudgetConfig, EndpointConfig
@@ -24,7 +25,7 @@ class GenerateConfig(Section):
     """A row that cannot be read: stop with file, line, field and reason, or count it and go on."""
     max_row_mib: Count = ROW_MIB
     """As data.max_row_mib of a run: most MiB of one row, a longer one is bad."""
-    output: str = Field(min_length=1)
+    output: OnDisk = Field(min_length=1)
     """Folder for the answers and the report; shared by all hosts. Naming it again resumes."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "generate"
     """Name of the MLflow run."""

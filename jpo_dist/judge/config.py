@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from jpo_dist.config.addresses import OnDisk
 from jpo_dist.config.base import ROW_MIB, Count, NonNegative, Section, TemplateArgs
 from jpo_dist.config.groups import GroupsToJudge
 from jpo_dist.config.sections import TrackingConfig
@@ -107,7 +108,7 @@ class JudgeConfig(JudgingConfig):
     """A row that cannot be read: stop with file, line, field and reason, or count it and go on."""
     max_row_mib: Count = ROW_MIB
     """As data.max_row_mib of a run: most MiB of one row, a longer one is bad."""
-    output: str
+    output: OnDisk
     """Folder for the comparisons, the report and the answers; shared by all hosts. Naming it again resumes."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "judge"
     """Name of the MLflow run."""

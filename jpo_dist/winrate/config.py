@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from jpo_dist.config.addresses import OnDisk
 from jpo_dist.config.base import ROW_MIB, Count, Section
 from jpo_dist.config.groups import GroupNames
 from jpo_dist.config.sections import TrackingConfig
@@ -41,7 +42,7 @@ class WinRateConfig(JudgingConfig):
     against: str | Annotated[list[str], Field(min_length=1)]
     """Files of any layout with gold responses (in a column `gold_response`, or what the layout calls good), or the
     answers folder of another model."""
-    output: str
+    output: OnDisk
     """Folder for the report, the verdicts and the judge's replies; shared by all hosts. Naming it again resumes."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "winrate"
     """Name of the MLflow run."""

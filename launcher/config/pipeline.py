@@ -5,6 +5,7 @@ from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from jpo_dist.config.addresses import OnDisk
 from jpo_dist.config.base import Count, Section
 from jpo_dist.data.config import BuildConfig
 from jpo_dist.run_dir import EXPORT, SCORES
@@ -43,7 +44,7 @@ COMMANDS: dict[str, Kind] = {
 class PipelineConfig(Section):
     """The stages of one pipeline."""
 
-    dir: str = Field(min_length=1)
+    dir: OnDisk = Field(min_length=1)
     """Folder of the pipeline: each stage has one in it, named after what it was made from. Shared by all hosts."""
     name: Annotated[str, Field(pattern=NAME)] = "pipeline"
     """Name of the pipeline's run in MLflow, the parent of its stages' runs."""

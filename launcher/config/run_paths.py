@@ -1,7 +1,7 @@
 """Paths in a config: made absolute for workers that start elsewhere, refused where a Ray job would lose them."""
 
-import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,8 +11,10 @@ from jpo_dist.pairing.embedding import TFIDF
 from jpo_dist.records.comparisons import SPLITS
 from jpo_dist.tracking.run_file import sqlite_path, sqlite_uri
 from launcher.config.kinds import RunConfig, SftRunConfig
+from launcher.ray_job import submission_id
 
 Run = TypeVar("Run", RunConfig, SftRunConfig)
+_ADDRESS = re.compile(r"[A-Za-z][\w+.-]+:/")
 
 
 def absolute(config: Run) -> Run:
@@ -82,25 +84,18 @@ def _of_alignment(config: RunConfig, fix: Callable[[Any], Any]) -> dict[str, Any
 
 
 def refuse_lost(key: str, folder: str | Path) -> None:
-    """Raises ConfigError where this is a Ray job and what it writes to `folder` would be lost with it."""
-    if ray_job():
+    """Raises ConfigError where `folder`, a path to write to, is an address, and where this is a Ray job and what it
+    writes there would be lost with it."""
+    if _ADDRESS.match(str(folder)):  # of an address that has been made a path, one slash is left
+        raise ConfigError(f"{key} ({folder}) is an address, and what is written here needs a disk; name a path on one")
+    if submission_id(os.environ):
         refuse_relative(key, str(folder))
 
 
 def refuse_relative(key: str, folder: str) -> None:
-    """Raises ConfigError for a folder that is neither absolute nor a URL."""
-    if not (Path(folder).expanduser().is_absolute() or "://" in folder):
+    """Raises ConfigError for a folder that a Ray job would lose."""
+    if not Path(folder).expanduser().is_absolute():
         raise ConfigError(
             f"{key} ({folder}) must be absolute in a Ray job: relative, it would lie in the unpacked copy of the code "
             f"on the head, which Ray deletes; use a folder that all hosts see"
         )
-
-
-def ray_job() -> str | None:
-    """Submission id of the Ray job that this process is the driver of; None: it is none."""
-    try:
-        about = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
-        found = about.get("metadata", {}).get("job_submission_id")
-    except (ValueError, AttributeError):
-        raise ConfigError("RAY_JOB_CONFIG_JSON_ENV_VAR is not what Ray writes for a job; unset it") from None
-    return None if found is None else str(found)

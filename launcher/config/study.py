@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from cluster.config import ClusterConfig
+from jpo_dist.config.addresses import OnDisk
 from jpo_dist.config.base import Count, Section
 from jpo_dist.config.sections import TrackingConfig
 from jpo_dist.study.question import QuestionConfig
@@ -45,7 +46,7 @@ class TuneConfig(Section):
 class StudyConfig(Section):
     """A grid of training runs and what it is to answer."""
 
-    dir: str = Field(min_length=1)
+    dir: OnDisk = Field(min_length=1)
     """Folder of the study: the folders of all stages, results.json, report.md, report.html. Shared by all hosts."""
     name: Annotated[str, Field(pattern=NAME)] = "study"
     """Name of the study's run in MLflow, the parent of its cells' runs."""

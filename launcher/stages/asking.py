@@ -1,7 +1,6 @@
 """What the commands that ask a judge or a model share: where tasks run, the lock of a folder, words on what is left."""
 
 import logging
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -38,9 +37,8 @@ def by_ray(
     """The results of `entry` for each payload, as Ray tasks: a Spread once it is given its cluster."""
     from cluster.tasks import run_tasks
 
-    env = {name: os.environ[name] for name in ("JPO_CACHE",) if name in os.environ}
     with working(f"{len(payloads)} tasks on Ray"):
-        return run_tasks(entry, payloads, cluster, env)
+        return run_tasks(entry, payloads, cluster)
 
 
 def say_what_is_left(left: dict[str, int], total: int, config: JudgingConfig, output: str, reasons: str) -> None:

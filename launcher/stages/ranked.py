@@ -48,11 +48,10 @@ def run_ranked(entry: Entry, config: AnyRunConfig, look: Callable[[], Any] | Non
     if look is not None:
         look()
     payload["under_ray"] = True
-    env = {"JPO_CACHE": os.environ["JPO_CACHE"]} if "JPO_CACHE" in os.environ else {}
     storage, works = str(Path(config.run.dir) / RAY), Path(config.run.dir) / CHATTER / f"{entry.__name__}.json"
     payload["works"] = str(works)
     with watching(Workers(works, f"starting {config.cluster.most} workers")):
-        launch(entry, payload, config.cluster, run_name=config.run.name, storage=storage, env=env)
+        launch(entry, payload, config.cluster, run_name=config.run.name, storage=storage)
 
 
 @contextmanager

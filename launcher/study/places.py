@@ -118,8 +118,7 @@ def places(at_once: int, cluster: ClusterConfig | None, lock: IO[str]) -> Iterat
             return
         from cluster.tasks import started_one_by_one
 
-        env = {name: os.environ[name] for name in ("JPO_CACHE",) if name in os.environ}
-        with started_one_by_one(run_stage, cluster, env) as tasks:
+        with started_one_by_one(run_stage, cluster) as tasks:
             yield OnRay(tasks, here, cluster.most)
     finally:
         here.stop()

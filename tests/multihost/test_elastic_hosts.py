@@ -40,7 +40,7 @@ def disturbed(payload: dict[str, Any]) -> None:
     from jpo_dist.config.run import JpoConfig
     from jpo_dist.train.loop import run
 
-    out, report = Path(payload["out"]), commit_reporter(ClusterConfig(**payload["cluster"]))
+    out, report = Path(payload["out"]), commit_reporter(ClusterConfig(**payload["cluster"], env=IMPORTABLE))
 
     def on_commit(step: int, metrics: dict[str, Any], is_last: bool) -> None:
         if (dist.get_world_size(), step) == (2, 2):
@@ -58,8 +58,8 @@ def disturbed(payload: dict[str, Any]) -> None:
 def drive(payload: dict[str, Any]) -> None:
     """The driver, in a process on the head."""
     connection.SETTLE_S = 3.0
-    config, out = ClusterConfig(**payload["cluster"]), payload["out"]
-    result = launch(disturbed, payload, config, run_name="r", storage=f"{out}/ray", env=IMPORTABLE)
+    config, out = ClusterConfig(**payload["cluster"], env=IMPORTABLE), payload["out"]
+    result = launch(disturbed, payload, config, run_name="r", storage=f"{out}/ray")
     Path(out, "result.json").write_text(json.dumps(result))
 
 

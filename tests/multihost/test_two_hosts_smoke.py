@@ -38,14 +38,14 @@ def sum_over_the_cable(payload):
 
 def drive(address, out):
     """What the driver does, in a process on the head."""
-    placed = {"placement": "STRICT_SPREAD", "address": address}
+    placed = {"placement": "STRICT_SPREAD", "address": address, "env": IMPORTABLE}
     try:
         too_large = ClusterConfig(workers=3, start_timeout_s=1, **placed)
-        launch(sum_over_the_cable, {"out": out}, too_large, run_name="r", storage=f"{out}/ray", env=IMPORTABLE)
+        launch(sum_over_the_cable, {"out": out}, too_large, run_name="r", storage=f"{out}/ray")
     except ResourceError as error:
         Path(out, "refused").write_text(str(error))
     config = ClusterConfig(workers=2, start_timeout_s=60, collective_timeout_s=60, **placed)
-    result = launch(sum_over_the_cable, {"out": out}, config, run_name="r", storage=f"{out}/ray", env=IMPORTABLE)
+    result = launch(sum_over_the_cable, {"out": out}, config, run_name="r", storage=f"{out}/ray")
     Path(out, "result.json").write_text(json.dumps(result))
 
 
@@ -118,13 +118,13 @@ def one_fails(payload):
 
 def drive_tasks(address, out):
     payloads = [{"out": out, "fails": fails} for fails in (False, True)]
-    config = ClusterConfig(workers=2, start_timeout_s=60, placement="SPREAD", address=address)
+    config = ClusterConfig(workers=2, start_timeout_s=60, placement="SPREAD", address=address, env=IMPORTABLE)
     try:
-        run_tasks(one_fails, payloads, config.model_copy(update={"cpus_per_worker": 64, "start_timeout_s": 1}), {})
+        run_tasks(one_fails, payloads, config.model_copy(update={"cpus_per_worker": 64, "start_timeout_s": 1}))
     except ResourceError as error:
         Path(out, "refused").write_text(str(error))
     try:
-        run_tasks(one_fails, payloads, config, IMPORTABLE)
+        run_tasks(one_fails, payloads, config)
     except WorkerError as error:
         Path(out, "said").write_text(str(error))
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from cluster.config import ClusterConfig
+from cluster.environment import FORWARDED
 from cluster.secrets import SecretError, load_secrets, ray_token
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.config.load import load_as
@@ -25,10 +26,13 @@ from jpo_dist.model.adapter import read_adapter
 from jpo_dist.model.load import load_model
 from launcher.config.detect import kind_of
 from launcher.config.load import load, parse
-from launcher.config.run_paths import absolute, ray_job
+from launcher.config.run_paths import absolute
 from launcher.console import explained
-from launcher.stages import submit
+from launcher.ray_job import submission_id
 from launcher.stages.inspect import look
+from launcher.stages.submit.dashboard import run
+from launcher.stages.submit.job import STOP_WAIT, Job, job
+from launcher.stages.submit.variables import OF_THE_DRIVER
 from tests.support.malicious import Malicious
 from tests.support.tiny import save_tiny
 
@@ -285,7 +289,7 @@ def test_workers_are_told_names_and_never_values(monkeypatch: pytest.MonkeyPatch
     from cluster.environment import worker_env
 
     config = ClusterConfig(secrets={"HF_TOKEN": "env"})
-    assert "canary" not in str(worker_env(config, {"HF_TOKEN": "canary", "NCCL_DEBUG": "INFO"}, {}))
+    assert "canary" not in str(worker_env(config, {"HF_TOKEN": "canary", "NCCL_DEBUG": "INFO"}))
 
 
 # ---- jobs
@@ -304,11 +308,12 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def made(config: Path, *overrides: str, address: str | None = "http://head:8265", **options: Any) -> submit.Job:
-    rest = {"verb": "train", "working_dir": Path("."), "job_id": None, "wait": True, **options}
-    return submit.job(config, list(overrides), address=address, **rest)
+def made(config: Path, *overrides: str, address: str | None = "http://head:8265", **options: Any) -> Job:
+    rest = {"verb": None, "working_dir": Path("."), "job_id": None, "wait": True, **options}
+    return job(config, list(overrides), address=address, **rest)
 
 
+@pytest.mark.usefixtures("bare")
 def test_a_job_is_the_plain_ray_command(config: Path) -> None:
     job = made(config, "optim.lr=1e-6", job_id="j1")
     assert " ".join(job.command) == (
@@ -320,6 +325,111 @@ def test_a_job_is_the_plain_ray_command(config: Path) -> None:
     assert "--no-wait" in made(config, wait=False).command
 
 
+def in_the_job(job: Job) -> dict[str, str]:
+    """Variables that a job is given, without Ray's own."""
+    given = json.loads(job.command[job.command.index("--runtime-env-json") + 1])["env_vars"]
+    return {name: value for name, value in given.items() if name != STOP_WAIT}
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell that has none of the variables that a job is given."""
+    for name in [one for one in os.environ if one in (*FORWARDED, *OF_THE_DRIVER) or one.startswith("NCCL_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("bare")
+def test_a_job_gets_what_its_shell_has_said_and_no_places_of_this_machine(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert in_the_job(made(config)) == {}
+    wanted = {
+        "MLFLOW_TRACKING_URI": "http://mlflow:5000", "MLFLOW_EXPERIMENT_NAME": "e", "JPO_TAGS": '{"team": "a"}',
+        "HF_HUB_OFFLINE": "1", "NCCL_DEBUG": "INFO", "OMP_NUM_THREADS": "4",
+    }  # fmt: skip
+    others = {
+        "HF_HOME": "/here/hf", "JPO_CACHE": "/here/jpo", "NCCL_SOCKET_IFNAME": "eth9", "HF_TOKEN": "canary",
+        "TOKENIZERS_PARALLELISM": "false", "PATH_OF_MINE": "x",
+    }  # fmt: skip
+    for name, value in (wanted | others).items():
+        monkeypatch.setenv(name, value)
+    assert in_the_job(made(config)) == wanted
+    said = "not handed on, since they mean places on this machine: HF_HOME, JPO_CACHE; where the hosts have the same"
+    assert said in " ".join(capsys.readouterr().err.split())
+    more = {"HF_HOME": "/here/hf", "A": "b=c"}
+    assert in_the_job(made(config, env=["HF_HOME", "A=b=c"])) == wanted | more
+    assert "HF_HOME" not in capsys.readouterr().err
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////here/mlflow.db")
+    assert "MLFLOW_TRACKING_URI" not in in_the_job(made(config))
+    assert "JPO_CACHE, MLFLOW_TRACKING_URI;" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.usefixtures("bare")
+@pytest.mark.parametrize(
+    ("env", "shell", "message"),
+    [
+        (["HF_TOKEN=canary"], {}, "HF_TOKEN holds a secret by its name, .*cluster.secrets"),
+        (["HF_TOKEN"], {"HF_TOKEN": "canary"}, "HF_TOKEN holds a secret by its name"),
+        ([], {"MLFLOW_TRACKING_URI": "http://ann:canary@mlflow"}, "MLFLOW_TRACKING_URI has a secret in it"),
+        (["NOT_SET"], {}, r"--env \(NOT_SET\) must be NAME=VALUE"),
+        (["=x"], {}, r"--env \(=x\) must be NAME=VALUE"),
+    ],
+)
+def test_no_secret_goes_into_the_environment_of_a_job(
+    config: Path, env: list[str], shell: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in shell.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=message) as refused:
+        made(config, env=env)
+    assert "canary" not in str(refused.value)
+
+
+SFT = "model: {path: m}\ndata: {train: d}\nrun: {dir: /shared/r, name: s}\ntrain: {items_per_step: 8}\n"
+GENERATE = "model: {path: m}\ninstructions: i.jsonl\noutput: /shared/g\n"
+PIPELINE = """
+dir: /shared/p
+shared: {checkpoint: {stop_grace_s: 400}}
+stages:
+  - sft: {data: {train: d}, checkpoint: {stop_grace_s: 900.5}}
+  - train: {data: {train: d}}
+"""
+
+
+@pytest.mark.usefixtures("bare")
+@pytest.mark.parametrize(
+    ("text", "verbs"),
+    [
+        (None, {None: "train", "train": "train", "evaluate": "evaluate", "export": "export", "score": "score"}),
+        (SFT + "sft: {}\n", {None: "sft", "export": "export"}),
+        (GENERATE, {None: "generate"}),
+        (PIPELINE, {None: "run"}),
+    ],
+)
+def test_a_verb_that_does_nothing_with_a_config_is_refused(
+    config: Path, text: str | None, verbs: dict[str | None, str]
+) -> None:
+    """`--verb evaluate` with the config of a judge once asked its endpoint, which costs money."""
+    if text is not None:
+        config.write_text(text)
+    for verb in (None, "train", "evaluate", "export", "score"):
+        if verb in verbs:
+            command = made(config, verb=verb).command
+            assert command[command.index("jpo_dist") + 1] == verbs[verb]
+        else:
+            with pytest.raises(ConfigError, match=rf"--verb \({verb}\) does nothing with .*`jpo {verbs[None]}`"):
+                made(config, verb=verb)
+
+
+@pytest.mark.usefixtures("bare")
+def test_a_pipeline_that_is_stopped_has_the_time_of_its_slowest_stage(config: Path) -> None:
+    config.write_text(PIPELINE)
+    assert json.dumps({"env_vars": {STOP_WAIT: "961"}}) in made(config).command
+    assert (
+        json.dumps({"env_vars": {STOP_WAIT: "460"}}) in made(config, "stages.0.sft.checkpoint.stop_grace_s=9").command
+    )
+
+
 def test_a_config_outside_the_shipped_folder_keeps_its_place(config: Path, tmp_path: Path) -> None:
     outside = tmp_path / "shared.yaml"
     shutil.copy(config, outside)
@@ -329,6 +439,7 @@ def test_a_config_outside_the_shipped_folder_keeps_its_place(config: Path, tmp_p
 @pytest.mark.parametrize(
     ("overrides", "options", "message"),
     [
+        (["run.dir=s3://bucket/r"], {}, r"run\.dir \(s3://bucket/r\) is an address.*checkpoint\.storage"),
         (["run.dir=runs/x"], {}, r"run\.dir \(runs/x\) must be absolute in a Ray job"),
         ([], {"address": None}, r"--address \(None\) must be http://HOST:8265"),
         ([], {"address": "head:6379"}, r"--address \(head:6379\) must be http://HOST:8265"),
@@ -348,16 +459,16 @@ def test_without_a_token_nothing_is_submitted(config: Path, monkeypatch: pytest.
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "none"))
     assert ray_token() is None
     with pytest.raises(ConfigError, match="no Ray token"):
-        submit.run(made(config))
+        run(made(config))
 
 
 def test_in_a_ray_job_a_relative_run_dir_is_refused(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     relative = load(config, ["run.dir=runs/x"])
     monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR", raising=False)
-    assert ray_job() is None
+    assert submission_id(os.environ) is None
     assert absolute(relative).run.dir == str(Path("runs/x").absolute())
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", '{"metadata": {"job_submission_id": "j1"}}')
-    assert ray_job() == "j1"
+    assert submission_id(os.environ) == "j1"
     with pytest.raises(ConfigError, match="must be absolute in a Ray job"):
         absolute(relative)
 
@@ -383,6 +494,33 @@ def test_in_a_ray_job_no_command_writes_where_ray_deletes(
         app(words)
     assert ended.value.code == 2
     assert f"{key} must be absolute in a Ray job" in " ".join(capsys.readouterr().err.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", str(ROOT / "configs/demo.yaml"), "run.dir=s3://b/r"],
+        ["train", str(ROOT / "configs/demo.yaml"), "reference.cache_dir=s3://b/r"],
+        ["score", str(ROOT / "configs/demo.yaml"), "score.output=gs://b/r"],
+        ["judge", str(ROOT / "configs/judge.yaml"), "candidates=c.jsonl", "output=s3://b/r"],
+        ["data", "build", str(ROOT / "configs/data.yaml"), "output=s3://b/r"],
+        ["data", "inspect", "a.jsonl", "--html", "s3://b/page.html"],
+        ["data", "export", "a.jsonl", "s3://b/r"],
+        ["data", "import", "a.json", "s3://b/r"],
+    ],
+)
+def test_no_command_makes_a_folder_of_an_address(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`run.dir=s3://…` once trained into a folder `s3:` of the working folder, which Ray deletes after a job."""
+    from launcher.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        app(words)
+    assert ended.value.code == 2
+    assert "is an address, and what is written here needs a disk" in " ".join(capsys.readouterr().err.split())
     assert list(tmp_path.iterdir()) == []
 
 

@@ -17,7 +17,7 @@ def test_workers_get_a_closed_list_of_the_drivers_variables_and_no_secrets():
         "OPENAI_API_KEY": "canary",
         "NCCL_SOCKET_IFNAME": "eth9",
     }
-    env = environment.worker_env(ClusterConfig(cpus_per_worker=3.5), driver, {})
+    env = environment.worker_env(ClusterConfig(cpus_per_worker=3.5), driver)
     assert env == {
         "OMP_NUM_THREADS": "3",
         "TOKENIZERS_PARALLELISM": "false",
@@ -30,9 +30,9 @@ def test_workers_get_a_closed_list_of_the_drivers_variables_and_no_secrets():
 
 
 def test_the_later_source_of_a_variable_wins():
-    config = ClusterConfig(env={"OMP_NUM_THREADS": "5", "HF_HOME": "/config"}, gpus_per_worker=1)
-    env = environment.worker_env(config, {"OMP_NUM_THREADS": "4", "HF_HOME": "/shell"}, {"HF_HOME": "/caller"})
-    assert (env["OMP_NUM_THREADS"], env["HF_HOME"]) == ("5", "/caller")
+    config = ClusterConfig(env={"OMP_NUM_THREADS": "5", "JPO_CACHE": "/config"}, gpus_per_worker=1)
+    env = environment.worker_env(config, {"OMP_NUM_THREADS": "4", "JPO_CACHE": "/shell", "HF_HOME": "/shell"})
+    assert (env["OMP_NUM_THREADS"], env["JPO_CACHE"], env["HF_HOME"]) == ("5", "/config", "/shell")
     assert not {"DS_ACCELERATOR", "CUDA_VISIBLE_DEVICES"} & env.keys()
 
 

@@ -112,14 +112,14 @@ def test_what_this_machine_can_never_hold_is_refused_before_ray_starts(asked, tm
     with pytest.raises(
         ResourceError, match=rf"cluster\.workers={asked['workers']}.*room for \d+ of {asked['workers']}"
     ):
-        ray_train.launch(do_nothing, {}, ClusterConfig(**asked), run_name="r", storage=str(tmp_path), env={})
+        ray_train.launch(do_nothing, {}, ClusterConfig(**asked), run_name="r", storage=str(tmp_path))
     assert time.monotonic() - start < 5
     assert psutil.Process().children() == children
 
 
 def test_an_entry_that_workers_cannot_import_is_refused():
     with pytest.raises(ValueError, match="top-level function"):
-        ray_train.launch(lambda payload: None, {}, ClusterConfig(), run_name="r", storage="s", env={})
+        ray_train.launch(lambda payload: None, {}, ClusterConfig(), run_name="r", storage="s")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:10001", "nonsense"])
@@ -127,7 +127,7 @@ def test_an_address_without_a_cluster_fails_at_once_and_says_what_is_expected(ad
     start = time.monotonic()
     with pytest.raises(ClusterError, match=r"cluster\.address .*HOST:PORT"):
         ray_train.launch(
-            do_nothing, {}, ClusterConfig(address=address), run_name="r", storage=str(tmp_path), env={}
+            do_nothing, {}, ClusterConfig(address=address), run_name="r", storage=str(tmp_path)
         )  # fmt: skip
     assert time.monotonic() - start < 10
 
@@ -159,11 +159,9 @@ def test_describe_starts_nothing(monkeypatch):
 @pytest.mark.nightly
 def test_two_workers_form_a_group_report_their_commits_and_leave_no_process(tmp_path, capfd):
     payload = {"out": str(tmp_path), "driver": os.getpid()}
-    config = ClusterConfig(workers=2, **QUICK)
+    config = ClusterConfig(workers=2, **QUICK | {"env": {**IMPORTABLE, "A": "b"}})
     before = {(p.pid, p.create_time()) for p in psutil.process_iter()}  # other tests keep a fork server
-    result = ray_train.launch(
-        tell_environment, payload, config, run_name="r", storage=str(tmp_path / "ray"), env={**IMPORTABLE, "A": "b"}
-    )
+    result = ray_train.launch(tell_environment, payload, config, run_name="r", storage=str(tmp_path / "ray"))
     assert result == {"attempts": 1, "metrics": {"step": 2, "loss": 0.5}}
     assert capfd.readouterr().out == ""
 
@@ -189,9 +187,9 @@ def test_two_workers_form_a_group_report_their_commits_and_leave_no_process(tmp_
 def test_workers_that_cannot_connect_are_tried_again_and_then_explained(tmp_path, monkeypatch):
     monkeypatch.setattr(ray_train, "SETUP_ATTEMPTS", 2)
     env = {**IMPORTABLE, "GLOO_SOCKET_IFNAME": "nosuch0"}
-    config = ClusterConfig(workers=2, max_failures=0, **QUICK)
+    config = ClusterConfig(workers=2, max_failures=0, **QUICK | {"env": env})
     with pytest.raises(ClusterError, match=r"\(2 attempts\).*nosuch0.*GLOO_SOCKET_IFNAME"):
-        ray_train.launch(do_nothing, {}, config, run_name="r", storage=str(tmp_path), env=env)
+        ray_train.launch(do_nothing, {}, config, run_name="r", storage=str(tmp_path))
 
 
 @pytest.mark.slow
@@ -203,7 +201,7 @@ def test_a_stopped_driver_unwinds_and_leaves_no_process(tmp_path, number, status
         f"payload = {{'out': {str(tmp_path)!r}, 'driver': os.getpid()}}\n"
         "config = t.ClusterConfig(workers=2, **t.QUICK)\n"
         "try:\n"
-        "    t.ray_train.launch(t.wait_for_ever, payload, config, run_name='r', storage=payload['out'], env={})\n"
+        "    t.ray_train.launch(t.wait_for_ever, payload, config, run_name='r', storage=payload['out'])\n"
         "finally:\n"
         "    open(payload['out'] + '/unwound', 'w').close()\n"
     )
@@ -231,7 +229,7 @@ def test_a_driver_stopped_between_two_starts_does_not_begin_the_next(tmp_path):
         "t.ray_train.root_cause = lambda *failures: signal.raise_signal(signal.SIGINT)\n"
         "config = t.ClusterConfig(workers=2, **t.QUICK)\n"
         f"payload = {{'log': {str(tmp_path / 'starts')!r}}}\n"
-        f"t.ray_train.launch(t.always_failing, payload, config, run_name='r', storage={str(tmp_path)!r}, env={{}})\n"
+        f"t.ray_train.launch(t.always_failing, payload, config, run_name='r', storage={str(tmp_path)!r})\n"
     )
     env = {**os.environ, **IMPORTABLE}
     driver = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
@@ -249,7 +247,7 @@ def test_a_run_that_waits_for_room_says_so_and_can_be_stopped(tmp_path):
         "t.ray_train.ray.init(address='local', num_cpus=1, include_dashboard=False)\n"
         "t.connection.SETTLE_S = 1.0\n"
         "config = t.ClusterConfig(workers=4, **t.QUICK)\n"
-        f"t.ray_train.launch(t.do_nothing, {{}}, config, run_name='r', storage={str(tmp_path)!r}, env={{}})\n"
+        f"t.ray_train.launch(t.do_nothing, {{}}, config, run_name='r', storage={str(tmp_path)!r})\n"
     )
     env = {**os.environ, **IMPORTABLE}
     driver = subprocess.Popen([sys.executable, "-c", code], env=env, stderr=subprocess.PIPE, text=True)
@@ -275,7 +273,7 @@ def one_ray():
 def test_the_error_of_a_rank_reaches_the_driver_with_its_traceback(one_ray, tmp_path):
     config = ClusterConfig(workers=2, max_failures=0, **QUICK)
     with pytest.raises(WorkerError) as caught:
-        ray_train.launch(fail_on_rank_1, {}, config, run_name="r", storage=str(tmp_path), env=IMPORTABLE)
+        ray_train.launch(fail_on_rank_1, {}, config, run_name="r", storage=str(tmp_path))
     error = caught.value
     assert (error.rank, error.kind, error.message) == (1, "Unpicklable", "comparison 17 has no winner")
     assert "in fail_on_rank_1" in error.log
@@ -287,7 +285,7 @@ def test_a_lost_worker_is_replaced_and_the_loss_recorded(one_ray, tmp_path, capf
     config = ClusterConfig(workers=2, max_failures=1, **QUICK)
     payload = {"out": str(tmp_path)}
     result = ray_train.launch(
-        die_once_on_rank_1, payload, config, run_name="r", storage=str(tmp_path), env=IMPORTABLE
+        die_once_on_rank_1, payload, config, run_name="r", storage=str(tmp_path)
     )  # fmt: skip
     assert result["attempts"] == 2
     assert (tmp_path / "died").exists()
@@ -301,8 +299,6 @@ def test_an_error_that_another_try_cannot_mend_is_not_tried_again(one_ray, entry
     """Wrong input at once, any other error when it comes back word for word; three more starts were allowed."""
     config = ClusterConfig(workers=1, max_failures=3, **QUICK)
     with pytest.raises(WorkerError) as caught:
-        ray_train.launch(
-            entry, {"log": str(tmp_path / "starts")}, config, run_name="hopeless", storage=str(tmp_path), env=IMPORTABLE
-        )
+        ray_train.launch(entry, {"log": str(tmp_path / "starts")}, config, run_name="hopeless", storage=str(tmp_path))
     assert caught.value.is_input == (starts == 1)
     assert len((tmp_path / "starts").read_text().splitlines()) == starts

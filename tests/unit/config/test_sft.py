@@ -12,7 +12,7 @@ from launcher.arguments import read_any, read_sft
 from launcher.config.detect import kind_of
 from launcher.config.kinds import RunConfig, SftRunConfig
 from launcher.config.load import load, parse_any
-from launcher.stages.submit import job
+from launcher.stages.submit.job import job
 
 LEAST: dict[str, Any] = {"model": {"path": "m"}, "data": {"train": "d"}, "sft": {}, "run": {"dir": "/r"}}
 
@@ -33,7 +33,7 @@ def test_it_is_known_by_its_key(file: Path) -> None:
     assert kind_of(file) is SftRunConfig
     assert isinstance(read_any(file, []), SftRunConfig)
     assert isinstance(parse_any(read_sft(file, []).model_dump(mode="json")), SftRunConfig)
-    made = job(file, [], verb="train", address="http://h:8265", working_dir=Path(), job_id=None, wait=True)
+    made = job(file, [], verb=None, address="http://h:8265", working_dir=Path(), job_id=None, wait=True)
     assert made.command[-3:-1] == ["jpo_dist", "sft"]
 
 

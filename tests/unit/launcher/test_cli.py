@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from cluster.errors import ClusterError
 from launcher.__main__ import main
 from launcher.cli import WORKFLOW, app
-from launcher.stages import submit
+from launcher.stages.submit import dashboard
+from launcher.stages.submit.job import Job
 
 ROOT = Path(__file__).parents[3]
 YAML = "model: {path: m}\ndata: {train: d}\nrun: {dir: /runs/a}\n"
@@ -47,7 +48,7 @@ def test_a_head_where_nobody_listens_is_said_before_ray_is_asked(host: str, monk
         taken.bind(("127.0.0.1", 0))
         address = f"http://{host}:{taken.getsockname()[1]}"
         with pytest.raises(ClusterError, match=rf"^no Ray dashboard at {address} \(.+\); correct --address"):
-            submit.run(submit.Job(address, "a", ["ray", "job", "submit"]))
+            dashboard.run(Job(address, "a", ["ray", "job", "submit"]))
 
 
 def test_ctrl_c_during_the_imports_is_no_traceback(

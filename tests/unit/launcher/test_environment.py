@@ -1,5 +1,6 @@
 """What an environment can bring: each variable ends in a setting that works, or in one sentence that names it."""
 
+import json
 import logging
 import os
 import subprocess
@@ -7,11 +8,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from launcher import environment
 from launcher.environment import LONGEST_TMP, prepare, start_logging
+from launcher.ray_job import ABOUT
 from tests.support.commands import ROOT
 
 NOWHERE = "/proc/1/nothing-can-be-made-here"
@@ -125,6 +128,25 @@ def test_a_place_among_ranks_is_kept(home: Path) -> None:
 def test_of_a_list_of_threads_the_first_level_counts(home: Path) -> None:
     assert prepared(home, OMP_NUM_THREADS="4,2,1")["OMP_NUM_THREADS"] == "4"
     assert "OMP_NUM_THREADS" not in prepared(home, OMP_NUM_THREADS="")
+
+
+@pytest.mark.parametrize(
+    ("job", "stays"),
+    [
+        (None, True),
+        ({"metadata": {"job_submission_id": "j"}}, False),
+        ({"runtime_env": {"env_vars": None}}, False),
+        ({"runtime_env": {"env_vars": {"NCCL_DEBUG": "INFO"}}}, False),
+        ({"runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}}}, True),
+    ],
+)
+def test_the_threads_that_ray_gives_a_jobs_driver_are_no_wish_of_the_person(
+    job: dict[str, Any] | None, stays: bool, home: Path
+) -> None:
+    """Ray writes OMP_NUM_THREADS=1 for the process that starts the driver: every worker of every job once computed with
+    one thread."""
+    about = {ABOUT: json.dumps(job)} if job else {}
+    assert ("OMP_NUM_THREADS" in prepared(home, OMP_NUM_THREADS="1", **about)) is stays
 
 
 # ---- temporary folders

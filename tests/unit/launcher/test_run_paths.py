@@ -1,13 +1,14 @@
 """Paths in a config become absolute before it is sent to other hosts."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from jpo_dist.config.explain import ConfigError
 from jpo_dist.tracking.run_file import sqlite_path
 from launcher.config.load import parse
-from launcher.config.run_paths import absolute, ray_job
+from launcher.config.run_paths import absolute
+from launcher.ray_job import submission_id
 from tests.support.configs import merged
 
 
@@ -75,10 +76,12 @@ def test_names_are_names_whatever_is_in_them(tmp_path: Path, monkeypatch: pytest
     assert absolute(config) == config
 
 
-@pytest.mark.parametrize("text", ["nonsense", "[1]", '{"metadata": 3}'])
+@pytest.mark.parametrize(
+    "text", ["nonsense", "[1]", '{"metadata": 3}', '{"runtime_env": []}', '{"runtime_env": {"env_vars": 3}}']
+)
 def test_what_ray_says_of_its_job_is_json_or_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", text)
-    with pytest.raises(ConfigError, match="RAY_JOB_CONFIG_JSON_ENV_VAR is not what Ray writes for a job; unset it"):
-        ray_job()
+    with pytest.raises(ValueError, match="RAY_JOB_CONFIG_JSON_ENV_VAR is not what Ray writes for a job; unset it"):
+        submission_id(os.environ)
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "")
-    assert ray_job() is None
+    assert submission_id(os.environ) is None

@@ -8,7 +8,8 @@ import pytest
 from cluster.errors import ClusterError
 from jpo_dist.proxies import NEVER, VARIABLES
 from launcher.console import FAILURE
-from launcher.stages import submit
+from launcher.stages.submit import dashboard
+from launcher.stages.submit.job import Job
 from tests.support.raw_server import RawServer, drip_head, raw_server, whole
 
 
@@ -26,7 +27,7 @@ def _host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def submitted(server: RawServer) -> int:
-    return submit.run(submit.Job(server.url, "j1", ["ray", "job", "submit"]))
+    return dashboard.run(Job(server.url, "j1", ["ray", "job", "submit"]))
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"])
@@ -61,6 +62,6 @@ def test_an_answer_without_a_status_is_no_traceback(body: bytes, capsys: pytest.
 
 
 def test_a_dashboard_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submit, "WAIT_S", 0.2)
+    monkeypatch.setattr(dashboard, "WAIT_S", 0.2)
     with raw_server(drip_head) as server:
         assert submitted(server) == FAILURE

@@ -1,128 +1,33 @@
-"""`jpo submit`: a training as a Ray job, by the plain `ray job submit` command, which is printed.
+"""A job is submitted by the plain `ray job submit`, which is printed, and followed to its end.
 
-What it adds is looked at here: the config is checked before anything is shipped, the token is found, and the outcome
-is the job's own exit code, of which Ray's command makes 1.
+What is added: the token is found, and the outcome is the job's own exit code, of which Ray's command makes 1.
 """
 
 import http.client
 import json
-import math
 import os
 import shlex
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
-
-from pydantic import BaseModel
 
 from cluster.errors import ClusterError
 from cluster.secrets import ray_token
 from jpo_dist.config.explain import ConfigError
-from jpo_dist.config.load import load_as
-from jpo_dist.config.sections import CheckpointConfig
-from jpo_dist.data.config import BuildConfig
 from jpo_dist.deadline import TooSlow, within
 from jpo_dist.proxies import go_direct, keep_direct
 from jpo_dist.redact import visible
-from launcher.config.detect import kind_of
-from launcher.config.kinds import RunConfig, SftRunConfig
-from launcher.config.pipeline import COMMANDS, PipelineConfig
-from launcher.config.run_paths import refuse_relative
-from launcher.config.study import StudyConfig
 from launcher.console import FAILURE, TERMINATED, err, out
+from launcher.stages.submit.job import Job
 
 INTERRUPTED = 130
 WAIT_S, LONGEST_ANSWER = 60.0, 4 << 20
 """How long the dashboard may take for an answer, and how many bytes of one are read."""
-
-STOP_WAIT = "RAY_JOB_STOP_WAIT_TIME_S"
-"""What Ray reads in a job's environment when it is stopped; without it a job has 3 s, too few for a commit."""
-
-
-class Job(NamedTuple):
-    """What `ray job submit` is told."""
-
-    address: str
-    """http(s)://HOST:PORT of the head's dashboard."""
-    id: str
-    command: list[str]
-    """`ray job submit ...`"""
-
-
-def job(
-    config: Path,
-    overrides: list[str],
-    *,
-    verb: str,
-    address: str | None,
-    working_dir: Path,
-    job_id: str | None,
-    wait: bool,
-) -> Job:
-    """The job to run for a config. Raises ConfigError for what would only fail over there, or lose its results
-    there."""
-    address = _address(address)
-    kind = kind_of(config)
-    settings = load_as(kind, config, overrides)
-    name, key, folder, verb = _place(config, settings, verb)
-    refuse_relative(key, folder)
-    job_id = job_id or f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    root = working_dir.expanduser().absolute()
-    # Outside the folder that is shipped it is a file on a disk that all hosts see, and keeps its place.
-    there = config.absolute().relative_to(root) if config.absolute().is_relative_to(root) else config.absolute()
-    entry = ["python", "-m", "jpo_dist", verb, str(there), *overrides]
-    follow = [] if wait else ["--no-wait"]
-    submit = [
-        "ray",
-        "job",
-        "submit",
-        "--address",
-        address,
-        "--submission-id",
-        job_id,
-        "--working-dir",
-        str(working_dir),
-        "--runtime-env-json",
-        json.dumps({"env_vars": {STOP_WAIT: str(_stop_wait_s(settings))}}),
-    ]
-    return Job(address, job_id, [*submit, *follow, "--", *entry])
-
-
-def _stop_wait_s(settings: BaseModel) -> int:
-    """Seconds that Ray gives a job between SIGTERM and SIGKILL: those of the run, and some for its last words."""
-    own = settings.checkpoint if isinstance(settings, RunConfig | SftRunConfig) else CheckpointConfig()
-    return math.ceil(own.stop_grace_s) + 60
-
-
-def _place(config: Path, settings: BaseModel, verb: str) -> tuple[str, str, str, str]:
-    """(name, key of its folder, that folder, command) of a job with these settings. Raises ConfigError for a config
-    whose command makes no job."""
-    if isinstance(settings, PipelineConfig | StudyConfig):
-        return settings.name, "dir", settings.dir, "run" if isinstance(settings, PipelineConfig) else "study"
-    own, kind = next((name, kind) for name, kind in COMMANDS.items() if kind.config is type(settings))
-    if isinstance(settings, BuildConfig):
-        raise ConfigError(f"{config}: a set is built where it is needed, not as a Ray job; run `jpo data build` here")
-    if isinstance(settings, RunConfig | SftRunConfig):
-        is_own = isinstance(settings, RunConfig) or verb == "export"
-        return settings.run.name, kind.folder, settings.run.dir, verb if is_own else own
-    values = settings.model_dump(include={"name", kind.folder})
-    return str(values["name"]), kind.folder, str(values[kind.folder]), own
-
-
-def _address(given: str | None) -> str:
-    address = given or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS") or ""
-    if not address.startswith(("http://", "https://")):
-        raise ConfigError(
-            f"--address ({address or None}) must be http://HOST:8265, the dashboard of the head; it or "
-            "RAY_API_SERVER_ADDRESS is needed"
-        )
-    return address.rstrip("/")
 
 
 def run(job: Job) -> int:
