@@ -18,6 +18,7 @@ from typing import Any
 import xxhash
 
 from jpo_dist.files import in_a_line, parsed, read_json, whole_lines, write_json
+from jpo_dist.locks import boot
 
 DIGESTS = "digests.json"
 WEIGHTS = (".safetensors", ".bin")
@@ -196,18 +197,12 @@ def problem_in_cache(folder: Path, known: Mapping[str, dict[str, Any]]) -> str |
             found = (folder / name).stat()
             marks[name] = [found.st_size, found.st_mtime_ns, found.st_ino, known[name]]
     before = read_json(folder / _LOOKED)
-    if before.get("files") == marks and before.get("boot") == _boot() and 0 <= time.time() - before["at"] < _LOOKED_S:
+    if before.get("files") == marks and before.get("boot") == boot() and 0 <= time.time() - before["at"] < _LOOKED_S:
         return None
     for name, about in known.items():
         problem = problem_with(folder / name, about)
         if problem:
             return f"{folder / name} {problem}"
     with suppress(OSError):
-        write_json(folder / _LOOKED, {"boot": _boot(), "at": time.time(), "files": marks})
+        write_json(folder / _LOOKED, {"boot": boot(), "at": time.time(), "files": marks})
     return None
-
-
-def _boot() -> str:
-    with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return ""

@@ -9,7 +9,6 @@ import ctypes
 import errno
 import os
 import shutil
-import socket
 import sys
 import time
 import uuid
@@ -18,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from jpo_dist.files import naming, sync_file, sync_folder
+from jpo_dist.locks import is_gone, whose_pids
 
 PLACING, _NEW, _GONE = ".placing", ".new-", ".gone"
 _LONG_AGO_S = 86400
@@ -58,7 +58,7 @@ def together(folder: str | Path) -> Iterator[Together]:
     folder.mkdir(parents=True, exist_ok=True)
     settle(folder)
     _sweep(folder)
-    aside = folder / f"{_NEW}{uuid.uuid4().hex[:8]}-{os.getpid()}-{socket.gethostname()}"
+    aside = folder / f"{_NEW}{uuid.uuid4().hex[:8]}-{os.getpid()}-{whose_pids()}"
     with naming(folder):
         try:
             aside.mkdir()
@@ -102,12 +102,11 @@ def settle(folder: Path) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what killed commands had not finished: of this host at once, of others after a day."""
+    """Remove what killed commands had not finished: where their end can be seen at once, else after a day."""
     for left in folder.glob(f"{_NEW}*"):
-        _, pid, host = left.name.removeprefix(_NEW).split("-", 2)
+        _, pid, pids = left.name.removeprefix(_NEW).split("-", 2)
         with suppress(OSError):
-            is_over = host == socket.gethostname() and not Path(f"/proc/{pid}").exists()
-            if is_over or time.time() - left.stat().st_mtime > _LONG_AGO_S:
+            if is_gone(pid, pids) or time.time() - left.stat().st_mtime > _LONG_AGO_S:
                 shutil.rmtree(left, ignore_errors=True)
 
 

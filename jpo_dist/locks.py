@@ -1,10 +1,11 @@
-"""One command at a time in a folder that it writes; the others are told who is there.
+"""One command at a time in a folder that it writes; the others are told who is there, and whether that one still runs.
 
 The lock is `.lock` in the folder (flock): it goes with its process, kill -9 included. Its owner writes into it who it
 is.
 """
 
 import fcntl
+import hashlib
 import json
 import os
 import socket
@@ -16,6 +17,29 @@ from pathlib import Path
 from typing import IO, Any
 
 LOCK = ".lock"
+
+
+def boot() -> str:
+    """Id of this boot of the machine; "" where the system has none."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return ""
+
+
+def whose_pids() -> str:
+    """Among which processes the number of this one means this one: those of a boot of a machine, in a namespace.
+
+    A container has numbers of its own, and may have the host's name: for another process there they mean nothing.
+    """
+    namespace = ""
+    with suppress(OSError):
+        namespace = os.readlink("/proc/self/ns/pid")
+    return hashlib.sha256(f"{socket.gethostname()}\0{boot()}\0{namespace}".encode()).hexdigest()[:16]
+
+
+def is_gone(pid: int | str, pids: str) -> bool:
+    """Whether a process is known to have ended; `pids`: what whose_pids() was for it. False where that is another."""
+    return pids == whose_pids() and not Path(f"/proc/{pid}").exists()
 
 
 class InUse(RuntimeError):
@@ -76,9 +100,9 @@ def _taken(file: IO[str]) -> bool:
 
 
 def _break_if_left_behind(lock: Path) -> None:
-    """Remove a lock whose owner, a process of this host, is gone: a child that outlives it has inherited the file."""
+    """Remove a lock whose owner is gone: a child that outlives it has inherited the file."""
     about = _about(lock)
-    if about is not None and about["host"] == socket.gethostname() and not Path(f"/proc/{about['pid']}").exists():
+    if about is not None and is_gone(about["pid"], about.get("pids", "")):
         lock.unlink(missing_ok=True)
 
 
@@ -88,6 +112,7 @@ def note_owner(file: IO[str]) -> None:
     about = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
+        "pids": whose_pids(),
         "command": " ".join(words)[:200],
         "since": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
     }

@@ -24,6 +24,7 @@ import torch.utils.cpp_extension
 import torch.utils.file_baton
 
 from jpo_dist.distributed.waiting import Tell, telling
+from jpo_dist.locks import is_gone, whose_pids
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ class OwnedBaton(torch.utils.file_baton.FileBaton):
         self.fd: Any = file
         with suppress(OSError):  # a disk without locks: what is written says enough to this host
             fcntl.flock(file, fcntl.LOCK_EX)
-        os.write(file, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode())
+        os.write(file, json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "pids": whose_pids()}).encode())
         return True
 
     def _broken(self) -> bool:
@@ -145,7 +146,7 @@ class OwnedBaton(torch.utils.file_baton.FileBaton):
         with suppress(OSError, ValueError):
             owner = json.loads(self._path.read_text(encoding="utf-8"))
         who = f"process {owner['pid']} on host {owner['host']}" if owner else f"another program, which has {self._path}"
-        if owner and owner["host"] == socket.gethostname() and not Path(f"/proc/{owner['pid']}").exists():
+        if owner and is_gone(owner["pid"], owner.get("pids", "")):
             who = f"the compiler that {who} has left behind"
         return f"waiting for {who} to compile {self._name}"
 

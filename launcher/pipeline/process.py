@@ -179,7 +179,8 @@ def _end_with_parent() -> None:
 def alone_in(folder: Path) -> Iterator[IO[str]]:
     """Two pipelines in one folder would run one stage twice. The lock goes with its last process, kill -9 included.
 
-    Raises InUse when another holds it for longer than a killed one's stage takes to end.
+    Raises InUse when another holds it for longer than a killed one's stage takes to end. On a disk that has no locks
+    there is none.
     """
     with (folder / LOCK).open("a+", encoding="utf-8") as lock:
         until = time.monotonic() + WAIT_S
@@ -198,6 +199,8 @@ def alone_in(folder: Path) -> Iterator[IO[str]]:
                     say(f"{folder} is in use: waiting for the end of {by}, {WAIT_S:.0f} s at most")
                     told = True
                 time.sleep(0.2)
+            except OSError:
+                break
         with suppress(OSError):
             note_owner(lock)
         yield lock

@@ -3,8 +3,8 @@
 import fcntl
 import json
 import os
+import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from jpo_dist.locks import InUse, alone_in, owner_of
+from jpo_dist.folders import together
+from jpo_dist.locks import InUse, alone_in, is_gone, owner_of, whose_pids
 
 HOLDER = """
 import sys, time
@@ -50,11 +51,47 @@ def test_a_child_that_outlives_its_killed_parent_holds_nothing(tmp_path: Path) -
         fcntl.flock(inherited, fcntl.LOCK_EX)
         gone = subprocess.Popen(["true"])
         gone.wait()
-        about = {"host": socket.gethostname(), "pid": gone.pid, "since": "then", "command": "jpo train"}
+        about = {"host": "h", "pid": gone.pid, "pids": whose_pids(), "since": "then", "command": "jpo train"}
         (tmp_path / ".lock").write_text(json.dumps(about))
         with alone_in(tmp_path):
             pass
-        (tmp_path / ".lock").write_text(json.dumps({**about, "host": "elsewhere"}))
+        (tmp_path / ".lock").write_text(json.dumps({**about, "pids": "of others"}))
+
+
+IN_A_CONTAINER = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", sys.executable, "-c"]
+"""A process with numbers of processes of its own, and the name of this host: what two containers on its network are."""
+
+INTRUDER = """
+import sys
+from jpo_dist.folders import together
+from jpo_dist.locks import InUse, alone_in
+with together(sys.argv[1]):
+    pass
+try:
+    with alone_in(sys.argv[1]):
+        print("inside")
+except InUse as error:
+    print(error)
+"""
+
+
+def test_a_process_that_a_container_cannot_see_is_not_taken_for_one_that_has_ended(tmp_path: Path) -> None:
+    if shutil.which("unshare") is None or subprocess.run([*IN_A_CONTAINER, ""], check=False).returncode:
+        pytest.skip("this user can make no namespaces")
+    with alone_in(tmp_path), together(tmp_path) as writing:
+        done = subprocess.run([*IN_A_CONTAINER, INTRUDER, str(tmp_path)], capture_output=True, text=True, check=True)
+        assert f"({tmp_path}) is in use by another run: process {os.getpid()} on host " in done.stdout
+        (writing.folder / "a").write_text("kept")
+    assert (tmp_path / "a").read_text() == "kept"
+
+
+def test_only_a_process_of_this_boot_and_namespace_can_be_seen_to_have_ended() -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    assert is_gone(gone.pid, whose_pids())
+    assert not is_gone(os.getpid(), whose_pids())
+    assert not is_gone(gone.pid, "")
+    assert not is_gone(gone.pid, "of others")
 
 
 def test_where_no_byte_can_be_written_the_place_is_held_all_the_same(tmp_path: Path) -> None:
@@ -74,7 +111,7 @@ def test_two_that_find_the_lock_of_one_that_is_gone_do_not_both_take_it(
     """The second comes while the first is about to remove it, and would have its own new lock removed."""
     gone = subprocess.Popen(["true"])
     gone.wait()
-    about = {"host": socket.gethostname(), "pid": gone.pid, "since": "then", "command": "jpo train"}
+    about = {"host": "h", "pid": gone.pid, "pids": whose_pids(), "since": "then", "command": "jpo train"}
     (tmp_path / ".lock").write_text(json.dumps(about))
     inside, removed, over = [0], threading.Event(), threading.Event()
     remove = Path.unlink

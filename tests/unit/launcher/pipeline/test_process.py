@@ -1,5 +1,7 @@
 """The command of a stage as a process: signals of the terminal reach it once, by way of the one who waits for it."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -11,7 +13,7 @@ from typing import IO, NamedTuple
 
 import pytest
 
-from launcher.pipeline.process import run_to_end
+from launcher.pipeline.process import alone_in, run_to_end
 from tests.support.hosts import wait_until
 from tests.support.signals import usual_signals
 
@@ -125,3 +127,15 @@ def test_ctrl_z_suspends_the_stage_too_and_fg_has_both_go_on() -> None:
         made.into.write("\n")
         made.into.flush()
         assert made.out.readline() == "code 0\n"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_on_a_disk_without_locks_a_pipeline_runs_as_a_training_does(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with alone_in(tmp_path) as lock:
+        assert f'"pid": {os.getpid()}' in Path(lock.name).read_text()
