@@ -27,6 +27,10 @@ logger = logging.getLogger(__name__)
 SETTLE_S = 10.0
 """How long to wait for all workers of a range before starting with fewer: a lost one may be back by then."""
 
+GONE_S = 90.0
+"""After how long what seems free and cannot be had is no longer that of a host which is gone: Ray counts that for a
+minute."""
+
 OBJECT_STORE_BYTES = 128 * 2**20
 """Size of a local Ray's object store. Only the code of a run passes through it; Ray would reserve 30 % of the
 memory."""
@@ -90,6 +94,12 @@ def joined(address: str, key: str = "cluster.address") -> Iterator[None]:
         ray.shutdown()
 
 
+def this_machine() -> resources.Node:
+    """What a Ray of this machine alone has: in a container its share of the CPUs."""
+    cpus, gpus = float(get_num_cpus()), float(torch.cuda.device_count())
+    return resources.Node("this machine", cpus, gpus, free_cpus=cpus, free_gpus=gpus)
+
+
 @contextmanager
 def local(config: ClusterConfig) -> Iterator[None]:
     """Inside, this process drives a Ray cluster of this machine alone, as large as the run. No process of it is left
@@ -97,8 +107,7 @@ def local(config: ClusterConfig) -> Iterator[None]:
 
     Raises ResourceError at once when the machine is too small: nothing will ever join this cluster.
     """
-    cpus, gpus = float(get_num_cpus()), float(torch.cuda.device_count())
-    machine = resources.Node("this machine", cpus, gpus, free_cpus=cpus, free_gpus=gpus)
+    machine = this_machine()
     workers = min(resources.capacity([machine], config), config.most)
     if workers < config.least:
         raise ResourceError(resources.shortage([machine], config, waited_s=0.0))
@@ -179,10 +188,10 @@ def workers_now(config: ClusterConfig) -> int:
     Ray's own elastic `num_workers=(min, max)` is not used: it resizes at any moment, throwing away the steps since the
     last commit, and knows no placement rule.
     """
-    start, told = time.monotonic(), False
+    start, told, most = time.monotonic(), False, config.most
     while (left := start + config.start_timeout_s - time.monotonic()) > 0:
-        workers = resources.room(nodes(), config) if config.is_elastic else config.most
-        if workers < config.most and time.monotonic() < start + SETTLE_S:
+        workers = min(resources.room(nodes(), config), most) if config.is_elastic else most
+        if workers < most and time.monotonic() < start + SETTLE_S:
             time.sleep(0.5)
             continue
         # What seems free may be on a host that is gone, which Ray notices late: then a range looks again. With room for
@@ -190,6 +199,8 @@ def workers_now(config: ClusterConfig) -> int:
         workers = max(workers, config.least)
         if reserved(config.of(workers), min(SETTLE_S, left) if config.is_elastic or not told else left):
             return workers
+        if workers > config.least and time.monotonic() > start + GONE_S:
+            most = (workers + config.least) // 2  # what seems free is not
         if not told and left > SETTLE_S:
             told = True
             waited = time.monotonic() - start

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from jpo_dist.files import read_json, replace, write_json
 from jpo_dist.locks import InUse, note_owner, owner_of
-from jpo_dist.tracking.writer import TAGS
+from jpo_dist.tracking.writer import TAGS, tags_of_environment
 from launcher.chatter import for_children
 from launcher.console import say
 from launcher.pipeline.resolve import Stage
@@ -59,7 +59,8 @@ def arguments_of(stage: Stage) -> list[str]:
 def start_command(
     arguments: Sequence[str], tags: Mapping[str, Any], keep: Sequence[int] = (), log: IO[bytes] | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start `jpo ARGUMENTS` as a process that ends when this one does; it keeps the files `keep` open.
+    """Start `jpo ARGUMENTS` as a process that ends when this one does; it keeps the files `keep` open, and has `tags`
+    beside those of the environment.
 
     It has a process group of its own: a key on the terminal is a signal to this process alone, which passes it on. From
     both it would come twice, and a second Ctrl-C means that the step at hand is not waited for.
@@ -67,7 +68,7 @@ def start_command(
     screen: dict[str, Any] = {"stdout": log, "stderr": subprocess.STDOUT} if log else {**for_children()}
     return subprocess.Popen(
         [sys.executable, "-m", "jpo_dist", *arguments],
-        env={**os.environ, TAGS: json.dumps(dict(tags))},
+        env={**os.environ, TAGS: json.dumps({**tags_of_environment(), **tags})},
         pass_fds=list(keep),
         preexec_fn=_end_with_parent,
         process_group=0,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
 
 from cluster.config import ClusterConfig
+from jpo_dist.tracking.writer import tags_of_environment
 from launcher.pipeline.process import arguments_of, shell_code, start_command, start_stage, suspended_with
 from launcher.pipeline.resolve import Stage
 
@@ -85,7 +86,11 @@ class OnRay:
             return self.here.start(stage, tags)
         if len(self.running) >= self.at_once:
             return False
-        payload = {"arguments": arguments_of(stage), "tags": dict(tags), "log": str(log_of(stage))}
+        payload = {
+            "arguments": arguments_of(stage),
+            "tags": {**tags_of_environment(), **tags},
+            "log": str(log_of(stage)),
+        }
         self.running[self.tasks.start(payload)] = stage.folder
         return True
 

@@ -73,7 +73,7 @@ def stage_folders(folder: Path) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def finished(pipeline: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole") / "run"
-    jpo("run", written(pipeline, folder)).check()
+    jpo("run", written(pipeline, folder), env={"JPO_TAGS": '{"team": "a", "jpo.stage": "none of ours"}'}).check()
     return folder
 
 
@@ -91,14 +91,16 @@ def test_every_stage_begins_from_the_files_before_it_and_is_tracked_under_the_pi
             tags.setdefault(run_id, {})[key] = value
         assert undocumented(key for (key,) in database.execute("select distinct key from metrics")) == []
         statuses = [status for (status,) in database.execute("select status from runs")]
-    named = {found["jpo.stage"]: found for found in tags.values() if "jpo.stage" in found}
+    parents = {found["mlflow.parentRunId"] for found in tags.values() if "mlflow.parentRunId" in found}
+    named = {found["jpo.stage"]: found for run_id, found in tags.items() if run_id not in parents}
+    assert {found["team"] for found in tags.values()} == {"a"}, "a tag of the person is on every run"
     assert set(statuses) == {"FINISHED"}
     assert set(named) == {"build", "judge", "merged", "train"}
     [parent] = {found["mlflow.parentRunId"] for found in named.values()}
     assert parent in tags
     assert named["train"]["mlflow.jpo.key"].startswith(stages["train"].name.rpartition("-")[2])
     assert named["train"]["mlflow.jpo.input.merged"].startswith(stages["merged"].name.rpartition("-")[2])
-    ids = {found["jpo.stage"]: run_id for run_id, found in tags.items() if "jpo.stage" in found}
+    ids = {found["jpo.stage"]: run_id for run_id, found in tags.items() if run_id not in parents}
     assert named["train"]["mlflow.jpo.input_run.merged"] == ids["merged"]
     assert {named["merged"][f"mlflow.jpo.input_run.{name}"] for name in ("build", "judge")} == {
         ids["build"],

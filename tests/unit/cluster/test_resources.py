@@ -67,6 +67,21 @@ def test_after_a_loss_the_workers_are_as_many_as_there_is_room_for(monkeypatch, 
     assert [record.message.partition(":")[0] for record in caplog.records] == ["waiting 600 s for room"]
 
 
+def test_a_range_comes_down_to_what_can_be_had_where_the_room_is_always_overestimated(monkeypatch):
+    """The first number was asked for until the time was up."""
+    asked = []
+    monkeypatch.setattr(connection, "nodes", list)
+    monkeypatch.setattr(connection.resources, "room", lambda nodes, config: 8)
+    monkeypatch.setattr(connection, "reserved", lambda config, seconds: asked.append(config.most) or config.most <= 2)
+    monkeypatch.setattr(connection, "GONE_S", -1.0)
+    monkeypatch.setattr(connection, "SETTLE_S", 0.0)
+    assert connection.workers_now(ClusterConfig(workers={"min": 1, "max": 8})) == 2
+    assert asked == [8, 4, 2]
+    asked.clear()
+    assert connection.workers_now(ClusterConfig(workers={"min": 2, "max": 8})) == 2
+    assert asked == [8, 5, 3, 2]
+
+
 def test_gpus_that_no_worker_reserves_are_named():
     said = resources.idle_gpus([node(8, gpus=2), node(8), node(8, gpus=6)], ClusterConfig(workers=2))
     assert said is not None

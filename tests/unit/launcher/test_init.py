@@ -9,6 +9,8 @@ import jsonschema
 import pytest
 import yaml
 
+from cluster.config import ClusterConfig
+from cluster.resources import Node, capacity
 from jpo_dist.config.explain import ConfigError
 from launcher.cli import app
 from launcher.config.detect import kind_of
@@ -122,6 +124,42 @@ def test_every_gpu_has_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine(0).settings == {"workers": 0}
     with pytest.raises(ConfigError, match=r"--workers \(3\) is more than the 2 GPUs"):
         machine(3)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "workers", "cpus"),
+    [
+        ([(0, 0), (8, 0), (8, 0)], 2, 8),  # a head that gives no CPUs is no place for a worker
+        ([(12, 0), (2, 0)], 2, 6),  # seven each would be placed once
+        ([(64, 8), (64, 8)], 16, 8),
+        ([(0, 0), (6, 4), (32, 4)], 8, 1),
+    ],
+)
+def test_what_is_written_for_a_cluster_can_be_placed_there(
+    nodes: list[tuple[float, float]], workers: int, cpus: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = [Node(f"h{at}", *one, *one) for at, one in enumerate(nodes)]
+    facts = {"reachable": True, "nodes": [node._asdict() for node in there]}
+    monkeypatch.setattr("cluster.connection.describe", lambda address: facts)
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    found = machine(None).settings
+    assert (found["workers"], found["cpus_per_worker"]) == (workers, cpus)
+    config = ClusterConfig.model_validate(found)
+    assert capacity(there, config) >= workers
+    assert capacity(there, config.model_copy(update={"cpus_per_worker": cpus + 1})) < workers
+    total = int(sum(cpus for cpus, _ in nodes))
+    with pytest.raises(ConfigError, match=rf"--workers \({total + 1}\) is more than "):
+        machine(total + 1)
+
+
+def test_in_a_container_only_its_share_of_the_cores_is_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(64)))
+    monkeypatch.setattr("cluster.connection.get_num_cpus", lambda: 4.0)
+    assert machine(2).settings == {"workers": 2, "cpus_per_worker": 2}
+    with pytest.raises(ConfigError, match=r"--workers \(5\) is more than there is room for, which is 4"):
+        machine(5)
 
 
 def test_a_cluster_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
