@@ -31,8 +31,8 @@ NETWORKS = [f"10.77.{n}" for n in range(16)]
 """First three numbers of a cluster's addresses. A cluster whose addresses exist inside its namespaces only takes the
 first: any number of such clusters can have the same ones."""
 
-# `ray job stop` kills after 3 s by default: too early for the end of the workers and of the MLflow run.
-NODE_SETTINGS = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0", "RAY_JOB_STOP_WAIT_TIME_S": "60"}
+# `ray job stop` kills after 3 s by default: too early to commit the step at hand (checkpoint.stop_grace_s, 300 s).
+NODE_SETTINGS = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0", "RAY_JOB_STOP_WAIT_TIME_S": "360"}
 
 
 @dataclass

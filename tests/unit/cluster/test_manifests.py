@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from cluster.resources import Node, capacity
+from jpo_dist.config.sections import CheckpointConfig
 from launcher.config.load import load
 from tests.support.manifests import (
     CRDS,
@@ -268,6 +269,10 @@ def test_ray_clusters_follow_the_rules(rendered: Rendered) -> None:
                 assert {"/tmp", "/home/jpo"} <= set(mounts)  # where Ray writes: the root file system is read-only
                 assert not [key for key in container if key.endswith("Probe")], "KubeRay knows the probes of rayVersion"
                 assert pod["terminationGracePeriodSeconds"] == (600 if overlay == "gpu-production" else 120)
+            (container,) = head["template"]["spec"]["containers"]
+            told = {entry["name"]: entry.get("value") for entry in container["env"]}
+            assert float(told["RAY_JOB_STOP_WAIT_TIME_S"]) >= CheckpointConfig().stop_grace_s + 60, "a commit is cut short"
+            (container,) = group["template"]["spec"]["containers"]
             *words, seconds = container["lifecycle"]["preStop"]["exec"]["command"]  # of the worker
             assert words == ["python", "-m", "cluster.leave"]
             assert pod["terminationGracePeriodSeconds"] - 60 < int(seconds) < pod["terminationGracePeriodSeconds"]
