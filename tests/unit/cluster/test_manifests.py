@@ -271,7 +271,7 @@ def test_ray_clusters_follow_the_rules(rendered: Rendered) -> None:
                 assert pod["terminationGracePeriodSeconds"] == (600 if overlay == "gpu-production" else 120)
             (container,) = head["template"]["spec"]["containers"]
             told = {entry["name"]: entry.get("value") for entry in container["env"]}
-            assert float(told["RAY_JOB_STOP_WAIT_TIME_S"]) >= CheckpointConfig().stop_grace_s + 60, "a commit is cut short"
+            assert float(told["RAY_JOB_STOP_WAIT_TIME_S"]) >= CheckpointConfig().stop_grace_s + 60  # for a commit
             (container,) = group["template"]["spec"]["containers"]
             *words, seconds = container["lifecycle"]["preStop"]["exec"]["command"]  # of the worker
             assert words == ["python", "-m", "cluster.leave"]
