@@ -38,7 +38,8 @@ def reading_in(folder: Path) -> str:
 def text(report: dict[str, Any], linked: Sequence[str], reading: str = "") -> str:
     """The page as Markdown: after the answer the reading, then links to these figures, then all tables."""
     whole = forms.markdown(_title(report), sections(report))
-    between = f"## Reading\n\n{reading}\n\n" if reading else ""
+    heading = "" if reading.startswith("#") else "## Reading\n\n"
+    between = f"{heading}{reading}\n\n" if reading else ""
     between += "".join(f"![{link.partition('.')[0]}]({link})\n\n" for link in linked)
     return whole.replace("\n## Arms", f"\n{between}## Arms", 1)
 

@@ -239,6 +239,10 @@ def test_a_page_is_made_again_from_its_files_alone(tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in written}
     write(report_in(tmp_path), tmp_path, "README.md", also_html=False)
     assert {path: path.read_bytes() for path in written} == before
+    assert "\n## Reading\n\nAs was" in page
+    (tmp_path / "reading.md").write_text("## What it means\n\nAs was to be expected.\n")
+    write(report_in(tmp_path), tmp_path, "README.md", also_html=False)
+    assert (tmp_path / "README.md").read_text() == page.replace("## Reading", "## What it means")
     made = report_of(found, strata, about(["jpo", "dpo"], 3))
     assert report_in(tmp_path)["comparisons"] == made["comparisons"]
 
