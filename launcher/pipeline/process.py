@@ -22,6 +22,7 @@ from jpo_dist.tracking.writer import TAGS, tags_of_environment
 from launcher.chatter import for_children
 from launcher.console import say
 from launcher.pipeline.resolve import Stage
+from launcher.provenance import code
 
 LOCK = ".lock"
 LOOK_S = 1.0
@@ -161,9 +162,15 @@ def suspended_with(children: Callable[[], Iterable[subprocess.Popen[bytes]]]) ->
         signal.signal(signal.SIGTSTP, before)
 
 
-def note_done(stage: Stage, seconds: float) -> None:
-    """Write that the stage is done: only after its command has ended well."""
-    write_json(stage.done_file, {"key": stage.key, "made": str(stage.made), "seconds": round(seconds, 1)})
+def note_done(stage: Stage, seconds: float, by: str | None = None) -> None:
+    """Write that the stage is done: only after its command has ended well. `by`: other code than this has done it."""
+    about = {
+        "key": stage.key,
+        "made": str(stage.made),
+        "seconds": round(seconds, 1),
+        "code": code() if by is None else by,
+    }
+    write_json(stage.done_file, about)
 
 
 def shell_code(code: int) -> int:

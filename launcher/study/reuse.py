@@ -57,7 +57,8 @@ def _link(place: Path, stage: Stage) -> None:
     log = place / log_of(stage).name
     if log.is_file():
         shutil.copy2(log, log_of(stage))
-    note_done(stage, float(read_json(place / stage.done_file.name).get("seconds", 0.0)))
+    done = read_json(place / stage.done_file.name)
+    note_done(stage, float(done.get("seconds", 0.0)), str(done.get("code", "")))
 
 
 def _link_file(source: str, target: str) -> None:

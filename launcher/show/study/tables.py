@@ -242,6 +242,8 @@ def _asked(report: dict[str, Any]) -> Section:
         ["command", f"jpo study {report['config']}"],
         ["took", _took(cost)],
     ]
+    if any(report.get("codes", {})):
+        rows.append(["by", "; ".join(f"{by or 'not known'} ({count} stages)" for by, count in report["codes"].items())])
     return Section("What was asked beforehand, and what it took", ["", ""], rows, [])
 
 

@@ -18,7 +18,7 @@ from launcher.study.report.chosen import choose, unchosen
 from launcher.study.report.labels import labels, labels_elsewhere
 from launcher.study.report.sets import sets
 from launcher.study.report.told import published_in
-from launcher.study.report.training import cost, curves, dtypes, one_draw
+from launcher.study.report.training import codes, cost, curves, dtypes, one_draw
 
 ASKED, RESULTS, ABOUT, PAGE = "question.json", "results.json", "study.json", "README.md"
 
@@ -110,6 +110,7 @@ def collect(
         "one_draw": one_draw(done),
         "curves": curves(done, published),
         "cost": cost([*tried.done, *done], published),
+        "codes": codes([*tried.done, *done], published),
         "dtypes": dtypes(done, published),
     }
     strata = labels(config.strata, ran, labels_elsewhere(config)) if config.strata else {}

@@ -15,9 +15,9 @@ from launcher.pipeline.resolve import Stage
 
 CURVES = ("margin/instruction", "margin/response", "rewards/accuracies", "loss")
 Told = Mapping[str, Any]
-"""Of a stage that is done: `seconds` that it took and on which `machine`; of a training `steps`, CURVES by step, and
-`last`, the mean of each metric over the last quarter of the steps that have it; of a build `set`, its report; of a
-model's answers their `dtype`."""
+"""Of a stage that is done: `seconds` that it took, on which `machine`, by which `code`; of a training `steps`, CURVES by
+step, and `last`, the mean of each metric over the last quarter of the steps that have it; of a build `set`, its report;
+of a model's answers their `dtype`."""
 Published = Mapping[str, Told]
 """What a published study tells of stages that were done elsewhere, by their keys."""
 PUBLISHED = "published.json"
@@ -47,11 +47,12 @@ def told_of(stage: Stage, published: Published) -> Told:
 
 
 def took(stage: Stage, published: Published) -> Told:
-    """The seconds of a stage and its machine alone, which are quickly read; nothing of one that is not done."""
+    """The seconds of a stage, its machine and code alone, which are quickly read; nothing of one that is not done."""
     done = read_json(stage.done_file)
     if done.get("key") != stage.key:
         return published.get(stage.key, {})
-    return {"seconds": float(done.get("seconds", 0)), "machine": machine()}
+    by = {"code": done["code"]} if "code" in done else {}
+    return {"seconds": float(done.get("seconds", 0)), "machine": machine(), **by}
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:

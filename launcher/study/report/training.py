@@ -101,6 +101,12 @@ def cost(cells: Sequence[Cell], published: Published) -> dict[str, Any]:
     }
 
 
+def codes(cells: Sequence[Cell], published: Published) -> dict[str, int]:
+    """How many stages were done by which code; "" for those of which it is not known."""
+    found = Counter(str(told.get("code", "")) for stage in unique(cells).values() if (told := took(stage, published)))
+    return dict(sorted(found.items(), key=lambda one: (-one[1], one[0])))
+
+
 def dtypes(cells: Sequence[Cell], published: Published) -> dict[str, int]:
     """How many cells are measured on answers of a model in each dtype; those of a server are in none."""
     found: Counter[str] = Counter()

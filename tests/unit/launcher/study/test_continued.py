@@ -158,9 +158,13 @@ def test_what_it_took_is_of_all_hosts(place: Any, said: list[str], monkeypatch: 
     publish(config(), "study.yaml", page)
     place("second")
     monkeypatch.setattr("launcher.study.report.told.machine", lambda: "another")
+    monkeypatch.setattr("launcher.pipeline.process.code", lambda: "jpo-dist 9")
     more = config(seeds=[1, 2, 3])
     go_on_with([page], more, "study.yaml")
-    cost = run_whole(more)["cost"]
+    both = run_whole(more)
+    cost = both["cost"]
+    assert [count for by, count in both["codes"].items() if by.startswith("jpo-dist 0.1.0")] == [len(stages) - 1]
+    assert both["codes"]["jpo-dist 9"] == cost["stages"] - (len(stages) - 1), "sft, made again, is the newer one"
     assert (cost["stages"], cost["seconds"]) == (len(stages) + 4, 10 * (len(stages) + 4)), (
         "sft, made again, counts once"
     )
