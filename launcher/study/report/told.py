@@ -15,9 +15,9 @@ from launcher.pipeline.resolve import Stage
 
 CURVES = ("margin/instruction", "margin/response", "rewards/accuracies", "loss")
 Told = Mapping[str, Any]
-"""Of a stage that is done: `seconds` that it took, on which `machine`, by which `code`; of a training `steps`, CURVES by
-step, and `last`, the mean of each metric over the last quarter of the steps that have it; of a build `set`, its report;
-of a model's answers their `dtype`."""
+"""Of a stage that is done: `seconds` that it took, on which `machine`, by which `code`; of a training `steps` with
+CURVES, and `last`, the mean of each metric over the last quarter of the steps that have it; of a build `set`, its
+report; of a model's answers their `dtype`."""
 Published = Mapping[str, Told]
 """What a published study tells of stages that were done elsewhere, by their keys."""
 PUBLISHED = "published.json"
