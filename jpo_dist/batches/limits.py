@@ -17,6 +17,11 @@ POSITIONS = re.compile(r"wpe|position|pos_emb")
 """Names of tables of positions in public models."""
 OTHERS = re.compile(r"relative|vision|visual|audio|image")
 """Names of tables that no token of text looks into, or that have no last position."""
+CHANGING = ("longrope", "dynamic")
+"""Kinds of rotations whose frequencies transformers chooses by the largest position of a whole call
+(modeling_rope_utils.dynamic_rope_update): an item would be scored by what it is packed with."""
+LOSES_ITS_WINDOW = ("phimoe", "qwen2_moe")
+"""Model types that put their attention window into a mask alone, and do not name it to the attention function."""
 SHOWN = 3
 """How many keys of weights a note names."""
 
@@ -32,6 +37,8 @@ class ModelLimits(NamedTuple):
     """Most tokens of an item; None: any number."""
     named: dict[str, int]
     """Ids that its configuration names: bos_token_id, eos_token_id."""
+    why: str = ""
+    """Why an item may have no more than `positions`, where that is not plain."""
     unread: tuple[str, ...] = ()
     """Keys of weights in its folder that the model has no place for."""
 
@@ -56,7 +63,28 @@ def limits_of(model: Any, settings: Any, key: str, path: str) -> ModelLimits:
     named = {name: getattr(text, name, None) for name in ("bos_token_id", "eos_token_id")}
     known = {name: ids[0] if isinstance(ids, list) and ids else ids for name, ids in named.items()}
     whole = {name: number for name, number in known.items() if isinstance(number, int)}
-    return ModelLimits(key, path, rows, _positions(model, text), whole)
+    positions, why = _positions(model, text), ""
+    for most, reason in _packed_alone(text):
+        if positions is None or most < positions:
+            positions, why = most, reason
+    return ModelLimits(key, path, rows, positions, whole, why)
+
+
+def _packed_alone(text: Any) -> Iterator[tuple[int, str]]:
+    """Lengths up to which an item has the numbers that it has by itself, and what changes them in longer ones."""
+    stated, rope = getattr(text, "max_position_embeddings", None), getattr(text, "rope_parameters", None) or {}
+    for one in (rope, *(inside for inside in rope.values() if isinstance(inside, Mapping))):
+        kind = one.get("rope_type")
+        if kind in CHANGING:
+            original = one.get("original_max_position_embeddings") or getattr(
+                text, "original_max_position_embeddings", None
+            )
+            most = original if kind == "longrope" else stated
+            if isinstance(most, int):
+                yield most, f"beyond that its {kind} rotations depend on the longest item of a batch"
+    window = getattr(text, "sliding_window", None)
+    if text.model_type in LOSES_ITS_WINDOW and window and getattr(text, "use_sliding_window", True):
+        yield int(window), "its attention window would be lost beyond that"
 
 
 def _positions(model: Any, text: Any) -> int | None:
@@ -97,9 +125,9 @@ def require_fits(limits: Iterable[ModelLimits], tokenizer: Any, sets: Sequence[T
         require_vocabulary(one, tokenizer, top)
         over_N = lengths_N > one.positions if one.positions is not None else np.zeros(0, bool)
         if over_N.any():
-            key = longest.partition(" ")[0]
+            key, why = longest.partition(" ")[0], f" ({one.why})" if one.why else ""
             raise ValueError(
-                f"{longest} is more than the {one.positions} positions of {one.key} ({one.path}), and "
+                f"{longest} is more than the {one.positions} positions of {one.key} ({one.path}){why}, and "
                 f"{int(over_N.sum())} of {len(lengths_N)} items need more, the longest {int(lengths_N.max())}; set "
                 f"{key}={one.positions}, or name a model with more positions"
             )

@@ -97,9 +97,15 @@ def tokenize(tokenizer: Any, items: list[Item], data: TokensConfig) -> Tokenized
 
     The instruction keeps BOS and its last tokens (the template's response header among them), the response its first
     tokens and its end. With error or skip, over-long items are returned whole: `prepare` leaves them out, as it does
-    items that the chat template refuses.
+    items that the chat template refuses. Raises ValueError where a cut item could lose its whole response.
     """
     template = template_of(tokenizer, data)
+    room = data.max_length - data.max_instruction_length - len(template.end_ids)
+    if data.over_long == "truncate" and room < 1:
+        raise ValueError(
+            f"data.max_instruction_length ({data.max_instruction_length}) leaves no room for a response in "
+            f"max_length ({data.max_length}), of which its end takes {len(template.end_ids)}; lower it"
+        )
     texts, refused = all_written(tokenizer, template, items)
     instructions = encode_prefixes(tokenizer, template, [before for before, _ in texts])
     responses = encode_responses(tokenizer, template, texts, instructions)
@@ -111,7 +117,7 @@ def tokenize(tokenizer: Any, items: list[Item], data: TokensConfig) -> Tokenized
             instruction, response, end = [], [], []
         if data.over_long == "truncate" and len(instruction) + len(response) + len(end) > data.max_length:
             has_bos = instruction[:1] == [tokenizer.bos_token_id]
-            instruction = _keep_end(instruction, min(data.max_instruction_length, data.max_length - len(end)), has_bos)
+            instruction = _keep_end(instruction, data.max_instruction_length, has_bos)
             response = response[: data.max_length - len(instruction) - len(end)]
             truncated += 1
         pieces.append(instruction + response + end)

@@ -56,7 +56,8 @@ class ObjectiveConfig(Section):
     similarity_embedding: str = "tfidf"
     """What the cosine is measured on: tfidf, or the name of a sentence-transformers model."""
     sft_weight: NonNegative = 0.0
-    """Weight of the mean negative log-likelihood of the winner's response tokens."""
+    """Weight of the mean negative log-likelihood of the winner's response tokens; ties have none. `loss` contains it,
+    eval/loss does not: that is of the preferences alone."""
     desirable_weight: Positive = 1.0
     """KTO's weight of desirable items; with `undesirable_weight` it makes up for unequal numbers."""
     undesirable_weight: Positive = 1.0

@@ -103,7 +103,7 @@ class DataConfig(TokensConfig):
     """A row that cannot be read: stop with file, line, field and reason, or count it and go on."""
     max_row_mib: Count = ROW_MIB
     """Most MiB of one row of JSON lines, one value of a JSON list, or one CSV cell; a longer one is a bad row."""
-    desirable_from: float | None = None
+    desirable_from: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """With objective.loss=kto, for ratings: the least score of a desirable response; below it they are undesirable."""
     groups: GroupNames = Field(default=[])
     """Columns that say who judged (annotator, country, language), kept in each comparison, so that reports are by these

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from jpo_dist.config.base import ROW_MIB, Count, Fraction, NonNegative, Positive, Section
+from jpo_dist.config.base import ROW_MIB, Count, Finite, Fraction, NonNegative, Positive, Section
 from jpo_dist.config.engine import EngineConfig
 from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.config.run import JpoConfig, require_evaluations
@@ -38,7 +38,7 @@ class SftDataConfig(TokensConfig):
     responses: Literal["all", "best"] = "all"
     """Which rated responses are imitated: all, or the best of each instruction, the first of equal ones. Of pairs the
     winner, of rankings the first, of thumbs those that are up: always."""
-    min_score: float | None = None
+    min_score: Finite | None = None
     """Least score of what is imitated. With it, whatever has no score is left out and counted: winners of pairs without
     scores, firsts of rankings and thumbs that are up too. None: any."""
     turns: Literal["last", "all"] = "last"

@@ -64,8 +64,15 @@ class Prompts:
 
     def ends_with(self, stop: Sequence[str]) -> frozenset[int]:
         """What ends an answer, with those of the texts `stop` that are a token by themselves: answers are searched as
-        text, from which such tokens are gone."""
+        text, from which such tokens are gone. Raises ValueError for a text that has one beside others."""
         apart = self.tokenizer.get_added_vocab()
+        for text in stop:
+            inside = [token for token in self.tokenizer.all_special_tokens if token in text and token != text]
+            if inside:
+                raise ValueError(
+                    f"stop ({text!r}) has the special token {inside[0]} beside other text, and answers are searched as "
+                    f"text without such tokens; write {inside[0]} alone, which ends an answer, or the text without it"
+                )
         return self.ends | {apart[text] for text in stop if text in apart}
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -42,7 +42,8 @@ class LocalModel:
         require_vocabulary(self.limits, self.prompts.tokenizer)
         settings = pretrained(AutoConfig, self.model).get_text_config()
         # What leaves no room is found before any weight is read.
-        self.positions: int | None = getattr(settings, "max_position_embeddings", None)
+        known = [getattr(settings, "max_position_embeddings", None), self.limits.positions]
+        self.positions: int | None = min((one for one in known if isinstance(one, int)), default=None)
         dtype = str(torch_dtype(self.model.dtype)).removeprefix("torch.")
         self.about = {"engine": "local", "model": weights_mark(self.model), "dtype": dtype}
         self.about |= {TOKENIZER: self.prompts.mark(), MODEL_FILES: _mark_of_files(self.model)}

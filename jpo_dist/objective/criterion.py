@@ -87,7 +87,8 @@ def _compared(portion: Portion, objective: ObjectiveConfig) -> tuple[Measure, fl
         losses_C = preference_losses(found, objective)
         if objective.sft_weight:
             sft_C = sft_losses(found.policy_N2, share.response_lengths_N, found.winners_C)
-            losses_C = losses_C + objective.sft_weight * sft_C
+            has_winner_C = 1 if found.is_tie_C is None else ~found.is_tie_C.bool()
+            losses_C = losses_C + objective.sft_weight * has_winner_C * sft_C
         return losses_C, metrics.comparison_columns(found, losses_C, objective)
 
     return measure, _weight(portion)

@@ -104,6 +104,25 @@ def is_rounding(spread: float, size: float) -> bool:
     return bool(spread <= _ROUNDING * size)
 
 
+def bootstrap_ratio(
+    values_Q: np.ndarray,
+    counts_Q: np.ndarray,
+    other_Q: np.ndarray | None = None,
+    others_Q: np.ndarray | None = None,
+) -> Interval:
+    """95 % percentile interval of sum(values) / sum(counts), resampling whole instructions, each with a count; none
+    where all are alike. With `other_Q` and their counts `others_Q`: of this ratio minus theirs, drawn together."""
+    gaps_Q = values_Q / counts_Q - (0.0 if other_Q is None or others_Q is None else other_Q / others_Q)
+    if len(gaps_Q) < 2 or is_rounding(np.ptp(gaps_Q), np.abs(gaps_Q).max()):
+        return bootstrap_mean(gaps_Q)
+    drawn = resampled(len(gaps_Q))
+    rates = np.concatenate([(times @ values_Q) / (times @ counts_Q) for times in drawn])
+    if other_Q is not None and others_Q is not None:
+        rates -= np.concatenate([(times @ other_Q) / (times @ others_Q) for times in drawn])
+    low, high = np.percentile(rates, [2.5, 97.5])
+    return Interval(float(low), float(high), BOOTSTRAP)
+
+
 def bootstrap_mean(values_Q: np.ndarray) -> Interval:
     """95 % percentile interval of the mean of one number an instruction; none where all are alike."""
     if len(values_Q) < 2:

@@ -19,7 +19,7 @@ from jpo_dist.statistics.crossed import (
     variances,
 )
 from jpo_dist.statistics.hypotheses import equivalence, holm, reading
-from jpo_dist.statistics.intervals import BOOTSTRAP, alike_rate, bootstrap_mean
+from jpo_dist.statistics.intervals import BOOTSTRAP, alike_rate, bootstrap_ratio
 from jpo_dist.study.bounds import bounds, interval_within
 from jpo_dist.study.question import RATES, QuestionConfig
 from jpo_dist.study.tables import SEED, Result, Table, tables
@@ -91,10 +91,9 @@ def _by_label(results: Sequence[Result], question: QuestionConfig, strata: Mappi
     primary = question.primary
     made: dict[str, Any] = {"arms": [], "comparisons": []}
     for label in sorted(set(strata.values())):
-        some = [
-            one._replace(sums={primary: {i: c for i, c in one.sums.get(primary, {}).items() if strata.get(i) == label}})
-            for one in results
-        ]
+        kept = [{i: c for i, c in one.sums.get(primary, {}).items() if strata.get(i) == label} for one in results]
+        # A run without a figure is none here either: counted as one, it would take the interval from all the others.
+        some = [one._replace(sums={primary: of}) for one, of in zip(results, kept, strict=True) if of]
         count = sum(one == label for one in strata.values())
         for point, arms in tables(some).items():
             made["arms"] += [
@@ -147,7 +146,7 @@ def _interval(table: Table, metric: str, value: float | None) -> tuple[list[floa
     try:
         if several:
             return interval_within(crossed(table.values_QS, table.counts_QS), metric, [table]), CROSSED
-        found = bootstrap_mean(table.values_QS[has, 0] / table.counts_QS[has, 0])
+        found = bootstrap_ratio(table.values_QS[has, 0], table.counts_QS[has, 0])
         if found.low is not None or has.sum() < 2:
             return found.as_dict()["interval"], _one_run(found.method)
         reason = found.method
@@ -188,9 +187,10 @@ def _compared(
     nothing = {"p_value": None, "p_equivalent": None, "reading": "undecided"}
     if len(seeds) == 1:
         both = (a.counts_QS[:, 0] > 0) & (b.counts_QS[:, 0] > 0)
-        gaps_Q = (a.values_QS[both, 0] / a.counts_QS[both, 0]) - (b.values_QS[both, 0] / b.counts_QS[both, 0])
-        found = bootstrap_mean(gaps_Q)
-        difference = float(gaps_Q.mean()) if len(gaps_Q) else None
+        sides = [(table.values_QS[both, 0], table.counts_QS[both, 0]) for table in (a, b)]
+        found = bootstrap_ratio(*sides[0], *sides[1])
+        rates = [float(values_Q.sum() / counts_Q.sum()) for values_Q, counts_Q in sides] if both.any() else None
+        difference = rates[0] - rates[1] if rates else None
         return {**made, "difference": difference, "interval": found.as_dict()["interval"],
                 "method": _one_run(found.method), **nothing}  # fmt: skip
     try:

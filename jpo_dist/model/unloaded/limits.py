@@ -40,6 +40,11 @@ def without_weights(config: ModelConfig, key: str = "model.path", **settings: An
             f"{key} ({config.path}) is of model type {described.model_type!r}, of which transformers has no causal "
             "language model (AutoModelForCausalLM); name a model that continues a text"
         )
+    if getattr(described.get_text_config(), "use_bidirectional_attention", None):
+        raise ValueError(
+            f"{key} ({config.path}) attends to later tokens (use_bidirectional_attention in its config.json): it is no "
+            "model that continues a text; name one that is"
+        )
     with understood(key, config.path), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(described, trust_remote_code=config.trust_remote_code, **settings)
     return described, model

@@ -1,5 +1,6 @@
 """What models of several families say that they can take; no weight is made."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,11 @@ from jpo_dist.batches.limits import (
     vocabulary_of,
 )
 from jpo_dist.batches.tokenize import TokenizedItems, tokenize
+from jpo_dist.config.sections import ModelConfig
+from jpo_dist.model.attention import SEGMENTS
+from jpo_dist.model.scorer import Scorer, pack
+from jpo_dist.model.unloaded.limits import model_limits
+from jpo_dist.objective.item_scores import item_scores
 from jpo_dist.records.comparisons import Item
 from tests.support.tiny import PLAIN, byte_tokenizer
 from tests.support.tokens import data
@@ -26,6 +32,13 @@ SIZES: dict[str, Any] = {
 }  # fmt: skip
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 100, "rope_theta": 10000.0}
 OF_64: dict[str, Any] = {**SIZES, "max_position_embeddings": 64}
+DYNAMIC = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
+PHI: dict[str, Any] = {**OF_64, "original_max_position_embeddings": 32, "pad_token_id": 0}
+LONGROPE = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [1.0, 2.0, 4.0, 8.0], "rope_theta": 1e4,
+            "original_max_position_embeddings": 32}  # fmt: skip
+EXPERTS: dict[str, Any] = {**OF_64, "num_key_value_heads": 2, "num_local_experts": 2, "num_experts_per_tok": 1}
+QWEN: dict[str, Any] = {**OF_64, "num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16,
+                        "shared_expert_intermediate_size": 16, "sliding_window": 16}  # fmt: skip
 GPT: dict[str, Any] = {"vocab_size": 270, "n_embd": 32, "n_layer": 1, "n_head": 4, "n_positions": 64}
 OPT: dict[str, Any] = {**OF_64, "ffn_dim": 48, "word_embed_proj_dim": 32}
 BLOOM: dict[str, Any] = {"vocab_size": 270, "hidden_size": 32, "n_layer": 1, "n_head": 4}
@@ -36,6 +49,12 @@ FAMILIES: list[tuple[str, Any, Any, int | None]] = [
     ("a table with an offset", LM, hf.OPTConfig(**OPT), 64),
     ("rotations", LM, hf.LlamaConfig(**OF_64), 64),
     ("scaled rotations", LM, hf.LlamaConfig(**SIZES, max_position_embeddings=100, rope_parameters=YARN), 400),
+    ("rotations that change with the batch", LM, hf.LlamaConfig(**OF_64, rope_parameters=DYNAMIC), 64),
+    ("rotations of two lengths", LM, hf.Phi3Config(**PHI, rope_parameters=LONGROPE), 32),
+    ("a window in the mask alone", LM, hf.PhimoeConfig(**EXPERTS, sliding_window=16), 16),
+    ("no window", LM, hf.PhimoeConfig(**EXPERTS), 64),
+    ("another window in the mask alone", LM, hf.Qwen2MoeConfig(**QWEN, use_sliding_window=True), 16),
+    ("a window that is switched off", LM, hf.Qwen2MoeConfig(**QWEN, use_sliding_window=False), 64),
     ("a sliding window is no limit", LM, hf.MistralConfig(**OF_64, num_key_value_heads=2, sliding_window=16), 64),
     ("no positions", LM, hf.BloomConfig(**BLOOM), None),
     ("behind the padding", SCORES, hf.RobertaConfig(**{**OF_64, "max_position_embeddings": 66}, pad_token_id=1), 64),
@@ -86,6 +105,44 @@ def test_items_beyond_the_last_position_are_refused_with_both_numbers() -> None:
     ) as e:
         require_fits([limits(positions=100), limits()], byte_tokenizer(), sets, "data.max_length (256)")
     assert "2 of 3 items need more, the longest 90; set data.max_length=64" in str(e.value)
+    with pytest.raises(ValueError, match=r"model.path \(m\) \(for a reason\), and 2 of 3"):
+        require_fits([limits(why="for a reason")], byte_tokenizer(), sets, "data.max_length (256)")
+
+
+@pytest.mark.parametrize(
+    ("config", "most"),
+    [
+        (hf.Phi3Config(**PHI, rope_parameters=LONGROPE), 32),
+        (hf.LlamaConfig(**{**OF_64, "max_position_embeddings": 32}, rope_parameters=DYNAMIC), 32),
+    ],
+)
+def test_up_to_its_limit_an_item_is_scored_alike_whatever_it_is_packed_with(config: Any, most: int) -> None:
+    """And beyond it is not: transformers turns every item of a pack by the longest one."""
+    torch.manual_seed(0)
+    model = LM.from_config(config, attn_implementation=SEGMENTS).float().eval()
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    scorer = Scorer(model)
+
+    def first_with(length: int) -> float:
+        items = [Item.of("x", "y" * (n - 4)) for n in (20, length)]
+        tokens = tokenize(byte_tokenizer(), items, data("{instruction}>"))
+        assert list(tokens.lengths_N) == [20, length]
+        batch = pack(tokens, np.array([0, 1]), torch.device("cpu"))
+        with torch.no_grad():
+            return float(item_scores(scorer(batch), batch)[0].sum())
+
+    assert limits_of(model, config, "model.path", "m").positions == most
+    assert first_with(most) == pytest.approx(first_with(28), abs=1e-4)
+    assert abs(first_with(most + 8) - first_with(28)) > 1e-3
+
+
+def test_a_model_that_looks_ahead_is_refused(tmp_path: Path) -> None:
+    config = hf.Gemma3TextConfig(**OF_64, num_key_value_heads=2, head_dim=8, use_bidirectional_attention=True)
+    config.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"^model.path .* attends to later tokens"):
+        model_limits(ModelConfig(path=str(tmp_path)))
 
 
 def test_a_token_without_a_row_is_refused_by_name() -> None:

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from jpo_dist.batches.load import load_data, read_data, require_comparisons
-from jpo_dist.config.sft import AnyConfig
+from jpo_dist.config.run import JpoConfig
+from jpo_dist.config.sft import AnyConfig, SftConfig
 from jpo_dist.data.read import read
 from jpo_dist.evaluate.evaluation import evaluate_policy
 from jpo_dist.records.comparisons import ComparisonSet
@@ -242,3 +243,29 @@ def test_settings_that_are_hardly_meant_get_a_line_each(tmp_path: Path) -> None:
     assert [line.split(" ")[0] for line in remarks(config, 10, 300.0)] == ["optim.warmup_steps", "the"]
     assert "300 times" in remarks(config, 10, 300.0)[1]
     assert remarks(config, 11, 2.0) == []
+
+
+@pytest.mark.parametrize(
+    ("loss", "data", "train", "said"),
+    [
+        ("sigmoid", {}, {"items_per_step": 8}, r"train.items_per_step (8) is not read with objective.loss=sigmoid"),
+        ("kto", {}, {"comparisons_per_step": 8}, r"train.comparisons_per_step (8) is not read with objective.loss=kto"),
+        ("sigmoid", {"desirable_from": 3.0}, {}, r"data.desirable_from (3.0) is not read with objective.loss=sigmoid"),
+        ("kto", {"desirable_from": 3.0}, {"items_per_step": 8}, None),
+        ("sigmoid", {}, {"comparisons_per_step": 8}, None),
+    ],
+)
+def test_a_size_of_a_step_that_is_for_another_loss_is_told(
+    loss: str, data: dict[str, Any], train: dict[str, Any], said: str | None
+) -> None:
+    settings = {"objective": {"loss": loss}, "data": {"train": "d", **data}, "train": train}
+    config = JpoConfig.model_validate({"model": {"path": "m"}, "run": {"dir": "r"}, **settings})
+    found = remarks(config, 10, 1.0)
+    assert [said in one for one in found] == [True] if said else found == []
+
+
+def test_so_it_is_of_sft() -> None:
+    about = {"model": {"path": "m"}, "run": {"dir": "r"}, "data": {"train": "d"}}
+    config = SftConfig.model_validate({**about, "train": {"comparisons_per_step": 8, "items_per_step": 4}})
+    said = "train.comparisons_per_step (8) is not read with jpo sft: a step has train.items_per_step (4)"
+    assert remarks(config, 10, 1.0) == [said]

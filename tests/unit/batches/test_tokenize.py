@@ -4,6 +4,7 @@ import copy
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -20,6 +21,18 @@ def test_plain_template_is_bos_instruction_response_eos() -> None:
     assert text_of(byte_tokenizer(), ids) == "<s>### Instructions: Name a fruit.\n\n### Response:A pear.</s>"
     assert text_of(byte_tokenizer(), ids[boundary:]) == "A pear.</s>"
     assert (ids.count(BOS), ids.count(EOS)) == (1, 1)
+
+
+def test_a_cut_that_would_leave_nothing_of_a_response_is_refused() -> None:
+    """Such an item taught to end at once."""
+    for most, fits in ((38, True), (39, False)):
+        settings = data("{instruction}\n=>", over_long="truncate", max_length=40, max_instruction_length=most)
+        if not fits:
+            with pytest.raises(ValueError, match=r"max_instruction_length \(39\) leaves no room .* its end takes 1"):
+                tokenize(byte_tokenizer(), [Item.of("a" * 90, "yes")], settings)
+            continue
+        found = tokenize(byte_tokenizer(), [Item.of("a" * 90, "yes")], settings)
+        assert text_of(byte_tokenizer(), list(found.ids(0))[-2:]) == "y</s>"
 
 
 def test_a_tokenizer_without_bos_gets_none() -> None:
@@ -185,6 +198,6 @@ def test_truncation_of_an_item_depends_on_that_item_only(pairs: list[tuple[str, 
 def test_truncation_holds_when_the_end_of_turn_has_several_tokens() -> None:
     """A template may end the turn with text and then EOS: `\\n### End</s>` is 8 tokens here."""
     template = "{% for m in messages %}{{ m['content'] }}### End</s>{% endfor %}"
-    config = data("chat", over_long="truncate", max_length=40, max_instruction_length=36)
+    config = data("chat", over_long="truncate", max_length=40, max_instruction_length=30)
     tokens = tokenize(with_template(template), [Item.of("i" * 50, "r" * 50)], config)
     assert tokens.lengths_N[0] <= 40

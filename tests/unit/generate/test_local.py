@@ -154,6 +154,15 @@ def test_answers_are_those_of_the_model_by_itself(tmp_path: Path, family: Any) -
     assert not all(finished for _, finished, _ in found)
 
 
+def test_a_stop_text_that_could_never_be_found_is_refused(tmp_path: Path) -> None:
+    """Answers are searched as text, from which special tokens are gone: it ran on to another end without a word."""
+    prompts = Prompts(ModelConfig(path=save_tiny(tmp_path / "model"), dtype="float32"), "chat")
+    end = prompts.tokenizer.eos_token
+    assert prompts.ends_with([end, "###"]) == prompts.ends
+    with pytest.raises(ValueError, match=rf"stop \('{end} x'\) has the special token {end} beside other text"):
+        prompts.ends_with(["###", f"{end} x"])
+
+
 def test_a_batch_of_any_size_gives_the_same_answers_within_its_budget(tmp_path: Path) -> None:
     config = ModelConfig(path=save_tiny(tmp_path / "model"), dtype="float32")
     prompts, decoder = Prompts(config, "chat"), Decoder(config)

@@ -1,6 +1,7 @@
 """Losses against hand-derived values, derivatives against their formulas, and what holds for any margin."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,8 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.objective.comparison_losses import LOSSES, comparison_losses, mean_rewards
+from jpo_dist.objective.criterion import Portion, criterion_of
 from jpo_dist.objective.losses import margins, sft_losses, total_margin
+from jpo_dist.objective.scores import Scores, Share
 
 KINDS = ["sigmoid", "ipo", "hinge", "robust", "davidson", "rao_kupper", "sigmoid_norm", "simpo"]
 finite = st.floats(-50, 50)
@@ -242,3 +246,24 @@ def test_sft_loss_is_nats_a_response_token_of_the_winner() -> None:
     found.sum().backward()
     assert policy.grad is not None
     assert policy.grad.tolist() == [[0.0, -0.25], [0.0, -1.0]]
+
+
+@pytest.mark.parametrize("is_tie", [True, False])
+def test_of_a_tie_neither_response_is_imitated(is_tie: bool) -> None:
+    """A tie has no winner: which of the two its row calls so is an accident of the data's order."""
+    objective = ObjectiveConfig(loss="davidson", ties="use", sft_weight=1.0)
+    policy_N2 = torch.tensor([[-5.0, -40.0], [-5.0, -40.0]], dtype=torch.float64, requires_grad=True)
+    first, second, tie_C = torch.tensor([0]), torch.tensor([1]), torch.tensor([is_tie])
+    counted = SimpleNamespace(comparisons=SimpleNamespace(weights_C=np.ones(1)))
+    measure, _ = criterion_of(objective).begin(Portion(None, None, counted, np.array([0]), None))  # type: ignore[arg-type]
+    zeros_C2 = margins(policy_N2, policy_N2.detach(), first, second)
+    found = Scores(policy_N2, policy_N2.detach(), first, second, zeros_C2, None, tie_C)
+    share = Share(None, first, second, torch.ones(1), torch.tensor([10, 10]), None, tie_C)  # type: ignore[arg-type]
+    losses_C, _ = measure(found, share, None)  # type: ignore[arg-type]
+    losses_C.sum().backward()
+    assert policy_N2.grad is not None
+    responses_N = policy_N2.grad[:, 1]
+    if is_tie:
+        assert responses_N[0] == -responses_N[1]
+    else:
+        assert float(responses_N.sum()) == pytest.approx(-1 / 10)  # of the winner's ten tokens

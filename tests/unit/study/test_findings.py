@@ -110,6 +110,30 @@ def test_one_run_says_nothing_of_others() -> None:
     assert one["interval"][0] > 0.5
 
 
+def test_one_run_has_the_interval_of_its_own_figure_where_answers_are_unequal_in_number() -> None:
+    """Of a rate of finished answers: the interval was about the mean of instructions' rates, and left the rate out."""
+    few = {f"{q:02d}": [7.0, 7.0, 8] if q < 10 else [0.0, 0.0, 1] for q in range(20)}
+    more = {f"{q:02d}": [6.0, 6.0, 8] if q % 2 else [1.0, 1.0, 2] for q in range(20)}
+    runs = [Result(arm, {"seed": 1}, {"pass": of}, {}) for arm, of in (("new", few), ("old", more))]
+    found = findings(runs, question())
+    low, high = found["arms"][0]["metrics"]["pass"]["interval"]
+    assert found["arms"][0]["metrics"]["pass"]["value"] == pytest.approx(70 / 90)
+    assert low < 70 / 90 < high
+    rng, draws = np.random.default_rng(0), []
+    new, old = (np.array(list(of.values())) for of in (few, more))
+    for _ in range(4000):
+        drawn = rng.integers(0, 20, 20)
+        draws.append([new[drawn, 0].sum() / new[drawn, 2].sum(), old[drawn, 0].sum() / old[drawn, 2].sum()])
+    assert [low, high] == pytest.approx(np.percentile(np.array(draws)[:, 0], [2.5, 97.5]), abs=0.02)
+    (one,) = found["comparisons"]
+    assert one["difference"] == pytest.approx(70 / 90 - 70 / 100)
+    gaps = np.diff(draws, axis=1)[:, 0] * -1
+    assert one["interval"] == pytest.approx(np.percentile(gaps, [2.5, 97.5]), abs=0.02)
+    again = [one._replace(values={"seed": 2}) for one in runs]
+    both = findings([*runs, *again], question())["comparisons"]
+    assert both[0]["difference"] == pytest.approx(one["difference"]), "a second run changes nothing about the question"
+
+
 def test_an_arm_without_results_has_no_line() -> None:
     assert findings(simulated("new", 0.5, 2, np.random.default_rng(6)), question())["comparisons"] == []
 
@@ -185,6 +209,16 @@ def test_labels_are_told_apart_and_other_metrics_have_no_test() -> None:
     assert {one["instructions"] for one in found["strata"]["arms"]} == {PROMPTS // 2}
     assert [(one["metric"], one["difference"]) for one in found["others"]] == [("tokens", pytest.approx(0))]
     assert not {"p_value", "reading"} & set(found["others"][0])
+
+
+def test_a_run_without_a_figure_leaves_the_intervals_of_labels_as_they_are() -> None:
+    draw = np.random.default_rng(9)
+    results = [*simulated("new", 0.5, 3, draw), *simulated("old", 0.3, 4, draw)]
+    labels = {f"{q:03d}": "odd" if q % 2 else "even" for q in range(PROMPTS)}
+    without = Result("new", {"seed": 3}, {"tokens": {"000": [3.0, 9.0, 1]}}, {})
+    before, after = (findings(some, question(), labels)["strata"] for some in (results, [*results, without]))
+    assert after["comparisons"] == before["comparisons"]
+    assert all(line["interval"] for line in after["comparisons"])
 
 
 def test_the_sums_of_verdicts_leave_out_what_has_none(tmp_path: Path) -> None:
