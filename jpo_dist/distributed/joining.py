@@ -1,16 +1,19 @@
 """How this process joins its peers: those that a launcher names in the environment, or none."""
 
 import os
-import socket
 from datetime import timedelta
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import torch
+from torch.distributed import HashStore  # type: ignore[attr-defined]
 
 from jpo_dist.distributed.waiting import Tell, telling
 
 PLACE = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What a launcher of ranks sets."""
+NO_PORT = "0"
+"""Of a rank that is alone: nobody listens there."""
 
 
 class JoinError(RuntimeError):
@@ -24,10 +27,7 @@ def join(timeout_s: float, tell: Tell) -> None:
     where the environment names an interface that this host does not have.
     """
     if "RANK" not in os.environ:  # DeepSpeed looks for them each time that it makes an engine
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = str(probe.getsockname()[1])
-        os.environ.update(dict(zip(PLACE, ("0", "0", "1", "127.0.0.1", port), strict=True)))
+        os.environ.update(dict(zip(PLACE, ("0", "0", "1", "127.0.0.1", NO_PORT), strict=True)))
     if torch.distributed.is_initialized():
         return
     refuse_unknown_interface()
@@ -38,9 +38,17 @@ def join(timeout_s: float, tell: Tell) -> None:
     waits = f"{me} waits for the others at {at}".format_map(os.environ)
     try:
         with telling(waits, tell):
-            torch.distributed.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+            torch.distributed.init_process_group(backend, timeout=timedelta(seconds=timeout_s), **_meeting())
     except (RuntimeError, ValueError, OSError) as error:
         raise JoinError(f"{_reason(error, f'{me}, {at}'.format_map(os.environ))}; {_fix()}") from error
+
+
+def _meeting() -> dict[str, Any]:
+    """Where the ranks meet, as torch takes it: at the address in the environment, which torch reads by itself. One rank
+    meets nobody, and needs no port: one that was free a moment ago may be taken by another process."""
+    if os.environ["WORLD_SIZE"] != "1":
+        return {}
+    return {"store": HashStore(), "rank": 0, "world_size": 1}
 
 
 def refuse_unknown_interface() -> None:

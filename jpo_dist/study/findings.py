@@ -93,7 +93,7 @@ def _by_label(results: Sequence[Result], question: QuestionConfig, strata: Mappi
     for label in sorted(set(strata.values())):
         kept = [{i: c for i, c in one.sums.get(primary, {}).items() if strata.get(i) == label} for one in results]
         # A run without a figure is none here either: counted as one, it would take the interval from all the others.
-        some = [one._replace(sums={primary: of}) for one, of in zip(results, kept, strict=True) if of]
+        some = [one._replace(sums={primary: of} if of else {}) for one, of in zip(results, kept, strict=True)]
         count = sum(one == label for one in strata.values())
         for point, arms in tables(some).items():
             made["arms"] += [
@@ -103,7 +103,7 @@ def _by_label(results: Sequence[Result], question: QuestionConfig, strata: Mappi
             made["comparisons"] += [
                 _plain(_compared(point, arms, first, second, primary, question.margin), label)
                 for first, second in question.compare
-                if first in arms and second in arms
+                if all(primary in arms.get(arm, {}) for arm in (first, second))
             ]
     return made
 

@@ -4,6 +4,7 @@ import os
 import socket
 
 import pytest
+import torch
 
 from jpo_dist.distributed import joining, waiting
 from jpo_dist.distributed.joining import PLACE, JoinError, join
@@ -35,6 +36,25 @@ def test_a_rank_whose_peers_never_come_says_so_while_it_waits_and_then_ends() ->
         "start all ranks with torchrun, or unset RANK and WORLD_SIZE where no launcher has set them"
     )
     assert "\n" not in told[-1]
+
+
+def alone_where_every_port_is_taken(port: int) -> int:
+    """A rank without peers, told an address that another process listens at."""
+    place = dict(zip(PLACE, ("0", "0", "1", "127.0.0.1", str(port)), strict=True))
+    os.environ.update(place)
+    join(3, lambda said: None)
+    total = torch.ones(1)
+    torch.distributed.all_reduce(total)
+    return int(total)
+
+
+@pytest.mark.slow
+def test_a_rank_without_peers_needs_no_port() -> None:
+    """It took one that was free, let it go, and listened there: now and then another process had taken it."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert run_ranks(alone_where_every_port_is_taken, 1, taken.getsockname()[1], group=False) == [1]
 
 
 def test_an_interface_that_is_not_there_is_wrong_input(monkeypatch: pytest.MonkeyPatch) -> None:
