@@ -55,8 +55,9 @@ def refuse_quantised(settings: Any, key: str, path: str) -> None:
         )
 
 
-def limits_of(model: Any, settings: Any, key: str, path: str) -> ModelLimits:
-    """The limits of a model, of which no weight is looked at. `settings`: its configuration."""
+def limits_of(model: Any, settings: Any, key: str, path: str, *, packed: bool = True) -> ModelLimits:
+    """The limits of a model, of which no weight is looked at. `settings`: its configuration; `packed`: the attention is
+    that of this project, not the model's own."""
     text = settings.get_text_config()
     tables = [model.get_input_embeddings(), getattr(model, "get_output_embeddings", lambda: None)()]
     rows = min(int(table.weight.shape[0]) for table in tables if hasattr(table, "weight"))
@@ -64,13 +65,13 @@ def limits_of(model: Any, settings: Any, key: str, path: str) -> ModelLimits:
     known = {name: ids[0] if isinstance(ids, list) and ids else ids for name, ids in named.items()}
     whole = {name: number for name, number in known.items() if isinstance(number, int)}
     positions, why = _positions(model, text), ""
-    for most, reason in _packed_alone(text):
+    for most, reason in _alike(text, packed):
         if positions is None or most < positions:
             positions, why = most, reason
     return ModelLimits(key, path, rows, positions, whole, why)
 
 
-def _packed_alone(text: Any) -> Iterator[tuple[int, str]]:
+def _alike(text: Any, packed: bool) -> Iterator[tuple[int, str]]:
     """Lengths up to which an item has the numbers that it has by itself, and what changes them in longer ones."""
     stated, rope = getattr(text, "max_position_embeddings", None), getattr(text, "rope_parameters", None) or {}
     for one in (rope, *(inside for inside in rope.values() if isinstance(inside, Mapping))):
@@ -83,7 +84,7 @@ def _packed_alone(text: Any) -> Iterator[tuple[int, str]]:
             if isinstance(most, int):
                 yield most, f"beyond that its {kind} rotations depend on the longest item of a batch"
     window = getattr(text, "sliding_window", None)
-    if text.model_type in LOSES_ITS_WINDOW and window and getattr(text, "use_sliding_window", True):
+    if packed and text.model_type in LOSES_ITS_WINDOW and window and getattr(text, "use_sliding_window", True):
         yield int(window), "its attention window would be lost beyond that"
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import unquote
 
@@ -13,6 +14,7 @@ _TRACKED = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """What MLflow and the plugins that it names itself take for an address."""
+_ADDRESS = re.compile(r"[A-Za-z][\w+.-]+:/")
 _FOLDER = re.compile("file:(//)?(localhost)?(?P<path>.+)", re.IGNORECASE)
 
 
@@ -53,8 +55,13 @@ def wrong_with_storage(url: str) -> str | None:
     return None
 
 
+def is_address(path: str | Path) -> bool:
+    """Whether a path is an address such as `s3://bucket/run`, also where it was made a Path: that leaves one slash."""
+    return _ADDRESS.match(str(path)) is not None
+
+
 def _on_a_disk(given: str) -> str:
-    if "://" in given:
+    if is_address(given):
         raise ValueError(
             f" ({given}) is an address, and what is written here needs a disk; name a folder, and where commits shall "
             "be copied to an object store, that one in checkpoint.storage"

@@ -1,10 +1,10 @@
 """SftConfig: all sections of one supervised fine-tuning; and which configs a run may have."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from jpo_dist.config.base import ROW_MIB, Count, Finite, Fraction, NonNegative, Positive, Section
+from jpo_dist.config.base import ROW_MIB, Count, Fraction, NonNegative, Positive, Section
 from jpo_dist.config.engine import EngineConfig
 from jpo_dist.config.objective import ObjectiveConfig
 from jpo_dist.config.run import JpoConfig, require_evaluations
@@ -38,7 +38,7 @@ class SftDataConfig(TokensConfig):
     responses: Literal["all", "best"] = "all"
     """Which rated responses are imitated: all, or the best of each instruction, the first of equal ones. Of pairs the
     winner, of rankings the first, of thumbs those that are up: always."""
-    min_score: Finite | None = None
+    min_score: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """Least score of what is imitated. With it, whatever has no score is left out and counted: winners of pairs without
     scores, firsts of rankings and thumbs that are up too. None: any."""
     turns: Literal["last", "all"] = "last"
@@ -88,3 +88,21 @@ class SftConfig(Section):
 
 AnyConfig = JpoConfig | SftConfig
 """The config of a run, whatever it learns."""
+
+
+def not_read(config: AnyConfig) -> list[str]:
+    """Settings that are for another loss than this one, one line each: a config may share them between runs, and a
+    person may have meant the other key."""
+    train, usual = config.train, TrainConfig()
+    of_items = isinstance(config, SftConfig) or config.objective.loss == "kto"
+    by = "jpo sft" if isinstance(config, SftConfig) else f"objective.loss={config.objective.loss}"
+    read, other = ("items_per_step", "comparisons_per_step") if of_items else ("comparisons_per_step", "items_per_step")
+    found = []
+    if getattr(train, other) != getattr(usual, other):
+        found.append(
+            f"train.{other} ({getattr(train, other)}) is not read with {by}: a step has train.{read} "
+            f"({getattr(train, read)})"
+        )
+    if isinstance(config, JpoConfig) and not of_items and config.data.desirable_from is not None:
+        found.append(f"data.desirable_from ({config.data.desirable_from}) is not read with {by}, only with kto")
+    return found

@@ -63,8 +63,9 @@ class LocalModel:
                 outcome.skipped[row.place] = {"tokens": tokens, "positions": self.positions}
         fitting = [row for row in rows if row.place not in outcome.skipped]
         if len(fitting) < len(rows):
-            log.warning("%d answers left out: prompt and max_new_tokens are more than the model's %s positions",
-                        len(rows) - len(fitting), self.positions)  # fmt: skip
+            why = f" ({self.limits.why})" if self.limits.why else ""
+            log.warning("%d answers left out: prompt and max_new_tokens are more than the model's %s positions%s",
+                        len(rows) - len(fitting), self.positions, why)  # fmt: skip
         if fitting:
             self._spread(fitting, ids, folder, spread, tasks)
         return outcome

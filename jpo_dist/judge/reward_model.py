@@ -102,7 +102,7 @@ def require_taken(ids: Sequence[Sequence[int]], config: RewardModelConfig) -> st
     refuse_quantised(settings, "reward_model.path", config.path)
     with torch.device("meta"):
         model = AutoModelForSequenceClassification.from_config(settings, trust_remote_code=False)
-    limits = limits_of(model, settings, "reward_model.path", config.path)
+    limits = limits_of(model, settings, "reward_model.path", config.path, packed=False)
     offsets = np.cumsum([0, *map(len, ids)])
     tokens = TokenizedItems(np.concatenate([np.zeros(0, np.int64), *ids]), offsets, np.ones(len(ids), np.int64))
     require_fits([limits], tokenizer, [tokens], f"reward_model.max_length ({config.max_length})")

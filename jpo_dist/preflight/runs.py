@@ -11,7 +11,7 @@ from jpo_dist.batches.prepare import prepare
 from jpo_dist.batches.template import CHAT, template_of
 from jpo_dist.batches.template_check import look_at, require_template
 from jpo_dist.config.run import JpoConfig, model_at
-from jpo_dist.config.sft import AnyConfig
+from jpo_dist.config.sft import AnyConfig, not_read
 from jpo_dist.data.locate import NotOnHub
 from jpo_dist.evaluate.to_score import read_to_score
 from jpo_dist.model.files import pretrained, refuse_file, unseen
@@ -48,7 +48,7 @@ def look(config: AnyConfig, scored: Scored | None = None, *, whole: bool = False
     tokenizer = pretrained(AutoTokenizer, config.model)
     limits = limits_of_run(config, None if scored is None else (scored.key, policy))
     template_of(tokenizer, config.data)
-    notes = []
+    notes = not_read(config)
     for one in limits:
         require_vocabulary(one, tokenizer)
         notes += doubts(one, tokenizer)

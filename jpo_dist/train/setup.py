@@ -10,8 +10,7 @@ from jpo_dist.batches.load import load_data, require_comparisons
 from jpo_dist.batches.plan import Plan, make_plan
 from jpo_dist.batches.prepare import Prepared
 from jpo_dist.config.run import JpoConfig
-from jpo_dist.config.sections import TrainConfig
-from jpo_dist.config.sft import AnyConfig
+from jpo_dist.config.sft import AnyConfig, not_read
 from jpo_dist.distributed import ranks
 from jpo_dist.model.blend import require_alike
 from jpo_dist.model.build import build_policy
@@ -61,7 +60,7 @@ def early_reference(config: AnyConfig, known: list[Prepared]) -> Reference | Non
 
 def remarks(config: AnyConfig, num_steps: int, epochs: float) -> list[str]:
     """Settings that fit each other and hardly what was meant, one line each."""
-    found, warmup = _unread(config), config.optim.warmup_steps
+    found, warmup = not_read(config), config.optim.warmup_steps
     if warmup >= num_steps:
         found.append(
             f"optim.warmup_steps ({warmup}) is no less than the run's {num_steps} steps: optim.lr is reached last"
@@ -70,24 +69,6 @@ def remarks(config: AnyConfig, num_steps: int, epochs: float) -> list[str]:
         found.append(
             f"the run goes through its data {epochs:.0f} times: train.max_steps ({num_steps}) is much for so few"
         )
-    return found
-
-
-def _unread(config: AnyConfig) -> list[str]:
-    """Sizes of a step and labels that are set for another loss: a config may share them between runs, and a person may
-    have meant the other key."""
-    train, usual = config.train, TrainConfig()
-    of_items = not isinstance(config, JpoConfig) or config.objective.loss == "kto"
-    by = "jpo sft" if not isinstance(config, JpoConfig) else f"objective.loss={config.objective.loss}"
-    read, other = ("items_per_step", "comparisons_per_step") if of_items else ("comparisons_per_step", "items_per_step")
-    found = []
-    if getattr(train, other) != getattr(usual, other):
-        found.append(
-            f"train.{other} ({getattr(train, other)}) is not read with {by}: a step has train.{read} "
-            f"({getattr(train, read)})"
-        )
-    if isinstance(config, JpoConfig) and not of_items and config.data.desirable_from is not None:
-        found.append(f"data.desirable_from ({config.data.desirable_from}) is not read with {by}, only with kto")
     return found
 
 

@@ -1,11 +1,11 @@
 """Paths in a config: made absolute for workers that start elsewhere, refused where a Ray job would lose them."""
 
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from jpo_dist.config.addresses import is_address
 from jpo_dist.config.explain import ConfigError
 from jpo_dist.pairing.embedding import TFIDF
 from jpo_dist.records.comparisons import SPLITS
@@ -14,7 +14,6 @@ from launcher.config.kinds import RunConfig, SftRunConfig
 from launcher.ray_job import submission_id
 
 Run = TypeVar("Run", RunConfig, SftRunConfig)
-_ADDRESS = re.compile(r"[A-Za-z][\w+.-]+:/")
 
 
 def absolute(config: Run) -> Run:
@@ -86,7 +85,7 @@ def _of_alignment(config: RunConfig, fix: Callable[[Any], Any]) -> dict[str, Any
 def refuse_lost(key: str, folder: str | Path) -> None:
     """Raises ConfigError where `folder`, a path to write to, is an address, and where this is a Ray job and what it
     writes there would be lost with it."""
-    if _ADDRESS.match(str(folder)):  # of an address that has been made a path, one slash is left
+    if is_address(folder):
         raise ConfigError(f"{key} ({folder}) is an address, and what is written here needs a disk; name a path on one")
     if submission_id(os.environ):
         refuse_relative(key, str(folder))

@@ -88,7 +88,7 @@ class OnRay:
             return False
         payload = {
             "arguments": arguments_of(stage),
-            "tags": {**tags_of_environment(), **tags},
+            "tags": {**tags_of_environment(), **tags},  # a task has another environment
             "log": str(log_of(stage)),
         }
         self.running[self.tasks.start(payload)] = stage.folder

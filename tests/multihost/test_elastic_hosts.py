@@ -40,7 +40,7 @@ def disturbed(payload: dict[str, Any]) -> None:
     from jpo_dist.config.run import JpoConfig
     from jpo_dist.train.loop import run
 
-    out, report = Path(payload["out"]), commit_reporter(ClusterConfig(**payload["cluster"], env=IMPORTABLE))
+    out, report = Path(payload["out"]), commit_reporter(ClusterConfig(**payload["cluster"]))
 
     def on_commit(step: int, metrics: dict[str, Any], is_last: bool) -> None:
         if (dist.get_world_size(), step) == (2, 2):

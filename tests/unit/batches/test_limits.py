@@ -138,6 +138,13 @@ def test_up_to_its_limit_an_item_is_scored_alike_whatever_it_is_packed_with(conf
     assert abs(first_with(most + 8) - first_with(28)) > 1e-3
 
 
+def test_a_model_with_its_own_attention_has_its_window() -> None:
+    config = hf.PhimoeConfig(**EXPERTS, sliding_window=16)
+    with torch.device("meta"):
+        model = LM.from_config(config)
+    assert limits_of(model, config, "reward_model.path", "m", packed=False).positions == 64
+
+
 def test_a_model_that_looks_ahead_is_refused(tmp_path: Path) -> None:
     config = hf.Gemma3TextConfig(**OF_64, num_key_value_heads=2, head_dim=8, use_bidirectional_attention=True)
     config.save_pretrained(tmp_path)

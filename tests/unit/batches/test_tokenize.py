@@ -198,6 +198,10 @@ def test_truncation_of_an_item_depends_on_that_item_only(pairs: list[tuple[str, 
 def test_truncation_holds_when_the_end_of_turn_has_several_tokens() -> None:
     """A template may end the turn with text and then EOS: `\\n### End</s>` is 8 tokens here."""
     template = "{% for m in messages %}{{ m['content'] }}### End</s>{% endfor %}"
-    config = data("chat", over_long="truncate", max_length=40, max_instruction_length=30)
-    tokens = tokenize(with_template(template), [Item.of("i" * 50, "r" * 50)], config)
-    assert tokens.lengths_N[0] <= 40
+    config = data("chat", over_long="truncate", max_length=40, max_instruction_length=31)
+    items = [Item.of("i" * 50, "r" * 50)]
+    tokens = tokenize(with_template(template), items, config)
+    assert tokens.lengths_N[0] == 40
+    assert text_of(byte_tokenizer(), list(tokens.ids(0))[-9:]).startswith("r")
+    with pytest.raises(ValueError, match=r"\(32\) leaves no room for a response .* of which its end takes 8"):
+        tokenize(with_template(template), items, config.model_copy(update={"max_instruction_length": 32}))

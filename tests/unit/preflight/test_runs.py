@@ -53,6 +53,11 @@ def test_a_run_that_is_well_may_start(tiny: str, tmp_path: Path, whole: bool) ->
     assert not any("chat template" in note or "not looked at" in note for note in notes)
 
 
+def test_a_setting_that_is_for_another_loss_is_told_before_the_run(tiny: str, tmp_path: Path) -> None:
+    notes = look(run(tiny, [ONE], tmp_path, train={"items_per_step": 8}))
+    assert any(note.startswith("train.items_per_step (8) is not read with objective.loss=sigmoid") for note in notes)
+
+
 @pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("kind", ["no generation prompt", "no bos", "qwen3", "harmony"])
 def test_a_template_that_writes_otherwise_stops(folder: Path, tmp_path: Path, kind: str, whole: bool) -> None:
